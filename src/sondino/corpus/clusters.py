@@ -1,0 +1,202 @@
+"""Clusters of a teacher's vectors: mini-batch k-means that never holds more than a batch of them.
+
+As published for balanced data sampling (S-SONDO, arXiv 2604.24933): k-means++ with 10 trials, batches of 10,000, no
+reassignment, on the vectors as they are.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.corpus.parts import disk_error, make_folder, only_one, read_json, write_array, write_json
+from sondino.corpus.targets import Targets
+from sondino.errors import OptionError, RunError, require
+from sondino.progress import Report
+
+FORMAT = "sondino-clusters-1"
+BATCH = 10_000
+TRIALS = 10
+MOST_EPOCHS = 100
+PATIENCE = 10
+"""Batches without a better mean distance after which it ends; this and the above are scikit-learn's own defaults."""
+BLOCK = 64
+"""Neighbouring rows that are read together: single rows drawn from all over a disk take many times as long."""
+QUALITY_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """k-means over targets."""
+
+    centres: NDArray[np.float32]
+    """(k, dim)."""
+    assignment: NDArray[np.int32]
+    """(rows,): the nearest centre of each row, -1 for rows without a vector."""
+    sizes: NDArray[np.int64]
+    """(k,): rows of each cluster."""
+    quality: dict[str, float]
+    """silhouette (cosine), calinski_harabasz, davies_bouldin, of at most 5,000 rows; NaN where not defined."""
+    folder: Path
+
+
+def balanced_weights(assignment: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Weight of each row (rows,): 1 / size of its own cluster, so that clusters are drawn alike; 0 for cluster -1."""
+    return np.append(1 / np.maximum(np.bincount(assignment[assignment >= 0], minlength=1), 1), 0.0)[assignment]
+
+
+def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report = lambda done, total: None) -> Clusters:
+    """Cluster the vectors of a corpus; what was clustered before with the same k and seed is opened.
+
+    Streams over the matrix in batches drawn by seed: memory does not grow with the rows. The same targets, k and seed
+    give the same bits.
+
+    Args:
+        targets: whole.
+        k: how many clusters.
+        seed: of everything drawn.
+        progress: called with (batches done, batches at most).
+
+    Raises:
+        OptionError: k is below 1, or above the number of vectors.
+    """
+    valid = int(np.count_nonzero(targets.valid))
+    if not 1 <= k <= valid:
+        raise OptionError(f"{k} clusters of {valid} clips cannot be: give --clusters from 1 to {valid}")
+    folder = targets.folder / f"clusters-k{k}-seed{seed}"
+    if not (folder / "clusters.json").exists():
+        with only_one(targets.folder, folder.name, "clustering the targets in"):
+            # One thread: sums in another order would end in other bits, and reading takes longer than the sums.
+            with require("threadpoolctl", "train").threadpool_limits(limits=1):
+                centres, batches = _fit(targets, k, seed, progress)
+                assignment = _assign(targets, centres)
+                quality = _quality(targets, assignment, seed)
+            facts = {"format": FORMAT, "targets": targets.key, "k": k, "seed": seed, "batches": batches}
+            sizes = np.bincount(assignment[assignment >= 0], minlength=k).tolist()
+            _save(folder, centres, assignment, facts | {"quality": quality, "sizes": sizes})
+    return _open(folder, targets)
+
+
+def _batches(targets: Targets, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """Every vector once, in batches of about 10,000 (rows, dim): blocks of neighbours in an order drawn anew."""
+    order = rng.permutation(-(-len(targets) // BLOCK))
+    a_batch = BATCH // BLOCK
+    for first in range(0, len(order), a_batch):
+        yield _read(targets, np.sort(order[first : first + a_batch]))
+
+
+def _read(targets: Targets, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
+    spans = [(int(b) * BLOCK, min(len(targets), (int(b) + 1) * BLOCK)) for b in blocks]
+    valid = np.concatenate([targets.valid[start:stop] for start, stop in spans])
+    rows = targets.read(spans)
+    return (rows if valid.all() else rows[valid]).astype(np.float32)
+
+
+def _fit(targets: Targets, k: int, seed: int, progress: Report) -> tuple[NDArray[np.float32], int]:
+    cluster = require("sklearn.cluster", "train")
+    rng = np.random.default_rng(seed)
+    sample = _sample(targets, max(BATCH, k), rng)
+    kmeans = cluster.MiniBatchKMeans(
+        k, init=_first_centres(sample, k, rng), n_init=1, reassignment_ratio=0, compute_labels=False, random_state=seed
+    )
+    del sample
+    least, waited, mean, steps = np.inf, 0, None, 0
+    most = MOST_EPOCHS * -(-len(targets) // (BATCH // BLOCK * BLOCK))
+    weight = min(1.0, 2 * BATCH / (len(targets) + 1))
+    for _ in range(MOST_EPOCHS):
+        for batch in _batches(targets, rng):
+            if len(batch) == 0:
+                continue
+            kmeans.partial_fit(batch)
+            distance = float(np.mean(_nearest(batch, kmeans.cluster_centers_)[1]))
+            mean = distance if mean is None else (1 - weight) * mean + weight * distance
+            least, waited = (mean, 0) if mean < least else (least, waited + 1)
+            steps += 1
+            progress(steps, most)
+            if waited >= PATIENCE:
+                return kmeans.cluster_centers_.astype(np.float32), steps
+    return kmeans.cluster_centers_.astype(np.float32), steps
+
+
+def _sample(targets: Targets, rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """About so many vectors (at least, where there are), in blocks drawn from all over."""
+    order = rng.permutation(-(-len(targets) // BLOCK))
+    kept = np.add.accumulate([np.count_nonzero(targets.valid[b * BLOCK : (b + 1) * BLOCK]) for b in order])
+    return _read(targets, np.sort(order[: int(np.searchsorted(kept, rows)) + 1]))
+
+
+def _first_centres(sample: NDArray[np.float32], k: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The best of 10 k-means++ draws from a sample, by mean distance."""
+    plus_plus = require("sklearn.cluster", "train").kmeans_plusplus
+    best, least = None, np.inf
+    for trial in rng.integers(2**31, size=TRIALS):
+        centres, _ = plus_plus(sample, k, random_state=int(trial))
+        distance = float(np.mean(_nearest(sample, centres)[1]))
+        if best is None or distance < least:
+            best, least = centres, distance
+    assert best is not None
+    return best
+
+
+def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """The nearest centre of each row, and the squared distance to it."""
+    # |x - c|^2 = |x|^2 - 2 x.c + |c|^2, and |x|^2 does not decide which centre is nearest.
+    scores = np.einsum("kd,kd->k", centres, centres) - 2 * (rows @ centres.T)
+    own = np.argmin(scores, axis=1)
+    least = np.take_along_axis(scores, own[:, None], 1)[:, 0].astype(np.float64)
+    return own.astype(np.int32), np.maximum(least + np.einsum("nd,nd->n", rows, rows), 0)
+
+
+def _assign(targets: Targets, centres: NDArray[np.float32]) -> NDArray[np.int32]:
+    assignment = np.full(len(targets), -1, np.int32)
+    for start in range(0, len(targets), BATCH):
+        stop = min(len(targets), start + BATCH)
+        own, _ = _nearest(targets.read([(start, stop)]).astype(np.float32), centres)
+        assignment[start:stop] = np.where(targets.valid[start:stop], own, -1)
+    return assignment
+
+
+def _quality(targets: Targets, assignment: NDArray[np.int32], seed: int) -> dict[str, float | None]:
+    metrics = require("sklearn.metrics", "train")
+    good = np.flatnonzero(assignment >= 0)
+    rng = np.random.default_rng([seed, 1])
+    chosen = np.sort(rng.choice(good, min(QUALITY_ROWS, len(good)), replace=False))
+    labels = assignment[chosen]
+    found: dict[str, float | None] = {"silhouette": None, "calinski_harabasz": None, "davies_bouldin": None}
+    if not 2 <= len(np.unique(labels)) < len(labels):
+        return found
+    rows = np.concatenate([targets.read([(int(row), int(row) + 1)]) for row in chosen]).astype(np.float32)
+    found["silhouette"] = round(float(metrics.silhouette_score(rows, labels, metric="cosine")), 6)
+    found["calinski_harabasz"] = round(float(metrics.calinski_harabasz_score(rows, labels)), 6)
+    found["davies_bouldin"] = round(float(metrics.davies_bouldin_score(rows, labels)), 6)
+    return found
+
+
+def _save(folder: Path, centres: NDArray[np.float32], assignment: NDArray[np.int32], facts: dict[str, Any]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(partial)
+    try:
+        write_array(partial / "centres.npy", centres)
+        write_array(partial / "assignment.npy", assignment)
+        write_json(partial / "clusters.json", facts)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
+def _open(folder: Path, targets: Targets) -> Clusters:
+    facts = read_json(folder / "clusters.json")
+    try:
+        centres, assignment = np.load(folder / "centres.npy"), np.load(folder / "assignment.npy")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} is damaged ({error}): remove it and run the same command again") from error
+    if facts.get("targets") != targets.key or len(assignment) != len(targets):
+        raise RunError(f"{folder} was made from other targets: remove it and run the same command again")
+    quality = {name: float("nan") if value is None else value for name, value in facts["quality"].items()}
+    return Clusters(centres, assignment, np.asarray(facts["sizes"], dtype=np.int64), quality, folder)

@@ -1,0 +1,359 @@
+"""The clip table: which stretches of which files teacher and student hear. Audio stays where it is."""
+
+import csv
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.corpus.parts import make_folder, only_one, read_json, write_json, write_whole
+from sondino.corpus.sources import Listing, list_audio, scan, write_table
+from sondino.errors import AudioError, OptionError, RunError, require
+from sondino.progress import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+else:
+    pa = require("pyarrow", "train")
+    pc = require("pyarrow.compute", "train")
+
+FORMAT = "sondino-corpus-1"
+SHORTEST_TAIL = 0.05
+"""A tail under this share of a clip, past the last whole clip, is left out (and counted)."""
+HASHED = ("id", "content", "start", "duration")
+HASHED_VIEWS = ("view", "base_row", "crop", "gain", "mix_row", "mix_crop", "mix_gain")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A table of clips on disk, one row a clip.
+
+    Columns: id (str), path (str, from `root`, or a URL), start and duration (s), sample_rate (Hz), content (hash of
+    the file), offset and length (bytes of a tar member, else null), label and split (str, where a list gave them).
+    Augmented views have rows of their own, with the columns that `sondino.corpus.views` explains.
+    """
+
+    folder: Path
+    table: pa.Table
+    clip: float
+    """Longest clip in seconds."""
+    hash: str
+    """Of ids, contents and stretches; not of where the files lie, so a moved corpus keeps its targets."""
+    root: str
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of what was left out."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """corpus.json: counts, tails left out, views and their seed."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Corpus"], tuple[Path]]:
+        return open_corpus, (self.folder,)  # a worker process reads the table itself
+
+    @property
+    def views(self) -> int:
+        """Augmented views of each clip."""
+        return int(self.facts.get("views", 0))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column as an array (rows,).
+
+        A corpus without views gives their columns as of clips as they are; one without labels or splits gives None.
+        """
+        if name in self.table.column_names:
+            return self.table[name].to_numpy()
+        if name == "base_row":
+            return np.arange(len(self))
+        return np.full(len(self), ABSENT[name])
+
+    def label_names(self) -> list[str]:
+        """The labels there are, sorted."""
+        return sorted({name for name in self.column("label") if name is not None})
+
+    def label_numbers(self) -> NDArray[np.int64]:
+        """Each row's label as its place (rows,) in `label_names`, -1 where it has none."""
+        place: dict[str | None, int] = {name: number for number, name in enumerate(self.label_names())}
+        return np.array([place.get(name, -1) for name in self.column("label")], dtype=np.int64)
+
+    def ids(self, rows: Sequence[int] | NDArray[np.integer] | slice = slice(None)) -> list[str]:
+        """Ids of some rows, or of all."""
+        column = self.table["id"]
+        if isinstance(rows, slice):
+            first, stop, _ = rows.indices(len(self))
+            return column.slice(first, max(0, stop - first)).to_pylist()
+        return column.take(pa.array(np.asarray(rows, dtype=np.int64))).to_pylist()
+
+
+ABSENT: dict[str, Any] = {
+    "label": None,
+    "split": None,
+    "view": np.int32(0),
+    "crop": 0.0,
+    "gain": 0.0,
+    "mix_row": np.int64(-1),
+    "mix_crop": 0.0,
+    "mix_gain": 0.0,
+}
+"""What a column that a corpus does not have holds in every row."""
+
+
+def build_corpus(
+    audio: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    clip: float = 10.0,
+    workers: int | None = None,
+    progress: Report = lambda done, total: None,
+) -> Corpus:
+    """Make the table of clips of a collection of sound, in `out`: corpus.parquet, corpus.json, skipped.csv.
+
+    Headers are read and files hashed in threads; nothing is decoded. A file longer than a clip gives clips back to
+    back, the last one moved back to end with the file, so that every clip of a long file is whole; a tail under 5 %
+    of a clip is left out and counted. A file with the same bytes as an earlier one is left out. One that cannot be
+    read never stops the rest: skipped.csv says why. Made again from the same sound, the table stays as it is.
+
+    Args:
+        audio: folder, CSV or Parquet list (path; optional id, start, duration, label, split), tar file, folder of
+            tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
+        out: folder for the table.
+        clip: seconds of the longest clip.
+        workers: threads that read headers; None: four a processor, at most 32.
+        progress: called with (files looked at, files in all).
+
+    Raises:
+        AudioError: there is nothing there, or nothing that can be heard.
+        OptionError: a bad list or clip length.
+        RunError: `out` holds a corpus of other sound or of another clip length, or cannot be written.
+    """
+    if not clip > 0:
+        raise OptionError(f"clip is {clip}: give seconds above 0")
+    began = time.perf_counter()
+    out = Path(out)
+    listing = list_audio(audio)
+    make_folder(out)
+    with only_one(out, "corpus", "building the corpus in"):
+        files, row_of = scan(listing, out, workers, progress)
+        table, skipped, tails = _clips(listing, files, row_of, clip)
+        if len(table) == 0:
+            raise AudioError(
+                f"none of the {len(listing.entries)} files of {audio} can be used; the first, {skipped[0][0]}: "
+                f"{skipped[0][1]}"
+            )
+        facts = {
+            "format": FORMAT,
+            "hash": content_hash(table, clip),
+            "clip": clip,
+            "root": listing.root,
+            "root_from_here": _from_here(listing.root, out),
+            "clips": len(table),
+            "files": len(pc.unique(table["content"])),
+            "seconds": round(float(pc.sum(table["duration"]).as_py()), 3),
+            "skipped": len(skipped),
+            "tails_left_out": tails,
+        }
+        return save_corpus(out, table, facts, skipped, round(time.perf_counter() - began, 3))
+
+
+def save_corpus(
+    out: Path, table: pa.Table, facts: dict[str, Any], skipped: list[tuple[str, str]], seconds: float
+) -> Corpus:
+    """Write a corpus, or keep the same one that is there; corpus.json comes last and makes it count."""
+    if (out / "corpus.json").exists():
+        old = open_corpus(out)
+        if old.hash != facts["hash"]:
+            raise RunError(_differences(old, table, facts))
+        if old.table.equals(table) and old.root == facts["root"] and old.skipped == skipped:
+            return old
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows(skipped)
+    write_table(out / "corpus.parquet", table)
+    write_whole(out / "skipped.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    write_json(out / "corpus.json", facts | {"seconds_to_build": seconds})
+    return open_corpus(out)
+
+
+def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
+    """Open the corpus that `build_corpus` or `add_views` wrote into a folder.
+
+    Raises:
+        RunError: there is none, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "corpus.json").exists():
+        raise RunError(f"{folder} holds no corpus: make one with `sondino corpus AUDIO --out {folder}`")
+    facts = read_json(folder / "corpus.json")
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{folder} holds a corpus of another format ({facts.get('format')}): build it again")
+    try:
+        # One chunk a column: rows are looked up one by one.
+        table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
+        with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            skipped = [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
+    root = facts["root"]
+    if not Path(root).exists() and facts.get("root_from_here") is not None:
+        root = os.path.normpath(folder / facts["root_from_here"])  # sound and corpus were moved together
+    return Corpus(folder, table, float(facts["clip"]), facts["hash"], root, skipped, facts)
+
+
+def content_hash(table: pa.Table, clip: float) -> str:
+    """What a table's clips are: their ids, contents, stretches and views, and the clip length."""
+    digest = hashlib.sha256(f"{FORMAT} {clip!r}".encode())
+    for name in (*HASHED, *HASHED_VIEWS):
+        if name not in table.column_names:
+            continue
+        digest.update(name.encode())
+        column = table[name]
+        if pa.types.is_string(column.type):
+            for begin in range(0, len(column), 65_536):
+                digest.update("".join(f"{v}\0" for v in column.slice(begin, 65_536).to_pylist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _clips(
+    listing: Listing, files: pa.Table, row_of: NDArray[np.int64], clip: float
+) -> tuple[pa.Table, list[tuple[str, str]], dict[str, float]]:
+    """The table of clips, what was left out, and how many tails were."""
+    entries = listing.entries
+    names = entries["id"] if "id" in entries.column_names else entries["path"]
+    names = pc.coalesce(names, entries["path"]).combine_chunks()
+    found = files.take(pa.array(row_of))
+    seconds = found["seconds"].to_numpy()
+    start = _numbers(entries, "start", 0.0)
+    end = np.minimum(start + _numbers(entries, "duration", np.inf), seconds)
+    faults: dict[int, str] = {}
+    bad = pc.is_valid(found["reason"]).to_numpy()
+    for row in np.flatnonzero(bad):
+        faults[int(row)] = found["reason"][int(row)].as_py()
+    for row in np.flatnonzero(~bad & ~((start >= 0) & (end > start))):
+        faults[int(row)] = (
+            f"the list asks for {start[row]:g} s to {end[row]:g} s of a file of {seconds[row]:g} s"
+            if start[row] < seconds[row]
+            else f"the list asks for sound from {start[row]:g} s, and the file ends at {seconds[row]:g} s"
+        )
+    good = np.ones(len(entries), dtype=bool)
+    good[list(faults)] = False
+    # The same bytes and the same stretch of them: one clip, whatever the files are called.
+    contents = found["content"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    stretch = np.stack([contents.astype(np.int64), np.rint(start * 1e6), np.rint(np.where(good, end, 0) * 1e6)], 1)
+    kept = np.flatnonzero(good)
+    _, first, inverse = np.unique(stretch[kept].astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    original = first[inverse.reshape(-1)]
+    for place in np.flatnonzero(original != np.arange(len(kept))):
+        faults[int(kept[place])] = f"duplicate of {names[int(kept[original[place]])].as_py()}"
+    skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
+    kept = kept[original == np.arange(len(kept))]
+
+    entry, starts, durations, tails = _cut(kept, start[kept], end[kept], clip)
+    rows = pa.array(entry)
+    columns = {
+        "id": pa.array(_clip_ids(names, entry, starts, row_of, listing), pa.string()),
+        "path": entries["path"].take(rows),
+        "start": pa.array(starts),
+        "duration": pa.array(durations),
+        "sample_rate": found["sample_rate"].take(rows),
+        "content": found["content"].take(rows),
+        "offset": entries["offset"].take(rows),
+        "length": entries["length"].take(rows),
+    }
+    columns |= {name: entries[name].take(rows) for name in ("label", "split") if name in entries.column_names}
+    return pa.table(columns).combine_chunks(), skipped, tails
+
+
+def _numbers(entries: pa.Table, name: str, default: float) -> NDArray[np.float64]:
+    if name not in entries.column_names:
+        return np.full(len(entries), default)
+    values = pc.fill_null(entries[name], default).to_numpy()
+    return np.where(np.isnan(values), default, values)
+
+
+def _cut(
+    entry: NDArray[np.int64], start: NDArray[np.float64], end: NDArray[np.float64], clip: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], dict[str, float]]:
+    """Clips of each stretch: its entry, start and duration; and the tails that were left out."""
+    length = end - start
+    full = np.floor(length / clip + 1e-9).astype(np.int64)
+    rest = np.maximum(length - full * clip, 0)
+    extra = (full == 0) | (rest >= SHORTEST_TAIL * clip)
+    count = full + extra
+    which = np.repeat(np.arange(len(entry)), count)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
+    last = (number == count[which] - 1) & extra[which]
+    starts: NDArray[np.float64] = np.where(
+        last, np.maximum(end[which] - clip, start[which]), start[which] + number * clip
+    )
+    lost = ~extra & (rest > 1e-3)  # under a millisecond is how durations round
+    tails = {"clips": int(lost.sum()), "seconds": round(float(rest[lost].sum()), 3)}
+    # To the microsecond: below a sample at any rate, and the same number on every machine.
+    starts = starts.round(6)
+    durations: NDArray[np.float64] = np.minimum(length[which], clip).round(6)
+    return entry[which], starts, durations, tails
+
+
+def _clip_ids(
+    names: pa.Array,
+    entry: NDArray[np.int64],
+    starts: NDArray[np.float64],
+    row_of: NDArray[np.int64],
+    listing: Listing,
+) -> list[str]:
+    """The name of each clip's file; with its start where several clips share the name."""
+    chosen = names.take(pa.array(entry))
+    code = chosen.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    shared = np.bincount(code)[code] > 1 if len(code) else np.zeros(0, dtype=bool)
+    ids = chosen.to_pylist()
+    for row in np.flatnonzero(shared).tolist():
+        ids[row] = f"{ids[row]}@{starts[row]:.3f}"
+    if len(set(ids)) < len(ids):
+        _refuse_repeats(ids, row_of[entry])
+        seen: dict[str, int] = {}
+        for row, name in enumerate(ids):  # stretches of one file that begin within a millisecond
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                ids[row] = f"{name}~{seen[name]}"
+    return ids
+
+
+def _refuse_repeats(ids: Sequence[str], file: NDArray[np.int64]) -> None:
+    owner: dict[str, int] = {}
+    for name, own in zip(ids, file.tolist(), strict=True):
+        if owner.setdefault(name, own) != own:
+            raise OptionError(f"the list gives the id {name} to two files: give every clip an id of its own")
+
+
+def _from_here(root: str, out: Path) -> str | None:
+    try:
+        return os.path.relpath(root, out.absolute())
+    except ValueError:  # another drive of Windows
+        return None
+
+
+def _differences(old: Corpus, table: pa.Table, facts: dict[str, Any]) -> str:
+    """The sentence for a folder that holds a corpus of other sound."""
+    found = []
+    if old.clip != facts["clip"]:
+        found.append(f"its clips are {old.clip:g} s long, not {facts['clip']:g} s")
+    for name in ("views", "seed"):
+        if old.facts.get(name) != facts.get(name):
+            found.append(f"{name} was {old.facts.get(name)}, now {facts.get(name)}")
+    if not found:
+        before, now = old.table["id"].combine_chunks(), table["id"].combine_chunks()
+        for text, one, other in (("new", now, before), ("gone", before, now)):
+            only = one.filter(pc.invert(pc.is_in(one, value_set=other)))
+            if len(only):
+                found.append(f"{len(only)} clips are {text} (such as {only[0].as_py()})")
+    reason = "; ".join(found) or "some files have changed"
+    return f"{old.folder} holds a corpus of other sound: {reason}; give another folder, or remove that one"

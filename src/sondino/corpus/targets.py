@@ -1,0 +1,295 @@
+"""A teacher's vectors for every clip: a float16 matrix on disk, row for row beside the corpus table.
+
+Filled in parts, each of which counts only once it is whole on disk: a run killed at any moment goes on and ends with
+the same bits. The folder's name is a hash of all that decides the vectors (teacher, window policy, corpus), so targets
+of another teacher or policy can never be taken for these.
+"""
+
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio import ShortPolicy
+from sondino.corpus.parts import Parts, make_folder, only_one, read_json, read_rows, write_json, write_rows
+from sondino.corpus.table import Corpus
+from sondino.corpus.waveforms import decoded_parts, rows_a_part
+from sondino.encoder import Encoder, embed_clips, fingerprint
+from sondino.errors import EncoderError, RunError
+from sondino.progress import Report
+
+FORMAT = "sondino-targets-1"
+LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclass
+class Targets:
+    """A teacher's vectors for a corpus, row for row; rows that could not be heard are zeros and not valid."""
+
+    folder: Path
+    rows: int
+    dim: int
+    key: str
+    """Hash of all that decides the vectors."""
+    part_rows: int
+    timing: dict[str, float] = field(default_factory=dict)
+    """Of the call that made this: rows embedded, seconds in all, teacher_seconds in the encoder alone."""
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "matrix"}
+
+    @property
+    def parts(self) -> Parts:
+        """What of it is whole."""
+        return Parts(self.folder, self.rows, self.part_rows)
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float16]:
+        """(rows, dim) float16, mapped from disk."""
+        file = self.folder / "targets.npy"
+        try:
+            matrix: NDArray[np.float16] = np.load(file, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} is damaged ({error}): remove {self.folder} and make it again") from error
+        if matrix.shape != (self.rows, self.dim):
+            raise RunError(f"{file} has the shape {matrix.shape}: remove {self.folder} and make it again")
+        return matrix
+
+    # Read when first asked for, so that processes which share the parts see those of the others after a barrier.
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """(rows,): which rows have a vector. RunError where parts are missing."""
+        valid = np.ones(self.rows, dtype=bool)
+        valid[[row for row, _, _ in self._left_out]] = False
+        return valid
+
+    @cached_property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(id, reason) of clips without a vector. RunError where parts are missing."""
+        return [(name, reason) for _, name, reason in self._left_out]
+
+    @cached_property
+    def _left_out(self) -> list[tuple[int, str, str]]:
+        records = list(self.parts.records())
+        if len(records) < self.parts.count:
+            raise RunError(
+                f"{self.folder} is not whole ({len(records)} of {self.parts.count} parts): run the same command again "
+                "to go on"
+            )
+        return [(row, name, reason) for record in records for row, name, reason in record["skipped"]]
+
+    def read(self, spans: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+        """Stretches (first row, one after the last) of the matrix, by plain reads, for passes over all of it."""
+        return read_rows(self.folder / "targets.npy", spans, self.dim, np.float16)
+
+
+class _Timed:
+    """An encoder that measures the seconds spent in its own code."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.seconds = encoder, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        began = time.perf_counter()
+        try:
+            return self.encoder.embed(waveforms)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def compute_targets(
+    corpus: Corpus,
+    encoder: Encoder,
+    spec: str = "",
+    short: ShortPolicy = "pad",
+    part_rows: int | None = None,
+    progress: Report = lambda done, total: None,
+    workers: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Targets:
+    """A teacher's vector for every row of a corpus, kept in the corpus's folder; what is there is not made again.
+
+    Clips of the next part are decoded in threads while the teacher works on this one. A clip that cannot be decoded
+    has no vector, and `skipped` says why. An encoder with `lookup(ids) -> (n, dim)` is asked by id, and no sound is
+    read.
+
+    Args:
+        corpus: clips, views included.
+        encoder: the teacher.
+        spec: how the user named it, for the record.
+        short: what is done with clips under the teacher's window.
+        part_rows: rows a part; None: 256, fewer where clips are long. What a folder was begun with stays.
+        progress: called with (rows done, rows in all).
+        workers: threads that decode; None: one a processor.
+        rank: which of the processes that share the work this is: it takes every `world`-th part.
+        world: how many processes share it; each returns when its own parts are done.
+
+    Raises:
+        EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
+        RunError: the disk is full, another process is at it, or no clip could be heard.
+    """
+    began = time.perf_counter()
+    facts = _facts(corpus, encoder, spec, short)
+    folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
+    described = folder / "targets.json"
+    if not described.exists():
+        write_json(described, facts | {"part_rows": part_rows or rows_a_part(corpus.clip)})
+    old = read_json(described)
+    if old["key"] != facts["key"]:  # the folder's name is only the beginning of the key
+        raise RunError(f"{folder} holds other targets ({old.get('teacher')}): remove it")
+    # A teacher's last bits depend on what shares its batch, so resuming keeps the parts as they were.
+    targets = _described(folder, old)
+    parts, timed, before = targets.parts, _Timed(encoder), targets.parts.rows_done()
+    if before < len(corpus) or not (folder / "targets.npy").exists():
+        with only_one(folder, "fill" if world == 1 else f"fill-{rank}-of-{world}", "filling the targets in"):
+            parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
+            before = parts.rows_done()
+            _fill(corpus, timed, parts, short, progress, workers, rank, world)
+    if world == 1 and not targets.valid.any():
+        raise RunError(f"no clip of {corpus.folder} could be heard; the first, {': '.join(targets.skipped[0])}")
+    seconds, done = time.perf_counter() - began, parts.rows_done() - before
+    targets.timing = {"rows": done, "seconds": seconds, "teacher_seconds": timed.seconds}
+    return targets
+
+
+def _facts(corpus: Corpus, encoder: Encoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
+    """What decides the vectors, its hash, and what a reader wants to know beside it."""
+    decides = {
+        "format": FORMAT,
+        "fingerprint": fingerprint(encoder),
+        "sample_rate": encoder.sample_rate,
+        "window": encoder.window,
+        "hop": getattr(encoder, "hop", None),
+        "minimum": int(getattr(encoder, "minimum", 0)),
+        "short": short,
+        "corpus": corpus.hash,
+    }
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return decides | {"key": key, "rows": len(corpus), "dim": encoder.dim, "teacher": encoder.name, "spec": spec}
+
+
+def _fill(
+    corpus: Corpus,
+    encoder: _Timed,
+    parts: Parts,
+    short: ShortPolicy,
+    progress: Report,
+    workers: int | None,
+    rank: int,
+    world: int,
+) -> None:
+    finished = parts.rows_done()
+    progress(finished, parts.rows)
+    source = (
+        _looked_up(corpus, encoder, parts, rank, world)
+        if hasattr(encoder.encoder, "lookup")
+        else _heard(corpus, encoder, parts, short, workers, rank, world)
+    )
+    with closing(source):
+        for part, vectors, reasons in source:
+            first, stop = parts.span(part)
+            check = write_rows(parts.folder / "targets.npy", first, _halved(vectors, encoder.name))
+            skipped = [(first + place, corpus.ids([first + place])[0], reason) for place, reason in reasons.items()]
+            parts.mark(part, {"part": part, "rows": [first, stop], "crc32": check, "skipped": skipped})
+            finished += stop - first
+            progress(finished, parts.rows)
+
+
+Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
+"""Part, its vectors (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
+
+
+def _heard(
+    corpus: Corpus,
+    encoder: _Timed,
+    parts: Parts,
+    short: ShortPolicy,
+    workers: int | None,
+    rank: int,
+    world: int,
+) -> Made:
+    rows = np.arange(len(corpus))
+    with closing(decoded_parts(corpus, encoder.sample_rate, parts, rows, workers, rank, world)) as decoded:
+        for part, clips in decoded:
+            reasons = {place: clip for place, clip in enumerate(clips) if isinstance(clip, str)}
+            good = [place for place in range(len(clips)) if place not in reasons]
+            vectors = np.zeros((len(clips), encoder.dim), np.float32)
+            if good:
+                heard = embed_clips(encoder, [clips[place] for place in good], short)  # type: ignore[misc]
+                if heard.shape != (len(good), encoder.dim):
+                    raise EncoderError(f"teacher {encoder.name} changed its dimension midway, to {heard.shape[1]}")
+                vectors[good] = heard
+            yield part, vectors, reasons
+
+
+def _looked_up(corpus: Corpus, encoder: _Timed, parts: Parts, rank: int, world: int) -> Made:
+    done = parts.done()
+    for part in range(parts.count)[rank::world]:
+        if part in done:
+            continue
+        first, stop = parts.span(part)
+        vectors = np.asarray(encoder.lookup(corpus.ids(slice(first, stop))), dtype=np.float32)
+        if vectors.shape != (stop - first, encoder.dim) or not np.isfinite(vectors).all():
+            raise EncoderError(
+                f"teacher {encoder.name} gave vectors of shape {vectors.shape}, or not finite, for {stop - first} "
+                f"ids; its dimension is {encoder.dim}: look into the file they come from"
+            )
+        yield part, vectors, {}
+
+
+def _halved(vectors: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+    largest = float(np.max(np.abs(vectors), initial=0.0))
+    if largest > LARGEST:
+        raise EncoderError(
+            f"teacher {name} gave a value of {largest:.3g}, and targets hold at most {LARGEST:.0f} (float16): "
+            "take another of its outputs, or scale it"
+        )
+    return vectors.astype(np.float16)
+
+
+def open_targets(folder: str | Path, verify: bool = False) -> Targets:
+    """Open the targets in a folder that `compute_targets` made.
+
+    Args:
+        folder: `CORPUS/targets/KEY`.
+        verify: also read every part and compare its checksum.
+
+    Raises:
+        RunError: there are none, parts are missing, or the matrix is not what was written.
+    """
+    folder = Path(folder)
+    if not (folder / "targets.json").exists():
+        raise RunError(f"{folder} holds no targets: make them with `sondino targets CORPUS --teacher TEACHER`")
+    targets = _described(folder, read_json(folder / "targets.json"))
+    for part_of_it in ("valid", "matrix"):
+        getattr(targets, part_of_it)  # raises RunError where something is missing
+    if verify:
+        for record in targets.parts.records():
+            first, stop = record["rows"]
+            if zlib.crc32(targets.read([(first, stop)]).data) != record["crc32"]:
+                raise RunError(f"{folder}: rows {first} to {stop} have changed on disk: remove it and make it again")
+    return targets
+
+
+def _described(folder: Path, facts: dict[str, Any]) -> Targets:
+    try:
+        return Targets(folder, int(facts["rows"]), int(facts["dim"]), facts["key"], int(facts["part_rows"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder / 'targets.json'} is damaged ({error}): remove {folder}, make it again") from error

@@ -1,0 +1,58 @@
+"""Distances between a student's projected vectors and a teacher's, as pure functions (S-SONDO, arXiv 2604.24933).
+
+Every loss takes `projected` and `target`, both (batch, dim) float32, and returns one value a clip, (batch,),
+so that losses can be mixed clip by clip (mixup). The published ones are the means of these.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+CLAP_TEMPERATURE = 0.1
+KL_TEMPERATURE = 2.0
+
+
+def cosine(projected: Tensor, target: Tensor) -> Tensor:
+    """1 - cos(h(z_s), z_t): the direction counts, not the length. The published choice."""
+    return 1 - F.cosine_similarity(projected, target, dim=1)
+
+
+def clap(projected: Tensor, target: Tensor) -> Tensor:
+    """Symmetric InfoNCE over the batch: every clip must find its own teacher vector, and the reverse."""
+    logits = F.normalize(projected, dim=1) @ F.normalize(target, dim=1).T / CLAP_TEMPERATURE
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own, reduction="none") + F.cross_entropy(logits.T, own, reduction="none")) / 2
+
+
+def kl(projected: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the softmaxed vectors at temperature 2, mean over dimensions, times T^2."""
+    student = F.log_softmax(projected / KL_TEMPERATURE, dim=1)
+    teacher = F.log_softmax(target / KL_TEMPERATURE, dim=1)
+    return F.kl_div(student, teacher, reduction="none", log_target=True).mean(1) * KL_TEMPERATURE**2
+
+
+def l1(projected: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference over dimensions."""
+    return (projected - target).abs().mean(1)
+
+
+def mse(projected: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference over dimensions."""
+    return (projected - target).square().mean(1)
+
+
+LOSSES: dict[str, Loss] = {"cosine": cosine, "clap": clap, "kl": kl, "l1": l1, "mse": mse}
+
+
+def mixed(loss: Loss, projected: Tensor, target: Tensor, partner: Tensor, ratio: Tensor) -> Tensor:
+    """The loss of a mixup batch: ratio * loss to the own target + (1 - ratio) * loss to the partner's.
+
+    Args:
+        partner: index of the clip that was mixed into each, (batch,).
+        ratio: share of the own clip, (batch,), from 0.5 to 1.
+    """
+    return ratio * loss(projected, target) + (1 - ratio) * loss(projected, target[partner])

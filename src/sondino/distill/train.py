@@ -1,0 +1,278 @@
+"""The training loop: draws, schedule, mixed precision, validation and checkpoints, on one device or several."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sondino.distill.augment import mixup, spec_augment
+from sondino.distill.batches import Batches, Split
+from sondino.distill.checkpoint import load_checkpoint, save_checkpoint
+from sondino.distill.head import MappingHead
+from sondino.distill.losses import LOSSES, mixed
+from sondino.distill.recipe import Recipe, as_dict
+from sondino.distill.sampling import draw
+from sondino.errors import OptionError, SondinoError
+from sondino.evaluate.fidelity import cosine, neighbour_overlap
+from sondino.frontend import FFTLogMel
+from sondino.progress import Report
+
+MOST_DRAWS = 100_000
+MOST_VALIDATION_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What there is to learn: targets (rows, dim) of each teacher, labels, balanced weights, and who is held out."""
+
+    targets: Sequence[NDArray[np.float16]]
+    weights: NDArray[np.float64]
+    split: Split
+    labels: NDArray[np.int64] | None = None
+    """Class of each row, -1 where it has none."""
+
+
+class Distiller(nn.Module):
+    """A student with one mapping head a teacher, and one for labels where they count."""
+
+    def __init__(self, student: nn.Module, dims: Sequence[int], classes: int = 0) -> None:
+        super().__init__()
+        self.student = student
+        self.heads = nn.ModuleList(MappingHead(student.dim, dim) for dim in dims)
+        self.label_head = MappingHead(student.dim, classes) if classes else None
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Map log-mels (batch, mels, frames) to vectors, their projection for each teacher, and class logits."""
+        vector = self.student(logmel)
+        return vector, [head(vector) for head in self.heads], self.label_head(vector) if self.label_head else None
+
+
+def make_accelerator(device: str, precision: str, run: Path) -> Accelerator:
+    """The device, precision and trackers of a run; the same for one process and for `accelerate launch`."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if precision == "auto":
+        # On processors, even those with bfloat16 instructions, float32 in channels-last was the faster.
+        precision = "bfloat16" if not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return Accelerator(
+        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        cpu=on_cpu,
+        log_with="tensorboard",
+        project_dir=run,
+        # Other processes wait while the first builds the corpus: far longer than the default of minutes.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
+    )
+
+
+def train(
+    student: nn.Module,
+    lessons: Lessons,
+    read: Callable[[int], NDArray[np.float32]],
+    recipe: Recipe,
+    run: Path,
+    accelerator: Accelerator,
+    progress: Report = lambda done, total: None,
+) -> Distiller:
+    """Train a student, going on from the run's last checkpoint, and return it as it was at its best epoch.
+
+    Every epoch seeds its own draws and masks, so a run that was killed ends in the weights of one that was not.
+
+    Args:
+        student: from `build_student`, initialised.
+        lessons: targets and who is held out.
+        read: gives the waveform of a row at the student's rate.
+        recipe: resolved.
+        run: folder for `checkpoints/`, `metrics.jsonl` and TensorBoard's `logs/`.
+        accelerator: from `make_accelerator`.
+        progress: called with (clips drawn, clips in all).
+    """
+    trainer = _Trainer(student, lessons, read, recipe, run, accelerator)
+    first = trainer.resume()
+    for epoch in range(first, recipe.epochs):
+        trainer.train_epoch(epoch, progress)
+        trainer.finish_epoch(epoch)
+    accelerator.end_training()
+    return trainer.best()
+
+
+class _Trainer:
+    def __init__(
+        self,
+        student: nn.Module,
+        lessons: Lessons,
+        read: Callable[[int], NDArray[np.float32]],
+        recipe: Recipe,
+        run: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        self.recipe, self.lessons, self.run, self.accelerator = recipe, lessons, run, accelerator
+        self.loss = LOSSES[recipe.loss]
+        self.history: list[dict[str, Any]] = []
+        self.means = [_mean(t, lessons.split.train) if recipe.centre else np.float32(0) for t in lessons.targets]
+        torch.manual_seed(recipe.seed)
+        classes = 0 if lessons.labels is None or recipe.label_weight == 0 else int(lessons.labels.max()) + 1
+        model = Distiller(student, [t.shape[1] for t in lessons.targets], classes)
+        model = model.to(accelerator.device, memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
+        samples = round(recipe.clip * student.logmel.sample_rate)
+        self.batches = Batches(read, samples, recipe.short)
+        draws = recipe.draws or min(MOST_DRAWS, len(lessons.split.train))
+        self.steps = max(1, math.ceil(draws / (recipe.batch_size * accelerator.num_processes)))
+        if accelerator.is_main_process:
+            accelerator.init_trackers("logs")
+
+    @property
+    def distiller(self) -> Distiller:
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def last(self) -> Path:
+        return self.run / "checkpoints" / "last.safetensors"
+
+    def resume(self) -> int:
+        """Load the last checkpoint if there is one; returns the epoch to begin."""
+        if not self.last.exists():
+            return 0
+        self.history = load_checkpoint(self.last, self.distiller, self.optimizer.optimizer)["history"]
+        return len(self.history)
+
+    def train_epoch(self, epoch: int, progress: Report) -> None:
+        recipe, accelerator = self.recipe, self.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        torch.manual_seed((recipe.seed * 1_000_003 + epoch) * 1_009 + rank)
+        rng = np.random.default_rng([recipe.seed, epoch])
+        train_rows = self.lessons.split.train
+        chosen = train_rows[draw(self.lessons.weights[train_rows], self.steps * recipe.batch_size * world, rng)]
+        rows = list(chosen.reshape(self.steps, world, recipe.batch_size)[:, rank])
+        began, self.batches.waited, total = time.perf_counter(), 0.0, torch.zeros((), device=accelerator.device)
+        self.model.train()
+        for step, (batch, waveforms) in enumerate(self.batches(rows)):
+            self.rate = recipe.rate(epoch + step / self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
+            loss = self._loss(batch, waveforms)
+            self.optimizer.zero_grad()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
+            self.optimizer.step()
+            total += loss.detach()
+            progress(
+                (epoch * self.steps + step + 1) * recipe.batch_size, recipe.epochs * self.steps * recipe.batch_size
+            )
+        mean = float(total) / self.steps
+        if not math.isfinite(mean):
+            raise SondinoError(
+                f"the loss became {mean} in epoch {epoch + 1}: lower --lr (now {recipe.lr}) and run the same command "
+                f"in another folder; {self.last} holds the epoch before"
+            )
+        seconds = time.perf_counter() - began
+        self.metrics = {
+            "epoch": epoch + 1,
+            "loss": mean,
+            "learning_rate": self.rate,
+            "seconds": round(seconds, 2),
+            "clips_per_second": round(self.steps * recipe.batch_size * world / seconds, 1),
+            "data_wait": round(self.batches.waited / seconds, 4),
+        }
+
+    def _loss(self, rows: NDArray[np.int64], waveforms: Tensor) -> Tensor:
+        recipe, device = self.recipe, self.accelerator.device
+        logmel = self.frontend(waveforms.to(device, non_blocking=True))
+        partner, ratio = torch.arange(len(rows), device=device), torch.ones(len(rows), device=device)
+        if recipe.mixup > 0:
+            logmel, partner, ratio = mixup(logmel, recipe.mixup)
+        if recipe.spec_augment:
+            logmel = spec_augment(logmel)
+        _, projections, logits = self.model(logmel)
+        distance = torch.zeros((), device=device)
+        for target, mean, projected in zip(self.lessons.targets, self.means, projections, strict=True):
+            wanted = torch.from_numpy(target[rows].astype(np.float32) - mean).to(device)
+            own = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
+            distance = distance + own(projected.float(), wanted).mean() / len(projections)
+        if logits is None:
+            return distance
+        labels = torch.from_numpy(self.lessons.labels[rows]).to(device)  # type: ignore[index]
+
+        def entropy(p: Tensor, t: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(p, t, ignore_index=-1, reduction="none")
+
+        supervised = mixed(entropy, logits.float(), labels, partner, ratio).mean()
+        return recipe.label_weight * supervised + (1 - recipe.label_weight) * distance
+
+    def finish_epoch(self, epoch: int) -> None:
+        """Validate, and write the best checkpoint where it is one, then the last, then the metrics."""
+        if self.accelerator.is_main_process:
+            self.metrics |= self.validate()
+            scores = [m["validation_cosine"] for m in self.history if "validation_cosine" in m]
+            self.history.append(self.metrics)
+            best = self.metrics.get("validation_cosine", math.inf) > max(scores, default=-math.inf)
+            state = {"epoch": epoch + 1, "history": self.history, "recipe": as_dict(self.recipe)}
+            if best:
+                save_checkpoint(self.last.with_name("best.safetensors"), self.distiller, None, state)
+            save_checkpoint(self.last, self.distiller, self.optimizer.optimizer, state)
+            lines = "".join(json.dumps(m) + "\n" for m in self.history)
+            (self.run / "metrics.jsonl").write_text(lines)
+            self.accelerator.log({k: v for k, v in self.metrics.items() if k != "epoch"}, step=epoch + 1)
+            logging.getLogger(__name__).info("epoch %s", self.metrics)
+        self.accelerator.wait_for_everyone()
+
+    def validate(self) -> dict[str, float]:
+        """Cosine to each teacher's vectors and overlap of neighbours, on held-out clips."""
+        rows = spread(self.lessons.split.validation, MOST_VALIDATION_ROWS)
+        if len(rows) == 0 or not self.lessons.targets:
+            return {}
+        vectors, projections = self.embed(rows)
+        cosines, overlaps = [], []
+        for target, mean, projected in zip(self.lessons.targets, self.means, projections, strict=True):
+            wanted = target[rows].astype(np.float32)
+            cosines.append(cosine(projected + mean, wanted))
+            overlaps.append(neighbour_overlap(vectors, wanted))
+        return {
+            "validation_cosine": round(float(np.mean(cosines)), 5),
+            "validation_overlap": round(float(np.mean(overlaps)), 5),
+        }
+
+    @torch.inference_mode()
+    def embed(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Vectors and projections of some rows, as they are."""
+        self.model.eval()
+        vectors, projections = [], []
+        for _, waveforms in self.batches(np.array_split(rows, math.ceil(len(rows) / self.recipe.batch_size))):
+            with self.accelerator.autocast():
+                vector, projected, _ = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
+            vectors.append(vector.float().cpu().numpy())
+            projections.append([p.float().cpu().numpy() for p in projected])
+        return np.concatenate(vectors), [np.concatenate(p) for p in zip(*projections, strict=True)]
+
+    def best(self) -> Distiller:
+        """The model at its best epoch; the last where nothing was held out."""
+        best = self.last.with_name("best.safetensors")
+        if best.exists():
+            load_checkpoint(best, self.distiller)
+        return self.distiller.eval()
+
+
+def spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many rows, evenly spread over all."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _mean(targets: NDArray[np.float16], rows: NDArray[np.int64], chunk: int = 65_536) -> NDArray[np.float32]:
+    """Mean target of some rows, read in chunks so that memory does not grow with them."""
+    total = sum(targets[rows[i : i + chunk]].sum(0, dtype=np.float64) for i in range(0, len(rows), chunk))
+    return np.asarray(total / max(len(rows), 1), dtype=np.float32)

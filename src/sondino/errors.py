@@ -1,0 +1,54 @@
+"""The errors a user can meet: every message is one sentence that names the file or option and what to do."""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class SondinoError(Exception):
+    """Anything wrong with what the user gave; the command line prints its message and nothing else."""
+
+
+class AudioError(SondinoError):
+    """A file or array that cannot be heard."""
+
+
+class OptionError(SondinoError):
+    """An unknown name or a value out of range."""
+
+
+class MissingExtra(SondinoError):
+    """An optional dependency is not installed; the message is the pip line."""
+
+
+class EncoderError(SondinoError):
+    """A teacher or student that breaks the encoder contract (NaN, wrong shape, changed dimension)."""
+
+
+class RunError(SondinoError):
+    """A folder of ours that is in use, incomplete, or was made with other settings."""
+
+
+def unknown_name(what: str, name: str, valid: Iterable[str]) -> OptionError:
+    """An OptionError that names the nearest valid names, and all of them."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return OptionError(f"unknown {what} {name!r}: {hint}valid names are {', '.join(names)}")
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module of an optional extra, or raise MissingExtra with the pip line.
+
+    Args:
+        module: dotted module name, such as "torch".
+        extra: the extra of ours that installs it, such as "train".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        root = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != root:
+            raise  # the module is there, but broken inside: its own message says more
+        raise MissingExtra(f"{root} is not installed: pip install 'sondino[{extra}]'") from error

@@ -1,0 +1,243 @@
+"""Sounds in, vectors out: files are decoded ahead by threads while the model runs on windows batched across files.
+
+Memory stays bounded whatever the number and the length of the files: every file being read has a short queue of
+windows, and its reader waits where that is full.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import PathLike
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sondino.audio import ShortPolicy, cut, from_array, stream
+from sondino.encoder import Encoder
+from sondino.errors import EncoderError, SondinoError
+
+Sound = str | PathLike[str] | tuple[ArrayLike, int]
+"""A path, or an array with its rate."""
+
+Cut = tuple[NDArray[np.float32], float, float]
+"""A window (samples,), its start in seconds, how many of its samples are real."""
+
+_Cutter = Callable[[Sound], Iterator[Cut]]
+_Shelf = queue.Queue[Cut | BaseException | None]
+
+BATCH = 8  # windows of equal length through the model at once
+ROUND = 32  # windows gathered before the model runs: enough to find some of equal length among short clips
+QUEUE = 4  # windows that a file may have read ahead
+AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
+BLOCK = 10.0  # seconds decoded at once
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How sounds are cut for a model: seconds of window and hop, what is done with short clips."""
+
+    window: float | None
+    hop: float | None = None
+    short: ShortPolicy = "pad"
+
+
+@dataclass
+class Embedded:
+    """What became of one sound.
+
+    Attributes:
+        index: which one, from 0.
+        vectors: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
+        starts: seconds of each row of `vectors`.
+        seconds: length of the sound.
+        error: why there are no vectors, else None.
+    """
+
+    index: int
+    vectors: NDArray[np.float32]
+    starts: NDArray[np.float64]
+    seconds: float
+    error: SondinoError | None = None
+
+
+def cutting(model: Encoder, window: float | None, hop: float | None, short: ShortPolicy | None) -> Cutting:
+    """The model's own way of cutting, with what is given put in its place.
+
+    The model's hop goes with the model's window: another window alone is not cut at the old hop.
+    """
+    own_hop: float | None = getattr(model, "hop", None)
+    return Cutting(
+        model.window if window is None else window,
+        hop if hop is not None else (own_hop if window is None else None),
+        short if short is not None else getattr(model, "short", "pad"),
+    )
+
+
+def embed_sounds(
+    model: Encoder, sounds: Sequence[Sound], how: Cutting, windows: bool = False, readers: int = 2
+) -> Iterator[Embedded]:
+    """Embed sounds, and yield what became of each in order. A sound that cannot be heard is an error of its own.
+
+    Args:
+        model: any encoder.
+        sounds: paths, or (array, rate).
+        how: see `cutting`.
+        windows: a row for every window, where otherwise a sound has one.
+        readers: threads that decode ahead; 0: decode in turn with the model.
+
+    Raises:
+        EncoderError: the model fails, or its vectors have another shape than it says.
+    """
+    minimum = int(getattr(model, "minimum", 0))
+
+    def cuts(sound: Sound) -> Iterator[Cut]:
+        if isinstance(sound, tuple):
+            blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
+        else:
+            blocks = stream(sound, model.sample_rate, BLOCK)
+        return cut(blocks, model.sample_rate, how.window, how.hop, how.short, minimum)
+
+    clips: deque[_Clip] = deque()
+    waiting: list[tuple[_Clip, Cut]] = []
+    for index, pieces in enumerate(_read_ahead(sounds, cuts, readers)):
+        clip = _Clip(index, windows, model.sample_rate)
+        clips.append(clip)
+        try:
+            for piece in pieces:
+                clip.waiting += 1
+                waiting.append((clip, piece))
+                if len(waiting) == ROUND:
+                    _run(model, waiting)
+                    yield from _finished(clips, model.dim)
+        except SondinoError as error:
+            clip.error = error
+        except OSError as error:
+            clip.error = SondinoError(f"{sounds[index]}: cannot be read ({error.strerror or error})")
+        clip.ended = True
+    _run(model, waiting)
+    yield from _finished(clips, model.dim)
+
+
+@dataclass
+class _Clip:
+    """A sound whose windows are on their way. Where windows are merged it holds their sum, not all of them."""
+
+    index: int
+    windows: bool
+    sample_rate: int
+    waiting: int = 0  # windows that have not been through the model
+    ended: bool = False
+    error: SondinoError | None = None
+    seconds: float = 0.0
+    weight: float = 0.0
+    total: NDArray[np.float64] | None = None
+    rows: list[NDArray[np.float32]] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
+
+    def add(self, vector: NDArray[np.float32], start: float, weight: float) -> None:
+        self.waiting -= 1
+        self.seconds = max(self.seconds, start + weight / self.sample_rate)
+        if not np.isfinite(vector).all():
+            self.error = EncoderError(f"the model gave NaN or infinite values at {start:g} s")
+        elif self.windows:
+            self.rows.append(vector.copy())
+            self.starts.append(start)
+        else:
+            share = weight * vector.astype(np.float64)
+            self.total = share if self.total is None else self.total + share
+            self.weight += weight
+
+    def embedded(self, dim: int) -> Embedded:
+        none = np.zeros((0, dim), np.float32)
+        if self.error is not None:
+            return Embedded(self.index, none, np.zeros(0), self.seconds, self.error)
+        if self.windows:
+            return Embedded(self.index, np.stack(self.rows), np.array(self.starts), self.seconds)
+        assert self.total is not None  # a sound without a window is an error
+        vector = (self.total / self.weight).astype(np.float32)
+        return Embedded(self.index, vector[None], np.zeros(1), self.seconds)
+
+
+def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
+    """Take off the front of `clips` those that are done."""
+    while clips and clips[0].ended and clips[0].waiting == 0:
+        yield clips.popleft().embedded(dim)
+
+
+def _run(model: Encoder, waiting: list[tuple[_Clip, Cut]]) -> None:
+    """Put the waiting windows through the model, those of equal length together, and empty the list."""
+    lengths: dict[int, list[tuple[_Clip, Cut]]] = {}
+    for entry in waiting:
+        lengths.setdefault(len(entry[1][0]), []).append(entry)
+    waiting.clear()
+    for entries in lengths.values():
+        for first in range(0, len(entries), BATCH):
+            batch = entries[first : first + BATCH]
+            vectors = model.embed(np.stack([window for _, (window, _, _) in batch]))
+            if vectors.shape != (len(batch), model.dim):
+                raise EncoderError(
+                    f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
+                    f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
+                )
+            for (clip, (_, start, weight)), vector in zip(batch, vectors, strict=True):
+                clip.add(vector, start, weight)
+
+
+# ---- reading ahead --------------------------------------------------------------------------------------------
+
+
+def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Iterator[Iterator[Cut]]:
+    """The windows of each sound, in order, decoded by `readers` threads some files ahead.
+
+    Readers take the sounds in order, so the sound whose turn it is always has a reader, and readers of later ones
+    wait at full queues: no order of long and short files can block.
+    """
+    if readers < 1:
+        yield from map(cuts, sounds)
+        return
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="sondino-read")
+    shelves: deque[_Shelf] = deque()
+    following = iter(sounds)
+    try:
+        while True:
+            while len(shelves) < readers + AHEAD and (sound := next(following, None)) is not None:
+                shelf: _Shelf = queue.Queue(QUEUE)
+                pool.submit(_fill, shelf, cuts, sound, stop)
+                shelves.append(shelf)
+            if not shelves:
+                return
+            yield _take(shelves.popleft())
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fill(shelf: _Shelf, cuts: _Cutter, sound: Sound, stop: threading.Event) -> None:
+    try:
+        for piece in cuts(sound):
+            if not _put(shelf, piece, stop):
+                return
+        _put(shelf, None, stop)
+    except BaseException as error:  # raised again in the thread that takes
+        _put(shelf, error, stop)
+
+
+def _put(shelf: _Shelf, item: Cut | BaseException | None, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            shelf.put(item, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def _take(shelf: _Shelf) -> Iterator[Cut]:
+    while (item := shelf.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item

@@ -1,0 +1,114 @@
+"""The students: small nets from a log-mel to a vector, by name and width. No torch until one is built."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sondino.errors import OptionError, require, unknown_name
+
+if TYPE_CHECKING:
+    from sondino.students.common import Student
+
+
+@dataclass(frozen=True)
+class StudentRecord:
+    """What is known of a student without building it; counts are those of width 1.
+
+    Attributes:
+        name: as `--student` takes it.
+        title: what it is, in a few words.
+        widths: those that were published or are tested; any other above 0 works too.
+        dim: numbers in its vector.
+        parameters: of the backbone, without the mapping head.
+        macs: multiply-adds for 10 s of sound, as published.
+        sample_rate: of the waveforms that it hears, in hertz.
+        paper: where it was described.
+        licence: of the architecture's published code; ours is written anew and MIT.
+        init: published weights that `--init` can start from; empty where there are none.
+    """
+
+    name: str
+    title: str
+    widths: tuple[float, ...]
+    dim: int
+    parameters: int
+    macs: float
+    sample_rate: int
+    paper: str
+    licence: str
+    init: str = ""
+
+
+STUDENTS: dict[str, StudentRecord] = {
+    record.name: record
+    for record in (
+        StudentRecord(
+            name="mobilenetv3",
+            title="MobileNetV3-Large for spectrograms, squeeze-excite on channels",
+            widths=(0.4, 0.5, 1.0, 2.0, 3.0, 4.0),
+            dim=960,
+            parameters=2_971_664,
+            macs=0.34e9,
+            sample_rate=32000,
+            paper="arXiv 2211.04772",
+            licence="MIT",
+            init="EfficientAT mn{04,05,10,20,30,40}_im.pt",
+        ),
+        StudentRecord(
+            name="dymn",
+            title="MobileNetV3 with dynamic convolutions, dynamic ReLU and coordinate attention",
+            widths=(0.4, 1.0, 2.0),
+            dim=960,
+            parameters=8_643_312,
+            macs=0.36e9,
+            sample_rate=32000,
+            paper="arXiv 2310.15648",
+            licence="MIT",
+            init="EfficientAT dymn{04,10,20}_im.pt",
+        ),
+        StudentRecord(
+            name="eres2net",
+            title="Res2Net with local and global attentive feature fusion, statistics pooling",
+            widths=(0.5, 1.0, 2.0),
+            dim=1024,
+            parameters=1_368_068,
+            macs=4.26e9,
+            sample_rate=32000,
+            paper="arXiv 2305.12838",
+            licence="Apache-2.0",
+        ),
+    )
+}
+"""Every student by name."""
+
+
+def build_student(name: str, width: float = 1.0) -> "Student":
+    """An untrained student.
+
+    Args:
+        name: one of `STUDENTS`.
+        width: multiplies the channels of every layer; channels are rounded to multiples of 8.
+
+    Returns:
+        A module from log-mels (batch, n_mels, frames) to vectors (batch, dim), with `name`, `width`, `dim`,
+        `logmel` and `minimum_frames`.
+
+    Raises:
+        OptionError: for an unknown name or a width outside 0.1 to 8.
+        MissingExtra: when torch is not installed.
+    """
+    if name not in STUDENTS:
+        raise unknown_name("student", name, STUDENTS)
+    if not 0.1 <= width <= 8:
+        raise OptionError(f"width {width:g} is out of range: choose one between 0.1 and 8, 1 is the published net")
+    require("torch", "train")
+    if name == "mobilenetv3":
+        from sondino.students.mobilenetv3 import MobileNetV3
+
+        return MobileNetV3(width)
+    if name == "dymn":
+        from sondino.students.dymn import DyMN
+
+        return DyMN(width)
+    from sondino.students.eres2net import ERes2Net
+
+    return ERes2Net(width)

@@ -1,0 +1,45 @@
+"""Teachers: any model that turns sound into a vector, behind one contract (see `sondino.encoder`).
+
+A teacher is named `KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48`; each kind is one adapter in a file of its
+own, imported only when it is asked for.
+"""
+
+import importlib
+
+from sondino.encoder import Encoder
+from sondino.errors import require, unknown_name
+from sondino.teachers.catalogue import RECORDS, TeacherRecord
+from sondino.teachers.spec import TeacherSpec, parse_teacher
+
+__all__ = ["TeacherRecord", "TeacherSpec", "catalogue", "load_teacher", "parse_teacher"]
+
+
+def catalogue() -> list[TeacherRecord]:
+    """A record of every kind of teacher, the ready ones first."""
+    return list(RECORDS.values())
+
+
+def load_teacher(spec: str | TeacherSpec, device: str = "auto") -> Encoder:
+    """Open a teacher by its name.
+
+    Args:
+        spec: `KIND:FILE#TENSOR?option=value`, as `parse_teacher` reads it.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda"; LiteRT runs on the CPU whatever this says.
+
+    Returns:
+        An encoder with `fingerprint`, `licence` and, where there is something to know, `notice`.
+
+    Raises:
+        OptionError: an unknown kind, option or tensor (with the nearest names), or a file that is not there.
+        MissingExtra: the kind needs packages that are not installed; the message is the pip line.
+        EncoderError: the file does not hold such a model, or it does not give one finite vector a waveform.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
+    parsed = parse_teacher(spec) if isinstance(spec, str) else spec
+    record = RECORDS[parsed.kind]
+    if record.extra == "train":
+        require("torch", "train")  # before the adapter's own import of it, for the sake of the sentence
+    adapter = importlib.import_module(f"sondino.teachers.{record.module}")
+    encoder: Encoder = adapter.load(parsed, device)
+    return encoder

@@ -1,0 +1,65 @@
+"""What the adapters share; no torch here."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import EncoderError
+from sondino.teachers.spec import TeacherSpec
+
+VERSION = 1
+"""Part of every fingerprint: raised when an adapter's own computation changes, so that old targets are not reused."""
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(kind: str, content: str, **facts: Any) -> str:
+    """A fingerprint: sha256 (hex) of the kind, the content's hash and whatever else decides the vectors."""
+    about = {"version": VERSION, "kind": kind, "content": content, **facts}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def title(spec: TeacherSpec, fallback: str = "") -> str:
+    """A short name for reports: the kind and the file's own name."""
+    file = Path(spec.file).name if spec.file else fallback
+    return f"{spec.kind}:{file}" if file else spec.kind
+
+
+def one_vector_each(values: NDArray[Any], rows: int, where: str) -> NDArray[np.float32]:
+    """A model's answer for `rows` waveforms as (rows, dim).
+
+    Sides of length 1 are dropped; for a single waveform an answer of (frames, dim) is averaged over its frames.
+
+    Raises:
+        EncoderError: it cannot be read as one vector a waveform.
+    """
+    array = np.asarray(values, dtype=np.float32)
+    sides = [n for n in array.shape[1:] if n != 1]
+    if array.ndim >= 1 and array.shape[0] == rows and len(sides) <= 1:
+        return array.reshape(rows, -1)
+    if rows == 1:
+        sides = [n for n in array.shape if n != 1]
+        if len(sides) == 1:
+            return array.reshape(1, -1)
+        if array.ndim == 2:
+            return array.mean(axis=0, keepdims=True)
+    raise EncoderError(
+        f"{where} gives an array of shape {array.shape} for {rows} waveforms, not one vector each: "
+        "name an output of shape (batch, dim)"
+    )
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)

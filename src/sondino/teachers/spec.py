@@ -1,0 +1,174 @@
+"""The name of a teacher: `KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48`, read and checked."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sondino.errors import OptionError, unknown_name
+from sondino.teachers.catalogue import RECORDS, TeacherRecord
+
+SUFFIX_KINDS = {".onnx": "onnx", ".tflite": "litert", ".npz": "precomputed", ".parquet": "precomputed"}
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """A teacher's name in its parts.
+
+    Attributes:
+        kind: which adapter, a key of the catalogue.
+        file: path, package or factory; None where the kind finds its own.
+        tensor: name of the output or inner value; None for the only output.
+        options: what stood after `?`, converted (rate: int in hertz, window and hop: float in seconds, ...).
+        text: the name as it was given.
+    """
+
+    kind: str
+    file: str | None = None
+    tensor: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def path(self) -> Path:
+        """`file` as a file that exists.
+
+        Raises:
+            OptionError: no file was named, or there is none at that path.
+        """
+        if self.file is None:
+            raise OptionError(f"teacher {self.text!r} names no file: write {RECORDS[self.kind].example}")
+        path = Path(self.file).expanduser()
+        if not path.is_file():
+            what = "is a folder, not a file" if path.is_dir() else "does not exist"
+            raise OptionError(f"teacher {self.text!r}: {path} {what}; give the path of {RECORDS[self.kind].what}")
+        return path
+
+    def rate(self, known: int | None = None) -> int:
+        """Hertz from the options, else `known`; OptionError where neither says it."""
+        rate = self.options.get("rate", known)
+        if rate is None:
+            sign = "&" if "?" in self.text else "?"
+            raise OptionError(
+                f"teacher {self.text!r} does not say its sample rate: add {sign}rate=16000 (the rate it was trained on)"
+            )
+        return int(rate)
+
+    def windowing(self, window: float | None = None) -> tuple[float | None, float | None]:
+        """Window and hop in seconds from the options, the window else as given; OptionError where they clash."""
+        window = self.options.get("window", window)
+        hop = self.options.get("hop", window)
+        if hop is not None and window is None:
+            raise OptionError(f"teacher {self.text!r}: hop={hop} needs a window, and it takes any length: add window=")
+        if hop is not None and window is not None and hop > window:
+            raise OptionError(
+                f"teacher {self.text!r}: hop={hop} is longer than the window of {window} s: sound is lost"
+            )
+        return window, hop
+
+
+def parse_teacher(text: str) -> TeacherSpec:
+    """Read a teacher's name.
+
+    Args:
+        text: `KIND:FILE#TENSOR?option=value&...`, the parts after the kind only where the kind takes them.
+
+    Raises:
+        OptionError: unknown kind or option (with the nearest names), a value out of range, a part that is
+            missing or that the kind does not take.
+    """
+    rest, options = _split_options(text)
+    kind, colon, target = rest.partition(":")
+    if kind not in RECORDS:
+        _check_unnamed_kind(text, rest)
+        raise unknown_name("kind of teacher", kind, RECORDS)
+    record = RECORDS[kind]
+    file, tensor = _split_tensor(target, record)
+    if colon and not file:
+        raise OptionError(f"teacher {text!r} names nothing after {kind}: — write {record.example}")
+    if file and record.file == "none":
+        raise OptionError(f"teacher {text!r}: {kind} takes no file: write {record.example}")
+    if not file and record.file == "required":
+        raise OptionError(f"teacher {text!r} names no file: write {record.example}")
+    if tensor and not record.tensor:
+        raise OptionError(f"teacher {text!r}: {kind} has no tensor to name: write {record.example}")
+    return TeacherSpec(kind, file or None, tensor or None, _convert(kind, record, options), text)
+
+
+def _split_options(text: str) -> tuple[str, list[str]]:
+    """What stands before the last `?` and the options after it; a `?` inside a path is not one."""
+    head, mark, tail = text.rpartition("?")
+    if not mark or "/" in tail.partition("=")[0]:
+        return text, []
+    return head, [part for part in tail.split("&") if part]
+
+
+def _split_tensor(target: str, record: TeacherRecord) -> tuple[str, str]:
+    if "#" not in target or Path(target).expanduser().exists():  # a `#` may also be part of a file's name
+        return target, ""
+    file, _, tensor = target.partition("#") if record.tensor else target.rpartition("#")
+    return file, tensor
+
+
+def _check_unnamed_kind(text: str, rest: str) -> None:
+    """A path without its kind is the likeliest slip: say which kind it wants."""
+    kind = SUFFIX_KINDS.get(Path(rest.partition("#")[0]).suffix.lower())
+    if kind and rest.partition(":")[0] not in RECORDS:
+        raise OptionError(f"teacher {text!r} does not say its kind: write {kind}:{text}")
+
+
+def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if name not in record.options:
+            raise unknown_name(f"option of {kind}", name, record.options)
+        convert, wanted = OPTIONS[name]
+        try:
+            if not equals:
+                raise ValueError
+            values[name] = convert(value)
+        except ValueError:
+            raise OptionError(f"option {name} of {kind} is {value!r}: give {wanted}") from None
+    return values
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def convert(value: str) -> int:
+        number = float(value)  # 16e3 and 16000.0 are fine
+        if not number.is_integer() or not low <= number <= high:
+            raise ValueError
+        return int(number)
+
+    return convert
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not math.isfinite(number) or not 0 < number <= 86400:
+        raise ValueError
+    return number
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def convert(value: str) -> str:
+        if value not in names:
+            raise ValueError
+        return value
+
+    return convert
+
+
+OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "rate": (_integer(100, 1_000_000), "hertz, a whole number such as 16000"),
+    "window": (_seconds, "seconds above 0, such as 0.975"),
+    "hop": (_seconds, "seconds above 0, such as 0.48"),
+    "minimum": (_integer(1, 10**9), "the fewest samples it takes, such as 400"),
+    "batch": (_integer(1, 65536), "how many windows go in at once, such as 16"),
+    "threads": (_integer(1, 1024), "how many processor threads, such as 2"),
+    "mode": (_one_of("precise", "fast"), "precise or fast"),
+    "precision": (_one_of("float32", "bfloat16"), "float32 or bfloat16"),
+    "weights": (str, "the path of the model's weights"),
+}
+"""Every option: how its text is read, and what to say when it cannot be."""

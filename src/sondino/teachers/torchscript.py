@@ -1,0 +1,39 @@
+"""Teachers in TorchScript files: a program and its weights, no pickle, no Python code of theirs."""
+
+import warnings
+
+from sondino.errors import EncoderError, require
+from sondino.teachers.common import file_hash, title
+from sondino.teachers.module import FunctionEncoder, torch_function
+from sondino.teachers.spec import TeacherSpec
+
+
+def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
+    """Open a TorchScript file from (batch, samples) to (batch, dim).
+
+    The rate and window are those of the name, else the module's own `sample_rate` and `window` where it has them.
+
+    Raises:
+        OptionError: no such file or output, or no rate.
+        EncoderError: no TorchScript file, or not one waveform in and one vector out.
+    """
+    torch = require("torch", "train")
+    path = spec.path
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # files outlive the advice to write new ones otherwise
+            model = torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise EncoderError(f"{path} is no TorchScript file: {said}") from error
+    rate = getattr(model, "sample_rate", None)
+    window = getattr(model, "window", None)
+    encoder = FunctionEncoder(
+        torch_function(model, device, spec.tensor),
+        spec,
+        f"{file_hash(path)}#{spec.tensor}",
+        rate=rate if isinstance(rate, int) else None,
+        window=float(window) if isinstance(window, int | float) else None,
+    )
+    encoder.name = title(spec)
+    return encoder

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from sondino.errors import OptionError
+from sondino.evaluate.probe import probe_accuracy
+
+
+def blobs(per_class: int, classes: int = 3, dim: int = 8, gap: float = 6.0, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([f"class{i}" for i in range(classes)], per_class)
+    centres = gap * np.eye(classes, dim)
+    return rng.standard_normal((len(labels), dim)) + np.repeat(centres, per_class, axis=0), labels
+
+
+def test_separable_classes_are_all_right_and_noise_is_chance():
+    x, y = blobs(20, gap=30.0)
+    result = probe_accuracy(x, y)
+    assert result.accuracy == 1.0
+    assert result.interval95 == (1.0, 1.0)
+    assert len(result.per_fold) == 5
+    assert result.chance == pytest.approx(1 / 3)
+    noise = np.random.default_rng(1).standard_normal((600, 8))
+    assert probe_accuracy(noise, np.resize(["a", "b", "c"], 600)).accuracy == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_given_folds_are_left_out_one_at_a_time():
+    # Two folds whose labels are swapped: what one teaches is wrong in the other, so every answer is wrong.
+    x = np.array([[1.0], [-1.0]] * 20)
+    y = np.array(["up", "down"] * 10 + ["down", "up"] * 10)
+    folds = np.repeat([1, 2], 20)
+    assert probe_accuracy(x, y, folds).per_fold == [0.0, 0.0]
+    # Drawn folds of the same clips mix both halves and know nothing.
+    assert probe_accuracy(x, y).accuracy == pytest.approx(0.5, abs=0.3)
+
+
+def test_standardising_sees_the_training_folds_only():
+    # In fold "b" all values are shifted far to one side. Standardised on train alone every clip of "b" lies beyond
+    # the boundary and half of them are wrong; standardised on all clips, or on the test fold, they would be right.
+    x = np.concatenate([np.tile([[-1.0], [1.0]], (10, 1)), np.tile([[99.0], [101.0]], (10, 1))])
+    y = np.tile(["low", "high"], 20)
+    result = probe_accuracy(x, y, np.repeat(["a", "b"], 20))
+    assert result.per_fold == [0.5, 0.5]
+
+
+def test_interval_is_students_t_over_folds():
+    # Fold 1 is all right; in fold 2 half of the labels are flipped, which also costs nothing in fold 1.
+    x = np.tile([[-1.0], [1.0]], (20, 1))
+    y = np.tile(["low", "high"], 20)
+    y[30:] = np.tile(["high", "low"], 5)
+    y[:10] = np.tile(["low", "high"], 5)
+    result = probe_accuracy(x, y, np.repeat([0, 1, 2, 3], 10))
+    assert result.per_fold == [1.0, 1.0, 1.0, 0.0]
+    assert result.accuracy == 0.75
+    half = 3.182446 * 0.5 / 2  # t of 3 degrees of freedom; deviation of (1, 1, 1, 0) is 0.5; root of 4
+    assert result.interval95 == (0.0, 1.0)  # 0.75 +- 0.80, kept within what an accuracy can be
+    assert half > 0.75
+    tight = probe_accuracy(x[:30], np.where(np.arange(30) == 29, "low", y[:30]), np.repeat([0, 1, 2], 10))
+    assert tight.per_fold == [1.0, 1.0, 0.9]
+    deviation = np.std([1.0, 1.0, 0.9], ddof=1)
+    assert tight.interval95[0] == pytest.approx(0.9666667 - 4.302653 * deviation / np.sqrt(3), abs=1e-5)
+
+
+def test_tiny_classes_are_dropped_by_name_and_make_fewer_folds():
+    x, y = blobs(10, gap=30.0)
+    x, y = np.concatenate([x, x[:1], x[:3]]), np.concatenate([y, ["lonely"], ["three"] * 3])
+    result = probe_accuracy(x, y)
+    assert result.dropped == ["lonely"]
+    assert result.classes == ["class0", "class1", "class2", "three"]
+    assert result.clips == 33
+    assert len(result.per_fold) == 3
+
+
+def test_seed_draws_the_folds():
+    x, y = blobs(12, gap=1.0)
+    assert probe_accuracy(x, y, seed=3) == probe_accuracy(x, y, seed=3)
+    assert probe_accuracy(x, y, seed=3).per_fold != probe_accuracy(x, y, seed=4).per_fold
+
+
+def test_a_class_within_one_fold_is_warned_of():
+    x, y = blobs(10)
+    folds = np.tile([1, 2], 15)
+    folds[:10] = 1
+    with pytest.warns(UserWarning, match="class0 lie in one fold"):
+        probe_accuracy(x, y, folds)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:-1], y, None), "one label"),
+        (lambda x, y: (x, y, [1, 2]), "one fold"),
+        (lambda x, y: (np.where(x == x[3, 0], np.nan, x), y, None), "1 of 30 vectors hold NaN"),
+        (lambda x, y: (x, np.full(30, "same"), None), "two classes"),
+        (lambda x, y: (x, np.arange(30).astype(str), None), "two classes"),
+        (lambda x, y: (x, y, np.ones(30)), "two folds"),
+    ],
+)
+def test_what_cannot_be_probed_is_a_sentence(change, message):
+    x, y, folds = change(*blobs(10))
+    with pytest.raises(OptionError, match=message):
+        probe_accuracy(x, y, folds)
