@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpora import RATE, noise, write, write_sounds
 
+from corpora import RATE, noise, write, write_sounds
 from sondino import audio
 from sondino.corpus import sources
 from sondino.corpus.table import build_corpus, open_corpus
@@ -35,9 +35,7 @@ def listed(file: Path, rows: list[dict[str, object]]) -> Path:
 
 def stretches(corpus) -> dict[str, tuple[float, float]]:
     table = corpus.table
-    return {
-        row["id"]: (row["start"], row["duration"]) for row in table.select(["id", "start", "duration"]).to_pylist()
-    }
+    return {row["id"]: (row["start"], row["duration"]) for row in table.select(["id", "start", "duration"]).to_pylist()}
 
 
 def test_a_folder_is_cut_into_clips(sounds, tmp_path):

@@ -34,12 +34,17 @@ def test_given_folds_are_left_out_one_at_a_time():
 
 
 def test_standardising_sees_the_training_folds_only():
-    # In fold "b" all values are shifted far to one side. Standardised on train alone every clip of "b" lies beyond
-    # the boundary and half of them are wrong; standardised on all clips, or on the test fold, they would be right.
-    x = np.concatenate([np.tile([[-1.0], [1.0]], (10, 1)), np.tile([[99.0], [101.0]], (10, 1))])
-    y = np.tile(["low", "high"], 20)
-    result = probe_accuracy(x, y, np.repeat(["a", "b"], 20))
-    assert result.per_fold == [0.5, 0.5]
+    # The first dimension is always right, the second is right 8 times in 10 in fold "a" and never in fold "b".
+    # Fold "b" has one clip a million times too large: were it counted when standardising, the first dimension
+    # would be squeezed to nothing, the probe would trust the second, and all of "b" would be wrong.
+    sign = np.tile([-1.0, 1.0], 20)
+    first, second = sign.copy(), sign.copy()
+    second[:4] *= -1
+    second[20:] *= -1
+    first[20] *= 1e6
+    y = np.where(sign > 0, "high", "low")
+    result = probe_accuracy(np.stack([first, second], axis=1), y, np.repeat(["a", "b"], 20))
+    assert result.per_fold[1] == 1.0
 
 
 def test_interval_is_students_t_over_folds():
@@ -51,9 +56,8 @@ def test_interval_is_students_t_over_folds():
     result = probe_accuracy(x, y, np.repeat([0, 1, 2, 3], 10))
     assert result.per_fold == [1.0, 1.0, 1.0, 0.0]
     assert result.accuracy == 0.75
-    half = 3.182446 * 0.5 / 2  # t of 3 degrees of freedom; deviation of (1, 1, 1, 0) is 0.5; root of 4
-    assert result.interval95 == (0.0, 1.0)  # 0.75 +- 0.80, kept within what an accuracy can be
-    assert half > 0.75
+    # t of 3 degrees of freedom 3.18, deviation 0.5, root of 4: 0.75 +- 0.80, kept within what an accuracy can be.
+    assert result.interval95 == (0.0, 1.0)
     tight = probe_accuracy(x[:30], np.where(np.arange(30) == 29, "low", y[:30]), np.repeat([0, 1, 2], 10))
     assert tight.per_fold == [1.0, 1.0, 0.9]
     deviation = np.std([1.0, 1.0, 0.9], ddof=1)

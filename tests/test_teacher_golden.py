@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the train extra is not installed")
 import torch
-from golden import error, wave, weight
 
+from golden import error, wave, weight
 from sondino.encoder import check_encoder, embed_clips
 from sondino.errors import EncoderError
 from sondino.teachers import load_teacher
@@ -114,7 +114,7 @@ def test_m2d_folder_names_carry_size_patch_and_rate(tmp_path):
     assert (teacher.sample_rate, teacher.dim) == (32000, 5 * 64)
     assert check_encoder(teacher) == []
     wrong = save(tiny(frames=8), tmp_path / "m2d_vit_base-80x608p16x16-221006" / "w.pth")
-    with pytest.raises(EncoderError, match="named for 80x608.*holds 80x128"):
+    with pytest.raises(EncoderError, match=r"named for 80x608.*holds 80x128"):
         load_teacher(f"m2d:{wrong}", device="cpu")
     bare = save(tiny(), tmp_path / "w.pth")  # a renamed folder: sizes from the tensors, the rate from the option
     assert load_teacher(f"m2d:{bare}?rate=32000", device="cpu").sample_rate == 32000

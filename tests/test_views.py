@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import soxr
-from corpora import RATE, noise, write, write_sounds
 
+from corpora import RATE, noise, write, write_sounds
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.corpus.views import BLOCK, GRID, LOWEST_GAIN, LOWEST_MIX, View, add_views, render
 from sondino.corpus.waveforms import read_clips

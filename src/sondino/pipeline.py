@@ -7,8 +7,9 @@ windows, and its reader waits where that is full.
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
 
@@ -78,7 +79,7 @@ def cutting(model: Encoder, window: float | None, hop: float | None, short: Shor
 
 def embed_sounds(
     model: Encoder, sounds: Sequence[Sound], how: Cutting, windows: bool = False, readers: int = 2
-) -> Iterator[Embedded]:
+) -> Generator[Embedded, None, None]:
     """Embed sounds, and yield what became of each in order. A sound that cannot be heard is an error of its own.
 
     Args:
@@ -102,21 +103,25 @@ def embed_sounds(
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Cut]] = []
-    for index, pieces in enumerate(_read_ahead(sounds, cuts, readers)):
-        clip = _Clip(index, windows, model.sample_rate)
-        clips.append(clip)
-        try:
-            for piece in pieces:
-                clip.waiting += 1
-                waiting.append((clip, piece))
-                if len(waiting) == ROUND:
-                    _run(model, waiting)
-                    yield from _finished(clips, model.dim)
-        except SondinoError as error:
-            clip.error = error
-        except OSError as error:
-            clip.error = SondinoError(f"{sounds[index]}: cannot be read ({error.strerror or error})")
-        clip.ended = True
+    # Closed by hand, so that no reader is left waiting when the caller stops in the middle.
+    with closing(_read_ahead(sounds, cuts, readers)) as ahead:
+        for index, pieces in enumerate(ahead):
+            clip = _Clip(index, windows, model.sample_rate)
+            clips.append(clip)
+            try:
+                for piece in pieces:
+                    clip.waiting += 1
+                    waiting.append((clip, piece))
+                    if len(waiting) == ROUND:
+                        _run(model, waiting)
+                        yield from _finished(clips, model.dim)
+            except EncoderError:
+                raise
+            except SondinoError as error:
+                clip.error = error
+            except OSError as error:
+                clip.error = SondinoError(f"{sounds[index]}: cannot be read ({error.strerror or error})")
+            clip.ended = True
     _run(model, waiting)
     yield from _finished(clips, model.dim)
 
@@ -189,7 +194,7 @@ def _run(model: Encoder, waiting: list[tuple[_Clip, Cut]]) -> None:
 # ---- reading ahead --------------------------------------------------------------------------------------------
 
 
-def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Iterator[Iterator[Cut]]:
+def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Generator[Iterator[Cut], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
     Readers take the sounds in order, so the sound whose turn it is always has a reader, and readers of later ones

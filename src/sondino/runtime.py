@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -141,10 +142,11 @@ class Model:
             return self._embed_waveforms(sounds)
         how = cutting(self, window, hop, short)
         rows = []
-        for found in embed_sounds(self, _listed(sounds), how, readers=self._readers()):
-            if found.error is not None:
-                raise found.error
-            rows.append(found.vectors)
+        with closing(embed_sounds(self, _listed(sounds), how, readers=self._readers())) as embedded:
+            for found in embedded:
+                if found.error is not None:
+                    raise found.error
+                rows.append(found.vectors)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_windows(

@@ -130,16 +130,32 @@ def _sample(targets: Targets, rows: int, rng: np.random.Generator) -> NDArray[np
 
 
 def _first_centres(sample: NDArray[np.float32], k: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The best of 10 k-means++ draws from a sample, by mean distance."""
-    plus_plus = require("sklearn.cluster", "train").kmeans_plusplus
-    best, least = None, np.inf
-    for trial in rng.integers(2**31, size=TRIALS):
-        centres, _ = plus_plus(sample, k, random_state=int(trial))
-        distance = float(np.mean(_nearest(sample, centres)[1]))
-        if best is None or distance < least:
-            best, least = centres, distance
-    assert best is not None
-    return best
+    """The best of 10 k-means++ draws from a sample, by the sum of squared distances."""
+    draws = [_plus_plus(sample, k, rng) for _ in range(TRIALS)]
+    centres, _ = min(draws, key=lambda draw: draw[1])
+    return sample[centres]
+
+
+def _plus_plus(sample: NDArray[np.float32], k: int, rng: np.random.Generator) -> tuple[list[int], float]:
+    """Greedy k-means++: rows of the sample to begin from, and the sum of squared distances to the nearest of them.
+
+    scikit-learn's own works in float64, which takes four times as long on vectors of 3840 dimensions.
+    """
+    norms = np.einsum("nd,nd->n", sample, sample).astype(np.float64)
+    nearest = np.full(len(sample), np.inf)
+    chosen: list[int] = []
+    for _ in range(k):
+        if not chosen or not nearest.any():
+            candidates = rng.integers(len(sample), size=1)
+        else:
+            candidates = rng.choice(len(sample), 2 + int(np.log(k)), p=nearest / nearest.sum())
+        distances = norms[:, None] + norms[candidates] - 2 * (sample @ sample[candidates].T)
+        distances[candidates, np.arange(len(candidates))] = 0  # rounding leaves a little
+        reached = np.minimum(nearest[:, None], np.maximum(distances, 0))
+        best = int(np.argmin(reached.sum(axis=0)))
+        nearest = reached[:, best]
+        chosen.append(int(candidates[best]))
+    return chosen, float(nearest.sum())
 
 
 def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -171,10 +171,10 @@ def render(view: View, read: Read, sample_rate: int) -> NDArray[np.float32]:
     waveform = read(view.base, first, first + samples)
     if len(waveform) == 0:  # the file holds less than its header said: what there is stands for it
         waveform = read(view.base, 0, samples)
-    gain = np.float32(10 ** (view.gain / 20))
+    gain = 10 ** (float(view.gain) / 20)
     if view.mix < 0:
-        return waveform * gain
-    share = 10 ** (view.mix_gain / 20)
+        return waveform * np.float32(gain)
+    share = 10 ** (float(view.mix_gain) / 20)
     first = round(view.mix_crop * sample_rate)
     other = read(view.mix, first, first + len(waveform))
     mixed = waveform * np.float32(gain / (1 + share))

@@ -18,7 +18,7 @@ from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distill.batches import Batches
 from sondino.distill.recipe import Recipe, as_dict
-from sondino.distill.train import Distiller, Lessons, spread
+from sondino.distill.train import Distiller, Lessons, score, spread
 from sondino.encoder import Encoder
 from sondino.errors import OptionError
 from sondino.evaluate.fidelity import neighbour_overlap
@@ -65,7 +65,7 @@ def finish_run(
 ) -> None:
     """Write the bundle, measure it, and write report.html and, last of all, summary.json."""
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = max(metrics, key=lambda m: m.get("validation_cosine", m["epoch"]))
+    best = max(metrics, key=score)
     student = distiller.student
     held_out = lessons.split.validation
     own = np.flatnonzero((corpus.column("view") == 0) & (lessons.weights > 0))

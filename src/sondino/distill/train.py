@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -128,6 +128,7 @@ class _Trainer:
         model = model.to(accelerator.device, memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.norms = [(m, m.momentum) for m in student.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
         self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
         samples = round(recipe.clip * student.logmel.sample_rate)
         self.batches = Batches(read, samples, recipe.short)
@@ -165,6 +166,8 @@ class _Trainer:
             self.rate = recipe.rate(epoch + step / self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate
+            if recipe.init is None:
+                warm_norms(self.norms, epoch * self.steps + step)
             loss = self._loss(batch, waveforms)
             self.optimizer.zero_grad()
             accelerator.backward(loss)
@@ -218,9 +221,8 @@ class _Trainer:
         """Validate, and write the best checkpoint where it is one, then the last, then the metrics."""
         if self.accelerator.is_main_process:
             self.metrics |= self.validate()
-            scores = [m["validation_cosine"] for m in self.history if "validation_cosine" in m]
+            best = score(self.metrics) > max(map(score, self.history), default=-math.inf)
             self.history.append(self.metrics)
-            best = self.metrics.get("validation_cosine", math.inf) > max(scores, default=-math.inf)
             state = {"epoch": epoch + 1, "history": self.history, "recipe": as_dict(self.recipe)}
             if best:
                 save_checkpoint(self.last.with_name("best.safetensors"), self.distiller, None, state)
@@ -234,30 +236,41 @@ class _Trainer:
     def validate(self) -> dict[str, float]:
         """Cosine to each teacher's vectors and overlap of neighbours, on held-out clips."""
         rows = spread(self.lessons.split.validation, MOST_VALIDATION_ROWS)
-        if len(rows) == 0 or not self.lessons.targets:
+        if len(rows) == 0:
             return {}
-        vectors, projections = self.embed(rows)
+        vectors, projections, classes = self.embed(rows)
+        accuracy = {}
+        if classes is not None:
+            labels = self.lessons.labels[rows]  # type: ignore[index]
+            accuracy["validation_accuracy"] = round(float((classes == labels)[labels >= 0].mean()), 5)
+        if not projections:
+            return accuracy
         cosines, overlaps = [], []
         for target, mean, projected in zip(self.lessons.targets, self.means, projections, strict=True):
             wanted = target[rows].astype(np.float32)
             cosines.append(cosine(projected + mean, wanted))
             overlaps.append(neighbour_overlap(vectors, wanted))
-        return {
+        return accuracy | {
             "validation_cosine": round(float(np.mean(cosines)), 5),
             "validation_overlap": round(float(np.mean(overlaps)), 5),
         }
 
     @torch.inference_mode()
-    def embed(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """Vectors and projections of some rows, as they are."""
+    def embed(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.int64] | None]:
+        """Vectors and projections of some rows, as they are, and the class where labels are learnt."""
         self.model.eval()
-        vectors, projections = [], []
+        vectors, projections, classes = [], [], []
         for _, waveforms in self.batches(np.array_split(rows, math.ceil(len(rows) / self.recipe.batch_size))):
             with self.accelerator.autocast():
-                vector, projected, _ = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
+                vector, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
             vectors.append(vector.float().cpu().numpy())
             projections.append([p.float().cpu().numpy() for p in projected])
-        return np.concatenate(vectors), [np.concatenate(p) for p in zip(*projections, strict=True)]
+            if logits is not None:
+                classes.append(logits.argmax(1).cpu().numpy())
+        together = [np.concatenate(p) for p in zip(*projections, strict=True)]
+        return np.concatenate(vectors), together, np.concatenate(classes) if classes else None
 
     def best(self) -> Distiller:
         """The model at its best epoch; the last where nothing was held out."""
@@ -265,6 +278,25 @@ class _Trainer:
         if best.exists():
             load_checkpoint(best, self.distiller)
         return self.distiller.eval()
+
+
+def warm_norms(norms: Sequence[tuple[nn.Module, float]], step: int) -> None:
+    """Let running averages of batch norms forget where they began.
+
+    The students' own momentum of 0.01 takes hundreds of steps to leave the values that they are initialised with, and
+    a short run would be measured on those. Until then, average over about the last third of the steps.
+
+    Args:
+        norms: batch norms, each with the momentum that it settles at.
+        step: steps since the start of training.
+    """
+    for norm, settled in norms:
+        norm.momentum = max(settled, 3 / (step + 3))
+
+
+def score(metrics: Mapping[str, Any]) -> float:
+    """What makes an epoch the best: cosine to the teacher, else accuracy, else that it is the latest."""
+    return metrics.get("validation_cosine", metrics.get("validation_accuracy", float(metrics["epoch"])))
 
 
 def spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

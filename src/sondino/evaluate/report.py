@@ -128,19 +128,22 @@ def map_2d(vectors: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS
         MissingExtra: scikit-learn is not installed.
     """
     out = np.full((len(vectors), 2), np.nan, np.float32)
-    rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    rows = np.arange(len(vectors))
     if len(rows) > limit:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+        # Twice as many as are wanted, for some may hold NaN; the whole matrix may be too large to look through.
+        rows = np.random.default_rng(seed).permutation(rows)[: 2 * limit]
+    rows = np.sort(rows[np.isfinite(vectors[rows]).all(axis=1)][:limit])
+    if not len(rows):
+        return out
     x = np.asarray(vectors[rows], np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
-    x -= x.mean(axis=0) if len(x) else 0.0
+    x -= x.mean(axis=0)
     # On the unit sphere Euclidean distance orders pairs as cosine does. The 50 main directions hold nearly all of
     # it and make t-SNE's neighbour search quick; the first two are where it starts from.
-    left, strength, _ = np.linalg.svd(x, full_matrices=False) if x.size else (x, np.zeros(0), x)
-    main = (left * strength)[:, :50]
+    main = _main_directions(x)[:, :50]
     plane = np.zeros((len(x), 2))
     plane[:, : main.shape[1]] = main[:, :2]
-    spread = float(plane[:, 0].std()) if len(x) else 0.0
+    spread = float(plane[:, 0].std())
     if len(x) >= 10 and spread > 1e-9:
         manifold = require("sklearn.manifold", "report")
         start = (plane / spread * 1e-4).astype(np.float32)
@@ -153,6 +156,15 @@ def map_2d(vectors: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS
         plane = plane @ np.linalg.svd(plane, full_matrices=False)[2].T
     out[rows] = plane
     return out
+
+
+def _main_directions(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred rows in the coordinates of their principal directions, strongest first."""
+    n, dim = x.shape
+    # The smaller of the two products: 2,000 vectors of 3,840 numbers take a third of the time of an SVD.
+    values, directions = np.linalg.eigh(x @ x.T if n < dim else x.T @ x)
+    strongest = directions[:, ::-1]
+    return strongest * np.sqrt(np.maximum(values[::-1], 0.0)) if n < dim else x @ strongest
 
 
 def _map_data(points: Points) -> tuple[dict[str, Any], int]:

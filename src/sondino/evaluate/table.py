@@ -107,7 +107,9 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
     overlap = _get(student, "neighbour_overlap")
     overlap = _get(last, "validation_overlap") if overlap is None else overlap
     if overlap is not None:
-        out.append(Headline("of neighbours in common", f"{100 * overlap:.0f}\u00a0%", "each held-out clip's 10 nearest"))
+        out.append(
+            Headline("of neighbours in common", f"{100 * overlap:.0f}\u00a0%", "each held-out clip's 10 nearest")
+        )
     speed = _get(student, "milliseconds_per_10s")
     if speed:
         out.append(Headline("ms for 10 s of sound", _milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))

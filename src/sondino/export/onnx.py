@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sondino import __version__
 from sondino.frontend import MatmulLogMel
 from sondino.students.common import Student
+from sondino.students.fold import folded
 
 OPSET = 18
 """New enough for LayerNorm and ReduceMean with axes as input, old enough for ONNX Runtime 1.14 and the web."""
@@ -50,8 +51,7 @@ def export_onnx(student: Student, file: str | os.PathLike[str]) -> None:
         student: in any mode, of any type, on any device: a float32 copy in evaluation mode is exported.
         file: where to write; a file already there is replaced once the new one is whole.
     """
-    encoder = WaveformEncoder(copy.deepcopy(student)).float().cpu().eval()
-    encoder.to(memory_format=torch.contiguous_format)
+    encoder = WaveformEncoder(folded(student)).eval()
     # Neither 1 nor the minimum: the exporter takes such sizes for constants.
     example = torch.zeros(2, student.minimum_samples + 8 * student.logmel.hop + 3)
     dims = {

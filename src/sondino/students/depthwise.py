@@ -25,7 +25,10 @@ def _gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     kernel = weight.shape[2]
     if kernel != 5:
-        return _gradient(grad, x, weight, stride, kernel // 2, [False, True, False])
+        padding = kernel // 2
+        if 1 in x.shape[2:]:  # in bfloat16 oneDNN would read past such an image: taps of padding come out as garbage
+            x, padding = F.pad(x, (padding,) * 4), 0
+        return _gradient(grad, x, weight, stride, padding, [False, True, False])
     # Fast loops exist for kernels up to 3 wide: the left three columns of taps, then the right three.
     padded = F.pad(x, (2, 2, 2, 2))
     reach = (grad.shape[3] - 1) * stride + 3

@@ -6,6 +6,7 @@ matrix product, and a depthwise one is the same mix taken over the K kernels' ou
 batch.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -101,13 +102,11 @@ class DynamicConv(nn.Module):
         return (kernels @ x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _depthwise(self, x: Tensor, mix: Tensor) -> Tensor:
-        kernels = self.weight[0, 0].view(KERNELS, self.outputs, 1, self.kernel, self.kernel)
-        out: Tensor | None = None
-        for k in range(KERNELS):
-            part = depthwise(x, kernels[k], self.stride) * mix[:, k, None, None, None]
-            out = part if out is None else out + part
-        assert out is not None
-        return out
+        side = self.kernel
+        kernels = self.weight.view(KERNELS, self.outputs, 1, side, side).unbind(0)
+        shares = mix[:, :, None, None, None].unbind(1)
+        parts = (depthwise(x, k, self.stride) * share for k, share in zip(kernels, shares, strict=True))
+        return reduce(torch.add, parts)
 
 
 class DynamicReLU(nn.Module):

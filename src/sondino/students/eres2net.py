@@ -16,7 +16,8 @@ FUSED_FROM = 2
 
 
 def _relu20(x: Tensor) -> Tensor:
-    return F.hardtanh(x, 0.0, 20.0, inplace=True)
+    # In place saves memory in training; an exporter only has to undo it.
+    return F.hardtanh(x, 0.0, 20.0, inplace=not torch.compiler.is_exporting())
 
 
 class Fusion(nn.Module):

@@ -22,7 +22,7 @@ class TeacherRecord:
         sample_rate: hertz.
         dim: length of a vector.
         window: seconds; None: any length, or the file decides.
-        licence: of the weights; "that of the file" where the user brings it.
+        licence: of the weights; "the file's" where the user brings it.
         extra: the extra of ours that it needs; None: the base install is enough.
         paper: arXiv number or address.
     """
@@ -38,9 +38,20 @@ class TeacherRecord:
     sample_rate: int | None = None
     dim: int | None = None
     window: float | None = None
-    licence: str = "that of the file"
+    licence: str = "the file's"
     extra: str | None = None
     paper: str = ""
+
+    def row(self) -> dict[str, str]:
+        """The record as one line of a table, by column."""
+        return {
+            "teacher": self.kind,
+            "parameters": f"{self.parameters / 1e6:.1f} M" if self.parameters else "the file's",
+            "rate": f"{self.sample_rate} Hz" if self.sample_rate else "the file's",
+            "dimension": str(self.dim or "the file's"),
+            "licence": self.licence.partition(" (")[0].partition(":")[0],
+            "example": self.example,
+        }
 
 
 BIRDNET_LICENCE = "CC BY-NC-SA 4.0 (K. Lisa Yang Center for Conservation Bioacoustics, Chemnitz University)"

@@ -40,8 +40,8 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
     except Exception as error:
         raise EncoderError(f"teacher {spec.text!r}: load_model failed: {type(error).__name__}: {error}") from error
     target = pick_device(device)
-    if hasattr(model, "to"):
-        model = model.to(target)
+    if isinstance(model, torch.nn.Module):
+        model = model.to(target).eval()
 
     def embed(waveforms: NDArray[np.float32]) -> Any:
         batch = torch.from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32)).to(target)

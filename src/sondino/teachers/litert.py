@@ -45,7 +45,7 @@ class LiteRTEncoder:
         tensor: str | None,
         spec: TeacherSpec,
         rate: int | None = None,
-        licence: str = "that of the file",
+        licence: str = "the file's",
         notice: str = "",
     ) -> None:
         interpreter = require("ai_edge_litert.interpreter", "birdnet" if spec.kind == "birdnet" else "litert")
@@ -71,7 +71,7 @@ class LiteRTEncoder:
                 f"teacher {spec.text!r}: its input is {takes}, not window={self.window}: leave out the window, "
                 "or correct the rate"
             )
-        self._local.interpreter = first
+        self._ready(first)
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self.dim = self._run(np.zeros((1, self._samples), dtype=np.float32)).shape[1]
         self.fingerprint = identity(
@@ -98,15 +98,22 @@ class LiteRTEncoder:
     def _run(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """One window after another through this thread's interpreter."""
         if not hasattr(self._local, "interpreter"):
-            self._local.interpreter = self._start()
-        model = self._local.interpreter
-        source, result = model.get_input_details()[0]["index"], model.get_output_details()[0]["index"]
+            self._ready(self._start())
+        model, source, result = self._local.interpreter
         rows = []
         for waveform in waveforms:
             model.set_tensor(source, np.ascontiguousarray(waveform, dtype=np.float32).reshape(self._shape))
             model.invoke()
-            rows.append(one_vector_each(model.get_tensor(result), 1, f"{self._path}#{self._tensor}"))
-        return np.concatenate(rows)
+            rows.append(model.get_tensor(result))
+        if rows[0].shape[-1:] == (rows[0].size,):
+            return np.stack([row.reshape(-1) for row in rows]).astype(np.float32, copy=False)
+        where = f"{self._path}#{self._tensor}"
+        return np.concatenate([one_vector_each(row, 1, where) for row in rows])
+
+    def _ready(self, model: Any) -> None:
+        """Keep an interpreter for this thread, with the indexes of its input and output."""
+        indexes = (details[0]["index"] for details in (model.get_input_details(), model.get_output_details()))
+        self._local.interpreter = (model, *indexes)
 
     def _start(self) -> Any:
         model = self._new(model_content=self._model, num_threads=1)

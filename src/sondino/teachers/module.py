@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sondino import encoder as contract
 from sondino.encoder import Encoder
-from sondino.errors import EncoderError, OptionError, unknown_name
+from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
 from sondino.teachers.common import identity, one_vector_each
 from sondino.teachers.spec import TeacherSpec
 
@@ -46,7 +46,7 @@ class FunctionEncoder:
     ) -> None:
         self._function = function
         self.name = spec.text.partition("?")[0]
-        self.licence = "that of the file"
+        self.licence = "the file's"
         self.sample_rate = spec.rate(rate)
         self.window, self.hop = spec.windowing(window)
         self.minimum = int(spec.options.get("minimum", 0))
@@ -70,7 +70,7 @@ class FunctionEncoder:
     def _first(self, length: int) -> int:
         try:
             return self.embed(np.zeros((1, length), dtype=np.float32)).shape[1]
-        except EncoderError:
+        except SondinoError:
             raise
         except Exception as error:
             raise EncoderError(f"{self.name} fails on a waveform of {length} samples of silence: {error}") from error
@@ -186,6 +186,6 @@ def load(spec: TeacherSpec, device: str = "auto") -> Encoder:
     if callable(made):
         return FunctionEncoder(made, spec, "function")
     raise EncoderError(
-        f"teacher {spec.text!r}: {attribute}() gives a {type(made).__name__}, not an encoder (name, sample_rate, dim, "
-        "window, embed), a torch module or a function from (batch, samples) to (batch, dim)"
+        f"teacher {spec.text!r}: {attribute}() gives an object of type {type(made).__name__}, not an encoder "
+        "(name, sample_rate, dim, window, embed), a torch module or a function from (batch, samples) to (batch, dim)"
     )

@@ -31,9 +31,10 @@ class OnnxEncoder:
     """
 
     def __init__(self, path: Path, spec: TeacherSpec, device: str) -> None:
-        ort = require("onnxruntime", "embed")
+        import onnxruntime as ort  # here, since it takes its time
+
         self.name = title(spec)
-        self.licence = "that of the file"
+        self.licence = "the file's"
         self._path = path
         model: str | bytes = str(path)
         session = _session(ort, path, model, spec, device)

