@@ -229,6 +229,8 @@ def test_tar_shards_hold_the_same_clips_as_files(sounds, tmp_path):
         np.testing.assert_array_equal(one, other)
     alone = build_corpus(shards / "1.tar", tmp_path / "alone", clip=2.0)
     assert alone.ids() == packed.ids(slice(2, 7))
+    write(shards / "loose.wav", noise(1, 20))
+    assert build_corpus(shards, tmp_path / "both", clip=2.0).ids() == ["loose.wav", *packed.ids()]
 
 
 def test_a_packed_tar_is_refused_and_a_cut_one_used(sounds, tmp_path):
@@ -236,6 +238,10 @@ def test_a_packed_tar_is_refused_and_a_cut_one_used(sounds, tmp_path):
         out.add(sounds / "a/whole.wav", "whole.wav")
     with pytest.raises(AudioError, match=r"compressed.*unpack it"):
         build_corpus(tmp_path / "x.tar.gz", tmp_path / "out")
+    (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "x.tar.gz", tmp_path / "folder/x.tar.gz")
+    with pytest.raises(AudioError, match=r"compressed.*unpack it"):
+        build_corpus(tmp_path / "folder", tmp_path / "out")
     shutil.copy(tmp_path / "x.tar.gz", tmp_path / "lies.tar")
     with pytest.raises(AudioError, match="uncompressed tar"):
         build_corpus(tmp_path / "lies.tar", tmp_path / "out")

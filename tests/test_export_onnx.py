@@ -60,7 +60,7 @@ def test_mobilenetv3_agrees_at_any_batch_and_length(mobilenet):
 
 
 def test_the_graph_says_what_it_takes_and_gives(mobilenet):
-    student, file = mobilenet
+    _, file = mobilenet
     session = onnxruntime.InferenceSession(str(file))
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.shape, taken.type) == ("waveform", ["batch", "samples"], "tensor(float)")
@@ -108,6 +108,7 @@ def test_verify_measures_relative_to_the_largest_value(tmp_path):
     assert error(got, expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_centred_front_end_exports_too(tmp_path):
     student = Mean()
     student.logmel = dataclasses.replace(student.logmel, center=True, hop=320, mean=-4.5, std=5.0)
@@ -129,6 +130,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_the_exporter_is_silent(tmp_path):
     code = (
         "import sys; from test_export_onnx import *\n"
@@ -154,6 +156,7 @@ def test_waveform_encoder_is_front_end_then_student():
     assert n_frames(student.logmel, batch.shape[1]) == 24
 
 
+@pytest.mark.slow
 def test_dynamic_blocks_export_with_any_batch_and_length(tmp_path):
     """DyMN cut short: a block of each form, stride 2 and hardswish included."""
     torch.manual_seed(0)

@@ -165,7 +165,7 @@ def test_trains_in_bfloat16_with_channels_last_throughout(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(9, 14), (1, 1), (4, 3)])
+@pytest.mark.parametrize("size", [(9, 14), (1, 1), (4, 1), (4, 3)])
 def test_depthwise_gradients_are_those_of_conv2d(dtype, kernel, stride, size):
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(2, 6, *size, generator=generator).to(dtype).to(memory_format=torch.channels_last)
@@ -181,6 +181,28 @@ def test_depthwise_gradients_are_those_of_conv2d(dtype, kernel, stride, size):
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     for got, expected in zip(*results, strict=True):
         assert error(got.detach(), expected.detach()) < tolerance
+
+
+def spoil_free_memory():
+    """Leaves NaN in the memory handed out next, so that a kernel which reads beyond its image shows."""
+    sizes = [4**i for i in range(2, 9)] * 6
+    held = [torch.full((n,), float("nan"), dtype=t) for n in sizes for t in (torch.float32, torch.bfloat16)]
+    del held
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (4, 1)])
+def test_depthwise_gradient_reads_nothing_beyond_a_single_frame(kernel, size):
+    # oneDNN's own does, in bfloat16 at stride 2.
+    x = torch.ones(2, 6, *size, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    for _ in range(10):
+        weight = torch.zeros(6, 1, kernel, kernel, dtype=torch.bfloat16, requires_grad=True)
+        y = depthwise(x, weight, 2)
+        spoil_free_memory()
+        y.sum().backward()
+        column = weight.grad[:, 0, :, kernel // 2]
+        assert torch.equal(weight.grad.float().sum((1, 2, 3)), column.float().sum(1))  # no NaN, and 0 beside it
+        assert column[:, kernel // 2].eq(2 * ((size[0] + 1) // 2)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

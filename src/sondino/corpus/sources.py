@@ -110,22 +110,20 @@ def _entries(
 
 
 def _list_folder(folder: Path) -> Listing:
-    shards = sorted(folder.rglob("*.tar"))
-    if not shards:
-        packed = next((file for file in folder.rglob("*") if file.name.lower().endswith(PACKED)), None)
-        try:
-            files = audio.find_audio(folder)
-        except AudioError:
-            if packed is None:
-                raise
-            return list_audio(packed)  # says why it cannot be used
-        return Listing(str(folder), _entries([file.absolute().relative_to(folder).as_posix() for file in files]))
-    members = _list_tars(folder, shards)
+    shards = sorted(file for file in folder.rglob("*.tar") if not file.name.startswith("."))
+    members = _list_tars(folder, shards) if shards else None
     try:
-        files = audio.find_audio(folder)
+        files = [file.absolute().relative_to(folder).as_posix() for file in audio.find_audio(folder)]
     except AudioError:
-        return members
-    loose = _entries([file.absolute().relative_to(folder).as_posix() for file in files])
+        if members is not None:
+            return members
+        packed = next((file for file in folder.rglob("*") if file.name.lower().endswith(PACKED)), None)
+        if packed is not None:
+            return list_audio(packed)  # says why it cannot be used
+        raise
+    if members is None:
+        return Listing(str(folder), _entries(files))
+    loose = _entries(files)
     loose = loose.append_column("id", loose["path"])
     return Listing(str(folder), pa.concat_tables([loose, members.entries]), members.skipped)
 

@@ -59,7 +59,7 @@ class Recipe:
     """What the finished model does with a clip under its window; training fills batches by repeating, or by zeros
     where this is "pad"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on GPUs that compute in it, else float32."""
+    """auto: bfloat16 where the processor or GPU computes in it, else float32."""
     validation: float = 0.1
     """Share of the source files held out, where the corpus names no split."""
     seed: int = 0

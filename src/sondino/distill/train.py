@@ -65,8 +65,7 @@ def make_accelerator(device: str, precision: str, run: Path) -> Accelerator:
         raise OptionError("device cuda: torch sees no CUDA device here; use --device cpu or auto")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "auto":
-        # On processors, even those with bfloat16 instructions, float32 in channels-last was the faster.
-        precision = "bfloat16" if not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        precision = "bfloat16" if computes_in_bfloat16(on_cpu) else "float32"
     return Accelerator(
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         cpu=on_cpu,
@@ -75,6 +74,13 @@ def make_accelerator(device: str, precision: str, run: Path) -> Accelerator:
         # Other processes wait while the first builds the corpus: far longer than the default of minutes.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )
+
+
+def computes_in_bfloat16(on_cpu: bool) -> bool:
+    """Whether bfloat16 is native there; where it is emulated it is slower than float32."""
+    if not on_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def train(
