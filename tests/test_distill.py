@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import noise, write
 from safetensors.numpy import load_file
 
 import sondino
+from corpora import noise, write
 from sondino.distill.distill import distill
 from sondino.errors import EncoderError, OptionError, RunError
 

@@ -85,3 +85,13 @@ def test_wrong_shapes_are_sentences():
 def test_needs_neither_torch_nor_scikit_learn():
     code = "import sys, sondino.evaluate.fidelity; assert not {'torch', 'sklearn', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_the_rows_asked_about_count_and_all_rows_are_their_neighbours():
+    rng = np.random.default_rng(3)
+    teacher, student = rng.standard_normal((600, 8)), rng.standard_normal((600, 8))
+    student[:50] = teacher[:50]
+    near = [neighbour_overlap(student, teacher, k=5, queries=np.array([row])) for row in range(600)]
+    assert neighbour_overlap(student, teacher, k=5) == pytest.approx(np.mean(near))
+    assert neighbour_overlap(student, teacher, k=5, queries=np.arange(50)) == pytest.approx(np.mean(near[:50]))
+    assert np.isnan(neighbour_overlap(student, teacher, queries=np.array([], int)))

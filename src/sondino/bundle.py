@@ -19,7 +19,7 @@ from sondino.errors import OptionError, RunError, require
 from sondino.runtime import Model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from sondino.students.common import Student
 
 FORMAT = "sondino-bundle-1"
 TOLERANCE = 1e-4
@@ -47,7 +47,7 @@ def load(folder: str | Path, threads: int | None = None) -> Model:
 
 def write_bundle(
     folder: Path,
-    student: nn.Module,
+    student: Student,
     name: str,
     window: float,
     short: str,
@@ -95,7 +95,7 @@ def write_bundle(
             "dim": student.dim,
             "window": window,
             "short": short,
-            "minimum": minimum_samples(student),
+            "minimum": student.minimum_samples,
             "parameters": parameters(student),
             "macs_per_10s": macs(student, 10.0),
             "onnx_difference": difference,
@@ -139,12 +139,6 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def minimum_samples(student: nn.Module) -> int:
-    """The shortest waveform, in samples, that a student gives a sound vector for."""
-    logmel = student.logmel
-    return logmel.minimum_samples + (student.minimum_frames - 1) * logmel.hop
 
 
 def sha256(file: Path) -> str:

@@ -77,7 +77,8 @@ def distill(
 
     Args:
         audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus made by `sondino corpus`.
-        teacher: KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists the kinds. Several times: several teachers.
+        teacher: KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists
+            the kinds. Several times: several teachers.
         out: the run's folder.
         student: mobilenetv3, dymn or eres2net. Default mobilenetv3.
         width: multiplies the student's channels. Default 1.0.
@@ -202,7 +203,7 @@ def embed(
         inputs: files and folders.
         model: a bundle, or a run's folder.
         output: vectors.npz (ids, vectors), .npy, .csv or .parquet.
-        windows: a vector for every window (with `clip` and `start`), where otherwise a file gets the mean of its windows.
+        windows: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
         short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
         threads: processor threads. Default: all.
         quiet: show no progress.
@@ -280,7 +281,7 @@ def models(folder: Path = Path()) -> int:
     return _table(rows)
 
 
-def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]
     from sondino.corpus.table import open_corpus
     from sondino.corpus.targets import compute_targets
     from sondino.progress import show

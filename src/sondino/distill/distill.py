@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from sondino.corpus.clusters import Clusters, balanced_weights, fit_clusters
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
@@ -25,6 +24,9 @@ from sondino.progress import show
 from sondino.students import build_student
 from sondino.students.initial import load_initial
 from sondino.teachers import load_teacher
+
+if TYPE_CHECKING:
+    from sondino.students.common import Student
 
 
 def distill(
@@ -56,8 +58,8 @@ def distill(
     Raises:
         SondinoError: what is wrong, in a sentence; what is already done stays.
     """
-    teachers = [teacher] if isinstance(teacher, str | Encoder) else list(teacher or ())
-    encoders = {t if isinstance(t, str) else t.name: t for t in teachers}
+    given = [teacher] if isinstance(teacher, str | Encoder) else list(teacher or ())
+    encoders = {t if isinstance(t, str) else t.name: t for t in given}
     plan = resolve_recipe(recipe, teacher=tuple(encoders) or None, **options)
     accelerator = make_accelerator(device, plan.precision, Path(out))
     with open_run(Path(out), plan, accelerator.is_main_process) as run:
@@ -115,7 +117,7 @@ def group(targets: Targets, recipe: Recipe) -> Clusters:
     return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
 
 
-def new_student(recipe: Recipe) -> nn.Module:
+def new_student(recipe: Recipe) -> "Student":
     """The student before its first lesson: drawn by seed, or from a checkpoint."""
     torch.manual_seed(recipe.seed)
     student = build_student(recipe.student, recipe.width)
@@ -131,8 +133,8 @@ def plan_lessons(corpus: Corpus, targets: Sequence[Targets], clusters: Clusters 
     if recipe.label_weight == 1 and labels is not None:
         usable &= labels >= 0
     split = split_by_file(
-        corpus.column("content"),
-        corpus.column("split"),
+        corpus.column("content").tolist(),
+        corpus.column("split").tolist(),
         corpus.column("view"),
         corpus.column("mix_row"),
         usable,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from sondino import __version__
 from sondino.bundle import load, write_bundle
@@ -27,6 +26,7 @@ from sondino.evaluate.probe import probe_accuracy
 from sondino.evaluate.report import Points, map_2d, write_report
 from sondino.frontend import FFTLogMel
 from sondino.students import build_student
+from sondino.students.common import Student
 
 Read = Callable[[int], NDArray[np.float32]]
 
@@ -161,7 +161,7 @@ def add_probes(table: Sequence[dict[str, Any]], vectors: Sequence[NDArray[np.flo
 
 
 @torch.inference_mode()
-def embed_rows(student: nn.Module, read: Read, rows: NDArray[np.int64], recipe: Recipe) -> NDArray[np.float32]:
+def embed_rows(student: Student, read: Read, rows: NDArray[np.int64], recipe: Recipe) -> NDArray[np.float32]:
     """Vectors of some rows by a net in torch, (rows, dim)."""
     frontend = FFTLogMel(student.logmel)
     batches = Batches(read, round(recipe.clip * student.logmel.sample_rate), recipe.short)

@@ -28,6 +28,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.fidelity import cosine, neighbour_overlap
 from sondino.frontend import FFTLogMel
 from sondino.progress import Report
+from sondino.students.common import Student
 
 MOST_DRAWS = 100_000
 MOST_VALIDATION_ROWS = 2_000
@@ -47,7 +48,7 @@ class Lessons:
 class Distiller(nn.Module):
     """A student with one mapping head a teacher, and one for labels where they count."""
 
-    def __init__(self, student: nn.Module, dims: Sequence[int], classes: int = 0) -> None:
+    def __init__(self, student: Student, dims: Sequence[int], classes: int = 0) -> None:
         super().__init__()
         self.student = student
         self.heads = nn.ModuleList(MappingHead(student.dim, dim) for dim in dims)
@@ -84,7 +85,7 @@ def computes_in_bfloat16(on_cpu: bool) -> bool:
 
 
 def train(
-    student: nn.Module,
+    student: Student,
     lessons: Lessons,
     read: Callable[[int], NDArray[np.float32]],
     recipe: Recipe,
@@ -117,7 +118,7 @@ def train(
 class _Trainer:
     def __init__(
         self,
-        student: nn.Module,
+        student: Student,
         lessons: Lessons,
         read: Callable[[int], NDArray[np.float32]],
         recipe: Recipe,
@@ -131,10 +132,10 @@ class _Trainer:
         torch.manual_seed(recipe.seed)
         classes = 0 if lessons.labels is None or recipe.label_weight == 0 else int(lessons.labels.max()) + 1
         model = Distiller(student, [t.shape[1] for t in lessons.targets], classes)
-        model = model.to(accelerator.device, memory_format=torch.channels_last)
+        model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.norms = [(m, m.momentum) for m in student.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+        self.norms = [(m, m.momentum or 0.0) for m in student.modules() if isinstance(m, nn.BatchNorm2d)]
         self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
         samples = round(recipe.clip * student.logmel.sample_rate)
         self.batches = Batches(read, samples, recipe.short)
@@ -286,7 +287,7 @@ class _Trainer:
         return self.distiller.eval()
 
 
-def warm_norms(norms: Sequence[tuple[nn.Module, float]], step: int) -> None:
+def warm_norms(norms: Sequence[tuple[nn.BatchNorm2d, float]], step: int) -> None:
     """Let running averages of batch norms forget where they began.
 
     The students' own momentum of 0.01 takes hundreds of steps to leave the values that they are initialised with, and

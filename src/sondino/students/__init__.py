@@ -37,6 +37,18 @@ class StudentRecord:
     licence: str
     init: str = ""
 
+    def row(self) -> dict[str, str]:
+        """The record as one line of a table, by column."""
+        return {
+            "student": self.name,
+            "widths": ", ".join(f"{width:g}" for width in self.widths),
+            "parameters": f"{self.parameters / 1e6:.2f} M",
+            "MACs / 10 s": f"{self.macs / 1e9:.2f} G",
+            "rate": f"{self.sample_rate} Hz",
+            "dimension": str(self.dim),
+            "arXiv": self.paper.removeprefix("arXiv "),
+        }
+
 
 STUDENTS: dict[str, StudentRecord] = {
     record.name: record

@@ -46,9 +46,9 @@ class TeacherRecord:
         """The record as one line of a table, by column."""
         return {
             "teacher": self.kind,
-            "parameters": f"{self.parameters / 1e6:.1f} M" if self.parameters else "the file's",
-            "rate": f"{self.sample_rate} Hz" if self.sample_rate else "the file's",
-            "dimension": str(self.dim or "the file's"),
+            "parameters": f"{self.parameters / 1e6:.1f} M" if self.parameters else "",
+            "rate": f"{self.sample_rate} Hz" if self.sample_rate else "",
+            "dimension": str(self.dim or ""),
             "licence": self.licence.partition(" (")[0].partition(":")[0],
             "example": self.example,
         }

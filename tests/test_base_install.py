@@ -1,0 +1,77 @@
+"""What the base install must do; CI runs this file in an environment without torch, on a student made in another.
+
+SONDINO_BUNDLE names that student's bundle; beside it lie vectors.npy, its vectors of tests/data/clips by torch.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import sondino
+
+DATA = Path(__file__).parent / "data"
+CLIPS = sorted((DATA / "clips").glob("*.ogg"))
+STUDENT = os.environ.get("SONDINO_BUNDLE")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sondino", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_embeds_a_folder(tmp_path: Path) -> None:
+    done = run("embed", DATA / "clips", "--model", DATA / "tiny_bundle", "--output", tmp_path / "v.npz", "--quiet")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "v.npz") as table:
+        assert table["ids"].tolist() == [clip.name for clip in CLIPS]
+        for vector, clip in zip(table["vectors"], CLIPS, strict=True):
+            sound, _ = soundfile.read(clip)
+            assert vector[1] == pytest.approx((sound**2).mean(), rel=0.05)  # its mean square, at another rate
+
+
+def test_a_broken_file_is_named_and_the_others_are_embedded(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ogg").write_bytes(CLIPS[0].read_bytes())
+    (tmp_path / "in" / "b.wav").write_text("not sound")
+    done = run("embed", tmp_path / "in", "--model", DATA / "tiny_bundle", "--output", tmp_path / "v.csv", "--quiet")
+    assert done.returncode == 1
+    assert "b.wav" in done.stderr and "Traceback" not in done.stderr
+    with (tmp_path / "v.csv").open(newline="") as lines:
+        assert [row[0] for row in csv.reader(lines)] == ["id", "a.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["embed", "nowhere", "--model", DATA / "tiny_bundle", "--output", "v.npz"], "nowhere"),
+        (["embed", DATA / "clips", "--model", DATA, "--output", "v.npz"], "no bundle"),
+        (["embed", DATA / "clips", "--model", DATA / "tiny_bundle", "--output", "v.docx"], "v.docx"),
+    ],
+)
+def test_mistakes_get_a_sentence(arguments: list[object], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout.strip() == sondino.__version__
+    for command in ("quickstart", "distill", "corpus", "targets", "cluster", "embed", "check"):
+        shown = run(command, "--help").stdout
+        assert f"Example: sondino {command}" in " ".join(shown.split()), command
+
+
+@pytest.mark.skipif(STUDENT is None, reason="SONDINO_BUNDLE names no student: CI makes one and names it")
+def test_a_real_student_gives_torchs_vectors_without_torch() -> None:
+    model = sondino.load(Path(str(STUDENT)))
+    expected = np.load(Path(str(STUDENT)) / ".." / "vectors.npy")
+    assert np.abs(model.embed(CLIPS) - expected).max() < 1e-4 * np.abs(expected).max()
+    assert "torch" not in sys.modules
+    assert json.loads((Path(str(STUDENT)) / "config.json").read_text())["student"] == "mobilenetv3"
