@@ -91,7 +91,15 @@ def finish_run(
     student_vectors = model.embed([(read(int(row)), rate) for row in rows])
     untrained = build_student(recipe.student, recipe.width)
     blank_vectors = embed_rows(untrained, read, rows, recipe)
-    in_held_out = np.isin(rows, held_out)
+    teacher_vectors = [t.matrix[rows].astype(np.float32) for t in targets]
+    asked = np.flatnonzero(np.isin(rows, held_out))
+
+    def overlap(vectors: NDArray[np.float32]) -> float | None:
+        """Of held-out clips, whose neighbours are sought among all clips."""
+        if not targets or len(asked) == 0:
+            return None
+        return float(np.mean([neighbour_overlap(vectors, t, queries=asked) for t in teacher_vectors]))
+
     table = [
         {"model": t["name"], "role": "teacher", "file_bytes": t["file_bytes"],
          "milliseconds_per_10s": t["milliseconds_per_10s"]} for t in teachers
@@ -105,14 +113,10 @@ def finish_run(
             "file_bytes": (run / "bundle" / "model.onnx").stat().st_size,
             "milliseconds_per_10s": milliseconds_per_10s(model.embed, rate, window=model.window),
             "cosine": best.get("validation_cosine"),
-            "neighbour_overlap": best.get("validation_overlap"),
+            "neighbour_overlap": overlap(student_vectors),
         }
     )
-    table.append({"model": "untrained student", "role": "untrained"})
-    if targets and in_held_out.sum() > 1:
-        held_targets = targets[0].matrix[rows[in_held_out]].astype(np.float32)
-        table[-1]["neighbour_overlap"] = neighbour_overlap(blank_vectors[in_held_out], held_targets)
-    teacher_vectors = [t.matrix[rows].astype(np.float32) for t in targets]
+    table.append({"model": "untrained student", "role": "untrained", "neighbour_overlap": overlap(blank_vectors)})
     add_probes(table, [*teacher_vectors, student_vectors, blank_vectors], corpus.column("label")[rows])
     labels = corpus.column("label")[rows]
     points = Points(

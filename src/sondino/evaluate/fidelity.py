@@ -33,7 +33,12 @@ def cosine(projected: NDArray[np.floating], targets: NDArray[np.floating]) -> fl
     return total / len(targets) if len(targets) else float("nan")
 
 
-def neighbour_overlap(student: NDArray[np.floating], teacher: NDArray[np.floating], k: int = 10) -> float:
+def neighbour_overlap(
+    student: NDArray[np.floating],
+    teacher: NDArray[np.floating],
+    k: int = 10,
+    queries: NDArray[np.integer] | None = None,
+) -> float:
     """Mean share of a clip's k nearest neighbours (by cosine) that student and teacher have in common.
 
     The two spaces may differ in dimension, so this needs no mapping head: it asks whether the student's own
@@ -43,6 +48,7 @@ def neighbour_overlap(student: NDArray[np.floating], teacher: NDArray[np.floatin
         student: (n, d) vectors.
         teacher: (n, D) vectors of the same clips in the same order.
         k: neighbours looked at, the clip itself left out; at most n - 1, where the answer is always 1.
+        queries: rows whose neighbours, among all rows, are compared; None: every row.
 
     Returns:
         0 to 1; about k / (n - 1) for a space that knows nothing of the teacher's. NaN under two clips.
@@ -57,39 +63,40 @@ def neighbour_overlap(student: NDArray[np.floating], teacher: NDArray[np.floatin
     if k < 1:
         raise OptionError(f"neighbour_overlap looks at k = 1 neighbour or more, not {k}")
     n = len(student)
-    if n < 2:
+    asked = np.arange(n) if queries is None else np.asarray(queries, np.intp)
+    if n < 2 or len(asked) == 0:
         return float("nan")
     k = min(k, n - 1)
     common = 0
-    for (_, ours), (_, theirs) in zip(_nearest(student, k), _nearest(teacher, k), strict=True):
+    for ours, theirs in zip(_nearest(student, asked, k), _nearest(teacher, asked, k), strict=True):
         common += int((ours[:, :, None] == theirs[:, None, :]).sum())
-    return common / (n * k)
+    return common / (len(asked) * k)
 
 
-def _nearest(vectors: NDArray[np.floating], k: int) -> Iterator[tuple[slice, NDArray[np.intp]]]:
-    """The k nearest other rows of each row, in blocks of rows: (which rows, (rows, k) indexes in no order).
+def _nearest(vectors: NDArray[np.floating], asked: NDArray[np.intp], k: int) -> Iterator[NDArray[np.intp]]:
+    """The k nearest other rows of each row asked for, in blocks: (rows, k) indexes in no order.
 
-    The rows of a block depend on n alone, so that two spaces of the same n come in the same blocks.
+    The rows of a block depend on what is asked alone, so that two spaces come in the same blocks.
     """
     n, dim = vectors.shape
     rows_at_once = 256
     columns_at_once = max(rows_at_once, min(_BLOCK_VALUES // rows_at_once, _BLOCK_VALUES // max(1, dim)))
-    for start in range(0, n, rows_at_once):
-        rows = slice(start, min(start + rows_at_once, n))
+    for start in range(0, len(asked), rows_at_once):
+        rows = asked[start : start + rows_at_once]
         query = _unit(vectors[rows])
         best = np.empty((len(query), 0), np.float32)  # similarities of the nearest so far, and whose they are
         where = np.empty((len(query), 0), np.intp)
         for left in range(0, n, columns_at_once):
             right = min(left + columns_at_once, n)
             near = query @ _unit(vectors[left:right]).T
-            own = np.arange(max(rows.start, left), min(rows.stop, right))
-            near[own - rows.start, own - left] = -np.inf  # a clip is not its own neighbour
+            own = np.flatnonzero((rows >= left) & (rows < right))
+            near[own, rows[own] - left] = -np.inf  # a clip is not its own neighbour
             best = np.concatenate([best, near], axis=1)
             where = np.concatenate([where, np.broadcast_to(np.arange(left, right), near.shape)], axis=1)
             if best.shape[1] > k:
                 keep = np.argpartition(best, -k, axis=1)[:, -k:]
                 best, where = np.take_along_axis(best, keep, 1), np.take_along_axis(where, keep, 1)
-        yield rows, where
+        yield where
 
 
 def _row_blocks(n: int, dim: int) -> Iterator[slice]:
