@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=16_000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--centre", action="store_true")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     if (given.out / "recipe.yaml").exists():
@@ -50,7 +49,7 @@ def main() -> None:
     labels, folds = [row["label"] for row in rows], [row["fold"] for row in rows]
     spec = f"litert:{given.yamnet}#{TENSOR}?rate=16000"
     names = ("width", "clip", "views", "epochs", "draws", "batch_size", "lr")
-    options = {name: getattr(given, name) for name in names} | ({"centre": True} if given.centre else {})
+    options = {name: getattr(given, name) for name in names}
 
     began = time.perf_counter()
     distill(given.corpus, teacher=spec, out=given.out, device=given.device, **options)

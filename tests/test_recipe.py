@@ -57,7 +57,7 @@ def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
         ({"validation": 1.5}, "from 0 to 1"),
         ({"views": -2}, "0 or more"),
         ({"draws": 4}, "at least one batch"),
-        ({"centre": "yes"}, "give a bool"),
+        ({"spec_augment": "yes"}, "give a bool"),
         ({"teacher": ()}, "no teacher named"),
     ],
 )

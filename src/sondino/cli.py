@@ -51,7 +51,6 @@ def distill(
     clip: float | None = None,
     views: int | None = None,
     loss: Loss | None = None,
-    centre: bool | None = None,
     label_weight: float | None = None,
     sampling: Literal["balanced", "uniform"] | None = None,
     clusters: int | None = None,
@@ -86,7 +85,6 @@ def distill(
         clip: seconds that teacher and student both hear for one target; longer files give several clips. Default 10.
         views: augmented views of every clip (crop, gain, a mix of two), as rows of their own. Default 0.
         loss: distance between projected student and teacher vectors. Default cosine.
-        centre: subtract the mean teacher vector from the targets first.
         label_weight: lambda of lambda * supervised + (1 - lambda) * distil, where the corpus has labels. Default 0.
         sampling: balanced draws every cluster of the teacher's vectors equally often. Default balanced.
         clusters: number of clusters. Default 50.

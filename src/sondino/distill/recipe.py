@@ -31,8 +31,6 @@ class Recipe:
     views: int = 0
     """Augmented views of every clip, as rows of their own, heard by teacher and student alike."""
     loss: LossName = "cosine"
-    centre: bool = False
-    """Subtract the mean teacher vector first, so that the loss spends itself on what tells clips apart."""
     label_weight: float = 0.0
     """Lambda of lambda * supervised + (1 - lambda) * distil, for corpora with labels; 1 is the supervised baseline."""
     sampling: Sampling = "balanced"

@@ -128,7 +128,6 @@ class _Trainer:
         self.recipe, self.lessons, self.run, self.accelerator = recipe, lessons, run, accelerator
         self.loss = LOSSES[recipe.loss]
         self.history: list[dict[str, Any]] = []
-        self.means = [_mean(t, lessons.split.train) if recipe.centre else np.float32(0) for t in lessons.targets]
         torch.manual_seed(recipe.seed)
         classes = 0 if lessons.labels is None or recipe.label_weight == 0 else int(lessons.labels.max()) + 1
         model = Distiller(student, [t.shape[1] for t in lessons.targets], classes)
@@ -210,8 +209,8 @@ class _Trainer:
             logmel = spec_augment(logmel)
         _, projections, logits = self.model(logmel)
         distance = torch.zeros((), device=device)
-        for target, mean, projected in zip(self.lessons.targets, self.means, projections, strict=True):
-            wanted = torch.from_numpy(target[rows].astype(np.float32) - mean).to(device)
+        for target, projected in zip(self.lessons.targets, projections, strict=True):
+            wanted = torch.from_numpy(target[rows].astype(np.float32)).to(device)
             own = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
             distance = distance + own(projected.float(), wanted).mean() / len(projections)
         if logits is None:
@@ -253,9 +252,9 @@ class _Trainer:
         if not projections:
             return accuracy
         cosines, overlaps = [], []
-        for target, mean, projected in zip(self.lessons.targets, self.means, projections, strict=True):
+        for target, projected in zip(self.lessons.targets, projections, strict=True):
             wanted = target[rows].astype(np.float32)
-            cosines.append(cosine(projected + mean, wanted))
+            cosines.append(cosine(projected, wanted))
             overlaps.append(neighbour_overlap(vectors, wanted))
         return accuracy | {
             "validation_cosine": round(float(np.mean(cosines)), 5),
@@ -309,9 +308,3 @@ def score(metrics: Mapping[str, Any]) -> float:
 def spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many rows, evenly spread over all."""
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-
-
-def _mean(targets: NDArray[np.float16], rows: NDArray[np.int64], chunk: int = 65_536) -> NDArray[np.float32]:
-    """Mean target of some rows, read in chunks so that memory does not grow with them."""
-    total = sum(targets[rows[i : i + chunk]].sum(0, dtype=np.float64) for i in range(0, len(rows), chunk))
-    return np.asarray(total / max(len(rows), 1), dtype=np.float32)
