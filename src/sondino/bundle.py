@@ -129,12 +129,12 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
         licences = sorted({str(t.get("licence") or "unknown") for t in config.get("teachers", [])})
         rows.append(
             {
-                "name": config["name"],
+                "name": str(config.get("name")),
                 "folder": str(file.parent),
-                "parameters": f"{config['parameters'] / 1e6:.2f} M",
-                "rate": f"{config['sample_rate']} Hz",
-                "window": f"{config['window']:g} s",
-                "dim": str(config["dim"]),
+                "parameters": f"{config['parameters'] / 1e6:.2f} M" if "parameters" in config else "",
+                "rate": f"{config.get('sample_rate')} Hz",
+                "window": f"{config['window']:g} s" if config.get("window") else "any",
+                "dimension": str(config.get("dim")),
                 "teachers' licences": ", ".join(licences) or "no teacher",
             }
         )

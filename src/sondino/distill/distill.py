@@ -19,7 +19,7 @@ from sondino.distill.run import open_run, write_skipped
 from sondino.distill.summary import finish_run, teacher_facts
 from sondino.distill.train import Lessons, make_accelerator, train
 from sondino.encoder import Encoder
-from sondino.errors import RunError
+from sondino.errors import OptionError, RunError
 from sondino.progress import show
 from sondino.students import build_student
 from sondino.students.initial import load_initial
@@ -59,8 +59,15 @@ def distill(
         SondinoError: what is wrong, in a sentence; what is already done stays.
     """
     given = [teacher] if isinstance(teacher, str | Encoder) else list(teacher or ())
-    encoders = {t if isinstance(t, str) else t.name: t for t in given}
-    plan = resolve_recipe(recipe, teacher=tuple(encoders) or None, **options)
+    own = {t.name: t for t in given if not isinstance(t, str)}
+    names = tuple(t if isinstance(t, str) else t.name for t in given)
+    plan = resolve_recipe(recipe, teacher=names or None, **options)
+    # What can be wrong with the names is found before the run's folder is begun.
+    encoders = {name: own[name] if name in own else load_teacher(name, device) for name in plan.teacher}
+    if not Path(audio).exists():
+        raise OptionError(
+            f"{audio} does not exist: give a folder of sound, a CSV or Parquet list, tar shards or a corpus"
+        )
     accelerator = make_accelerator(device, plan.precision, Path(out))
     with open_run(Path(out), plan, accelerator.is_main_process) as run:
         if (run / "summary.json").exists():
@@ -68,7 +75,7 @@ def distill(
         # The first process gathers and the others then find it done; targets are shared out between them.
         with accelerator.main_process_first():
             corpus = gather(audio, run, plan, quiet)
-        taught = [teach(corpus, name, encoders.get(name, name), device, accelerator, quiet) for name in plan.teacher]
+        taught = [teach(corpus, name, encoder, accelerator, quiet) for name, encoder in encoders.items()]
         accelerator.wait_for_everyone()
         targets, teachers = [t for t, _ in taught], [facts for _, facts in taught]
         with accelerator.main_process_first():
@@ -101,10 +108,9 @@ def gather(audio: str | Path, run: Path, recipe: Recipe, quiet: bool) -> Corpus:
 
 
 def teach(
-    corpus: Corpus, spec: str, teacher: str | Encoder, device: str, accelerator: Accelerator, quiet: bool
+    corpus: Corpus, spec: str, encoder: Encoder, accelerator: Accelerator, quiet: bool
 ) -> tuple[Targets, dict[str, Any]]:
     """A teacher's targets for a corpus (of several processes, each fills its share), and the facts of the teacher."""
-    encoder = load_teacher(teacher, device) if isinstance(teacher, str) else teacher
     rank, world = accelerator.process_index, accelerator.num_processes
     with show(f"targets of {encoder.name}", "clips", quiet) as progress:
         return compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world), teacher_facts(
