@@ -312,10 +312,10 @@ def _list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> 
     return 1 if skipped else 0
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130."""
     try:
-        sys.exit(app())
+        sys.exit(app(arguments))
     except SondinoError as error:
         print(f"sondino: {error}", file=sys.stderr)
         sys.exit(2)
