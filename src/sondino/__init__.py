@@ -55,4 +55,6 @@ def __getattr__(name: str) -> Any:
     # Imported on first use, so that `import sondino` is quick and needs nothing that the user did not install.
     if name not in _HOMES:
         raise AttributeError(f"module 'sondino' has no attribute {name!r}")
+    if name == "distill":
+        return import_module("sondino.distill")  # a room that is itself the function; its __init__ says why
     return getattr(import_module(f"sondino.{_HOMES[name]}"), name)

@@ -1,0 +1,182 @@
+"""The README and the manual say what the program does: commands, options, defaults, links, code and figures."""
+
+import ast
+import csv
+import inspect
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sondino
+from sondino import cli
+from sondino.errors import OptionError
+from sondino.teachers import load_teacher, parse_teacher
+from sondino.teachers.catalogue import RECORDS
+from sondino.teachers.spec import OPTIONS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MANUAL = (ROOT / "docs" / "manual.md").read_text(encoding="utf-8")
+TEACHERS = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8")
+COMMAND = re.compile(r"(?:^|[\s\\/])sondino\s+(.+)")
+
+
+def fenced(text: str, *languages: str) -> list[str]:
+    """The code blocks of a page in some languages."""
+    return [code for name, code in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S) if name in languages]
+
+
+def spans(text: str) -> list[str]:
+    """The `code` inside its prose; a span may run over the end of a line."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return [span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(text: str) -> list[str]:
+    """What stands after `sondino` in every command line of a page, comments left out."""
+    lines = "\n".join(fenced(text, "bash", "")).replace("\\\n", " ").splitlines()
+    found = [COMMAND.search(re.sub(r"(^|\s)#\s.*", "", line)) for line in [*lines, *spans(text)]]
+    return [match[1].strip() for match in found if match and not re.search(r"\bpip3?\s+install\b", match.string)]
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """The cells of the table whose first heading is `first`, the headings left out."""
+    lines = text[text.index(f"\n| {first} |") + 1 :].splitlines()
+    end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:end]]
+
+
+def quoted(cell: str) -> str:
+    return cell.strip("`")
+
+
+COMMANDS = [(page.name, command) for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """The arguments of a command line, as the program reads it; nothing is run."""
+    _, bound, _ = cli.app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
+    return dict(bound.arguments)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_line_is_one_that_the_program_takes(page: str, command: str) -> None:
+    name, *arguments = shlex.split(command)
+    if not arguments:  # a command that is only mentioned
+        assert name in set(cli.app), f"{page} names the command {name}"
+        return
+    given = parsed(command)
+    for teacher in [given["teacher"]] if isinstance(given.get("teacher"), str) else given.get("teacher") or []:
+        parse_teacher(teacher)
+
+
+def test_command_lines_are_found() -> None:
+    found = [command.split()[0] for _, command in COMMANDS]
+    assert {"distill", "corpus", "targets", "cluster", "embed", "check", "teachers", "models"} <= set(found)
+    assert commands("```bash\nmake x  # sondino nope\nsondino embed a \\\n  --model m\n```\n`sondino\nteachers`") == [
+        "embed a    --model m",
+        "teachers",
+    ]
+
+
+@pytest.mark.parametrize("command", ["distil a --out b", "distill a --out b --nope 1", "embed a --model m"])
+def test_a_command_line_that_is_wrong_would_be_found(command: str) -> None:
+    with pytest.raises(Exception, match=r"distil|nope|output"):
+        parsed(command)
+
+
+def test_options_in_the_prose_exist() -> None:
+    known = {name for command in cli.app if not command.startswith("-") for name in _options(command)}
+    for page in PAGES:
+        for span in spans(page.read_text(encoding="utf-8")):
+            for option in re.findall(r"(?<!\S)--([a-z][a-z-]*)", "" if span.startswith(("accelerate", "pip")) else span):
+                assert option in known, f"{page.name} names --{option}"
+
+
+def _options(command: str) -> set[str]:
+    function = getattr(cli, command)
+    return {name.replace("_", "-") for name in inspect.signature(function).parameters}
+
+
+def test_the_recipe_table_is_the_recipe() -> None:
+    yaml = pytest.importorskip("yaml")
+    from sondino.distill.recipe import FIELDS
+
+    table = {quoted(entry): (option, quoted(default)) for entry, option, default, _ in rows(MANUAL, "entry")}
+    assert list(table) == list(FIELDS)
+    taken = inspect.signature(cli.distill).parameters
+    for name, (option, default) in table.items():
+        wanted = FIELDS[name].default
+        value = yaml.safe_load(default)
+        assert value == (list(wanted) if isinstance(wanted, tuple) else wanted), name
+        assert type(value) is (list if isinstance(wanted, tuple) else type(wanted)), name
+        assert option == (f"`--{name.replace('_', '-')}`" if name in taken else ""), name
+
+
+def test_the_teachers_table_is_the_catalogue() -> None:
+    table = {quoted(kind): (quoted(example), options) for kind, example, options, _ in rows(TEACHERS, "kind")}
+    assert table.keys() == RECORDS.keys()
+    for kind, (example, options) in table.items():
+        assert example == RECORDS[kind].example
+        assert tuple(options.split(", ")) == RECORDS[kind].options
+        assert parse_teacher(example).kind == kind
+    assert [quoted(option) for option, _ in rows(TEACHERS, "option")] == [name for name in OPTIONS if name != ""]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_code_uses_names_that_exist(page: Path) -> None:
+    for code in fenced(page.read_text(encoding="utf-8"), "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sondino":
+                assert node.attr in sondino.__all__
+    for name in re.findall(r"`sondino\.(\w+)", page.read_text(encoding="utf-8")):
+        assert name in sondino.__all__
+
+
+def test_the_encoder_of_the_manual_keeps_the_contract(tmp_path: Path) -> None:
+    example = next(code for code in fenced(TEACHERS, "python") if "class " in code)
+    file = tmp_path / "my_documented_teacher.py"
+    file.write_text(example)
+    encoder = load_teacher(f"module:{file}:make")
+    assert encoder.name == "bands"
+    assert sondino.check_encoder(encoder) == []
+    with pytest.raises(OptionError, match="rate"):  # as the text below the example says
+        load_teacher(f"module:{file}:make?rate=16000")
+
+
+def test_measured_figures_are_those_of_the_benchmarks() -> None:
+    clusters = {row["rows"]: row for row in _results("clusters_memory")}
+    for count in ("100000", "1000000"):
+        assert f"{clusters[count]['peak_mb']} MB at {int(count):,}" in MANUAL
+    assert f"{clusters['1000000']['before_mb']} MB are Python" in MANUAL
+    assert f"clustered in {float(clusters['1000000']['seconds']):.0f} s" in MANUAL
+    (sampling,) = _results("balanced_sampling")
+    assert f"set up in {float(sampling['setup_s_median']):.3f} s" in MANUAL
+    assert re.search(rf"100,000 draws take\s+{float(sampling['draw_s_median']):.3f} s", MANUAL)
+
+
+def _results(name: str) -> list[dict[str, str]]:
+    with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_worked_out_figures_follow_from_what_is_stored() -> None:
+    clips = 2_000_000
+    from sondino.corpus.waveforms import rows_a_part
+
+    part = rows_a_part(10.0)
+    assert f"{clips * 3840 * 2 / 1e9:.1f} GB, asked for" in MANUAL
+    assert f"{-(-clips // part):,} markers, one for {part} clips" in MANUAL
+    assert f"{part * 10 * 16000 * 4 / 1e6:.0f} MB at 16 kHz, {part * 10 * 48000 * 4 / 1e6:.0f} MB at 48 kHz" in MANUAL
+    assert f"= {clips * 10 * 32000 * 2 / 1e12:.2f} TB" in MANUAL
+    assert f"{clips * 960 * 4 / 1e9:.1f} GB of vectors at 960" in MANUAL
