@@ -27,6 +27,7 @@ from sondino.evaluate.report import Points, map_2d, write_report
 from sondino.frontend import FFTLogMel
 from sondino.students import build_student
 from sondino.students.common import Student
+from sondino.teachers import catalogue
 
 Read = Callable[[int], NDArray[np.float32]]
 
@@ -44,6 +45,7 @@ def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
         "licence": getattr(encoder, "licence", None),
+        "parameters": next((t.parameters for t in catalogue() if t.kind == spec.partition(":")[0]), None),
         "file_bytes": Path(file).stat().st_size if file else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)
         if heard
@@ -101,9 +103,10 @@ def finish_run(
         return float(np.mean([neighbour_overlap(vectors, t, queries=asked) for t in teacher_vectors]))
 
     table = [
-        {"model": t["name"], "role": "teacher", "file_bytes": t["file_bytes"],
-         "milliseconds_per_10s": t["milliseconds_per_10s"]} for t in teachers
-    ]  # fmt: skip
+        {"model": t["name"], "role": "teacher"}
+        | {name: t[name] for name in ("parameters", "file_bytes", "milliseconds_per_10s")}
+        for t in teachers
+    ]
     table.append(
         {
             "model": f"{recipe.student} {recipe.width:g}",

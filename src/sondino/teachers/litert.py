@@ -29,6 +29,7 @@ class LiteRTEncoder:
 
     Attributes:
         name: kind and file.
+        path: of the model.
         sample_rate: hertz.
         dim: length of a vector.
         window: seconds, as the model's input is long.
@@ -51,7 +52,7 @@ class LiteRTEncoder:
         interpreter = require("ai_edge_litert.interpreter", "birdnet" if spec.kind == "birdnet" else "litert")
         content = path.read_bytes()
         wanted = _choose(content, tensor, path)
-        self._path, self._tensor = path, wanted.name
+        self.path, self._tensor = path, wanted.name
         self._model = tflite.cut_after(content, wanted, str(path))
         self._new: Callable[..., Any] = interpreter.Interpreter
         self._local = threading.local()
@@ -107,7 +108,7 @@ class LiteRTEncoder:
             rows.append(model.get_tensor(result))
         if rows[0].shape[-1:] == (rows[0].size,):
             return np.stack([row.reshape(-1) for row in rows]).astype(np.float32, copy=False)
-        where = f"{self._path}#{self._tensor}"
+        where = f"{self.path}#{self._tensor}"
         return np.concatenate([one_vector_each(row, 1, where) for row in rows])
 
     def _ready(self, model: Any) -> None:
@@ -127,11 +128,11 @@ class LiteRTEncoder:
         try:
             model = self._new(model_content=self._model, num_threads=1)
         except (ValueError, RuntimeError) as error:
-            raise EncoderError(f"{self._path} cannot be opened by ai-edge-litert: {error}") from error
+            raise EncoderError(f"{self.path} cannot be opened by ai-edge-litert: {error}") from error
         details = model.get_input_details()
         if len(details) != 1 or details[0]["dtype"] is not np.float32:
             found = ", ".join(f"{d['name']} {d['dtype'].__name__} {d['shape'].tolist()}" for d in details)
-            raise EncoderError(f"{self._path} takes {found}, not one float32 input of waveforms")
+            raise EncoderError(f"{self.path} takes {found}, not one float32 input of waveforms")
         shape = [int(n) for n in details[0]["shape"]]
         signature = [int(n) for n in details[0].get("shape_signature", shape)] or shape
         # The axis of the samples: the free one behind the batch, else the longest.
@@ -146,12 +147,12 @@ class LiteRTEncoder:
         else:
             shape[axis] = int(details[0]["shape"][axis])
         if math.prod(shape) != shape[axis]:
-            raise EncoderError(f"{self._path} takes an input of shape {signature}, not waveforms of one channel")
+            raise EncoderError(f"{self.path} takes an input of shape {signature}, not waveforms of one channel")
         try:
             model.resize_tensor_input(details[0]["index"], shape)
             model.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise EncoderError(f"{self._path} refuses an input of shape {shape}: {error}") from error
+            raise EncoderError(f"{self.path} refuses an input of shape {shape}: {error}") from error
         return model, shape
 
 

@@ -35,7 +35,7 @@ class OnnxEncoder:
 
         self.name = title(spec)
         self.licence = "the file's"
-        self._path = path
+        self.path = path
         model: str | bytes = str(path)
         session = _session(ort, path, model, spec, device)
         names = [o.name for o in session.get_outputs()]
@@ -95,8 +95,8 @@ class OnnxEncoder:
             answer = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:
             said = str(error).strip().splitlines()[0]
-            raise EncoderError(f"{self._path} fails on waveforms of {batch.shape}: {said}") from error
-        return one_vector_each(answer, rows, f"{self._path}#{self._output}")
+            raise EncoderError(f"{self.path} fails on waveforms of {batch.shape}: {said}") from error
+        return one_vector_each(answer, rows, f"{self.path}#{self._output}")
 
 
 def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device: str) -> Any:

@@ -21,6 +21,7 @@ class ViTEncoder:
 
     Attributes:
         name: kind and file.
+        path: of the checkpoint.
         sample_rate: hertz.
         dim: length of a vector.
         window: seconds; None for any length.
@@ -41,7 +42,7 @@ class ViTEncoder:
         device: torch.device,
         licence: str,
     ) -> None:
-        self.name = f"{spec.kind}:{path.name}"
+        self.name, self.path = f"{spec.kind}:{path.name}", path
         self.sample_rate = logmel.sample_rate
         self.dim = vit.dim
         self.window, self.hop = spec.windowing()
