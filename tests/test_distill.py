@@ -120,20 +120,31 @@ def test_another_recipe_is_refused_with_what_differs(run: Path) -> None:
         distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=13, views=2, **SMALL)
 
 
+def test_other_sound_under_a_run_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="audio was"):
+        distill(sounds(tmp_path / "sounds", 3), teacher=Bands(), out=run, epochs=10, views=2, **SMALL)
+
+
+def test_an_object_that_is_no_encoder_is_told_what_it_lacks(tmp_path: Path) -> None:
+    class Nothing:
+        name = "nothing"
+
+    with pytest.raises(EncoderError, match="sample_rate"):
+        distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL)
+
+
 def test_two_processes_on_one_run(run: Path) -> None:
-    from sondino.distill.recipe import resolve_recipe
     from sondino.distill.run import open_run
 
-    recipe = resolve_recipe(run / "recipe.yaml")
     hold = "import sys, filelock; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", hold, str(run / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", hold, str(run / ".run.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline().strip() == "held"
-        with pytest.raises(RunError, match="being worked on by another process"), open_run(run, recipe):
+        with pytest.raises(RunError, match="another process is working on"), open_run(run):
             pass
         other.communicate("\n")
-    with open_run(run, recipe):
+    with open_run(run):
         pass
 
 

@@ -69,6 +69,8 @@ def write_bundle(
         RunError: ONNX and torch differ by more than 1e-4 of the largest value, or the disk is full.
     """
     safetensors = require("safetensors.torch", "train")
+    from safetensors import SafetensorError
+
     from sondino.evaluate.measure import macs, parameters
     from sondino.export.onnx import export_onnx, verify_onnx
 
@@ -105,9 +107,9 @@ def write_bundle(
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         size = (partial / "model.onnx").stat().st_size
         (partial / "card.md").write_text(card(config, size))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{folder} could not be written ({error.strerror}): free some space and try again") from error
+        raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
     except RunError:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -15,6 +15,7 @@ app = App(
     version=__version__,
     help_format="markdown",
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
 )
 
 Loss = Literal["cosine", "clap", "kl", "l1", "mse"]
@@ -59,7 +60,7 @@ def distill(
     batch_size: int | None = None,
     lr: float | None = None,
     mixup: float | None = None,
-    spec_augment: bool | None = None,
+    spec_augment: Annotated[bool | None, Parameter(negative="--no-spec-augment")] = None,
     short: Literal["pad", "native", "repeat"] | None = None,
     precision: Literal["auto", "float32", "bfloat16"] | None = None,
     validation: float | None = None,
@@ -107,11 +108,15 @@ def distill(
         for name, value in locals().items()
         if value is not None and name not in ("audio", "teacher", "out", "recipe", "device", "quiet")
     }
-    from sondino.distill.distill import distill as run_distill
+    from sondino.distill.distill import distill as run_distill  # first: it says which extra is missing
     from sondino.distill.summary import print_summary
 
+    from accelerate import PartialState  # isort: skip
+
     run_distill(audio, teacher=teacher, out=out, recipe=recipe, device=device, quiet=quiet, **given)
-    return print_summary(out)
+    if PartialState().is_main_process:  # the others are those of `accelerate launch`
+        print_summary(out)
+    return 0
 
 
 @app.command
@@ -230,7 +235,7 @@ def check(encoder: str) -> int:
     from sondino.encoder import check_encoder
     from sondino.teachers import load_teacher
 
-    checked = load(encoder) if Path(encoder).is_dir() else load_teacher(encoder)
+    checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
     faults = check_encoder(checked)
     for fault in faults:
         print(f"- {fault}")
@@ -287,7 +292,7 @@ def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-unt
 
     table, encoder = open_corpus(corpus), load_teacher(teacher, device)
     with show(f"targets of {encoder.name}", "clips") as progress:
-        return compute_targets(table, encoder, progress=progress)
+        return compute_targets(table, encoder, teacher, progress=progress)
 
 
 def _table(rows: list[dict[str, str]]) -> int:
@@ -299,7 +304,8 @@ def _table(rows: list[dict[str, str]]) -> int:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)  # what is piped is not folded
     return 0
 
 

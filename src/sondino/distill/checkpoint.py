@@ -30,7 +30,7 @@ def save_checkpoint(
     partial = file.with_suffix(".partial")
     try:
         save_file(tensors, partial, metadata={"state": json.dumps(state)})
-        with partial.open("rb") as written:
+        with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.replace(file)
     except (OSError, SafetensorError) as error:
@@ -61,4 +61,10 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     for name, tensor in tensors.items():
         _, index, moment = name.split(".")
         moments.setdefault(int(index), {})[moment] = tensor
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, own in moments.items():
+        for name, tensor in own.items():
+            if tensor.shape == parameters[place].shape:
+                # The fused optimizer walks raw memory: moments must lie as their parameter does (channels-last).
+                own[name] = torch.empty_like(parameters[place], device="cpu").copy_(tensor)
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
 
-from sondino.corpus.clusters import Clusters, balanced_weights, fit_clusters
+from sondino.corpus.clusters import Clusters, fit_clusters
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
-from sondino.corpus.waveforms import open_waveforms
+from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distill.batches import split_by_file
-from sondino.distill.recipe import Recipe, resolve_recipe
-from sondino.distill.run import open_run, write_skipped
+from sondino.distill.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
+from sondino.distill.run import open_run, same_start, write_skipped
+from sondino.distill.sampling import balanced_weights, uniform_weights
 from sondino.distill.summary import finish_run, teacher_facts
-from sondino.distill.train import Lessons, make_accelerator, train
-from sondino.encoder import Encoder
-from sondino.errors import OptionError, RunError
+from sondino.distill.train import Lessons, computes_in, make_accelerator, train
+from sondino.encoder import Encoder, check_encoder
+from sondino.errors import EncoderError, OptionError, RunError
 from sondino.progress import show
 from sondino.students import build_student
 from sondino.students.initial import load_initial
@@ -58,53 +61,77 @@ def distill(
     Raises:
         SondinoError: what is wrong, in a sentence; what is already done stays.
     """
-    given = [teacher] if isinstance(teacher, str | Encoder) else list(teacher or ())
-    own = {t.name: t for t in given if not isinstance(t, str)}
-    names = tuple(t if isinstance(t, str) else t.name for t in given)
-    plan = resolve_recipe(recipe, teacher=names or None, **options)
+    plan, own = name_teachers(teacher, recipe, options)
+    run = Path(out)
+    accelerator = make_accelerator(device, plan.precision, run)
     # What can be wrong with the names is found before the run's folder is begun.
-    encoders = {name: own[name] if name in own else load_teacher(name, device) for name in plan.teacher}
+    student = new_student(plan)
+    finished = (run / "summary.json").exists()
+    encoders = {} if finished else {name: own.get(name) or load_teacher(name, device) for name in plan.teacher}
     if not Path(audio).exists():
-        raise OptionError(
-            f"{audio} does not exist: give a folder of sound, a CSV or Parquet list, tar shards or a corpus"
-        )
-    accelerator = make_accelerator(device, plan.precision, Path(out))
-    with open_run(Path(out), plan, accelerator.is_main_process) as run:
-        if (run / "summary.json").exists():
+        raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
+    with open_run(run, accelerator.is_main_process):
+        if accelerator.is_main_process:
+            same_start(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
+        if finished:
             return run / "bundle"
-        # The first process gathers and the others then find it done; targets are shared out between them.
-        with accelerator.main_process_first():
-            corpus = gather(audio, run, plan, quiet)
+        # Of several processes the first gathers, and the others open what it made; targets are shared out between them.
+        corpus = gather(audio, run, plan, accelerator, quiet)
         taught = [teach(corpus, name, encoder, accelerator, quiet) for name, encoder in encoders.items()]
         accelerator.wait_for_everyone()
         targets, teachers = [t for t, _ in taught], [facts for _, facts in taught]
+        waveforms = sounds(corpus, student.logmel.sample_rate, accelerator, quiet)
         with accelerator.main_process_first():
             clusters = group(targets[0], plan) if targets else None
-            lessons = plan_lessons(corpus, targets, clusters, plan)
-            student = new_student(plan)
-            with show(f"audio at {student.logmel.sample_rate} Hz", "clips", quiet) as progress:
-                waveforms = open_waveforms(corpus, student.logmel.sample_rate, progress)
-        skipped = write_skipped(run / "skipped.csv", [*corpus.skipped, *(s for t in targets for s in t.skipped)])
-        with show("training", "clips", quiet) as progress:
+        lessons = plan_lessons(corpus, targets, clusters, waveforms.valid, plan)
+        plan = fully_resolved(plan, len(lessons.split.train), computes_in(accelerator))
+        if accelerator.is_main_process:
+            same_start(run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": [t.key for t in targets]})
+            write_yaml(plan, run / "recipe.yaml")
+            reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
+            skipped = write_skipped(run / "skipped.csv", reasons)
+        with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
             distiller = train(student, lessons, waveforms.read, plan, run, accelerator, progress)
         if accelerator.is_main_process:
             finish_run(run, plan, corpus, teachers, targets, clusters, lessons, waveforms.read, distiller, skipped)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
     return run / "bundle"
 
 
-def gather(audio: str | Path, run: Path, recipe: Recipe, quiet: bool) -> Corpus:
+def name_teachers(
+    teacher: str | Encoder | Sequence[str | Encoder] | None,
+    recipe: str | Path | Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> tuple[Recipe, dict[str, Encoder]]:
+    """The recipe with its teachers' names checked, and by name those that came as objects."""
+    given: list[Any] = list(teacher) if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
+    for one in given:
+        if not isinstance(one, str | Encoder):
+            raise EncoderError(f"a teacher given as an object must be an encoder: {'; '.join(check_encoder(one))}")
+    names = tuple(one if isinstance(one, str) else one.name for one in given)
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise OptionError(f"teacher {repeated[0]!r} is named twice: give each teacher a name of its own")
+    plan = resolve_recipe(recipe, teacher=names or None, **options)
+    return plan, {one.name: one for one in given if not isinstance(one, str)}
+
+
+def gather(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerator, quiet: bool) -> Corpus:
     """The corpus of a run: built once in the run's folder, or the one that `audio` already is; with its views."""
-    if (Path(audio) / "corpus.json").exists():
-        corpus = open_corpus(Path(audio))
-        if corpus.clip != recipe.clip:
-            raise RunError(
-                f"{audio} was cut into clips of {corpus.clip:g} s and the recipe says {recipe.clip:g} s: "
-                f"give --clip {corpus.clip:g}, or build a corpus with --clip {recipe.clip:g}"
-            )
-    else:
-        with show("headers", "files", quiet) as progress:
-            corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
-    return add_views(corpus, recipe.views, recipe.seed)
+    folder = None
+    if accelerator.is_main_process:
+        if (Path(audio) / "corpus.json").exists():
+            corpus = open_corpus(Path(audio))
+            if corpus.clip != recipe.clip:
+                raise RunError(
+                    f"{audio} was cut into clips of {corpus.clip:g} s and the recipe says {recipe.clip:g} s: "
+                    f"give --clip {corpus.clip:g}, or build a corpus with --clip {recipe.clip:g}"
+                )
+        else:
+            with show("headers", "files", quiet) as progress:
+                corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
+        folder = add_views(corpus, recipe.views, recipe.seed).folder
+    return open_corpus(from_first(folder))
 
 
 def teach(
@@ -112,10 +139,26 @@ def teach(
 ) -> tuple[Targets, dict[str, Any]]:
     """A teacher's targets for a corpus (of several processes, each fills its share), and the facts of the teacher."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    with show(f"targets of {encoder.name}", "clips", quiet) as progress:
-        return compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world), teacher_facts(
-            encoder, spec
-        )
+    with show(f"targets of {encoder.name}", "clips", quiet or not accelerator.is_main_process) as progress:
+        targets = compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world)
+    return targets, teacher_facts(encoder, spec)
+
+
+def sounds(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bool) -> Waveforms:
+    """The corpus's sound at the student's rate, decoded once where there is room for it."""
+    folder, skipped = None, []
+    if accelerator.is_main_process:
+        with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
+            waveforms = open_waveforms(corpus, sample_rate, progress)
+            folder, skipped = waveforms.folder, waveforms.skipped
+    return Waveforms(corpus, sample_rate, from_first(folder), skipped)
+
+
+def from_first(value: Any) -> Any:
+    """What the first of several processes has, in all of them."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
 
 
 def group(targets: Targets, recipe: Recipe) -> Clusters:
@@ -132,11 +175,21 @@ def new_student(recipe: Recipe) -> "Student":
     return student
 
 
-def plan_lessons(corpus: Corpus, targets: Sequence[Targets], clusters: Clusters | None, recipe: Recipe) -> Lessons:
+def plan_lessons(
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    clusters: Clusters | None,
+    heard: NDArray[np.bool_],
+    recipe: Recipe,
+) -> Lessons:
     """Who trains, who is held out, and how likely each clip is to be drawn."""
-    usable = np.logical_and.reduce([t.valid for t in targets]) if targets else np.ones(len(corpus), dtype=bool)
+    usable = np.logical_and.reduce([heard, *(t.valid for t in targets)])
     labels = corpus.label_numbers() if recipe.label_weight > 0 else None
-    if recipe.label_weight == 1 and labels is not None:
+    if labels is not None and not (labels >= 0).any():
+        raise OptionError(
+            f"label_weight is {recipe.label_weight:g}, and {corpus.folder} has no labels: give a list with them"
+        )
+    if labels is not None and recipe.label_weight == 1:
         usable &= labels >= 0
     split = split_by_file(
         corpus.column("content").tolist(),
@@ -149,7 +202,9 @@ def plan_lessons(corpus: Corpus, targets: Sequence[Targets], clusters: Clusters 
     )
     if len(split.train) == 0:
         raise RunError(f"{corpus.folder} leaves no clip to train on: see its skipped.csv, and its split column if any")
-    weights = usable.astype(np.float64)
+    trains = np.zeros(len(corpus), dtype=bool)
+    trains[split.train] = True
+    weights = uniform_weights(trains)
     if recipe.sampling == "balanced" and clusters is not None:
-        weights = balanced_weights(clusters.assignment) * usable
+        weights = balanced_weights(np.where(trains, clusters.assignment, -1))
     return Lessons([t.matrix for t in targets], weights, split, labels)

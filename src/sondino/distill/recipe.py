@@ -9,15 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sondino.errors import OptionError, RunError, require, unknown_name
+from sondino.corpus.parts import write_whole
+from sondino.errors import OptionError, require, unknown_name
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]
 
 
+MOST_DRAWS = 100_000
+"""Clips drawn an epoch, as published, where a corpus has more."""
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """What a run does. The defaults are the published recipe of S-SONDO, scaled to the corpus at hand."""
+    """What a run does; the defaults follow S-SONDO's.
+
+    Only the schedule differs: by default it ends with the run. The published one, whose rate is still high when it
+    ends, is in recipes/.
+    """
 
     teacher: tuple[str, ...] = ()
     """Teachers; several give the student one mapping head each, and their losses are averaged."""
@@ -71,7 +80,14 @@ class Recipe:
         for name, hint in typing.get_type_hints(type(self)).items():
             if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
                 raise unknown_name(f"value of {name}:", str(getattr(self, name)), typing.get_args(hint))
-        for name in ("width", "clip", "lr", "gradient_clip", "batch_size", "clusters", "epochs"):
+        if not 0.1 <= self.width <= 8:
+            raise OptionError(f"width is {self.width:g}: give a number from 0.1 to 8, 1 is the published net")
+        if self.seed >= 2**32:
+            raise OptionError(f"seed is {self.seed}: give a number below 4294967296")
+        for name in ("clip", "lr", "gradient_clip"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"{name} is {getattr(self, name)}: give a finite number")
+        for name in ("clip", "lr", "gradient_clip", "batch_size", "clusters", "epochs"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} is {getattr(self, name)}: give a number above 0")
         for name in ("views", "mixup", "seed"):
@@ -80,8 +96,8 @@ class Recipe:
         for name in ("label_weight", "validation", "final_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
-        if self.draws is not None and self.draws < self.batch_size:
-            raise OptionError(f"draws is {self.draws}: give at least one batch ({self.batch_size})")
+        if self.draws is not None and self.draws < 1:
+            raise OptionError(f"draws is {self.draws}: give a number above 0")
         if not self.teacher and self.label_weight < 1:
             raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
 
@@ -90,6 +106,16 @@ class Recipe:
         """Epochs of warm-up, resolved."""
         return 0.08 * self.epochs if self.warmup is None else self.warmup
 
+    @property
+    def rampdown_begin(self) -> float:
+        """Epoch at which the rate begins to fall, resolved."""
+        return 0.3 * self.epochs if self.rampdown_start is None else self.rampdown_start
+
+    @property
+    def rampdown_epochs(self) -> float:
+        """Epochs over which it falls, resolved."""
+        return self.epochs - self.rampdown_begin if self.rampdown is None else self.rampdown
+
     def rate(self, epoch: float) -> float:
         """Learning rate at a moment of training, as in the published schedule.
 
@@ -97,9 +123,8 @@ class Recipe:
             epoch: epochs since the start, fractions included.
         """
         phase = 1 - min(max(epoch, 0.5), self.warmup_epochs) / self.warmup_epochs if self.warmup_epochs else 0
-        start = 0.3 * self.epochs if self.rampdown_start is None else self.rampdown_start
-        length = self.epochs - start if self.rampdown is None else self.rampdown
-        fallen = min(max((epoch - start) / length, 0), 1) if length > 0 else 0
+        length = self.rampdown_epochs
+        fallen = min(max((epoch - self.rampdown_begin) / length, 0), 1) if length > 0 else 0
         return self.lr * math.exp(-5 * max(phase, 0) ** 2) * (1 - fallen * (1 - self.final_lr))
 
 
@@ -140,7 +165,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def write_yaml(recipe: Recipe, file: Path) -> None:
     """Write every entry of a recipe, defaults included."""
     yaml = require("yaml", "train")
-    file.write_text(yaml.safe_dump(as_dict(recipe), sort_keys=False))
+    write_whole(file, yaml.safe_dump(as_dict(recipe), sort_keys=False).encode())
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
@@ -148,19 +173,21 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe) | {"teacher": list(recipe.teacher)}
 
 
-def refuse_changes(file: Path, recipe: Recipe) -> None:
-    """Raise RunError naming every entry in which a run's recipe file differs from the recipe asked for."""
-    before, now = read_yaml(file), as_dict(recipe)
-    changed = [
-        f"{name} was {before.get(name)}, now {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise RunError(
-            f"{file.parent} was started with another recipe ({'; '.join(changed)}): "
-            "name another folder, or give the same options to go on"
-        )
+def fully_resolved(recipe: Recipe, training_clips: int, precision: str) -> Recipe:
+    """The recipe with every entry that was left open filled in.
+
+    Args:
+        training_clips: rows that train.
+        precision: what the device computes in.
+    """
+    return dataclasses.replace(
+        recipe,
+        draws=recipe.draws or min(MOST_DRAWS, training_clips),
+        warmup=recipe.warmup_epochs,
+        rampdown_start=recipe.rampdown_begin,
+        rampdown=recipe.rampdown_epochs,
+        precision=precision,  # type: ignore[arg-type]
+    )
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

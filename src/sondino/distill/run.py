@@ -1,56 +1,66 @@
-"""The folder of one run: its lock, its recipe, and the list of what was skipped."""
+"""The folder of one run: who works on it, what it was started with, and the list of what was skipped."""
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from sondino.distill.recipe import Recipe, refuse_changes, write_yaml
+from sondino.corpus.parts import disk_error, make_folder, only_one, read_json, write_json, write_whole
 from sondino.errors import RunError
+
+STARTED_WITH = "run.json"
 
 
 @contextmanager
-def open_run(folder: Path, recipe: Recipe, is_main: bool = True) -> Iterator[Path]:
-    """Hold a run's folder for as long as it is worked on, and see that it is the same run.
+def open_run(folder: Path, is_main: bool = True) -> Iterator[Path]:
+    """Hold a run's folder for as long as it is worked on; it is made where it does not exist.
 
     Args:
-        folder: made where it does not exist.
-        recipe: written as `recipe.yaml` the first time; a folder of another recipe is refused.
+        folder: of the run.
         is_main: the other processes of `accelerate launch` share the first one's hold.
 
     Raises:
-        RunError: another process works on it, it was started with another recipe, or it cannot be written.
+        RunError: another process works on it, or it cannot be written (the disk is full, say).
     """
-    if not is_main:
-        yield folder
-        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        with lock.acquire(timeout=0):
-            recipe_file = folder / "recipe.yaml"
-            if recipe_file.exists():
-                refuse_changes(recipe_file, recipe)
-            else:
-                partial = folder / ".recipe.partial"
-                write_yaml(recipe, partial)
-                partial.replace(recipe_file)
+        with only_one(make_folder(folder), "run", "working on") if is_main else nullcontext():
             yield folder
-    except Timeout as error:
-        raise RunError(
-            f"{folder} is being worked on by another process: wait for it, or name another folder"
-        ) from error
     except OSError as error:
-        if error.filename is None or not str(error.filename).startswith(str(folder)):
-            raise
+        # Python does not name the file of a write that failed; nothing else in here fails with an OSError.
+        raise disk_error(Path(error.filename or folder), error) from error
+
+
+def same_start(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Keep what a run was started with, and refuse to go on with anything else.
+
+    Args:
+        folder: of the run.
+        facts: by name, nested at most once; those that the run does not have yet are added.
+
+    Raises:
+        RunError: some are there with another value; the sentence names each.
+    """
+    file = folder / STARTED_WITH
+    before = read_json(file) if file.exists() else {}
+    old, new = _flat(before), _flat(facts)
+    changed = [f"{name} was {old[name]}, now {new.get(name)}" for name in old if name in new and old[name] != new[name]]
+    if changed:
         raise RunError(
-            f"{error.filename} cannot be written ({os.strerror(error.errno or 0)}): what is done stays, "
-            "mend that and run the same command again"
-        ) from error
+            f"{folder} was started with something else ({'; '.join(changed)}): "
+            "name another folder, or give the same options to go on"
+        )
+    if before.keys() != (merged := before | dict(facts)).keys():
+        write_json(file, merged)
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested entries under their own names, as JSON gives them back."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -60,5 +70,5 @@ def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "reason"))
     writer.writerows(rows)
-    file.write_text(text.getvalue())
+    write_whole(file, text.getvalue().encode())
     return rows

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sondino import __version__
 from sondino.bundle import load, write_bundle
 from sondino.corpus.clusters import Clusters
+from sondino.corpus.parts import write_json
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distill.batches import Batches
@@ -66,6 +67,7 @@ def finish_run(
     skipped: Sequence[tuple[str, str]],
 ) -> None:
     """Write the bundle, measure it, and write report.html and, last of all, summary.json."""
+    made_with = versions(next(distiller.parameters()).device)
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
     student = distiller.student
@@ -85,12 +87,15 @@ def finish_run(
             "data": {"clips": len(own), "held_out": len(held_out), "hours": hours(corpus), "corpus": corpus.hash},
             "scores": scores,
             "recipe": as_dict(recipe),
-            "versions": versions(),
+            "versions": made_with,
         },
     )
     model = load(run / "bundle")
     rate = model.sample_rate
-    student_vectors = model.embed([(read(int(row)), rate) for row in rows])
+    # A few clips at a time: all at once would be gigabytes.
+    pieces = np.array_split(rows, max(1, len(rows) // 64))
+    student_vectors = np.concatenate([model.embed([(read(int(row)), rate) for row in piece]) for piece in pieces])
+    torch.manual_seed(recipe.seed)
     untrained = build_student(recipe.student, recipe.width)
     blank_vectors = embed_rows(untrained, read, rows, recipe)
     teacher_vectors = [t.matrix[rows].astype(np.float32) for t in targets]
@@ -139,7 +144,7 @@ def finish_run(
         "best_epoch": best["epoch"],
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
         "skipped": len(skipped),
-        "versions": versions(),
+        "versions": made_with,
     }
     lead = (
         f"{len(own)} clips, {hours(corpus):.2f} hours of sound, {len(held_out)} of them held out; "
@@ -147,11 +152,9 @@ def finish_run(
     )
     write_report(
         run / "report.html", f"{run.resolve().name}: {student.name} {student.width:g}", table, metrics, points,
-        as_dict(recipe), versions(), lead,
+        as_dict(recipe), made_with, lead,
     )  # fmt: skip
-    partial = run / ".summary.partial"
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    partial.replace(run / "summary.json")
+    write_json(run / "summary.json", summary)
 
 
 def add_probes(table: Sequence[dict[str, Any]], vectors: Sequence[NDArray[np.float32]], labels: NDArray[Any]) -> None:
@@ -182,18 +185,17 @@ def hours(corpus: Corpus) -> float:
     return round(float(corpus.column("duration")[corpus.column("view") == 0].sum()) / 3600, 3)
 
 
-def versions() -> dict[str, str]:
+def versions(device: torch.device) -> dict[str, str]:
     """What made a run, for its record."""
     import onnxruntime
 
+    threads = torch.get_num_threads()
     return {
         "sondino": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} threads",
     }
 
 

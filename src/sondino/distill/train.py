@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sondino.corpus.parts import write_whole
 from sondino.distill.augment import mixup, spec_augment
 from sondino.distill.batches import Batches, Split
 from sondino.distill.checkpoint import load_checkpoint, save_checkpoint
@@ -30,7 +32,6 @@ from sondino.frontend import FFTLogMel
 from sondino.progress import Report
 from sondino.students.common import Student
 
-MOST_DRAWS = 100_000
 MOST_VALIDATION_ROWS = 2_000
 
 
@@ -67,6 +68,8 @@ def make_accelerator(device: str, precision: str, run: Path) -> Accelerator:
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "auto":
         precision = "bfloat16" if computes_in_bfloat16(on_cpu) else "float32"
+    if PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this Python may have had others
     return Accelerator(
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         cpu=on_cpu,
@@ -75,6 +78,11 @@ def make_accelerator(device: str, precision: str, run: Path) -> Accelerator:
         # Other processes wait while the first builds the corpus: far longer than the default of minutes.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )
+
+
+def computes_in(accelerator: Accelerator) -> str:
+    """The precision that an accelerator trains in, as a recipe names it."""
+    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
 
 
 def computes_in_bfloat16(on_cpu: bool) -> bool:
@@ -111,7 +119,6 @@ def train(
     for epoch in range(first, recipe.epochs):
         trainer.train_epoch(epoch, progress)
         trainer.finish_epoch(epoch)
-    accelerator.end_training()
     return trainer.best()
 
 
@@ -138,8 +145,8 @@ class _Trainer:
         self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
         samples = round(recipe.clip * student.logmel.sample_rate)
         self.batches = Batches(read, samples, recipe.short)
-        draws = recipe.draws or min(MOST_DRAWS, len(lessons.split.train))
-        self.steps = max(1, math.ceil(draws / (recipe.batch_size * accelerator.num_processes)))
+        draws = recipe.draws or len(lessons.split.train)
+        self.steps = math.ceil(draws / (recipe.batch_size * accelerator.num_processes))
         if accelerator.is_main_process:
             accelerator.init_trackers("logs")
 
@@ -156,7 +163,13 @@ class _Trainer:
         if not self.last.exists():
             return 0
         self.history = load_checkpoint(self.last, self.distiller, self.optimizer.optimizer)["history"]
+        if self.accelerator.is_main_process:
+            self.write_metrics()  # a kill may have come between checkpoint and metrics
         return len(self.history)
+
+    def write_metrics(self) -> None:
+        lines = "".join(json.dumps(m) + "\n" for m in self.history)
+        write_whole(self.run / "metrics.jsonl", lines.encode())
 
     def train_epoch(self, epoch: int, progress: Report) -> None:
         recipe, accelerator = self.recipe, self.accelerator
@@ -233,33 +246,27 @@ class _Trainer:
             if best:
                 save_checkpoint(self.last.with_name("best.safetensors"), self.distiller, None, state)
             save_checkpoint(self.last, self.distiller, self.optimizer.optimizer, state)
-            lines = "".join(json.dumps(m) + "\n" for m in self.history)
-            (self.run / "metrics.jsonl").write_text(lines)
+            self.write_metrics()
             self.accelerator.log({k: v for k, v in self.metrics.items() if k != "epoch"}, step=epoch + 1)
             logging.getLogger(__name__).info("epoch %s", self.metrics)
         self.accelerator.wait_for_everyone()
 
     def validate(self) -> dict[str, float]:
-        """Cosine to each teacher's vectors and overlap of neighbours, on held-out clips."""
+        """Cosine to each teacher's vectors and overlap of neighbours, on held-out clips; NaN is left out."""
         rows = spread(self.lessons.split.validation, MOST_VALIDATION_ROWS)
         if len(rows) == 0:
             return {}
         vectors, projections, classes = self.embed(rows)
-        accuracy = {}
-        if classes is not None:
-            labels = self.lessons.labels[rows]  # type: ignore[index]
-            accuracy["validation_accuracy"] = round(float((classes == labels)[labels >= 0].mean()), 5)
-        if not projections:
-            return accuracy
-        cosines, overlaps = [], []
-        for target, projected in zip(self.lessons.targets, projections, strict=True):
-            wanted = target[rows].astype(np.float32)
-            cosines.append(cosine(projected, wanted))
-            overlaps.append(neighbour_overlap(vectors, wanted))
-        return accuracy | {
-            "validation_cosine": round(float(np.mean(cosines)), 5),
-            "validation_overlap": round(float(np.mean(overlaps)), 5),
-        }
+        found: dict[str, float] = {}
+        labels = np.full(len(rows), -1) if classes is None else self.lessons.labels[rows]  # type: ignore[index]
+        if (labels >= 0).any():
+            found["validation_accuracy"] = float((classes == labels)[labels >= 0].mean())
+        if projections:
+            targets = [target[rows].astype(np.float32) for target in self.lessons.targets]
+            cosines = [cosine(projected, target) for projected, target in zip(projections, targets, strict=True)]
+            found["validation_cosine"] = float(np.mean(cosines))
+            found["validation_overlap"] = float(np.mean([neighbour_overlap(vectors, t) for t in targets]))
+        return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}
 
     @torch.inference_mode()
     def embed(
