@@ -377,7 +377,7 @@ def test_a_second_process_on_one_output_is_refused(folder, tmp_path):
     class Meanwhile(Tiny):
         def embed(self, waveforms):
             if not self.shapes:
-                with pytest.raises(RunError, match="another process is writing it"):
+                with pytest.raises(RunError, match="another process is filling"):
                     embed_files(folder, Tiny(), tmp_path / "out.npz")
             return super().embed(waveforms)
 

@@ -89,13 +89,11 @@ def find_audio(path: str | os.PathLike[str]) -> list[Path]:
             return
         seen.add(real)
         try:
-            entries = list(folder.iterdir())
+            entries = [(entry, entry.is_dir()) for entry in folder.iterdir() if not entry.name.startswith(".")]
         except OSError as error:
             raise AudioError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
+        for entry, is_folder in entries:
+            if is_folder:
                 walk(entry)
             elif entry.suffix.lower() in SUFFIXES and entry.is_file():
                 found.append(entry)

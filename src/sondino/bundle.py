@@ -5,7 +5,6 @@ Opening one needs no torch and unpickles nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, RunError, require
-from sondino.runtime import Model
+from sondino.files import sha256
+from sondino.runtime import FORMAT, Model
 
 if TYPE_CHECKING:
     from sondino.students.common import Student
 
-FORMAT = "sondino-bundle-1"
 TOLERANCE = 1e-4
 """Largest difference between ONNX and torch, relative to the largest value, that a bundle is written with."""
 
@@ -141,12 +140,6 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def sha256(file: Path) -> str:
-    """Hash of a file, read in blocks."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def card(config: Mapping[str, Any], onnx_bytes: int) -> str:

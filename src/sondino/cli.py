@@ -114,9 +114,7 @@ def distill(
     from accelerate import PartialState  # isort: skip
 
     run_distill(audio, teacher=teacher, out=out, recipe=recipe, device=device, quiet=quiet, **given)
-    if PartialState().is_main_process:  # the others are those of `accelerate launch`
-        print_summary(out)
-    return 0
+    return print_summary(out) if PartialState().is_main_process else 0  # the others are those of `accelerate launch`
 
 
 @app.command
@@ -213,13 +211,19 @@ def embed(
     """
     from sondino.bundle import load
     from sondino.embed import embed_files
+    from sondino.files import write_skipped
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, load(model, threads), output, windows=windows, threads=threads, short=short,
                              progress=lambda done, total, _: progress(done, total))  # fmt: skip
     print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
-    return _list_skipped(report.skipped)
+    skipped = output.with_name(output.stem + ".skipped.csv")
+    if report.skipped:
+        write_skipped(skipped, report.skipped)
+    else:
+        skipped.unlink(missing_ok=True)  # of an earlier call
+    return _list_skipped(report.skipped, skipped)
 
 
 @app.command
@@ -239,7 +243,7 @@ def check(encoder: str) -> int:
     faults = check_encoder(checked)
     for fault in faults:
         print(f"- {fault}")
-    window = f"{checked.window:g} s" if checked.window else "any length"
+    window = f"{checked.window} s" if checked.window else "any length"
     print(f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults")
     return 1 if faults else 0
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from sondino.audio import ShortPolicy, find_audio
 from sondino.encoder import Encoder, fingerprint
 from sondino.errors import OptionError, RunError, SondinoError
+from sondino.files import only_one, write_json
 from sondino.pipeline import Cutting, Sound, cutting, embed_sounds
 from sondino.tables import Part, writer_for
 
@@ -106,7 +105,7 @@ def embed_files(
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
-    with _only_one(partial, output):
+    with only_one(partial, "embed", "filling"):
         with _disk(output):
             _match_key(partial, _key(model, how, windows, files))
         report = EmbedReport(output)
@@ -140,7 +139,7 @@ def embed_files(
             )
         with _disk(output):
             write(output, (_read_part(folder) for folder in parts), report.files, report.vectors, model.dim, windows)
-    shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return report
 
 
@@ -240,7 +239,7 @@ def _save_part(partial: Path, number: int, part: Part) -> None:
             file.flush()
             os.fsync(file.fileno())
     facts = {"ids": part.ids, "counts": part.counts, "seconds": part.seconds, "skipped": part.skipped}
-    _write_whole(at.with_suffix(".json"), json.dumps(facts))
+    write_json(at.with_suffix(".json"), facts)
 
 
 def _load_part(partial: Path, number: int) -> Part | None:
@@ -272,30 +271,7 @@ def _match_key(partial: Path, key: str) -> None:
         log.warning("%s: made with another model, other options or other files; starting over", partial)
     for old in [*partial.glob("*.npy"), *partial.glob("*.json")]:
         old.unlink()
-    _write_whole(file, json.dumps({"key": key, "began": time.strftime("%Y-%m-%dT%H:%M:%S")}))
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, even when the power goes."""
-    new = file.with_suffix(file.suffix + ".new")
-    with new.open("w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.replace(file)
-
-
-@contextmanager
-def _only_one(partial: Path, output: Path) -> Iterator[None]:
-    lock = FileLock(partial / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"{output}: another process is writing it; wait for it, or name another output") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    write_json(file, {"key": key})
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Published weights by name: where they lie, their hashes, and fetching them so that it can go on after a break."""
 
-import hashlib
 import os
 import shutil
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sondino.errors import SondinoError, unknown_name
+from sondino.files import sha256
 
 BLOCK = 1 << 20
 TIMEOUT = 30.0  # seconds without an answer
@@ -97,7 +97,7 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
                 return target
             archive = target.with_name(target.name + ".download")
             _download(weights, archive, progress)
-            if weights.sha256 is not None and (found := _sha256(archive)) != weights.sha256:
+            if weights.sha256 is not None and (found := sha256(archive)) != weights.sha256:
                 archive.unlink()
                 raise SondinoError(
                     f"{weights.url} gave a file of sha256 {found}, not {weights.sha256}: try again, {_by_hand(weights)}"
@@ -159,14 +159,14 @@ def _unpack(weights: Weights, archive: Path, target: Path) -> None:
         except zipfile.BadZipFile as error:
             archive.unlink()
             raise SondinoError(f"{weights.url} gave no zip file: try again, {_by_hand(weights)}") from error
-    _hash_file(target).write_text(_sha256(whole) + "\n")
+    _hash_file(target).write_text(sha256(whole) + "\n")
     whole.replace(target)
     archive.unlink(missing_ok=True)
 
 
 def _check_kept(target: Path) -> None:
     kept = _hash_file(target)
-    if kept.exists() and kept.read_text().strip() != _sha256(target):
+    if kept.exists() and kept.read_text().strip() != sha256(target):
         raise SondinoError(
             f"{target} is not the file that was fetched (its sha256 changed): delete it to fetch it again"
         )
@@ -174,11 +174,6 @@ def _check_kept(target: Path) -> None:
 
 def _hash_file(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cannot(weights: Weights, reason: str) -> SondinoError:

@@ -1,12 +1,12 @@
 """The quickstart: BirdNET taught to a narrow student on the sounds that ship with the package."""
 
-import os
 import time
 from pathlib import Path
 
 from rich.console import Console
 
 from sondino.errors import require
+from sondino.files import cores
 
 CLIP = 3.0
 """BirdNET's own window: one target is one look of the teacher."""
@@ -48,7 +48,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         # About a minute goes to BirdNET, to the export and to the report.
         draws = rate * max(minutes * 60 - 75, 20)
         epochs = max(3, round(draws / (0.8 * sounds * (1 + VIEWS))))
-        say(f"training at about {rate:.0f} clips a second on {os.cpu_count()} cores: {epochs} epochs")
+        say(f"training at about {rate:.0f} clips a second on {cores()} cores: {epochs} epochs")
     bundle = distill(
         sample_list(),
         teacher="birdnet",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sondino.audio import ShortPolicy, find_audio
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError
+from sondino.files import cores
 from sondino.pipeline import Sound, cutting, embed_sounds
 
 FORMAT = "sondino-bundle-1"
@@ -210,7 +211,7 @@ def thread_count(threads: int | None) -> int:
         OptionError: not a whole number above 0.
     """
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+        return cores()
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise OptionError(f"threads is {threads!r}: give a whole number, 1 or more")
     return int(threads)

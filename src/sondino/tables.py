@@ -163,7 +163,7 @@ def _in_place(output: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _csv(file: IO[bytes]) -> Iterator[Any]:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
         yield csv.writer(text, lineterminator="\n")
         text.flush()

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.parts import disk_error, make_folder, only_one, read_json, write_array, write_json
 from sondino.corpus.targets import Targets
 from sondino.errors import OptionError, RunError, require
+from sondino.files import disk_error, make_folder, only_one, read_json, write_array, write_json
 from sondino.progress import Report
 
 FORMAT = "sondino-clusters-1"

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino import audio
-from sondino.corpus.parts import disk_error, make_folder
 from sondino.errors import AudioError, OptionError, SondinoError, require
+from sondino.files import cores, disk_error, make_folder
 from sondino.progress import Report
 
 if TYPE_CHECKING:
@@ -121,11 +121,21 @@ def _list_folder(folder: Path) -> Listing:
         if packed is not None:
             return list_audio(packed)  # says why it cannot be used
         raise
+    strange = [file for file in files if not file.isprintable() and _not_utf8(file)]
+    skipped = [(file, "its name is not UTF-8: rename it") for file in strange]
+    loose = _entries([file for file in files if file not in set(strange)] if strange else files)
     if members is None:
-        return Listing(str(folder), _entries(files))
-    loose = _entries(files)
+        return Listing(str(folder), loose, skipped)
     loose = loose.append_column("id", loose["path"])
-    return Listing(str(folder), pa.concat_tables([loose, members.entries]), members.skipped)
+    return Listing(str(folder), pa.concat_tables([loose, members.entries]), [*skipped, *members.skipped])
+
+
+def _not_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _list_tars(root: Path, shards: Sequence[Path]) -> Listing:
@@ -235,7 +245,7 @@ def scan(listing: Listing, folder: Path, workers: int | None, progress: Report) 
     found = [known]
     total, done = len(files), len(files) - len(unknown)
     progress(done, total)
-    with ThreadPoolExecutor(workers or min(32, 4 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(workers or min(32, 4 * cores())) as pool:
         for number, begin in enumerate(range(0, len(unknown), BATCH)):
             rows = pa.array(unknown[begin : begin + BATCH])
             batch = files.take(rows)

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.parts import make_folder, only_one, read_json, write_json, write_whole
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
+from sondino.files import make_folder, only_one, read_json, write_json, write_skipped
 from sondino.progress import Report
 
 if TYPE_CHECKING:
@@ -177,12 +176,8 @@ def save_corpus(
             raise RunError(_differences(old, table, facts))
         if old.table.equals(table) and old.root == facts["root"] and old.skipped == skipped:
             return old
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows(skipped)
     write_table(out / "corpus.parquet", table)
-    write_whole(out / "skipped.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    write_skipped(out / "skipped.csv", skipped)
     write_json(out / "corpus.json", facts | {"seconds_to_build": seconds})
     return open_corpus(out)
 

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio import ShortPolicy
-from sondino.corpus.parts import Parts, make_folder, only_one, read_json, read_rows, write_json, write_rows
+from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
 from sondino.encoder import Encoder, embed_clips, fingerprint
 from sondino.errors import EncoderError, RunError
+from sondino.files import make_folder, only_one, read_json, write_json
 from sondino.progress import Report
 
 FORMAT = "sondino-targets-1"

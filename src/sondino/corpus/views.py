@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.parts import make_folder, only_one
 from sondino.corpus.table import Corpus, content_hash, save_corpus
 from sondino.errors import OptionError, require
+from sondino.files import make_folder, only_one
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,7 +1,6 @@
 """Clips as waveforms: decoded in threads, or kept decoded beside the corpus so that training waits for no codec."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino import audio
-from sondino.corpus.parts import Parts, make_folder, only_one, read_json, write_json, write_rows
+from sondino.corpus.parts import Parts, write_rows
 from sondino.corpus.sources import open_source
 from sondino.corpus.table import Corpus
 from sondino.corpus.views import VIEW_COLUMNS, View, render, view_of
 from sondino.errors import AudioError, RunError, SondinoError
+from sondino.files import cores, make_folder, only_one, read_json, write_json
 from sondino.progress import Report
 
 FORMAT = "sondino-waveforms-1"
@@ -103,7 +103,7 @@ def read_clips(
     Raises:
         AudioError: one of them cannot be decoded.
     """
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         found = try_clips(corpus, rows, sample_rate, pool)
     for row, waveform in zip(rows, found, strict=True):
         if isinstance(waveform, str):
@@ -343,7 +343,7 @@ def decoded_parts(
     """
     done = parts.done()
     todo = iter([part for part in range(parts.count)[rank::world] if part not in done])
-    ahead, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    ahead, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(workers or cores())
 
     def clips(part: int) -> list[Array | str]:
         first, stop = parts.span(part)

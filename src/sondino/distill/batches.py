@@ -1,7 +1,6 @@
 """What training reads: which clips train and which validate, and batches of waveforms prepared ahead of the net."""
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sondino.files import cores
 
 AHEAD = 3
 """Batches ready or under way beyond one a worker."""
@@ -77,7 +78,7 @@ class Batches:
     read: Callable[[int], NDArray[np.float32]]
     samples: int
     short: str
-    workers: int = field(default_factory=lambda: max(1, (os.cpu_count() or 2) // 2))
+    workers: int = field(default_factory=lambda: max(1, cores() // 2))
     waited: float = 0.0
     """Seconds that the net has waited for data."""
 

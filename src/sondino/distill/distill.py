@@ -1,5 +1,6 @@
 """Distil a teacher into a student: the whole line from a folder of sound to a bundle."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,13 @@ from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distill.batches import split_by_file
 from sondino.distill.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
-from sondino.distill.run import open_run, same_start, write_skipped
+from sondino.distill.run import open_run, same_start
 from sondino.distill.sampling import balanced_weights, uniform_weights
 from sondino.distill.summary import finish_run, teacher_facts
 from sondino.distill.train import Lessons, computes_in, make_accelerator, train
 from sondino.encoder import Encoder, check_encoder
 from sondino.errors import EncoderError, OptionError, RunError
+from sondino.files import write_skipped
 from sondino.progress import show
 from sondino.students import build_student
 from sondino.students.initial import load_initial
@@ -171,7 +173,8 @@ def new_student(recipe: Recipe) -> "Student":
     torch.manual_seed(recipe.seed)
     student = build_student(recipe.student, recipe.width)
     if recipe.init:
-        load_initial(student, Path(recipe.init))
+        for note in load_initial(student, Path(recipe.init)):
+            logging.getLogger(__name__).warning("%s: %s", recipe.init, note)
     return student
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sondino.corpus.parts import write_whole
 from sondino.errors import OptionError, require, unknown_name
+from sondino.files import write_whole
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]

@@ -1,14 +1,12 @@
-"""The folder of one run: who works on it, what it was started with, and the list of what was skipped."""
+"""The folder of one run: who works on it, and what it was started with."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sondino.corpus.parts import disk_error, make_folder, only_one, read_json, write_json, write_whole
 from sondino.errors import RunError
+from sondino.files import disk_error, make_folder, only_one, read_json, write_json
 
 STARTED_WITH = "run.json"
 
@@ -61,14 +59,3 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in facts.items():
         flat |= value if isinstance(value, Mapping) else {name: value}
     return flat
-
-
-def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Write (path, reason) rows, each once, and return them."""
-    rows = list(dict.fromkeys(skipped))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(rows)
-    write_whole(file, text.getvalue().encode())
-    return rows

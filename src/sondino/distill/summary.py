@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sondino import __version__
 from sondino.bundle import load, write_bundle
 from sondino.corpus.clusters import Clusters
-from sondino.corpus.parts import write_json
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distill.batches import Batches
@@ -25,6 +24,7 @@ from sondino.evaluate.fidelity import neighbour_overlap
 from sondino.evaluate.measure import milliseconds_per_10s
 from sondino.evaluate.probe import probe_accuracy
 from sondino.evaluate.report import Points, map_2d, write_report
+from sondino.files import write_json
 from sondino.frontend import FFTLogMel
 from sondino.students import build_student
 from sondino.students.common import Student
@@ -72,7 +72,8 @@ def finish_run(
     best = max(metrics, key=score)
     student = distiller.student
     held_out = lessons.split.validation
-    own = np.flatnonzero((corpus.column("view") == 0) & (lessons.weights > 0))
+    heard = np.sort(np.concatenate([lessons.split.train, held_out]))
+    own = heard[corpus.column("view")[heard] == 0]
     rows = spread(own, MAP_ROWS)
     scores = {name: best[name] for name in ("validation_cosine", "validation_overlap") if name in best}
     write_bundle(
@@ -144,6 +145,7 @@ def finish_run(
         "best_epoch": best["epoch"],
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
         "skipped": len(skipped),
+        "unreadable": sum(not reason.startswith("duplicate of") for _, reason in skipped),
         "versions": made_with,
     }
     lead = (
@@ -200,7 +202,7 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def print_summary(run: Path) -> int:
-    """Print a finished run's table and where its bundle and report are; 1 if clips were skipped, else 0."""
+    """Print a finished run's table and where its bundle and report are; 1 if files could not be read, else 0."""
     from rich.console import Console
     from rich.table import Table
 
@@ -235,4 +237,4 @@ def print_summary(run: Path) -> int:
         console.print(
             f"skipped: {summary['skipped']}, listed in {run / 'skipped.csv'}", highlight=False, soft_wrap=True
         )
-    return 1 if summary["skipped"] else 0
+    return 1 if summary["unreadable"] else 0

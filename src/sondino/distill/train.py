@@ -18,7 +18,6 @@ from accelerate.utils import InitProcessGroupKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sondino.corpus.parts import write_whole
 from sondino.distill.augment import mixup, spec_augment
 from sondino.distill.batches import Batches, Split
 from sondino.distill.checkpoint import load_checkpoint, save_checkpoint
@@ -28,6 +27,7 @@ from sondino.distill.recipe import Recipe, as_dict
 from sondino.distill.sampling import draw
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.fidelity import cosine, neighbour_overlap
+from sondino.files import write_whole
 from sondino.frontend import FFTLogMel
 from sondino.progress import Report
 from sondino.students.common import Student
@@ -258,9 +258,10 @@ class _Trainer:
             return {}
         vectors, projections, classes = self.embed(rows)
         found: dict[str, float] = {}
-        labels = np.full(len(rows), -1) if classes is None else self.lessons.labels[rows]  # type: ignore[index]
-        if (labels >= 0).any():
-            found["validation_accuracy"] = float((classes == labels)[labels >= 0].mean())
+        if classes is not None:
+            labels = self.lessons.labels[rows]  # type: ignore[index]
+            right = (classes == labels)[labels >= 0]
+            found["validation_accuracy"] = float(right.mean()) if len(right) else math.nan
         if projections:
             targets = [target[rows].astype(np.float32) for target in self.lessons.targets]
             cosines = [cosine(projected, target) for projected, target in zip(projections, targets, strict=True)]

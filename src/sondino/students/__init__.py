@@ -45,7 +45,8 @@ class StudentRecord:
             "parameters": f"{self.parameters / 1e6:.2f} M",
             "MACs / 10 s": f"{self.macs / 1e9:.2f} G",
             "rate": f"{self.sample_rate} Hz",
-            "dimension": str(self.dim),
+            "dim": str(self.dim),
+            "licence": self.licence,
             "arXiv": self.paper.removeprefix("arXiv "),
         }
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,6 @@ from sondino.teachers.spec import TeacherSpec
 
 VERSION = 1
 """Part of every fingerprint: raised when an adapter's own computation changes, so that old targets are not reused."""
-
-
-def file_hash(path: Path) -> str:
-    """The sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def identity(kind: str, content: str, **facts: Any) -> str:
@@ -56,10 +49,3 @@ def one_vector_each(values: NDArray[Any], rows: int, where: str) -> NDArray[np.f
         f"{where} gives an array of shape {array.shape} for {rows} waveforms, not one vector each: "
         "name an output of shape (batch, dim)"
     )
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
-from sondino.teachers.common import file_hash
+from sondino.files import sha256
 from sondino.teachers.module import FunctionEncoder
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.weights import pick_device
@@ -51,5 +51,5 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
             answer = answer.detach().float().cpu()
         return answer.numpy() if hasattr(answer, "numpy") else answer
 
-    content = f"{name} {getattr(package, '__version__', '')} " + (file_hash(Path(weights)) if weights else "")
+    content = f"{name} {getattr(package, '__version__', '')} " + (sha256(Path(weights)) if weights else "")
     return FunctionEncoder(embed, spec, hashlib.sha256(content.encode()).hexdigest(), rate=rate, dim=dim)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
+from sondino.files import cores, sha256
 from sondino.teachers import tflite
-from sondino.teachers.common import cores, file_hash, identity, one_vector_each, title
+from sondino.teachers.common import identity, one_vector_each, title
 from sondino.teachers.spec import TeacherSpec
 
 SHARE = 4  # windows that a thread takes on at a time
@@ -77,7 +78,7 @@ class LiteRTEncoder:
         self.dim = self._run(np.zeros((1, self._samples), dtype=np.float32)).shape[1]
         self.fingerprint = identity(
             "litert",
-            file_hash(path),
+            sha256(path),
             tensor=wanted.name,
             rate=self.sample_rate,
             window=self.window,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino import encoder as contract
-from sondino.encoder import Encoder
+from sondino.encoder import Encoder, check_encoder
 from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
 from sondino.teachers.common import identity, one_vector_each
 from sondino.teachers.spec import TeacherSpec
@@ -130,7 +130,11 @@ def _import(name: str, spec: TeacherSpec) -> Any:
             raise OptionError(f"teacher {spec.text!r}: {path} is no Python file")
         module = importlib.util.module_from_spec(found)
         sys.modules.setdefault(path.stem, module)  # where its own classes look themselves up
-        found.loader.exec_module(module)
+        try:
+            found.loader.exec_module(module)
+        except Exception as error:
+            sys.modules.pop(path.stem, None)
+            raise _broken(spec, name, error) from error
         return module
     here = str(Path.cwd())
     added = here not in sys.path
@@ -144,9 +148,15 @@ def _import(name: str, spec: TeacherSpec) -> Any:
                 f"teacher {spec.text!r}: there is no module {error.name!r}: install it, or run in its folder"
             ) from error
         raise EncoderError(f"teacher {spec.text!r}: {name} needs {error.name}, which is not installed") from error
+    except Exception as error:
+        raise _broken(spec, name, error) from error
     finally:
         if added:
             sys.path.remove(here)
+
+
+def _broken(spec: TeacherSpec, name: str, error: Exception) -> EncoderError:
+    return EncoderError(f"teacher {spec.text!r}: {name} cannot be imported: {type(error).__name__}: {error}")
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> Encoder:
@@ -175,6 +185,8 @@ def load(spec: TeacherSpec, device: str = "auto") -> Encoder:
                 f"leave out ?{'&'.join(spec.options)}"
             )
         return made
+    if hasattr(made, "embed"):
+        raise EncoderError(f"teacher {spec.text!r}: {attribute}() gives no encoder: {'; '.join(check_encoder(made))}")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(made, torch.nn.Module):
         digest = hashlib.sha256()

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require, unknown_name
-from sondino.teachers.common import file_hash, identity, one_vector_each, title
+from sondino.files import sha256
+from sondino.teachers.common import identity, one_vector_each, title
 from sondino.teachers.spec import TeacherSpec
 
 
@@ -167,7 +168,7 @@ def _with_output(path: Path, name: str, outputs: list[str]) -> bytes:
 def _content_hash(path: Path) -> str:
     """The file's hash, and that of its weights where they lie in a file beside it."""
     beside = [p for p in (path.with_name(path.name + ".data"),) if p.is_file()]
-    return "+".join(file_hash(p) for p in (path, *beside))
+    return "+".join(sha256(p) for p in (path, *beside))
 
 
 def _number(text: str | None) -> Any:

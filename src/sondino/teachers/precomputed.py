@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
-from sondino.teachers.common import file_hash, identity, title
+from sondino.files import sha256
+from sondino.teachers.common import identity, title
 from sondino.teachers.spec import TeacherSpec
 
 SHOWN = 3  # ids that a sentence names
@@ -40,7 +41,7 @@ class Precomputed:
         self.window: float | None = None
         self.hop: float | None = None
         self.batch_size = 1
-        self.fingerprint = identity("precomputed", file_hash(path))
+        self.fingerprint = identity("precomputed", sha256(path))
 
     def lookup(self, ids: list[str]) -> NDArray[np.float32]:
         """The vectors (n, dim) of clips by their ids, in the order asked.

@@ -3,7 +3,8 @@
 import warnings
 
 from sondino.errors import EncoderError, require
-from sondino.teachers.common import file_hash, title
+from sondino.files import sha256
+from sondino.teachers.common import title
 from sondino.teachers.module import FunctionEncoder, torch_function
 from sondino.teachers.spec import TeacherSpec
 
@@ -31,7 +32,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
     encoder = FunctionEncoder(
         torch_function(model, device, spec.tensor),
         spec,
-        f"{file_hash(path)}#{spec.tensor}",
+        f"{sha256(path)}#{spec.tensor}",
         rate=rate if isinstance(rate, int) else None,
         window=float(window) if isinstance(window, int | float) else None,
     )

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sondino import hub
+from sondino.files import sha256
 from sondino.frontend import FFTLogMel, LogMel
-from sondino.teachers.common import file_hash, identity
+from sondino.progress import show
+from sondino.teachers.common import identity
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.vit import ViT
 
@@ -57,7 +59,7 @@ class ViTEncoder:
         self._half = spec.options.get("precision", "float32") == "bfloat16"
         self.fingerprint = identity(
             spec.kind,
-            file_hash(path),
+            sha256(path),
             logmel=repr(logmel),
             window=self.window,
             hop=self.hop,
@@ -80,4 +82,7 @@ class ViTEncoder:
 
 def checkpoint(spec: TeacherSpec) -> Path:
     """The file that was named, or the published one."""
-    return spec.path if spec.file else hub.fetch(spec.kind)
+    if spec.file:
+        return spec.path
+    with show(f"weights of {spec.kind}", "MB") as report:
+        return hub.fetch(spec.kind, lambda have, total: report(have // 10**6, (total or have) // 10**6))

@@ -1,0 +1,123 @@
+"""Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from sondino.errors import RunError
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file, read in blocks, as hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees the old content or the new one, never a piece."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(file)
+        sync_folder(file.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise disk_error(file, error) from error
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """`write_whole` of a JSON object."""
+    write_whole(file, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def write_array(file: Path, array: NDArray[Any]) -> None:
+    """`write_whole` of an array, as .npy."""
+    content = io.BytesIO()
+    np.save(content, array)
+    write_whole(file, content.getvalue())
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of ours, or RunError where it is not one."""
+    try:
+        values = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}): remove {file.parent} and make it again") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{file} is not one of ours: remove {file.parent} and make it again")
+    return values
+
+
+def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Write (path, reason) rows, each once, and return them."""
+    rows = list(dict.fromkeys(skipped))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    writer.writerows(rows)
+    write_whole(file, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
+    return rows
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a rename on disk; some systems cannot open a folder, and those rename durably anyway."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def disk_error(file: Path, error: OSError) -> RunError:
+    """The sentence for a write that failed."""
+    return RunError(
+        f"{file} could not be written ({error.strerror or error}): what is whole stays; "
+        "make room or give another folder, then run the same command again"
+    )
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder and those above it, or raise RunError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    return folder
+
+
+@contextmanager
+def only_one(folder: Path, name: str, doing: str) -> Iterator[None]:
+    """Hold a lock of a folder; another process that asks for it meanwhile gets RunError."""
+    # The system drops the lock with the process, so a kill leaves nothing to clear away.
+    lock = FileLock(folder / f".{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another process is {doing} {folder}: wait for it to end, or stop it first") from error
+    try:
+        yield
+    finally:
+        lock.release()
