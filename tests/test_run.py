@@ -6,7 +6,7 @@ import pytest
 
 from sondino.distill.run import open_run, same_start
 from sondino.errors import RunError
-from sondino.files import write_skipped
+from sondino.skipped import write_skipped
 
 
 def test_what_a_run_was_started_with_is_kept_and_defended(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from sondino import __version__
 from sondino.errors import SondinoError
+from sondino.skipped import unreadable
 
 app = App(
     name="sondino",
@@ -211,8 +212,8 @@ def embed(
     """
     from sondino.bundle import load
     from sondino.embed import embed_files
-    from sondino.files import write_skipped
     from sondino.progress import show
+    from sondino.skipped import write_skipped
 
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, load(model, threads), output, windows=windows, threads=threads, short=short,
@@ -314,12 +315,12 @@ def _table(rows: list[dict[str, str]]) -> int:
 
 
 def _list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
-    """Print what was skipped (all of it is in a file where there are many); 1 if there was any."""
+    """Print what was skipped (all of it is in a file where there are many); 1 if anything could not be read."""
     for path, reason in skipped[:20]:
         print(f"skipped {path}: {reason}", file=sys.stderr)
     if len(skipped) > 20:
         print(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), file=sys.stderr)
-    return 1 if skipped else 0
+    return 1 if unreadable(skipped) else 0
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,11 +1,10 @@
 """Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
 
-import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,17 +63,6 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RunError(f"{file} is not one of ours: remove {file.parent} and make it again")
     return values
-
-
-def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Write (path, reason) rows, each once, and return them."""
-    rows = list(dict.fromkeys(skipped))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(rows)
-    write_whole(file, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
-    return rows
 
 
 def sync_folder(folder: Path) -> None:

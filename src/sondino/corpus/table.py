@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
-from sondino.files import make_folder, only_one, read_json, write_json, write_skipped
+from sondino.files import make_folder, only_one, read_json, write_json
 from sondino.progress import Report
+from sondino.skipped import DUPLICATE, write_skipped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -253,7 +254,7 @@ def _clips(
     _, first, inverse = np.unique(stretch[kept].astype(np.int64), axis=0, return_index=True, return_inverse=True)
     original = first[inverse.reshape(-1)]
     for place in np.flatnonzero(original != np.arange(len(kept))):
-        faults[int(kept[place])] = f"duplicate of {names[int(kept[original[place]])].as_py()}"
+        faults[int(kept[place])] = f"{DUPLICATE}{names[int(kept[original[place]])].as_py()}"
     skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
     kept = kept[original == np.arange(len(kept))]
 

@@ -24,8 +24,8 @@ from sondino.distill.summary import finish_run, teacher_facts
 from sondino.distill.train import Lessons, computes_in, make_accelerator, train
 from sondino.encoder import Encoder, check_encoder
 from sondino.errors import EncoderError, OptionError, RunError
-from sondino.files import write_skipped
 from sondino.progress import show
+from sondino.skipped import write_skipped
 from sondino.students import build_student
 from sondino.students.initial import load_initial
 from sondino.teachers import load_teacher

@@ -26,6 +26,7 @@ from sondino.evaluate.probe import probe_accuracy
 from sondino.evaluate.report import Points, map_2d, write_report
 from sondino.files import write_json
 from sondino.frontend import FFTLogMel
+from sondino.skipped import unreadable
 from sondino.students import build_student
 from sondino.students.common import Student
 from sondino.teachers import catalogue
@@ -145,7 +146,7 @@ def finish_run(
         "best_epoch": best["epoch"],
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
         "skipped": len(skipped),
-        "unreadable": sum(not reason.startswith("duplicate of") for _, reason in skipped),
+        "unreadable": unreadable(skipped),
         "versions": made_with,
     }
     lead = (
