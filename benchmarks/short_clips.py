@@ -1,14 +1,18 @@
 """Clips under a model's window: zero-padded, heard at their own length, or repeated. Which keeps most?
 
-    python benchmarks/short_clips.py BUNDLE TEACHER LIST.csv
+    python benchmarks/short_clips.py BUNDLE TEACHER LIST.csv [--seconds 0.3 0.6 1.0]
 
-LIST.csv names short labelled clips (path, label), such as the sounds that ship with sondino. Neighbours are those
-shared with the teacher's vectors; the probe reads the labels. Writes results/short_clips.csv.
+LIST.csv names labelled clips (path, label, and fold where the data set has folds); the loudest stretch of each is cut
+out and embedded by every policy. Neighbours are those shared with the teacher's vectors of the same stretch; the probe
+reads the labels. Writes results/short_clips.csv.
 """
 
 import argparse
 import csv
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from provenance import provenance, write_results
 from sondino import audio, load, load_teacher
@@ -17,35 +21,53 @@ from sondino.evaluate.fidelity import neighbour_overlap
 from sondino.evaluate.probe import probe_accuracy
 
 
+def loudest(file: Path, rate: int, seconds: float, centre: float | None = None) -> tuple[NDArray[np.float32], float]:
+    """The loudest stretch of a file, or the one around a moment; and its moment in seconds."""
+    sound, samples = audio.read(file, rate), round(seconds * rate)
+    if centre is None:
+        energy = np.convolve(sound**2, np.ones(rate // 20), "same")
+        centre = float(np.argmax(energy)) / rate
+    first = min(max(round((centre - seconds / 2) * rate), 0), max(0, len(sound) - samples))
+    return sound[first : first + samples], centre
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("teacher")
     parser.add_argument("list", type=Path)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.3, 0.6, 1.0])
     given = parser.parse_args()
     model, teacher = load(given.bundle), load_teacher(given.teacher)
     with given.list.open(newline="") as lines:
-        rows = [(given.list.parent / row["path"], row["label"]) for row in csv.DictReader(lines)]
-    short = [(file, label) for file, label in rows if audio.info(file).duration < model.window]
-    files, labels = [file for file, _ in short], [label for _, label in short]
-    wanted = embed_clips(teacher, [audio.read(file, teacher.sample_rate) for file in files])
+        rows = list(csv.DictReader(lines))
+    labels = [row["label"] for row in rows]
+    folds = [row["fold"] for row in rows] if "fold" in rows[0] else None
     results = []
-    for policy in ("pad", "native", "repeat"):
-        vectors = model.embed(files, short=policy)
-        probe = probe_accuracy(vectors, labels)
-        results.append(
-            {
-                "short": policy,
-                "clips": len(files),
-                "under_seconds": model.window,
-                "trained_with": model.short,
-                "neighbour_overlap": round(neighbour_overlap(vectors, wanted), 4),
-                "probe_accuracy": round(probe.accuracy, 4),
-                "interval_low": round(probe.interval95[0], 4),
-                "interval_high": round(probe.interval95[1], 4),
-                **provenance("onnxruntime", "scikit-learn"),
-            }
-        )
+    for seconds in given.seconds:
+        cut = [loudest(given.list.parent / row["path"], model.sample_rate, seconds) for row in rows]
+        heard = [
+            loudest(given.list.parent / row["path"], teacher.sample_rate, seconds, centre)[0]
+            for row, (_, centre) in zip(rows, cut, strict=True)
+        ]
+        wanted = embed_clips(teacher, heard)
+        for policy in ("pad", "native", "repeat"):
+            vectors = model.embed([(sound, model.sample_rate) for sound, _ in cut], short=policy)
+            probe = probe_accuracy(vectors, labels, folds)
+            results.append(
+                {
+                    "seconds": seconds,
+                    "short": policy,
+                    "clips": len(rows),
+                    "window": model.window,
+                    "trained_with": model.short,
+                    "neighbour_overlap": round(neighbour_overlap(vectors, wanted), 4),
+                    "probe_accuracy": round(probe.accuracy, 4),
+                    "interval_low": round(probe.interval95[0], 4),
+                    "interval_high": round(probe.interval95[1], 4),
+                    **provenance("onnxruntime", "scikit-learn"),
+                }
+            )
     write_results("short_clips", results)
 
 
