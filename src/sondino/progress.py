@@ -58,14 +58,15 @@ def show(description: str, unit: str, quiet: bool = False) -> Iterator[Report]:
 def _lines(console: Console, description: str, unit: str) -> Report:
     began = last = time.monotonic()
     first: int | None = None
+    told: int | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last, first
+        nonlocal last, first, told
         first = done if first is None else first  # a resumed stage starts above zero
         now = time.monotonic()
-        if done < total and now - last < SECONDS_BETWEEN_LINES:
+        if done == told or (done < total and now - last < SECONDS_BETWEEN_LINES):
             return
-        last = now
+        last, told = now, done
         rate = (done - first) / max(now - began, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         console.print(f"{description}: {done} of {total} {unit}, {rate:.0f}/s{left}", highlight=False, soft_wrap=True)
