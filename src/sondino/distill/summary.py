@@ -228,7 +228,7 @@ def print_summary(run: Path) -> int:
         f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "
         f"{summary['epochs']} epochs in {summary['training_seconds']:.0f} s, best {summary['best_epoch']}"
         "\ncosine and neighbours: to the teacher on held-out clips"
-        + ("; probe: labels read off frozen vectors, 5 folds" if "probe_accuracy" in columns else ""),
+        + ("; probe: labels read off frozen vectors, over folds" if "probe_accuracy" in columns else ""),
         highlight=False,
     )
     console.print(
