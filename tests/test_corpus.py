@@ -1,6 +1,5 @@
 import csv
 import io
-import pickle
 import shutil
 import tarfile
 from pathlib import Path
@@ -292,13 +291,6 @@ def test_large_files_are_hashed_in_pieces(tmp_path, monkeypatch):
     for changed in (b"x" + content[1:], content[:-1] + b"x", content[:1050] + b"x" + content[1051:], content + b"x"):
         assert sources._content(io.BytesIO(changed)) != same
     assert sources._content(io.BytesIO(content[:1000])) != sources._content(io.BytesIO(content[:500] + b"x" * 500))
-
-
-def test_a_corpus_travels_to_a_worker(sounds, tmp_path):
-    corpus = build_corpus(sounds, tmp_path / "out", clip=2.0)
-    sent = pickle.dumps(corpus)
-    assert len(sent) < 1000  # the folder's name, not the table
-    assert pickle.loads(sent).hash == corpus.hash
 
 
 def test_a_folder_without_a_corpus(tmp_path):

@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -258,14 +257,6 @@ def test_too_little_room_is_said_before_the_work(corpus, monkeypatch):
     with pytest.raises(RunError, match="are free: make room"):
         compute_targets(corpus, teacher)
     assert teacher.heard == 0
-
-
-def test_targets_travel_to_a_worker(corpus):
-    targets = compute_targets(corpus, Moments())
-    assert targets.matrix[3, 1] > 0
-    sent = pickle.dumps(targets)
-    assert b"memmap" not in sent
-    np.testing.assert_array_equal(pickle.loads(sent).matrix, targets.matrix)
 
 
 KILLED = """

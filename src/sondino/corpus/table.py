@@ -4,7 +4,7 @@ import csv
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +55,6 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.table)
-
-    def __reduce__(self) -> tuple[Callable[[Path], "Corpus"], tuple[Path]]:
-        return open_corpus, (self.folder,)  # a worker process reads the table itself
 
     @property
     def views(self) -> int:

@@ -48,9 +48,6 @@ class Targets:
     def __len__(self) -> int:
         return self.rows
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "matrix"}
-
     @property
     def parts(self) -> Parts:
         """What of it is whole."""

@@ -127,7 +127,7 @@ def to_int16(waveform: Array) -> tuple[NDArray[np.int16], float]:
 class Waveforms:
     """The sound of every row at one rate, from decoded clips on disk or straight from the files; bit for bit the same.
 
-    Safe in threads and in forked or spawned workers: nothing but a memory map is held open.
+    Safe in threads: nothing but a memory map is held open.
     """
 
     corpus: Corpus
@@ -136,10 +136,6 @@ class Waveforms:
     """Of the decoded clips; None: each read decodes."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """(id, reason) of clips that could not be decoded; unknown where nothing is kept."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("corpus", "sample_rate", "folder", "skipped")
-        return {name: value for name, value in self.__dict__.items() if name in own}
 
     def read(self, row: int) -> Array:
         """The waveform (samples,) float32 of a row.
