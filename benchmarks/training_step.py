@@ -17,7 +17,7 @@ from provenance import provenance, write_results
 from sondino.distill.head import MappingHead
 from sondino.distill.losses import cosine
 from sondino.distill.train import computes_in_bfloat16
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.students import build_student
 from sondino.students.depthwise import DepthwiseConv
 

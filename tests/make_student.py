@@ -8,7 +8,7 @@ import torch
 
 from sondino.audio import merge, read, windows
 from sondino.bundle import write_bundle
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.students import build_student
 
 CLIPS = sorted((Path(__file__).parent / "data" / "clips").glob("*.ogg"))

@@ -9,7 +9,7 @@ import sondino
 from sondino import bundle as bundles
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import sha256
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.students import build_student
 
 RATE = 32000

@@ -11,7 +11,8 @@ from torch import nn
 
 from golden import DATA, error, state_dict, strip, wave
 from sondino.export.onnx import WaveformEncoder, export_onnx, verify_onnx
-from sondino.frontend import MatmulLogMel, n_frames
+from sondino.frontend import n_frames
+from sondino.frontend_torch import MatmulLogMel
 from sondino.students import STUDENTS, build_student
 from sondino.students.common import Student
 from sondino.students.dymn import DyMN

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from golden import DATA, error, keys, state_dict, strip, wave
 from sondino.distill.head import MappingHead
 from sondino.errors import OptionError
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.students import STUDENTS, build_student
 from sondino.students.depthwise import depthwise
 from sondino.students.dymn import DynamicConv, DynamicReLU

@@ -1,26 +1,24 @@
-"""The log-mel front-ends, one definition each, in two forms that agree: FFT to train, matmul to export.
+"""The log-mel front-ends, one definition each: a `LogMel`, a frozen dataclass of numbers.
 
-A definition is a `LogMel`, a frozen dataclass of numbers. `FFTLogMel` and `MatmulLogMel` turn it into a module
-from waveforms to log-mels. All log-mels are (batch, n_mels, frames) float32.
+`log_mel` computes it with numpy, for the runtime; `frontend_torch.py` holds the torch modules to train and to export.
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+
+_TYPES: dict[type, tuple[type, ...]] = {float: (float, int)}  # JSON writes 50.0 as 50.0, a person writes 50
 
 
 @dataclass(frozen=True)
 class LogMel:
     """Everything that fixes a log-mel: log(mel + log_offset), then (. - mean) / std.
 
-    The window is a periodic Hann window, the spectrogram is a power spectrogram, and the mels are Slaney's
-    scale with Slaney's area norm, as all the papers that we follow use them.
+    The window is a Hann window and the spectrogram a power spectrogram. The defaults are those of S-SONDO.
 
     Attributes:
         sample_rate: of the waveform, in hertz.
@@ -35,6 +33,9 @@ class LogMel:
         log_offset: added to the mel power before the logarithm.
         mean: taken from the log-mel.
         std: divides the log-mel.
+        periodic: of the window; otherwise it is symmetric.
+        mel_scale: "slaney", triangles of equal area; "kaldi", triangles of height 1 on mel = 1127 ln(1 + f / 700).
+        preemphasis: p of x[t + 1] - p x[t], taken of the waveform first; it shortens it by a sample. 0: off.
     """
 
     sample_rate: int = 32000
@@ -48,16 +49,37 @@ class LogMel:
     log_offset: float = 1e-3
     mean: float = 0.0
     std: float = 1.0
+    periodic: bool = True
+    mel_scale: Literal["slaney", "kaldi"] = "slaney"
+    preemphasis: float = 0.0
 
     @property
     def minimum_samples(self) -> int:
         """The fewest samples that give a frame: a whole one, or what reflection at both ends needs."""
-        return self.n_fft // 2 + 1 if self.center else self.n_fft
+        return (self.n_fft // 2 + 1 if self.center else self.n_fft) + bool(self.preemphasis)
 
     def samples_for(self, frames: int) -> int:
         """The fewest samples that give this many frames (at least one)."""
-        whole = (max(frames, 1) - 1) * self.hop
-        return max(self.minimum_samples, whole + (self.n_fft % 2 if self.center else self.n_fft))
+        whole = (max(frames, 1) - 1) * self.hop + (self.n_fft % 2 if self.center else self.n_fft)
+        return max(self.minimum_samples, whole + bool(self.preemphasis))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For config.json; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LogMel":
+        """What `as_dict` gave.
+
+        Raises:
+            ValueError: a value is missing, unknown or of another type.
+        """
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        wrong = list(kinds.keys() ^ values.keys())
+        wrong += [n for n, kind in kinds.items() if n in values and not isinstance(values[n], _TYPES.get(kind, kind))]
+        if wrong:
+            raise ValueError(f"a front-end with {', '.join(sorted(set(wrong)))} missing, unknown or of another type")
+        return cls(**values)
 
 
 STUDENT_LOGMEL = LogMel()
@@ -76,6 +98,21 @@ MATPAC_LOGMEL = LogMel(
     std=4.193,
 )
 """MATPAC's and MATPAC++'s front-end (arXiv 2502.12031): 10 s at 16 kHz give 80 x 998."""
+
+EFFICIENTAT_LOGMEL = LogMel(
+    window_length=800,
+    hop=320,
+    f_min=0.0,
+    f_max=15000.0,
+    center=True,
+    log_offset=1e-5,
+    mean=-4.5,
+    std=5.0,
+    periodic=False,
+    mel_scale="kaldi",
+    preemphasis=0.97,
+)
+"""EfficientAT's front-end (arXiv 2211.04772): 10 s at 32 kHz give 128 x 1000."""
 
 
 def m2d_logmel(rate: int = 16000, mean: float = -7.1, std: float = 4.2) -> LogMel:
@@ -106,7 +143,8 @@ def n_frames(spec: LogMel, samples: int) -> int:
     """Frames that a waveform of `samples` gives; 0 below `spec.minimum_samples`."""
     if samples < spec.minimum_samples:
         return 0
-    padded = samples + 2 * (spec.n_fft // 2) if spec.center else samples
+    heard = samples - bool(spec.preemphasis)
+    padded = heard + 2 * (spec.n_fft // 2) if spec.center else heard
     return (padded - spec.n_fft) // spec.hop + 1
 
 
@@ -122,122 +160,81 @@ def _slaney_mel(hz: float) -> float:
 
 
 def mel_matrix(spec: LogMel) -> NDArray[np.float64]:
-    """The mel filterbank (n_mels, n_fft // 2 + 1): triangles of equal area on Slaney's scale."""
-    edges = _slaney_hz(np.linspace(_slaney_mel(spec.f_min), _slaney_mel(spec.f_max), spec.n_mels + 2))
-    bins = np.arange(spec.n_fft // 2 + 1) * (spec.sample_rate / spec.n_fft)
+    """The mel filterbank (n_mels, n_fft // 2 + 1)."""
+    hz = np.arange(spec.n_fft // 2 + 1) * (spec.sample_rate / spec.n_fft)
+    if spec.mel_scale == "kaldi":
+        bins = 1127.0 * np.log1p(hz / 700.0)
+        ends = 1127.0 * np.log1p(np.array([spec.f_min, spec.f_max]) / 700.0)
+        edges = np.linspace(ends[0], ends[1], spec.n_mels + 2)
+    else:
+        bins = hz
+        edges = _slaney_hz(np.linspace(_slaney_mel(spec.f_min), _slaney_mel(spec.f_max), spec.n_mels + 2))
     low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak))
-    return np.maximum(triangles, 0.0) * (2.0 / (high - low))
+    triangles = np.maximum(np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak)), 0.0)
+    if spec.mel_scale == "kaldi":
+        triangles[:, -1] = 0.0  # Kaldi leaves out the bin at half the sample rate
+        return triangles
+    return triangles * (2.0 / (high - low))
 
 
 def window_of(spec: LogMel) -> NDArray[np.float64]:
-    """The periodic Hann window (n_fft,), centred in the frame."""
+    """The Hann window (n_fft,), centred in the frame."""
     n = spec.window_length
-    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / n)
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / (n if spec.periodic else n - 1))
     left = (spec.n_fft - n) // 2
     return np.pad(window, (left, spec.n_fft - n - left))
 
 
-def _float32(waveform: Tensor) -> AbstractContextManager[object]:
-    """Keep autocast out: a power spans 1e-10 to 1e4, which half precision cannot hold next to its log."""
-    if torch.compiler.is_exporting() or not torch.is_autocast_enabled(waveform.device.type):
-        return nullcontext()  # a context in an exported graph is a node that converters do not know
-    return torch.autocast(waveform.device.type, enabled=False)
+@cache
+def _constants(spec: LogMel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The window (n_fft,) and the filterbank (n_fft // 2 + 1, n_mels)."""
+    return window_of(spec).astype(np.float32), np.ascontiguousarray(mel_matrix(spec).T, dtype=np.float32)
 
 
-def _buffer(array: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The log-mel (n_mels, frames) of a waveform (samples,), float32; agrees with the torch forms to about 1e-5.
 
-
-def _check(spec: LogMel, waveform: Tensor) -> None:
-    if waveform.ndim != 2:
-        raise ValueError(f"a waveform batch is (batch, samples), not {tuple(waveform.shape)}")
-    if not torch.compiler.is_exporting() and waveform.shape[1] < spec.minimum_samples:
-        raise ValueError(
-            f"{waveform.shape[1]} samples are too short for a log-mel: pad to {spec.minimum_samples} or more"
-        )
-
-
-class FFTLogMel(nn.Module):
-    """Waveforms (batch, samples) to log-mels (batch, n_mels, frames) by a real FFT of all frames at once.
-
-    Float32 throughout, also under autocast and for half-precision waveforms.
+    Frames of zeros at the end, such as those of a padded window, cost next to nothing.
 
     Raises:
-        ValueError: from `forward`, for another number of dimensions or fewer than `spec.minimum_samples`.
+        ValueError: fewer than `spec.minimum_samples`.
     """
-
-    window: Tensor
-    mel: Tensor
-
-    def __init__(self, spec: LogMel = STUDENT_LOGMEL) -> None:
-        super().__init__()
-        self.spec = spec
-        # Built from the definition, so not part of any checkpoint.
-        self.register_buffer("window", _buffer(window_of(spec)), persistent=False)
-        self.register_buffer("mel", _buffer(mel_matrix(spec)), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Log-mels of a batch of waveforms."""
-        _check(self.spec, waveform)
-        with _float32(waveform):
-            signal = waveform.float()
-            if self.spec.center:
-                signal = F.pad(signal, (self.spec.n_fft // 2,) * 2, mode="reflect")
-            # A few clips at a time keep the frames in a CPU's cache: twice as fast as the whole batch at once.
-            rows = max(1, 2**19 // signal.shape[1]) if signal.device.type == "cpu" else signal.shape[0]
-            return torch.cat([self._part(part) for part in signal.split(max(rows, 1))])
-
-    def _part(self, signal: Tensor) -> Tensor:
-        frames = signal.unfold(1, self.spec.n_fft, self.spec.hop) * self.window
-        spectrum = torch.fft.rfft(frames)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return _log(self.spec, self.mel @ power.transpose(1, 2))
+    frames = n_frames(spec, len(waveform))
+    if frames == 0:
+        raise ValueError(f"{len(waveform)} samples are too short for a log-mel: pad to {spec.minimum_samples} or more")
+    signal = waveform.astype(np.float32, copy=False)
+    if spec.preemphasis:
+        signal = signal[1:] - np.float32(spec.preemphasis) * signal[:-1]
+    if spec.center:
+        signal = np.pad(signal, spec.n_fft // 2, mode="reflect")
+    window, mel = _constants(spec)
+    every = np.lib.stride_tricks.sliding_window_view(signal, spec.n_fft)[:: spec.hop]
+    sounding = min(frames, _last_sample(signal) // spec.hop + 1)
+    out = np.zeros((frames, spec.n_mels), np.float32)
+    for first in range(0, sounding, FRAMES):
+        last = min(first + FRAMES, sounding)
+        spectrum = np.fft.rfft(every[first:last] * window).astype(np.complex64, copy=False)
+        parts = spectrum.view(np.float32)
+        np.square(parts, out=parts)
+        np.matmul(parts[:, 0::2] + parts[:, 1::2], mel, out=out[first:last])
+    out += np.float32(spec.log_offset)
+    np.log(out, out=out)
+    if (spec.mean, spec.std) != (0.0, 1.0):
+        out -= np.float32(spec.mean)
+        out /= np.float32(spec.std)
+    return np.ascontiguousarray(out.T)
 
 
-class MatmulLogMel(nn.Module):
-    """The same log-mel with the Fourier transform as a product with windowed cosines and sines.
-
-    Made of slices, products and sums alone, so that every runtime can run it and both batch and samples can
-    vary in an exported graph. Agrees with `FFTLogMel` to about 1e-5.
-    """
-
-    basis: Tensor
-    mel: Tensor
-
-    def __init__(self, spec: LogMel = STUDENT_LOGMEL) -> None:
-        super().__init__()
-        self.spec = spec
-        mel = mel_matrix(spec)
-        heard = np.flatnonzero(mel.any(axis=0))  # bins that no band hears need no transform
-        phase = 2.0 * np.pi * (np.outer(np.arange(spec.n_fft), heard) % spec.n_fft) / spec.n_fft
-        basis = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * window_of(spec)[:, None]
-        self.register_buffer("basis", _buffer(basis), persistent=False)
-        self.register_buffer("mel", _buffer(mel[:, heard].T), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Log-mels (batch, n_mels, frames) of waveforms (batch, samples)."""
-        _check(self.spec, waveform)
-        with _float32(waveform):
-            signal = waveform.float()
-            if self.spec.center:
-                signal = F.pad(signal, (self.spec.n_fft // 2,) * 2, mode="reflect")
-            cosines, sines = (_frames(self.spec, signal) @ self.basis).chunk(2, dim=-1)
-            power = cosines.square() + sines.square()
-            return _log(self.spec, (power @ self.mel).transpose(1, 2))
+FRAMES = 640  # transformed at once: as much as 10 s, so that memory does not grow with the waveform
 
 
-def _frames(spec: LogMel, signal: Tensor) -> Tensor:
-    """Overlapping frames (batch, frames, n_fft): the signal in blocks, each frame some blocks side by side."""
-    block = math.gcd(spec.n_fft, spec.hop)
-    per_frame, per_hop = spec.n_fft // block, spec.hop // block
-    count = (signal.shape[1] - spec.n_fft) // spec.hop + 1
-    used = (count - 1) * spec.hop + spec.n_fft
-    blocks = signal[:, :used].reshape(signal.shape[0], -1, block)
-    reach = (count - 1) * per_hop + 1
-    return torch.cat([blocks[:, i : i + reach : per_hop] for i in range(per_frame)], dim=-1)
-
-
-def _log(spec: LogMel, mel: Tensor) -> Tensor:
-    logmel = torch.log(mel + spec.log_offset)
-    return logmel if (spec.mean, spec.std) == (0.0, 1.0) else (logmel - spec.mean) / spec.std
+def _last_sample(signal: NDArray[np.float32]) -> int:
+    """Index of the last sample that is not zero; -1 where all are. Looks from the end, in blocks."""
+    end = len(signal)
+    while end > 0:
+        start = max(0, end - 4096)
+        found = np.flatnonzero(signal[start:end])
+        if len(found):
+            return start + int(found[-1])
+        end = start
+    return -1

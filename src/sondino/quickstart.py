@@ -70,7 +70,7 @@ def clips_per_second() -> float:
     import torch
 
     from sondino.distill.train import computes_in_bfloat16
-    from sondino.frontend import FFTLogMel
+    from sondino.frontend_torch import FFTLogMel
     from sondino.students import build_student
 
     student = build_student("mobilenetv3", WIDTH).train()

@@ -25,7 +25,7 @@ from sondino.evaluate.measure import milliseconds_per_10s
 from sondino.evaluate.probe import probe_accuracy
 from sondino.evaluate.report import Points, map_2d, write_report
 from sondino.files import write_json
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.skipped import unreadable
 from sondino.students import build_student
 from sondino.students.common import Student

@@ -28,7 +28,7 @@ from sondino.distill.sampling import draw
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.fidelity import cosine, neighbour_overlap
 from sondino.files import write_whole
-from sondino.frontend import FFTLogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.progress import Report
 from sondino.students.common import Student
 

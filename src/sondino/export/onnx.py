@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sondino import __version__
-from sondino.frontend import MatmulLogMel
+from sondino.frontend_torch import MatmulLogMel
 from sondino.students.common import Student
 from sondino.students.fold import folded
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sondino import hub
 from sondino.files import sha256
-from sondino.frontend import FFTLogMel, LogMel
+from sondino.frontend import LogMel
+from sondino.frontend_torch import FFTLogMel
 from sondino.progress import show
 from sondino.teachers.common import identity
 from sondino.teachers.spec import TeacherSpec

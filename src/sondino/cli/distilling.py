@@ -1,26 +1,13 @@
-"""The command line: one thin function a command. Heavy modules are imported where they are used."""
+"""The commands that make a student: quickstart, distill, and its stages by themselves."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from sondino import __version__
-from sondino.errors import SondinoError
-from sondino.skipped import unreadable
-
-app = App(
-    name="sondino",
-    help="Small audio models out of big ones: distil, measure, embed.",
-    version=__version__,
-    help_format="markdown",
-    default_parameter=Parameter(negative=()),
-    suppress_keyboard_interrupt=False,
-)
+from sondino.cli.app import Device, app, list_skipped
 
 Loss = Literal["cosine", "clap", "kl", "l1", "mse"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @app.command
@@ -138,7 +125,7 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
         table = build_corpus(audio, out, clip, progress=progress)
     hours = sum(table.column("duration")) / 3600
     print(f"{len(table)} clips, {hours:.2f} hours, in {out}")
-    return _list_skipped(table.skipped, out / "skipped.csv")
+    return list_skipped(table.skipped, out / "skipped.csv")
 
 
 @app.command
@@ -154,7 +141,7 @@ def targets(corpus: Path, *, teacher: str, device: Device = "auto") -> int:
     """
     found = _targets(corpus, teacher, device)
     print(f"{int(found.valid.sum())} of {len(found.valid)} clips, {found.dim} dimensions, in {found.folder}")
-    return _list_skipped(found.skipped, found.folder)
+    return list_skipped(found.skipped, found.folder)
 
 
 @app.command
@@ -186,109 +173,6 @@ def cluster(
     return 0
 
 
-@app.command
-def embed(
-    inputs: list[Path],
-    *,
-    model: Path,
-    output: Path,
-    windows: bool = False,
-    short: Literal["pad", "native", "repeat"] | None = None,
-    threads: int | None = None,
-    quiet: bool = False,
-) -> int:
-    """Turn sound into vectors with a bundle. Needs no PyTorch.
-
-    Example: `sondino embed recordings/ --model run/bundle --output vectors.npz`
-
-    Args:
-        inputs: files and folders.
-        model: a bundle, or a run's folder.
-        output: vectors.npz (ids, vectors), .npy, .csv or .parquet.
-        windows: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
-        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
-        threads: processor threads. Default: all.
-        quiet: show no progress.
-    """
-    from sondino.bundle import load
-    from sondino.embed import embed_files
-    from sondino.progress import show
-    from sondino.skipped import write_skipped
-
-    with show("embedding", "files", quiet) as progress:
-        report = embed_files(inputs, load(model, threads), output, windows=windows, threads=threads, short=short,
-                             progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
-    skipped = output.with_name(output.stem + ".skipped.csv")
-    if report.skipped:
-        write_skipped(skipped, report.skipped)
-    else:
-        skipped.unlink(missing_ok=True)  # of an earlier call
-    return _list_skipped(report.skipped, skipped)
-
-
-@app.command
-def check(encoder: str) -> int:
-    """List every fault of an encoder: a bundle, or anything that can be named as a teacher.
-
-    Example: `sondino check module:my_package.models:make_teacher`
-
-    Args:
-        encoder: a bundle's folder or a teacher's name.
-    """
-    from sondino.bundle import load
-    from sondino.encoder import check_encoder
-    from sondino.teachers import load_teacher
-
-    checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
-    faults = check_encoder(checked)
-    for fault in faults:
-        print(f"- {fault}")
-    window = f"{checked.window} s" if checked.window else "any length"
-    print(f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults")
-    return 1 if faults else 0
-
-
-@app.command
-def teachers() -> int:
-    """List what can teach, with size, rate, dimension and licence.
-
-    Example: `sondino teachers`
-    """
-    from sondino.teachers import catalogue
-
-    return _table([record.row() for record in catalogue()])
-
-
-@app.command
-def students() -> int:
-    """List the student architectures.
-
-    Example: `sondino students`
-    """
-    from sondino.students import STUDENTS
-
-    return _table([record.row() for record in STUDENTS.values()])
-
-
-@app.command
-def models(folder: Path = Path()) -> int:
-    """List the bundles under a folder, with size, rate, dimension and licence of what they were distilled from.
-
-    Example: `sondino models runs/`
-
-    Args:
-        folder: looked through with its subfolders.
-    """
-    from sondino.bundle import find_bundles
-
-    rows = find_bundles(folder)
-    if not rows:
-        print(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
-        return 0
-    return _table(rows)
-
-
 def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]
     from sondino.corpus.table import open_corpus
     from sondino.corpus.targets import compute_targets
@@ -298,38 +182,3 @@ def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-unt
     table, encoder = open_corpus(corpus), load_teacher(teacher, device)
     with show(f"targets of {encoder.name}", "clips") as progress:
         return compute_targets(table, encoder, teacher, progress=progress)
-
-
-def _table(rows: list[dict[str, str]]) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row.values())
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)  # what is piped is not folded
-    return 0
-
-
-def _list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
-    """Print what was skipped (all of it is in a file where there are many); 1 if anything could not be read."""
-    for path, reason in skipped[:20]:
-        print(f"skipped {path}: {reason}", file=sys.stderr)
-    if len(skipped) > 20:
-        print(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), file=sys.stderr)
-    return 1 if unreadable(skipped) else 0
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130."""
-    try:
-        sys.exit(app(arguments))
-    except SondinoError as error:
-        print(f"sondino: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("sondino: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)

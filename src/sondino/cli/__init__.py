@@ -1,0 +1,21 @@
+"""The command line: one thin function a command. Heavy modules are imported where they are used."""
+
+import sys
+
+from sondino.cli import distilling, embedding, lists
+from sondino.cli.app import app
+from sondino.errors import SondinoError
+
+__all__ = ["app", "distilling", "embedding", "lists", "main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130."""
+    try:
+        sys.exit(app(arguments))
+    except SondinoError as error:
+        print(f"sondino: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sondino: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,67 @@
+"""The commands that look: check, and what there is by name."""
+
+from pathlib import Path
+
+from sondino.cli.app import app, show_table
+
+
+@app.command
+def check(encoder: str) -> int:
+    """List every fault of an encoder: a bundle, or anything that can be named as a teacher.
+
+    Example: `sondino check module:my_package.models:make_teacher`
+
+    Args:
+        encoder: a bundle's folder or a teacher's name.
+    """
+    from sondino.bundle import load
+    from sondino.encoder import check_encoder
+    from sondino.teachers import load_teacher
+
+    checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
+    faults = check_encoder(checked)
+    for fault in faults:
+        print(f"- {fault}")
+    window = f"{checked.window} s" if checked.window else "any length"
+    print(f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+@app.command
+def teachers() -> int:
+    """List what can teach, with size, rate, dimension and licence.
+
+    Example: `sondino teachers`
+    """
+    from sondino.teachers import catalogue
+
+    return show_table([record.row() for record in catalogue()])
+
+
+@app.command
+def students() -> int:
+    """List the student architectures.
+
+    Example: `sondino students`
+    """
+    from sondino.students import STUDENTS
+
+    return show_table([record.row() for record in STUDENTS.values()])
+
+
+@app.command
+def models(folder: Path = Path()) -> int:
+    """List the bundles under a folder, with size, rate, dimension and licence of what they were distilled from.
+
+    Example: `sondino models runs/`
+
+    Args:
+        folder: looked through with its subfolders.
+    """
+    from sondino.bundle import find_bundles
+
+    rows = find_bundles(folder)
+    if not rows:
+        print(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
+        return 0
+    return show_table(rows)
