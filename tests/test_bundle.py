@@ -48,7 +48,9 @@ def test_config_and_card_say_what_it_is(written: Path) -> None:
 def test_a_difference_over_the_bound_is_refused_and_leaves_nothing(
     student: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sondino.export.onnx.export_onnx", lambda student, file: file.write_bytes(b""))
+    monkeypatch.setattr(
+        "sondino.export.onnx.export_onnx", lambda student, file, body: [f.write_bytes(b"") for f in (file, body)]
+    )
     for difference in (2e-4, float("nan")):
         monkeypatch.setattr("sondino.export.onnx.verify_onnx", lambda *_, d=difference: d)
         with pytest.raises(RunError, match="no bundle was written"):

@@ -137,7 +137,35 @@ def test_windows_are_batched_across_files(folder, tmp_path):
     model = Tiny()
     embed_files(folder, model, tmp_path / "out.npz")
     assert len(ROWS) == 13
-    assert model.shapes == [(8, 16000), (5, 16000)]
+    assert model.shapes == [(13, 16000)]
+
+
+def test_long_windows_go_through_few_at_a_time(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "BATCH_SECONDS", 5.0)
+    model = Tiny()
+    embed_files(folder, model, tmp_path / "out.npz")
+    assert model.shapes == [(5, 16000), (5, 16000), (3, 16000)]
+
+
+def test_batches_side_by_side_give_what_they_give_in_turn(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "BATCH", 2)
+    together = threading.Barrier(2, timeout=10)
+
+    class Two(Tiny):
+        workers = 2
+
+        def embed(self, waveforms):
+            if not self.shapes:  # the first call goes on only once a second one is there
+                together.wait()
+            return super().embed(waveforms)
+
+    embed_files(folder, Tiny(), tmp_path / "turn.npz", windows=True)
+    model = Two()
+    embed_files(folder, model, tmp_path / "side.npz", windows=True)
+    assert len(model.shapes) == 7
+    with np.load(tmp_path / "turn.npz") as one, np.load(tmp_path / "side.npz") as other:
+        for name in ("ids", "vectors", "clip", "start"):
+            assert np.array_equal(one[name], other[name])
 
 
 def test_options_reach_the_cutting(folder, tmp_path):
@@ -241,7 +269,7 @@ def test_a_model_that_changes_its_dimension_stops_with_a_sentence(folder, tmp_pa
         def embed(self, waveforms):
             return np.zeros((len(waveforms), 4), np.float32)
 
-    with pytest.raises(SondinoError, match=r"shape \(8, 4\)"):
+    with pytest.raises(SondinoError, match=r"shape \(13, 4\)"):
         embed_files(folder, Wrong(), tmp_path / "out.npz")
     assert not (tmp_path / "out.npz").exists()
 
@@ -397,7 +425,7 @@ def test_progress(folder, tmp_path):
 def test_parts_hold_so_many_files_and_so_many_bytes(monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 3)
     monkeypatch.setattr(embed, "PART_BYTES", 100)
-    files = [embed._Input(str(i), str(i), size, 0) for i, size in enumerate([10, 10, 10, 10, 500, 60, 60])]
+    files = [embed.Input(str(i), str(i), size, 0) for i, size in enumerate([10, 10, 10, 10, 500, 60, 60])]
     assert list(embed._part_bounds(files)) == [(0, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
     assert json.loads(json.dumps(list(embed._part_bounds(files[:1])))) == [[0, 1]]
 

@@ -5,13 +5,16 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 
 from conftest import TINY_RATE, tiny_vectors
 from sondino import audio
+from sondino.bundle import copy_with_head
 from sondino.encoder import Encoder
 from sondino.errors import AudioError, OptionError, SondinoError
+from sondino.heads.head import Head
 from sondino.runtime import Model
 
 CLIPS = Path(__file__).parent / "data" / "clips"
@@ -205,3 +208,96 @@ def test_a_model_that_gives_another_dimension_or_nan(make_tiny_bundle):
     with warnings.catch_warnings(), pytest.raises(SondinoError, match="NaN or infinite values at 0 s"):
         warnings.simplefilter("ignore")
         Model(make_tiny_bundle()).embed((huge, TINY_RATE))
+
+
+# ---- full windows only ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given_to", ["model", "call"])
+def test_published_windows_leave_out_the_tail(tiny_bundle, given_to):
+    x = noise(40000)
+    model = Model(tiny_bundle, windows="published") if given_to == "model" else Model(tiny_bundle)
+    how = {} if given_to == "model" else {"windows": "published"}
+    vectors, starts = model.embed_windows((x, TINY_RATE), **how)
+    assert starts.tolist() == [0.0, 1.0]
+    assert vectors == pytest.approx(tiny_vectors(x[:32000].reshape(2, 16000)), abs=1e-6)
+    assert model.embed((x, TINY_RATE), **how)[0] == pytest.approx(vectors.mean(0), abs=1e-6)
+    assert Model(tiny_bundle).embed_windows((x, TINY_RATE))[1].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_published_windows_refuse_a_short_clip(tiny_bundle):
+    model = Model(tiny_bundle, windows="published")
+    assert model.embed((noise(16000), TINY_RATE)).shape == (1, 3)
+    with pytest.raises(AudioError, match=r"a clip of 1 s is under the window of 1 s.*windows='all'"):
+        model.embed((noise(15999), TINY_RATE))
+    assert model.fingerprint != Model(tiny_bundle).fingerprint
+    with pytest.raises(OptionError, match="windows is 'some': give one of all, published"):
+        Model(tiny_bundle, windows="some")
+
+
+# ---- heads ----------------------------------------------------------------------------------------------------
+
+LOUD = Head("loud", ("quiet", "loud"), False, ((np.array([[0, 0, -8], [0, 0, 8]]), np.array([4.0, -4.0])),))
+
+
+def test_a_head_gives_probabilities_of_the_merged_vectors(tiny_bundle):
+    model = Model(tiny_bundle).with_head(LOUD)
+    sounds = [(0.1 * noise(20000), TINY_RATE), (2 * noise(50000), TINY_RATE)]
+    logits = 8 * (2 * model.embed(sounds)[:, 2] - 1)  # of loud, less those of quiet
+    expected = 1 / (1 + np.exp(-logits))
+    assert model.classify(sounds)[:, 1] == pytest.approx(expected, abs=1e-6)
+    assert model.classify(sounds).sum(axis=1) == pytest.approx(1)
+    assert model.classify(sounds, windows="published").shape == (2, 2)
+    with pytest.raises(OptionError, match="has no head"):
+        Model(tiny_bundle).classify(sounds)
+
+
+def test_a_head_for_another_model_is_refused(tiny_bundle):
+    wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
+    with pytest.raises(OptionError, match="takes vectors of 5 numbers, and tiny gives 3"):
+        Model(tiny_bundle).with_head(wide)
+
+
+def test_a_copy_with_a_head_keeps_the_vectors_to_the_bit(make_tiny_bundle, tmp_path):
+    folder = make_tiny_bundle("full", width=1.0, parameters=1, macs_per_10s=1.0, onnx_difference=0.0)
+    copy_with_head(folder, tmp_path / "copy", LOUD, {"name": "mine"})
+    copy = Model(tmp_path / "copy")
+    assert copy.name == "mine" and copy.head.labels == ("quiet", "loud")
+    assert (copy.embed(CLIPS) == Model(folder).embed(CLIPS)).all()
+    (tmp_path / "copy" / "head.safetensors").write_bytes(b"no")
+    with pytest.raises(SondinoError, match="head.safetensors"):
+        Model(tmp_path / "copy")
+
+
+# ---- engines --------------------------------------------------------------------------------------------------
+
+
+def test_openvino_gives_the_same_in_float32_and_says_what_less_costs(tiny_bundle):
+    pytest.importorskip("openvino")
+    exact, other = Model(tiny_bundle), Model(tiny_bundle, engine="openvino")
+    assert other.embed(CLIPS) == pytest.approx(exact.embed(CLIPS), abs=1e-6)
+    assert exact.exact and not other.exact
+    assert other.fingerprint != exact.fingerprint
+    assert other.cosine_to_float32(noise(32000).reshape(2, 16000)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "tensorrt"}, "engine is 'tensorrt': give one of onnxruntime, openvino"),
+        ({"precision": "int4"}, "precision is 'int4': give one of float32, bfloat16, float16"),
+        ({"precision": "bfloat16"}, "needs engine openvino"),
+        ({"device": "tpu"}, "device is 'tpu': give cpu or cuda"),
+        ({"engine": "openvino", "device": "cuda"}, "engine openvino runs on the cpu"),
+    ],
+)
+def test_engines_that_are_not_there(tiny_bundle, options, message):
+    with pytest.raises(OptionError, match=message):
+        Model(tiny_bundle, **options)
+
+
+def test_cuda_without_cuda_names_the_package(tiny_bundle):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(OptionError, match="pip install onnxruntime-gpu"):
+        Model(tiny_bundle, device="cuda")

@@ -30,6 +30,7 @@ __all__ = [
     "AudioInfo",
     "ShortPolicy",
     "Source",
+    "WindowPolicy",
     "cut",
     "find_audio",
     "from_array",
@@ -53,6 +54,9 @@ SUFFIXES: frozenset[str] = frozenset({
 
 ShortPolicy = Literal["pad", "native", "repeat"]
 """A clip under a window is zero-padded, heard at its own length, or repeated until it fills the window."""
+
+WindowPolicy = Literal["all", "published"]
+"""All of a sound is heard, short clips and tails included; or full windows only, as the published package does."""
 
 MAX_CHANNELS = 64  # an array whose smaller side is longer than this is not (samples, channels)
 
@@ -288,8 +292,18 @@ def cut(
     hop: float | None = None,
     short: ShortPolicy = "pad",
     minimum: int = 0,
+    policy: WindowPolicy = "all",
 ) -> Iterator[tuple[NDArray[np.float32], float, float]]:
     """The windows of a waveform that comes in blocks: `windows`, one at a time, holding about one window and a block.
+
+    Args:
+        blocks: (samples,) each.
+        sample_rate: as in `windows`.
+        window: as in `windows`.
+        hop: as in `windows`.
+        short: as in `windows`.
+        minimum: as in `windows`.
+        policy: "published" leaves out short clips (an AudioError) and tails.
 
     Yields:
         window (samples,) float32, its start in seconds, how many of its samples are real.
@@ -317,7 +331,13 @@ def cut(
             yield held[at - base : at - base + size], at / sample_rate, float(size)
             at += step
     rest = base + len(held) - at  # samples from the next window's start to the end
-    if at == 0:
+    if policy == "published":
+        if at == 0 and rest > 0:
+            raise AudioError(
+                f"a clip of {rest / sample_rate:.3g} s is under the window of {window:g} s, and windows='published' "
+                "hears full windows only; take windows='all'"
+            )
+    elif at == 0:
         if rest > 0:
             yield _short_window(held, size, short, minimum), 0.0, float(rest)
     # Samples that the last window already held make no window of their own.

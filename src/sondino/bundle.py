@@ -1,6 +1,7 @@
-"""A model on disk: config.json, model.safetensors, model.onnx (raw waveform in, vector out) and card.md.
+"""A model on disk: config.json, model.safetensors, model.onnx (raw waveform in, vector out), body.onnx and card.md.
 
-Opening one needs no torch and unpickles nothing.
+body.onnx is the same net from the log-mel on; its weights are those inside model.onnx. A bundle with a head has a
+head.safetensors too. Opening one needs no torch and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import OptionError, RunError, require
+from sondino.audio import WindowPolicy
+from sondino.errors import RunError, require
 from sondino.files import sha256
+from sondino.heads.head import Head, write_head
 from sondino.runtime import FORMAT, Model
+from sondino.sessions import Engine, Precision
 
 if TYPE_CHECKING:
     from sondino.students.common import Student
@@ -25,23 +29,38 @@ TOLERANCE = 1e-4
 """Largest difference between ONNX and torch, relative to the largest value, that a bundle is written with."""
 
 
-def load(folder: str | Path, threads: int | None = None) -> Model:
-    """Open a bundle as a model that embeds files, folders and arrays, on ONNX Runtime.
+def load(
+    source: str | Path,
+    threads: int | None = None,
+    *,
+    windows: WindowPolicy = "all",
+    head: Head | str | Path | None = None,
+    device: str = "cpu",
+    engine: Engine = "onnxruntime",
+    precision: Precision = "float32",
+) -> Model:
+    """Open a model that embeds files, folders and arrays, without torch.
+
+    A published checkpoint is converted once, which needs torch, and kept as a bundle in the user's cache.
 
     Args:
-        folder: the bundle; a run's folder opens its bundle.
+        source: a bundle, a run's folder, a published name such as "ssondo/matpac-mobilenetv3", "hf:owner/name" of a
+            bundle on the Hugging Face hub, or a published checkpoint's file.
         threads: processor threads to use; None: all.
+        windows: "all" keeps short clips and tails; "published" hears full windows only, as the published package does.
+        head: in place of the model's own: a published head's name ("esc50"), a file of one, or a bundle that has one.
+        device: "cpu", or "cuda" with onnxruntime-gpu.
+        engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
+        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` says what it costs.
 
     Raises:
-        OptionError: there is no bundle there.
-        SondinoError: a file of it is damaged.
+        OptionError: there is no such model, or an option is out of range.
+        SondinoError: a file of it is damaged, or cannot be fetched.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").exists() and (folder / "bundle" / "config.json").exists():
-        folder = folder / "bundle"
-    if not (folder / "config.json").exists():
-        raise OptionError(f"{folder} is no bundle (it has no config.json): name the folder that distill wrote")
-    return Model(folder, threads=threads)
+    from sondino.hub import locate
+
+    model = Model(locate(source), threads, windows=windows, device=device, engine=engine, precision=precision)
+    return model if head is None else model.with_head(head)
 
 
 def write_bundle(
@@ -52,6 +71,7 @@ def write_bundle(
     short: str,
     real_clips: Sequence[NDArray[np.float32]],
     facts: Mapping[str, Any],
+    head: Head | None = None,
 ) -> Path:
     """Write a student as a bundle, checking ONNX against torch on noise and on real clips.
 
@@ -63,6 +83,7 @@ def write_bundle(
         short: what is done with clips under a window: "pad", "native" or "repeat".
         real_clips: waveforms (samples,) at the student's rate to compare on.
         facts: what else the config and the card should say: teacher, licences, data, scores.
+        head: from its vectors to labels.
 
     Raises:
         RunError: ONNX and torch differ by more than 1e-4 of the largest value, or the disk is full.
@@ -80,8 +101,8 @@ def write_bundle(
     try:
         tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
         safetensors.save_file(tensors, partial / "model.safetensors")
-        export_onnx(student, partial / "model.onnx")
-        difference = verify_onnx(student, partial / "model.onnx", list(real_clips))
+        export_onnx(student, partial / "model.onnx", partial / "body.onnx")
+        difference = verify_onnx(student, partial / "model.onnx", partial / "body.onnx", list(real_clips))
         if not difference <= TOLERANCE:
             raise RunError(
                 f"the exported model differs from the trained one by {difference:.1e} of the largest value, over the "
@@ -97,15 +118,15 @@ def write_bundle(
             "window": window,
             "short": short,
             "minimum": student.minimum_samples,
+            "front_end": student.logmel.as_dict(),
+            "build": student.build,
             "parameters": parameters(student),
             "macs_per_10s": macs(student, 10.0),
             "onnx_difference": difference,
-            "hashes": {file: sha256(partial / file) for file in ("model.onnx", "model.safetensors")},
+            "hashes": {file: sha256(partial / file) for file in ("model.onnx", "body.onnx", "model.safetensors")},
             **facts,
         }
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        size = (partial / "model.onnx").stat().st_size
-        (partial / "card.md").write_text(card(config, size))
+        _finish(partial, config, head)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
@@ -115,6 +136,47 @@ def write_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
+
+
+def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]) -> Path:
+    """A copy of a bundle with a head of its own; its vectors stay the same to the bit.
+
+    Args:
+        folder: the bundle.
+        out: where to; an older bundle there is replaced once the new one is whole.
+        head: from the bundle's vectors to labels.
+        facts: entries of config.json to add or replace.
+
+    Raises:
+        RunError: it cannot be read or written; `out` is then as it was.
+    """
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for file in config["hashes"]:
+            if file != "head.safetensors":
+                shutil.copyfile(folder / file, partial / file)
+        _finish(partial, {**config, **facts}, head)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"{out} could not be written ({error}): free some space and try again") from error
+    shutil.rmtree(out, ignore_errors=True)
+    partial.replace(out)
+    return out
+
+
+def _finish(partial: Path, config: dict[str, Any], head: Head | None) -> None:
+    """Write what stands beside the net: the head, config.json and the card."""
+    config.pop("head", None)
+    config["hashes"].pop("head.safetensors", None)
+    if head is not None:
+        config["head"] = write_head(partial, head)
+        config["hashes"]["head.safetensors"] = sha256(partial / "head.safetensors")
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    size = (partial / "model.onnx").stat().st_size
+    (partial / "card.md").write_text(card(config, size), encoding="utf-8")
 
 
 def find_bundles(folder: Path) -> list[dict[str, str]]:

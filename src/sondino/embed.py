@@ -54,7 +54,9 @@ class EmbedReport:
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
+    """A file to embed: its id in the table, its path, and what tells whether it changed (bytes, nanoseconds)."""
+
     id: str
     path: str
     size: int
@@ -98,7 +100,7 @@ def embed_files(
     """
     output = Path(output)
     write = writer_for(output)
-    files = _list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     how = cutting(model, window, hop, short)
     readers = _readers(model, threads)
     partial = output.with_name(output.name + ".partial")
@@ -150,7 +152,7 @@ def _readers(model: Encoder, threads: int | None) -> int:
     return min(4, count) if count > 1 else 0
 
 
-def _list_inputs(inputs: Sequence[str | Path]) -> list[_Input]:
+def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
     """Every file once, in the order given, with its id."""
     found: dict[str, tuple[str, str]] = {}  # path -> (id, id when that is not enough)
     for given in inputs:
@@ -168,21 +170,21 @@ def _list_inputs(inputs: Sequence[str | Path]) -> list[_Input]:
             size, changed = facts.st_size, facts.st_mtime_ns
         except OSError:
             size = changed = 0  # gone since it was listed: reading it will say so
-        files.append(_Input(name if unique else whole, file, size, changed))
+        files.append(Input(name if unique else whole, file, size, changed))
     if not files:
         raise OptionError("no input was given: name files or folders")
     return files
 
 
-def _key(model: Encoder, how: Cutting, windows: bool, files: Sequence[_Input]) -> str:
+def _key(model: Encoder, how: Cutting, windows: bool, files: Sequence[Input]) -> str:
     digest = hashlib.sha256()
-    digest.update(json.dumps([1, fingerprint(model), how.window, how.hop, how.short, windows]).encode())
+    digest.update(json.dumps([1, fingerprint(model), how.window, how.hop, how.short, how.policy, windows]).encode())
     for file in files:
         digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
     return digest.hexdigest()
 
 
-def _part_bounds(files: Sequence[_Input]) -> Iterator[tuple[int, int]]:
+def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
     first = size = 0
     for at, file in enumerate(files):
         if at > first and (at - first == PART_FILES or size + file.size > PART_BYTES):
@@ -194,7 +196,7 @@ def _part_bounds(files: Sequence[_Input]) -> Iterator[tuple[int, int]]:
 
 def _embed_part(
     model: Encoder,
-    files: Sequence[_Input],
+    files: Sequence[Input],
     how: Cutting,
     windows: bool,
     readers: int,

@@ -4,6 +4,7 @@
 """
 
 import math
+import threading
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, Literal
@@ -213,10 +214,13 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.zeros((frames, spec.n_mels), np.float32)
     for first in range(0, sounding, FRAMES):
         last = min(first + FRAMES, sounding)
-        spectrum = np.fft.rfft(every[first:last] * window).astype(np.complex64, copy=False)
+        framed, spectrum, power = (array[: last - first] for array in _scratch(spec.n_fft))
+        np.multiply(every[first:last], window, out=framed)
+        np.fft.rfft(framed, out=spectrum)
         parts = spectrum.view(np.float32)
         np.square(parts, out=parts)
-        np.matmul(parts[:, 0::2] + parts[:, 1::2], mel, out=out[first:last])
+        np.add(parts[:, 0::2], parts[:, 1::2], out=power)
+        np.matmul(power, mel, out=out[first:last])
     out += np.float32(spec.log_offset)
     np.log(out, out=out)
     if (spec.mean, spec.std) != (0.0, 1.0):
@@ -225,7 +229,24 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(out.T)
 
 
-FRAMES = 640  # transformed at once: as much as 10 s, so that memory does not grow with the waveform
+FRAMES = 640
+"""Frames transformed at once: those of 10 s, so that memory does not grow with the waveform."""
+
+_kept = threading.local()
+
+
+def _scratch(n_fft: int) -> tuple[NDArray[np.float32], NDArray[np.complex64], NDArray[np.float32]]:
+    """This thread's room for frames, spectra and powers: new pages for each clip would cost more than the transform."""
+    if getattr(_kept, "n_fft", None) != n_fft:
+        bins = n_fft // 2 + 1
+        _kept.n_fft = n_fft
+        _kept.arrays = (
+            np.empty((FRAMES, n_fft), np.float32),
+            np.empty((FRAMES, bins), np.complex64),
+            np.empty((FRAMES, bins), np.float32),
+        )
+    arrays: tuple[NDArray[np.float32], NDArray[np.complex64], NDArray[np.float32]] = _kept.arrays
+    return arrays
 
 
 def _last_sample(signal: NDArray[np.float32]) -> int:

@@ -1,14 +1,14 @@
 """Sounds in, vectors out: files are decoded ahead by threads while the model runs on windows batched across files.
 
 Memory stays bounded whatever the number and the length of the files: every file being read has a short queue of
-windows, and its reader waits where that is full.
+windows, and its reader waits where that is full; so many batches are with the model, and no more.
 """
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
@@ -16,7 +16,7 @@ from os import PathLike
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sondino.audio import ShortPolicy, cut, from_array, stream
+from sondino.audio import ShortPolicy, WindowPolicy, cut, from_array, stream
 from sondino.encoder import Encoder
 from sondino.errors import EncoderError, SondinoError
 
@@ -29,8 +29,9 @@ Cut = tuple[NDArray[np.float32], float, float]
 _Cutter = Callable[[Sound], Iterator[Cut]]
 _Shelf = queue.Queue[Cut | BaseException | None]
 
-BATCH = 8  # windows of equal length through the model at once
-ROUND = 32  # windows gathered before the model runs: enough to find some of equal length among short clips
+BATCH = 16  # windows of equal length through the model at once, at most
+BATCH_SECONDS = 20.0  # of sound in a batch: more is no faster on a processor, and takes memory
+ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
 BLOCK = 10.0  # seconds decoded at once
@@ -38,11 +39,12 @@ BLOCK = 10.0  # seconds decoded at once
 
 @dataclass(frozen=True)
 class Cutting:
-    """How sounds are cut for a model: seconds of window and hop, what is done with short clips."""
+    """How sounds are cut for a model: seconds of window and hop, what is done with short clips, and with tails."""
 
     window: float | None
     hop: float | None = None
     short: ShortPolicy = "pad"
+    policy: WindowPolicy = "all"
 
 
 @dataclass
@@ -64,7 +66,13 @@ class Embedded:
     error: SondinoError | None = None
 
 
-def cutting(model: Encoder, window: float | None, hop: float | None, short: ShortPolicy | None) -> Cutting:
+def cutting(
+    model: Encoder,
+    window: float | None,
+    hop: float | None,
+    short: ShortPolicy | None,
+    policy: WindowPolicy | None = None,
+) -> Cutting:
     """The model's own way of cutting, with what is given put in its place.
 
     The model's hop goes with the model's window: another window alone is not cut at the old hop.
@@ -74,6 +82,7 @@ def cutting(model: Encoder, window: float | None, hop: float | None, short: Shor
         model.window if window is None else window,
         hop if hop is not None else (own_hop if window is None else None),
         short if short is not None else getattr(model, "short", "pad"),
+        policy if policy is not None else getattr(model, "windows", "all"),
     )
 
 
@@ -99,12 +108,12 @@ def embed_sounds(
             blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
         else:
             blocks = stream(sound, model.sample_rate, BLOCK)
-        return cut(blocks, model.sample_rate, how.window, how.hop, how.short, minimum)
+        return cut(blocks, model.sample_rate, how.window, how.hop, how.short, minimum, how.policy)
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Cut]] = []
-    # Closed by hand, so that no reader is left waiting when the caller stops in the middle.
-    with closing(_read_ahead(sounds, cuts, readers)) as ahead:
+    # Closed by hand, so that no thread is left waiting when the caller stops in the middle.
+    with closing(_read_ahead(sounds, cuts, readers)) as ahead, closing(_Runner(model)) as runner:
         for index, pieces in enumerate(ahead):
             clip = _Clip(index, windows, model.sample_rate)
             clips.append(clip)
@@ -113,7 +122,7 @@ def embed_sounds(
                     clip.waiting += 1
                     waiting.append((clip, piece))
                     if len(waiting) == ROUND:
-                        _run(model, waiting)
+                        runner.run(waiting)
                         yield from _finished(clips, model.dim)
             except EncoderError:
                 raise
@@ -122,8 +131,9 @@ def embed_sounds(
             except OSError as error:
                 clip.error = SondinoError(f"{sounds[index]}: cannot be read ({error.strerror or error})")
             clip.ended = True
-    _run(model, waiting)
-    yield from _finished(clips, model.dim)
+        runner.run(waiting)
+        runner.wait()
+        yield from _finished(clips, model.dim)
 
 
 @dataclass
@@ -172,23 +182,61 @@ def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
         yield clips.popleft().embedded(dim)
 
 
-def _run(model: Encoder, waiting: list[tuple[_Clip, Cut]]) -> None:
-    """Put the waiting windows through the model, those of equal length together, and empty the list."""
-    lengths: dict[int, list[tuple[_Clip, Cut]]] = {}
-    for entry in waiting:
-        lengths.setdefault(len(entry[1][0]), []).append(entry)
-    waiting.clear()
-    for entries in lengths.values():
-        for first in range(0, len(entries), BATCH):
-            batch = entries[first : first + BATCH]
-            vectors = model.embed(np.stack([window for _, (window, _, _) in batch]))
-            if vectors.shape != (len(batch), model.dim):
-                raise EncoderError(
-                    f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
-                    f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
-                )
-            for (clip, (_, start, weight)), vector in zip(batch, vectors, strict=True):
-                clip.add(vector, start, weight)
+class _Runner:
+    """Puts windows through the model: one batch after another, or as many side by side as the model has workers."""
+
+    def __init__(self, model: Encoder) -> None:
+        self._model = model
+        self._workers = int(getattr(model, "workers", 1))
+        self._pool = ThreadPoolExecutor(self._workers, "sondino-run") if self._workers > 1 else None
+        self._running: deque[tuple[list[tuple[_Clip, Cut]], Future[NDArray[np.float32]]]] = deque()
+
+    def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
+        """Take the waiting windows, those of equal length together, and empty the list."""
+        lengths: dict[int, list[tuple[_Clip, Cut]]] = {}
+        for entry in waiting:
+            lengths.setdefault(len(entry[1][0]), []).append(entry)
+        waiting.clear()
+        for samples, entries in lengths.items():
+            size = min(BATCH, max(1, int(BATCH_SECONDS * self._model.sample_rate / samples)))
+            for first in range(0, len(entries), size):
+                batch = entries[first : first + size]
+                if self._pool is None:
+                    _add(batch, _vectors(self._model, batch))
+                    continue
+                # Two for each worker: one that it works on, one that it finds ready.
+                if len(self._running) == 2 * self._workers:
+                    self._take()
+                self._running.append((batch, self._pool.submit(_vectors, self._model, batch)))
+
+    def wait(self) -> None:
+        """Until every window is through."""
+        while self._running:
+            self._take()
+
+    def _take(self) -> None:
+        batch, vectors = self._running.popleft()
+        _add(batch, vectors.result())
+
+    def close(self) -> None:
+        """Let the workers end; what they have not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]]) -> NDArray[np.float32]:
+    vectors = model.embed(np.stack([window for _, (window, _, _) in batch]))
+    if vectors.shape != (len(batch), model.dim):
+        raise EncoderError(
+            f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
+            f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
+        )
+    return vectors
+
+
+def _add(batch: list[tuple[_Clip, Cut]], vectors: NDArray[np.float32]) -> None:
+    for (clip, (_, start, weight)), vector in zip(batch, vectors, strict=True):
+        clip.add(vector, start, weight)
 
 
 # ---- reading ahead --------------------------------------------------------------------------------------------

@@ -1,20 +1,27 @@
-"""A finished model: a bundle's model.onnx on ONNX Runtime, raw waveform in, vector out. Needs no torch."""
+"""A finished model: a bundle's ONNX on ONNX Runtime or OpenVINO, sound in, vector out. Needs no torch."""
 
-import hashlib
+import copy
 import json
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sondino.audio import ShortPolicy, find_audio
+from sondino import files
+from sondino.audio import ShortPolicy, WindowPolicy, find_audio
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError
-from sondino.files import cores
+from sondino.frontend import LogMel, log_mel
+from sondino.heads.head import Head, read_head
 from sondino.pipeline import Sound, cutting, embed_sounds
+from sondino.sessions import Engine, Precision, Session, first_line, open_session
+
+if TYPE_CHECKING:
+    from sondino.heads.network import Network
 
 FORMAT = "sondino-bundle-1"
 
@@ -29,10 +36,14 @@ class Model:
         window: seconds that a sound is cut into; None = whole.
         hop: seconds from one window to the next; None = `window`.
         short: what becomes of a clip under a window.
+        windows: "all", or "published": full windows only.
         minimum: samples under which a waveform is zero-padded.
+        head: from vectors to labels; None where the model has none.
         fingerprint: changes whenever the vectors would.
         config: all of config.json.
         threads: processor threads that it runs on.
+        workers: calls of `embed` that do well side by side.
+        exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
     """
 
     name: str
@@ -42,52 +53,64 @@ class Model:
     hop: float | None
     short: ShortPolicy
     minimum: int
+    head: Head | None
     fingerprint: str
     config: dict[str, Any]
-    threads: int
 
-    def __init__(self, folder: str | Path, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int | None = None,
+        *,
+        windows: WindowPolicy = "all",
+        device: str = "cpu",
+        engine: Engine = "onnxruntime",
+        precision: Precision = "float32",
+    ) -> None:
         """Open a bundle.
 
         Args:
             folder: holds config.json and model.onnx.
             threads: processor threads to run on; None: all that this process may use.
+            windows: "all" keeps short clips and tails; "published" hears full windows only.
+            device: "cpu" or "cuda".
+            engine: "onnxruntime" or "openvino".
+            precision: "float32", or with OpenVINO "bfloat16" or "float16".
 
         Raises:
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
-        import onnxruntime
-
         self.folder = Path(folder)
-        self.threads = thread_count(threads)
+        self.threads = self.workers = thread_count(threads)
+        if windows not in get_args(WindowPolicy):
+            raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
+        self.windows = windows
+        self.exact = engine == "onnxruntime" and device == "cpu"
         self.config = _read_config(self.folder / "config.json")
         self._take_config()
-        file = self.folder / "model.onnx"
+        digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
+        hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
+        self.fingerprint = sha256(json.dumps([*hearing, engine, precision]).encode()).hexdigest()
+        # The front-end runs in numpy where the bundle has its net by itself: a third of the time of the graph's.
+        body = self._logmel is not None and (self.folder / "body.onnx").exists()
+        file = self.folder / ("body.onnx" if body else "model.onnx")
+        self._hear = self._log_mels if body else _as_they_are
+        self._session: Session = open_session(file, self.threads, device, engine, precision)
+
+    def _check_hash(self, name: str) -> str:
+        file = self.folder / name
+        expected = self.config.get("hashes", {}).get(name)
+        if expected is None and name != "model.onnx":
+            return ""
         try:
-            data = file.read_bytes()
+            digest = files.sha256(file)
         except OSError as error:
             raise SondinoError(f"{file}: cannot be read ({error.strerror}); copy the whole bundle again") from error
-        digest = hashlib.sha256(data).hexdigest()
-        expected = self.config.get("hashes", {}).get("model.onnx", digest)
-        if digest != expected:
+        if digest != (expected or digest):
             raise SondinoError(
                 f"{file}: is damaged, its hash is not the one in config.json; copy the whole bundle again"
             )
-        hearing = [digest, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum]
-        self.fingerprint = hashlib.sha256(json.dumps(hearing).encode()).hexdigest()
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the cores from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors have no common base
-            raise SondinoError(f"{file}: ONNX Runtime cannot open it ({_first_line(error)})") from error
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
+        return digest
 
     def _take_config(self) -> None:
         where = self.folder / "config.json"
@@ -104,10 +127,13 @@ class Model:
             self.hop = None if config.get("hop") is None else float(config["hop"])
             self.short = cast(ShortPolicy, config.get("short", "pad"))
             self.minimum = int(config.get("minimum", 0))
+            front_end = config.get("front_end")
+            self._logmel = None if front_end is None else LogMel.from_dict(front_end)
         except (KeyError, TypeError, ValueError) as error:
             raise SondinoError(f"{where}: is damaged ({error!r}); copy the whole bundle again") from error
         if self.short not in get_args(ShortPolicy):
             raise SondinoError(f"{where}: short is {self.short!r}; it must be one of {get_args(ShortPolicy)}")
+        self.head = read_head(self.folder, config["head"]) if config.get("head") else None
 
     def __repr__(self) -> str:
         window = "any length" if self.window is None else f"{self.window:g} s"
@@ -120,6 +146,7 @@ class Model:
         short: ShortPolicy | None = None,
         window: float | None = None,
         hop: float | None = None,
+        windows: WindowPolicy | None = None,
     ) -> NDArray[np.float32]:
         """Turn sounds into vectors.
 
@@ -131,6 +158,7 @@ class Model:
                 ("repeat"); None: as the model says.
             window: seconds; None: the model's.
             hop: seconds from one window to the next; None: the model's.
+            windows: "all" keeps short clips and tails, "published" hears full windows only; None: the model's.
 
         Returns:
             (n, dim) float32, a row a sound. A folder counts as the sounds in it, sorted.
@@ -141,7 +169,7 @@ class Model:
         """
         if isinstance(sounds, np.ndarray):
             return self._embed_waveforms(sounds)
-        how = cutting(self, window, hop, short)
+        how = cutting(self, window, hop, short, windows)
         rows = []
         with closing(embed_sounds(self, _listed(sounds), how, readers=self._readers())) as embedded:
             for found in embedded:
@@ -157,6 +185,7 @@ class Model:
         short: ShortPolicy | None = None,
         window: float | None = None,
         hop: float | None = None,
+        windows: WindowPolicy | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Turn one sound into a vector a window.
 
@@ -165,6 +194,7 @@ class Model:
             short: as in `embed`.
             window: as in `embed`.
             hop: as in `embed`.
+            windows: as in `embed`.
 
         Returns:
             vectors (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
@@ -172,14 +202,73 @@ class Model:
         sounds = _listed(sound)
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
-        how = cutting(self, window, hop, short)
+        how = cutting(self, window, hop, short, windows)
         (found,) = embed_sounds(self, sounds, how, windows=True, readers=self._readers())
         if found.error is not None:
             raise found.error
         return found.vectors, found.starts
 
+    def with_head(self, head: Head | str | Path) -> "Model":
+        """The same model with another head.
+
+        Args:
+            head: a `Head`, the name of a published one ("esc50", "us8k", ...), a .pth of one, or a bundle that has one.
+
+        Raises:
+            OptionError: it takes vectors of another length.
+        """
+        from sondino.heads.published import load_head
+
+        model = copy.copy(self)
+        model.head = head if isinstance(head, Head) else load_head(head)
+        if model.head.dim != self.dim:
+            takes = f"the head {model.head.name} takes vectors of {model.head.dim} numbers"
+            raise OptionError(f"{takes}, and {self.name} gives {self.dim}: take a head that was fitted on this model")
+        return model
+
+    def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
+        """Probabilities of the head's labels: of the vectors that `embed` gives.
+
+        Args:
+            sounds: as in `embed`.
+            how: the options of `embed`.
+
+        Returns:
+            (n, labels) float32, in the order of `head.labels`.
+
+        Raises:
+            OptionError: the model has no head.
+        """
+        if self.head is None:
+            raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
+        return self.head.probabilities(self.embed(sounds, **how))
+
+    def network(self) -> "Network":
+        """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
+        from sondino.heads.network import Network
+
+        return Network.open(self.folder)
+
+    def cosine_to_float32(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What another engine or precision costs: the cosine of each vector to that of ONNX Runtime in float32.
+
+        Args:
+            waveforms: (batch, samples) at `sample_rate`.
+
+        Returns:
+            (batch,) cosines.
+        """
+        exact = Model(self.folder, self.threads).embed(waveforms).astype(np.float64)
+        mine = self.embed(waveforms).astype(np.float64)
+        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(mine, axis=1)
+        return np.einsum("nd,nd->n", exact, mine) / np.maximum(lengths, 1e-30)
+
     def _readers(self) -> int:
         return min(4, self.threads) if self.threads > 1 else 0
+
+    def _log_mels(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert self._logmel is not None
+        return np.stack([log_mel(self._logmel, waveform) for waveform in waveforms])
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         if waveforms.ndim != 2:
@@ -196,12 +285,15 @@ class Model:
         if samples < self.minimum:
             x = np.pad(x, ((0, 0), (0, self.minimum - samples)))
         try:
-            vectors = self._session.run([self._output], {self._input: x})[0]
-        except Exception as error:  # ONNX Runtime's errors have no common base
+            return self._session(self._hear(x))
+        except Exception as error:  # the engines' errors have no common base
             raise EncoderError(
-                f"{self.name}: the model failed on waveforms of shape {x.shape} ({_first_line(error)})"
+                f"{self.name}: the model failed on waveforms of shape {x.shape} ({first_line(error)})"
             ) from error
-        return np.asarray(vectors, dtype=np.float32)
+
+
+def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    return waveforms
 
 
 def thread_count(threads: int | None) -> int:
@@ -211,7 +303,7 @@ def thread_count(threads: int | None) -> int:
         OptionError: not a whole number above 0.
     """
     if threads is None:
-        return cores()
+        return files.cores()
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise OptionError(f"threads is {threads!r}: give a whole number, 1 or more")
     return int(threads)
@@ -247,7 +339,3 @@ def _read_config(file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SondinoError(f"{file}: is damaged (no table of values); copy the whole bundle again")
     return config
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

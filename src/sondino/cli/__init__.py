@@ -2,11 +2,11 @@
 
 import sys
 
-from sondino.cli import distilling, embedding, lists
+from sondino.cli import converting, distilling, embedding, heads, lists, searching
 from sondino.cli.app import app
 from sondino.errors import SondinoError
 
-__all__ = ["app", "distilling", "embedding", "lists", "main"]
+__all__ = ["app", "converting", "distilling", "embedding", "heads", "lists", "main", "searching"]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,47 +1,131 @@
-"""The commands that use a model: embed."""
+"""The command that turns sound into vectors: files and folders into a table, or a stream as it comes."""
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped
+from sondino.errors import OptionError
+
+if TYPE_CHECKING:
+    from sondino.runtime import Model
+
+Engine = Literal["onnxruntime", "openvino"]
+Precision = Literal["float32", "bfloat16", "float16"]
+STREAM = Path("-")
 
 
 @app.command
 def embed(
     inputs: list[Path],
     *,
-    model: Path,
-    output: Path,
+    model: str,
+    output: Path | None = None,
     windows: bool = False,
+    window: float | None = None,
+    hop: float | None = None,
     short: Literal["pad", "native", "repeat"] | None = None,
+    window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    engine: Engine = "onnxruntime",
+    precision: Precision = "float32",
+    rate: int | None = None,
+    sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
+    channels: int = 1,
     quiet: bool = False,
 ) -> int:
-    """Turn sound into vectors with a bundle. Needs no PyTorch.
+    """Turn sound into vectors. Needs no PyTorch, but once where a published checkpoint must be converted.
 
     Example: `sondino embed recordings/ --model run/bundle --output vectors.npz`
 
+    Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
+
     Args:
-        inputs: files and folders.
-        model: a bundle, or a run's folder.
-        output: vectors.npz (ids, vectors), .npy, .csv or .parquet.
+        inputs: files and folders; or - alone, for WAV or raw sound on standard input, a line of JSON a window.
+        model: a bundle, a run's folder, a published name (`sondino models` lists them), hf:owner/name, or a checkpoint.
+        output: vectors.npz (ids, vectors), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard output.
         windows: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
+        window: seconds that a sound is cut into. Default: the model's.
+        hop: seconds from one window to the next. Default: the window; of a stream 0.5.
         short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
+        window_policy: published hears full windows only, as the published package does, and lists short clips as
+            skipped; all keeps short clips and tails.
         threads: processor threads. Default: all.
+        device: cuda needs onnxruntime-gpu.
+        engine: openvino needs `pip install 'sondino[openvino]'`.
+        precision: bfloat16 and float16 need openvino; what they cost on this sound is printed.
+        rate: hertz of raw sound on standard input. Default: it is WAV.
+        sample_format: of raw sound.
+        channels: of raw sound.
         quiet: show no progress.
     """
     from sondino.bundle import load
+
+    if STREAM in inputs and len(inputs) > 1:
+        raise OptionError("- is standard input, and stands alone: leave the other inputs out")
+    if STREAM not in inputs and output is None:
+        raise OptionError("--output is missing: name vectors.npz, .npy, .csv or .parquet")
+    if STREAM not in inputs and (rate is not None or sample_format != "s16le" or channels != 1):
+        raise OptionError("--rate, --sample-format and --channels are for raw sound on standard input: sondino embed -")
+    opened = load(model, threads, windows=window_policy, device=device, engine=engine,
+                  precision=precision)  # fmt: skip
+    if STREAM in inputs:
+        from sondino.streams import embed_stdin
+
+        report = embed_stdin(opened, output, rate, sample_format, channels, hop=0.5 if hop is None else hop,
+                             window=window, short=short)  # fmt: skip
+        if not quiet:
+            print(f"sondino: {report}", file=sys.stderr)
+        return 0
+    assert output is not None
+    return _embed_files(inputs, opened, output, windows, threads, quiet, window=window, hop=hop, short=short)
+
+
+def _embed_files(
+    inputs: list[Path],
+    model: "Model",
+    output: Path,
+    windows: bool,
+    threads: int | None,
+    quiet: bool,
+    *,
+    window: float | None,
+    hop: float | None,
+    short: Literal["pad", "native", "repeat"] | None,
+) -> int:
     from sondino.embed import embed_files
     from sondino.progress import show
     from sondino.skipped import write_skipped
 
     with show("embedding", "files", quiet) as progress:
-        report = embed_files(inputs, load(model, threads), output, windows=windows, threads=threads, short=short,
-                             progress=lambda done, total, _: progress(done, total))  # fmt: skip
+        report = embed_files(inputs, model, output, windows=windows, threads=threads, short=short, window=window,
+                             hop=hop, progress=lambda done, total, _: progress(done, total))  # fmt: skip
     print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
+    if not model.exact:
+        print(_cost(inputs, model))
     skipped = output.with_name(output.stem + ".skipped.csv")
     if report.skipped:
         write_skipped(skipped, report.skipped)
     else:
         skipped.unlink(missing_ok=True)  # of an earlier call
     return list_skipped(report.skipped, skipped)
+
+
+def _cost(inputs: list[Path], model: "Model") -> str:
+    """What engine and precision cost, on the beginnings of a few of the files."""
+    import numpy as np
+
+    from sondino.audio import find_audio, read, windows
+    from sondino.errors import AudioError
+
+    seconds = model.window or 10.0
+    heard = []
+    for file in [file for given in inputs for file in find_audio(given)][:16]:
+        try:
+            heard.append(windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, seconds)[0][0])
+        except AudioError:
+            continue  # listed among the skipped
+    cosines = model.cosine_to_float32(np.stack(heard))
+    figures = f"mean {cosines.mean():.6f}, lowest {cosines.min():.6f}"
+    return f"cosine to ONNX Runtime in float32, {len(heard)} windows: {figures}"

@@ -51,7 +51,9 @@ def students() -> int:
 
 @app.command
 def models(folder: Path = Path()) -> int:
-    """List the bundles under a folder, with size, rate, dimension and licence of what they were distilled from.
+    """List the models that `--model` takes: the published ones by name, then the bundles under a folder.
+
+    A published model is fetched and made a bundle on its first use, which needs torch; then it is "here".
 
     Example: `sondino models runs/`
 
@@ -59,7 +61,10 @@ def models(folder: Path = Path()) -> int:
         folder: looked through with its subfolders.
     """
     from sondino.bundle import find_bundles
+    from sondino.hub import PUBLISHED, is_kept
 
+    show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in PUBLISHED.values()])
+    print()
     rows = find_bundles(folder)
     if not rows:
         print(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")

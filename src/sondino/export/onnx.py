@@ -12,18 +12,24 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sondino import __version__
+from sondino.frontend import log_mel, n_frames
 from sondino.frontend_torch import MatmulLogMel
 from sondino.students.common import Student
 from sondino.students.fold import folded
+
+SMALL = 1024
+"""Bytes under which a tensor of the body stands in the body itself."""
 
 OPSET = 18
 """New enough for LayerNorm and ReduceMean with axes as input, old enough for ONNX Runtime 1.14 and the web."""
@@ -42,7 +48,7 @@ class WaveformEncoder(nn.Module):
         return self.student(self.frontend(waveform))
 
 
-def export_onnx(student: Student, file: str | os.PathLike[str]) -> None:
+def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.PathLike[str] | None = None) -> None:
     """Writes a student and its front-end as one ONNX file; the student itself is left as it is.
 
     The file's metadata hold `name`, `width`, `sample_rate`, `dim` and `minimum` (samples).
@@ -50,51 +56,100 @@ def export_onnx(student: Student, file: str | os.PathLike[str]) -> None:
     Args:
         student: in any mode, of any type, on any device: a float32 copy in evaluation mode is exported.
         file: where to write; a file already there is replaced once the new one is whole.
+        body: where to write the net without its front-end, in the same folder: `logmel` (batch, n_mels, frames) in,
+            `vector` out. Its weights stay in `file`, so that it is small.
     """
-    encoder = WaveformEncoder(folded(student)).eval()
+    logmel, fixed = student.logmel, student.fixed_samples
     # Neither 1 nor the minimum: the exporter takes such sizes for constants.
-    example = torch.zeros(2, student.minimum_samples + 8 * student.logmel.hop + 3)
-    dims = {
-        0: torch.export.Dim("batch", min=1),
-        1: torch.export.Dim("samples", min=student.minimum_samples),
+    samples = fixed or student.minimum_samples + 8 * logmel.hop + 3
+    frames = n_frames(logmel, samples)
+    lengths: tuple[torch.export.Dim | None, torch.export.Dim | None] = (None, None)
+    if fixed is None:
+        lengths = (
+            torch.export.Dim("samples", min=student.minimum_samples),
+            torch.export.Dim("frames", min=student.minimum_frames),
+        )
+    frontend = _trace(MatmulLogMel(logmel), torch.zeros(2, samples), lengths[0], "waveform", "logmel")
+    net = _trace(folded(student), torch.zeros(2, logmel.n_mels, frames), lengths[1], "logmel", "vector")
+    metadata = {
+        "name": student.name,
+        "width": f"{student.width:g}",
+        "sample_rate": str(logmel.sample_rate),
+        "dim": str(student.dim),
+        "minimum": str(student.minimum_samples),
     }
+    frontend = onnx.compose.add_prefix(frontend, "frontend/", rename_inputs=False, rename_outputs=False)
+    data = _bytes(onnx.compose.merge_models(frontend, net, [("logmel", "logmel")]), metadata)
+    _write(Path(file), data)
+    if body is not None:
+        _point_into(net, data, Path(file).name)
+        _write(Path(body), _bytes(net, metadata))
+
+
+def _trace(
+    module: nn.Module, example: Tensor, length: torch.export.Dim | None, given: str, result: str
+) -> onnx.ModelProto:
+    """A module as ONNX, with any batch and, where named, any length of its last side."""
+    dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    if length is not None:
+        dims[example.ndim - 1] = length
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            encoder,
+            module.eval(),
             (example,),
             dynamo=True,
-            dynamic_shapes={"waveform": dims},
-            input_names=["waveform"],
-            output_names=["vector"],
+            dynamic_shapes=(dims,),
+            input_names=[given],
+            output_names=[result],
             opset_version=OPSET,
             external_data=False,
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _bytes(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
     _strip(model)
-    metadata = {
-        "name": student.name,
-        "width": f"{student.width:g}",
-        "sample_rate": str(student.logmel.sample_rate),
-        "dim": str(student.dim),
-        "minimum": str(student.minimum_samples),
-    }
     onnx.helper.set_model_props(model, metadata)
     model.producer_name, model.producer_version = "sondino", __version__
-    part = Path(f"{os.fspath(file)}.part")
-    part.write_bytes(model.SerializeToString())
+    return model.SerializeToString()
+
+
+def _write(file: Path, data: bytes) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(data)
     part.replace(file)
 
 
-def verify_onnx(student: Student, file: str | os.PathLike[str], waveforms: Sequence[NDArray[np.float32]] = ()) -> float:
-    """How far an ONNX file is from the student that it was made of.
+def _point_into(model: onnx.ModelProto, data: bytes, file: str) -> None:
+    """Let the large tensors of a graph be read from where the same ones lie inside another ONNX file."""
+    for tensor in model.graph.initializer:
+        size = len(tensor.raw_data)
+        if size < SMALL:
+            continue
+        at = data.index(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", file), ("offset", str(at)), ("length", str(size))):
+            tensor.external_data.add(key=key, value=value)
+
+
+def verify_onnx(
+    student: Student,
+    file: str | os.PathLike[str],
+    body: str | os.PathLike[str] | None = None,
+    waveforms: Sequence[NDArray[np.float32]] = (),
+) -> float:
+    """How far an ONNX file, and the net without its front-end, are from the student that they were made of.
 
     Noise in batches of 1 and 3, from the shortest clip allowed to 5 s, then each clip given.
 
     Args:
         student: the one exported.
         file: the ONNX file.
+        body: the ONNX file of the net without its front-end, run behind the numpy log-mel.
         waveforms: clips (samples,) at the student's rate; those that are too short are padded with zeros.
 
     Returns:
@@ -105,24 +160,29 @@ def verify_onnx(student: Student, file: str | os.PathLike[str], waveforms: Seque
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
+    sessions = {
+        given: onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        for given, path in (("waveform", file), ("logmel", body))
+        if path is not None
+    }
     worst = 0.0
     for batch in _trials(student, waveforms):
         with torch.inference_mode():
             expected = encoder(torch.from_numpy(batch)).numpy()
-        got = session.run(["vector"], {"waveform": batch})[0]
-        worst = max(worst, _difference(got, expected))
+        for given, session in sessions.items():
+            x = batch if given == "waveform" else np.stack([log_mel(student.logmel, wave) for wave in batch])
+            worst = max(worst, _difference(session.run(["vector"], {given: x})[0], expected))
     return worst
 
 
 def _trials(student: Student, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     rng = np.random.default_rng(0)
-    minimum, rate = student.minimum_samples, student.logmel.sample_rate
+    minimum, rate, fixed = student.minimum_samples, student.logmel.sample_rate, student.fixed_samples
     for batch, samples in ((1, minimum), (3, minimum + 1), (3, rate), (1, 5 * rate + 77)):
-        yield (0.1 * rng.standard_normal((batch, max(samples, minimum)))).astype(np.float32)
+        yield (0.1 * rng.standard_normal((batch, fixed or max(samples, minimum)))).astype(np.float32)
     for waveform in waveforms:
         short = max(0, minimum - waveform.shape[-1])
-        yield np.pad(waveform.astype(np.float32), (0, short))[None]
+        yield np.pad(waveform.astype(np.float32), (0, short))[None, :fixed]
 
 
 def _difference(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -94,12 +94,13 @@ STUDENTS: dict[str, StudentRecord] = {
 """Every student by name."""
 
 
-def build_student(name: str, width: float = 1.0) -> "Student":
+def build_student(name: str, width: float = 1.0, *, temperature: float = 30.0) -> "Student":
     """An untrained student.
 
     Args:
         name: one of `STUDENTS`.
         width: multiplies the channels of every layer; channels are rounded to multiples of 8.
+        temperature: of DyMN's mix of kernels: 30 as the published students have it, 1 after EfficientAT's training.
 
     Returns:
         A module from log-mels (batch, n_mels, frames) to vectors (batch, dim), with `name`, `width`, `dim`,
@@ -121,7 +122,7 @@ def build_student(name: str, width: float = 1.0) -> "Student":
     if name == "dymn":
         from sondino.students.dymn import DyMN
 
-        return DyMN(width)
+        return DyMN(width, temperature)
     from sondino.students.eres2net import ERes2Net
 
     return ERes2Net(width)

@@ -23,6 +23,7 @@ class Student(nn.Module):
         dim: numbers in a vector.
         logmel: the front-end that it hears through.
         minimum_frames: the fewest frames that give a finite vector.
+        fixed_samples: the only number of samples that it takes; None: any from `minimum_samples` on.
     """
 
     name: str
@@ -30,11 +31,17 @@ class Student(nn.Module):
     dim: int
     logmel: LogMel = STUDENT_LOGMEL
     minimum_frames: int = 1
+    fixed_samples: int | None = None
+
+    @property
+    def build(self) -> dict[str, float]:
+        """Keywords of `build_student` that stand for this net, besides its name and width."""
+        return {}
 
     @property
     def minimum_samples(self) -> int:
         """The fewest samples that give a finite vector."""
-        return self.logmel.samples_for(self.minimum_frames)
+        return self.fixed_samples or self.logmel.samples_for(self.minimum_frames)
 
     def as_image(self, logmel: Tensor) -> Tensor:
         """The log-mels as images of one channel; refuses a clip that is too short.

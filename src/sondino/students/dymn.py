@@ -185,8 +185,14 @@ class DyMN(Student):
             if isinstance(module, DynamicConv):
                 module.reset()
 
+    @property
+    def build(self) -> dict[str, float]:
+        """The temperature, which is no weight."""
+        return {"temperature": self.temperature}
+
     def set_temperature(self, temperature: float) -> None:
         """Sets how evenly all dynamic convolutions mix their kernels."""
+        self.temperature = temperature
         for module in self.modules():
             if isinstance(module, DynamicConv):
                 module.temperature = temperature

@@ -1,15 +1,13 @@
 """First weights from a published checkpoint: EfficientAT's releases, S-SONDO's students, our own bundles."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from sondino.errors import OptionError, require
+from sondino.checkpoints import read_state
+from sondino.errors import OptionError
 from sondino.students.common import Student
 
 PREFIXES = ("student_model.model.", "model.", "student.", "module.", "")
@@ -33,7 +31,7 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
         OptionError: when the file cannot be read or does not fit the student.
     """
     path = Path(checkpoint)
-    published = _backbone(_read(path), student)
+    published = _backbone(read_state(path / "model.safetensors" if path.is_dir() else path), student)
     ours = student.state_dict()
     fitting = {name: value for name, value in published.items() if name in ours}
     if not any(name.endswith("weight") for name in fitting):
@@ -51,35 +49,11 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
     return notes + [f"missing {group}, left at its first values" for group in _groups(missing)]
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if not path.is_file():
-        raise OptionError(f"there is no checkpoint {path}: --init takes a .pt, .ckpt or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            return require("safetensors.torch", "train").load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise OptionError(
-            f"{path} is no PyTorch checkpoint or holds code beside its tensors, which is not run: "
-            "save its state dict alone and give that"
-        ) from error
-    except Exception as error:  # zip, OS and safetensors errors: each reader has its own
-        raise OptionError(f"{path} cannot be read as a checkpoint ({error}): fetch it again") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise OptionError(f"{path} holds no state dict: save the model's state_dict() and give that")
-    return content
-
-
-def _backbone(state: Mapping[str, Any], student: Student) -> dict[str, Tensor]:
+def _backbone(state: Mapping[str, Tensor], student: Student) -> dict[str, Tensor]:
     """The tensors under whichever prefix fits most of the student's names; others keep their whole name."""
     names = student.state_dict().keys()
     prefix = max(PREFIXES, key=lambda p: sum(k.startswith(p) and k[len(p) :] in names for k in state))
-    return {k.removeprefix(prefix): v for k, v in state.items() if isinstance(v, Tensor)}
+    return {k.removeprefix(prefix): v for k, v in state.items()}
 
 
 def _groups(names: set[str]) -> list[str]:

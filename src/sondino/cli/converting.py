@@ -1,0 +1,53 @@
+"""The command that makes a bundle of somebody else's checkpoint: convert."""
+
+from pathlib import Path
+from typing import Literal
+
+from sondino.cli.app import app
+
+
+@app.command
+def convert(
+    file: Path,
+    *,
+    out: Path,
+    kind: Literal["ssondo", "efficientat", "matpac", "m2d"] | None = None,
+    name: str | None = None,
+    window: float | None = None,
+    short: Literal["pad", "native", "repeat"] | None = None,
+) -> int:
+    """Make a bundle of a published checkpoint. Needs `pip install 'sondino[train]'`; the bundle then needs no PyTorch.
+
+    Takes S-SONDO's students (.ckpt), EfficientAT's AudioSet releases (mn10_as, dymn10_as, ...; .pt), MATPAC and M2D.
+    No code of the file is run.
+
+    Example: `sondino convert matpac_mobilenetv3.ckpt --out matpac-mobilenetv3`
+
+    Args:
+        file: the checkpoint.
+        out: the bundle's folder; one made of the same file is replaced.
+        kind: whose checkpoint it is. Default: as its content says.
+        name: what the model is called. Default: the file's name.
+        window: seconds that the model hears at once. Default: as published, 10.
+        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as published.
+    """
+    from sondino.convert import check_free, read_published, write_converted
+    from sondino.evaluate.measure import parameters
+    from sondino.files import read_json
+
+    check_free(out, file)
+    found = read_published(file, kind=kind, name=name, window=window, short=short)
+    student = found.student
+    print(
+        f"{file.name}: {found.kind}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
+        f"parameters; {student.dim} numbers for each {found.window:g} s at {student.logmel.sample_rate} Hz"
+        + (f"; {len(found.head.labels)} classes of {found.head.name}" if found.head else "")
+    )
+    for part in found.dropped:
+        print(f"left out: {part}")
+    print("making and checking its ONNX graph, half a minute or more", flush=True)
+    write_converted(found, file, out, name)
+    difference = read_json(out / "config.json")["onnx_difference"]
+    print(f"in {out}; its vectors are PyTorch's to {difference:.1e} of the largest value; licence: {found.licence}")
+    print(f"use: sondino embed recordings/ --model {out} --output vectors.npz")
+    return 0

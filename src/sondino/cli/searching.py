@@ -1,0 +1,56 @@
+"""The command that searches: similar."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sondino.cli.app import app, show_table
+
+
+@app.command
+def similar(
+    query: str,
+    *,
+    table: Annotated[Path, Parameter(name="--in")],
+    k: Annotated[int, Parameter(name=["-k", "--neighbours"])] = 10,
+    model: str | None = None,
+    output: Path | None = None,
+) -> int:
+    """List the clips of a table that sound most like one of them, or like an audio file, by cosine.
+
+    Example: `sondino similar dog.wav --in vectors.npz --model run/bundle -k 5`
+
+    Args:
+        query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
+        table: vectors that `sondino embed` wrote: .npz, .npy, .csv or .parquet. With windows, `start` is the nearest's.
+        k: how many clips.
+        model: the bundle, or its name, that made the table.
+        output: a CSV of the answer.
+    """
+    from sondino.similar import find_similar, query_of_id, query_of_sound
+
+    if model is None:
+        found = find_similar(query_of_id(query, table), table, k, leave_out=query)
+    else:
+        from sondino.bundle import load
+
+        found = find_similar(query_of_sound(query, load(model), table), table, k)
+    if not found:
+        print(f"{table} holds no other clip")
+        return 0
+    rows = []
+    for rank, near in enumerate(found, 1):
+        start = {} if near.start is None else {"start": f"{near.start:g}"}
+        rows.append({"rank": str(rank), "id": near.id, **start, "cosine": f"{near.cosine:.6f}"})
+    if output is not None:
+        from sondino.files import write_whole
+
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(output, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
+    return show_table(rows)

@@ -1,0 +1,110 @@
+"""The engines that run an ONNX file: ONNX Runtime, or OpenVINO where asked for. Inputs and outputs are numpy arrays."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import OptionError, SondinoError, require
+
+Engine = Literal["onnxruntime", "openvino"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From the file's one input to its one output. May be called from several threads at once."""
+
+_OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
+
+
+def open_session(
+    file: Path, threads: int, device: str = "cpu", engine: Engine = "onnxruntime", precision: Precision = "float32"
+) -> Session:
+    """Open an ONNX file of one input and one output.
+
+    Args:
+        file: weights outside of it are sought beside it.
+        threads: processor threads to run on.
+        device: "cpu" or "cuda" (ONNX Runtime's GPU package).
+        engine: what runs it.
+        precision: numbers that it computes in; under float32 only with OpenVINO, on processors that have them.
+
+    Raises:
+        OptionError: engine, device or precision that is not there, with what to install.
+        SondinoError: the file cannot be opened.
+    """
+    for name, value, choices in (("engine", engine, get_args(Engine)), ("precision", precision, get_args(Precision))):
+        if value not in choices:
+            raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    if device not in ("cpu", "cuda"):
+        raise OptionError(f"device is {device!r}: give cpu or cuda")
+    if engine == "openvino":
+        if device != "cpu":
+            raise OptionError("engine openvino runs on the cpu: leave device out, or take engine onnxruntime")
+        return _openvino(file, threads, precision)
+    if precision != "float32":
+        raise OptionError(f"precision {precision} needs engine openvino: ONNX Runtime computes in float32 on a cpu")
+    return _onnxruntime(file, threads, device)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an engine complains of."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _onnxruntime(file: Path, threads: int, device: str) -> Session:
+    import onnxruntime
+
+    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise OptionError(
+            "device cuda: this onnxruntime has no CUDA; pip uninstall onnxruntime, pip install onnxruntime-gpu, "
+            "or run the torch form, model.network().cuda()"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin while they wait would take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        raise SondinoError(f"{file}: ONNX Runtime cannot open it ({first_line(error)})") from error
+    if device == "cuda" and provider not in session.get_providers():
+        raise OptionError("device cuda: ONNX Runtime found no GPU that it can use; leave device out")
+    given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run([result], {given: x})[0], dtype=np.float32)
+
+    return run
+
+
+def _openvino(file: Path, threads: int, precision: Precision) -> Session:
+    openvino = require("openvino", "openvino")
+    core = openvino.Core()
+    needed = _CAPABILITIES.get(precision)
+    if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise OptionError(f"precision {precision}: OpenVINO has no {needed} on this processor; take float32")
+    settings = {
+        # Left alone, OpenVINO takes bfloat16 by itself on processors that have it.
+        "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[precision],
+        "INFERENCE_NUM_THREADS": str(threads),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    try:
+        compiled = core.compile_model(str(file), "CPU", settings)
+    except Exception as error:  # OpenVINO's errors are RuntimeErrors of many kinds
+        raise SondinoError(f"{file}: OpenVINO cannot open it ({first_line(error)})") from error
+    # OpenVINO has one pool of threads for all requests: side by side they would only wait for each other.
+    one_at_a_time = threading.Lock()
+    request: Any = compiled.create_infer_request()
+
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        with one_at_a_time:
+            return np.array(request.infer([x])[0], dtype=np.float32)
+
+    return run

@@ -1,0 +1,38 @@
+"""A bundle's student as a torch net again."""
+
+from pathlib import Path
+
+from sondino.errors import OptionError, SondinoError, require
+from sondino.files import read_json
+from sondino.frontend import LogMel
+from sondino.students import STUDENTS, build_student
+from sondino.students.common import Student
+
+
+def read_student(folder: Path) -> Student:
+    """The net of a bundle with its weights, in evaluation mode.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        OptionError: its net is none of `STUDENTS` (a teacher that was converted).
+        SondinoError: its model.safetensors is missing or damaged.
+    """
+    safetensors = require("safetensors.torch", "train")
+    config = read_json(folder / "config.json")
+    name = config.get("student")
+    if name not in STUDENTS:
+        raise OptionError(f"{folder} holds {name!r}, which can be embedded with but not trained; students are "
+                          f"{', '.join(STUDENTS)}")  # fmt: skip
+    student = build_student(name, float(config["width"]), **config.get("build", {}))
+    if "front_end" in config:
+        student.logmel = LogMel.from_dict(config["front_end"])
+    file = folder / "model.safetensors"
+    try:
+        student.load_state_dict(safetensors.load_file(file))
+    except Exception as error:  # safetensors, the system and torch each have their own
+        raise SondinoError(
+            f"{file} does not hold the weights of this bundle ({error}): copy the whole bundle again"
+        ) from error
+    return student.eval()
