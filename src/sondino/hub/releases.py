@@ -1,10 +1,7 @@
-"""Published weights by name: where they lie, their hashes, and fetching them so that it can go on after a break."""
+"""Weights published as releases: where they lie, their hashes, and fetching them so that it can go on after a break."""
 
 import os
 import shutil
-import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ from filelock import FileLock
 
 from sondino.errors import SondinoError, unknown_name
 from sondino.files import sha256
+from sondino.hub.cache import cache_folder
 
 BLOCK = 1 << 20
 TIMEOUT = 30.0  # seconds without an answer
@@ -26,7 +24,7 @@ class Weights:
         name: what it is asked for by.
         url: where it is published.
         path: where it goes under the cache, folders included (they may carry meaning).
-        by_hand: how to name the file once it has been downloaded by hand.
+        by_hand: what to do with the file once it has been downloaded by hand.
         sha256: of what the URL gives; None where the publisher states none: then the hash of the first
             download is kept beside the file and later uses are compared with it.
         member: the end of the name of the file wanted inside a zip; None when the URL gives the file itself.
@@ -41,6 +39,18 @@ class Weights:
 
 
 _M2D = "m2d_vit_base-80x608p16x16-221006-mr7_enconly"
+_EFFICIENTAT = (
+    # name, file, sha256 where somebody has stated it
+    ("mn04_as", "mn04_as_mAP_432.pt", "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c"),
+    ("mn05_as", "mn05_as_mAP_443.pt", None),
+    ("mn10_as", "mn10_as_mAP_471.pt", "0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e"),
+    ("mn20_as", "mn20_as_mAP_478.pt", None),
+    ("mn30_as", "mn30_as_mAP_482.pt", None),
+    ("mn40_as", "mn40_as_mAP_484.pt", None),
+    ("dymn04_as", "dymn04_as.pt", None),
+    ("dymn10_as", "dymn10_as.pt", None),
+    ("dymn20_as", "dymn20_as_mAP_493.pt", None),
+)
 
 WEIGHTS: dict[str, Weights] = {
     w.name: w
@@ -49,27 +59,28 @@ WEIGHTS: dict[str, Weights] = {
             name="matpac",
             url="https://github.com/aurianworld/matpac/releases/download/MATPAC%2B%2B/matpac_plus_6s_2048_enconly.pt",
             path="matpac/matpac_plus_6s_2048_enconly.pt",
-            by_hand="matpac:matpac_plus_6s_2048_enconly.pt",
+            by_hand="name the file, --teacher matpac:matpac_plus_6s_2048_enconly.pt",
         ),
         Weights(
             name="m2d",
             url=f"https://github.com/nttcslab/m2d/releases/download/v0.1.0/{_M2D}.zip",
             path=f"m2d/{_M2D}/checkpoint.pth",
-            by_hand=f"m2d:{_M2D}/checkpoint-300.pth (unpacked from the zip)",
+            by_hand=f"name the file unpacked from the zip, --teacher m2d:{_M2D}/checkpoint-300.pth",
             member=".pth",
+        ),
+        *(
+            Weights(
+                name=f"efficientat/{name}",
+                url=f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{file}",
+                path=f"efficientat/{file}",
+                by_hand=f"make it a bundle: sondino convert {file} --out BUNDLE",
+                sha256=digest,
+            )
+            for name, file, digest in _EFFICIENTAT
         ),
     )
 }
-"""The teachers' weights by name."""
-
-
-def cache_folder() -> Path:
-    """Where fetched weights are kept: $SONDINO_CACHE, else sondino/ under the user's cache folder."""
-    own = os.environ.get("SONDINO_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "sondino"
+"""The released weights by name."""
 
 
 def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
@@ -109,6 +120,9 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
 
 
 def _download(weights: Weights, target: Path, progress: Callable[[int, int | None], None] | None) -> None:
+    import urllib.error
+    import urllib.request
+
     part = target.with_name(target.name + ".part")
     if target.exists():
         return
@@ -145,6 +159,8 @@ def _download(weights: Weights, target: Path, progress: Callable[[int, int | Non
 
 def _unpack(weights: Weights, archive: Path, target: Path) -> None:
     """Put the wanted file in place, its hash beside it, both renamed only when whole."""
+    import zipfile
+
     if weights.member is None:
         whole = archive
     else:
@@ -181,4 +197,4 @@ def _cannot(weights: Weights, reason: str) -> SondinoError:
 
 
 def _by_hand(weights: Weights) -> str:
-    return f"download {weights.url} by hand and name the file, --teacher {weights.by_hand}"
+    return f"download {weights.url} by hand and {weights.by_hand}"

@@ -1,0 +1,99 @@
+"""Where models are kept on this machine: whole folders, and a record of what each name first gave."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sondino.errors import SondinoError
+from sondino.files import write_json
+
+
+def cache_folder() -> Path:
+    """Where fetched weights and models are kept: $SONDINO_CACHE, else sondino/ under the user's cache folder."""
+    own = os.environ.get("SONDINO_CACHE")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "sondino"
+
+
+def models_folder() -> Path:
+    """Where bundles are kept that were converted or fetched."""
+    return cache_folder() / "models"
+
+
+def recall(name: str) -> dict[str, Any]:
+    """What was kept for a name, by the revision that was asked for ("" for none); empty where there is nothing."""
+    try:
+        record = json.loads(_record(name).read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def remember(name: str, revision: str, facts: Mapping[str, Any]) -> None:
+    """Record what a name and revision gave; `recall` gives it back. The caller holds the name's lock."""
+    with _disk():
+        _record(name).parent.mkdir(parents=True, exist_ok=True)
+    write_json(_record(name), {**recall(name), revision: dict(facts)})
+
+
+@contextmanager
+def only_here(name: str, what: str) -> Iterator[None]:
+    """Hold the lock of a record's name, waiting for another process that gets the same: `what`, to the user."""
+    with _disk():
+        place = _record(name).with_suffix(".lock")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another process that is getting {what}")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a path to make a folder at, and put it where it belongs once it is whole; a kill leaves nothing there."""
+    workshop = folder.with_name(f"{folder.name}.partial")  # of one process at a time, and cleared by the next
+    with _disk():
+        shutil.rmtree(workshop, ignore_errors=True)
+        workshop.mkdir(parents=True)
+    try:
+        yield workshop / "bundle"
+        with _disk():
+            shutil.rmtree(folder, ignore_errors=True)  # half of one that somebody deleted
+            (workshop / "bundle").replace(folder)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """Tell the user what takes long."""
+    sys.stderr.write(f"sondino: {text}\n")
+
+
+def _record(name: str) -> Path:
+    return models_folder() / "names" / f"{name.replace('/', '--').replace(':', '--')}.json"
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SondinoError(
+            f"models cannot be kept in {models_folder()} ({error.strerror or error}): "
+            "make room, or set SONDINO_CACHE to a folder that can be written"
+        ) from error

@@ -1,0 +1,148 @@
+"""The published models and heads: where they lie, what is known of them, and the hashes that somebody has stated."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a Hugging Face repository.
+
+    Attributes:
+        repo: owner/name.
+        path: in the repository.
+        revision: the commit that a name without @revision means; the newest of main where the hub has it no more.
+        sha256: of the file; None where nobody has stated it: then the hub's own statement is checked.
+    """
+
+    repo: str
+    path: str
+    revision: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published model.
+
+    Attributes:
+        name: as `sondino.load` takes it.
+        architecture: what it is built as.
+        width: multiplies the channels of that; None where there is no such dial.
+        parameters: of what makes the vector, without heads.
+        dim: length of a vector.
+        sample_rate: hertz.
+        teacher: what it learnt from.
+        licence: of the weights; after a semicolon that of the teacher's.
+        file: on the hub; None: a release, under the same name in `WEIGHTS`.
+    """
+
+    name: str
+    architecture: str
+    width: float | None
+    parameters: int
+    dim: int
+    sample_rate: int
+    teacher: str
+    licence: str
+    file: HubFile | None = None
+
+    def row(self) -> dict[str, str]:
+        """The model as one line of a table, by column."""
+        return {
+            "model": self.name,
+            "architecture": self.architecture + (f", width {self.width:g}" if self.width else ""),
+            "parameters": f"{self.parameters / 1e6:.2f} M",
+            "dimension": str(self.dim),
+            "rate": f"{self.sample_rate} Hz",
+            "teacher": self.teacher,
+            "licence": self.licence,
+        }
+
+
+SSONDO = "mohammedali2501/ssondo"
+SSONDO_COMMIT = "afc946ee816eb2287b62c7cadadd59e507996b23"
+
+_SSONDO_HASHES = {
+    "matpac_mobilenetv3.ckpt": "87cff558a9a442e97d630a79f391bce8663d31a3adcbbf0b0a8cc41cb41854fc",
+}
+_SSONDO_STUDENTS = (
+    # architecture, parameters, dimension
+    ("mobilenetv3", 2_971_664, 960),
+    ("dymn", 8_643_312, 960),
+    ("eres2net", 1_368_068, 1024),
+)
+_SSONDO_TEACHERS = (
+    # name, title, licence of its weights
+    ("matpac", "MATPAC++", "not stated"),
+    ("m2d", "M2D", "NTT's own"),
+)
+_EFFICIENTAT = (
+    # name, architecture, width, parameters, dimension
+    ("mn04_as", "mobilenetv3", 0.4, 516_128, 384),
+    ("mn05_as", "mobilenetv3", 0.5, 785_592, 480),
+    ("mn10_as", "mobilenetv3", 1.0, 2_971_664, 960),
+    ("mn20_as", "mobilenetv3", 2.0, 11_641_880, 1920),
+    ("mn30_as", "mobilenetv3", 3.0, 25_999_120, 2880),
+    ("mn40_as", "mobilenetv3", 4.0, 46_062_616, 3840),
+    ("dymn04_as", "dymn", 0.4, 1_493_768, 384),
+    ("dymn10_as", "dymn", 1.0, 8_643_312, 960),
+    ("dymn20_as", "dymn", 2.0, 33_698_736, 1920),
+)
+
+
+def _on_ssondo(path: str) -> HubFile:
+    return HubFile(SSONDO, path, SSONDO_COMMIT, _SSONDO_HASHES.get(path))
+
+
+_ALL = (
+    *(
+        Published(
+            name=f"ssondo/{teacher}-{student}",
+            architecture=student,
+            width=1.0,
+            parameters=parameters,
+            dim=dim,
+            sample_rate=32000,
+            teacher=title,
+            licence=f"MIT; teacher's: {licence}",
+            file=_on_ssondo(f"{teacher}_{student}.ckpt"),
+        )
+        for teacher, title, licence in _SSONDO_TEACHERS
+        for student, parameters, dim in _SSONDO_STUDENTS
+    ),
+    *(
+        Published(
+            name=f"efficientat/{name}",
+            architecture=architecture,
+            width=width,
+            parameters=parameters,
+            dim=dim,
+            sample_rate=32000,
+            teacher="AudioSet labels, PaSST",
+            licence="MIT",
+        )
+        for name, architecture, width, parameters, dim in _EFFICIENTAT
+    ),
+    *(
+        Published(
+            name=name,
+            architecture="ViT-B",
+            width=None,
+            parameters=85_500_000,
+            dim=3840,
+            sample_rate=16000,
+            teacher="none",
+            licence=licence,
+        )
+        for name, _, licence in _SSONDO_TEACHERS
+    ),
+)
+
+PUBLISHED: dict[str, Published] = {model.name: model for model in _ALL}
+"""The published models by name."""
+
+HEADS: dict[str, HubFile] = {
+    name: _on_ssondo(f"heads/{name}.pth")
+    for name in ("gtzan", "openmic", "nsynth", "esc50", "us8k", "magna-tag-a-tune", "fsd50k")
+}
+"""The published heads of ssondo/matpac-mobilenetv3 by name."""
