@@ -36,8 +36,10 @@ __all__ = [
     "from_array",
     "info",
     "merge",
+    "mono_blocks",
     "read",
     "resample",
+    "resampled_blocks",
     "stream",
     "to_mono",
     "windows",
@@ -151,7 +153,7 @@ def read(source: Source, sample_rate: int, start: float = 0.0, duration: float |
     with open_sound(source) as sound:
         low, frames, skip = _stretch(first, count, sound.rate, sample_rate)
         try:
-            pieces = list(_resampled(_mono(sound, name, low, frames), sound.rate, sample_rate))
+            pieces = list(resampled_blocks(mono_blocks(sound, name, low, frames), sound.rate, sample_rate))
         except _NoSound as error:
             if first > 0:
                 raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
@@ -183,7 +185,7 @@ def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[ND
     with open_sound(source) as sound:
         held: list[NDArray[np.float32]] = []
         length = 0
-        for piece in _resampled(_mono(sound, source_name(source), 0, None), sound.rate, sample_rate):
+        for piece in resampled_blocks(mono_blocks(sound, source_name(source), 0, None), sound.rate, sample_rate):
             held.append(piece)
             length += len(piece)
             if length >= size:
@@ -316,8 +318,8 @@ def cut(
             waveform = np.concatenate(whole)
             yield _pad(waveform, minimum), 0.0, float(len(waveform))
         return
-    size = round(window * sample_rate)
-    step = size if hop is None else round(hop * sample_rate)
+    given = (window, window if hop is None else hop)
+    size, step = (round(seconds * sample_rate) if math.isfinite(seconds) else 0 for seconds in given)
     if size < 1 or step < 1:
         raise OptionError(f"window {window} s and hop {hop} s must both be at least one sample at {sample_rate} Hz")
     held: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -426,7 +428,7 @@ def _stretch(first: int, count: int | None, rate: int, sample_rate: int) -> tupl
     return low, frames, skip
 
 
-def _mono(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
+def mono_blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
     """Clean mono blocks at the file's own rate; raises at the end where there was nothing to hear."""
     total = good = 0
     channel: int | None = None
@@ -448,7 +450,8 @@ def _mono(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[
         raise AudioError(f"{name}: holds no sound, every sample is NaN or infinite")
 
 
-def _resampled(blocks: Iterator[NDArray[Any]], rate: int, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+def resampled_blocks(blocks: Iterator[NDArray[Any]], rate: int, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """Mono blocks (samples,) at another rate, the resampler running through them."""
     if rate == sample_rate:
         yield from blocks
         return

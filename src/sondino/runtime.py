@@ -316,7 +316,8 @@ def _listed(sounds: Sound | Sequence[Sound]) -> list[Sound]:
     if _is_array_with_rate(sounds):
         return [cast(tuple[ArrayLike, int], sounds)]
     if not isinstance(sounds, Sequence):
-        raise OptionError(f"cannot embed a {type(sounds).__name__}: give a path, an (array, rate), or a list of those")
+        kind = type(sounds).__name__
+        raise OptionError(f"this is no sound ({kind}): give a path, an (array, rate), or a list of those")
     flat: list[Sound] = []
     for at, sound in enumerate(cast(Sequence[Any], sounds)):
         if not isinstance(sound, (str, os.PathLike)) and not _is_array_with_rate(sound):

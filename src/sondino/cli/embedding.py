@@ -2,7 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from sondino.cli.app import app, list_skipped
 from sondino.errors import OptionError
@@ -17,7 +19,7 @@ STREAM = Path("-")
 
 @app.command
 def embed(
-    inputs: list[Path],
+    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     *,
     model: str,
     output: Path | None = None,
@@ -62,6 +64,11 @@ def embed(
     """
     from sondino.bundle import load
 
+    # To let - through, cyclopts must let through all that begins with one.
+    for unknown in (str(given) for given in inputs if str(given).startswith("-") and given != STREAM):
+        raise OptionError(
+            f"there is no option {unknown}: sondino embed --help lists them; a file is written ./{unknown}"
+        )
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:

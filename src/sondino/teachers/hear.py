@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import sha256
+from sondino.teachers.device import pick_device
 from sondino.teachers.module import FunctionEncoder
 from sondino.teachers.spec import TeacherSpec
-from sondino.teachers.weights import pick_device
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
@@ -32,7 +32,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
     if lacking:
         raise OptionError(f"teacher {spec.text!r}: {name} has no {' and no '.join(lacking)}: it is no HEAR package")
     weights = spec.options.get("weights")
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not Path(weights).exists():
         raise OptionError(f"teacher {spec.text!r}: weights {weights} do not exist")
     try:
         model = package.load_model(weights) if weights is not None else package.load_model()
@@ -51,5 +51,13 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
             answer = answer.detach().float().cpu()
         return answer.numpy() if hasattr(answer, "numpy") else answer
 
-    content = f"{name} {getattr(package, '__version__', '')} " + (sha256(Path(weights)) if weights else "")
+    content = " ".join([name, str(getattr(package, "__version__", "")), *(sha256(file) for file in _files(weights))])
     return FunctionEncoder(embed, spec, hashlib.sha256(content.encode()).hexdigest(), rate=rate, dim=dim)
+
+
+def _files(weights: str | None) -> list[Path]:
+    """The file of weights, or those of a folder (such as a bundle), sorted."""
+    if weights is None:
+        return []
+    path = Path(weights)
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

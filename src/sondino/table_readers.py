@@ -1,0 +1,234 @@
+"""Reading the tables that tables.py writes, a block of rows at a time: memory does not grow with their length."""
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import OptionError, SondinoError, require
+
+BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table.
+
+    Attributes:
+        ids: the clip of each row.
+        starts: (n,) seconds, where a row is a window; None where a row is a clip.
+        vectors: (n, dim) float32.
+    """
+
+    ids: Sequence[str]
+    starts: NDArray[np.float64] | None
+    vectors: NDArray[np.float32]
+
+
+def read_rows(table: str | Path) -> Iterator[Rows]:
+    """All rows of a table in blocks of about 16 MB; one empty block at least.
+
+    Args:
+        table: .npz, .npy (and its .ids.csv), .csv or .parquet, as `embed` writes them.
+
+    Raises:
+        OptionError: no such file, another suffix, or no table of vectors.
+        SondinoError: it is damaged.
+        MissingExtra: .parquet without pyarrow.
+    """
+    table = Path(table)
+    suffix = table.suffix.lower()
+    if suffix not in READERS:
+        raise OptionError(f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them")
+    if not table.is_file():
+        raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
+    with _whole(table):
+        yield from READERS[suffix](table)
+
+
+def read_npz(table: Path) -> Iterator[Rows]:
+    """`ids` and `vectors`; where each row is a window also `clip`, its place in `ids`, and `start`."""
+    with zipfile.ZipFile(table) as archive, ExitStack() as opened:
+        members = set(archive.namelist())
+        if not {"ids.npy", "vectors.npy"} <= members:
+            raise OptionError(f"table {table} holds no arrays `ids` and `vectors`: it is no table of `sondino embed`")
+
+        def column(name: str, dimensions: int = 1) -> _Npy:
+            return _Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
+
+        vectors, ids = column("vectors", 2), column("ids")
+        if not {"clip.npy", "start.npy"} <= members:
+            ids.match(vectors)
+            for count in vectors.counts():
+                yield Rows(_strings(ids.take(count)), None, vectors.take_float32(count))
+            return
+        names = ids.take(ids.rows)
+        clips, starts = column("clip").match(vectors), column("start").match(vectors)
+        for count in vectors.counts():
+            name_of = _strings(names[clips.take(count)])
+            yield Rows(name_of, starts.take(count).astype(np.float64), vectors.take_float32(count))
+
+
+def read_npy(table: Path) -> Iterator[Rows]:
+    """The vectors, and row for row their ids, where wanted with starts, from `<stem>.ids.csv` beside them."""
+    beside = table.with_name(table.stem + ".ids.csv")
+    if not beside.is_file():
+        raise OptionError(f"table {table} has no {beside.name} beside it, which says whose vectors they are")
+    with table.open("rb") as file, _open_csv(beside) as lines:
+        vectors = _Npy(table, file, 2)
+        keys = csv.reader(lines)
+        names = next(keys, [])
+        has_start = _keys_in(names, beside)
+        for count in vectors.counts():
+            rows = list(islice(keys, count))
+            starts = np.array([float(row[1]) for row in rows]) if has_start else None
+            if len(rows) < count:
+                break
+            yield Rows([row[0] for row in rows], starts, vectors.take_float32(count))
+        if len(rows) < count or next(keys, None) is not None:
+            raise SondinoError(f"{beside}: has not a row for each vector of {table.name}; make both again")
+
+
+def read_csv(table: Path) -> Iterator[Rows]:
+    """Columns id, where a row is a window start, then one a number of the vector."""
+    with _open_csv(table) as lines:
+        rows = csv.reader(lines)
+        names = next(rows, [])
+        has_start = _keys_in(names, table)
+        keys = 2 if has_start else 1
+        dim = len(names) - keys
+        if dim < 1:
+            raise OptionError(f"table {table} has no columns of numbers after {', '.join(names)}")
+        # A number takes many times its four bytes before it is one.
+        size = max(1, BLOCK_BYTES // (dim * 64))
+        line = 1
+        while True:
+            block = [row for row in islice(rows, size) if row]
+            for row in block:
+                line += 1
+                if len(row) != len(names):
+                    raise SondinoError(f"{table}: row {line} has {len(row)} fields, where the first has {len(names)}")
+            vectors = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
+            starts = np.array([float(row[1]) for row in block]) if has_start else None
+            if block or line == 1:
+                yield Rows([row[0] for row in block], starts, vectors.reshape(len(block), dim))
+            if not block:
+                return
+
+
+def read_parquet(table: Path) -> Iterator[Rows]:
+    """Columns id, vector (a list of numbers) and, where a row is a window, start."""
+    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
+    try:
+        # Read in small pieces: left alone, pyarrow reads all of a row group first, and ours may be large.
+        with parquet.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            if not {"id", "vector"} <= set(schema.names):
+                raise OptionError(f"table {table} has no columns `id` and `vector`: it is no table of `sondino embed`")
+            columns = ["id", "vector", *(["start"] if "start" in schema.names else [])]
+            dim = getattr(schema.field("vector").type, "list_size", 0)
+            # Rows of a table without a fixed dimension are counted by what one row takes.
+            size = max(1, BLOCK_BYTES // (4 * (dim or 4096)))
+            for batch in file.iter_batches(batch_size=size, columns=columns):
+                yield _arrow_rows(batch, table)
+            if file.metadata.num_rows == 0:
+                yield Rows([], np.zeros(0) if "start" in columns else None, np.zeros((0, dim), np.float32))
+    except pyarrow.ArrowException as error:
+        raise _damaged(table, error) from error
+
+
+READERS: dict[str, Callable[[Path], Iterator[Rows]]] = {
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+class _Npy:
+    """An open .npy, read from the front, some rows at a time."""
+
+    def __init__(self, table: Path, file: IO[bytes], dimensions: int) -> None:
+        self.table, self.file = table, file
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        self.shape, by_column, self.dtype = read(file)
+        if len(self.shape) != dimensions or self.dtype.hasobject or (by_column and dimensions > 1):
+            order = " stored column by column" if by_column else ""
+            raise OptionError(
+                f"table {table} holds an array {self.shape} of {self.dtype}{order}, where numbers (rows, dim) "
+                "and one id a row are wanted: it is no table of `sondino embed`"
+            )
+        self.rows = self.shape[0]
+        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+
+    def match(self, vectors: "_Npy") -> "_Npy":
+        """Itself, if it has a row for each vector."""
+        if self.rows != vectors.rows:
+            raise SondinoError(
+                f"{self.table}: holds {vectors.rows} vectors and {self.rows} ids or starts; make it again"
+            )
+        return self
+
+    def counts(self) -> Iterator[int]:
+        """How many rows each block has."""
+        size = max(1, BLOCK_BYTES // max(1, self.row_bytes))
+        for first in range(0, max(1, self.rows), size):
+            yield min(size, self.rows - first)
+
+    def take(self, count: int) -> NDArray[Any]:
+        """The next rows."""
+        data = self.file.read(count * self.row_bytes)
+        if len(data) < count * self.row_bytes:
+            raise _damaged(self.table, "it is cut short")
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+    def take_float32(self, count: int) -> NDArray[np.float32]:
+        """The next rows, as float32."""
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            return self.take(count).astype(np.float32, copy=False)
+
+
+def _arrow_rows(batch: Any, table: Path) -> Rows:
+    vectors, ids = batch.column("vector"), batch.column("id")
+    if vectors.null_count or ids.null_count or vectors.flatten().null_count:
+        raise SondinoError(f"{table}: has rows without an id or a vector; leave them out")
+    flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
+    return Rows(_strings(ids.to_pylist()), starts, flat.reshape(len(ids), -1))
+
+
+def _strings(ids: NDArray[Any] | list[Any]) -> list[str]:
+    return [str(name) for name in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
+
+
+def _keys_in(names: list[str], table: Path) -> bool:
+    """Whether a CSV's rows have a start; raises where they have no id."""
+    if names[:1] != ["id"]:
+        raise OptionError(f"table {table} does not begin with a column `id`: it is no table of `sondino embed`")
+    return names[1:2] == ["start"]
+
+
+def _open_csv(file: Path) -> IO[str]:
+    return file.open(encoding="utf-8", errors="surrogateescape", newline="")  # names need not be UTF-8
+
+
+@contextmanager
+def _whole(table: Path) -> Iterator[None]:
+    """Turn what a broken file raises into a sentence."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, IndexError, MemoryError, csv.Error, OSError) as error:
+        raise _damaged(table, error) from error
+
+
+def _damaged(table: Path, reason: object) -> SondinoError:
+    return SondinoError(f"{table}: cannot be read ({reason}); make it again with `sondino embed`")
