@@ -1,4 +1,4 @@
-"""How the published window policy (full windows only) and the default (short clips and tails kept) differ on real clips.
+"""How the published window policy (full windows only) and the default (all is heard) differ on real clips.
 
     python benchmarks/window_policy.py BUNDLE LIST.csv
 

@@ -316,7 +316,7 @@ def test_refuses_what_does_not_fit(tmp_path, capsys):
     files = {
         "wide": (build_student("mobilenetv3", 0.5).state_dict(), "width 0.4.*--width"),
         "other": (small("eres2net").state_dict(), "no weights of a mobilenetv3"),
-        "code": ({"state_dict": Dangerous()}, "code beside its tensors"),
+        "code": ({"state_dict": Dangerous()}, "asks to use builtins.print"),
         "list": ([torch.ones(3)], "no state dict"),
     }
     for name, (content, message) in files.items():

@@ -11,7 +11,7 @@ import torch
 
 from golden import error, wave, weight
 from sondino.encoder import check_encoder, embed_clips
-from sondino.errors import EncoderError
+from sondino.errors import EncoderError, OptionError
 from sondino.teachers import load_teacher
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "teachers.npz")
@@ -126,6 +126,9 @@ def test_norm_stats_are_used(tmp_path):
     default = tiny() | {"norm_stats": torch.tensor([-7.1, 4.2])}
     other = tiny() | {"norm_stats": torch.tensor([-5.0, 2.0])}
     x = wave(1, 16000)[None]
+    broken = save(tiny() | {"norm_stats": torch.tensor([-5.0, 0.0])}, tmp_path / "d.pth")
+    with pytest.raises(EncoderError, match="no mean and deviation"):
+        load_teacher(f"m2d:{broken}", device="cpu")
     same = load_teacher(f"m2d:{save(default, tmp_path / 'b.pth')}", device="cpu")
     different = load_teacher(f"m2d:{save(other, tmp_path / 'c.pth')}", device="cpu")
     assert error(same.embed(x), plain.embed(x)) < 1e-6
@@ -170,16 +173,18 @@ def test_bad_checkpoints_are_sentences(tmp_path):
     wrong = tiny("student_encoder.") | {"student_encoder.norm.weight": torch.zeros(3)}
     text = tmp_path / "text.pt"
     text.write_text("not a checkpoint")
+    flat = tiny("student_encoder.") | {"patch_embed.proj.weight": torch.zeros(3)}
     cases = {
-        save({"model": tiny(), "x": Evil()}, tmp_path / "evil.pt"): "Python objects besides tensors",
-        save(lacking, tmp_path / "lacking.pt"): "lacks 1 tensors of its ViT, such as blocks.0.attn.qkv.bias",
-        save(wrong, tmp_path / "wrong.pt"): r"norm.weight is \(3,\), not \(64,\)",
-        save({"a": torch.zeros(3)}, tmp_path / "other.pt"): "has no cls_token",
-        save([1, 2], tmp_path / "list.pt"): "no state dict",
-        text: "text.pt",
+        save({"model": tiny(), "x": Evil()}, tmp_path / "evil.pt"): (OptionError, "asks to use builtins.print"),
+        save(lacking, tmp_path / "lacking.pt"): (EncoderError, "lacks 1 tensors .* such as blocks.0.attn.qkv.bias"),
+        save(wrong, tmp_path / "wrong.pt"): (EncoderError, r"norm.weight is \(3,\), not \(64,\)"),
+        save(flat, tmp_path / "flat.pt"): (EncoderError, "are not those of such a ViT"),
+        save({"a": torch.zeros(3)}, tmp_path / "other.pt"): (EncoderError, "has no cls_token"),
+        save([1, 2], tmp_path / "list.pt"): (OptionError, "no state dict"),
+        text: (OptionError, "text.pt"),
     }
-    for path, said in cases.items():
-        with pytest.raises(EncoderError, match=said):
+    for path, (kind, said) in cases.items():
+        with pytest.raises(kind, match=said):
             load_teacher(f"matpac:{path}", device="cpu")
 
 
@@ -188,6 +193,6 @@ def test_bad_checkpoints_run_nothing(tmp_path, capsys):
         def __reduce__(self):
             return (print, ("this ran while the file was read",))
 
-    with pytest.raises(EncoderError):
+    with pytest.raises(OptionError):
         load_teacher(f"m2d:{save(Evil(), tmp_path / 'evil.pt')}", device="cpu")
     assert capsys.readouterr().out == ""

@@ -214,7 +214,7 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.zeros((frames, spec.n_mels), np.float32)
     for first in range(0, sounding, FRAMES):
         last = min(first + FRAMES, sounding)
-        framed, spectrum, power = (array[: last - first] for array in _scratch(spec.n_fft))
+        framed, spectrum, power = [array[: last - first] for array in _scratch(spec.n_fft)]
         np.multiply(every[first:last], window, out=framed)
         np.fft.rfft(framed, out=spectrum)
         parts = spectrum.view(np.float32)
@@ -235,7 +235,7 @@ FRAMES = 640
 _kept = threading.local()
 
 
-def _scratch(n_fft: int) -> tuple[NDArray[np.float32], NDArray[np.complex64], NDArray[np.float32]]:
+def _scratch(n_fft: int) -> tuple[Any, ...]:
     """This thread's room for frames, spectra and powers: new pages for each clip would cost more than the transform."""
     if getattr(_kept, "n_fft", None) != n_fft:
         bins = n_fft // 2 + 1
@@ -245,7 +245,7 @@ def _scratch(n_fft: int) -> tuple[NDArray[np.float32], NDArray[np.complex64], ND
             np.empty((FRAMES, bins), np.complex64),
             np.empty((FRAMES, bins), np.float32),
         )
-    arrays: tuple[NDArray[np.float32], NDArray[np.complex64], NDArray[np.float32]] = _kept.arrays
+    arrays: tuple[Any, ...] = _kept.arrays  # numpy's types have a transform's `out` in float64 alone
     return arrays
 
 

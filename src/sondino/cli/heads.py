@@ -86,16 +86,26 @@ def classify(
     """
     from sondino.bundle import load
     from sondino.heads.classify import classify_files
+    from sondino.heads.published import misfit
     from sondino.progress import show
+    from sondino.skipped import write_skipped
 
     opened = load(model, threads, windows=window_policy, head=head)
+    if opened.head is not None and (note := misfit(opened.head, opened.config)):
+        print(f"note: {note}", file=sys.stderr)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
         report = classify_files(inputs, opened, output, windows, top, threads, show=_tell if here else None,
                                 progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    if output is not None:
-        print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
-    return list_skipped(report.skipped)
+    if output is None:
+        return list_skipped(report.skipped)
+    print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
+    skipped = output.with_name(output.stem + ".skipped.csv")
+    if report.skipped:
+        write_skipped(skipped, report.skipped)
+    else:
+        skipped.unlink(missing_ok=True)  # of an earlier call
+    return list_skipped(report.skipped, skipped)
 
 
 @app.command

@@ -30,7 +30,8 @@ def load_teacher(spec: str | TeacherSpec, device: str = "auto") -> Encoder:
         An encoder with `fingerprint`, `licence` and, where there is something to know, `notice`.
 
     Raises:
-        OptionError: an unknown kind, option or tensor (with the nearest names), or a file that is not there.
+        OptionError: an unknown kind, option or tensor (with the nearest names), or a file that is not there or
+            cannot be read safely.
         MissingExtra: the kind needs packages that are not installed; the message is the pip line.
         EncoderError: the file does not hold such a model, or it does not give one finite vector a waveform.
     """

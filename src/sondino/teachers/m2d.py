@@ -1,20 +1,26 @@
 """M2D, masked modelling duo (arXiv 2210.14648): a ViT-B over 80 mels, one vector of 3840 a clip."""
 
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
+from sondino.checkpoints import read_state
 from sondino.errors import EncoderError
-from sondino.frontend import m2d_logmel
+from sondino.frontend import LogMel, m2d_logmel
 from sondino.teachers.catalogue import M2D_LICENCE
+from sondino.teachers.device import pick_device
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.vit import ViT
 from sondino.teachers.vit_encoder import ViTEncoder, checkpoint
-from sondino.teachers.weights import pick_device, read_state
 
 # ...-80x608p16x16-221006-mr7: mels x frames, p, patch mels x frames, then p32k where the rate is not 16 kHz
 _NAMED = re.compile(r"-(\d+)x(\d+)p(\d+)x(\d+)(?:p(\d+)k)?")
 
-_FINE_TUNED = "module.ar.runtime.backbone."  # what fine-tuned checkpoints put before the encoder's names
+FINE_TUNED = "module.ar.runtime.backbone."
+"""What fine-tuned checkpoints put before the encoder's names."""
 
 
 def named_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int] | None:
@@ -29,18 +35,34 @@ def named_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int] | No
 def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
     """Open an M2D checkpoint; without a file the published one (80x608, 16 kHz) is fetched.
 
-    The normalisation is the checkpoint's `norm_stats`, else (-7.1, 4.2); the rate that of `?rate=`, else of the
-    folder's name, else 16 kHz.
-
     Raises:
+        OptionError: the file cannot be read as a checkpoint.
         EncoderError: the file is no M2D checkpoint, or not of the sizes that its folder's name says.
     """
     target = pick_device(device)
     path = checkpoint(spec)
-    state = {name.removeprefix(_FINE_TUNED): tensor for name, tensor in read_state(path).items()}
     named = named_sizes(path)
-    stats = state["norm_stats"].tolist() if "norm_stats" in state else (-7.1, 4.2)
-    logmel = m2d_logmel(spec.rate(named[2] if named else 16000), *stats)
+    vit, logmel = build(read_state(path), path, spec.rate(named[2] if named else 16000))
+    return ViTEncoder(spec, vit, logmel, path, target, M2D_LICENCE)
+
+
+def build(tensors: Mapping[str, Tensor], path: Path, rate: int | None = None) -> tuple[ViT, LogMel]:
+    """The net of an M2D checkpoint and what it hears through.
+
+    Args:
+        tensors: of the checkpoint; the normalisation is its `norm_stats`, else (-7.1, 4.2).
+        path: its file, whose folder's name carries the sizes.
+        rate: in hertz; None: that of the folder's name, else 16 kHz.
+
+    Raises:
+        EncoderError: these are no tensors of M2D, or not of the sizes that the folder's name says.
+    """
+    state = {name.removeprefix(FINE_TUNED): tensor for name, tensor in tensors.items()}
+    named = named_sizes(path)
+    stats = state["norm_stats"].flatten().tolist() if "norm_stats" in state else [-7.1, 4.2]
+    if len(stats) != 2 or not (math.isfinite(stats[0]) and 0 < stats[1] < math.inf):
+        raise EncoderError(f"{path}: its norm_stats are no mean and deviation: fetch it again")
+    logmel = m2d_logmel(rate or (named[2] if named else 16000), *stats)
     vit = ViT.from_state(state, logmel.n_mels, f"{path}, read as an M2D checkpoint,")
     if named and named[:2] != ((logmel.n_mels, vit.shape.frames), vit.shape.patch):
         (mels, frames), (high, wide), _ = named
@@ -49,4 +71,4 @@ def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
             f"{logmel.n_mels}x{vit.shape.frames} in {vit.shape.patch[0]}x{vit.shape.patch[1]}: "
             "give the folder its name back"
         )
-    return ViTEncoder(spec, vit, logmel, path, target, M2D_LICENCE)
+    return vit, logmel

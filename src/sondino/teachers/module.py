@@ -86,7 +86,7 @@ def torch_function(model: Any, device: str, output: str | None = None) -> Embed:
     """
     import torch
 
-    from sondino.teachers.weights import pick_device
+    from sondino.teachers.device import pick_device
 
     target = pick_device(device)
     model = model.to(target).eval()

@@ -47,14 +47,17 @@ class ViTShape:
             if name not in state:
                 raise EncoderError(f"{where} has no {name}: it is not such a ViT checkpoint")
         patch = state["patch_embed.proj.weight"].shape
+        places = state["pos_embed"].shape
+        hidden = state["blocks.0.mlp.fc1.weight"].shape
+        if [len(patch), len(places), len(hidden)] != [4, 3, 2] or not 0 < patch[2] <= n_mels or patch[3] < 1:
+            raise EncoderError(f"{where}: its patches or positions are not those of such a ViT")
         width = int(patch[0])
         rows = n_mels // int(patch[2])
-        columns, left = divmod(int(state["pos_embed"].shape[1]) - 1, rows)
-        if left or width % HEAD_DIM:
+        columns, left = divmod(int(places[1]) - 1, rows)
+        if left or columns < 1 or width % HEAD_DIM:
             raise EncoderError(f"{where}: its positions or width do not fit {n_mels} mels in patches of {patch[2]}")
-        depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-        hidden = int(state["blocks.0.mlp.fc1.weight"].shape[0])
-        return cls(width, depth, hidden, (int(patch[2]), int(patch[3])), (rows, columns))
+        depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+        return cls(width, depth, int(hidden[0]), (int(patch[2]), int(patch[3])), (rows, columns))
 
 
 class _Attention(nn.Module):
