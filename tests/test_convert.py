@@ -314,7 +314,7 @@ def test_a_teacher_gives_what_it_gives_as_a_teacher(tmp_path):
     for kind, file in (("matpac", tmp_path / "matpac.pt"), ("m2d", folder / "checkpoint.pth")):
         found = read_published(file, window=1.0)
         assert (found.kind, found.student.name, found.student.dim, found.window) == (kind, kind, 320, 1.0)
-        assert (found.short, found.student.fixed_samples, found.student.minimum_samples) == ("pad", 16000, 16000)
+        assert (found.short, found.student.fixed_samples, found.student.minimum_samples) == ("repeat", 16000, 16000)
         expected = load_teacher(f"{kind}:{file}", device="cpu").embed(wave(1, 16000)[None])
         assert error(vectors(found.student, wave(1, 16000)), expected) < 1e-6
     assert read_published(tmp_path / "matpac.pt").student.logmel == MATPAC_LOGMEL

@@ -20,9 +20,12 @@ from sondino.errors import AudioError, MissingExtra, require
 Source = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file open for reading (such as a member of a tar file)."""
 
-BLOCK_SAMPLES = 1 << 18  # samples of all channels together in one decoded block: 1 MiB
+BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's stand-in for a length that the header leaves open
 STREAM_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF}  # data sizes written where the length was not known
+MPEG_PREROLL = (
+    10 * 1152
+)  # samples before a stretch of an mp3 that its decoder needs to hear; four frames were not enough
 MPEG_SLACK = 4 * 1152  # samples of the tag's own frame, encoder delay and padding, which no decoder gives
 SOUNDFILE_ERRORS = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
 
@@ -135,6 +138,9 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
     frames = claimed if 0 <= claimed < UNKNOWN_FRAMES else None
     channels = sound.channels
     size = max(1, BLOCK_SAMPLES // channels)
+    # soundfile seeks to where it is after every read of a file that can seek. That is slow, and breaks an mp3: its
+    # frames lean on earlier ones, which the decoder forgets.
+    sound.seekable = lambda: False
 
     def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
         wanted = count
@@ -143,9 +149,12 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
             wanted = left if count is None else min(count, left)
         reason = "it is cut short" if short and (count is None or wanted != count) else ""
         done = 0
+        preroll = min(first, MPEG_PREROLL) if sound.format == "MP3" else 0
         try:
             # Even at frame 0: a sound that was read before starts again.
-            sound.seek(first)
+            sound.seek(first - preroll)
+            if preroll:
+                sound.read(out=np.empty((preroll, channels), np.float32))
         except SOUNDFILE_ERRORS:
             if first:
                 return

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio import WindowPolicy
+from sondino.card import card
 from sondino.errors import RunError, require
 from sondino.files import sha256
 from sondino.heads.head import Head, write_head
@@ -100,7 +101,7 @@ def write_bundle(
     student = student.eval().cpu()
     try:
         tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
-        safetensors.save_file(tensors, partial / "model.safetensors")
+        (partial / "model.safetensors").write_bytes(safetensors.save(tensors))  # save_file lets only its owner read it
         export_onnx(student, partial / "model.onnx", partial / "body.onnx")
         difference = verify_onnx(student, partial / "model.onnx", partial / "body.onnx", list(real_clips))
         if not difference <= TOLERANCE:
@@ -202,52 +203,3 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
-    """The model card in Markdown: what the model is, what it came from, what it keeps, how to use it."""
-    rows = {
-        "student": f"{config['student']}, width {config['width']:g}",
-        "vector": f"{config['dim']} numbers for each {config['window']:g} s of {config['sample_rate']} Hz mono sound",
-        "clips under a window": config["short"],
-        "parameters": f"{config['parameters']:,}",
-        "multiply-adds for 10 s": f"{config['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
-        "model.onnx": f"{onnx_bytes / 1e6:.1f} MB, raw waveform in, vector out; within "
-        f"{config['onnx_difference']:.1e} of the trained net",
-    }
-    teachers = [
-        f"- `{t['spec']}`: {t['dim']} dimensions at {t['sample_rate']} Hz. Licence of its weights: "
-        f"{t.get('licence') or 'not known to sondino; ask its makers before you share this model'}."
-        for t in config.get("teachers", [])
-    ]
-    scores = [f"| {name.replace('_', ' ')} | {value} |" for name, value in config.get("scores", {}).items()]
-    data = config.get("data", {})
-    lines = [
-        f"# {config['name']}",
-        "",
-        "A small audio model distilled with [sondino](https://pypi.org/project/sondino/).",
-        "",
-        "| | |\n| --- | --- |",
-        *[f"| {name} | {value} |" for name, value in rows.items()],
-        "",
-        "## Teachers",
-        *(teachers or ["- none: trained on labels"]),
-        "",
-        "## Data",
-        ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in data.items()) or "not recorded",
-        "",
-        "## Scores on held-out clips",
-        *(["| | |\n| --- | --- |", *scores] if scores else ["none: nothing was held out"]),
-        "",
-        "## Use",
-        "```python",
-        "import sondino",
-        'model = sondino.load("path/to/this/folder")',
-        'vectors = model.embed(["a.wav", "b.ogg"])',
-        "```",
-        "",
-        "## Hashes (SHA-256)",
-        *[f"- {file}: `{digest}`" for file, digest in config["hashes"].items()],
-        "",
-    ]
-    return "\n".join(lines)

@@ -186,10 +186,21 @@ def window_of(spec: LogMel) -> NDArray[np.float64]:
     return np.pad(window, (left, spec.n_fft - n - left))
 
 
+Bands = tuple[slice, slice, NDArray[np.float32]]
+"""Which bands, which bins they hear, and the weights (bins, bands)."""
+
+
 @cache
-def _constants(spec: LogMel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The window (n_fft,) and the filterbank (n_fft // 2 + 1, n_mels)."""
-    return window_of(spec).astype(np.float32), np.ascontiguousarray(mel_matrix(spec).T, dtype=np.float32)
+def _constants(spec: LogMel) -> tuple[NDArray[np.float32], list[Bands]]:
+    """The window (n_fft,), and the filterbank in groups of neighbouring bands."""
+    mel = mel_matrix(spec).astype(np.float32)
+    groups: list[Bands] = []
+    for first in range(0, spec.n_mels, GROUP):
+        bands = slice(first, min(first + GROUP, spec.n_mels))
+        heard = np.flatnonzero(mel[bands].any(axis=0))
+        bins = slice(int(heard[0]), int(heard[-1]) + 1) if len(heard) else slice(0, 1)
+        groups.append((bands, bins, np.ascontiguousarray(mel[bands, bins].T)))
+    return window_of(spec).astype(np.float32), groups
 
 
 def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -208,7 +219,7 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         signal = signal[1:] - np.float32(spec.preemphasis) * signal[:-1]
     if spec.center:
         signal = np.pad(signal, spec.n_fft // 2, mode="reflect")
-    window, mel = _constants(spec)
+    window, groups = _constants(spec)
     every = np.lib.stride_tricks.sliding_window_view(signal, spec.n_fft)[:: spec.hop]
     sounding = min(frames, _last_sample(signal) // spec.hop + 1)
     out = np.zeros((frames, spec.n_mels), np.float32)
@@ -220,7 +231,8 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = spectrum.view(np.float32)
         np.square(parts, out=parts)
         np.add(parts[:, 0::2], parts[:, 1::2], out=power)
-        np.matmul(power, mel, out=out[first:last])
+        for bands, bins, weights in groups:
+            np.matmul(power[:, bins], weights, out=out[first:last, bands])
     out += np.float32(spec.log_offset)
     np.log(out, out=out)
     if (spec.mean, spec.std) != (0.0, 1.0):
@@ -229,8 +241,9 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(out.T)
 
 
-FRAMES = 640
-"""Frames transformed at once: those of 10 s, so that memory does not grow with the waveform."""
+FRAMES, GROUP = 192, 8
+"""Frames transformed, and bands summed, at once. A band hears a few bins, so groups save most of the product; and it
+stays so small that OpenBLAS gives it no threads of its own, which would take the cores from the net."""
 
 _kept = threading.local()
 

@@ -45,7 +45,7 @@ def convert(
     )
     for part in found.dropped:
         print(f"left out: {part}")
-    print("making and checking its ONNX graph, half a minute or more", flush=True)
+    print("making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True)
     write_converted(found, file, out, name)
     difference = read_json(out / "config.json")["onnx_difference"]
     print(f"in {out}; its vectors are PyTorch's to {difference:.1e} of the largest value; licence: {found.licence}")

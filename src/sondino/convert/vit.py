@@ -69,7 +69,7 @@ def read(
         kind=kind,
         student=student.eval(),
         window=window,
-        short="pad",
+        short="repeat",
         licence=RECORDS[kind].licence,
         dropped=[f"{counted(rest, 'tensor')} of no use for vectors"] if rest else [],
     )
