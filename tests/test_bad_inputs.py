@@ -15,7 +15,7 @@ def page() -> dict[tuple[str, str], str]:
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
             group = line[3:]
-        elif line.startswith("| ") and not line.startswith("| what is wrong"):
+        elif line.startswith("| ") and not line.startswith(("| what is wrong", "| ---")):
             what, sentence = re.split(r"(?<!\\) \| ", line[2:-2], maxsplit=1)
             found[group, what] = sentence.replace("\\|", "|")
     return found

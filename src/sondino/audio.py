@@ -327,7 +327,7 @@ def cut(
     at = 0  # where the next window begins
     for block in blocks:
         past = min(at - base, len(held))  # what no later window needs
-        held = np.concatenate([held[past:], block])
+        held = np.concatenate([held[past:], block]) if past < len(held) else block
         base += past
         while at + size <= base + len(held):
             yield held[at - base : at - base + size], at / sample_rate, float(size)

@@ -19,8 +19,8 @@ import numpy as np
 from sondino.audio import ShortPolicy, find_audio
 from sondino.encoder import Encoder, fingerprint
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import only_one, write_json
-from sondino.pipeline import Cutting, Sound, cutting, embed_sounds
+from sondino.files import only_one, thread_count, write_json
+from sondino.pipeline import Cutting, Sound, cutting, embed_sounds, readers
 from sondino.tables import Part, writer_for
 
 PART_FILES = 256
@@ -102,7 +102,7 @@ def embed_files(
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     how = cutting(model, window, hop, short)
-    readers = _readers(model, threads)
+    ahead = readers(thread_count(getattr(model, "threads", None) if threads is None else threads))
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def embed_files(
                     if progress is not None:
                         progress(first + done, len(files), began + seconds)
 
-                part = _embed_part(model, files[first:last], how, windows, readers, tell)
+                part = _embed_part(model, files[first:last], how, windows, ahead, tell)
                 with _disk(output):
                     _save_part(partial, number, part)
             else:
@@ -143,13 +143,6 @@ def embed_files(
             write(output, (_read_part(folder) for folder in parts), report.files, report.vectors, model.dim, windows)
         shutil.rmtree(partial, ignore_errors=True)
     return report
-
-
-def _readers(model: Encoder, threads: int | None) -> int:
-    from sondino.runtime import thread_count
-
-    count = thread_count(getattr(model, "threads", None) if threads is None else threads)
-    return min(4, count) if count > 1 else 0
 
 
 def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:

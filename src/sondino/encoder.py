@@ -28,7 +28,8 @@ class Encoder(Protocol):
 
     Optional attributes, read with `getattr`: `hop` (seconds from one window to the next, default `window`),
     `batch_size` (waveforms a call, default 16), `minimum` (fewest samples a call takes, default 0),
-    `fingerprint` (a string that changes whenever the vectors would), `licence`, `notice`.
+    `fingerprint` (a string that changes whenever the vectors would), `licence`, `notice`; and `workers` above 1 with
+    `embed_batch` (as `embed`, called from so many threads at once).
     """
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from sondino.errors import RunError
+from sondino.errors import OptionError, RunError
 
 
 def sha256(file: Path) -> str:
@@ -25,6 +25,19 @@ def sha256(file: Path) -> str:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads to use: as many as asked, or as this process may.
+
+    Raises:
+        OptionError: not a whole number above 0.
+    """
+    if threads is None:
+        return cores()
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise OptionError(f"threads is {threads!r}: give a whole number, 1 or more")
+    return int(threads)
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,7 @@ _Cutter = Callable[[Sound], Iterator[Cut]]
 _Shelf = queue.Queue[Cut | BaseException | None]
 
 BATCH = 16  # windows of equal length through the model at once, at most
-BATCH_SECONDS = 20.0  # of sound in a batch: more is no faster on a processor, and takes memory
+BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
 ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
@@ -84,6 +85,16 @@ def cutting(
         short if short is not None else getattr(model, "short", "pad"),
         policy if policy is not None else getattr(model, "windows", "all"),
     )
+
+
+def readers(threads: int) -> int:
+    """Threads that decode ahead, of so many in all: reading takes about half as long as the net. 0: in turn with it."""
+    return min(8, (threads + 1) // 2) if threads > 1 else 0
+
+
+def batch_size(samples: int, sample_rate: int) -> int:
+    """Windows of so many samples that go through a model at once."""
+    return min(BATCH, max(1, int(BATCH_SECONDS * sample_rate / samples)))
 
 
 def embed_sounds(
@@ -198,16 +209,16 @@ class _Runner:
             lengths.setdefault(len(entry[1][0]), []).append(entry)
         waiting.clear()
         for samples, entries in lengths.items():
-            size = min(BATCH, max(1, int(BATCH_SECONDS * self._model.sample_rate / samples)))
+            size = batch_size(samples, self._model.sample_rate)
             for first in range(0, len(entries), size):
                 batch = entries[first : first + size]
                 if self._pool is None:
-                    _add(batch, _vectors(self._model, batch))
+                    _add(batch, _vectors(self._model, batch, 1))
                     continue
                 # Two for each worker: one that it works on, one that it finds ready.
                 if len(self._running) == 2 * self._workers:
                     self._take()
-                self._running.append((batch, self._pool.submit(_vectors, self._model, batch)))
+                self._running.append((batch, self._pool.submit(_vectors, self._model, batch, self._workers)))
 
     def wait(self) -> None:
         """Until every window is through."""
@@ -224,8 +235,12 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]]) -> NDArray[np.float32]:
-    vectors = model.embed(np.stack([window for _, (window, _, _) in batch]))
+def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]], workers: int) -> NDArray[np.float32]:
+    first = batch[0][1][0]
+    # A single window is not copied: at 10 s that would cost as much as its decoding.
+    waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
+    embed = model.embed if workers == 1 else cast(Any, model).embed_batch
+    vectors = embed(waveforms)
     if vectors.shape != (len(batch), model.dim):
         raise EncoderError(
             f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "

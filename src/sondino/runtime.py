@@ -4,6 +4,7 @@ import copy
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from sondino.audio import ShortPolicy, WindowPolicy, find_audio
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError
 from sondino.frontend import LogMel, log_mel
 from sondino.heads.head import Head, read_head
-from sondino.pipeline import Sound, cutting, embed_sounds
+from sondino.pipeline import Sound, batch_size, cutting, embed_sounds, readers
 from sondino.sessions import Engine, Precision, Session, first_line, open_session
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Model:
         fingerprint: changes whenever the vectors would.
         config: all of config.json.
         threads: processor threads that it runs on.
-        workers: calls of `embed` that do well side by side.
+        workers: calls of `embed_batch` that do well side by side.
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
     """
 
@@ -81,7 +82,9 @@ class Model:
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
-        self.threads = self.workers = thread_count(threads)
+        self.threads = files.thread_count(threads)
+        # A net on one thread for each batch is faster than a batch on all threads; OpenVINO shares its own out.
+        self.workers = self.threads if engine == "onnxruntime" else 1
         if windows not in get_args(WindowPolicy):
             raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
         self.windows = windows
@@ -95,7 +98,8 @@ class Model:
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
         self._hear = self._log_mels if body else _as_they_are
-        self._session: Session = open_session(file, self.threads, device, engine, precision)
+        each = self.threads if self.workers == 1 else 1
+        self._session: Session = open_session(file, each, device, engine, precision)
 
     def _check_hash(self, name: str) -> str:
         file = self.folder / name
@@ -171,7 +175,7 @@ class Model:
             return self._embed_waveforms(sounds)
         how = cutting(self, window, hop, short, windows)
         rows = []
-        with closing(embed_sounds(self, _listed(sounds), how, readers=self._readers())) as embedded:
+        with closing(embed_sounds(self, _listed(sounds), how, readers=readers(self.threads))) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise found.error
@@ -203,7 +207,7 @@ class Model:
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
         how = cutting(self, window, hop, short, windows)
-        (found,) = embed_sounds(self, sounds, how, windows=True, readers=self._readers())
+        (found,) = embed_sounds(self, sounds, how, windows=True, readers=readers(self.threads))
         if found.error is not None:
             raise found.error
         return found.vectors, found.starts
@@ -263,12 +267,19 @@ class Model:
         lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(mine, axis=1)
         return np.einsum("nd,nd->n", exact, mine) / np.maximum(lengths, 1e-30)
 
-    def _readers(self) -> int:
-        return min(4, self.threads) if self.threads > 1 else 0
+    def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
+        try:
+            return self._session(self._hear(waveforms))
+        except Exception as error:  # the engines' errors have no common base
+            raise EncoderError(
+                f"{self.name}: the model failed on waveforms of shape {waveforms.shape} ({first_line(error)})"
+            ) from error
 
     def _log_mels(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         assert self._logmel is not None
-        return np.stack([log_mel(self._logmel, waveform) for waveform in waveforms])
+        found = [log_mel(self._logmel, waveform) for waveform in waveforms]
+        return np.stack(found) if len(found) > 1 else found[0][None]
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         if waveforms.ndim != 2:
@@ -284,29 +295,16 @@ class Model:
         x = np.ascontiguousarray(waveforms, dtype=np.float32)
         if samples < self.minimum:
             x = np.pad(x, ((0, 0), (0, self.minimum - samples)))
-        try:
-            return self._session(self._hear(x))
-        except Exception as error:  # the engines' errors have no common base
-            raise EncoderError(
-                f"{self.name}: the model failed on waveforms of shape {x.shape} ({first_line(error)})"
-            ) from error
+        size = batch_size(samples, self.sample_rate)
+        if batch <= size:
+            return self.embed_batch(x)
+        parts = [x[first : first + size] for first in range(0, batch, size)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return np.concatenate(list(pool.map(self.embed_batch, parts)))
 
 
 def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     return waveforms
-
-
-def thread_count(threads: int | None) -> int:
-    """How many threads to use: as many as asked, or as this process may.
-
-    Raises:
-        OptionError: not a whole number above 0.
-    """
-    if threads is None:
-        return files.cores()
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise OptionError(f"threads is {threads!r}: give a whole number, 1 or more")
-    return int(threads)
 
 
 def _listed(sounds: Sound | Sequence[Sound]) -> list[Sound]:
