@@ -88,7 +88,7 @@ def probe_accuracy(
     mean = float(np.mean(per_fold))
     return ProbeResult(
         accuracy=mean,
-        interval95=_interval95(per_fold),
+        interval95=interval95(per_fold),
         per_fold=per_fold,
         classes=classes,
         clips=len(y),
@@ -134,7 +134,7 @@ def _score(x: NDArray[np.float64], y: NDArray[np.str_], test: NDArray[np.bool_],
     return float(model.score(scaler.transform(x[test]), y[test]))
 
 
-def _interval95(scores: list[float]) -> tuple[float, float]:
+def interval95(scores: list[float]) -> tuple[float, float]:
     """Student's t interval of a mean over folds, within 0 to 1."""
     stats = require("scipy.stats", "report")
     n = len(scores)
