@@ -56,7 +56,7 @@ def main() -> None:
     labels, folds = [row["label"] for row in rows], [row["fold"] for row in rows]
     files = [given.list.parent / row["path"] for row in rows]
     for short in ("pad", "native", "repeat"):
-        accuracy, _, _ = probe_accuracy(model.embed(files, short=short), labels, folds=folds)
+        accuracy = probe_accuracy(model.embed(files, short=short), labels, folds=folds).accuracy
         results.append(
             {
                 "what": f"clips as they are, {short}",
