@@ -1,5 +1,7 @@
 """Command names and options are a contract: a renamed one must be a deliberate act."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,12 @@ def test_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: 
     assert "no bundles" in capsys.readouterr().out
     assert call("check", tiny_bundle) in (0, 1)
     assert "tiny: 3 dimensions" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = [sys.executable, "-m", "sondino", "students"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        shown = running.stderr.read().decode()
+    assert running.returncode == 141 and "Traceback" not in shown, shown
