@@ -108,8 +108,9 @@ def test_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: 
     assert "tiny: 3 dimensions" in capsys.readouterr().out
 
 
-def test_a_reader_that_goes_away_is_no_traceback() -> None:
-    command = [sys.executable, "-m", "sondino", "students"]
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    clips = str(Path(__file__).parent / "data" / "clips")
+    command = [sys.executable, "-m", "sondino", "corpus", clips, "--out", str(tmp_path / "corpus")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.close()
