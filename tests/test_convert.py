@@ -64,7 +64,7 @@ def test_a_published_student_gives_its_published_vector(tmp_path, name):
     golden = np.load(DATA / "students.npz")
     assert error(vectors(found.student, wave(10, 32000))[None], golden[f"{name}_emb_10s"]) < 1e-5
     assert (found.kind, found.student.name, found.student.width) == ("ssondo", name, 1.0)
-    assert (found.window, found.hop, found.short, found.head) == (10.0, None, "pad", None)
+    assert (found.window, found.hop, found.short, found.head) == (10.0, None, "native", None)
     assert found.student.logmel == STUDENT_LOGMEL
     assert found.student.build == ({"temperature": 30.0} if name == "dymn" else {})
     assert found.dropped == ["the mapping to the teacher's vectors (4 tensors)"]
@@ -364,7 +364,7 @@ def test_a_bundle_is_written_with_what_was_found(tmp_path, written):
     file = write_ssondo(tmp_path / "m2d_mobilenetv3.ckpt", "mobilenetv3", 0.1)
     assert convert(file, tmp_path / "deep" / "out") == tmp_path / "deep" / "out"
     call = written[-1]
-    assert (call["name"], call["window"], call["short"], call["head"]) == ("m2d_mobilenetv3", 10.0, "pad", None)
+    assert (call["name"], call["window"], call["short"], call["head"]) == ("m2d_mobilenetv3", 10.0, "native", None)
     source = call["facts"]["source"]
     assert (source["kind"], source["file"]) == ("ssondo", "m2d_mobilenetv3.ckpt")
     assert source["sha256"] == sha256(file.read_bytes()).hexdigest()

@@ -52,7 +52,7 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
             assert error(torchs[None], GOLDEN[key]) < 1e-4
     assert load(folder).embed([(wave(3, 32000), 32000), (wave(25, 32000), 32000)]).shape == (2, model.dim)
     config = json.loads((folder / "config.json").read_text())
-    assert (config["short"], config["window"], config["source"]["kind"]) == ("pad", 10.0, "ssondo")
+    assert (config["short"], config["window"], config["source"]["kind"]) == ("native", 10.0, "ssondo")
     card = (folder / "card.md").read_text()
     assert "`matpac`: 3840 dimensions" in card and "ask the authors" in card
 

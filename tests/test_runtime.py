@@ -1,5 +1,6 @@
 """The runtime, over a tiny model that gives mean, mean square and peak of a waveform."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -250,6 +251,15 @@ def test_a_head_gives_probabilities_of_the_merged_vectors(tiny_bundle):
     assert model.classify(sounds, windows="published").shape == (2, 2)
     with pytest.raises(OptionError, match="has no head"):
         Model(tiny_bundle).classify(sounds)
+
+
+def test_a_head_says_how_short_clips_were_heard_when_it_was_fitted(make_tiny_bundle):
+    model = Model(make_tiny_bundle(short="native"))
+    short = (noise(4000), TINY_RATE)
+    padded = model.with_head(dataclasses.replace(LOUD, short="pad"))
+    assert model.with_head(LOUD).short == model.short == "native" and padded.short == "pad"
+    assert padded.embed(short) == pytest.approx(model.embed(short, short="pad"), abs=1e-7)
+    assert abs(padded.embed(short) - model.embed(short)).max() > 0.01
 
 
 def test_a_head_for_another_model_is_refused(tiny_bundle):

@@ -192,7 +192,7 @@ Bands = tuple[slice, slice, NDArray[np.float32]]
 
 @cache
 def _constants(spec: LogMel) -> tuple[NDArray[np.float32], list[Bands]]:
-    """The window (n_fft,), and the filterbank in groups of neighbouring bands."""
+    """The window (n_fft,) times n_fft, and the filterbank in groups of neighbouring bands."""
     mel = mel_matrix(spec).astype(np.float32)
     groups: list[Bands] = []
     for first in range(0, spec.n_mels, GROUP):
@@ -200,7 +200,8 @@ def _constants(spec: LogMel) -> tuple[NDArray[np.float32], list[Bands]]:
         heard = np.flatnonzero(mel[bands].any(axis=0))
         bins = slice(int(heard[0]), int(heard[-1]) + 1) if len(heard) else slice(0, 1)
         groups.append((bands, bins, np.ascontiguousarray(mel[bands, bins].T)))
-    return window_of(spec).astype(np.float32), groups
+    # Divided by n_fft the transform stays in float32, in numpy's other norm it goes through float64: so times n_fft.
+    return (window_of(spec) * spec.n_fft).astype(np.float32), groups
 
 
 def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -227,7 +228,7 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         last = min(first + FRAMES, sounding)
         framed, spectrum, power = [array[: last - first] for array in _scratch(spec.n_fft)]
         np.multiply(every[first:last], window, out=framed)
-        np.fft.rfft(framed, out=spectrum)
+        np.fft.rfft(framed, norm="forward", out=spectrum)
         parts = spectrum.view(np.float32)
         np.square(parts, out=parts)
         np.add(parts[:, 0::2], parts[:, 1::2], out=power)

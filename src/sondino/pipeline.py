@@ -88,8 +88,12 @@ def cutting(
 
 
 def readers(threads: int) -> int:
-    """Threads that decode ahead, of so many in all: reading takes about half as long as the net. 0: in turn with it."""
-    return min(8, (threads + 1) // 2) if threads > 1 else 0
+    """Threads that decode ahead, of so many in all: reading takes about half as long as the net.
+
+    With two threads the one that asks decodes, in turn with its share of the net: a third thread would take turns on
+    two processors.
+    """
+    return 0 if threads < 3 else min(8, threads // 3)
 
 
 def batch_size(samples: int, sample_rate: int) -> int:
@@ -132,7 +136,7 @@ def embed_sounds(
                 for piece in pieces:
                     clip.waiting += 1
                     waiting.append((clip, piece))
-                    if len(waiting) == ROUND:
+                    if len(waiting) == ROUND or batch_size(len(piece[0]), model.sample_rate) == 1:
                         runner.run(waiting)
                         yield from _finished(clips, model.dim)
             except EncoderError:
@@ -194,12 +198,15 @@ def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
 
 
 class _Runner:
-    """Puts windows through the model: one batch after another, or as many side by side as the model has workers."""
+    """Puts windows through the model: one batch after another, or as many side by side as the model has workers.
+
+    The calling thread is one of the workers: where it would have to wait for the others, it takes a batch itself.
+    """
 
     def __init__(self, model: Encoder) -> None:
         self._model = model
-        self._workers = int(getattr(model, "workers", 1))
-        self._pool = ThreadPoolExecutor(self._workers, "sondino-run") if self._workers > 1 else None
+        self._others = int(getattr(model, "workers", 1)) - 1
+        self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[tuple[_Clip, Cut]], Future[NDArray[np.float32]]]] = deque()
 
     def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
@@ -211,14 +218,21 @@ class _Runner:
         for samples, entries in lengths.items():
             size = batch_size(samples, self._model.sample_rate)
             for first in range(0, len(entries), size):
-                batch = entries[first : first + size]
-                if self._pool is None:
-                    _add(batch, _vectors(self._model, batch, 1))
-                    continue
-                # Two for each worker: one that it works on, one that it finds ready.
-                if len(self._running) == 2 * self._workers:
-                    self._take()
-                self._running.append((batch, self._pool.submit(_vectors, self._model, batch, self._workers)))
+                self._start(entries[first : first + size])
+
+    def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
+        if self._pool is None:
+            _add(batch, _vectors(self._model, batch, alone=True))
+            return
+        # Two for each worker: one that it works on, one that it finds ready.
+        if sum(not running.done() for _, running in self._running) < 2 * self._others:
+            self._running.append((batch, self._pool.submit(_vectors, self._model, batch)))
+        else:
+            here: Future[NDArray[np.float32]] = Future()
+            here.set_result(_vectors(self._model, batch))
+            self._running.append((batch, here))
+        while self._running and self._running[0][1].done():
+            self._take()
 
     def wait(self) -> None:
         """Until every window is through."""
@@ -235,11 +249,11 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]], workers: int) -> NDArray[np.float32]:
+def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
-    embed = model.embed if workers == 1 else cast(Any, model).embed_batch
+    embed = model.embed if alone else cast(Any, model).embed_batch
     vectors = embed(waveforms)
     if vectors.shape != (len(batch), model.dim):
         raise EncoderError(

@@ -82,9 +82,7 @@ class Model:
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
-        self.threads = files.thread_count(threads)
-        # A net on one thread for each batch is faster than a batch on all threads; OpenVINO shares its own out.
-        self.workers = self.threads if engine == "onnxruntime" else 1
+        self.threads = self.workers = files.thread_count(threads)
         if windows not in get_args(WindowPolicy):
             raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
         self.windows = windows
@@ -98,8 +96,7 @@ class Model:
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
         self._hear = self._log_mels if body else _as_they_are
-        each = self.threads if self.workers == 1 else 1
-        self._session: Session = open_session(file, each, device, engine, precision)
+        self._session: Session = open_session(file, self.threads, device, engine, precision)
 
     def _check_hash(self, name: str) -> str:
         file = self.folder / name
@@ -213,7 +210,7 @@ class Model:
         return found.vectors, found.starts
 
     def with_head(self, head: Head | str | Path) -> "Model":
-        """The same model with another head.
+        """The same model with another head; short clips are heard as the head was fitted.
 
         Args:
             head: a `Head`, the name of a published one ("esc50", "us8k", ...), a .pth of one, or a bundle that has one.
@@ -228,6 +225,7 @@ class Model:
         if model.head.dim != self.dim:
             takes = f"the head {model.head.name} takes vectors of {model.head.dim} numbers"
             raise OptionError(f"{takes}, and {self.name} gives {self.dim}: take a head that was fitted on this model")
+        model.short = model.head.short or self.short
         return model
 
     def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from sondino.audio import ShortPolicy
 from sondino.errors import OptionError, SondinoError
 from sondino.files import sha256, write_whole
 
@@ -33,6 +34,7 @@ class Head:
         layers: weights (out, in) and biases (out,), one layer after another.
         activation: what stands between layers.
         note: where the weights and the order of the labels come from, and their licence.
+        short: how it has heard clips under a window while it was fitted; None: as its model hears them.
 
     Raises:
         OptionError: labels that are missing or not unique, or layers that do not fit each other.
@@ -44,6 +46,7 @@ class Head:
     layers: tuple[Layer, ...]
     activation: Activation = "relu"
     note: str = ""
+    short: ShortPolicy | None = None
 
     def __post_init__(self) -> None:
         layers = tuple(
@@ -108,6 +111,7 @@ def write_head(folder: Path, head: Head) -> dict[str, Any]:
         "layers": len(head.layers),
         "activation": head.activation,
         "note": head.note,
+        "short": head.short,
         "sha256": sha256(folder / FILE),
     }
 
@@ -140,6 +144,7 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
             layers=layers,
             activation=entry.get("activation", "relu"),
             note=str(entry.get("note", "")),
+            short=entry.get("short"),
         )
     except (SafetensorError, KeyError, TypeError, ValueError, OptionError) as error:
         raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error

@@ -34,10 +34,13 @@ GRADIENT_CLIP = 5.0
 UNBALANCED = 3.0
 """From this ratio of the commonest to the rarest label on, labels are weighted."""
 HEAVIEST = 10.0
+"""The most that a rare label's clips count."""
 LAST = "last.safetensors"
+"""The checkpoint of the last whole epoch."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Merit = tuple[float, float]
+"""The score on held-out clips, and how sure of it; more is better in both."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Plan:
         head: "linear" or "mlp".
         hidden: numbers between the layers of an MLP.
         epochs: at most so many.
-        lr: of the head; the backbone's is a tenth.
-        batch_size: crops a step.
-        clip: seconds of a crop, and of the finished model's window.
-        short: what becomes of a clip under that.
+        lr: of the head; the backbone's is `BACKBONE_SHARE` of it.
+        batch_size: clips a step.
+        clip: seconds of a window, in training and in the finished model.
+        short: what becomes of a sound under that.
         seed: of everything that is drawn.
     """
 
@@ -69,7 +72,7 @@ class Plan:
     @property
     def patience(self) -> int:
         """Epochs without a better one, after which training ends."""
-        return max(5, self.epochs // 5)
+        return max(8, self.epochs // 3)  # the last third, at small rates, often brings what the middle did not
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
