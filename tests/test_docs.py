@@ -188,6 +188,20 @@ def test_the_window_policy_in_numbers() -> None:
             assert f"{row['probe_percent']} %" in USING
 
 
+def test_the_speed_in_the_readme_is_that_of_the_benchmark() -> None:
+    found = {(row["set"], row["tool"], row["cores"]): row for row in _results("embed")}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = rows(text, "two cores, after start")
+    for cells, name in zip(shown, ("effects", "mixed", "full"), strict=True):
+        ours, peer = found[name, "sondino", "2"], found[name, "ssondo 0.3.1", "2"]
+        for at, row in ((1, ours), (3, peer)):
+            assert cells[at] == f"{float(row['files_per_s_after_start']):.0f} files/s"
+            assert cells[at + 1] == f"{row['peak_mb']} MB"
+        assert cells[5] == f"{float(ours['times_peer_after_start']):.1f}"
+    long = found["long", "sondino", "2"]
+    assert f"of ten hours {long['peak_mb']} MB and {float(long['median_s']):.0f} s" in text
+
+
 def _results(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))
