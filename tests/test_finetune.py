@@ -82,10 +82,10 @@ def test_training_ends_with_the_epochs_or_when_none_is_better_for_long() -> None
         return is_over([(score, -1.0) for score in scores], plan)
 
     plan = replace(PLAN, epochs=30)
-    assert plan.patience == 10 and replace(plan, epochs=10).patience == 8
-    assert not over(0.5) and not over(0.5, *[0.4] * 9)
-    assert over(0.5, *[0.5] * 10)  # as good is no better
-    assert not over(0.5, 0.4, 0.6, *[0.4] * 9)
+    assert plan.patience == 15 and replace(plan, epochs=10).patience == 8
+    assert not over(0.5) and not over(0.5, *[0.4] * 14)
+    assert over(0.5, *[0.5] * 15)  # as good is no better
+    assert not over(0.5, 0.4, 0.6, *[0.4] * 14)
     assert not over(*np.linspace(0, 1, 30)) and over(*np.linspace(0, 1, 31))
 
 

@@ -144,7 +144,7 @@ def finetune(
         freeze: train the head alone, on vectors that are computed once: fast, and the model's vectors stay the same.
         head: linear, or mlp with hidden layers.
         hidden: sizes of an mlp's hidden layers, such as 512,256.
-        epochs: at most so many; it ends sooner when a third of them bring nothing. Default 30, or 200 with --freeze.
+        epochs: at most so many; it ends sooner when half of them bring nothing. Default 30, or 200 with --freeze.
         lr: learning rate of the head; the rest learns at a tenth.
         batch_size: clips a step.
         clip: seconds heard of each clip at a time, from a random place, and the new model's window. Default: the

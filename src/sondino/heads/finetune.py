@@ -101,7 +101,7 @@ def finetune(
         freeze: keep the backbone: vectors are computed once, and stay those of `model` to the bit.
         head: "linear", or "mlp": with layers of ReLU between.
         hidden: numbers between the layers of an MLP.
-        epochs: at most; None: 30, or 200 with `freeze`. Training ends when a third of them bring nothing.
+        epochs: at most; None: 30, or 200 with `freeze`. Training ends when half of them bring nothing.
         lr: learning rate of the head; the backbone's is a tenth.
         batch_size: crops a step.
         clip: seconds of a random crop of each clip, and the window of the new model; None: the model's window.

@@ -72,7 +72,7 @@ class Plan:
     @property
     def patience(self) -> int:
         """Epochs without a better one, after which training ends."""
-        return max(8, self.epochs // 3)  # the last third, at small rates, often brings what the middle did not
+        return max(8, self.epochs // 2)  # the second half, at small rates, brings what the first one shakes up
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
