@@ -92,7 +92,8 @@ def test_a_student_learns_a_linear_teacher(run: Path) -> None:
 def test_a_run_holds_what_it_should(run: Path) -> None:
     names = {p.name for p in run.iterdir()}
     assert {"recipe.yaml", "metrics.jsonl", "skipped.csv", "checkpoints", "report.html", "bundle", "logs"} <= names
-    assert {p.name for p in (run / "bundle").iterdir()} == {"config.json", "model.safetensors", "model.onnx", "card.md"}
+    bundle = {"config.json", "model.safetensors", "model.onnx", "body.onnx", "card.md"}
+    assert {p.name for p in (run / "bundle").iterdir()} == bundle
     skipped = (run / "skipped.csv").read_text().splitlines()
     assert skipped[0] == "path,reason" and len(skipped) == 2 and skipped[1].startswith("broken.wav,")
     card = (run / "bundle" / "card.md").read_text()

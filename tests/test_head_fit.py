@@ -239,8 +239,8 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     shutil.copytree(bundle, tmp_path / "copy")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dear.jpg").write_text("not ours")
-    for out, said in ((bundle, "is the model itself"), (tmp_path / "photos", "exists and is no bundle"),
-                      (sounds / "loud" / "0.wav", "exists and is no bundle")):  # fmt: skip
+    for out, said in ((bundle, "is the model itself"), (tmp_path / "photos", "name a folder that does not exist yet"),
+                      (sounds / "loud" / "0.wav", "name a folder that does not exist yet")):  # fmt: skip
         assert call("probe", sounds, "--model", bundle, "--out", out) == 2
         assert said in capsys.readouterr().err
     assert (tmp_path / "photos" / "dear.jpg").exists() and sondino.load(bundle).head is None

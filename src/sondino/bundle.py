@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sondino.audio import WindowPolicy
 from sondino.card import card
-from sondino.errors import RunError, require
+from sondino.errors import OptionError, RunError, require
 from sondino.files import sha256
 from sondino.heads.head import Head, write_head
 from sondino.runtime import FORMAT, Model
@@ -87,6 +87,7 @@ def write_bundle(
         head: from its vectors to labels.
 
     Raises:
+        OptionError: the folder holds something that is no bundle.
         RunError: ONNX and torch differ by more than 1e-4 of the largest value, or the disk is full.
     """
     safetensors = require("safetensors.torch", "train")
@@ -95,11 +96,12 @@ def write_bundle(
     from sondino.evaluate.measure import macs, parameters
     from sondino.export.onnx import export_onnx, verify_onnx
 
+    folder = free_folder(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     student = student.eval().cpu()
     try:
+        partial.mkdir(parents=True)
         tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
         (partial / "model.safetensors").write_bytes(safetensors.save(tensors))  # save_file lets only its owner read it
         export_onnx(student, partial / "model.onnx", partial / "body.onnx")
@@ -131,12 +133,33 @@ def write_bundle(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
-    except RunError:
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
+
+
+def free_folder(folder: Path) -> Path:
+    """A folder that a bundle may be written to, as a whole path: not there yet, empty, or an older bundle.
+
+    Raises:
+        OptionError: it holds something else.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_bundle(folder):
+        raise OptionError(f"{folder} exists and is no bundle: name a folder that does not exist yet")
+    return folder
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return FORMAT in (folder / "config.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]) -> Path:
@@ -149,8 +172,10 @@ def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]
         facts: entries of config.json to add or replace.
 
     Raises:
+        OptionError: `out` holds something that is no bundle.
         RunError: it cannot be read or written; `out` is then as it was.
     """
+    out = free_folder(out)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

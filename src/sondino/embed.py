@@ -86,7 +86,7 @@ def embed_files(
         output: .npz (ids, vectors; with `windows` also clip and start), .npy (and ids in a CSV beside it), .csv or
             .parquet.
         windows: a row for every window, where otherwise a file has one: the mean of its windows.
-        threads: files decoded at once; None: the model's threads, at most 4. 1: none beside the model.
+        threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what becomes of a clip under a window; None: as the model says.
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.

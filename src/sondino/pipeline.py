@@ -12,14 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sondino.audio import ShortPolicy, WindowPolicy, cut, from_array, stream
 from sondino.encoder import Encoder
-from sondino.errors import EncoderError, SondinoError
+from sondino.errors import EncoderError, OptionError, SondinoError
 
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
 """A path, or an array with its rate."""
@@ -32,9 +32,11 @@ _Shelf = queue.Queue[Cut | BaseException | None]
 
 BATCH = 16  # windows of equal length through the model at once, at most
 BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
+BEHIND = 256  # batches whose vectors may wait for an earlier one that takes longer
 ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
+LONGEST = 3600.0  # seconds of a window
 BLOCK = 10.0  # seconds decoded at once
 
 
@@ -77,8 +79,15 @@ def cutting(
     """The model's own way of cutting, with what is given put in its place.
 
     The model's hop goes with the model's window: another window alone is not cut at the old hop.
+
+    Raises:
+        OptionError: a window policy that is none, or a window of more than an hour.
     """
     own_hop: float | None = getattr(model, "hop", None)
+    if policy is not None and policy not in get_args(WindowPolicy):
+        raise OptionError(f"windows is {policy!r}: give one of {', '.join(get_args(WindowPolicy))}")
+    if window is not None and window > LONGEST:
+        raise OptionError(f"window is {window:g} s: give {LONGEST:g} s at the most")
     return Cutting(
         model.window if window is None else window,
         hop if hop is not None else (own_hop if window is None else None),
@@ -207,7 +216,7 @@ class _Runner:
         self._model = model
         self._others = int(getattr(model, "workers", 1)) - 1
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
-        self._running: deque[tuple[list[tuple[_Clip, Cut]], Future[NDArray[np.float32]]]] = deque()
+        self._running: deque[tuple[list[_Place], Future[NDArray[np.float32]]]] = deque()
 
     def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
         """Take the waiting windows, those of equal length together, and empty the list."""
@@ -222,16 +231,16 @@ class _Runner:
 
     def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
         if self._pool is None:
-            _add(batch, _vectors(self._model, batch, alone=True))
+            _add(_places(batch), _vectors(self._model, batch, alone=True))
             return
         # Two for each worker: one that it works on, one that it finds ready.
         if sum(not running.done() for _, running in self._running) < 2 * self._others:
-            self._running.append((batch, self._pool.submit(_vectors, self._model, batch)))
+            self._running.append((_places(batch), self._pool.submit(_vectors, self._model, batch)))
         else:
             here: Future[NDArray[np.float32]] = Future()
             here.set_result(_vectors(self._model, batch))
-            self._running.append((batch, here))
-        while self._running and self._running[0][1].done():
+            self._running.append((_places(batch), here))
+        while self._running and (self._running[0][1].done() or len(self._running) > BEHIND):
             self._take()
 
     def wait(self) -> None:
@@ -240,8 +249,8 @@ class _Runner:
             self._take()
 
     def _take(self) -> None:
-        batch, vectors = self._running.popleft()
-        _add(batch, vectors.result())
+        places, vectors = self._running.popleft()
+        _add(places, vectors.result())
 
     def close(self) -> None:
         """Let the workers end; what they have not begun is dropped."""
@@ -263,8 +272,16 @@ def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]], alone: bool = False
     return vectors
 
 
-def _add(batch: list[tuple[_Clip, Cut]], vectors: NDArray[np.float32]) -> None:
-    for (clip, (_, start, weight)), vector in zip(batch, vectors, strict=True):
+_Place = tuple[_Clip, float, float]
+"""Where a vector belongs: its clip, its window's start, how many samples were real."""
+
+
+def _places(batch: list[tuple[_Clip, Cut]]) -> list[_Place]:
+    return [(clip, start, weight) for clip, (_, start, weight) in batch]
+
+
+def _add(places: list[_Place], vectors: NDArray[np.float32]) -> None:
+    for (clip, start, weight), vector in zip(places, vectors, strict=True):
         clip.add(vector, start, weight)
 
 

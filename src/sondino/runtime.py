@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sondino import files
 from sondino.audio import ShortPolicy, WindowPolicy, find_audio
-from sondino.errors import AudioError, EncoderError, OptionError, SondinoError
+from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend import LogMel, log_mel
 from sondino.heads.head import Head, read_head
 from sondino.pipeline import Sound, batch_size, cutting, embed_sounds, readers
@@ -91,7 +91,7 @@ class Model:
         self._take_config()
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
-        self.fingerprint = sha256(json.dumps([*hearing, engine, precision]).encode()).hexdigest()
+        self.fingerprint = sha256(json.dumps([*hearing, engine, precision, device]).encode()).hexdigest()
         # The front-end runs in numpy where the bundle has its net by itself: a third of the time of the graph's.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
@@ -106,12 +106,17 @@ class Model:
         try:
             digest = files.sha256(file)
         except OSError as error:
-            raise SondinoError(f"{file}: cannot be read ({error.strerror}); copy the whole bundle again") from error
+            raise SondinoError(f"{file}: cannot be read ({error.strerror}); {self._again()}") from error
         if digest != (expected or digest):
-            raise SondinoError(
-                f"{file}: is damaged, its hash is not the one in config.json; copy the whole bundle again"
-            )
+            raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; {self._again()}")
         return digest
+
+    def _again(self) -> str:
+        """How to get a whole bundle: one that we keep is made anew once it is gone."""
+        from sondino.hub.cache import models_folder
+
+        kept = models_folder().resolve() in self.folder.resolve().parents
+        return f"delete {self.folder}, and it is made anew" if kept else "copy the whole bundle again"
 
     def _take_config(self) -> None:
         where = self.folder / "config.json"
@@ -135,6 +140,9 @@ class Model:
         if self.short not in get_args(ShortPolicy):
             raise SondinoError(f"{where}: short is {self.short!r}; it must be one of {get_args(ShortPolicy)}")
         self.head = read_head(self.folder, config["head"]) if config.get("head") else None
+        self._own_short = self.short
+        if self.head is not None and self.head.short is not None:
+            self.short = self.head.short
 
     def __repr__(self) -> str:
         window = "any length" if self.window is None else f"{self.window:g} s"
@@ -172,10 +180,11 @@ class Model:
             return self._embed_waveforms(sounds)
         how = cutting(self, window, hop, short, windows)
         rows = []
-        with closing(embed_sounds(self, _listed(sounds), how, readers=readers(self.threads))) as embedded:
+        listed = _listed(sounds)
+        with closing(embed_sounds(self, listed, how, readers=readers(self.threads))) as embedded:
             for found in embedded:
                 if found.error is not None:
-                    raise found.error
+                    raise _named(found.error, listed[found.index], found.index, len(listed))
                 rows.append(found.vectors)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
@@ -225,7 +234,7 @@ class Model:
         if model.head.dim != self.dim:
             takes = f"the head {model.head.name} takes vectors of {model.head.dim} numbers"
             raise OptionError(f"{takes}, and {self.name} gives {self.dim}: take a head that was fitted on this model")
-        model.short = model.head.short or self.short
+        model.short = model.head.short or self._own_short
         return model
 
     def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
@@ -247,9 +256,14 @@ class Model:
 
     def network(self) -> "Network":
         """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
+        require("torch", "train")
         from sondino.heads.network import Network
 
-        return Network.open(self.folder)
+        network = Network.open(self.folder)
+        network.short = self.short
+        if self.head is not None:
+            network.set_head(self.head)
+        return network
 
     def cosine_to_float32(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
         """What another engine or precision costs: the cosine of each vector to that of ONNX Runtime in float32.
@@ -285,6 +299,8 @@ class Model:
                 f"an array of shape {waveforms.shape} came without its rate: give (array, rate), or waveforms "
                 f"(batch, samples) at {self.sample_rate} Hz"
             )
+        if waveforms.dtype.kind != "f":
+            raise OptionError(f"waveforms of {waveforms.dtype}: give float32 from -1 to 1, or (array, rate)")
         batch, samples = waveforms.shape
         if batch == 0:
             return np.zeros((0, self.dim), np.float32)
@@ -299,6 +315,13 @@ class Model:
         parts = [x[first : first + size] for first in range(0, batch, size)]
         with ThreadPoolExecutor(self.workers) as pool:
             return np.concatenate(list(pool.map(self.embed_batch, parts)))
+
+
+def _named(error: SondinoError, sound: Sound, index: int, count: int) -> SondinoError:
+    """An error that says which sound it is of."""
+    if not isinstance(sound, tuple):
+        return error if str(sound) in str(error) else type(error)(f"{sound}: {error}")
+    return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
 
 
 def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

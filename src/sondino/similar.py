@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -148,8 +148,14 @@ def _unit_query(vectors: ArrayLike) -> NDArray[np.float64]:
     return query / np.where(lengths > 0, lengths, 1)
 
 
-def query_of_sound(sound: Sound, model: "Model", table: str | Path) -> NDArray[np.float32]:
+def query_of_sound(sound: Sound, model: "Model", table: str | Path, **how: Any) -> NDArray[np.float32]:
     """A sound as a query (n, dim): a vector a window if the table has a row a window, else the clip's one vector.
+
+    Args:
+        sound: a path or an (array, rate).
+        model: that made the table.
+        table: as in `find_similar`.
+        how: the options of `Model.embed` that the table was made with.
 
     Raises:
         AudioError: it cannot be heard.
@@ -158,8 +164,8 @@ def query_of_sound(sound: Sound, model: "Model", table: str | Path) -> NDArray[n
     if isinstance(sound, (str, PathLike)) and Path(sound).is_dir():
         raise OptionError(f"{sound} is a folder: name one audio file")
     if next(read_rows(table)).starts is None:
-        return model.embed([sound])
-    return model.embed_windows(sound)[0]
+        return model.embed([sound], **how)
+    return model.embed_windows(sound, **how)[0]
 
 
 def query_of_id(name: str, table: str | Path) -> NDArray[np.float32]:

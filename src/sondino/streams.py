@@ -216,7 +216,13 @@ def embed_stdin(
         os.set_blocking(sys.stdin.fileno(), True)
     vectors = embed_stream(model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short)
     if output is None:
-        return write_stream(vectors, sys.stdout.buffer)
+        report = write_stream(vectors, sys.stdout.buffer)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes once more when it ends, and would complain that nobody reads.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return report
     try:
         with output.open("wb") as file:
             return write_stream(vectors, file, forms[output.suffix.lower()])

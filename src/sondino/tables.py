@@ -122,7 +122,9 @@ def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, di
     with _in_place(output) as file, parquet.ParquetWriter(file, schema) as table:
         for part in parts:
             flat = pyarrow.array(np.ascontiguousarray(part.vectors, np.float32).reshape(-1))
-            columns = [pyarrow.array(part.row_ids(), pyarrow.string())]
+            # File names need not be UTF-8, Parquet's strings must.
+            ids = [name.encode(errors="replace").decode() for name in part.row_ids()]
+            columns = [pyarrow.array(ids, pyarrow.string())]
             if windows:
                 columns.append(pyarrow.array(part.starts))
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))

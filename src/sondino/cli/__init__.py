@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 from sondino.cli import converting, distilling, embedding, heads, lists, searching
 from sondino.cli.app import app
@@ -9,11 +10,18 @@ from sondino.errors import SondinoError
 
 __all__ = ["app", "converting", "distilling", "embedding", "heads", "lists", "main", "searching"]
 
+GO_ON = ("quickstart", "distill", "corpus", "targets", "cluster", "embed", "finetune")
+"""Commands that keep what is finished when they are stopped."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130, a closed pipe 141."""
+    warnings.showwarning = lambda message, *_: print(f"sondino: {message}", file=sys.stderr)  # without our source line
     try:
-        sys.exit(app(arguments))
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught
     except SondinoError as error:
         print(f"sondino: {error}", file=sys.stderr)
         sys.exit(2)
@@ -21,6 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output has gone, as `head` does; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        # Such as a name that is too long for the system: nothing of ours went wrong.
+        print(f"sondino: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        print("sondino: stopped; the same command goes on from here", file=sys.stderr)
+        goes_on = next(iter(sys.argv[1:] if arguments is None else arguments), "") in GO_ON
+        print("sondino: stopped" + ("; the same command goes on from here" if goes_on else ""), file=sys.stderr)
         sys.exit(130)

@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,6 +18,9 @@ def similar(
     k: Annotated[int, Parameter(name=["-k", "--neighbours"])] = 10,
     model: str | None = None,
     output: Path | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    short: Literal["pad", "native", "repeat"] | None = None,
 ) -> int:
     """List the clips of a table that sound most like one of them, or like an audio file, by cosine.
 
@@ -29,6 +32,9 @@ def similar(
         k: how many clips.
         model: the bundle, or its name, that made the table.
         output: a CSV of the answer.
+        window: as the table was made with.
+        hop: as the table was made with.
+        short: as the table was made with.
     """
     from sondino.similar import find_similar, query_of_id, query_of_sound
 
@@ -37,7 +43,7 @@ def similar(
     else:
         from sondino.bundle import load
 
-        found = find_similar(query_of_sound(query, load(model), table), table, k)
+        found = find_similar(query_of_sound(query, load(model), table, window=window, hop=hop, short=short), table, k)
     if not found:
         print(f"{table} holds no other clip")
         return 0

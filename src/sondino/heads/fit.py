@@ -19,7 +19,7 @@ from sondino.heads.head import Head
 from sondino.heads.labelled import Labelled, MultiLabel, read_labelled
 from sondino.heads.parting import part, unlearnt
 from sondino.heads.score import Mask, Metric, Score, judge, score_of
-from sondino.runtime import FORMAT, Model
+from sondino.runtime import Model
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the L2 penalty that are tried: scikit-learn's C, on standardised vectors."""
@@ -86,18 +86,10 @@ def score_facts(config: Mapping[str, Any], score: Score) -> dict[str, Any]:
 
 def check_out(out: str | Path, model: Path) -> None:
     """Refuse to write a bundle over the model that it is made from, or over a folder of something else."""
-    out = Path(out)
-    if out.resolve() == model.resolve():
+    from sondino.bundle import free_folder
+
+    if free_folder(Path(out)) == model.resolve():
         raise OptionError(f"--out {out} is the model itself: name another folder, the model stays as it is")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_bundle(out)):
-        raise OptionError(f"--out {out} exists and is no bundle: name a folder that does not exist yet")
-
-
-def _is_bundle(folder: Path) -> bool:
-    try:
-        return FORMAT in (folder / "config.json").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return False
 
 
 def embed_labelled(

@@ -38,13 +38,17 @@ def load_head(source: str | Path) -> Head:
 
     Args:
         source: "esc50", "us8k", "fsd50k", "gtzan", "openmic", "nsynth" or "magna-tag-a-tune"; a .pth of one of those,
-            called after it; or a bundle (or run) that has a head.
+            called after it; or a bundle (or run, or hf:owner/name) that has a head.
 
     Raises:
         OptionError: no head has that name, or the bundle has none.
         SondinoError: a file is damaged or cannot be fetched.
     """
     path = Path(source)
+    if str(source).startswith("hf:"):
+        from sondino.hub import locate
+
+        return _head_of_bundle(locate(source))
     if path.is_dir():
         return _head_of_bundle(path)
     if path.is_file():
