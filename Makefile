@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test lint setup peers clean
+.PHONY: quickstart test quick slow lint setup peers clean
 
 setup: $(VENV)/ready
 
@@ -17,8 +17,14 @@ $(VENV)/ready: pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/sondino quickstart --out quickstart
 
+# The slow tests trace nets on one core: the quick ones have the other.
 test: lint
+	$(MAKE) --no-print-directory -j2 --output-sync=target quick slow
+
+quick: setup
 	$(BIN)/pytest -m "not slow"
+
+slow: setup
 	$(BIN)/pytest -m slow
 
 lint: setup

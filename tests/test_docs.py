@@ -199,7 +199,7 @@ def test_the_speed_in_the_readme_is_that_of_the_benchmark() -> None:
         for at, row in ((1, ours), (3, peer)):
             assert cells[at] == f"{float(row['files_per_s_after_start']):.0f} files/s"
             assert cells[at + 1] == f"{row['peak_mb']} MB"
-        assert cells[5:] == [f"{float(ours['times_peer_after_start']):.1f}", ours["difference"]]
+        assert cells[5:] == [f"{float(ours['times_peer_after_start']):.1f}", ours["difference"] or "other vectors"]
     long = found["long", "sondino", "2"]
     assert f"of ten hours {long['peak_mb']} MB and {float(long['median_s']):.0f} s" in text
 
