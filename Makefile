@@ -19,7 +19,8 @@ quickstart: setup
 
 # The slow tests trace nets on one core: the quick ones have the other.
 test: lint
-	$(MAKE) --no-print-directory -j2 --output-sync=target quick slow
+	@echo "quick and slow tests side by side: some five minutes before they say anything"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target quick slow
 
 quick: setup
 	$(BIN)/pytest -m "not slow"
