@@ -130,6 +130,7 @@ def _check_archive(path: Path) -> None:
             # PyTorch does not look at the checksums, and would give a model that hears something else.
             if claimed <= path.stat().st_size and archive.testzip() is not None:
                 raise damaged
+    # What zipfile raises for archives that are cut, altered, encrypted or packed in a way it does not know.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
         raise damaged from error
     names = {entry.filename.rpartition("/")[2] for entry in entries}

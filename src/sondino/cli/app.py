@@ -36,6 +36,18 @@ def show_table(rows: list[dict[str, str]]) -> int:
     return 0
 
 
+def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:
+    """List what was skipped beside an output, in NAME.skipped.csv, and print it; the exit code."""
+    from sondino.skipped import write_skipped
+
+    file = output.with_name(output.stem + ".skipped.csv")
+    if skipped:
+        write_skipped(file, skipped)
+    else:
+        file.unlink(missing_ok=True)  # of an earlier call
+    return list_skipped(skipped, file)
+
+
 def list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
     """Print what was skipped (all of it is in a file where there are many); 1 if anything could not be read."""
     for path, reason in skipped[:20]:

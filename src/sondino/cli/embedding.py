@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, list_skipped
+from sondino.cli.app import app, report_skipped
 from sondino.errors import OptionError
 
 if TYPE_CHECKING:
@@ -103,7 +103,6 @@ def _embed_files(
 ) -> int:
     from sondino.embed import embed_files
     from sondino.progress import show
-    from sondino.skipped import write_skipped
 
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, model, output, windows=windows, threads=threads, short=short, window=window,
@@ -111,12 +110,7 @@ def _embed_files(
     print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
     if not model.exact:
         print(_cost(inputs, model))
-    skipped = output.with_name(output.stem + ".skipped.csv")
-    if report.skipped:
-        write_skipped(skipped, report.skipped)
-    else:
-        skipped.unlink(missing_ok=True)  # of an earlier call
-    return list_skipped(report.skipped, skipped)
+    return report_skipped(report.skipped, output)
 
 
 def _cost(inputs: list[Path], model: "Model") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, list_skipped
+from sondino.cli.app import Device, app, list_skipped, report_skipped
 
 if TYPE_CHECKING:
     from sondino.heads.classify import Heard
@@ -88,7 +88,6 @@ def classify(
     from sondino.heads.classify import classify_files
     from sondino.heads.published import misfit
     from sondino.progress import show
-    from sondino.skipped import write_skipped
 
     opened = load(model, threads, windows=window_policy, head=head)
     if opened.head is not None and (note := misfit(opened.head, opened.config)):
@@ -100,12 +99,7 @@ def classify(
     if output is None:
         return list_skipped(report.skipped)
     print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
-    skipped = output.with_name(output.stem + ".skipped.csv")
-    if report.skipped:
-        write_skipped(skipped, report.skipped)
-    else:
-        skipped.unlink(missing_ok=True)  # of an earlier call
-    return list_skipped(report.skipped, skipped)
+    return report_skipped(report.skipped, output)
 
 
 @app.command

@@ -76,7 +76,7 @@ def classify_files(
             empty for the whole clip) or .jsonl (an object a clip); it appears whole, at the end.
         windows: also the labels of each window.
         top: how many labels are given; those of the largest probability.
-        threads: files decoded at once, as in `embed_files`.
+        threads: as in `embed_files`.
         policy: "all" or "published"; None: the model's.
         short: what becomes of a clip under a window; None: the model's.
         show: called with each clip.
