@@ -126,7 +126,7 @@ def test_several_labels_have_probabilities_of_their_own(
 
 def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
     heard: list[Heard] = []
-    classify_files(sounds / "deep", sondino.load(bundle), windows=True, policy="published", show=heard.append)
+    classify_files(sounds / "deep", sondino.load(bundle, windows="published"), windows=True, show=heard.append)
     assert [(start, end) for start, end, _ in heard[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
     assert dict(heard[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
 

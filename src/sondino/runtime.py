@@ -92,8 +92,8 @@ class Model:
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
         self.fingerprint = sha256(json.dumps([*hearing, engine, precision, device]).encode()).hexdigest()
-        # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a product
-        # of matrices that takes longer than the net.
+        # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
+        # product of matrices that takes longer than the net.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
         self._hear = self._log_mels if body else _as_they_are
@@ -262,7 +262,7 @@ class Model:
 
         network = Network.open(self.folder)
         network.short = self.short
-        if self.head is not None:
+        if self.head is not None:  # which need not be the folder's
             network.set_head(self.head)
         return network
 

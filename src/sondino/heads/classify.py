@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio import ShortPolicy, WindowPolicy, merge
+from sondino.audio import merge
 from sondino.embed import Progress, list_inputs
 from sondino.errors import OptionError, SondinoError
 from sondino.files import disk_error, thread_count
@@ -62,8 +62,6 @@ def classify_files(
     top: int = 3,
     threads: int | None = None,
     *,
-    policy: WindowPolicy | None = None,
-    short: ShortPolicy | None = None,
     show: Callable[[Heard], None] | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
@@ -77,8 +75,6 @@ def classify_files(
         windows: also the labels of each window.
         top: how many labels are given; those of the largest probability.
         threads: as in `embed_files`.
-        policy: "all" or "published"; None: the model's.
-        short: what becomes of a clip under a window; None: the model's.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
 
@@ -96,7 +92,7 @@ def classify_files(
     write = _writer_for(None if output is None else Path(output))
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    how = cutting(model, None, None, short, policy)
+    how = cutting(model, None, None, None)
     report = ClassifyReport()
     sounds: list[Sound] = [file.path for file in files]
     with write as put, closing(embed_sounds(model, sounds, how, windows, ahead)) as found:
