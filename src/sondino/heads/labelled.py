@@ -38,6 +38,7 @@ class Clip:
         labels: one, or several, or none where clips may have several.
         fold: its fold, or "train", "valid" or "test"; "" where the list gives none.
         source: clips that share it are from one recording and stay on one side of every split.
+        known: labels of which it is known whether the clip has them; None: of all.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Clip:
     labels: tuple[str, ...]
     fold: str = ""
     source: str = ""
+    known: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,16 @@ class Labelled:
         for row, clip in enumerate(self.clips):
             for label in clip.labels:
                 marks[row, place[label]] = True
+        return marks
+
+    def known(self) -> NDArray[np.bool_]:
+        """Of which clip and label it is known whether the clip has it, (clips, labels)."""
+        place = {label: number for number, label in enumerate(self.labels)}
+        marks = np.ones((len(self.clips), len(self.labels)), dtype=bool)
+        for row, clip in enumerate(self.clips):
+            if clip.known is not None:
+                marks[row] = False
+                marks[row, [place[label] for label in clip.known if label in place]] = True
         return marks
 
     def folds(self) -> NDArray[np.str_]:
