@@ -18,7 +18,7 @@ from provenance import provenance, write_results
 from sondino import audio, load, load_teacher
 from sondino.encoder import embed_clips
 from sondino.evaluate.fidelity import neighbour_overlap
-from sondino.evaluate.probe import probe_accuracy
+from sondino.evaluate.probe import probe_labels
 
 
 def loudest(file: Path, rate: int, seconds: float, centre: float | None = None) -> tuple[NDArray[np.float32], float]:
@@ -53,7 +53,7 @@ def main() -> None:
         wanted = embed_clips(teacher, heard)
         for policy in ("pad", "native", "repeat"):
             vectors = model.embed([(sound, model.sample_rate) for sound, _ in cut], short=policy)
-            probe = probe_accuracy(vectors, labels, folds)
+            probe = probe_labels(vectors, labels, folds)
             results.append(
                 {
                     "seconds": seconds,
@@ -62,7 +62,7 @@ def main() -> None:
                     "window": model.window,
                     "trained_with": model.short,
                     "neighbour_overlap": round(neighbour_overlap(vectors, wanted), 4),
-                    "probe_accuracy": round(probe.accuracy, 4),
+                    "probe_accuracy": round(probe.value, 4),
                     "interval_low": round(probe.interval95[0], 4),
                     "interval_high": round(probe.interval95[1], 4),
                     **provenance("onnxruntime", "scikit-learn"),

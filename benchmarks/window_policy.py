@@ -15,7 +15,7 @@ import numpy as np
 
 from provenance import provenance, write_results
 from sondino import audio, load
-from sondino.evaluate.probe import probe_accuracy
+from sondino.evaluate.probe import probe_labels
 
 LENGTHS = (10.5, 12.0, 15.0, 19.9, 25.0, 29.5)
 
@@ -56,7 +56,7 @@ def main() -> None:
     labels, folds = [row["label"] for row in rows], [row["fold"] for row in rows]
     files = [given.list.parent / row["path"] for row in rows]
     for short in ("pad", "native", "repeat"):
-        accuracy = probe_accuracy(model.embed(files, short=short), labels, folds=folds).accuracy
+        accuracy = probe_labels(model.embed(files, short=short), labels, folds=folds).value
         results.append(
             {
                 "what": f"clips as they are, {short}",

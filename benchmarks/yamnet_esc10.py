@@ -20,7 +20,7 @@ from sondino import audio, distill, load, load_teacher
 from sondino.distill.recipe import resolve_recipe
 from sondino.distill.summary import embed_rows
 from sondino.encoder import embed_clips
-from sondino.evaluate.probe import probe_accuracy
+from sondino.evaluate.probe import probe_labels
 from sondino.students import build_student
 
 TENSOR = "yamnet_frames/global_average_pooling2d/Mean"
@@ -69,11 +69,11 @@ def main() -> None:
     }
     results = []
     for name, of_model in vectors.items():
-        probe = probe_accuracy(of_model, labels, folds)
+        probe = probe_labels(of_model, labels, folds)
         results.append(
             {
                 "model": name,
-                "esc10_accuracy": round(probe.accuracy, 4),
+                "esc10_accuracy": round(probe.value, 4),
                 "interval_low": round(probe.interval95[0], 4),
                 "interval_high": round(probe.interval95[1], 4),
                 **(options if name != "teacher" else dict.fromkeys(options, "")),

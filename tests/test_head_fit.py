@@ -14,7 +14,8 @@ import sondino
 from loudness import CARD, loudness_rows, write_list, write_loudness
 from sondino import cli
 from sondino.errors import OptionError
-from sondino.heads.fit import check_out, fit_head, fit_linear, probe
+from sondino.evaluate.linear import fit_linear
+from sondino.heads.fit import check_out, fit_head, probe
 from sondino.heads.head import softmax
 from sondino.heads.labelled import Clip, Labelled
 from sondino.heads.score import judge, score_of
@@ -121,7 +122,7 @@ def test_given_folds_are_scored_in_turn_and_the_penalty_never_sees_them() -> Non
 
 def test_the_penalty_is_chosen_on_validation_clips() -> None:
     # Weak evidence in every number, and few clips: strong penalties do better, and are taken.
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(2)
     answers = np.arange(60) % 2
     weak = rng.standard_normal((60, 200)) + 0.15 * (2 * answers[:, None] - 1)
     assert fit_head(weak, labelled([f"{a}" for a in answers])).strength <= 0.01

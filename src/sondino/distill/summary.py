@@ -22,7 +22,7 @@ from sondino.encoder import Encoder
 from sondino.errors import OptionError
 from sondino.evaluate.fidelity import neighbour_overlap
 from sondino.evaluate.measure import milliseconds_per_10s
-from sondino.evaluate.probe import probe_accuracy
+from sondino.evaluate.probe import probe_labels
 from sondino.evaluate.report import Points, map_2d, write_report
 from sondino.files import write_json
 from sondino.frontend_torch import FFTLogMel
@@ -66,8 +66,9 @@ def finish_run(
     read: Read,
     distiller: Distiller,
     skipped: Sequence[tuple[str, str]],
+    page: bool = True,
 ) -> None:
-    """Write the bundle, measure it, and write report.html and, last of all, summary.json."""
+    """Write the bundle, measure it, and write report.html (where `page` asks for it) and, last of all, summary.json."""
     made_with = versions(next(distiller.parameters()).device)
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
@@ -128,15 +129,6 @@ def finish_run(
     )
     table.append({"model": "untrained student", "role": "untrained", "neighbour_overlap": overlap(blank_vectors)})
     add_probes(table, [*teacher_vectors, student_vectors, blank_vectors], corpus.column("label")[rows])
-    labels = corpus.column("label")[rows]
-    points = Points(
-        coordinates=map_2d(student_vectors, recipe.seed),
-        clusters=clusters.assignment[rows] if clusters else np.full(len(rows), -1),
-        ids=corpus.ids(rows),
-        labels=[str(label) for label in labels] if all(labels) else None,
-        audio=lambda place: read(int(rows[place])),
-        sample_rate=rate,
-    )
     summary = {
         "table": table,
         "clips": len(own),
@@ -149,14 +141,24 @@ def finish_run(
         "unreadable": unreadable(skipped),
         "versions": made_with,
     }
-    lead = (
-        f"{len(own)} clips, {hours(corpus):.2f} hours of sound, {len(held_out)} of them held out; "
-        f"{len(metrics)} epochs in {summary['training_seconds'] / 60:.0f} minutes."
-    )
-    write_report(
-        run / "report.html", f"{run.resolve().name}: {student.name} {student.width:g}", table, metrics, points,
-        as_dict(recipe), made_with, lead,
-    )  # fmt: skip
+    if page:
+        labels = corpus.column("label")[rows]
+        points = Points(
+            coordinates=map_2d(student_vectors, recipe.seed),
+            clusters=clusters.assignment[rows] if clusters else np.full(len(rows), -1),
+            ids=corpus.ids(rows),
+            labels=[str(label) for label in labels] if all(labels) else None,
+            audio=lambda place: read(int(rows[place])),
+            sample_rate=rate,
+        )
+        lead = (
+            f"{len(own)} clips, {hours(corpus):.2f} hours of sound, {len(held_out)} of them held out; "
+            f"{len(metrics)} epochs in {summary['training_seconds'] / 60:.0f} minutes."
+        )
+        write_report(
+            run / "report.html", f"{run.resolve().name}: {student.name} {student.width:g}", table, metrics, points,
+            as_dict(recipe), made_with, lead,
+        )  # fmt: skip
     write_json(run / "summary.json", summary)
 
 
@@ -167,10 +169,10 @@ def add_probes(table: Sequence[dict[str, Any]], vectors: Sequence[NDArray[np.flo
         return
     for row, of_model in zip(table, vectors, strict=True):
         try:
-            probe = probe_accuracy(of_model[labelled], labels[labelled].astype(str))
+            probe = probe_labels(of_model[labelled], labels[labelled].astype(str))
         except OptionError:
             return  # too few clips of each label for a probe to say anything
-        row["probe_accuracy"], row["probe_interval95"] = probe.accuracy, probe.interval95
+        row["probe_accuracy"], row["probe_interval95"] = probe.value, probe.interval95
 
 
 @torch.inference_mode()

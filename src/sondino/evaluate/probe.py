@@ -1,143 +1,307 @@
-"""A linear probe: how much a plain classifier can read out of frozen vectors.
+"""Probes: how much a plain classifier reads out of frozen vectors, on clips that it never saw.
 
-The protocol of HEAR and of S-SONDO (arXiv 2604.24933): the encoder stays as it is, one linear layer learns the
-labels, and the score is that of clips it never saw. Needs scikit-learn.
+The protocol of HEAR and of S-SONDO (arXiv 2604.24933): the encoder stays as it is, one linear layer learns the labels.
+Its penalty is chosen on validation clips that are neither learnt from nor scored. Beside it the ten nearest neighbours
+vote, with nothing to fit. Needs scikit-learn.
 """
 
-import math
-import warnings
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError, require
+from sondino.errors import OptionError
+from sondino.evaluate.intervals import Interval, draw_again, middle_95, t_interval
+from sondino.evaluate.linear import STRENGTHS, Linear, fit_linear
+from sondino.evaluate.nearest import nearest_labels
+from sondino.heads.labelled import Clip, Labelled
+from sondino.heads.parting import Round, part, unlearnt
+from sondino.heads.score import Mask, Metric, average_precisions, chance_of, doubt, metric_of, score_of
 
-_FOLDS = 5
+Array = NDArray[np.float64]
+
+RESAMPLES = 200
+"""Bootstrap draws of an interval over recordings."""
+MOST_NEAREST = 5_000
+"""Clips that ask their nearest neighbours; of more as many are drawn."""
+WORSE = 2
+"""The weaker penalties are not tried any more once so many in turn did worse on the validation clips."""
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """What a probe scored.
+class Probed:
+    """What probes read out of vectors.
 
     Attributes:
-        accuracy: mean over folds, 0 to 1.
-        interval95: low and high end of the 95 % interval (Student's t over folds), within 0 to 1. Folds share
-            training clips, so it is somewhat too narrow; it is the interval that papers print.
-        per_fold: accuracy of each fold, in the order of the fold names.
-        classes: the labels probed, sorted.
-        clips: how many clips were probed.
-        chance: accuracy of always giving the commonest label.
-        dropped: labels left out because they had a single clip.
+        metric: "accuracy"; "mAP" where clips may have several labels.
+        value: of the linear probe, 0 to 1: the mean over folds and seeds.
+        interval95: its 95 % interval.
+        interval: of what the interval is, in words.
+        chance: the metric of knowing nothing.
+        rounds: the value on each held-out part, of all seeds.
+        strength: the inverse penalty C that was chosen, the middle one of several.
+        knn: the metric of the 10 nearest neighbours.
+        accuracy: of the linear probe; None where clips may have several labels.
+        mean_average_precision: of the linear probe, the mean over labels.
+        per_label: share of a label's clips that were told right, or its average precision.
+        clips: how many were probed.
+        rows: (asked,) numbers of the held-out clips, of the first seed.
+        probabilities: (asked, labels) what the linear probe gave them.
+        notes: sentences on what may mislead.
     """
 
-    accuracy: float
-    interval95: tuple[float, float]
-    per_fold: list[float]
-    classes: list[str]
-    clips: int
+    metric: Metric
+    value: float
+    interval95: Interval
+    interval: str
     chance: float
-    dropped: list[str]
+    rounds: tuple[float, ...]
+    strength: float
+    knn: float
+    accuracy: float | None
+    mean_average_precision: float
+    per_label: dict[str, float]
+    clips: int
+    rows: NDArray[np.int64] = field(repr=False)
+    probabilities: NDArray[np.float32] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
 
-def probe_accuracy(
-    vectors: NDArray[np.floating],
-    labels: Sequence[str] | NDArray[np.str_],
-    folds: Sequence[int] | Sequence[str] | NDArray[np.generic] | None = None,
-    seed: int = 0,
-    c: float = 0.1,
-) -> ProbeResult:
-    """Accuracy of logistic regression on standardised vectors, over folds.
+def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> Probed:
+    """Probe frozen vectors of labelled clips.
 
-    Mean and deviation for standardising come from the training folds alone.
+    A list's own folds or splits are kept. Where it gives none they are drawn, once for each seed; where it gives all of
+    them nothing is left to draw, and one seed is all there is.
 
     Args:
-        vectors: (n, dim) one vector a clip.
-        labels: (n,) one label a clip; a label with a single clip is left out and named in the result.
-        folds: (n,) the fold of each clip, each left out in turn (a data set's own folds keep one recording on one
-            side). None draws 5 stratified folds, or as many as the smallest class has clips.
-        seed: draws the folds where none are given.
-        c: inverse strength of the L2 penalty, as in scikit-learn.
+        vectors: (clips, dim).
+        labelled: the clips.
+        seeds: how many times to draw what must be drawn.
 
     Raises:
-        OptionError: lengths differ, vectors hold NaN, or fewer than two classes or folds are left.
+        OptionError: vectors with NaN, seeds under 1, or too few clips for one to be held out.
         MissingExtra: scikit-learn is not installed.
     """
-    x, y = np.asarray(vectors), np.asarray(labels).astype(str)
-    groups = None if folds is None else np.asarray(folds)
-    if x.ndim != 2 or len(x) != len(y) or (groups is not None and len(groups) != len(y)):
-        sizes = f"{x.shape} vectors, {len(y)} labels" + ("" if groups is None else f", {len(groups)} folds")
-        raise OptionError(f"a probe needs (n, dim) vectors with one label and one fold a row, not {sizes}")
-    bad = int((~np.isfinite(x).all(axis=1)).sum())
-    if bad:
-        raise OptionError(f"{bad} of {len(x)} vectors hold NaN or Inf: leave those clips out before probing")
-
-    counts = Counter(y.tolist())
-    dropped = sorted(label for label, count in counts.items() if count < 2)
-    kept = ~np.isin(y, dropped)
-    x, y = x[kept].astype(np.float64), y[kept]
-    classes = sorted(set(y.tolist()))
-    if len(classes) < 2:
-        found = f"{len(classes)} ({', '.join(classes)})" if classes else "none"
-        raise OptionError(f"a probe needs two classes with two clips or more each; there is {found}")
-
-    splits = _drawn_folds(y, seed) if groups is None else _given_folds(y, groups[kept])
-    per_fold = [_score(x, y, test, c) for test in splits]
-    mean = float(np.mean(per_fold))
-    return ProbeResult(
-        accuracy=mean,
-        interval95=interval95(per_fold),
-        per_fold=per_fold,
-        classes=classes,
-        clips=len(y),
-        chance=max(Counter(y.tolist()).values()) / len(y),
-        dropped=dropped,
+    if seeds < 1:
+        raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
+    if len(vectors) != len(labelled.clips):
+        raise OptionError(f"a probe needs a vector for each clip, not {len(vectors)} for {len(labelled.clips)}")
+    check_finite(vectors)
+    targets, known, metric = labelled.targets(), labelled.known(), metric_of(labelled.multi_label)
+    partings = _partings(labelled, seeds)
+    asked = [[np.flatnonzero(each.test) for each in rounds] for rounds in partings]
+    logits: list[list[Array]] = []
+    strengths = []
+    for rounds in partings:
+        logits.append([])
+        for each in rounds:
+            found, tried = held_out(vectors, targets, each, labelled.multi_label, known)
+            strengths.append(best_strength(tried))
+            logits[-1].append(found)
+    notes = labelled.notes + unlearnt(labelled, partings[0])
+    values = [
+        [score_of(of, targets[rows], metric, known[rows]) for of, rows in zip(*pair, strict=True)]
+        for pair in zip(logits, asked, strict=True)
+    ]
+    flat = [value for of_seed in values for value in of_seed]
+    first, rows = np.concatenate(logits[0]), np.concatenate(asked[0])
+    probabilities = as_probabilities(first, labelled.multi_label).astype(np.float32)
+    interval95, how = _interval(values, logits, asked, labelled, metric)
+    precisions = average_precisions(probabilities, targets[rows], known[rows])
+    right = targets[rows, first.argmax(1)]
+    per_label = precisions if labelled.multi_label else [
+        float(right[targets[rows, k]].mean()) if targets[rows, k].any() else float("nan")
+        for k in range(len(labelled.labels))
+    ]  # fmt: skip
+    return Probed(
+        metric=metric,
+        value=float(np.mean(flat)),
+        interval95=interval95,
+        interval=how,
+        chance=chance_of(targets[rows], metric, known[rows]),
+        rounds=tuple(flat),
+        strength=float(np.median(strengths)),
+        knn=_nearest(vectors, targets, known, partings[0], metric),
+        accuracy=None if labelled.multi_label else float(right.mean()),
+        mean_average_precision=float(np.nanmean(precisions)) if np.isfinite(precisions).any() else 0.0,
+        per_label={n: float(v) for n, v in zip(labelled.labels, per_label, strict=True) if np.isfinite(v)},
+        clips=len(vectors),
+        rows=rows,
+        probabilities=probabilities,
+        notes=notes,
     )
 
 
-def _given_folds(y: NDArray[np.str_], folds: NDArray[np.generic]) -> Iterator[NDArray[np.bool_]]:
-    """Test masks, one a fold, in the order of the fold names."""
-    names = np.unique(folds)
-    if len(names) < 2:
-        raise OptionError("a probe needs two folds or more: one to learn from, one to be scored on")
-    alone = [label for label in np.unique(y).tolist() if len(np.unique(folds[y == label])) == 1]
-    if alone:
-        # Scored all the same, as the data set's own split says, but never right: the user should know.
-        warnings.warn(
-            f"all clips of {', '.join(alone)} lie in one fold, so the probe can never name them", stacklevel=3
+def probe_labels(
+    vectors: NDArray[np.floating],
+    labels: Sequence[str] | NDArray[np.str_],
+    folds: Sequence[int] | Sequence[str] | NDArray[np.generic] | None = None,
+    seeds: int = 1,
+) -> Probed:
+    """`probe` of vectors with one label each.
+
+    Args:
+        vectors: (n, dim).
+        labels: (n,); a label with a single vector is left out and named in `notes`.
+        folds: (n,) the fold of each, left out in turn. None: drawn.
+        seeds: as in `probe`.
+
+    Raises:
+        OptionError: lengths differ, vectors hold NaN, or fewer than two labels or folds are left.
+    """
+    names = np.asarray(labels).astype(str)
+    if len(vectors) != len(names) or (folds is not None and len(folds) != len(names)):
+        sizes = f"{len(vectors)} vectors, {len(names)} labels" + ("" if folds is None else f", {len(folds)} folds")
+        raise OptionError(f"a probe needs vectors with one label and one fold a row, not {sizes}")
+    counts = Counter(names.tolist())
+    alone = sorted(label for label, count in counts.items() if count < 2)
+    kept = np.flatnonzero(~np.isin(names, alone))
+    left = tuple(sorted(counts.keys() - set(alone)))
+    if len(left) < 2:
+        raise OptionError(f"a probe needs two labels with two clips or more each; there is {', '.join(left) or 'none'}")
+    clips = tuple(
+        Clip(str(i), str(i), (str(names[i]),), "" if folds is None else str(folds[i]), str(i)) for i in kept.tolist()
+    )
+    notes = (f"left out, with one clip alone: {', '.join(alone)}",) if alone else ()
+    labelled = Labelled(clips, left, False, "none" if folds is None else "fold", (), notes)
+    return probe(np.asarray(vectors)[kept], labelled, seeds)
+
+
+def held_out(
+    vectors: NDArray[np.floating], targets: Mask, each: Round, multi_label: bool, known: Mask
+) -> tuple[Array, Array]:
+    """The logits (asked, labels) of a round's test clips, and the merits that chose the penalty.
+
+    The logits are of a classifier that has learnt from training and validation clips, with the penalty that did best on
+    the validation clips.
+    """
+    tried = merits(vectors, targets, each.train, each.valid, multi_label, known)
+    *_, classifier = path(vectors, targets, each.train | each.valid, multi_label, known, best_strength(tried))
+    return classifier.logits(vectors[each.test]), tried
+
+
+def merits(
+    vectors: NDArray[np.floating], targets: Mask, train: Mask, valid: Mask, multi_label: bool, known: Mask
+) -> Array:
+    """How good the classifiers of all `STRENGTHS` that learn from some clips are on others.
+
+    Returns:
+        (strengths, 2) the metric, and to tell equals apart the mean surprise at the true labels, negative. Weak
+        penalties that are not tried, since two in turn did worse already, count like the last.
+    """
+    metric = metric_of(multi_label)
+    tried: list[tuple[float, float]] = []
+    for classifier in fit_linear(vectors, targets, STRENGTHS, multi_label, known, train):
+        logits = classifier.logits(vectors[valid])
+        score = score_of(logits, targets[valid], metric, known[valid])
+        tried.append((score, -doubt(logits, targets[valid], multi_label)))
+        if len(tried) - 1 - tried.index(max(tried)) >= WORSE:
+            break
+    return np.array(tried + tried[-1:] * (len(STRENGTHS) - len(tried)))
+
+
+def best_strength(tried: Array) -> float:
+    """The C of the highest merits (strengths, 2)."""
+    return max(zip(tried.tolist(), STRENGTHS, strict=True), key=lambda of: of[0])[1]
+
+
+def path(
+    vectors: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask, strength: float
+) -> list[Linear]:
+    """Classifiers from the strongest penalty to the one that is wanted: each is a good start for the next."""
+    upto = [s for s in STRENGTHS if s <= strength]
+    return list(fit_linear(vectors, targets, upto, multi_label, known, rows))
+
+
+def check_finite(vectors: NDArray[np.floating]) -> None:
+    """Refuse vectors with NaN or infinity."""
+    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+    if bad:
+        raise OptionError(
+            f"{bad} of {len(vectors)} vectors hold NaN or infinity: `sondino check` says what is wrong with the model"
         )
-    return (folds == name for name in names)
 
 
-def _drawn_folds(y: NDArray[np.str_], seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Test masks of stratified folds: as many as 5, and as the smallest class has clips."""
-    selection = require("sklearn.model_selection", "report")
-    n = min(_FOLDS, *Counter(y.tolist()).values())
-    for _, test in selection.StratifiedKFold(n, shuffle=True, random_state=seed).split(y, y):
-        mask = np.zeros(len(y), bool)
-        mask[test] = True
-        yield mask
+def as_probabilities(logits: Array, multi_label: bool) -> Array:
+    """Sigmoids, or a softmax, of (n, labels) logits."""
+    if multi_label:
+        return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
 
 
-def _score(x: NDArray[np.float64], y: NDArray[np.str_], test: NDArray[np.bool_], c: float) -> float:
-    """Accuracy on the test rows of a classifier that saw the others."""
-    linear = require("sklearn.linear_model", "report")
-    preprocessing = require("sklearn.preprocessing", "report")
-    train = ~test
-    if len(np.unique(y[train])) == 1:
-        return float((y[test] == y[train][0]).mean())
-    scaler = preprocessing.StandardScaler().fit(x[train])
-    model = linear.LogisticRegression(C=c, max_iter=1000)
-    model.fit(scaler.transform(x[train]), y[train])
-    return float(model.score(scaler.transform(x[test]), y[test]))
+def _partings(labelled: Labelled, seeds: int) -> list[list[Round]]:
+    """How clips are parted, once for each seed that changes anything."""
+    partings = [part(labelled, 0)[0]]
+    for seed in range(1, seeds):
+        rounds = part(labelled, seed)[0]
+        if seed == 1 and all(_same(*pair) for pair in zip(rounds, partings[0], strict=False)):
+            break  # the list says it all
+        partings.append(rounds)
+    return partings
 
 
-def interval95(scores: list[float]) -> tuple[float, float]:
-    """Student's t interval of a mean over folds, within 0 to 1."""
-    stats = require("scipy.stats", "report")
-    n = len(scores)
-    half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(scores, ddof=1)) / math.sqrt(n)
-    mean = float(np.mean(scores))
-    return max(0.0, mean - half), min(1.0, mean + half)
+def _same(one: Round, other: Round) -> bool:
+    return bool((one.train == other.train).all() and (one.test == other.test).all())
+
+
+def _interval(
+    values: list[list[float]],
+    logits: list[list[Array]],
+    asked: list[list[NDArray[np.int64]]],
+    labelled: Labelled,
+    metric: Metric,
+) -> tuple[Interval, str]:
+    """The interval that fits how clips were parted, and what it is over."""
+    folds = len(values[0])
+    if folds > 1 and len(values) == 1:
+        return t_interval(values[0]), f"t over {folds} {'given ' if labelled.parting == 'fold' else ''}folds"
+    if folds > 1:
+        flat = [value for of_seed in values for value in of_seed]
+        return t_interval(flat, folds), f"t over {folds} folds drawn by {len(values)} seeds, corrected for shared clips"
+    # One set of clips is asked: what would others of their kind have given?
+    rows = asked[0][0]
+    targets, known = labelled.targets()[rows], labelled.known()[rows]
+    times = draw_again(labelled.sources()[rows], RESAMPLES)
+    drawn = np.mean([_resampled(of[0], targets, known, times, metric) for of in logits], axis=0)
+    seeds = f", mean over {len(values)} seeds" if len(values) > 1 else ""
+    return middle_95(drawn), f"bootstrap over test recordings{seeds}"
+
+
+def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.int64], metric: Metric) -> Array:
+    """The metric (draws,) of clips that count so many times (draws, clips)."""
+    if metric == "accuracy":
+        right = targets[np.arange(len(targets)), logits.argmax(1)]
+        return (times @ right) / np.maximum(times.sum(1), 1)
+    total, labels = np.zeros(len(times)), np.zeros(len(times))
+    for k in range(targets.shape[1]):
+        order = np.flatnonzero(known[:, k])
+        order = order[np.argsort(-logits[order, k], kind="stable")]
+        weight = times[:, order].astype(np.float32)
+        hits = weight * targets[order, k]
+        found = hits.sum(1)
+        precision = np.cumsum(hits, 1) / np.maximum(np.cumsum(weight, 1), 1)
+        total += np.where(found > 0, (precision * hits).sum(1) / np.maximum(found, 1), 0)
+        labels += found > 0
+    return total / np.maximum(labels, 1)
+
+
+def _nearest(
+    vectors: NDArray[np.floating], targets: Mask, known: Mask, rounds: Sequence[Round], metric: Metric
+) -> float:
+    """What the nearest neighbours say, the mean over rounds."""
+    values: list[float] = []
+    most = MOST_NEAREST // len(rounds)
+    for each in rounds:
+        ask = np.flatnonzero(each.test)
+        if len(ask) > most:
+            ask = np.sort(np.random.default_rng(0).choice(ask, most, replace=False))
+        learn = each.train | each.valid
+        said: Any = nearest_labels(vectors[learn], targets[learn], vectors[ask], known[learn])
+        values.append(score_of(said, targets[ask], metric, known[ask]))
+    return float(np.mean(values))

@@ -19,13 +19,16 @@ from sondino.bundle import copy_with_head
 from sondino.distill.run import open_run, same_start
 from sondino.distill.train import make_accelerator
 from sondino.errors import OptionError
+from sondino.evaluate.linear import standard
+from sondino.evaluate.probe import best_strength, merits, path
+from sondino.evaluate.vectors import embed_labelled
 from sondino.files import read_json, write_json
-from sondino.heads.fit import STRENGTHS, check_out, embed_labelled, fit_linear, score_facts, standard
+from sondino.heads.fit import check_out, score_facts
 from sondino.heads.head import Head
 from sondino.heads.labelled import Labelled, MultiLabel, read_labelled
 from sondino.heads.network import Kind, Network, Standard, after, as_head, new_layers, unfolded
 from sondino.heads.parting import Round, draw_part, holdout, unlearnt
-from sondino.heads.score import Mask, Score, judge, score_of
+from sondino.heads.score import Mask, Score, judge, metric_of
 from sondino.heads.sounds import gather
 from sondino.heads.train import (
     LAST,
@@ -35,7 +38,6 @@ from sondino.heads.train import (
     Trainer,
     best_of,
     label_weights,
-    metric_of,
     train_head,
 )
 from sondino.progress import show
@@ -226,19 +228,14 @@ def linear_probe(
     vectors: NDArray[np.float32], labelled: Labelled, parts: Round, on: str, seed: int
 ) -> tuple[Score, Head]:
     """What a linear head reads off the vectors: fitted on those that train, its penalty chosen on some of them."""
-    x, targets, metric = vectors.astype(np.float64), labelled.targets(), metric_of(labelled.multi_label)
-    valid = draw_part(targets, labelled.sources(), labelled.multi_label, seed, among=parts.train)
-    fewer = parts.train & ~valid
-    tried = [
-        score_of(x[valid] @ weight.T + bias, targets[valid], metric)
-        for weight, bias in fit_linear(x[fewer], targets[fewer], STRENGTHS, labelled.multi_label)
-    ]
-    strength = STRENGTHS[int(np.argmax(tried))]
-    ((weight, bias),) = fit_linear(x[parts.train], targets[parts.train], (strength,), labelled.multi_label)
+    targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
+    valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
+    strength = best_strength(merits(vectors, targets, parts.train & ~valid, valid, multi_label, known))
+    *_, (weight, bias) = path(vectors, targets, parts.train, multi_label, known, strength)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     head = Head("head", labelled.labels, labelled.multi_label, (layer,))
     asked, told = _asked(parts, on)
-    return judge([head.logits(vectors[asked])], [targets[asked]], metric, told), head
+    return judge([head.logits(vectors[asked])], [targets[asked]], metric_of(multi_label), told), head
 
 
 def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Round, plan: Plan) -> nn.Sequential:

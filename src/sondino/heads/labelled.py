@@ -28,7 +28,7 @@ FEWEST = 2
 """Clips that a label needs: one to learn from, one to be checked on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One labelled file.
 
@@ -71,22 +71,23 @@ class Labelled:
 
     def targets(self) -> NDArray[np.bool_]:
         """Which clip has which label, (clips, labels)."""
-        place = {label: number for number, label in enumerate(self.labels)}
         marks = np.zeros((len(self.clips), len(self.labels)), dtype=bool)
-        for row, clip in enumerate(self.clips):
-            for label in clip.labels:
-                marks[row, place[label]] = True
+        marks[self._places([clip.labels for clip in self.clips])] = True
         return marks
 
     def known(self) -> NDArray[np.bool_]:
         """Of which clip and label it is known whether the clip has it, (clips, labels)."""
-        place = {label: number for number, label in enumerate(self.labels)}
-        marks = np.ones((len(self.clips), len(self.labels)), dtype=bool)
-        for row, clip in enumerate(self.clips):
-            if clip.known is not None:
-                marks[row] = False
-                marks[row, [place[label] for label in clip.known if label in place]] = True
+        named = [clip.known for clip in self.clips]
+        marks = np.array([names is None for names in named], dtype=bool)[:, None].repeat(len(self.labels), axis=1)
+        marks[self._places([names or () for names in named])] = True
         return marks
+
+    def _places(self, named: Sequence[tuple[str, ...]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of every label that is one of ours, of label names for each clip."""
+        column = {label: number for number, label in enumerate(self.labels)}
+        columns = np.array([column.get(name, -1) for names in named for name in names], dtype=np.int64)
+        rows = np.arange(len(named)).repeat(np.array([len(names) for names in named], dtype=np.int64))
+        return rows[columns >= 0], columns[columns >= 0]
 
     def folds(self) -> NDArray[np.str_]:
         """The fold of each clip, (clips,)."""
@@ -94,7 +95,9 @@ class Labelled:
 
     def sources(self) -> NDArray[np.int64]:
         """The number (clips,) of each clip's recording."""
-        return np.unique([clip.source for clip in self.clips], return_inverse=True)[1].astype(np.int64)
+        names = [clip.source for clip in self.clips]
+        number = {name: place for place, name in enumerate(sorted(set(names)))}
+        return np.array([number[name] for name in names], dtype=np.int64)
 
     def without(self, lost: Mapping[str, str]) -> Labelled:
         """The clips that are left when some turn out to be unusable.
@@ -151,6 +154,33 @@ def read_labelled(
     clips, notes = _with_sources(found.clips, found.parting)
     where = str(audio if labels is None else labels)
     return _checked(replace(found, clips=clips, multi_label=many, notes=notes), where, fewest)
+
+
+def published(
+    clips: Sequence[Clip],
+    parting: Parting,
+    multi_label: bool,
+    where: str,
+    skipped: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> Labelled:
+    """Labelled clips of a published data set: its list is believed, and no file is opened, since there may be many.
+
+    Args:
+        clips: with `source` as the data set gives it; "" where a clip is a recording of its own.
+        parting: what `Clip.fold` means.
+        multi_label: whether clips may have several labels.
+        where: the data set, for messages.
+        skipped: (path, reason) of clips that are not there.
+        notes: sentences to tell.
+
+    Raises:
+        OptionError: fewer than two labels have clips.
+    """
+    named = tuple(clip if clip.source else replace(clip, source=clip.id) for clip in clips)
+    torn = _torn(named, parting)
+    told = (*notes, f"{torn}, as {where} was published") if torn else tuple(notes)
+    return _checked(Labelled(named, (), multi_label, parting, tuple(skipped), told), where)
 
 
 def _read_folder(folder: Path) -> Labelled:
@@ -253,17 +283,20 @@ def _with_sources(clips: Sequence[Clip], parting: Parting) -> tuple[tuple[Clip, 
         if shared[size] > 1:  # only files of one size can hold the same bytes
             source = given.setdefault(_content(clip.path), source)
         done.append(replace(clip, source=source))
-    folds: dict[str, set[str]] = {}
-    for clip in done:
-        folds.setdefault(clip.source, set()).add(clip.fold)
-    torn = [source for source, names in folds.items() if len(names) > 1]
+    torn = _torn(done, parting)
+    return tuple(done), (f"{torn}, so the scores are too good",) if torn else ()
+
+
+def _torn(clips: Sequence[Clip], parting: Parting) -> str:
+    """A phrase on recordings with clips in several folds; "" where there are none."""
+    folds: dict[str, str] = {}
+    torn = {clip.source: None for clip in clips if folds.setdefault(clip.source, clip.fold) != clip.fold}
     if not torn:
-        return tuple(done), ()
-    names = [clip.id for clip in done if clip.source == torn[0]]
-    return tuple(done), (
-        f"{len(torn)} recordings lie in more than one {parting} (such as {' and '.join(names[:2])}), "
-        "so the scores are too good",
-    )
+        return ""
+    first = next(iter(torn))
+    names = [clip.id for clip in clips if clip.source == first]
+    kind = "recording lies" if len(torn) == 1 else "recordings lie"
+    return f"{len(torn)} {kind} in more than one {parting} (such as {' and '.join(names[:2])})"
 
 
 def _content(path: str) -> str:
@@ -282,7 +315,9 @@ def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
     everywhere = []
     if labelled.multi_label:
         counts = Counter(label for clip in labelled.clips for label in clip.labels)
-        everywhere = sorted(label for label, count in counts.items() if count == len(labelled.clips))
+        asked = Counter(label for clip in labelled.clips if clip.known is not None for label in clip.known)
+        free = sum(clip.known is None for clip in labelled.clips)
+        everywhere = sorted(label for label, count in counts.items() if count == free + asked[label])
     gone = {*few, *everywhere}
     notes = labelled.notes
     if few:

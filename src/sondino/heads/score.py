@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import require
-from sondino.evaluate.probe import interval95
+from sondino.evaluate.intervals import t_interval, wilson
 
 RESAMPLES = 200
 """Bootstrap draws for the interval of a mean average precision on one set of clips."""
@@ -64,15 +63,45 @@ class Score:
         }
 
 
-def score_of(logits: NDArray[np.floating], targets: Mask, metric: Metric) -> float:
-    """Accuracy, or mean average precision over the labels that some of the clips have."""
+def metric_of(multi_label: bool) -> Metric:
+    """What is told of a head that gives one label, or several."""
+    return "mAP" if multi_label else "accuracy"
+
+
+def score_of(logits: NDArray[np.floating], targets: Mask, metric: Metric, known: Mask | None = None) -> float:
+    """Accuracy, or mean average precision over the labels that some of the clips have.
+
+    Args:
+        logits: (clips, labels).
+        targets: (clips, labels).
+        metric: which.
+        known: (clips, labels) the marks of `targets` that count for an average precision. None: all.
+    """
     if metric == "accuracy":
         return float(targets[np.arange(len(targets)), logits.argmax(1)].mean())
+    found = average_precisions(logits, targets, known)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
+
+
+def average_precisions(logits: NDArray[np.floating], targets: Mask, known: Mask | None = None) -> NDArray[np.float64]:
+    """The average precision (labels,) of each label; NaN where no clip has it."""
     average_precision = require("sklearn.metrics", "report").average_precision_score
-    some = targets.any(0)
-    if not some.any():
-        return 0.0
-    return float(np.mean([average_precision(targets[:, k], logits[:, k]) for k in np.flatnonzero(some)]))
+    found = np.full(targets.shape[1], np.nan)
+    for k in range(targets.shape[1]):
+        rows = slice(None) if known is None else known[:, k]
+        if targets[rows, k].any():
+            found[k] = average_precision(targets[rows, k], logits[rows, k])
+    return found
+
+
+def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float:
+    """The metric of knowing nothing but how common each label is."""
+    if known is None:
+        known = np.ones_like(targets)
+    shares = (targets & known).sum(0) / np.maximum(known.sum(0), 1)
+    if metric == "accuracy":
+        return float(shares.max())
+    return float(shares[shares > 0].mean()) if shares.any() else 0.0
 
 
 def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool) -> float:
@@ -89,23 +118,13 @@ def judge(logits: Sequence[NDArray[np.floating]], targets: Sequence[Mask], metri
     """
     rounds = tuple(score_of(*pair, metric) for pair in zip(logits, targets, strict=True))
     everything = np.concatenate(targets)
-    shares = everything.mean(0)
-    chance = float(shares.max()) if metric == "accuracy" else float(shares[shares > 0].mean() if shares.any() else 0)
     if len(rounds) > 1:
-        interval = interval95(list(rounds))
+        interval = t_interval(rounds)
     elif metric == "accuracy":
-        interval = _wilson(rounds[0], len(everything))
+        interval = wilson(rounds[0], len(everything))
     else:
         interval = _bootstrap(logits[0], targets[0])
-    return Score(metric, float(np.mean(rounds)), interval, chance, rounds, len(everything), on)
-
-
-def _wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many clips; sensible at 0 and 1 too."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return Score(metric, float(np.mean(rounds)), interval, chance_of(everything, metric), rounds, len(everything), on)
 
 
 def _bootstrap(logits: NDArray[np.floating], targets: Mask) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from sondino.distill.checkpoint import load_checkpoint, save_checkpoint
 from sondino.errors import SondinoError
 from sondino.heads.network import Kind, Network
 from sondino.heads.parting import Round
-from sondino.heads.score import Mask, Metric, doubt, score_of
+from sondino.heads.score import Mask, doubt, metric_of, score_of
 from sondino.heads.sounds import Sounds
 from sondino.progress import Report
 
@@ -101,11 +101,6 @@ def loss_for(targets: Mask, multi_label: bool, device: torch.device) -> Loss:
         return nn.BCEWithLogitsLoss(pos_weight=weights)
     entropy = nn.CrossEntropyLoss(weight=weights)
     return lambda logits, wanted: entropy(logits, wanted.argmax(1))
-
-
-def metric_of(multi_label: bool) -> Metric:
-    """What a head is judged by."""
-    return "mAP" if multi_label else "accuracy"
 
 
 def merit(logits: NDArray[np.float32], targets: Mask, multi_label: bool) -> Merit:

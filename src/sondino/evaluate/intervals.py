@@ -1,0 +1,55 @@
+"""95 % intervals of a score: over folds, over a share of clips, and over the recordings that were asked."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import require
+
+Interval = tuple[float, float]
+
+
+def t_interval(scores: Sequence[float], parts: int | None = None) -> Interval:
+    """Student's t interval of a mean of scores, within 0 to 1.
+
+    Folds share training clips, so it is somewhat too narrow; it is the interval that papers print.
+
+    Args:
+        scores: (n,) one a fold, or one a seed; two or more.
+        parts: where the clips were drawn into so many folds, and that several times over: the interval is then
+            widened for what the scores share (Nadeau and Bengio, Machine Learning 52, 2003).
+    """
+    n = len(scores)
+    spread = 1 / n + (0.0 if parts is None else 1 / (parts - 1))
+    half = float(require("scipy.stats", "report").t.ppf(0.975, n - 1)) * float(np.std(scores, ddof=1)) * spread**0.5
+    mean = float(np.mean(scores))
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Wilson's interval of a share of so many clips; sensible at 0 and 1 too."""
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArray[np.int64]:
+    """How often each clip is in each of some bootstrap draws of whole recordings, (draws, clips).
+
+    Args:
+        sources: (clips,) the recording of each clip.
+        draws: how many.
+        seed: of the draws.
+    """
+    names, of = np.unique(sources, return_inverse=True)
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return times[:, of].astype(np.int64)
+
+
+def middle_95(values: NDArray[np.floating]) -> Interval:
+    """The middle 95 % of what bootstrap draws gave."""
+    low, high = np.quantile(values[np.isfinite(values)], (0.025, 0.975))
+    return float(low), float(high)
