@@ -8,7 +8,7 @@ import pytest
 
 from loudness import loudness_rows, write_list, write_loudness
 from sondino.errors import AudioError, OptionError
-from sondino.heads.labelled import read_labelled
+from sondino.heads.labelled import Clip, published, read_labelled
 from sondino.heads.parting import draw_folds, holdout, part, unlearnt
 
 
@@ -198,7 +198,7 @@ def test_a_recording_in_two_folds_is_told(sounds: Path) -> None:
     shutil.copy(sounds / "loud" / "0.wav", sounds / "loud" / "copy.wav")
     rows = [{**row, "fold": i % 3} for i, row in enumerate(loudness_rows(sounds))]
     (note,) = read_labelled(sounds, write_list(sounds / "l.csv", rows)).notes
-    assert note.startswith("1 recordings lie in more than one fold (such as loud/0.wav and loud/copy.wav)")
+    assert note.startswith("1 recording lies in more than one fold (such as loud/0.wav and loud/copy.wav)")
 
 
 # ---- who learns, who is asked ---------------------------------------------------------------------------------
@@ -276,3 +276,30 @@ def test_a_label_that_is_asked_and_never_learnt_is_told(sounds: Path) -> None:
     assert note.startswith("all clips of loud lie in one part")
     spread = with_columns(sounds, fold=lambda i: i % 2)
     assert unlearnt(spread, part(spread, 0)[0]) == ()
+
+
+def test_what_is_known_of_a_clip() -> None:
+    clips = [
+        Clip("a", "a", ("dog",), "train", "s", ("dog", "cat")),
+        Clip("b", "b", ("cat", "dog"), "test", "s"),
+        Clip("c", "c", (), "test", "", ("cat",)),
+        Clip("d", "d", ("cat",), "train"),
+        Clip("f", "f", ("dog",), "train"),
+    ]
+    found = published(clips, "split", True, "Pets", [("e", "is gone")], ["one is gone"])
+    assert found.labels == ("cat", "dog") and found.skipped == (("e", "is gone"),)
+    assert found.targets().tolist() == [[False, True], [True, True], [False, False], [True, False], [False, True]]
+    assert found.known().tolist() == [[True, True], [True, True], [True, False], [True, True], [True, True]]
+    assert found.sources().tolist() == [3, 3, 0, 1, 2]
+    assert found.folds().tolist() == ["train", "test", "test", "train", "train"]
+    torn = "1 recording lies in more than one split (such as a and b), as Pets was published"
+    assert found.notes == ("one is gone", torn)
+
+
+def test_a_label_that_is_on_all_clips_of_which_it_is_known_is_left_out() -> None:
+    known = ("dog", "cat")
+    clips = [Clip(name, name, ("dog", "cat")[: 1 + n % 2], "1", "", known) for n, name in enumerate("abcd")]
+    clips += [Clip(name, name, ("cat",), "2", "", ("cat",)) for name in "ef"]
+    found = published(clips, "fold", True, "Pets")
+    assert found.labels == ("cat",) and found.notes == ("left out, since every clip has it: dog",)
+    assert found.targets().shape == found.known().shape == (6, 1) and not found.clips[0].labels

@@ -110,7 +110,8 @@ class Labelled:
         """
         clips = tuple(clip for clip in self.clips if clip.path not in lost)
         skipped = self.skipped + tuple((clip.path, lost[clip.path]) for clip in self.clips if clip.path in lost)
-        return _checked(replace(self, clips=clips, skipped=skipped), "the clips that could be heard")
+        left = replace(self, clips=clips, skipped=skipped)
+        return _checked(left, "the clips that could be heard") if self.labels else left
 
 
 def read_labelled(

@@ -104,10 +104,18 @@ def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float
     return float(shares[shares > 0].mean()) if shares.any() else 0.0
 
 
-def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool) -> float:
-    """The mean surprise at the true labels: what tells two heads apart that are right equally often."""
+def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known: Mask | None = None) -> float:
+    """The mean surprise at the true labels: what tells two heads apart that are right equally often.
+
+    Args:
+        logits: (clips, labels).
+        targets: (clips, labels).
+        multi_label: whether each label is asked by itself.
+        known: (clips, labels) with `multi_label`: the marks of `targets` that count. None: all.
+    """
     if multi_label:
-        return float(np.logaddexp(0, np.where(targets, -logits, logits)).mean())
+        surprise = np.logaddexp(0, np.where(targets, -logits, logits))
+        return float(surprise.mean() if known is None else surprise[known].mean())
     return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets.argmax(1)]).mean())
 
 

@@ -1,8 +1,6 @@
 """Weights published as releases: where they lie, their hashes, and fetching them so that it can go on after a break."""
 
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +9,7 @@ from filelock import FileLock
 from sondino.errors import SondinoError, unknown_name
 from sondino.files import sha256
 from sondino.hub.cache import cache_folder
-
-BLOCK = 1 << 20
-TIMEOUT = 30.0  # seconds without an answer
+from sondino.hub.download import BLOCK, Bytes, Remote, download, verify
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ WEIGHTS: dict[str, Weights] = {
 """The released weights by name."""
 
 
-def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
+def fetch(name: str, progress: Bytes | None = None) -> Path:
     """The local path of published weights, downloaded on first use.
 
     A download that breaks off goes on where it stopped; a file counts only once it is whole and its hash holds.
@@ -107,54 +103,14 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
                 _check_kept(target)
                 return target
             archive = target.with_name(target.name + ".download")
-            _download(weights, archive, progress)
-            if weights.sha256 is not None and (found := sha256(archive)) != weights.sha256:
-                archive.unlink()
-                raise SondinoError(
-                    f"{weights.url} gave a file of sha256 {found}, not {weights.sha256}: try again, {_by_hand(weights)}"
-                )
+            checksum = f"sha256:{weights.sha256}" if weights.sha256 else ""
+            remote = Remote(f"the weights of {name}", weights.url, _by_hand(weights), checksum)
+            download(remote, archive, progress)
+            verify(remote, archive)
             _unpack(weights, archive, target)
     except OSError as error:
         raise SondinoError(f"cannot keep the weights of {name} in {target.parent}: {error}") from error
     return target
-
-
-def _download(weights: Weights, target: Path, progress: Callable[[int, int | None], None] | None) -> None:
-    import urllib.error
-    import urllib.request
-
-    part = target.with_name(target.name + ".part")
-    if target.exists():
-        return
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(weights.url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            goes_on = answer.status == 206  # a server without ranges sends it all again
-            have = have if goes_on else 0
-            length = answer.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            with part.open("ab" if goes_on else "wb") as file:
-                while block := answer.read(BLOCK):
-                    file.write(block)
-                    have += len(block)
-                    if progress:
-                        progress(have, total)
-                file.flush()
-                os.fsync(file.fileno())
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is longer than the file: another file lies there now
-            part.unlink()
-        raise _cannot(weights, f"the server answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise _cannot(weights, str(error.reason)) from error
-    except (TimeoutError, ConnectionError) as error:
-        raise _cannot(weights, str(error) or "no answer") from error
-    if total is not None and have < total:
-        raise _cannot(
-            weights, f"the connection broke after {have} of {total} bytes; the same command goes on from there"
-        )
-    part.replace(target)
 
 
 def _unpack(weights: Weights, archive: Path, target: Path) -> None:
@@ -190,10 +146,6 @@ def _check_kept(target: Path) -> None:
 
 def _hash_file(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
-
-
-def _cannot(weights: Weights, reason: str) -> SondinoError:
-    return SondinoError(f"cannot fetch the weights of {weights.name} ({reason}): {_by_hand(weights)}")
 
 
 def _by_hand(weights: Weights) -> str:

@@ -1,0 +1,67 @@
+"""The command that lists data sets to evaluate on, and fetches them."""
+
+import sys
+from pathlib import Path
+
+from sondino.cli.app import app, list_skipped, show_table
+
+
+@app.command
+def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = False) -> int:
+    """List the data sets to evaluate on, with size, licence, source, and whether each is here; or fetch one.
+
+    What is fetched is checked against the published checksums and unpacked safely; the same command goes on where it
+    was stopped.
+
+    Example: `sondino tasks --fetch esc50 --data sets/`
+
+    Args:
+        data: folder of data sets, each in a folder of its usual name. Default: $SONDINO_DATA, else data.
+        fetch: name of a data set to fetch into that folder.
+        quiet: show no progress.
+    """
+    from sondino.evaluate.tasks import TASKS, data_folder, find_task
+
+    root = data_folder(data)
+    if fetch is not None:
+        return _fetch(fetch, root, quiet)
+    found = {name: find_task(task, root) for name, task in TASKS.items()}
+    code = show_table(
+        [
+            {
+                "name": name,
+                "what": task.about,
+                "clips": f"{task.clips:,}",
+                "classes": str(task.classes),
+                "hours": f"{task.hours:.3g}",
+                "to fetch": _size(task.size) if task.archives else "by hand",
+                "licence": task.licence,
+                "from": task.homepage.partition("//")[2],
+                "here": str(found[name] or "no"),
+            }
+            for name, task in TASKS.items()
+        ]
+    )
+    print(f"\n{sum(folder is not None for folder in found.values())} of {len(TASKS)} are under {root}; "
+          "your own labelled folders and CSV lists are tasks too")  # fmt: skip
+    return code
+
+
+def _fetch(name: str, root: Path, quiet: bool) -> int:
+    from sondino.errors import unknown_name
+    from sondino.evaluate.tasks import TASKS
+    from sondino.evaluate.tasks.fetch import fetch_task
+
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    task = TASKS[name]
+    folder, links = fetch_task(task, root, quiet)
+    labelled = task.read(folder)
+    print(f"{task.title}: {len(labelled.clips)} clips, {len(labelled.labels)} labels, in {folder}")
+    for note in (*labelled.notes, *([f"{len(links)} links in the archives were left out"] if links else [])):
+        print(f"note: {note}", file=sys.stderr)
+    return list_skipped(list(labelled.skipped))
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
