@@ -11,82 +11,14 @@ import numpy as np
 import pytest
 
 import sondino
+from clips_on_paper import blobs, labelled
 from loudness import CARD, loudness_rows, write_list, write_loudness
 from sondino import cli
 from sondino.errors import OptionError
-from sondino.evaluate.linear import fit_linear
 from sondino.heads.fit import check_out, fit_head, probe
-from sondino.heads.head import softmax
-from sondino.heads.labelled import Clip, Labelled
 from sondino.heads.score import judge, score_of
 
 sklearn = pytest.importorskip("sklearn")
-
-
-def labelled(labels: list[str], folds: list[str] | None = None, parting: str = "none", multi: bool = False) -> Labelled:
-    """Clips that exist on paper alone; several labels of a clip are divided by "+"."""
-    clips = tuple(
-        Clip(str(i), f"{i}.wav", tuple(filter(None, label.split("+"))), folds[i] if folds else "", f"{i}")
-        for i, label in enumerate(labels)
-    )
-    names = tuple(sorted({name for clip in clips for name in clip.labels}))
-    return Labelled(clips, names, multi, parting)  # type: ignore[arg-type]
-
-
-def blobs(
-    per_class: int, classes: int = 3, dim: int = 8, gap: float = 6.0, seed: int = 0
-) -> tuple[np.ndarray, list[str]]:
-    rng = np.random.default_rng(seed)
-    labels = [f"class{i % classes}" for i in range(classes * per_class)]
-    return rng.standard_normal((len(labels), dim)) + gap * np.eye(classes, dim)[[int(n[-1]) for n in labels]], labels
-
-
-# ---- fitting --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("count", "dim", "classes"), [(60, 8, 3), (60, 8, 2), (20, 50, 3), (20, 50, 2)])
-def test_it_is_scikit_learns_regression_with_the_standardising_inside(count: int, dim: int, classes: int) -> None:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    rng = np.random.default_rng(0)
-    answers = np.arange(count) % classes
-    x = 100 * rng.standard_normal((count, dim)) * rng.uniform(0.001, 10, dim) + rng.uniform(-50, 50, dim)
-    x[:, 0] += answers
-    x[:, 1] = 7.0  # says nothing, and has no deviation to divide by
-    ((weight, bias),) = fit_linear(x, np.eye(classes, dtype=bool)[answers], [0.1], False)
-    scaler = StandardScaler().fit(x)
-    with_sklearn = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8).fit(scaler.transform(x), answers)
-    expected = with_sklearn.predict_proba(scaler.transform(x))
-    assert np.allclose(softmax(x @ weight.T + bias), expected, atol=5e-3)
-    assert weight[:, 1].tolist() == [0.0] * classes
-
-
-def test_of_several_labels_each_has_its_own_regression() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((80, 4))
-    targets = np.stack(
-        [x[:, 0] > 0, x[:, 1] + 0.5 * rng.standard_normal(80) > 1, np.zeros(80, bool), np.ones(80, bool)], 1
-    )
-    ((weight, bias),) = fit_linear(x, targets, [1.0], True)
-    z = (x - x.mean(0)) / x.std(0)
-    for label in (0, 1):
-        model = LogisticRegression(C=1.0).fit(z, targets[:, label])
-        assert np.allclose(x @ weight[label] + bias[label], model.decision_function(z), atol=1e-2)
-    assert (x @ weight[2] + bias[2]).max() < -20 and (x @ weight[3] + bias[3]).min() > 20  # never, and always
-
-
-def test_a_label_without_training_clips_is_never_given() -> None:
-    x, labels = blobs(10)
-    targets = labelled(labels).targets()
-    targets[:, 2] = False
-    targets[:, 0] |= ~targets.any(1)
-    ((weight, bias),) = fit_linear(x, targets, [0.1], False)
-    assert set((x @ weight.T + bias).argmax(1)) <= {0, 1}
-    ((weight, bias),) = fit_linear(x, targets & (np.arange(3) == 0), [0.1], False)
-    assert set((x @ weight.T + bias).argmax(1)) == {0}
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from clips_on_paper import labelled
 from sondino.errors import OptionError
-from sondino.evaluate.probe import probe_labels
+from sondino.evaluate.probe import _resampled, probe, probe_labels
+from sondino.heads.labelled import Clip, Labelled
+from sondino.heads.score import score_of
 
 
 def blobs(per_class: int, classes: int = 3, dim: int = 8, gap: float = 6.0, seed: int = 0):
@@ -109,3 +114,89 @@ def test_what_cannot_be_probed_is_a_sentence(change, message):
     x, y, folds = change(*blobs(10))
     with pytest.raises(OptionError, match=message):
         probe_labels(x, y, folds)
+
+
+# ---- splits, masks and what is told ---------------------------------------------------------------------------
+
+
+def test_a_split_is_drawn_again_by_recording_for_its_interval():
+    rng = np.random.default_rng(0)
+    labels = ["high" if i % 2 else "low" for i in range(400)]
+    x = np.array([[1.0 if name == "high" else -1.0] for name in labels]) + 0.01 * rng.standard_normal((400, 1))
+    split = ["train"] * 100 + ["valid"] * 100 + ["test"] * 200
+    told = list(labels)
+    for i in range(200, 250):  # a quarter of the test clips are called otherwise
+        told[i] = "low" if labels[i] == "high" else "high"
+    clips = labelled(told, split, "split")
+    found = probe(x, clips)
+    assert found.value == found.accuracy == 0.75 and found.rounds == (0.75,) and found.chance == 0.5
+    assert found.interval == "bootstrap over test recordings" and found.knn == 0.75
+    # A share of 200 clips that are drawn one by one: 1.96 x root of (0.75 x 0.25 / 200) = 0.060.
+    assert found.interval95 == (pytest.approx(0.69, abs=0.02), pytest.approx(0.81, abs=0.02))
+    # Cut from four recordings, of which one is all wrong: the interval must be much wider.
+    few = replace(clips, clips=tuple(replace(clip, source=str(int(clip.id) // 50)) for clip in clips.clips))
+    low, high = probe(x, few).interval95
+    assert low < 0.5 and high == 1.0
+
+
+def test_the_penalty_is_not_chosen_on_test_clips():
+    # Validation clips say that the second number is worth nothing; test clips, that it is worth all.
+    rng = np.random.default_rng(1)
+    labels = ["a", "b"] * 60
+    sign = np.array([-1.0, 1.0] * 60)
+    x = np.stack([sign + 0.5 * rng.standard_normal(120), sign], 1)
+    x[:40, 1] *= np.where(rng.random(40) < 0.5, 1, -1)
+    split = ["train"] * 40 + ["valid"] * 40 + ["test"] * 40
+    clips = labelled(labels, split, "split")
+    changed = labelled(labels[:80] + ["b", "a"] * 20, split, "split")
+    assert probe(x, clips).strength == probe(x, changed).strength
+    assert probe(x, clips).value == pytest.approx(1 - probe(x, changed).value)
+
+
+def test_marks_that_are_not_known_are_neither_learnt_nor_scored():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 4))
+    has = x[:, :2] > 0
+    clips = tuple(
+        Clip(str(i), str(i), tuple(n for n, h in zip("ab", has[i], strict=True) if h), "test" if i > 120 else "train",
+             str(i), known=("a", "b") if i % 2 else ("a",))
+        for i in range(200)
+    )  # fmt: skip
+    labels = Labelled(clips, ("a", "b"), True, "split")
+    lied = Labelled(
+        tuple(replace(c, labels=(*(set(c.labels) - {"b"}), *({"b"} - set(c.labels)))) if c.known == ("a",) else c
+              for c in clips), ("a", "b"), True, "split",
+    )  # fmt: skip
+    honest, other = probe(x, labels), probe(x, lied)
+    assert honest.metric == "mAP" and honest.value > 0.95
+    assert (honest.value, honest.interval95, honest.knn) == (other.value, other.interval95, other.knn)
+    assert honest.accuracy is None and set(honest.per_label) == {"a", "b"}
+    rows = np.arange(121, 200)
+    shares = [has[rows, 0].mean(), has[rows[rows % 2 == 1], 1].mean()]
+    assert honest.chance == pytest.approx(np.mean(shares))
+
+
+def test_bootstrap_of_average_precision_at_one_draw_of_each_is_its_value():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((50, 3)), rng.random((50, 3)) < 0.3
+    known = rng.random((50, 3)) < 0.8
+    once = np.ones((1, 50), int)
+    assert _resampled(logits, targets, known, once, "mAP")[0] == pytest.approx(score_of(logits, targets, "mAP", known))
+    # Each clip twice is no other score than each once.
+    assert _resampled(logits, targets, known, 2 * once, "mAP")[0] == pytest.approx(
+        score_of(np.repeat(logits, 2, 0), np.repeat(targets, 2, 0), "mAP", np.repeat(known, 2, 0)), abs=0.02
+    )
+
+
+def test_predictions_are_of_held_out_clips_each_once():
+    x, y = blobs(10, gap=30.0)
+    found = probe_labels(x, y, seeds=2)
+    assert sorted(found.rows.tolist()) == list(range(30))
+    assert (found.probabilities.argmax(1) == found.rows // 10).all()
+    assert found.probabilities.sum(1) == pytest.approx(1) and found.per_label == {f"class{i}": 1.0 for i in range(3)}
+
+
+def test_seeds_below_one_are_a_sentence():
+    x, y = blobs(10)
+    with pytest.raises(OptionError, match="seeds is 0"):
+        probe_labels(x, y, seeds=0)

@@ -4,13 +4,49 @@ import os
 import sys
 import warnings
 
-from sondino.cli import converting, distilling, embedding, heads, lists, searching
+from sondino.cli import (
+    converting,
+    distilling,
+    embedding,
+    evaluating,
+    experiments,
+    heads,
+    lists,
+    report,
+    searching,
+    tasks,
+)
 from sondino.cli.app import app
 from sondino.errors import SondinoError
 
-__all__ = ["app", "converting", "distilling", "embedding", "heads", "lists", "main", "searching"]
+__all__ = [
+    "app",
+    "converting",
+    "distilling",
+    "embedding",
+    "evaluating",
+    "experiments",
+    "heads",
+    "lists",
+    "main",
+    "report",
+    "searching",
+    "tasks",
+]
 
-GO_ON = ("quickstart", "distill", "corpus", "targets", "cluster", "embed", "finetune")
+GO_ON = (
+    "quickstart",
+    "distill",
+    "corpus",
+    "targets",
+    "cluster",
+    "embed",
+    "finetune",
+    "sweep",
+    "support",
+    "evaluate",
+    "tasks",
+)
 """Commands that keep what is finished when they are stopped."""
 
 

@@ -1,7 +1,7 @@
 """Linear classifiers on frozen vectors: one softmax, or a sigmoid a label, with an L2 penalty. NumPy and SciPy.
 
-The answer is that of scikit-learn's LogisticRegression (the problem is convex), found sooner: all labels at once, in
-float32, from one penalty to the next, and with the vectors' own correlations taken out of the search.
+The answer is that of scikit-learn's LogisticRegression (the problem is convex), found sooner: all labels at once, large
+ones in float32, from one penalty to the next, and with the vectors' own correlations taken out of the search.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 UNSEEN = -30.0
 """The logit of a label that no training clip has."""
 
+_SMALL = 4_000_000  # numbers of a matrix that is worked on in float64
 _BLOCK = 4096  # rows that are taken to float64 at once
 
 Array = NDArray[np.float64]
-Vectors = NDArray[np.float32]
+Vectors = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 _MOST_ROWS = 20_000  # whose correlations are taken: enough to steer the search, which need not be exact
@@ -124,9 +125,11 @@ def standard(x: NDArray[np.floating]) -> tuple[Array, Array]:
 
 
 def _standardised(vectors: NDArray[np.floating], rows: NDArray[np.bool_] | None) -> tuple[Vectors, Array, Array]:
-    """A float32 copy of some rows, standardised, with the mean and the deviation that were taken out."""
-    mean, scale = standard(vectors if rows is None else vectors[rows])
-    z = np.array(vectors if rows is None else vectors[rows], np.float32)
+    """A copy of some rows, standardised, with the mean and the deviation that were taken out."""
+    chosen = vectors if rows is None else vectors[rows]
+    mean, scale = standard(chosen)
+    # In float32 a large matrix takes half the time; on a small one its rounding would only get in the way.
+    z = np.array(chosen, np.float64 if chosen.size <= _SMALL else np.float32)
     for start in range(0, len(z), _BLOCK):
         block = slice(start, start + _BLOCK)
         z[block] = (z[block] - mean) / scale
@@ -138,10 +141,11 @@ class _Search:
 
     def __init__(self, z: Vectors, targets: Mask, known: Mask | None, sigmoid: bool) -> None:
         self._z, self._sigmoid = z, sigmoid
-        self._y = targets.astype(np.float32)
-        self._known = None if known is None or known.all() else known.astype(np.float32)
+        self._known = None if known is None or known.all() else known.astype(z.dtype)
+        self._y = targets.astype(z.dtype) if self._known is None else targets * self._known
         labels = targets.shape[1]
-        share = np.clip(self._y.mean(0), 1 / (len(z) + 1), 1 - 1 / (len(z) + 1)) if labels else np.zeros(0)
+        counted = np.full(labels, len(z)) if self._known is None else self._known.sum(0)
+        share = np.clip(self._y.sum(0) / counted, 1 / (len(z) + 1), 1 - 1 / (len(z) + 1))
         self._bias = np.asarray(np.log(share / (1 - share)) if sigmoid else np.log(share), np.float64)
         self._weight = np.zeros((z.shape[1], labels))
         self._every = -(-len(z) // _MOST_ROWS)
@@ -181,12 +185,12 @@ class _Search:
             loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _CLOSE, "gtol": 0.0}
         )
         self._weight, self._bias = unpack(found.x)
-        return bool(found.success)
+        return int(found.status) != 1  # 1: the steps are used up; 2: rounding hides the way down, so this is the end
 
     def _steepness(self) -> tuple[Array, float]:
         """How steep the loss is over the weights (dim, dim) of a label, and over its bias, on average."""
         rows = self._z[:: self._every]
-        logits = rows @ self._weight.astype(np.float32) + self._bias.astype(np.float32)
+        logits = rows @ self._weight.astype(rows.dtype) + self._bias.astype(rows.dtype)
         if self._sigmoid:
             shares = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         else:
@@ -200,8 +204,8 @@ class _Search:
 
     def _loss(self, weight: Array, bias: Array) -> tuple[float, Array, Array]:
         """Summed surprise at the targets, and its slopes."""
-        logits = self._z @ weight.astype(np.float32)
-        logits += bias.astype(np.float32)
+        logits = self._z @ weight.astype(self._z.dtype)
+        logits += bias.astype(self._z.dtype)
         if self._sigmoid:
             # log(1 + exp(-|x|)) + max(x, 0) - xy, without overflow.
             small = np.exp(-np.abs(logits))

@@ -199,7 +199,7 @@ def merits(
     for classifier in fit_linear(vectors, targets, STRENGTHS, multi_label, known, train):
         logits = classifier.logits(vectors[valid])
         score = score_of(logits, targets[valid], metric, known[valid])
-        tried.append((score, -doubt(logits, targets[valid], multi_label)))
+        tried.append((score, -doubt(logits, targets[valid], multi_label, known[valid])))
         if len(tried) - 1 - tried.index(max(tried)) >= WORSE:
             break
     return np.array(tried + tried[-1:] * (len(STRENGTHS) - len(tried)))

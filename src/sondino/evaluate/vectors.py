@@ -76,8 +76,6 @@ def task_vectors(
             "model": model.name, "window": how.window, "hop": how.hop, "short": how.short, "clips": embedded,
             "lost": [[place[path], reason] for path, reason in lost.items()],
         })  # fmt: skip
-    if progress is not None:
-        progress(len(paths), len(paths))
     return labelled.without(lost) if lost else labelled, vectors, table
 
 

@@ -20,6 +20,26 @@ def read_student(folder: Path) -> Student:
         SondinoError: its model.safetensors is missing or damaged.
     """
     safetensors = require("safetensors.torch", "train")
+    student = new_net(folder)
+    file = folder / "model.safetensors"
+    try:
+        student.load_state_dict(safetensors.load_file(file))
+    except Exception as error:  # safetensors, the system and torch each have their own
+        raise SondinoError(
+            f"{file} does not hold the weights of this bundle ({error}): copy the whole bundle again"
+        ) from error
+    return student.eval()
+
+
+def new_net(folder: Path) -> Student:
+    """The net of a bundle with weights drawn anew, in evaluation mode.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        OptionError: its net is none of `STUDENTS` (a teacher that was converted).
+    """
     config = read_json(folder / "config.json")
     name = config.get("student")
     if name not in STUDENTS:
@@ -28,11 +48,4 @@ def read_student(folder: Path) -> Student:
     student = build_student(name, float(config["width"]), **config.get("build", {}))
     if "front_end" in config:
         student.logmel = LogMel.from_dict(config["front_end"])
-    file = folder / "model.safetensors"
-    try:
-        student.load_state_dict(safetensors.load_file(file))
-    except Exception as error:  # safetensors, the system and torch each have their own
-        raise SondinoError(
-            f"{file} does not hold the weights of this bundle ({error}): copy the whole bundle again"
-        ) from error
     return student.eval()

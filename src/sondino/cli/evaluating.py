@@ -1,0 +1,96 @@
+"""The command that says what a model is worth: evaluate."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sondino.cli.app import Device, app, report_skipped, show_table
+
+
+@app.command
+def evaluate(
+    models: list[str] | None = None,
+    *,
+    teacher: str | None = None,
+    supervised: str | None = None,
+    tasks: Annotated[list[str] | None, Parameter(negative=())] = None,
+    sounds: Path | None = None,
+    data: Path | None = None,
+    seeds: int = 5,
+    out: Path = Path("evaluation"),
+    untrained: Annotated[bool, Parameter(negative="--no-untrained")] = True,
+    threads: int | None = None,
+    device: Device = "auto",
+    quiet: bool = False,
+) -> int:
+    """Probe models on labelled tasks, beside their teacher, the same net untrained, and chance; write a page.
+
+    Vectors and scores are kept: the same command goes on where it was stopped, and further models or tasks are added to
+    what is there. Needs `pip install 'sondino[report]'`.
+
+    Example: `sondino evaluate run/bundle --teacher birdnet --tasks esc50,us8k --data datasets --out evaluation`
+
+    Args:
+        models: bundles, runs' folders, published names, or teachers as `sondino teachers` lists them.
+        teacher: what the models are compared with.
+        supervised: a model of the same kind that learnt from labels, to stand beside.
+        tasks: names that `sondino tasks` lists, all (those found), a folder whose subfolders are the labels, or a CSV
+            (path, label or labels, and if wanted fold or split, and source); several with commas.
+        sounds: a folder without labels, to compare vectors with the teacher's on.
+        data: the folder that the tasks' data lie in. Default: $SONDINO_DATA, else data.
+        seeds: how many times a probe draws folds, where a task has none of its own.
+        out: the folder of the results: report.html, retention.md, .csv, results.json, and held-out predictions.
+        untrained: also probe the first student's net as it was before its first lesson (needs `sondino[train]`).
+        threads: processor threads. Default: all.
+        device: where teachers run.
+        quiet: show no progress.
+    """
+    from rich.console import Console
+
+    from sondino.cli.experiments import listed
+    from sondino.evaluate.evaluate import evaluate as run_evaluate
+    from sondino.evaluate.report import report
+    from sondino.evaluate.retention import explained, shown_rows
+
+    done = run_evaluate(models or [], out, teacher=teacher, supervised=supervised, tasks=listed(tasks or ()),
+                        sounds=sounds, data=data, untrained=untrained, seeds=seeds, threads=threads, device=device,
+                        quiet=quiet, command=sys.argv)  # fmt: skip
+    results = done.results
+    for task in results["tasks"]:
+        for note in task["notes"]:
+            print(f"note: {task['name']}: {note}", file=sys.stderr)
+    if results["scores"]:
+        show_table(shown_rows(results))
+        print()
+    if results["agreement"]:
+        show_table([_agreement(row) for row in results["agreement"]])
+        print("cosine: after a linear map fitted on other clips; found: the clip, searched in the teacher's space")
+        print()
+    lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
+    for line in lines:
+        Console().print(line, highlight=False, soft_wrap=True, markup=False)
+    print(f"results: {out}\nreport: {report(out).resolve()}")
+    return report_skipped(done.skipped, out / "results.json")
+
+
+def _agreement(row: dict[str, object]) -> dict[str, str]:
+    def percent(name: str) -> str:
+        value = row[name]
+        return f"{100 * value:.1f} %" if isinstance(value, float) else ""
+
+    def plain(name: str) -> str:
+        value = row[name]
+        return f"{value:.3f}" if isinstance(value, float) else ""
+
+    return {
+        "model": str(row["model"]),
+        "task": str(row["task"]),
+        "cosine": plain("cosine"),
+        "10 nearest in common": percent("neighbour_overlap"),
+        "CKA": plain("cka"),
+        "found first": percent("retrieval_at_1"),
+        "in the first 10": percent("retrieval_at_10"),
+        "of": str(row["searched"]),
+    }

@@ -1,0 +1,165 @@
+"""What of the teacher a student keeps: models side by side, task by task, as rows for a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sondino.files import write_whole
+
+Row = Mapping[str, Any]
+
+
+def retention(
+    models: Sequence[Row], tasks: Sequence[Row], scores: Sequence[Row], taught_by: str | None
+) -> list[dict[str, Any]]:
+    """Models and chance as rows: each task, the average over tasks, and the share of the teacher's average.
+
+    Args:
+        models: as in results.json.
+        tasks: as in results.json, in the order of the columns.
+        scores: as in results.json.
+        taught_by: the model that the others are compared with; None: there is none.
+
+    Returns:
+        model, role, scores (task -> value), average, kept, times_smaller (by parameters), smaller_by_file (by bytes);
+        None where something is not known. The last row is chance.
+    """
+    teacher = next((model for model in models if model["name"] == taught_by), None)
+    names = [task["name"] for task in tasks]
+    found = {(score["model"], score["task"]): score["value"] for score in scores}
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        of = {name: found.get((model["name"], name)) for name in names}
+        rows.append({
+            "model": model["name"],
+            "role": model["role"],
+            "scores": of,
+            "average": _average(of),
+            "kept": None,
+            "times_smaller": _times(teacher, model, "parameters"),
+            "smaller_by_file": _times(teacher, model, "file_bytes"),
+        })  # fmt: skip
+    chance = {name: next((s["chance"] for s in scores if s["task"] == name), None) for name in names}
+    empty = dict.fromkeys(("kept", "times_smaller", "smaller_by_file"))
+    rows.append({"model": "chance", "role": "chance", "scores": chance, "average": _average(chance), **empty})
+    whole = next((row["average"] for row in rows if row["model"] == taught_by), None)
+    for row in rows:
+        if whole and row["average"] is not None and row["role"] != "teacher":
+            row["kept"] = row["average"] / whole
+    return rows
+
+
+def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write retention.md, retention.csv, scores.csv and agreement.csv from results.json's content."""
+    if results["tasks"] and results["scores"]:
+        rows = flat_rows(results)
+        write_whole(folder / "retention.csv", _csv(rows).encode())
+        write_whole(folder / "retention.md", _markdown(results).encode())
+        flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
+        left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
+        write_whole(folder / "scores.csv", _csv([_without(row, left_out) for row in flat]).encode())
+    if results["agreement"]:
+        write_whole(folder / "agreement.csv", _csv(results["agreement"]).encode())
+
+
+def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the retention table with each task's interval and each model's costs, a value a column."""
+    facts = {model["name"]: model for model in results["models"]}
+    scores = {(score["model"], score["task"]): score for score in results["scores"]}
+    costs = ("parameters", "file_bytes", "macs_per_10s", "milliseconds_per_10s", "joules_per_10s", "joules_how")
+    rows = []
+    for row in results["retention"]:
+        flat: dict[str, Any] = {"model": row["model"], "role": row["role"]}
+        for task, value in row["scores"].items():
+            ends = scores.get((row["model"], task), {}).get("interval95", (None, None))
+            flat |= {task: value, f"{task}_low": ends[0], f"{task}_high": ends[1]}
+        flat |= {name: row[name] for name in ("average", "kept", "times_smaller")}
+        flat |= {name: facts.get(row["model"], {}).get(name) for name in costs}
+        rows.append(flat)
+    return rows
+
+
+def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The retention table for people: percent with half the interval, sizes with their units."""
+    facts = {model["name"]: model for model in results["models"]}
+    scores = {(score["model"], score["task"]): score for score in results["scores"]}
+    rows = []
+    for row in results["retention"]:
+        shown = {"model": row["model"], "role": row["role"]}
+        for task, value in row["scores"].items():
+            ends = scores.get((row["model"], task), {}).get("interval95")
+            half = f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""
+            shown[task] = "" if value is None else f"{100 * value:.1f}{half}"
+        if len(row["scores"]) > 1:
+            shown["average"] = "" if row["average"] is None else f"{100 * row['average']:.1f}"
+        model = facts.get(row["model"], {})
+        shown |= {
+            "kept": _shown(row["kept"], lambda v: f"{100 * v:.1f} %"),
+            "smaller": _shown(row["times_smaller"], lambda v: f"{v:.1f}×"),
+            "parameters": _shown(model.get("parameters"), lambda v: f"{v / 1e6:.2f} M"),
+            "file": _shown(model.get("file_bytes"), lambda v: f"{v / 1e6:.1f} MB"),
+            "MACs, 10 s": _shown(model.get("macs_per_10s"), lambda v: f"{v / 1e9:.3g} G"),
+            "ms, 10 s": _shown(model.get("milliseconds_per_10s"), lambda v: f"{v:.1f}"),
+            "J, 10 s": _shown(model.get("joules_per_10s"), lambda v: f"{v:.2g}"),
+        }
+        rows.append(shown)
+    known = [name for name in rows[0] if name in ("model", "role") or any(row[name] for row in rows)]
+    return [{name: row[name] for name in known} for row in rows]
+
+
+def explained(results: Mapping[str, Any]) -> list[str]:
+    """Sentences on what the table's numbers are."""
+    said = []
+    for task in results["tasks"]:
+        score = next((s for s in results["scores"] if s["task"] == task["name"]), None)
+        if score is not None:
+            said.append(
+                f"{task['name']}: {score['metric']} in percent of a linear probe on {task['clips']:,} clips, "
+                f"± half the 95 % interval ({score['interval']})"
+            )
+    hows = dict.fromkeys(model["joules_how"] for model in results["models"] if model.get("joules_how"))
+    said += [f"J: {how}" for how in hows]
+    if any(row["kept"] is not None for row in results["retention"]):
+        said.append("kept: share of the teacher's average; smaller: the teacher's parameters over the model's")
+    return said
+
+
+def _markdown(results: Mapping[str, Any]) -> str:
+    rows = shown_rows(results)
+    lines = ["| " + " | ".join(rows[0]) + " |", "| " + " | ".join("---" for _ in rows[0]) + " |"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in rows]
+    lines += ["", *(f"- {sentence}" for sentence in [*explained(results), *results["notes"]])]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _shown(value: Any, words: Any) -> str:
+    return "" if value is None else str(words(value))
+
+
+def _average(scores: Mapping[str, float | None]) -> float | None:
+    """The mean over tasks; None where one is missing, since averages of other tasks cannot be compared."""
+    values = list(scores.values())
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _times(teacher: Row | None, model: Row, what: str) -> float | None:
+    if teacher is None or model["role"] in ("teacher", "untrained") or not (teacher.get(what) and model.get(what)):
+        return None
+    return float(teacher[what] / model[what])

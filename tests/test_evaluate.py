@@ -1,0 +1,180 @@
+"""Evaluations of encoders whose answers are known: what is told of them, kept of them, and printed."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loudness import RATE, write_loudness
+from sondino.errors import OptionError
+from sondino.evaluate.evaluate import evaluate
+from sondino.evaluate.models import Untrained, open_model
+from sondino.evaluate.retention import retention, shown_rows
+from sondino.evaluate.scores import in_file_name
+
+sklearn = pytest.importorskip("sklearn")
+
+
+class Loudness:
+    """A vector of one number that says all (its root mean square), and of two that say nothing."""
+
+    sample_rate, dim, window = RATE, 3, None
+
+    def __init__(self, name: str, knows: bool = True) -> None:
+        self.name, self.knows, self.fingerprint, self.calls = name, knows, f"{name} {knows}", 0
+
+    def embed(self, waveforms: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        level = np.log(np.sqrt((waveforms**2).mean(1)))
+        ends = 100 * waveforms[:, :2]
+        return np.column_stack([level if self.knows else ends[:, 0], ends]).astype(np.float32)
+
+
+def sounds(folder: Path) -> Path:
+    return write_loudness(folder / "levels", clips=8, seconds=0.3)
+
+
+def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path) -> None:
+    done = evaluate([Loudness("student"), Loudness("deaf", knows=False)], tmp_path / "out", teacher=Loudness("teacher"),
+                    tasks=[str(sounds(tmp_path))], quiet=True)  # fmt: skip
+    rows = {row["model"]: row for row in done.results["retention"]}
+    assert list(rows) == ["teacher", "student", "deaf", "chance"]
+    assert rows["teacher"]["scores"] == {"levels": 1.0} and rows["teacher"]["kept"] is None
+    assert rows["student"]["kept"] == 1.0 and rows["chance"]["average"] == pytest.approx(1 / 3)
+    assert 0.1 < rows["deaf"]["kept"] < 0.7
+    agreement = {row["model"]: row for row in done.results["agreement"]}
+    assert agreement["student"]["neighbour_overlap"] == agreement["student"]["cka"] == pytest.approx(1.0)
+    assert agreement["deaf"]["neighbour_overlap"] < 0.99
+    score = next(score for score in done.results["scores"] if score["model"] == "deaf")
+    assert score["interval"] == "t over 5 folds drawn by 5 seeds, corrected for shared clips"
+    with (tmp_path / "out" / score["predictions"]).open(newline="") as opened:
+        predictions = list(csv.DictReader(opened))
+    assert len(predictions) == 24
+    right = sum(row["truth"] == row["predicted"] for row in predictions)
+    assert right / 24 == pytest.approx(score["accuracy"])
+    assert done.results == json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_what_is_kept_is_not_computed_again_and_models_are_added(tmp_path: Path) -> None:
+    task = [str(sounds(tmp_path))]
+    teacher, student = Loudness("teacher"), Loudness("student")
+    first = evaluate([student], tmp_path / "out", teacher=teacher, tasks=task, quiet=True)
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "vectors").glob("*.npz")}
+    scores = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "scores").glob("*.json")}
+    second = evaluate([student, Loudness("third")], tmp_path / "out", teacher=teacher, tasks=task, quiet=True)
+    assert second.results["scores"][:2] == first.results["scores"] and len(second.results["scores"]) == 3
+    assert all(file.stat().st_mtime_ns == at for file, at in (files | scores).items()) and len(files) == 2
+    # Of more seeds the scores are others, the vectors are not.
+    evaluate([student], tmp_path / "out", tasks=task, seeds=2, quiet=True)
+    assert len(list((tmp_path / "out" / "vectors").glob("*.npz"))) == 3
+    assert len(list((tmp_path / "out" / "scores").glob("*.json"))) == 4
+
+
+def test_without_labels_vectors_are_compared(tmp_path: Path) -> None:
+    folder = sounds(tmp_path)
+    (folder / "quiet" / "0.wav").write_bytes(b"")
+    done = evaluate([Loudness("student")], tmp_path / "out", teacher=Loudness("teacher"), sounds=folder, quiet=True)
+    assert done.results["scores"] == [] and done.results["agreement"][0]["clips"] == 23
+    assert [path.endswith("quiet/0.wav") for path, _ in done.skipped] == [True]
+    assert not (tmp_path / "out" / "retention.md").exists() and (tmp_path / "out" / "agreement.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"models": []}, "no model is named"),
+        ({"tasks": ()}, "nothing to evaluate on"),
+        ({"tasks": (), "sounds": "."}, "name it, --teacher"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"models": ["nowhere/bundle"]}, "nowhere/bundle"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_a_sentence(tmp_path: Path, change: dict, sentence: str) -> None:
+    given = {"models": [Loudness("student")], "tasks": [str(sounds(tmp_path))], "quiet": True, **change}
+    with pytest.raises(OptionError, match=sentence):
+        evaluate(given.pop("models"), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    done = evaluate([Loudness("same"), Loudness("same", knows=False), Loudness("same")], tmp_path / "out",
+                    tasks=[str(sounds(tmp_path))], quiet=True)  # fmt: skip
+    assert [model["name"] for model in done.results["models"]] == ["same", "same (same)", "same (2)"]
+    assert len({score["predictions"] for score in done.results["scores"]}) == 3
+
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
+
+def test_shares_and_times_by_hand() -> None:
+    models = [
+        {"name": "big", "role": "teacher", "parameters": 61_000_000, "file_bytes": 300},
+        {"name": "small", "role": "student", "parameters": 1_000_000, "file_bytes": 100},
+        {"name": "half", "role": "student", "parameters": None, "file_bytes": None},
+    ]
+    tasks = [{"name": "a"}, {"name": "b"}]
+    scores = [
+        {"model": "big", "task": "a", "value": 0.8, "chance": 0.1},
+        {"model": "big", "task": "b", "value": 0.6, "chance": 0.3},
+        {"model": "small", "task": "a", "value": 0.7, "chance": 0.1},
+        {"model": "small", "task": "b", "value": 0.63, "chance": 0.3},
+        {"model": "half", "task": "a", "value": 0.5, "chance": 0.1},
+    ]
+    big, small, half, chance = retention(models, tasks, scores, "big")
+    assert big["average"] == pytest.approx(0.7) and big["times_smaller"] is None
+    assert small["kept"] == pytest.approx(0.95) and small["times_smaller"] == 61.0 and small["smaller_by_file"] == 3.0
+    assert half["average"] is None and half["kept"] is None  # an average of other tasks is no average
+    assert chance["average"] == pytest.approx(0.2) and chance["kept"] == pytest.approx(0.2 / 0.7)
+    assert all(row["kept"] is None for row in retention(models, tasks, scores, None))
+
+
+def test_a_name_becomes_a_file_name_of_its_own() -> None:
+    assert in_file_name("esc50") == "esc50"
+    odd = {in_file_name(name) for name in ("litert:a/b.tflite", "litert:a_b.tflite", "..", "a|b", "ä", "x" * 300)}
+    assert len(odd) == 6 and all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-") for name in odd)
+    assert max(map(len, odd)) < 80
+
+
+# ---- models ---------------------------------------------------------------------------------------------------
+
+
+def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
+    assert open_model(str(tiny_bundle)).name == "tiny"
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "class Mine:\n"
+        "    name, sample_rate, dim, window = 'mine', 16000, 1, None\n"
+        "    def embed(self, x):\n"
+        "        return x.mean(1, keepdims=True)\n"
+        "def make(): return Mine()\n"
+    )
+    assert open_model(f"module:{tmp_path / 'mine.py'}:make").dim == 1
+    with pytest.raises(OptionError, match="unknown model 'nowhere'"):
+        open_model("nowhere")
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_a_real_student_beside_its_untrained_net(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    subprocess.run([sys.executable, Path(__file__).parent / "make_student.py", tmp_path / "run"], check=True)
+    bundle, folder = tmp_path / "run" / "bundle", sounds(tmp_path)
+    (folder / "loud" / "0.wav").write_bytes(b"broken")
+    command = [sys.executable, "-m", "sondino", "evaluate", bundle, "--teacher", bundle, "--tasks", folder,
+               "--seeds", "1", "--out", tmp_path / "out", "--quiet"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr  # a file could not be read
+    assert "loud/0.wav" in done.stderr and (tmp_path / "out" / "report.html").exists()
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [model["role"] for model in results["models"]] == ["teacher", "student", "untrained"]
+    table = {row["role"]: row for row in shown_rows(results)}
+    assert table["student"]["kept"] == "100.0 %" and table["student"]["smaller"] == "1.0×"
+    assert "± " in table["untrained"]["levels"] and table["untrained"]["levels"] in done.stdout
+    # The net that the student began as: other vectors, the same every time, drawn by the seed.
+    student = open_model(str(bundle))
+    noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
+    one, again, other = (Untrained(student, seed).embed(noise) for seed in (1, 1, 2))  # type: ignore[arg-type]
+    assert np.array_equal(one, again) and not np.allclose(one, other) and one.shape == (2, student.dim)
