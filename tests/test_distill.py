@@ -214,7 +214,7 @@ elif where == "checkpoint":
 elif where == "epoch":
     dies(sondino.distill.train, "mixup")
 elif where == "bundle":
-    dies(sondino.distill.summary, "write_report")
+    dies(sondino.distill.summary, "keep_layout")
 from sondino.distill.distill import distill
 folder = Path(sys.argv[2])
 distill(folder.parent / "sounds", teacher=Bands(), out=folder, epochs=3, views=1, mixup=0.3, **SMALL)

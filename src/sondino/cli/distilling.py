@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, list_skipped
+from sondino.cli.app import Device, app, list_skipped, show_table
 
 Loss = Literal["cosine", "clap", "kl", "l1", "mse"]
 
@@ -155,6 +155,9 @@ def cluster(
 ) -> int:
     """Group a teacher's vectors by k-means, for balanced sampling and to see what a corpus holds.
 
+    Where the corpus has labels, says what each cluster mostly holds and how clusters and labels agree (NMI, ARI,
+    purity).
+
     Example: `sondino cluster my_corpus --teacher birdnet -k 50`
 
     Args:
@@ -165,12 +168,34 @@ def cluster(
         device: where the teacher runs.
     """
     from sondino.corpus.clusters import fit_clusters
+    from sondino.corpus.table import open_corpus
+    from sondino.evaluate.groups import describe_clusters
+    from sondino.progress import show
 
-    found = fit_clusters(_targets(corpus, teacher, device), k, seed)
+    vectors = _targets(corpus, teacher, device)
+    with show("clusters", "batches") as progress:
+        found = fit_clusters(vectors, k, seed, progress)
+    seen = describe_clusters(open_corpus(corpus), found)
     print(f"{k} clusters of {found.sizes.min()} to {found.sizes.max()} clips, in {found.folder}")
-    for name, value in found.quality.items():
-        print(f"{name.replace('_', ' ')}: {value:.4g}")
-    return 0
+    agreement = {"NMI": seen.nmi, "ARI": seen.ari, "purity": seen.purity}
+    for name, value in (found.quality | agreement).items():
+        if value is not None:
+            print(f"{name.replace('_', ' ')}: {value:.4g}")
+    if not seen.labelled:
+        print(f"sizes: {', '.join(str(group.clips) for group in seen.groups)}")
+        return 0
+    print(f"{seen.labels} labels of {seen.labelled} clips")
+    return show_table(
+        [
+            {
+                "cluster": str(group.cluster),
+                "clips": str(group.clips),
+                "mostly": group.mostly or "",
+                "share": "" if group.share is None else f"{100 * group.share:.0f} %",
+            }
+            for group in seen.groups
+        ]
+    )
 
 
 def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]

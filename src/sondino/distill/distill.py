@@ -42,6 +42,7 @@ def distill(
     recipe: str | Path | Mapping[str, Any] | None = None,
     device: str = "auto",
     quiet: bool = False,
+    page: bool = True,
     **options: Any,
 ) -> Path:
     """Distil one teacher or several into a small student that gives nearly the same vectors, without labels.
@@ -55,6 +56,7 @@ def distill(
         recipe: a YAML file or a mapping of `Recipe` entries.
         device: "auto", "cpu" or "cuda".
         quiet: show no progress.
+        page: write report.html at the end.
         options: `Recipe` entries by name (student, width, clip, epochs, ...), which win over the recipe's.
 
     Returns:
@@ -95,7 +97,9 @@ def distill(
         with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
             distiller = train(student, lessons, waveforms.read, plan, run, accelerator, progress)
         if accelerator.is_main_process:
-            finish_run(run, plan, corpus, teachers, targets, clusters, lessons, waveforms.read, distiller, skipped)
+            finish_run(
+                run, plan, corpus, teachers, targets, clusters, lessons, waveforms.read, distiller, skipped, page
+            )
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return run / "bundle"
@@ -163,8 +167,10 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
-def group(targets: Targets, recipe: Recipe) -> Clusters:
+def group(targets: Targets, recipe: Recipe) -> Clusters | None:
     """The clusters that balanced sampling evens out; a small corpus has fewer, of five clips at least on average."""
+    if recipe.clusters == 0:
+        return None
     return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
 
 

@@ -44,7 +44,8 @@ class Recipe:
     """Lambda of lambda * supervised + (1 - lambda) * distil, for corpora with labels; 1 is the supervised baseline."""
     sampling: Sampling = "balanced"
     clusters: int = 50
-    """k of the k-means that balanced sampling evens out; at most a fifth of the clips."""
+    """k of the k-means that balanced sampling evens out; at most a fifth of the clips. 0: no clusters, every clip is
+    drawn alike."""
     epochs: int = 100
     draws: int | None = None
     """Clips drawn an epoch, with replacement; None: as many as the corpus trains on, at most 100,000."""
@@ -87,10 +88,10 @@ class Recipe:
         for name in ("clip", "lr", "gradient_clip"):
             if not math.isfinite(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)}: give a finite number")
-        for name in ("clip", "lr", "gradient_clip", "batch_size", "clusters", "epochs"):
+        for name in ("clip", "lr", "gradient_clip", "batch_size", "epochs"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} is {getattr(self, name)}: give a number above 0")
-        for name in ("views", "mixup", "seed"):
+        for name in ("views", "clusters", "mixup", "seed"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} is {getattr(self, name)}: give 0 or more")
         for name in ("label_weight", "validation", "final_lr"):

@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from sondino.distill.train import Distiller, Lessons, score, spread
 from sondino.encoder import Encoder
 from sondino.errors import OptionError
 from sondino.evaluate.fidelity import neighbour_overlap
+from sondino.evaluate.groups import describe_clusters
 from sondino.evaluate.measure import milliseconds_per_10s
 from sondino.evaluate.probe import probe_labels
-from sondino.evaluate.report import Points, map_2d, write_report
+from sondino.evaluate.report_map import map_2d
+from sondino.evaluate.report_run import keep_layout, report_run
 from sondino.files import write_json
 from sondino.frontend_torch import FFTLogMel
 from sondino.skipped import unreadable
@@ -68,7 +71,7 @@ def finish_run(
     skipped: Sequence[tuple[str, str]],
     page: bool = True,
 ) -> None:
-    """Write the bundle, measure it, and write report.html (where `page` asks for it) and, last of all, summary.json."""
+    """Write the bundle, measure it, and write summary.json and (where `page` asks for it) report.html."""
     made_with = versions(next(distiller.parameters()).device)
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
@@ -129,7 +132,7 @@ def finish_run(
     )
     table.append({"model": "untrained student", "role": "untrained", "neighbour_overlap": overlap(blank_vectors)})
     add_probes(table, [*teacher_vectors, student_vectors, blank_vectors], corpus.column("label")[rows])
-    summary = {
+    summary: dict[str, Any] = {
         "table": table,
         "clips": len(own),
         "hours": hours(corpus),
@@ -141,25 +144,16 @@ def finish_run(
         "unreadable": unreadable(skipped),
         "versions": made_with,
     }
+    if clusters is not None:
+        seen = asdict(describe_clusters(corpus, clusters))
+        quality = {name: None if np.isnan(value) else value for name, value in clusters.quality.items()}
+        summary["clusters"] = {"quality": quality, **seen}
     if page:
-        labels = corpus.column("label")[rows]
-        points = Points(
-            coordinates=map_2d(student_vectors, recipe.seed),
-            clusters=clusters.assignment[rows] if clusters else np.full(len(rows), -1),
-            ids=corpus.ids(rows),
-            labels=[str(label) for label in labels] if all(labels) else None,
-            audio=lambda place: read(int(rows[place])),
-            sample_rate=rate,
-        )
-        lead = (
-            f"{len(own)} clips, {hours(corpus):.2f} hours of sound, {len(held_out)} of them held out; "
-            f"{len(metrics)} epochs in {summary['training_seconds'] / 60:.0f} minutes."
-        )
-        write_report(
-            run / "report.html", f"{run.resolve().name}: {student.name} {student.width:g}", table, metrics, points,
-            as_dict(recipe), made_with, lead,
-        )  # fmt: skip
+        assignment = clusters.assignment[rows] if clusters else np.full(len(rows), -1)
+        keep_layout(run, map_2d(student_vectors, recipe.seed), assignment, corpus, rows)
     write_json(run / "summary.json", summary)
+    if page:
+        report_run(run)
 
 
 def add_probes(table: Sequence[dict[str, Any]], vectors: Sequence[NDArray[np.float32]], labels: NDArray[Any]) -> None:
@@ -210,6 +204,8 @@ def print_summary(run: Path) -> int:
     from rich.table import Table
 
     summary = json.loads((run / "summary.json").read_text())
+    if not (run / "report.html").exists():  # it was stopped just before
+        report_run(run)
     console = Console()
     shown = {
         "parameters": ("parameters", lambda v: f"{v / 1e6:.2f} M"),

@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 _MOST_ROWS = 20_000  # whose correlations are taken: enough to steer the search, which need not be exact
 _STEPS = 15  # after which the steepness is taken anew
 _STRETCHES = 20
-_CLOSE = 1e-6  # relative fall of the loss in a step under which the search ends
+_CLOSE = {8: 1e-6, 4: 1e-5}  # relative fall of the loss in a step under which the search ends, by bytes of a number
 
 
 class Linear(NamedTuple):
@@ -129,7 +129,7 @@ def _standardised(vectors: NDArray[np.floating], rows: NDArray[np.bool_] | None)
     chosen = vectors if rows is None else vectors[rows]
     mean, scale = standard(chosen)
     # In float32 a large matrix takes half the time; on a small one its rounding would only get in the way.
-    z = np.array(chosen, np.float64 if chosen.size <= _SMALL else np.float32)
+    z: Vectors = chosen.astype(np.float64) if chosen.size <= _SMALL else chosen.astype(np.float32)
     for start in range(0, len(z), _BLOCK):
         block = slice(start, start + _BLOCK)
         z[block] = (z[block] - mean) / scale
@@ -152,9 +152,12 @@ class _Search:
 
     def fit(self, strength: float) -> tuple[Array, Array]:
         """Weights (labels, dim) and biases (labels,) at the least loss."""
-        for _ in range(_STRETCHES):
-            if self._go(strength):
-                break
+        # Threads that wait for each other at every small product cost more than they bring, above all beside others.
+        threads = 1 if self._z.size <= _SMALL else None
+        with require("threadpoolctl", "report").threadpool_limits(threads):
+            for _ in range(_STRETCHES):
+                if self._go(strength):
+                    break
         return self._weight.T.copy(), self._bias.copy()
 
     def _go(self, strength: float) -> bool:
@@ -182,7 +185,11 @@ class _Search:
 
         start = np.concatenate([(lower.T @ self._weight).ravel(), self._bias * across])
         found: Any = optimize.minimize(
-            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _CLOSE, "gtol": 0.0}
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _STEPS, "ftol": _CLOSE[self._z.itemsize], "gtol": 0.0},
         )
         self._weight, self._bias = unpack(found.x)
         return int(found.status) != 1  # 1: the steps are used up; 2: rounding hides the way down, so this is the end

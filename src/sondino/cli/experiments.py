@@ -1,0 +1,137 @@
+"""The commands that ask what matters: sweep over recipes, and support over window lengths."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from sondino.cli.app import Device, app
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@app.command
+def sweep(
+    recipe: Path,
+    *,
+    audio: Path,
+    vary: Annotated[list[str], Parameter(negative=())],
+    out: Path,
+    tasks: Annotated[list[str] | None, Parameter(negative=())] = None,
+    data: Path | None = None,
+    seeds: int = 5,
+    teacher: Annotated[list[str] | None, Parameter(negative=())] = None,
+    device: Device = "auto",
+    quiet: bool = False,
+) -> int:
+    """Distil once for every combination of some recipe entries, and compare what the students kept.
+
+    Corpus, targets, clusters and decoded sound are made once for all runs. The same command goes on where it was
+    stopped; further values or entries add runs to the table.
+
+    Example: `sondino sweep recipe.yaml --audio my_sounds --vary loss=cosine,kl,mse --vary seed=0,1 --out losses`
+
+    Args:
+        recipe: a YAML file of a recipe's entries (see recipes/).
+        audio: a folder of sound, a list of paths, tar shards, or a corpus made by `sondino corpus`.
+        vary: ENTRY=VALUE,VALUE such as clusters=0,30,50 (0: every clip is drawn alike). Several times: their product.
+            Where seed is varied, the table has means over seeds, and Student's t for their interval.
+        out: the sweep's folder: runs/, results.json, runs.csv, table.md, table.csv.
+        tasks: what each student is probed on: names that `sondino tasks` lists, all, a folder whose subfolders are the
+            labels, or a CSV; several with commas. Default: agreement with the teacher alone.
+        data: the folder that the tasks' data lie in.
+        seeds: how many times a probe draws its folds, where a task has none of its own.
+        teacher: wins over the recipe's; `sondino teachers` lists what can be one.
+        device: where teacher and student run.
+        quiet: show no progress.
+    """
+    from sondino.evaluate.report import report
+    from sondino.evaluate.sweep import sweep as run_sweep
+    from sondino.evaluate.sweep_table import rich_table
+    from sondino.evaluate.variations import read_vary
+
+    swept = run_sweep(recipe, audio, read_vary(vary), out, teacher=tuple(teacher or ()), tasks=listed(tasks or ()),
+                      data=data, seeds=seeds, device=device, quiet=quiet, command=sys.argv)  # fmt: skip
+    table, under = rich_table(swept.results)
+    console = _console()
+    console.print(table)
+    _say(console, "", *under)
+    for name, reason in swept.failed:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if swept.unreadable:
+        print(f"{swept.unreadable} files could not be read: see skipped.csv in each run's folder", file=sys.stderr)
+    print(f"results: {out / 'table.md'}, {out / 'runs.csv'}, {out / 'results.json'}")
+    if swept.results["runs"]:
+        print(f"report: {report(out).resolve()}")
+    return 1 if swept.failed or swept.unreadable else 0
+
+
+@app.command
+def support(
+    models: list[str],
+    *,
+    tasks: Annotated[list[str], Parameter(negative=())],
+    data: Path | None = None,
+    windows: str = "0.5,1,2,5,10",
+    seeds: int = 5,
+    out: Path = Path("support"),
+    threads: int | None = None,
+    quiet: bool = False,
+) -> int:
+    """How long a stretch of sound models have to hear at once: score, memory and time against the window's length.
+
+    Names the shortest window that is within one interval of the best. The same command goes on where it was stopped.
+
+    Example: `sondino support run/bundle birdnet --tasks my_labelled_sounds --windows 0.5,1,3,5 --out support`
+
+    Args:
+        models: bundles, runs' folders, published names, or teachers.
+        tasks: what they are probed on: names that `sondino tasks` lists, all, a folder whose subfolders are the labels,
+            or a CSV; several with commas.
+        data: the folder that the tasks' data lie in.
+        windows: seconds, with commas between. A model of one length gets shorter windows filled up, and no longer ones.
+        seeds: how many times a probe draws its folds, where a task has none of its own.
+        out: folder for results.json, support.csv and what is kept.
+        threads: processor threads. Default: all.
+        quiet: show no progress.
+    """
+    from sondino.errors import OptionError
+    from sondino.evaluate.report import report
+    from sondino.evaluate.support import support as run_support
+    from sondino.evaluate.support_table import rich_table
+
+    try:
+        lengths = [float(window) for window in windows.split(",")]
+    except ValueError:
+        raise OptionError(f"--windows is {windows!r}: give seconds with commas between, such as 0.5,1,2,5,10") from None
+    found = run_support(models, listed(tasks), lengths, out=out, data=data, seeds=seeds, threads=threads, quiet=quiet,
+                        command=sys.argv)  # fmt: skip
+    console = _console()
+    console.print(rich_table(found.results))
+    _say(console, "", *(chosen["sentence"] for chosen in found.results["chosen"]), "")
+    _say(console, *(f"note: {note}" for note in found.results["notes"]))
+    if found.unreadable:
+        print(f"{found.unreadable} clips could not be heard: results.json has them by task", file=sys.stderr)
+    print(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
+    return 1 if found.unreadable else 0
+
+
+def _console() -> "Console":
+    """A console that does not fold what is piped."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _say(console: "Console", *lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def listed(tasks: Sequence[str]) -> list[str]:
+    """Task names, given one by one or with commas between; what exists as a path is taken whole."""
+    return [name for given in tasks for name in ([given] if Path(given).exists() else given.split(",")) if name]

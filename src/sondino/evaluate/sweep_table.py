@@ -1,0 +1,237 @@
+"""The table of a sweep, like the loss table of S-SONDO: settings, domains of tasks, the average and its interval."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from sondino.errors import require
+from sondino.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SEED = "seed"
+AGREEMENT = ("cosine", "neighbour_overlap")
+TITLES = {"cosine": "cosine", "neighbour_overlap": "neighbours", "parameters": "parameters"}
+
+
+def averages(values: Mapping[str, float], domains: Mapping[str, str]) -> dict[str, Any]:
+    """The mean over tasks, and over the tasks of each domain.
+
+    Args:
+        values: task -> score, 0 to 1.
+        domains: task -> domain, in the order of the tasks; with a task that has no score there is no average.
+    """
+    if not domains or values.keys() != domains.keys():
+        return {"average": None, "domains": {}}
+    by_domain: dict[str, list[float]] = {}
+    for name, domain in domains.items():
+        by_domain.setdefault(domain, []).append(values[name])
+    return {
+        "average": fmean(values[name] for name in domains),
+        "domains": {domain: fmean(scores) for domain, scores in by_domain.items()},
+    }
+
+
+def tabulate(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that differ by their seed alone, as one row: means, and the 95 % interval of the average.
+
+    The interval is Student's t over seeds where there are two or more, else it is put together from the tasks' own.
+
+    Args:
+        runs: rows of results.json's `runs`.
+    """
+    groups: dict[tuple[tuple[str, Any], ...], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(tuple((k, v) for k, v in run["settings"].items() if k != SEED), []).append(run)
+    rows = []
+    for settings, same in groups.items():
+        row: dict[str, Any] = {"settings": dict(settings), "seeds": len(same)}
+        low_high, how = _interval(same)
+        row |= {"average": _mean(same, "average"), "interval95": low_high, "interval": how}
+        row["domains"] = {
+            domain: fmean(run["domains"][domain] for run in same if domain in run["domains"])
+            for domain in dict.fromkeys(d for run in same for d in run["domains"])
+        }
+        row["tasks"] = {
+            task: fmean(run["scores"][task]["value"] for run in same if task in run["scores"])
+            for task in dict.fromkeys(t for run in same for t in run["scores"])
+        }
+        for name in AGREEMENT:
+            row[name] = _mean(same, name)
+            row[f"{name}_interval95"] = over_seeds([run[name] for run in same if run.get(name) is not None])
+        row["parameters"] = same[0].get("parameters")
+        rows.append(row)
+    return rows
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [run[name] for run in runs if run.get(name) is not None]
+    return fmean(values) if values else None
+
+
+def _interval(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, str]:
+    scored = [run for run in runs if run["average"] is not None]
+    if len(scored) > 1:
+        return over_seeds([run["average"] for run in scored]), f"t over {len(scored)} seeds"
+    if not scored:
+        return None, ""
+    scores = list(scored[0]["scores"].values())
+    if len(scores) == 1:
+        return list(scores[0]["interval95"]), scores[0]["interval"]
+    # Of independent tasks the errors of the mean add up as squares, each side by itself.
+    low = math.hypot(*(s["value"] - s["interval95"][0] for s in scores)) / len(scores)
+    high = math.hypot(*(s["interval95"][1] - s["value"] for s in scores)) / len(scores)
+    average = scored[0]["average"]
+    return [average - low, average + high], "of the tasks' own intervals"
+
+
+def over_seeds(values: Sequence[float]) -> list[float] | None:
+    """Student's 95 % interval of a mean, [low, high], beyond 0 and 1 too; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    half = (
+        float(require("scipy.stats", "report").t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    )
+    return [fmean(values) - half, fmean(values) + half]
+
+
+def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
+    """runs.csv with a row for every run, table.csv and table.md with one for all seeds of a setting."""
+    tasks = [task["name"] for task in results["tasks"]]
+    names = list(results["varied"])
+    runs: list[list[Any]] = [[*names, "run", *tasks, "average", *AGREEMENT, "parameters", "training_seconds"]]
+    for run in results["runs"]:
+        scores = [run["scores"].get(task, {}).get("value") for task in tasks]
+        rest = [run[name] for name in ("average", *AGREEMENT, "parameters", "training_seconds")]
+        runs.append([*run["settings"].values(), run["run"], *scores, *rest])
+    write_whole(folder / "runs.csv", _csv(runs))
+    write_whole(folder / "table.csv", _csv(_plain_table(results)))
+    write_whole(folder / "table.md", _markdown(results).encode())
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["" if v is None else _rounded(v) for v in row] for row in rows])
+    return text.getvalue().encode()
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _plain_table(results: Mapping[str, Any]) -> list[list[Any]]:
+    table = results["table"]
+    domains = _domains(results)
+    tasks = [task["name"] for task in results["tasks"]]
+    names = [name for name in results["varied"] if name != SEED]
+    head = [
+        *names,
+        "seeds",
+        *domains,
+        *(t for t in tasks if t not in domains),
+        "average",
+        "low95",
+        "high95",
+        "interval",
+    ]
+    rows: list[list[Any]] = [[*head, *AGREEMENT, "parameters"]]
+    for row in table:
+        low, high = row["interval95"] or (None, None)
+        values = [row["domains"].get(d) for d in domains] + [row["tasks"].get(t) for t in tasks if t not in domains]
+        rows.append([*row["settings"].values(), row["seeds"], *values, row["average"], low, high, row["interval"],
+                     *(row[name] for name in AGREEMENT), row["parameters"]])  # fmt: skip
+    return rows
+
+
+def _domains(results: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(task["domain"] for task in results["tasks"]))
+
+
+def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """The table as text: its head, its rows, and sentences under it. Scores are in percent."""
+    table, tasks = results["table"], results["tasks"]
+    settings = [name for name in results["varied"] if name != SEED]
+    domains = _domains(results) if len(tasks) > 1 else []
+    shown = [name for name in AGREEMENT if any(row[name] is not None for row in table)]
+    sizes = ["parameters"] if len({row["parameters"] for row in table}) > 1 else []
+    head = [*(settings or ["recipe"]), *domains]
+    if tasks:
+        head.append("average" if len(tasks) > 1 else f"{tasks[0]['title']} ({tasks[0]['metric']})")
+    head += [TITLES[name] for name in (*shown, *sizes)]
+    ways = list(dict.fromkeys(row["interval"] for row in table if row["interval"]))
+    head += ["interval"] if len(ways) > 1 else []
+    rows = []
+    for row in table:
+        line = [setting(name, row["settings"][name]) for name in settings] or ["as it is"]
+        line += [percent(row["domains"].get(domain)) for domain in domains]
+        if tasks:
+            line.append(percent(row["average"], row["interval95"]))
+        line += ["" if row[n] is None else _agreement(n, row[n], row[f"{n}_interval95"]) for n in shown]
+        line += ["" if row[n] is None else f"{row[n] / 1e6:.2f} M" for n in sizes]
+        line += [row["interval"]] if len(ways) > 1 else []
+        rows.append(line)
+    return head, rows, _under(results, shown, ways)
+
+
+def setting(name: str, value: Any) -> str:
+    """A setting's value as the table shows it."""
+    if name == "clusters" and value == 0:
+        return "0 (uniform)"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A score of 0 to 1 as percent, with half the width of its interval."""
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" + (f" ± {50 * (interval[1] - interval[0]):.1f}" if interval else "")
+
+
+def _agreement(name: str, value: float, interval: Sequence[float] | None) -> str:
+    if name == "neighbour_overlap":
+        return percent(value, interval)
+    return f"{value:.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else "")
+
+
+def _under(results: Mapping[str, Any], shown: Sequence[str], ways: Sequence[str]) -> list[str]:
+    found = []
+    if results["tasks"]:
+        titles = ", ".join(f"{task['title']} ({task['metric']}, {task['domain']})" for task in results["tasks"])
+        how = f", {ways[0]}" if len(ways) == 1 else ""
+        found.append(f"Linear probes on {titles}, in percent; ±: half of the 95 % interval{how}.")
+    if shown:
+        seeds = max((row["seeds"] for row in results["table"]), default=0)
+        over = " (±: half of Student's 95 % interval over seeds)" if not results["tasks"] and seeds > 1 else ""
+        found.append(f"Cosine and shared neighbours (in percent): to the teacher, on held-out clips{over}.")
+    return found
+
+
+def _markdown(results: Mapping[str, Any]) -> str:
+    head, rows, under = cells(results)
+    settings = max(1, sum(name != SEED for name in results["varied"]))
+    lines = [head, ["---"] * settings + ["---:"] * (len(head) - settings), *rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n\n".join([table, *under]) + "\n"
+
+
+def rich_table(results: Mapping[str, Any]) -> tuple[Table, list[str]]:
+    """The table for a terminal, the best average in bold; and the sentences under it."""
+    from rich.table import Table
+
+    head, rows, under = cells(results)
+    settings = max(1, sum(name != SEED for name in results["varied"]))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="left" if place < settings else "right", overflow="fold")
+    key = "average" if results["tasks"] else "cosine"
+    known = [row[key] for row in results["table"] if row[key] is not None]
+    for row, line in zip(results["table"], rows, strict=True):
+        table.add_row(*line, style="bold" if known and row[key] == max(known) else None)
+    return table, under
