@@ -305,6 +305,121 @@ mistake(S, "a hop of 0 s")(lambda p: stream(p, header(1) + bytes(9999), hop=0.0)
 mistake(S, "raw sound of no channels")(lambda p: stream(p, bytes(999), rate=16000, channels=0))
 
 
+# ---- data sets ------------------------------------------------------------------------------------------------
+
+D = "Data sets to evaluate on"
+
+
+def archive(p: Place, name: str, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(p.file(name), "w") as pack:
+        for member, content in members.items():
+            entry = zipfile.ZipInfo("x")
+            entry.filename = member
+            pack.writestr(entry, content)
+    return p.folder / name
+
+
+def unpacked(p: Place, file: Path, limit: int = 10**6) -> object:
+    from sondino.evaluate.tasks.unpack import unpack
+
+    return unpack([file], p.folder / "out", limit)
+
+
+def tasks(p: Place, *names: object) -> object:
+    from sondino.evaluate.tasks import read_tasks
+
+    return read_tasks([str(name) for name in names], p.folder)
+
+
+ESC = b"filename,fold,target,category,esc10,src_file,take\n1-1-A-0.wav,1,0,dog,True,1,A\n"
+mistake(D, "a task that nobody knows")(lambda p: tasks(p, "esc5"))
+mistake(D, "no task")(lambda p: tasks(p))
+mistake(D, "a task that is not there")(lambda p: tasks(p, "us8k"))
+mistake(D, "a task that is not there and cannot be fetched")(lambda p: tasks(p, "gtzan"))
+mistake(D, "all tasks, and none is there")(lambda p: tasks(p, "all"))
+mistake(D, "a folder or list that is not there")(lambda p: tasks(p, "birds/mine.csv"))
+mistake(D, "the folder of a published data set as one of your own")(
+    lambda p: tasks(p, p.file("ESC-50-master/meta/esc50.csv", ESC).parents[1])
+)
+mistake(D, "a data set without its sound")(lambda p: (p.file("ESC-50-master/meta/esc50.csv", ESC), tasks(p, "esc50")))
+mistake(D, "one fold of a data set")(
+    lambda p: (p.file("ESC-50-master/meta/esc50.csv", ESC), p.wav("ESC-50-master/audio/1-1-A-0.wav"), tasks(p, "esc50"))
+)
+mistake(D, "a list of a data set that lacks a column")(
+    lambda p: (p.file("ESC-50-master/meta/esc50.csv", "filename,fold\n"), tasks(p, "esc50"))
+)
+mistake(D, "a list of a data set that breaks off")(
+    lambda p: (p.file("ESC-50-master/meta/esc50.csv", ESC + b"1-2-"), tasks(p, "esc50"))
+)
+mistake(D, "fetch a data set that cannot be fetched")(
+    lambda p: p.command("tasks", "--fetch", "mtt", "--data", p.folder)
+)
+mistake(D, "fetch a data set that nobody knows")(lambda p: p.command("tasks", "--fetch", "esc5", "--data", p.folder))
+mistake(D, "fetch where another folder is in the way")(
+    lambda p: (p.file("ESC-50-master/x"), p.command("tasks", "--fetch", "esc50", "--data", p.folder))
+)
+mistake(D, "an archive with a name that leads out of its folder")(
+    lambda p: unpacked(p, archive(p, "set.zip", {"../../evil.wav": b"x"}))
+)
+mistake(D, "an archive with an absolute name")(lambda p: unpacked(p, archive(p, "set.zip", {"/etc/evil": b"x"})))
+mistake(D, "an archive of which far more comes out than expected")(
+    lambda p: unpacked(p, archive(p, "set.zip", {"bomb.wav": bytes(2_000_000)}))
+)
+mistake(D, "an archive that breaks off")(lambda p: unpacked(p, p.file("set.zip", b"PK\3\4 and no more")))
+mistake(D, "a text in place of an archive")(lambda p: unpacked(p, p.file("set.tar.gz", b"404 Not Found")))
+
+
+# ---- evaluating -----------------------------------------------------------------------------------------------
+
+E = "Evaluating, sweeps and reports"
+
+
+def evaluated(p: Place, *models: object, **options: object) -> object:
+    from sondino.evaluate.evaluate import evaluate
+
+    return evaluate([str(model) for model in models], p.folder / "out", quiet=True, **options)  # type: ignore[arg-type]
+
+
+def varied(p: Place, *vary: str, **recipe: object) -> object:
+    from sondino.evaluate.variations import plan_runs, read_vary
+
+    return plan_runs({"teacher": "birdnet", **recipe}, read_vary(vary), ())
+
+
+def reported(p: Place) -> object:
+    from sondino.evaluate.report import report
+
+    return report(p.folder)
+
+
+LABELS = "path,label,fold\na.wav,a,1\nb.wav,b,1\n"
+mistake(E, "no model")(lambda p: evaluated(p, tasks=["esc50"]))
+mistake(E, "nothing to evaluate on")(lambda p: evaluated(p, TINY))
+mistake(E, "sound without labels, and no teacher to compare with")(lambda p: evaluated(p, TINY, sounds=p.folder))
+mistake(E, "seeds of 0")(lambda p: evaluated(p, TINY, tasks=["esc50"], seeds=0))
+mistake(E, "a model that is not there")(
+    lambda p: evaluated(p, p.folder / "gone", teacher=str(TINY), sounds=p.wav("a.wav").parent)
+)
+mistake(E, "labelled sound with one label")(
+    lambda p: evaluated(p, TINY, tasks=[str(p.wav("sounds/a/1.wav").parents[1])])
+)
+mistake(E, "a teacher that is vectors by id", "sklearn")(
+    lambda p: evaluated(p, f"precomputed:{p.table(np.zeros((2, 3)))}", teacher=str(TINY), sounds=p.wav("a.wav").parent)
+)
+mistake(E, "something to vary without values", "torch")(lambda p: varied(p, "loss"))
+mistake(E, "an entry to vary that is none", "torch")(lambda p: varied(p, "los=cosine"))
+mistake(E, "a value that the entry cannot have", "torch")(lambda p: varied(p, "loss=cosine,kll"))
+mistake(E, "a value twice", "torch")(lambda p: varied(p, "loss=cosine,cosine"))
+mistake(E, "an entry to vary twice", "torch")(lambda p: varied(p, "loss=cosine", "loss=kl"))
+mistake(E, "a window of 0 s for temporal support")(
+    lambda p: p.command("support", TINY, "--tasks", "a", "--windows", "0")
+)
+mistake(E, "windows that are no numbers")(lambda p: p.command("support", TINY, "--tasks", "a", "--windows", "a,b"))
+mistake(E, "a report of a folder that holds nothing of ours")(reported)
+mistake(E, "a report of results that break off")(lambda p: (p.file("results.json", '{"format": "sond'), reported(p)))
+mistake(E, "a report of results of another program")(lambda p: (p.file("results.json", "{}"), reported(p)))
+
+
 def main() -> None:
     """Write the page."""
     import tempfile

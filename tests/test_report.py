@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +220,10 @@ def test_sounds_that_cannot_be_read_are_told(tmp_path):
     assert sounds.add_file(tmp_path / "gone.wav") is None  # asked for again, told once
     assert [key for key, _ in sounds.lost] == [str(tmp_path / "broken.wav"), str(tmp_path / "gone.wav")]
     assert sounds.complaint().startswith("clips whose sound could not be read: 2, such as")
+    assert (
+        sounds.add_file(Path("no\0name")) is sounds.add_file(Path("long" * 2000)) is sounds.add_file(tmp_path) is None
+    )
+    assert len(sounds.lost) == 5
 
 
 def test_parts_of_other_lengths_are_a_sentence(tmp_path):

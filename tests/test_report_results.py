@@ -219,7 +219,9 @@ def test_names_are_data(tmp_path):
     }
     models = [results_fixture.model(evil, "student")]
     own = task(evil, evil, labels=[evil, '"&<i>'], classes=2)
-    write_results(tmp_path, kind="evaluation", title=evil, tasks=[own], models=models, scores=[score], notes=[evil, "\udce9"])
+    write_results(
+        tmp_path, kind="evaluation", title=evil, tasks=[own], models=models, scores=[score], notes=[evil, "\udce9"]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # every sound is found
         page = page_of(tmp_path)
@@ -420,6 +422,15 @@ def test_a_sweep_over_clusters_has_uniform_sampling_as_a_dashed_line(tmp_path):
     assert "uniform sampling" in page.text
     text = (tmp_path / "sweep.svg").read_text()
     assert text.count("<polygon") == 1 and text.count("stroke-dasharray:6") == 1
+
+
+def test_a_difference_within_the_intervals_is_told_as_such(tmp_path):
+    rows = [{"settings": {"loss": name}, "average": value, "seeds": 2} for name, value in (("a", 0.5), ("b", 0.4))]
+    runs = [{"settings": row["settings"], "run": "r"} for row in rows]
+    for half, expected in ((0.06, True), (0.04, False)):
+        table = [row | {"interval95": [row["average"] - half, row["average"] + half]} for row in rows]
+        write_results(tmp_path, kind="sweep", title="t", varied={"loss": ["a", "b"]}, runs=runs, table=table)
+        assert ("it may be chance" in page_of(tmp_path).text) == expected
 
 
 def test_one_number_beside_uniform_sampling_makes_no_line(tmp_path):

@@ -66,7 +66,10 @@ def evaluate(
         print()
     if results["agreement"]:
         show_table([_agreement(row) for row in results["agreement"]])
-        print("cosine: after a linear map fitted on other clips; found: the clip, searched in the teacher's space")
+        print(
+            "cosine: after a linear map fitted on other clips (of the mean: what knowing nothing gives); CKA: unbiased"
+        )
+        print("found: a clip that only the student hears, searched among the teacher's vectors")
         print()
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
@@ -88,8 +91,9 @@ def _agreement(row: dict[str, object]) -> dict[str, str]:
         "model": str(row["model"]),
         "task": str(row["task"]),
         "cosine": plain("cosine"),
+        "of the mean": plain("cosine_of_mean"),
         "10 nearest in common": percent("neighbour_overlap"),
-        "CKA": plain("cka"),
+        "CKA": plain("cka_unbiased"),
         "found first": percent("retrieval_at_1"),
         "in the first 10": percent("retrieval_at_10"),
         "of": str(row["searched"]),

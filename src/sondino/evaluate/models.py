@@ -54,6 +54,7 @@ class Untrained:
         short: what becomes of a clip under a window.
         minimum: samples under which a waveform is zero-padded.
         fingerprint: changes whenever the vectors would.
+        config: parameters and macs_per_10s, which are the student's.
     """
 
     def __init__(self, model: Model, seed: int = 0) -> None:
@@ -82,6 +83,7 @@ class Untrained:
         self.window, self.hop, self.minimum = model.window, model.hop, model.minimum
         self.short: ShortPolicy = model.short
         build = {name: model.config.get(name) for name in ("student", "width", "build", "front_end")}
+        self.config = {name: model.config.get(name) for name in ("parameters", "macs_per_10s")}
         drawn = ["untrained", build, self.window, self.hop, self.short, seed, torch.__version__]
         self.fingerprint = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 

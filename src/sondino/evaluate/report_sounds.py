@@ -44,7 +44,7 @@ class Sounds:
 
         Args:
             key: what tells clips apart.
-            waveform: gives it, mono (samples,) or None; what raises SondinoError counts as lost.
+            waveform: gives it, mono (samples,) or None; what cannot be read counts as lost.
             sample_rate: of the waveform, in Hz.
             upto: bytes after which no new excerpt is added.
 
@@ -59,7 +59,7 @@ class Sounds:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what is odd in a file was told when its vector was made
                 heard = waveform()
-        except SondinoError as error:
+        except (SondinoError, OSError, ValueError) as error:  # the latter of names that no system takes
             self.lost.append((key, str(error)))
             heard = None
         if heard is None or not len(heard):

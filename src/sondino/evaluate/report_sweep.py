@@ -199,7 +199,9 @@ def _headline(rows: Sequence[Row], varied: Sequence[str], measure: Measure) -> l
         out.append(Headline("is worst", settings(worst), f"{measure.title} {measure.write(worst)}"))
         gap = (measure.value(best) or 0.0) - (measure.value(worst) or 0.0)
         told = f"{gap:.3f}" if measure.key == "cosine" else f"{100 * gap:.1f}"
-        out.append(Headline("between them" if measure.key == "cosine" else "points between them", told, measure.title))
+        high, low = measure.interval(worst), measure.interval(best)
+        why = "within their intervals: it may be chance" if high and low and high[1] >= low[0] else measure.title
+        out.append(Headline("between them" if measure.key == "cosine" else "points between them", told, why))
     return out
 
 

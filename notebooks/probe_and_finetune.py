@@ -1,0 +1,372 @@
+"""Your labelled sound and a small model: what its vectors know already, and what fine-tuning adds.
+
+marimo edit notebooks/probe_and_finetune.py
+python notebooks/probe_and_finetune.py --sounds my_labelled_sounds --model quickstart/bundle --out my_classifier
+"""
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Probe and fine-tune")
+
+with app.setup:
+    import csv
+    from pathlib import Path
+
+    import altair as alt
+    import marimo as mo
+    import numpy as np
+    import pyarrow as pa
+
+    from sondino import load
+    from sondino.data import sample_list
+    from sondino.evaluate.probe import probe
+    from sondino.evaluate.vectors import task_vectors
+    from sondino.heads.labelled import read_labelled
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    # Probe and fine-tune
+
+    You have sounds with labels and a small model. Does it tell them apart? There are two ways to ask. A *probe* leaves
+    the model as it is and fits one linear layer on its vectors: seconds of work, and an honest look at what the model
+    already hears. *Fine-tuning* trains the model too: minutes, and usually better where there are enough clips.
+
+    Change anything here; all that depends on it is worked out again. Vectors are kept, fine-tuning begins
+    anew.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    given = mo.cli_args()
+    start = str(given.get("sounds") or sample_list())
+    nearby = Path("quickstart/bundle")  # as `sondino quickstart` leaves it
+    sounds = mo.ui.text(start, label="Sounds: a folder with a subfolder a label, or a CSV list", full_width=True)
+    bundle = mo.ui.text(
+        str(given.get("model") or (nearby if (nearby / "config.json").exists() else "")),
+        label="Model: a bundle, or a published name such as ssondo/matpac-mobilenetv3",
+        placeholder="none: a small one that has learnt nothing",
+        full_width=True,
+    )
+    out = mo.ui.text(str(given.get("out") or "probe_and_finetune"), label="Folder to keep results in")
+    epochs = mo.ui.slider(1, 60, value=int(given.get("epochs") or 3), label="Epochs of fine-tuning", show_value=True)
+    mo.vstack([sounds, bundle, mo.hstack([out, epochs], justify="start")])
+    return bundle, epochs, out, sounds
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## The sounds
+
+    Clips of one label are to differ in all but the label: other days, places, microphones. Where several clips were cut
+    from one recording, a column `source` in the CSV keeps them on one side, or the model is asked what it has heard.
+    """)
+    return
+
+
+@app.cell
+def _(sounds):
+    labelled = read_labelled(sounds.value)
+    counts = labelled.targets().sum(axis=0)
+    _notes = "".join(f"\n- {note}" for note in labelled.notes)
+    mo.md(f"**{len(labelled.clips)} clips, {len(labelled.labels)} labels**.{_notes}")
+    return counts, labelled
+
+
+@app.cell(hide_code=True)
+def _(counts, labelled):
+    _table = pa.table({"label": list(labelled.labels), "clips": counts})
+    mo.vstack(
+        [alt.Chart(_table, width="container").mark_bar().encode(x="clips", y=alt.Y("label", sort="-x", title=None))]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(bundle):
+    _unlearnt = (
+        "No model was named, so this is a small student with chance weights, that has learnt nothing: a floor to "
+        "measure from, for even chance weights tell drums from choirs. `sondino quickstart` makes one that has."
+    )
+    _told = "It gives one vector a clip, and the probe sees nothing else." if bundle.value else _unlearnt
+    mo.md(f"## The model\n\n{_told}")
+    return
+
+
+@app.function
+def untrained(folder):
+    """A small student as it is before it learns, as a bundle in a folder."""
+    import torch
+
+    from sondino.audio import read
+    from sondino.bundle import write_bundle
+    from sondino.students import build_student
+
+    if not (folder / "config.json").exists():
+        torch.manual_seed(0)
+        student = build_student("mobilenetv3", 0.2)
+        clip = read(sample_list().parent / "audio" / "guit_harmonics.ogg", student.logmel.sample_rate)
+        write_bundle(folder, student, "untrained", window=1.0, short="repeat", real_clips=[clip], facts={})
+    return folder
+
+
+@app.cell
+def _(bundle, out):
+    with mo.status.spinner("Opening the model"):
+        model = load(bundle.value or untrained(Path(out.value) / "untrained"))
+    _size = f"{model.config['parameters'] / 1e6:.2f} M parameters" if "parameters" in model.config else ""
+    mo.md(f"**{model.name}**: {model.dim} numbers a clip, windows of {model.window or 10:g} s, {_size}")
+    return (model,)
+
+
+@app.cell
+def _(labelled, model, out):
+    with mo.status.spinner("The model listens") as _spinner:
+        heard, vectors, _ = task_vectors(
+            model,
+            labelled,
+            Path(out.value) / "vectors",
+            progress=lambda done, total: _spinner.update(subtitle=f"{done} of {total} clips"),
+        )
+    mo.md(f"**{len(vectors)} vectors**. {len(labelled.clips) - len(vectors)} clips could not be heard.")
+    return heard, vectors
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## The probe
+
+    Clips are put into parts: those that your list gives, else five, or fewer where a label has fewer clips. A linear
+    layer learns from all parts but one and is asked about that one, and so on, so that every clip is asked about by a
+    layer that never saw it. Chance is always saying the commonest label.
+    """)
+    return
+
+
+@app.cell
+def _(heard, vectors):
+    with mo.status.spinner("Fitting linear layers"):
+        found = probe(vectors, heard, seeds=1)
+    return (found,)
+
+
+@app.function(hide_code=True)
+def percent(value):
+    """A share in words."""
+    return f"{100 * value:.1f} %"
+
+
+@app.cell(hide_code=True)
+def _(found):
+    _low, _high = found.interval95
+    mo.hstack(
+        [
+            mo.stat(
+                percent(found.value),
+                "linear probe",
+                f"95 % interval {percent(_low)} to {percent(_high)}",
+                bordered=True,
+            ),
+            mo.stat(percent(found.knn), "10 nearest neighbours", "nothing fitted at all", bordered=True),
+            mo.stat(percent(found.chance), "chance", "knowing nothing", bordered=True),
+        ],
+        widths="equal",
+        wrap=True,
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(found, heard):
+    mo.md(
+        f"The number is the {found.metric}; the interval is {found.interval}. "
+        + (
+            ""
+            if heard.multi_label
+            else "Below: what clips of each label were taken for. Off the diagonal are the mistakes."
+        )
+    )
+    return
+
+
+@app.cell
+def _(found, heard):
+    truth = heard.targets()[found.rows].argmax(axis=1)
+    guessed = found.probabilities.argmax(axis=1)
+    matrix = np.zeros((len(heard.labels), len(heard.labels)), int)
+    np.add.at(matrix, (truth, guessed), 1)
+    return guessed, matrix, truth
+
+
+@app.cell(hide_code=True)
+def _(heard, matrix):
+    mo.stop(heard.multi_label)
+    _names = heard.labels
+    _share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    _cells = pa.table(
+        {
+            "truth": np.repeat(_names, len(_names)),
+            "taken for": np.tile(_names, len(_names)),
+            "clips": [str(clips or "") for clips in matrix.ravel()],
+            "share": _share.ravel(),
+        }
+    )
+    _base = alt.Chart(_cells, width="container", height=alt.Step(28)).encode(
+        x=alt.X("taken for", axis=alt.Axis(orient="top", labelAngle=-40)), y="truth", tooltip=list(_cells.column_names)
+    )
+    _blues = alt.Scale(domain=[0, 1], range=["#f4f7fb", "#1f5fa8"])
+    _tiles = _base.mark_rect().encode(color=alt.Color("share", scale=_blues, legend=None))
+    _ink = alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#333"))
+    mo.vstack([_tiles + _base.mark_text().encode(text="clips", color=_ink)])
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## The mistakes, to hear
+
+    The surest ones first. Some will be wrong labels rather than wrong answers: listen before you blame the model.
+    """)
+    return
+
+
+@app.function(hide_code=True)
+def player(clip, told):
+    """One clip to hear, with a line under it."""
+    from sondino.audio import read
+
+    return mo.vstack([mo.audio(read(clip.path, 32000), 32000), mo.md(told)])
+
+
+@app.cell
+def _(found, guessed, heard, truth):
+    mo.stop(heard.multi_label)
+    _wrong = np.flatnonzero(guessed != truth)
+    _worst = _wrong[np.argsort(-found.probabilities[_wrong].max(axis=1))][:4]
+    _players = [
+        player(
+            heard.clips[found.rows[place]],
+            f"**{heard.labels[truth[place]]}**, taken for {heard.labels[guessed[place]]} "
+            f"({percent(found.probabilities[place].max())} sure)",
+        )
+        for place in _worst
+    ]
+    mo.hstack(_players, justify="start", wrap=True)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## Fine-tuning
+
+    Now the model itself may change. It begins with the probe's layer; some clips are held out to tell the best epoch.
+    A few epochs are enough to see whether it pays. Stopped at any moment, it goes on from the last whole epoch.
+    Switch it off while you change things above.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    wanted = mo.ui.switch(value=True, label="Fine-tune")
+    mo.vstack([wanted])
+    return (wanted,)
+
+
+@app.cell
+def _(bundle, epochs, model, out, sounds, wanted):
+    from sondino.heads.finetune import finetune
+
+    mo.stop(not wanted.value)
+    _folder = Path(out.value) / f"finetuned-{Path(bundle.value or 'untrained').name}-{epochs.value}"
+    with mo.status.spinner("Fine-tuning", "how far it is, the terminal says"):
+        tuned = finetune(sounds.value, model, _folder, epochs=epochs.value)
+    return (tuned,)
+
+
+@app.cell(hide_code=True)
+def _(tuned):
+    def _row(what, score):
+        low, high = (percent(end) for end in score.interval95)
+        return {"on the held-out clips": what, score.metric: percent(score.value), "95 % interval": f"{low} to {high}"}
+
+    mo.vstack(
+        [
+            mo.ui.table(
+                [_row("linear probe of the model as it was", tuned.probe), _row("fine-tuned", tuned.score)],
+                selection=None,
+                show_data_types=False,
+                show_download=False,
+                show_search=False,
+                column_widths={"on the held-out clips": 320},
+            ),
+            mo.md(
+                f"Asked were {tuned.score.clips} clips: {tuned.score.on}. Epoch {tuned.best} of {tuned.epochs} was kept"
+                + (", the start: no epoch was better." if tuned.best == 0 else ".")
+                + " Intervals that overlap say: label more clips before you believe the difference."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## Ask it
+
+    The fine-tuned model is a bundle like any other. It needs no PyTorch: `sondino classify FOLDER --model BUNDLE`.
+    """)
+    return
+
+
+@app.cell
+def _(heard):
+    asked = mo.ui.dropdown(
+        {clip.id: clip for clip in heard.clips}, value=heard.clips[0].id, label="Clip", searchable=True
+    )
+    mo.vstack([asked])
+    return (asked,)
+
+
+@app.cell
+def _(asked, tuned):
+    classifier = load(tuned.out)
+    _sure = classifier.classify([asked.value.path])[0]
+    _top = np.argsort(-_sure)[:5]
+    _answers = pa.table(
+        {"label": [classifier.head.labels[place] for place in _top], "probability": _sure[_top].astype(float)}
+    )
+    _bars = (
+        alt.Chart(_answers, width=380)
+        .mark_bar()
+        .encode(x=alt.X("probability", scale=alt.Scale(domain=[0, 1])), y=alt.Y("label", sort=None, title=None))
+    )
+    mo.hstack([player(asked.value, f"labelled **{', '.join(asked.value.labels)}**"), _bars], justify="start")
+    return
+
+
+@app.cell
+def _(found, heard, out):
+    _file = Path(out.value) / "predictions.csv"
+    _told = found.probabilities.argmax(axis=1)
+    with _file.open("w", newline="", encoding="utf-8") as _opened:
+        _writer = csv.writer(_opened)
+        _writer.writerow(["path", "truth", "predicted", "probability"])
+        for _row, _label, _sure in zip(found.rows, _told, found.probabilities.max(axis=1), strict=True):
+            _clip = heard.clips[_row]
+            _writer.writerow([_clip.id, ";".join(_clip.labels), heard.labels[_label], f"{_sure:.4f}"])
+    mo.md(f"What the probe said of every held-out clip is in `{_file}`.")
+    return
+
+
+if __name__ == "__main__":
+    app.run()
