@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pages import Page
 from sondino.data import sample_folder, sample_labels
 
 LABELS = sorted(set(sample_labels().values()))
@@ -187,6 +188,24 @@ def sweep(
         folder, kind="sweep", title=" × ".join(varied), tasks=[task()], models=[], varied={**varied, "seed": [0, 1]},
         recipe={"student": "mobilenetv3", "epochs": 20}, runs=runs, table=table,
     )  # fmt: skip
+
+
+def page_of(folder: Path) -> Page:
+    """The page of these results, written now."""
+    from sondino.evaluate.report import report
+
+    return Page(report(folder).read_text(encoding="utf-8"))
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What results.json says."""
+    return json.loads((folder / "results.json").read_text())
+
+
+def change(folder: Path, **entries: Any) -> Path:
+    """Other entries in results.json."""
+    (folder / "results.json").write_text(json.dumps(told(folder) | entries))
+    return folder
 
 
 if __name__ == "__main__":

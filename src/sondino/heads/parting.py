@@ -15,7 +15,7 @@ from sondino.heads.labelled import Labelled
 from sondino.heads.score import Mask
 
 FOLDS = 5
-MOST_IN_TURN = 10_000
+MOST_IN_TURN = 1_000
 """Clips up to which every other fold is a part to choose the penalty on: one fold of a small list says too little."""
 ONE_FOLD = "the list has one fold alone: give two or more, or drop the column, and clips are drawn"
 
@@ -68,7 +68,7 @@ def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
         else:
             valid = ~test & draw_part(targets, sources, labelled.multi_label, seed, among=~test)
         others = [folds == other for other in names if other != name]
-        turns = tuple(others) if 2 < len(names) and len(folds) <= MOST_IN_TURN else ()
+        turns = tuple(others) if len(names) > 2 and len(folds) <= MOST_IN_TURN else ()
         rounds.append(Round(~test & ~valid, valid, test, turns))
     return rounds, on
 
