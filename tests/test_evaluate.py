@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loudness import RATE, write_loudness
-from sondino.errors import OptionError
+from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.evaluate import evaluate
 from sondino.evaluate.models import Untrained, open_model
 from sondino.evaluate.retention import retention, shown_rows
@@ -152,7 +152,10 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
         "        return x.mean(1, keepdims=True)\n"
         "def make(): return Mine()\n"
     )
-    assert open_model(f"module:{tmp_path / 'mine.py'}:make").dim == 1
+    mine = f"module:{tmp_path / 'mine.py'}:make"
+    assert open_model(mine).dim == 1
+    with pytest.raises(SondinoError, match="teacher 'birdnet"):
+        open_model("birdnet?hop=-1")
     with pytest.raises(OptionError, match="unknown model 'nowhere'"):
         open_model("nowhere")
 

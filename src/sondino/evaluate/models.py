@@ -37,7 +37,7 @@ def open_model(name: str, threads: int | None = None, device: str = "auto") -> E
     from sondino.bundle import load
 
     file = name.partition("?")[0].partition("#")[0]
-    if not Path(name).is_dir() and (name.partition(":")[0] in RECORDS or Path(file).suffix in SUFFIX_KINDS):
+    if not Path(name).is_dir() and (file.partition(":")[0] in RECORDS or Path(file).suffix in SUFFIX_KINDS):
         return load_teacher(name, device)
     return load(name, threads)
 
