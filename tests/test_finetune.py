@@ -23,8 +23,8 @@ from sondino import cli  # noqa: E402
 from sondino.audio import merge, windows  # noqa: E402
 from sondino.distill.train import make_accelerator  # noqa: E402
 from sondino.errors import OptionError, RunError  # noqa: E402
-from sondino.heads.finetune import Finetuned, finetune  # noqa: E402
 from sondino.evaluate.linear import standard  # noqa: E402
+from sondino.heads.finetune import Finetuned, finetune  # noqa: E402
 from sondino.heads.labelled import read_labelled  # noqa: E402
 from sondino.heads.network import Network, Standard, after, as_head, new_layers, unfolded  # noqa: E402
 from sondino.heads.parting import Round, holdout  # noqa: E402

@@ -218,6 +218,12 @@ def test_a_model_of_one_length_is_heard_at_its_own_in_place_of_longer_ones() -> 
     assert [(each.window, each.filled) for each in heard] == [(0.5, True), (1.0, False)]
     assert notes == ["fixed takes 1 s at once: shorter windows are repeated up to it"]
     assert [each.window for each in hearing(Fixed(), [2.0])[0]] == [1.0]
+    # A clip under the one window that there is cannot be heard at its own length.
+    assert [hearing(Fixed(short), [1.0])[0][0].short for short in ("native", "pad", "repeat")] == [
+        "pad",
+        "pad",
+        "repeat",
+    ]
 
 
 def test_a_model_that_takes_any_length_is_given_it() -> None:
@@ -234,6 +240,7 @@ def test_a_model_that_takes_any_length_is_given_it() -> None:
     for encoder in (Free(), Any_()):
         heard, notes = hearing(encoder, [0.25, 2.0])  # type: ignore[arg-type]
         assert [(each.window, each.filled) for each in heard] == [(0.25, False), (2.0, False)] and notes == []
+        assert {each.short for each in heard} == {"native"}
     heard, _ = hearing(PadsItself(), [0.25, 2.0])
     assert [(each.window, each.filled) for each in heard] == [(0.25, True), (1.0, False)]
 

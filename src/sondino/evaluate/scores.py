@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,12 @@ def _predictions(found: Probed, labelled: Labelled) -> str:
     table.writerow(("path", "truth", "top") if several else ("path", "truth", "predicted", "probability", "fold"))
     for row, probabilities in zip(found.rows.tolist(), found.probabilities, strict=True):
         clip = labelled.clips[row]
+        path = os.path.abspath(clip.path)  # noqa: PTH100 - so that the page finds its sound from any folder
         if several:
             likely = np.argsort(-probabilities, kind="stable")[: max(TOP, len(clip.labels))].tolist()
             between = BETWEEN_LABELS
-            table.writerow((clip.path, between.join(clip.labels), between.join(labels[k] for k in likely)))
+            table.writerow((path, between.join(clip.labels), between.join(labels[k] for k in likely)))
         else:
             best = int(probabilities.argmax())
-            table.writerow((clip.path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))
+            table.writerow((path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))
     return text.getvalue()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino import audio
+from sondino.audio import ShortPolicy
 from sondino.encoder import Encoder, fingerprint
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.experiment import about, digest, task_facts, versions
@@ -79,11 +80,13 @@ class Heard:
         window: seconds.
         encoder: takes waveforms of the window.
         filled: whether they are filled up to the model's own window.
+        short: what becomes of clips under the window.
     """
 
     window: float
     encoder: Encoder
     filled: bool
+    short: ShortPolicy = "native"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def support(
     """Score models with clips cut into windows of several lengths, and measure what each length costs.
 
     Clips are cut one window after another without overlap, tails are kept, and a clip's vector is the mean of its
-    windows' by real samples. A clip under a window is heard at its own length. What is finished is kept.
+    windows' by real samples. A clip under a window is heard at its own length, and by a
+    model of one length filled up to it. What is finished is kept.
 
     Args:
         models: bundles, runs, published names or teachers.
@@ -181,11 +185,13 @@ def hearing(encoder: Encoder, windows: Sequence[float]) -> tuple[list[Heard], li
         windows: seconds, from short to long.
     """
     own = encoder.window
+    policy: ShortPolicy = "repeat" if getattr(encoder, "short", "pad") == "repeat" else "pad"
+    short: ShortPolicy = "native" if own is None or takes(encoder, own / 2) else policy
     taken: list[Heard] = []
     left_out: list[float] = []
     for window in windows:
         if takes(encoder, window):
-            taken.append(Heard(window, encoder, False))
+            taken.append(Heard(window, encoder, False, short))
         elif own is not None and window < own:
             taken.append(Heard(window, Filled(encoder, window), True))
         else:
@@ -193,11 +199,11 @@ def hearing(encoder: Encoder, windows: Sequence[float]) -> tuple[list[Heard], li
     notes = []
     if left_out and own is not None:
         if all(abs(each.window - own) > 1e-9 for each in taken):
-            taken.append(Heard(own, encoder, False))
+            taken.append(Heard(own, encoder, False, short))
         lengths = ", ".join(f"{window:g}" for window in left_out)
         notes.append(f"{encoder.name} takes {own:g} s at once: windows of {lengths} s are left out, {own:g} s is heard")
     if any(each.filled for each in taken):
-        how = "repeated" if getattr(encoder, "short", "pad") == "repeat" else "zero-padded"
+        how = "repeated" if policy == "repeat" else "zero-padded"
         notes.append(f"{encoder.name} takes {own:g} s at once: shorter windows are {how} up to it")
     return sorted(taken, key=lambda each: each.window), notes
 
@@ -267,7 +273,7 @@ class _Support:
     def score(self, name: str, heard: Heard, task: Task, labelled: Labelled) -> dict[str, Any]:
         score, self.heard[task.name] = score_task(
             heard.encoder, f"{name}, {heard.window:g} s", task, labelled, self.folder, seeds=self.seeds,
-            window=heard.window, short="native", threads=self.threads, quiet=self.quiet,
+            window=heard.window, short=heard.short, threads=self.threads, quiet=self.quiet,
         )  # fmt: skip
         return {part: score[part] for part in SHOWN}
 
