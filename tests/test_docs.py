@@ -204,6 +204,20 @@ def test_the_speed_in_the_readme_is_that_of_the_benchmark() -> None:
     assert f"of ten hours {long['peak_mb']} MB and {float(long['median_s']):.0f} s" in text
 
 
+def test_what_is_kept_of_esc10_in_the_readme_is_what_was_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = rows(text[text.index("<!-- esc10_kept.csv -->") :], "model")
+    near = {row["model"]: float(row["neighbour_overlap"]) for row in _results("esc10_agreement")}
+    for cells, row in zip(shown, _results("esc10_kept"), strict=True):
+        value = f"{100 * float(row['esc10']):.1f} %"
+        if row["role"] != "chance":
+            value += f" ({100 * float(row['esc10_low']):.1f} to {100 * float(row['esc10_high']):.1f})"
+        assert cells[1] == value
+        told = row["kept"] and row["role"] != "chance"
+        assert cells[2] == (f"{100 * float(row['kept']):.1f} %" if told else "")
+        assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
+
+
 def _results(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))

@@ -76,7 +76,7 @@ def distill(
         loss: distance between projected student and teacher vectors. Default cosine.
         label_weight: lambda of lambda * supervised + (1 - lambda) * distil, where the corpus has labels. Default 0.
         sampling: balanced draws every cluster of the teacher's vectors equally often. Default balanced.
-        clusters: number of clusters. Default 50.
+        clusters: number of clusters; 0: every clip is drawn alike. Default 50.
         epochs: Default 100.
         draws: clips drawn an epoch. Default: as many as train, at most 100,000.
         batch_size: Default 32.
