@@ -218,6 +218,16 @@ def test_what_is_kept_of_esc10_in_the_readme_is_what_was_measured() -> None:
         assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
 
 
+def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
+    text = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
+    measured = [row for row in _results("probe") if not row["case"].endswith("scikit-learn")]
+    shown = [(cells[1], cells[2], cells[3]) for cells in rows(text, "probes")]
+    told = [
+        (f"{int(r['clips']):,}", f"{float(r['seconds']):.0f}", f"{int(r['peak_mb']) / 1000:.1f} GB") for r in measured
+    ]
+    assert shown == told
+
+
 def _results(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))

@@ -1,7 +1,8 @@
 """Linear classifiers on frozen vectors: one softmax, or a sigmoid a label, with an L2 penalty. NumPy and SciPy.
 
-The answer is that of scikit-learn's LogisticRegression (the problem is convex), found sooner: all labels at once, large
-ones in float32, from one penalty to the next, and with the vectors' own correlations taken out of the search.
+The answer is that of scikit-learn's LogisticRegression (the problem is convex). The way there is made for many clips
+and labels: all labels at once, large matrices in float32, from one penalty to the next, and with the vectors' own
+correlations taken out of the search.
 """
 
 from __future__ import annotations
