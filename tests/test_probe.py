@@ -7,6 +7,7 @@ from clips_on_paper import labelled
 from sondino.errors import OptionError
 from sondino.evaluate.probe import _resampled, probe, probe_labels
 from sondino.heads.labelled import Clip, Labelled
+from sondino.heads.parting import part
 from sondino.heads.score import score_of
 
 
@@ -21,7 +22,6 @@ def test_separable_classes_are_all_right_and_noise_is_chance():
     x, y = blobs(20, gap=30.0)
     result = probe_labels(x, y)
     assert result.value == 1.0
-    assert result.interval95 == (1.0, 1.0)
     assert len(result.rounds) == 5
     assert result.chance == pytest.approx(1 / 3)
     noise = np.random.default_rng(1).standard_normal((600, 8))
@@ -69,14 +69,13 @@ def test_interval_is_students_t_over_folds():
     assert tight.interval95[0] == pytest.approx(0.9666667 - 4.302653 * deviation / np.sqrt(3), abs=1e-5)
 
 
-def test_tiny_classes_are_dropped_by_name_and_make_fewer_folds():
+def test_tiny_classes_are_dropped_by_name():
     x, y = blobs(10, gap=30.0)
     x, y = np.concatenate([x, x[:1], x[:3]]), np.concatenate([y, ["lonely"], ["three"] * 3])
     result = probe_labels(x, y)
     assert result.notes == ("left out, with one clip alone: lonely",)
     assert list(result.per_label) == ["class0", "class1", "class2", "three"]
     assert result.clips == 33
-    assert len(result.rounds) == 3
 
 
 def test_folds_that_are_drawn_are_drawn_once_for_each_seed():
@@ -200,3 +199,65 @@ def test_seeds_below_one_are_a_sentence():
     x, y = blobs(10)
     with pytest.raises(OptionError, match="seeds is 0"):
         probe_labels(x, y, seeds=0)
+
+
+# ---- who may not be learnt from -------------------------------------------------------------------------------
+
+
+def test_a_recording_of_the_test_clips_is_not_learnt_from_valid():
+    # Valid and test hold the same recordings, of labels that nothing tells apart but the recording itself.
+    rng = np.random.default_rng(0)
+    labels = [f"{i % 2}" for i in range(240)]
+    x = rng.standard_normal((240, 40))
+    x[160:200] = x[200:]  # each test clip once more among valid
+    split = ["train"] * 160 + ["valid"] * 40 + ["test"] * 40
+    apart = labelled(labels, split, "split")
+    torn = replace(
+        apart,
+        clips=tuple(replace(c, source=f"{int(c.id) - 40 if c.fold == 'test' else c.id}") for c in apart.clips),
+    )
+    assert probe(x, apart).knn > 0.85  # it finds each clip again
+    assert probe(x, torn).knn < 0.7 and probe(x, torn).value < 0.75
+
+
+def test_a_rare_label_takes_no_clips_from_the_others():
+    x, y = blobs(40, gap=30.0)
+    rare = probe_labels(np.concatenate([x, x[:2]]), np.concatenate([y, ["rare", "rare"]]))
+    assert len(rare.rounds) == 5
+
+
+def test_small_lists_choose_over_all_other_folds_and_large_ones_over_the_next():
+    for per_class, turns in ((20, 4), (400, 0)):
+        _, y = blobs(per_class)
+        clips = labelled(y.tolist(), [str(i % 5) for i in range(len(y))], "fold")
+        (first, *_), _ = part(clips, 0)
+        assert len(first.folds) == turns
+        for fold in first.folds:
+            assert fold.any() and not (fold & first.test).any()
+
+
+def test_two_given_folds_are_two_however_many_seeds():
+    x, y = blobs(12, gap=1.0)
+    found = probe_labels(x, y, np.arange(36) // 3 % 2, seeds=4)
+    assert found.interval in ("t over 2 given folds", "Wilson's, over recordings")
+    values = np.array(found.rounds).reshape(-1, 2).mean(0)
+    half = 12.7062 * np.std(values, ddof=1) / 2**0.5
+    assert found.interval95[0] == pytest.approx(max(0.0, values.mean() - half), abs=1e-3)
+
+
+def test_all_right_is_not_certain():
+    x, y = blobs(10, gap=30.0)
+    found = probe_labels(x, y)
+    # Wilson's interval of 30 of 30: 30 / (30 + 1.96 squared) to 1.
+    assert found.value == 1.0 and found.interval == "Wilson's, over recordings"
+    assert found.interval95 == (pytest.approx(30 / (30 + 1.959964**2), abs=1e-4), 1.0)
+
+
+def test_parts_without_a_label_have_no_average_precision():
+    rng = np.random.default_rng(0)
+    clips = tuple(
+        Clip(str(i), str(i), ("a",) if 40 <= i < 80 and i % 2 else (), str(i // 20), str(i)) for i in range(80)
+    )
+    found = probe(rng.standard_normal((80, 3)), Labelled(clips, ("a",), True, "fold"))
+    assert len(found.rounds) == 2 and found.chance == 0.5 and found.value == found.mean_average_precision
+    assert found.value == pytest.approx(0.5, abs=0.3)

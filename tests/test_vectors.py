@@ -68,6 +68,15 @@ def test_what_cannot_be_heard_is_left_out_now_and_later(tmp_path: Path) -> None:
     assert "loud/1.wav" not in [clip.id for clip in heard.clips]
 
 
+def test_a_damaged_file_of_vectors_is_made_again(tmp_path: Path) -> None:
+    labelled = read_labelled(write_loudness(tmp_path / "sounds", clips=2, seconds=0.5))
+    _, vectors, table = task_vectors(Counting(), labelled, tmp_path / "kept")
+    for content in (b"", table.read_bytes()[:100], b"no table"):
+        table.write_bytes(content)
+        model = Counting()
+        assert np.array_equal(task_vectors(model, labelled, tmp_path / "kept")[1], vectors) and model.heard == 6
+
+
 def test_stopped_half_way_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sondino import embed
 

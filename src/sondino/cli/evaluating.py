@@ -1,5 +1,6 @@
 """The command that says what a model is worth: evaluate."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +28,8 @@ def evaluate(
 ) -> int:
     """Probe models on labelled tasks, beside their teacher, the same net untrained, and chance; write a page.
 
-    Vectors and scores are kept: the same command goes on where it was stopped, and further models or tasks are added to
-    what is there. Needs `pip install 'sondino[report]'`.
+    Vectors and scores are kept: the same command goes on where it was stopped, and one with further models or tasks
+    computes those alone. Needs `pip install 'sondino[report]'`.
 
     Example: `sondino evaluate run/bundle --teacher birdnet --tasks esc50,us8k --data datasets --out evaluation`
 
@@ -51,7 +52,6 @@ def evaluate(
 
     from sondino.cli.experiments import listed
     from sondino.evaluate.evaluate import evaluate as run_evaluate
-    from sondino.evaluate.report import report
     from sondino.evaluate.retention import explained, shown_rows
 
     done = run_evaluate(models or [], out, teacher=teacher, supervised=supervised, tasks=listed(tasks or ()),
@@ -74,8 +74,10 @@ def evaluate(
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
         Console().print(line, highlight=False, soft_wrap=True, markup=False)
-    print(f"results: {out}\nreport: {report(out).resolve()}")
-    return report_skipped(done.skipped, out / "results.json")
+    print(f"results: {out}", flush=True)
+    # In a process of its own: encoding MP3 has been seen to stall in one that has run models and codecarbon.
+    page = subprocess.run([sys.executable, "-m", "sondino", "report", str(out)], check=False)
+    return max(report_skipped(done.skipped, out / "results.json"), page.returncode)
 
 
 def _agreement(row: dict[str, object]) -> dict[str, str]:

@@ -134,4 +134,9 @@ def _say(console: "Console", *lines: str) -> None:
 
 def listed(tasks: Sequence[str]) -> list[str]:
     """Task names, given one by one or with commas between; what exists as a path is taken whole."""
-    return [name for given in tasks for name in ([given] if Path(given).exists() else given.split(",")) if name]
+    return [
+        name
+        for given in tasks
+        for name in ([given] if Path(given).exists() else map(str.strip, given.split(",")))
+        if name
+    ]

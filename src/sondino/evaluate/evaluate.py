@@ -18,6 +18,7 @@ from sondino.errors import MissingExtra, OptionError
 from sondino.evaluate.experiment import about, task_facts
 from sondino.evaluate.fidelity import agreement
 from sondino.evaluate.models import Role, Untrained, check_hears, model_facts, open_model
+from sondino.evaluate.probe import check_probe
 from sondino.evaluate.retention import retention, write_tables
 from sondino.evaluate.scores import score_task
 from sondino.evaluate.tasks import Task, read_tasks
@@ -112,6 +113,8 @@ def evaluate(
         raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
     thread_count(threads)
     on = read_tasks(tasks, None if data is None else Path(data)) if tasks else []
+    for task, labelled in on:
+        check_probe(task.title, labelled)
     unlabelled = [] if sounds is None else [read_unlabelled(Path(sounds))]
     entrants, notes = _enter(models, teacher, supervised, untrained and bool(tasks), threads, device)
     folder = make_folder(Path(out))

@@ -36,7 +36,7 @@ def wilson(share: float, count: int) -> Interval:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArray[np.int64]:
+def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArray[np.uint16]:
     """How often each clip is in each of some bootstrap draws of whole recordings, (draws, clips).
 
     Args:
@@ -46,7 +46,7 @@ def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArr
     """
     names, of = np.unique(sources, return_inverse=True)
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return times[:, of].astype(np.int64)
+    return times.astype(np.uint16)[:, of]
 
 
 def middle_95(values: NDArray[np.floating]) -> Interval:

@@ -130,7 +130,7 @@ def _standardised(vectors: NDArray[np.floating], rows: NDArray[np.bool_] | None)
     chosen = vectors if rows is None else vectors[rows]
     mean, scale = standard(chosen)
     # In float32 a large matrix takes half the time; on a small one its rounding would only get in the way.
-    z: Vectors = chosen.astype(np.float64) if chosen.size <= _SMALL else chosen.astype(np.float32)
+    z: Vectors = chosen.astype(np.float64 if chosen.size <= _SMALL else np.float32, copy=rows is None)
     for start in range(0, len(z), _BLOCK):
         block = slice(start, start + _BLOCK)
         z[block] = (z[block] - mean) / scale

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import OptionError
-from sondino.evaluate.intervals import Interval, draw_again, middle_95, t_interval
+from sondino.errors import OptionError, require
+from sondino.evaluate.intervals import Interval, draw_again, middle_95, t_interval, wilson
 from sondino.evaluate.linear import STRENGTHS, Linear, fit_linear
 from sondino.evaluate.nearest import nearest_labels
 from sondino.heads.labelled import Clip, Labelled
@@ -48,7 +48,7 @@ class Probed:
         strength: the inverse penalty C that was chosen, the middle one of several.
         knn: the metric of the 10 nearest neighbours.
         accuracy: of the linear probe; None where clips may have several labels.
-        mean_average_precision: of the linear probe, the mean over labels.
+        mean_average_precision: of the linear probe, the mean over labels, then over folds and seeds.
         per_label: share of a label's clips that were told right, or its average precision.
         clips: how many were probed.
         rows: (asked,) numbers of the held-out clips, of the first seed.
@@ -106,30 +106,29 @@ def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> 
             logits[-1].append(found)
     notes = labelled.notes + unlearnt(labelled, partings[0])
     values = [
-        [score_of(of, targets[rows], metric, known[rows]) for of, rows in zip(*pair, strict=True)]
+        [_score(of, targets[rows], metric, known[rows]) for of, rows in zip(*pair, strict=True)]
         for pair in zip(logits, asked, strict=True)
     ]
     flat = [value for of_seed in values for value in of_seed]
-    first, rows = np.concatenate(logits[0]), np.concatenate(asked[0])
-    probabilities = as_probabilities(first, labelled.multi_label).astype(np.float32)
+    pairs = [(of, rows) for pair in zip(logits, asked, strict=True) for of, rows in zip(*pair, strict=True)]
+    # Each part is asked of its own classifier, and logits of two classifiers are not on one scale.
+    precisions = np.array([average_precisions(of, targets[rows], known[rows]) for of, rows in pairs])
     interval95, how = _interval(values, logits, asked, labelled, metric)
-    precisions = average_precisions(probabilities, targets[rows], known[rows])
-    right = targets[rows, first.argmax(1)]
-    per_label = precisions if labelled.multi_label else [
-        float(right[targets[rows, k]].mean()) if targets[rows, k].any() else float("nan")
-        for k in range(len(labelled.labels))
-    ]  # fmt: skip
+    rows = np.concatenate(asked[0])
+    probabilities = as_probabilities(np.concatenate(logits[0]), labelled.multi_label).astype(np.float32)
+    per_label = _mean(precisions, 0) if labelled.multi_label else _recalls(pairs, targets)
+    value = float(_mean(np.array(flat)))
     return Probed(
         metric=metric,
-        value=float(np.mean(flat)),
+        value=value,
         interval95=interval95,
         interval=how,
-        chance=chance_of(targets[rows], metric, known[rows]),
-        rounds=tuple(flat),
+        chance=_chance(targets, known, asked[0], metric),
+        rounds=tuple(value for value in flat if np.isfinite(value)),
         strength=float(np.median(strengths)),
         knn=_nearest(vectors, targets, known, partings[0], metric),
-        accuracy=None if labelled.multi_label else float(right.mean()),
-        mean_average_precision=float(np.nanmean(precisions)) if np.isfinite(precisions).any() else 0.0,
+        accuracy=None if labelled.multi_label else value,
+        mean_average_precision=float(_mean(_mean(precisions, 1))),
         per_label={n: float(v) for n, v in zip(labelled.labels, per_label, strict=True) if np.isfinite(v)},
         clips=len(vectors),
         rows=rows,
@@ -184,7 +183,7 @@ def held_out(
     seen = each.train | each.valid
     parts = each.folds or (each.valid,)
     tried = np.mean([merits(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0)
-    *_, classifier = path(vectors, targets, seen, multi_label, known, best_strength(tried))
+    *_, classifier = classifiers_up_to(best_strength(tried), vectors, targets, each.learn, multi_label, known)
     return classifier.logits(vectors[each.test]), tried
 
 
@@ -215,12 +214,26 @@ def best_strength(tried: Array) -> float:
     return max(zip(tried.tolist(), STRENGTHS, strict=True), key=lambda of: of[0])[1]
 
 
-def path(
-    vectors: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask, strength: float
+def classifiers_up_to(
+    strength: float, vectors: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask
 ) -> list[Linear]:
     """Classifiers from the strongest penalty to the one that is wanted: each is a good start for the next."""
     upto = [s for s in STRENGTHS if s <= strength]
     return list(fit_linear(vectors, targets, upto, multi_label, known, rows))
+
+
+def check_probe(name: str, labelled: Labelled) -> None:
+    """Refuse labelled clips that cannot be probed, before they are embedded.
+
+    Raises:
+        OptionError: too few folds or clips; the sentence begins with the name.
+        MissingExtra: scikit-learn is not installed.
+    """
+    require("sklearn", "report")
+    try:
+        part(labelled, 0)
+    except OptionError as error:
+        raise OptionError(f"{name}: {error}") from error
 
 
 def check_finite(vectors: NDArray[np.floating]) -> None:
@@ -238,6 +251,34 @@ def as_probabilities(logits: Array, multi_label: bool) -> Array:
         return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return shares / shares.sum(1, keepdims=True)
+
+
+def _score(logits: Array, targets: Mask, metric: Metric, known: Mask) -> float:
+    """`score_of`; NaN of a part in which no label is known to be on any clip."""
+    return score_of(logits, targets, metric, known) if metric == "accuracy" or (targets & known).any() else np.nan
+
+
+def _chance(targets: Mask, known: Mask, asked: Sequence[NDArray[np.int64]], metric: Metric) -> float:
+    """What knowing nothing gives: on all held-out clips, or the mean over parts where each part is ranked by itself."""
+    if metric == "accuracy":
+        return chance_of(targets[np.concatenate(asked)], metric)
+    some = [rows for rows in asked if (targets[rows] & known[rows]).any()]
+    return float(np.mean([chance_of(targets[rows], metric, known[rows]) for rows in some])) if some else 0.0
+
+
+def _mean(values: Array, axis: int | None = None) -> Any:
+    """The mean of what is there; NaN where nothing is."""
+    there = np.isfinite(values)
+    count = there.sum(axis)
+    return np.where(count > 0, np.where(there, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
+
+
+def _recalls(pairs: Sequence[tuple[Array, NDArray[np.int64]]], targets: Mask) -> Array:
+    """The share (labels,) of each label's held-out clips that were told right; NaN of labels that none has."""
+    rows = np.concatenate([rows for _, rows in pairs])
+    said = np.concatenate([logits.argmax(1) for logits, _ in pairs])
+    right = targets[rows, said]
+    return np.array([right[has].mean() if has.any() else np.nan for has in targets[rows].T])
 
 
 def _partings(labelled: Labelled, seeds: int) -> list[list[Round]]:
@@ -263,26 +304,40 @@ def _interval(
     metric: Metric,
 ) -> tuple[Interval, str]:
     """The interval that fits how clips were parted, and what it is over."""
-    folds = len(values[0])
-    if folds > 1 and len(values) == 1:
-        return t_interval(values[0]), f"t over {folds} {'given ' if labelled.parting == 'fold' else ''}folds"
-    if folds > 1:
-        flat = [value for of_seed in values for value in of_seed]
-        return t_interval(flat, folds), f"t over {folds} folds drawn by {len(values)} seeds, corrected for shared clips"
+    found, how = _spread(values, logits, asked, labelled, metric)
+    if found[0] < found[1]:
+        return found, how
+    # All parts alike, or all right: that so few recordings say no more does not make it certain.
+    return wilson(found[0], len(np.unique(labelled.sources()[np.concatenate(asked[0])]))), "Wilson's, over recordings"
+
+
+def _spread(
+    values: list[list[float]],
+    logits: list[list[Array]],
+    asked: list[list[NDArray[np.int64]]],
+    labelled: Labelled,
+    metric: Metric,
+) -> tuple[Interval, str]:
+    folds, seeds = len(values[0]), len(values)
+    told = np.array(values)[:, np.isfinite(values).all(0)]
+    if told.shape[1] > 1 and (labelled.parting == "fold" or seeds == 1):
+        return t_interval(told.mean(0).tolist()), f"t over {folds} {'given ' * (labelled.parting == 'fold')}folds"
+    if told.shape[1] > 1:
+        how = f"t over {folds} folds drawn by {seeds} seeds, corrected for shared clips"
+        return t_interval(told.ravel().tolist(), folds), how
     # One set of clips is asked: what would others of their kind have given?
     rows = asked[0][0]
     targets, known = labelled.targets()[rows], labelled.known()[rows]
     times = draw_again(labelled.sources()[rows], RESAMPLES)
     drawn = np.mean([_resampled(of[0], targets, known, times, metric) for of in logits], axis=0)
-    seeds = f", mean over {len(values)} seeds" if len(values) > 1 else ""
-    return middle_95(drawn), f"bootstrap over test recordings{seeds}"
+    return middle_95(drawn), f"bootstrap over test recordings{f', mean over {seeds} seeds' if seeds > 1 else ''}"
 
 
-def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.int64], metric: Metric) -> Array:
+def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.unsignedinteger], metric: Metric) -> Array:
     """The metric (draws,) of clips that count so many times (draws, clips)."""
     if metric == "accuracy":
         right = targets[np.arange(len(targets)), logits.argmax(1)]
-        return (times @ right) / np.maximum(times.sum(1), 1)
+        return times[:, right].sum(1, dtype=np.int64) / np.maximum(times.sum(1, dtype=np.int64), 1)
     total, labels = np.zeros(len(times)), np.zeros(len(times))
     for k in range(targets.shape[1]):
         order = np.flatnonzero(known[:, k])
@@ -306,7 +361,7 @@ def _nearest(
         ask = np.flatnonzero(each.test)
         if len(ask) > most:
             ask = np.sort(np.random.default_rng(0).choice(ask, most, replace=False))
-        learn = each.train | each.valid
+        learn = each.learn
         said: Any = nearest_labels(vectors[learn], targets[learn], vectors[ask], known[learn])
-        values.append(score_of(said, targets[ask], metric, known[ask]))
-    return float(np.mean(values))
+        values.append(_score(said, targets[ask], metric, known[ask]))
+    return float(_mean(np.array(values)))

@@ -48,7 +48,7 @@ def retention(
     rows.append({"model": "chance", "role": "chance", "scores": chance, "average": _average(chance), **empty})
     whole = next((row["average"] for row in rows if row["model"] == taught_by), None)
     for row in rows:
-        if whole and row["average"] is not None and row["role"] != "teacher":
+        if whole and row["average"] is not None and row["model"] != taught_by:
             row["kept"] = row["average"] / whole
     return rows
 
@@ -57,13 +57,13 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """Write retention.md, retention.csv, scores.csv and agreement.csv from results.json's content."""
     if results["tasks"] and results["scores"]:
         rows = flat_rows(results)
-        write_whole(folder / "retention.csv", _csv(rows).encode())
-        write_whole(folder / "retention.md", _markdown(results).encode())
+        write_whole(folder / "retention.csv", _bytes(_csv(rows)))
+        write_whole(folder / "retention.md", _bytes(_markdown(results)))
         flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
         left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
-        write_whole(folder / "scores.csv", _csv([_without(row, left_out) for row in flat]).encode())
+        write_whole(folder / "scores.csv", _bytes(_csv([_without(row, left_out) for row in flat])))
     if results["agreement"]:
-        write_whole(folder / "agreement.csv", _csv(results["agreement"]).encode())
+        write_whole(folder / "agreement.csv", _bytes(_csv(results["agreement"])))
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -144,6 +144,10 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # names of files need not be UTF-8
+
+
 def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
@@ -160,6 +164,11 @@ def _average(scores: Mapping[str, float | None]) -> float | None:
 
 
 def _times(teacher: Row | None, model: Row, what: str) -> float | None:
-    if teacher is None or model["role"] in ("teacher", "untrained") or not (teacher.get(what) and model.get(what)):
+    if (
+        teacher is None
+        or model is teacher
+        or model["role"] == "untrained"
+        or not (teacher.get(what) and model.get(what))
+    ):
         return None
     return float(teacher[what] / model[what])

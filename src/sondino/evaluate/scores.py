@@ -22,7 +22,7 @@ from sondino.files import make_folder, read_json, write_json, write_whole
 from sondino.heads.labelled import BETWEEN_LABELS, Labelled
 from sondino.progress import show
 
-PROTOCOL = 1
+PROTOCOL = 2
 """One up whenever a probe of the same vectors would score otherwise."""
 TOP = 3
 """Labels that are kept of what was predicted where clips may have several."""
@@ -67,7 +67,7 @@ def score_task(
         )
     key = score_key(table, task, heard, seeds)
     kept = make_folder(out / "scores") / f"{key}.json"
-    predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}.csv"
+    predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}-{key[:6]}.csv"
     if kept.exists() and predictions.exists() and read_json(kept)["model"] == name:
         return read_json(kept), heard
     found = probe(vectors, heard, seeds)
@@ -97,11 +97,12 @@ def score_task(
 
 
 def score_key(table: Path, task: Task, labelled: Labelled, seeds: int) -> str:
-    """Changes whenever a probe's score would, of vectors kept in a table."""
+    """Changes whenever a probe's score or the paths of its predictions would, of vectors kept in a table."""
     digest = hashlib.sha256(json.dumps([PROTOCOL, table.stem, task.name, seeds, labelled.parting]).encode())
     digest.update(json.dumps([labelled.multi_label, labelled.labels, len(labelled.clips)]).encode())
     for clip in labelled.clips:
-        digest.update(json.dumps([clip.labels, clip.fold, clip.source, clip.known]).encode())
+        facts = [os.path.abspath(clip.path), clip.labels, clip.fold, clip.source, clip.known]  # noqa: PTH100
+        digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:16]
 
 

@@ -70,7 +70,7 @@ def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         flat = {**row, "low95": row["interval95"][0], "high95": row["interval95"][1]}
         values = [flat[name] for name in COLUMNS]
         writer.writerow(["" if v is None else round(v, 6) if isinstance(v, float) else v for v in values])
-    write_whole(file, text.getvalue().encode())
+    write_whole(file, text.getvalue().encode(errors="surrogateescape"))
 
 
 def rich_table(results: Mapping[str, Any]) -> Table:

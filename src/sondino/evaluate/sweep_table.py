@@ -113,13 +113,13 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
         runs.append([*run["settings"].values(), run["run"], *scores, *rest])
     write_whole(folder / "runs.csv", _csv(runs))
     write_whole(folder / "table.csv", _csv(_plain_table(results)))
-    write_whole(folder / "table.md", _markdown(results).encode())
+    write_whole(folder / "table.md", _markdown(results).encode(errors="surrogateescape"))
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["" if v is None else _rounded(v) for v in row] for row in rows])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def _rounded(value: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -21,6 +23,8 @@ from sondino.progress import Report
 
 CONTENTS = "contents.json"
 """Hashes of the sounds, each with the size and time of the file when it was taken."""
+SECONDS_BETWEEN_WRITES = 60.0
+"""So that a stopped call has not hashed for nothing."""
 
 
 def task_vectors(
@@ -63,11 +67,9 @@ def task_vectors(
     key = hashlib.sha256(json.dumps([1, heard, contents]).encode()).hexdigest()[:16]
     table = store / f"{key}.npz"
     facts = table.with_suffix(".json")
-    if table.exists() and facts.exists():
-        kept = read_json(facts)
-        lost = {paths[row]: reason for row, reason in kept["lost"]}
-        with np.load(table) as found:
-            vectors = found["vectors"]
+    vectors = _read(table) if facts.exists() else None
+    if vectors is not None:
+        lost = {paths[row]: reason for row, reason in read_json(facts)["lost"]}
     else:
         tell = None if progress is None else _files_alone(progress)
         embedded, vectors, lost = _embed(model, paths, table, window, hop, short, threads, tell)
@@ -119,6 +121,16 @@ def _embed(
     return report.files, vectors, lost
 
 
+def _read(table: Path) -> NDArray[np.float32] | None:
+    """The vectors of a table; None where it is missing or damaged, and they are to be computed again."""
+    try:
+        with np.load(table) as found:
+            vectors: NDArray[np.float32] = found["vectors"]
+            return vectors
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
 def _files_alone(progress: Report) -> Progress:
     return lambda done, total, _: progress(done, total)
 
@@ -127,7 +139,11 @@ def _contents(memory: Path, paths: Sequence[str]) -> list[str]:
     """The hash of each file, from memory where size and time are what they were."""
     known = read_json(memory) if memory.exists() else {}
     hashes, new = [], False
-    for path in paths:
+    written = time.monotonic()
+    for path in map(os.path.abspath, paths):
+        if new and time.monotonic() - written > SECONDS_BETWEEN_WRITES:
+            write_json(memory, known)
+            written = time.monotonic()
         try:
             facts = os.stat(path)  # noqa: PTH116 - of hundreds of thousands
             stamp = [facts.st_size, facts.st_mtime_ns]

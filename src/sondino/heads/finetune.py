@@ -20,7 +20,7 @@ from sondino.distill.run import open_run, same_start
 from sondino.distill.train import make_accelerator
 from sondino.errors import OptionError
 from sondino.evaluate.linear import standard
-from sondino.evaluate.probe import best_strength, merits, path
+from sondino.evaluate.probe import best_strength, classifiers_up_to, merits
 from sondino.evaluate.vectors import embed_labelled
 from sondino.files import read_json, write_json
 from sondino.heads.fit import check_out, score_facts
@@ -231,7 +231,7 @@ def linear_probe(
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
     valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
     strength = best_strength(merits(vectors, targets, parts.train & ~valid, valid, multi_label, known))
-    *_, (weight, bias) = path(vectors, targets, parts.train, multi_label, known, strength)
+    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, parts.train, multi_label, known)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     head = Head("head", labelled.labels, labelled.multi_label, (layer,))
     asked, told = _asked(parts, on)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sondino.embed import Progress
 from sondino.errors import OptionError, require
-from sondino.evaluate.probe import best_strength, check_finite, held_out, path
+from sondino.evaluate.probe import best_strength, check_finite, classifiers_up_to, held_out
 from sondino.evaluate.vectors import embed_labelled
 from sondino.heads.head import Head
 from sondino.heads.labelled import Labelled, MultiLabel, read_labelled
@@ -90,8 +90,8 @@ def check_out(out: str | Path, model: Path) -> None:
 def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, name: str = "probe") -> Fitted:
     """Fit a linear head by logistic regression: one softmax, or a sigmoid a label where clips may have several.
 
-    The penalty is chosen on validation clips alone: each part of the clips is scored by a head that saw neither it nor,
-    while its penalty was chosen, the part after it. Clips of one recording are never on two sides.
+    The penalty is chosen on validation clips alone: each part of the clips is scored by a head that did not see it, nor
+    did the choice of its penalty. Clips of one recording are never on two sides.
 
     Args:
         vectors: (clips, dim).
@@ -111,7 +111,7 @@ def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, n
     score = judge(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
     strength = best_strength(np.sum([tried for _, tried in found], axis=0))
     everything = np.ones(len(vectors), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
-    *_, (weight, bias) = path(vectors, targets, everything, multi_label, known, strength)
+    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, everything, multi_label, known)
     head = Head(
         name,
         labelled.labels,

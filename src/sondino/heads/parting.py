@@ -30,12 +30,20 @@ class Round:
         test: to score.
         folds: where there is time for more than `valid`: parts of train and valid together, each to choose on in turn
             after learning from the others.
+        shared: of `valid`, clips whose recording is in `test` too; they choose, and are not learnt from.
     """
 
     train: Mask
     valid: Mask
     test: Mask
     folds: tuple[Mask, ...] = ()
+    shared: Mask | None = None
+
+    @property
+    def learn(self) -> Mask:
+        """Whom the classifier that is scored learns from, once its penalty is chosen."""
+        seen = self.train | self.valid
+        return seen if self.shared is None else seen & ~self.shared
 
 
 def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
@@ -47,12 +55,14 @@ def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
     targets, sources = labelled.targets(), labelled.sources()
     if labelled.parting == "split":
         train, valid, test = (folds == name for name in ("train", "valid", "test"))
+        if not train.any():
+            raise OptionError("the list has no train clips: call those train that may be learnt from")
         on = "the list's test clips" if test.any() else "the list's valid clips"
         if not (valid.any() and test.any()):
             test = test | valid
             valid = train & draw_part(targets, sources, labelled.multi_label, seed, among=train)
             train = train & ~valid
-        return [Round(train, valid, test)], on
+        return [Round(train, valid, test, shared=valid & np.isin(sources, sources[test]))], on
     on = f"the list's {len(np.unique(folds))} folds in turn"
     if labelled.parting == "none":
         folds = draw_folds(targets, sources, labelled.multi_label, seed)
@@ -110,10 +120,11 @@ def unlearnt(labelled: Labelled, rounds: Sequence[Round]) -> tuple[str, ...]:
 def draw_folds(
     targets: Mask, sources: NDArray[np.int64], multi_label: bool, seed: int, folds: int = FOLDS
 ) -> NDArray[np.int64]:
-    """A fold (clips,) for each clip: at most `folds`, and as many as the rarest label has recordings."""
+    """A fold (clips,) for each clip: at most `folds`, and as many as the commonest label has recordings."""
     selection = require("sklearn.model_selection", "report")
-    rarest = min(len(np.unique(sources[column])) for column in targets.T)
-    count = max(2, min(folds, rarest))
+    # A label with fewer recordings is missing from some folds; it does not take clips from all others.
+    commonest = max(len(np.unique(sources[column])) for column in targets.T)
+    count = max(2, min(folds, commonest))
     # Of several labels the rarest one is what must be spread.
     rare = np.argsort(targets.sum(0), kind="stable")
     kind = rare[targets[:, rare].argmax(1)] if multi_label else targets.argmax(1)
