@@ -1,6 +1,5 @@
 """The command that says what a model is worth: evaluate."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +51,7 @@ def evaluate(
 
     from sondino.cli.experiments import listed
     from sondino.evaluate.evaluate import evaluate as run_evaluate
+    from sondino.evaluate.report import report
     from sondino.evaluate.retention import explained, shown_rows
 
     done = run_evaluate(models or [], out, teacher=teacher, supervised=supervised, tasks=listed(tasks or ()),
@@ -74,10 +74,8 @@ def evaluate(
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
         Console().print(line, highlight=False, soft_wrap=True, markup=False)
-    print(f"results: {out}", flush=True)
-    # In a process of its own: encoding MP3 has been seen to stall in one that has run models and codecarbon.
-    page = subprocess.run([sys.executable, "-m", "sondino", "report", str(out)], check=False)
-    return max(report_skipped(done.skipped, out / "results.json"), page.returncode)
+    print(f"results: {out}\nreport: {report(out).resolve()}")
+    return report_skipped(done.skipped, out / "results.json")
 
 
 def _agreement(row: dict[str, object]) -> dict[str, str]:
