@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -149,6 +150,16 @@ def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert len({score["predictions"] for score in done.results["scores"]}) == 3
 
 
+def test_a_supervised_model_stands_beside_and_names_need_not_be_utf8(tmp_path: Path) -> None:
+    folder = sounds(tmp_path)
+    odd = folder.rename(tmp_path / os.fsdecode(b"caf\xe9 set"))
+    done = evaluate([Loudness("student")], tmp_path / "out", teacher=Loudness("teacher"), tasks=[str(odd)], quiet=True,
+                    supervised=Loudness("from labels", knows=False))  # fmt: skip
+    rows = {row["model"]: row for row in done.results["retention"]}
+    assert rows["from labels"]["role"] == "supervised" and rows["from labels"]["kept"] < rows["student"]["kept"] == 1.0
+    assert b"caf\xe9 set" in (tmp_path / "out" / "retention.md").read_bytes()
+
+
 # ---- the table ------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +183,9 @@ def test_shares_and_times_by_hand() -> None:
     assert half["average"] is None and half["kept"] is None  # an average of other tasks is no average
     assert chance["average"] == pytest.approx(0.2) and chance["kept"] == pytest.approx(0.2 / 0.7)
     assert all(row["kept"] is None for row in retention(models, tasks, scores, None))
+    # Another teacher beside the one that is compared with is told like any other model.
+    models[1]["role"] = "teacher"
+    assert retention(models, tasks, scores, "big")[1] | {"role": "student"} == small
 
 
 def test_a_name_becomes_a_file_name_of_its_own() -> None:
