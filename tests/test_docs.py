@@ -218,6 +218,17 @@ def test_what_is_kept_of_esc10_in_the_readme_is_what_was_measured() -> None:
         assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
 
 
+def test_the_sweeps_in_the_readme_are_what_was_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found: dict[str, list[float]] = {}
+    for row in _results("sweep_losses"):
+        found.setdefault(row["loss"], []).append(100 * float(row["esc10"]))
+    told = [[n, f"{sum(v) / len(v):.1f} %", ", ".join(f"{x:.1f}" for x in v)] for n, v in found.items()]
+    assert rows(text, "loss") == told and max(told, key=lambda row: row[1])[0] == "clap"
+    uniform, *balanced = [100 * float(row["esc10"]) for row in _results("sweep_clusters")]
+    assert f"{uniform:.1f} % for uniform sampling, {min(balanced):.1f} to {max(balanced):.1f} %" in text
+
+
 def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
     text = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
     measured = [row for row in _results("probe") if not row["case"].endswith("scikit-learn")]
