@@ -15,7 +15,7 @@ from loudness import RATE, loudness_rows, write_list, write_loudness
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.evaluate import evaluate
 from sondino.evaluate.models import Untrained, open_model
-from sondino.evaluate.retention import retention, shown_rows
+from sondino.evaluate.retention import explained, retention, shown_rows
 from sondino.evaluate.scores import in_file_name, score_key
 from sondino.evaluate.tasks.own import read_own
 from sondino.heads.labelled import read_labelled
@@ -53,6 +53,8 @@ def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path) -> None:
     agreement = {row["model"]: row for row in done.results["agreement"]}
     assert agreement["student"]["neighbour_overlap"] == agreement["student"]["cka"] == pytest.approx(1.0)
     assert agreement["deaf"]["neighbour_overlap"] < 0.99
+    said = explained(done.results)[0]
+    assert "Wilson's, over recordings or t over 5 folds" in said  # the teacher is always right, the deaf one is not
     score = next(score for score in done.results["scores"] if score["model"] == "deaf")
     assert score["interval"] == "t over 5 folds drawn by 5 seeds, corrected for shared clips"
     with (tmp_path / "out" / score["predictions"]).open(newline="") as opened:

@@ -115,11 +115,11 @@ def explained(results: Mapping[str, Any]) -> list[str]:
     """Sentences on what the table's numbers are."""
     said = []
     for task in results["tasks"]:
-        score = next((s for s in results["scores"] if s["task"] == task["name"]), None)
-        if score is not None:
+        intervals = dict.fromkeys(s["interval"] for s in results["scores"] if s["task"] == task["name"])
+        if intervals:
             said.append(
-                f"{task['name']}: {score['metric']} in percent of a linear probe on {task['clips']:,} clips, "
-                f"± half the 95 % interval ({score['interval']})"
+                f"{task['name']}: {task['metric']} in percent of a linear probe on {task['clips']:,} clips, "
+                f"± half the 95 % interval ({' or '.join(intervals)})"
             )
     hows = dict.fromkeys(model["joules_how"] for model in results["models"] if model.get("joules_how"))
     said += [f"J: {how}" for how in hows]
