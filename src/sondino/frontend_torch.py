@@ -1,4 +1,4 @@
-"""The log-mel as torch modules, in two forms that agree: FFT to train, matmul to export.
+"""The log-mel as torch modules, in two forms that agree: FFT to train, matrix products to export.
 
 Both turn waveforms into log-mels (batch, n_mels, frames) float32, by the definitions of `frontend.py`.
 """
@@ -79,44 +79,73 @@ class FFTLogMel(nn.Module):
 
 
 class MatmulLogMel(nn.Module):
-    """The same log-mel with the Fourier transform as a product with windowed cosines and sines.
+    """The same log-mel with the Fourier transform as two small matrix products (Cooley and Tukey's four steps).
 
-    Made of slices, products and sums alone, so that every runtime can run it and both batch and samples can
-    vary in an exported graph. Agrees with `FFTLogMel` to about 1e-5.
+    Made of slices, products, sums and transpositions alone, so that every runtime can run it and both batch and
+    samples can vary in an exported graph. Agrees with `FFTLogMel` to about 1e-5.
+
+    A frame of n = p * q samples is p blocks of q, x[q a + b], and bin c + p d of its transform is
+
+        sum over b of  exp(-2i pi (c b / n + b d / q))  (sum over a of  exp(-2i pi a c / p)  x[q a + b])
+
+    Real samples need c up to p / 2 only: bins over n / 2 stand in for their mirror images. A hop is whole blocks, so
+    that frames that overlap are cut from one transposed signal, and both sums are large products without a copy
+    between that moves single numbers: a tenth of the work of a product with cosines and sines of all n samples.
     """
 
-    basis: Tensor
+    window: Tensor
+    inner: Tensor
+    real: Tensor
+    imaginary: Tensor
     mel: Tensor
 
     def __init__(self, spec: LogMel = STUDENT_LOGMEL) -> None:
         super().__init__()
         self.spec = spec
-        mel = mel_matrix(spec)
-        heard = np.flatnonzero(mel.any(axis=0))  # bins that no band hears need no transform
-        phase = 2.0 * np.pi * (np.outer(np.arange(spec.n_fft), heard) % spec.n_fft) / spec.n_fft
-        basis = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * window_of(spec)[:, None]
-        self.register_buffer("basis", _buffer(basis), persistent=False)
-        self.register_buffer("mel", _buffer(mel[:, heard].T), persistent=False)
+        n, common = spec.n_fft, math.gcd(spec.n_fft, spec.hop)
+        # Of the blocks that a hop is whole numbers of, the one nearest to the square root of a frame.
+        q = min((d for d in range(1, common + 1) if common % d == 0), key=lambda d: abs(math.log(d * d / n)))
+        p = n // q
+        self.blocks, self.block = p, q
+        a, b, c = np.arange(p), np.arange(q), np.arange(p // 2 + 1)
+        inner = np.exp(-2j * np.pi * np.outer(c, a) / p)
+        outer = np.exp(-2j * np.pi * ((c[:, None, None] * b[:, None]) / n + (b[:, None] * b) / q))
+        bins = (c[:, None] + p * b).ravel()
+        bins = np.minimum(bins, n - bins)
+        first = np.zeros(len(bins), bool)
+        first[np.unique(bins, return_index=True)[1]] = (
+            True  # where c is 0 or p / 2, a bin and its mirror image are here
+        )
+        self.register_buffer("window", _buffer(window_of(spec).reshape(p, 1, 1, q)), persistent=False)
+        self.register_buffer("inner", _buffer(np.stack([inner.real, inner.imag], 1).reshape(-1, p)), persistent=False)
+        self.register_buffer("real", _buffer(np.concatenate([outer.real, -outer.imag], 1)), persistent=False)
+        self.register_buffer("imaginary", _buffer(np.concatenate([outer.imag, outer.real], 1)), persistent=False)
+        self.register_buffer("mel", _buffer((mel_matrix(spec)[:, bins] * first).T), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Log-mels (batch, n_mels, frames) of waveforms (batch, samples)."""
         _check(self.spec, waveform)
         with _float32(waveform):
             signal = _signal(self.spec, waveform)
-            cosines, sines = (_frames(self.spec, signal) @ self.basis).chunk(2, dim=-1)
-            power = cosines.square() + sines.square()
-            return _log(self.spec, (power @ self.mel).transpose(1, 2))
+            batch, p, q = signal.shape[0], self.blocks, self.block
+            frames = (signal.shape[1] - self.spec.n_fft) // self.spec.hop + 1
+            framed = self._frames(signal, frames) * self.window
+            half = self.inner @ framed.reshape(p, -1)
+            half = half.reshape(-1, 2, batch * frames, q).transpose(1, 2).reshape(-1, batch * frames, 2 * q)
+            power = (half @ self.real).square() + (half @ self.imaginary).square()
+            mel = power.transpose(0, 1).reshape(batch, frames, -1) @ self.mel
+            return _log(self.spec, mel.transpose(1, 2))
 
-
-def _frames(spec: LogMel, signal: Tensor) -> Tensor:
-    """Overlapping frames (batch, frames, n_fft): the signal in blocks, each frame some blocks side by side."""
-    block = math.gcd(spec.n_fft, spec.hop)
-    per_frame, per_hop = spec.n_fft // block, spec.hop // block
-    count = (signal.shape[1] - spec.n_fft) // spec.hop + 1
-    used = (count - 1) * spec.hop + spec.n_fft
-    blocks = signal[:, :used].reshape(signal.shape[0], -1, block)
-    reach = (count - 1) * per_hop + 1
-    return torch.cat([blocks[:, i : i + reach : per_hop] for i in range(per_frame)], dim=-1)
+    def _frames(self, signal: Tensor, frames: int) -> Tensor:
+        """The blocks of all frames (blocks, batch, frames, block): the first of each, the second of each, ..."""
+        per_hop = self.spec.hop // self.block
+        hops = -(-self.blocks // per_hop)  # that a frame reaches into
+        missing = (hops * per_hop - self.blocks) * self.block
+        signal = F.pad(signal, (0, missing)) if missing else signal
+        count = frames + hops - 1
+        by_hop = signal[:, : count * self.spec.hop].reshape(signal.shape[0], count, per_hop, self.block)
+        by_block = by_hop.permute(2, 0, 1, 3)
+        return torch.cat([by_block[:, :, i : i + frames] for i in range(hops)])[: self.blocks]
 
 
 def _log(spec: LogMel, mel: Tensor) -> Tensor:
