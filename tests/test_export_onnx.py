@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from golden import DATA, error, state_dict, strip, wave
-from sondino.export.onnx import WaveformEncoder, export_onnx, verify_onnx
+from sondino.export.onnx import export_onnx, verify_onnx
+from sondino.export.source import WaveformNet
+from sondino.heads.head import Head
 from sondino.frontend import n_frames
 from sondino.frontend_torch import MatmulLogMel
 from sondino.students import build_student
@@ -150,12 +152,23 @@ def test_the_exporter_is_silent(tmp_path):
     assert (ran.stdout, ran.stderr) == ("", "")
 
 
-def test_waveform_encoder_is_front_end_then_student():
+def test_waveform_net_is_front_end_then_student_then_head():
     student = Mean()
-    encoder = WaveformEncoder(student)
     batch = torch.from_numpy(np.stack([wave(0.4, 32000), wave(0.4, 32000, 8)]))
-    assert torch.equal(encoder(batch), student(MatmulLogMel(student.logmel)(batch)))
+    vectors = student(MatmulLogMel(student.logmel)(batch))
+    assert torch.equal(WaveformNet(student)(batch), vectors)
     assert n_frames(student.logmel, batch.shape[1]) == 24
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((2, 7, 7)).astype(np.float32), rng.standard_normal((2, 7)).astype(np.float32)
+    first = weights[0][0] @ np.zeros((7, student.dim), np.float32) + rng.standard_normal((7, student.dim))
+    for activation, several in (("relu", False), ("hardswish", True)):
+        layers = ((first, weights[1][0]), (weights[0][1], weights[1][1]))
+        head = Head("h", tuple("abcdefg"), several, layers, activation)
+        got, probabilities = WaveformNet(student, head)(batch)
+        assert torch.equal(got, vectors)
+        np.testing.assert_allclose(probabilities.detach(), head.probabilities(vectors.detach()), atol=1e-6)
+    body_only = WaveformNet(student, body_only=True)
+    assert torch.equal(body_only(MatmulLogMel(student.logmel)(batch)), vectors)
 
 
 @pytest.mark.slow

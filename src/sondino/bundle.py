@@ -129,7 +129,7 @@ def write_bundle(
             "hashes": {file: sha256(partial / file) for file in ("model.onnx", "body.onnx", "model.safetensors")},
             **facts,
         }
-        _finish(partial, config, head)
+        finish_bundle(partial, config, head)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
@@ -184,7 +184,7 @@ def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]
         for file in config["hashes"]:
             if file != "head.safetensors":
                 shutil.copyfile(folder / file, partial / file)
-        _finish(partial, {**config, **facts}, head)
+        finish_bundle(partial, {**config, **facts}, head)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{out} could not be written ({error}): free some space and try again") from error
@@ -193,8 +193,14 @@ def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]
     return out
 
 
-def _finish(partial: Path, config: dict[str, Any], head: Head | None) -> None:
-    """Write what stands beside the net: the head, config.json and the card."""
+def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> None:
+    """Write what stands beside the net in a bundle's folder: the head, config.json and the card.
+
+    Args:
+        partial: the folder; holds model.onnx.
+        config: of config.json; its entries about the head are made anew.
+        head: from its vectors to labels.
+    """
     config.pop("head", None)
     config["hashes"].pop("head.safetensors", None)
     if head is not None:

@@ -19,8 +19,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "clips under a window": config["short"],
         "parameters": f"{config['parameters']:,}",
         "multiply-adds for 10 s": f"{config['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
-        "model.onnx": f"{onnx_bytes / 1e6:.1f} MB, raw waveform in, vector out; within "
-        f"{config['onnx_difference']:.1e} of the trained net",
+        "model.onnx": f"{onnx_bytes / 1e6:.1f} MB, raw waveform in, vector out{_agreement(config)}",
     }
     source, head = config.get("source"), config.get("head")
     lines = [
@@ -28,7 +27,8 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "",
         "A small audio model " + ("converted" if source else "distilled") + " with sondino.",
         "",
-        *_table(rows),
+        *markdown_table(rows),
+        *(_quantized(config["quantized"]) if "quantized" in config else []),
         *(_source(source) if source else []),
         *(["", "## Teachers", *_teachers(config)] if not source or config.get("teachers") else []),
         *(_head(head) if head else []),
@@ -50,7 +50,35 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Mapping[str, Any]) -> list[str]:
+def _agreement(config: Mapping[str, Any]) -> str:
+    difference = config.get("onnx_difference")
+    return "" if "quantized" in config or difference is None else f"; within {difference:.1e} of the trained net"
+
+
+def _quantized(facts: Mapping[str, Any]) -> list[str]:
+    rows = {
+        "made of": f"{facts['from']}, whose model.onnx has SHA-256 `{facts['from_sha256']}`",
+        "in float": f"the front-end, and {len(facts['kept_in_float'])} of {facts['layers']} layers, which lose most",
+        **(verified_rows(facts["verified"]) if "verified" in facts else {}),
+    }
+    return ["", "## Quantised to int8", *markdown_table(rows)]
+
+
+def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
+    """What was measured beside the trained net, for a card's table."""
+    signals = ", ".join(f"{name} {values['cosine']:.5f}" for name, values in verified["signals"].items())
+    promise = "" if verified["cosine"] >= 0.99 else " (int8 should keep 0.99: it does not here)"
+    return {
+        "checked on": f"{verified['clips']} real clips of {verified['seconds']:.3g} s, beside the trained net",
+        "cosine": f"{verified['cosine']:.6f} on average{promise}, {verified['cosine_lowest']:.6f} at the lowest",
+        "largest difference": f"{verified['difference']:.1e} of the largest value",
+        "10 nearest clips that stay the same": f"{verified['neighbours']:.1%}",
+        "cosine on made signals": signals,
+    }
+
+
+def markdown_table(rows: Mapping[str, Any]) -> list[str]:
+    """Names and values as the lines of a table."""
     return ["| | |\n| --- | --- |", *[f"| {name} | {value} |" for name, value in rows.items()]]
 
 
@@ -66,7 +94,7 @@ def _source(source: Mapping[str, Any]) -> list[str]:
         "licence of its weights": source.get("licence") or UNKNOWN,
         "left out": "; ".join(source.get("dropped") or []),
     }
-    return ["", "## Source", *_table({name: value for name, value in rows.items() if value})]
+    return ["", "## Source", *markdown_table({name: value for name, value in rows.items() if value})]
 
 
 def _teachers(config: Mapping[str, Any]) -> list[str]:
@@ -84,11 +112,11 @@ def _head(head: Mapping[str, Any]) -> list[str]:
     shown = ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
     kind = "a probability each" if head.get("multi_label") else "probabilities that sum to 1"
     rows = {"name": head.get("name"), "labels": f"{len(labels)}, {kind}: {shown}", "note": head.get("note")}
-    return ["", "## Head", *_table({name: value for name, value in rows.items() if value})]
+    return ["", "## Head", *markdown_table({name: value for name, value in rows.items() if value})]
 
 
 def _scores(config: Mapping[str, Any]) -> list[str]:
     scores = {name.replace("_", " "): value for name, value in config.get("scores", {}).items()}
     if scores:
-        return ["", "## Scores on held-out clips", *_table(scores)]
+        return ["", "## Scores on held-out clips", *markdown_table(scores)]
     return [] if config.get("source") else ["", "## Scores on held-out clips", "none: nothing was held out"]

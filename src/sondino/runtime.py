@@ -87,7 +87,7 @@ class Model:
             raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
         self.windows = windows
         self.exact = engine == "onnxruntime" and device == "cpu"
-        self.config = _read_config(self.folder / "config.json")
+        self.config = read_config(self.folder / "config.json")
         self._take_config()
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
@@ -350,7 +350,7 @@ def _is_array_with_rate(sound: object) -> bool:
     return isinstance(sound, tuple) and len(sound) == 2 and not isinstance(sound[0], (str, os.PathLike, tuple))
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -4,48 +4,24 @@ The graph's input is `waveform` (batch, samples) at the student's rate and its o
 batch and samples vary.
 """
 
-import contextlib
 import copy
-import io
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnx.compose
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from sondino import __version__
-from sondino.frontend import log_mel, n_frames
-from sondino.frontend_torch import MatmulLogMel
+from sondino.export.graph import finished, front_end_graph, joined, net_graph
+from sondino.frontend import log_mel
+from sondino.frontend_torch import FFTLogMel
 from sondino.students.common import Student
-from sondino.students.fold import folded
 
 SMALL = 1024
 """Bytes under which a tensor of the body stands in the body itself."""
-
-OPSET = 18
-"""New enough for LayerNorm and ReduceMean with axes as input, old enough for ONNX Runtime 1.14 and the web."""
-
-
-class WaveformEncoder(nn.Module):
-    """A student with its front-end: waveforms (batch, samples) to vectors (batch, dim)."""
-
-    def __init__(self, student: Student) -> None:
-        super().__init__()
-        self.frontend = MatmulLogMel(student.logmel)
-        self.student = student
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Vectors of waveforms at the student's rate."""
-        return self.student(self.frontend(waveform))
 
 
 def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.PathLike[str] | None = None) -> None:
@@ -59,62 +35,34 @@ def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.P
         body: where to write the net without its front-end, in the same folder: `logmel` (batch, n_mels, frames) in,
             `vector` out. Its weights stay in `file`, so that it is small.
     """
-    logmel, fixed = student.logmel, student.fixed_samples
-    # Neither 1 nor the minimum: the exporter takes such sizes for constants.
-    samples = fixed or student.minimum_samples + 8 * logmel.hop + 3
-    frames = n_frames(logmel, samples)
-    lengths: tuple[torch.export.Dim | None, torch.export.Dim | None] = (None, None)
-    if fixed is None:
-        lengths = (
-            torch.export.Dim("samples", min=student.minimum_samples),
-            torch.export.Dim("frames", min=student.minimum_frames),
-        )
-    frontend = _trace(MatmulLogMel(logmel), torch.zeros(2, samples), lengths[0], "waveform", "logmel")
-    net = _trace(folded(student), torch.zeros(2, logmel.n_mels, frames), lengths[1], "logmel", "vector")
+    front_end, net = front_end_graph(student), net_graph(student)
     metadata = {
         "name": student.name,
         "width": f"{student.width:g}",
-        "sample_rate": str(logmel.sample_rate),
+        "sample_rate": str(student.logmel.sample_rate),
         "dim": str(student.dim),
         "minimum": str(student.minimum_samples),
     }
-    frontend = onnx.compose.add_prefix(frontend, "frontend/", rename_inputs=False, rename_outputs=False)
-    data = _bytes(onnx.compose.merge_models(frontend, net, [("logmel", "logmel")]), metadata)
-    _write(Path(file), data)
+    write_graphs(front_end, net, metadata, Path(file), None if body is None else Path(body))
+
+
+def write_graphs(
+    front_end: onnx.ModelProto, net: onnx.ModelProto, metadata: Mapping[str, str], file: Path, body: Path | None = None
+) -> None:
+    """Write a front-end and a net as one ONNX file, and the net by itself beside it.
+
+    Args:
+        front_end: waveform to log-mel.
+        net: log-mel to vector; changed where `body` is given.
+        metadata: of the files.
+        file: of both; a file already there is replaced once the new one is whole.
+        body: of the net by itself; its large weights stay in `file`, in the same folder.
+    """
+    data = finished(joined(front_end, net), metadata)
+    _write(file, data)
     if body is not None:
-        _point_into(net, data, Path(file).name)
-        _write(Path(body), _bytes(net, metadata))
-
-
-def _trace(
-    module: nn.Module, example: Tensor, length: torch.export.Dim | None, given: str, result: str
-) -> onnx.ModelProto:
-    """A module as ONNX, with any batch and, where named, any length of its last side."""
-    dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
-    if length is not None:
-        dims[example.ndim - 1] = length
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(dims,),
-            input_names=[given],
-            output_names=[result],
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    return model
-
-
-def _bytes(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
-    _strip(model)
-    onnx.helper.set_model_props(model, metadata)
-    model.producer_name, model.producer_version = "sondino", __version__
-    return model.SerializeToString()
+        _point_into(net, data, file.name)
+        _write(body, finished(net, metadata))
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -156,7 +104,8 @@ def verify_onnx(
         The largest absolute difference relative to the largest value of its vector; infinite where either gives
         NaN or infinity.
     """
-    encoder = WaveformEncoder(copy.deepcopy(student)).float().cpu().eval()
+    reference = copy.deepcopy(student).float().cpu().eval()
+    front_end = FFTLogMel(student.logmel)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
@@ -168,7 +117,7 @@ def verify_onnx(
     worst = 0.0
     for batch in _trials(student, waveforms):
         with torch.inference_mode():
-            expected = encoder(torch.from_numpy(batch)).numpy()
+            expected = reference(front_end(torch.from_numpy(batch))).numpy()
         for given, session in sessions.items():
             x = batch if given == "waveform" else np.stack([log_mel(student.logmel, wave) for wave in batch])
             worst = max(worst, _difference(session.run(["vector"], {given: x})[0], expected))
@@ -190,29 +139,3 @@ def _difference(got: NDArray[np.float32], expected: NDArray[np.float32]) -> floa
         return float("inf")
     scale = np.abs(expected).max(axis=1, keepdims=True)
     return float((np.abs(got - expected) / np.maximum(scale, 1e-12)).max())
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Drops stack traces and source paths: of no use to a runtime, and no business of who receives the file."""
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.doc_string = ""
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for function in model.functions:
-        del function.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's progress, warnings and logs off the user's terminal; errors still rise."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -16,11 +16,15 @@ def read_student(folder: Path) -> Student:
         folder: the bundle.
 
     Raises:
-        OptionError: its net is none of `STUDENTS` (a teacher that was converted).
+        OptionError: its net is none of `STUDENTS` (a teacher that was converted), or it is quantised.
         SondinoError: its model.safetensors is missing or damaged.
     """
     safetensors = require("safetensors.torch", "train")
     student = new_net(folder)
+    quantized = read_json(folder / "config.json").get("quantized")
+    if quantized:
+        raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
+                          f"{quantized.get('from')}")  # fmt: skip
     file = folder / "model.safetensors"
     try:
         student.load_state_dict(safetensors.load_file(file))

@@ -1,0 +1,100 @@
+"""The commands that make files for other machines: export, quantize."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from sondino.cli.app import app
+
+
+@app.command
+def export(
+    bundle: str,
+    *,
+    to: Literal["onnx", "openvino", "executorch", "litert", "web"],
+    out: Path,
+    precision: Literal["f32", "f16", "int8"] = "f32",
+    window: float | None = None,
+    dynamic: bool = False,
+    body_only: bool = False,
+    calibrate: Path | None = None,
+    sounds: Path | None = None,
+    gallery: Path | None = None,
+) -> int:
+    """Write a model for another runtime, raw waveform in, checked against the trained net. Needs `sondino[train]`.
+
+    Writes DIR/model.onnx, model.xml and model.bin, model.pte, model.tflite, or a page; with card.md and export.json.
+
+    Example: `sondino export run --to onnx --precision int8 --calibrate recordings/ --out edge`
+
+    Args:
+        bundle: a bundle, a run or a published name.
+        to: the runtime; executorch and litert need an environment of their own: `make edge`.
+        out: the folder to write; an older export there is replaced.
+        precision: of the weights. f16 halves the file; int8 quarters it and needs --calibrate.
+        window: seconds that every clip has. Default: any length; the bundle's window for executorch and litert.
+        dynamic: clips of any length, or an error where the runtime cannot.
+        body_only: take a log-mel instead of a waveform.
+        calibrate: a folder of real sound, without labels, for int8.
+        sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
+        gallery: to web: sounds that the page compares with. Default: those that sondino ships.
+    """
+    from sondino.errors import require
+
+    require("torch", "train")
+    from sondino.export.export import FILES, export_bundle
+
+    facts = export_bundle(
+        bundle,
+        to,
+        out,
+        precision=precision,
+        window=window,
+        dynamic=dynamic,
+        body_only=body_only,
+        calibrate=calibrate,
+        sounds=sounds,
+        gallery=gallery,
+    )
+    _tell(facts["verified"])
+    print(f"in {out / FILES[to]}; what it takes and how to run it: {out / 'card.md'}")
+    return 0
+
+
+@app.command
+def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = None) -> int:
+    """Make an int8 bundle: a quarter of the size, used like any other. Needs `sondino[train]`.
+
+    The front-end and the layers that lose most stay in float, chosen by what each does to the vectors of real sound.
+
+    Example: `sondino quantize run --calibrate recordings/ --out run8`
+
+    Args:
+        bundle: a bundle, a run or a published name.
+        calibrate: a folder of real sound, without labels, of the kind that the model will hear.
+        out: the new bundle's folder; an older bundle there is replaced.
+        sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
+    """
+    from sondino.errors import require
+
+    require("torch", "train")
+    from sondino.compress.quantize import quantize_bundle
+
+    facts = quantize_bundle(bundle, calibrate, out, sounds=sounds)["quantized"]
+    print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
+    _tell(facts["verified"])
+    size = (out / "model.onnx").stat().st_size
+    print(
+        f"in {out}, model.onnx {size / 1e6:.2f} MB; use: sondino embed recordings/ --model {out} --output vectors.npz"
+    )
+    return 0
+
+
+def _tell(verified: dict[str, Any]) -> None:
+    """What an export keeps of the trained net, in a line or two."""
+    print(
+        f"beside the trained net on {verified['clips']} real clips: mean cosine {verified['cosine']:.6f}, "
+        f"{verified['cosine_lowest']:.6f} at the lowest; {verified['neighbours']:.1%} of the nearest clips the same; "
+        f"largest difference {verified['difference']:.1e} of the largest value"
+    )
+    if verified["cosine"] < 0.99:
+        print("that is under 0.99: measure what your task loses by it before you use it")

@@ -1,0 +1,377 @@
+"""From a bundle to a file for a runtime, always run and compared with the trained net before it is handed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from sondino import __version__
+from sondino.compress.quantize import Sounds, int8_graphs, part_sounds, quantize_bundle
+from sondino.errors import OptionError, RunError
+from sondino.export.card import export_card
+from sondino.export.graph import finished, front_end_graph, joined, net_graph
+from sondino.export.openvino import open_openvino, write_openvino
+from sondino.export.precision import halved, without_zeros
+from sondino.export.source import Source, open_source
+from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, verify
+from sondino.files import sha256, write_json
+from sondino.frontend import log_mel, n_frames
+from sondino.progress import show
+
+To = Literal["onnx", "openvino", "executorch", "litert", "web"]
+FORMAT = "sondino-export-1"
+FILES: Mapping[To, str] = {
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "executorch": "model.pte",
+    "litert": "model.tflite",
+    "web": "index.html",
+}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A file in the partial folder: how to run it, and what to say of it."""
+
+    run: Run
+    batch: int | None
+    samples: int | None
+    kept_float: tuple[str, ...]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be made."""
+
+    source: Source
+    precision: Precision
+    samples: int | None
+    body_only: bool
+    sounds: Sounds | None
+    gallery: Path | None
+    quiet: bool
+
+
+def export_bundle(
+    model: str | Path,
+    to: To,
+    out: Path,
+    *,
+    precision: Precision = "f32",
+    window: float | None = None,
+    dynamic: bool = False,
+    body_only: bool = False,
+    calibrate: Path | None = None,
+    sounds: Path | None = None,
+    gallery: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write a model for a runtime: the file, a card, and export.json with what was measured.
+
+    The file takes a raw waveform. It is run on silence, noise, a sweep and real clips beside the trained net in torch,
+    and is written only if it is within the bound of its precision (`verify.BOUNDS`).
+
+    Args:
+        model: a bundle, a run or a published name, as `sondino.load` takes it.
+        to: "onnx", "openvino", "executorch", "litert" or "web".
+        out: a folder; an older export there is replaced once the new one is whole.
+        precision: of the weights: "f32"; "f16", stored in half the size and computed with in float32; "int8", static,
+            with the front-end and the layers that lose most in float.
+        window: seconds that every clip has. Default: any length for onnx and openvino, the bundle's window for
+            executorch and litert.
+        dynamic: clips of any length, or an error where the runtime cannot.
+        body_only: take a log-mel instead, for runtimes that run a Fourier transform wrongly or slowly.
+        calibrate: a folder of real sound, which int8 needs.
+        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sounds that sondino ships.
+        gallery: to web: sounds to compare with. Default: those that sondino ships.
+        quiet: show no progress.
+
+    Returns:
+        what export.json holds.
+
+    Raises:
+        OptionError: there is no such model, or options that do not go together.
+        MissingExtra: the runtime is not installed.
+        RunError: it is past the bound, it cannot be converted, or the disk is full.
+    """
+    from sondino.hub import locate
+
+    _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    folder = free_export(Path(out))
+    source = open_source(locate(model))
+    samples = _samples(source, to, window, dynamic)
+    heard = samples or round(source.window * source.rate)
+    parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
+    order = _Order(source, precision, samples, body_only, parts, gallery, quiet)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if to != "web":
+            partial.mkdir(parents=True)
+        made = _MAKERS[to](order, partial)
+        clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
+        with show("checking on real clips", "clips", quiet) as report:
+            run = _through_log_mel(source, made.run) if body_only else made.run
+            verified = verify(run, source.vectors, clips, source.rate, made.batch, report)
+        refuse(verified, precision, f"{source.config['name']} for {to}")
+        facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
+        if precision == "int8":
+            facts["kept_promise"] = verified.cosine >= PROMISED
+        write_json(partial / "export.json", facts)
+        size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
+        (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return facts
+
+
+def free_export(folder: Path) -> Path:
+    """A folder that an export may be written to, as a whole path: not there yet, empty, or an older export.
+
+    Raises:
+        OptionError: it holds something else.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
+        raise OptionError(f"{folder} exists and is no export of ours: name a folder that does not exist yet")
+    return folder
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "export.json").read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _check_options(
+    to: str,
+    precision: str,
+    window: float | None,
+    dynamic: bool,
+    body_only: bool,
+    calibrate: Path | None,
+    gallery: Path | None,
+) -> None:
+    for name, value, choices in (("to", to, get_args(To)), ("precision", precision, get_args(Precision))):
+        if value not in choices:
+            raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    if window is not None and dynamic:
+        raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
+    if precision == "int8" and calibrate is None:
+        raise OptionError("precision int8 needs calibrate: name a folder of real sound, of the kind it will hear")
+    if precision != "int8" and calibrate is not None:
+        raise OptionError(f"calibrate is for precision int8, and precision is {precision}: leave it out")
+    if to == "web" and (window is not None or dynamic or body_only):
+        raise OptionError("to web takes no window, dynamic or body-only: the page cuts sounds as the bundle does")
+    if to != "web" and gallery is not None:
+        raise OptionError(f"gallery is for web, and to is {to}: leave it out")
+
+
+def _samples(source: Source, to: To, window: float | None, dynamic: bool) -> int | None:
+    """Samples that every clip has; None: any number."""
+    fixed, least = source.student.fixed_samples, source.student.minimum_samples
+    if window is not None:
+        samples = round(window * source.rate)
+        if fixed is not None and samples != fixed:
+            raise OptionError(
+                f"window is {window:g} s, and {source.config['name']} hears {fixed / source.rate:g} s only"
+            )
+        if samples < least:
+            raise OptionError(f"window is {window:g} s, and {source.config['name']} needs {least / source.rate:g} s")
+        return samples
+    if dynamic and fixed is not None:
+        raise OptionError(f"dynamic: {source.config['name']} hears clips of {fixed / source.rate:g} s only")
+    by_length = to in ("executorch", "litert") and not dynamic
+    return fixed or (round(source.window * source.rate) if by_length else None)
+
+
+def _onnx(order: _Order, partial: Path) -> _Made:
+    model, kept = _graph(order)
+    file = partial / FILES["onnx"]
+    file.write_bytes(finished(model, _metadata(order)))
+    return _Made(_open_onnx(file), None, order.samples, kept, _versions("onnx", "onnxruntime", "torch"))
+
+
+def _openvino(order: _Order, partial: Path) -> _Made:
+    model, kept = _graph(order)
+    file = partial / FILES["openvino"]
+    write_openvino(model, file, half=order.precision == "f16")
+    note = "OpenVINO takes bfloat16 by itself on processors that have it: ask for INFERENCE_PRECISION_HINT f32."
+    return _Made(open_openvino(file), None, order.samples, kept, _versions("openvino", "torch"), (note,))
+
+
+def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made]:
+    def make(order: _Order, partial: Path) -> _Made:
+        file = partial / FILES[to]
+        sounds = order.sounds.calibrating if order.sounds is not None else []
+        if to == "executorch":
+            from sondino.export.executorch import open_executorch as opened
+            from sondino.export.executorch import write_executorch as write
+        else:
+            from sondino.export.litert import open_litert as opened
+            from sondino.export.litert import write_litert as write
+        done = write(order.source, file, order.precision, order.samples, sounds, order.body_only)
+        return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
+
+    return make
+
+
+def _web(order: _Order, partial: Path) -> _Made:
+    from sondino.export.web import export_web
+
+    bundle = partial.with_name(partial.name + ".bundle")
+    shutil.rmtree(bundle, ignore_errors=True)
+    kept: tuple[str, ...] = ()
+    try:
+        if order.precision == "int8":
+            assert order.sounds is not None
+            kept = tuple(
+                quantize_bundle(order.source.folder, order.sounds, bundle, quiet=order.quiet)["quantized"][
+                    "kept_in_float"
+                ]
+            )
+        export_web(bundle if order.precision == "int8" else order.source.folder, partial, None, order.gallery)
+    finally:
+        shutil.rmtree(bundle, ignore_errors=True)
+    body = partial / "model" / "body.onnx"
+    if order.precision == "f16":
+        _halve_page(partial / "model")
+    return _Made(_through_log_mel(order.source, _open_onnx(body)), None, order.samples, kept, _versions("onnxruntime"))
+
+
+_MAKERS: Mapping[To, Callable[[_Order, Path], _Made]] = {
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "executorch": _edge("executorch"),
+    "litert": _edge("litert"),
+    "web": _web,
+}
+
+
+def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """The ONNX graph that was ordered, and the names of layers that int8 left in float."""
+    source = order.source
+    kept: tuple[str, ...] = ()
+    if order.precision == "int8":
+        assert order.sounds is not None
+        with show("layers in int8", "layers", order.quiet) as report:
+            front_end, net, found = int8_graphs(source, order.sounds, order.samples, source.head, report)
+        kept = found.kept
+    else:
+        net = net_graph(source.student, order.samples, source.head)
+        front_end = front_end_graph(source.student, order.samples)
+        without_zeros(front_end)
+        if order.precision == "f16":
+            front_end, net = halved(front_end), halved(net)
+    return (net if order.body_only else joined(front_end, net)), kept
+
+
+def _open_onnx(file: Path) -> Run:
+    from sondino.files import cores
+    from sondino.sessions import open_session
+
+    return open_session(file, cores())
+
+
+def _through_log_mel(source: Source, run: Run) -> Run:
+    def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return run(np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms]))
+
+    return embed
+
+
+def _halve_page(folder: Path) -> None:
+    """Store the weights of a page's model as float16."""
+    body, about = folder / "body.onnx", json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    body.write_bytes(halved(onnx.load(body)).SerializeToString())
+    about |= {"model_bytes": body.stat().st_size, "sha256": sha256(body)}
+    (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def licence(config: Mapping[str, Any]) -> str:
+    """What is known of the licence of a bundle's weights, in words."""
+    from sondino.export.web import licence_of
+
+    return licence_of(config) or "not known"
+
+
+def _metadata(order: _Order) -> dict[str, str]:
+    """What the ONNX file says of itself."""
+    source = order.source
+    found = {
+        "name": str(source.config["name"]),
+        "student": source.student.name,
+        "width": f"{source.student.width:g}",
+        "sample_rate": str(source.rate),
+        "dim": str(source.student.dim),
+        "window": f"{source.window:g}",
+        "short": source.short,
+        "minimum": str(source.student.minimum_samples),
+        "precision": order.precision,
+        "licence": licence(source.config),
+        "source_sha256": str(source.config["hashes"]["model.safetensors"]),
+    }
+    if order.body_only:
+        found["front_end"] = json.dumps(source.student.logmel.as_dict())
+    if source.head is not None:
+        found["labels"] = json.dumps(list(source.head.labels))
+        found["multi_label"] = str(source.head.multi_label).lower()
+    return found
+
+
+def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
+    source, head = order.source, order.source.head
+    logmel = source.student.logmel
+    return {
+        "format": FORMAT,
+        "name": source.config["name"],
+        "to": to,
+        "precision": order.precision,
+        "file": FILES[to],
+        "input": "logmel" if order.body_only else "waveform",
+        "student": source.student.name,
+        "width": source.student.width,
+        "sample_rate": source.rate,
+        "dim": source.student.dim,
+        "window": (made.samples / source.rate) if made.samples else source.window,
+        "samples": made.samples,
+        "frames": n_frames(logmel, made.samples) if made.samples and order.body_only else None,
+        "batch": made.batch,
+        "minimum": source.student.minimum_samples,
+        "short": source.short,
+        "front_end": logmel.as_dict(),
+        "parameters": source.config["parameters"],
+        "macs_per_10s": source.config["macs_per_10s"],
+        "labels": list(head.labels) if head is not None else None,
+        "multi_label": head.multi_label if head is not None else None,
+        "licence": licence(source.config),
+        "source_hash": source.config["hashes"]["model.safetensors"],
+        "hashes": {file.name: sha256(file) for file in sorted(partial.iterdir()) if file.is_file()},
+        "kept_float": list(made.kept_float),
+        "notes": list(made.notes),
+        "versions": dict(made.versions),
+    }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {"sondino": __version__, **{package: metadata.version(package) for package in packages}}
