@@ -60,8 +60,18 @@ def _quantized(facts: Mapping[str, Any]) -> list[str]:
         "made of": f"{facts['from']}, whose model.onnx has SHA-256 `{facts['from_sha256']}`",
         "in float": f"the front-end, and {len(facts['kept_in_float'])} of {facts['layers']} layers, which lose most",
         **(verified_rows(facts["verified"]) if "verified" in facts else {}),
+        "linear probe": _probe(facts["probe"]) if "probe" in facts else "not measured",
     }
     return ["", "## Quantised to int8", *markdown_table(rows)]
+
+
+def _probe(probe: Mapping[str, Any]) -> str:
+    lost = probe["f32"] - probe["int8"]
+    said = f"loses {lost:.1%}" if lost > 0 else "loses nothing"
+    return (
+        f"{probe['metric']} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 on {probe['clips']} clips: {said}"
+        + (", where int8 should lose under a point" if lost >= 0.01 else "")
+    )
 
 
 def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:

@@ -61,7 +61,7 @@ def export(
 
 
 @app.command
-def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = None) -> int:
+def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = None, labels: Path | None = None) -> int:
     """Make an int8 bundle: a quarter of the size, used like any other. Needs `sondino[train]`.
 
     The front-end and the layers that lose most stay in float, chosen by what each does to the vectors of real sound.
@@ -73,15 +73,19 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
         calibrate: a folder of real sound, without labels, of the kind that the model will hear.
         out: the new bundle's folder; an older bundle there is replaced.
         sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
+        labels: labelled sound (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
     """
     from sondino.errors import require
 
     require("torch", "train")
     from sondino.compress.quantize import quantize_bundle
 
-    facts = quantize_bundle(bundle, calibrate, out, sounds=sounds)["quantized"]
+    facts = quantize_bundle(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
     _tell(facts["verified"])
+    if "probe" in facts:
+        probe = facts["probe"]
+        print(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
     size = (out / "model.onnx").stat().st_size
     print(
         f"in {out}, model.onnx {size / 1e6:.2f} MB; use: sondino embed recordings/ --model {out} --output vectors.npz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,17 @@ from numpy.typing import NDArray
 from sondino.bundle import finish_bundle, free_folder
 from sondino.compress.int8 import Int8, quantized
 from sondino.errors import RunError
+from sondino.evaluate.probe import probe
+from sondino.evaluate.vectors import task_vectors
 from sondino.export.graph import front_end_graph, net_graph
 from sondino.export.onnx import write_graphs
 from sondino.export.precision import halved, without_zero_points, without_zeros
 from sondino.export.source import Source, open_source
-from sondino.export.verify import CLIPS, PROMISED, Verified, real_clips, refuse, verify
+from sondino.export.verify import CLIPS, PROMISED, Verified, real_clips, refuse, signals, verify
 from sondino.files import sha256
 from sondino.frontend import log_mel
 from sondino.heads.head import Head
+from sondino.heads.labelled import Labelled, read_labelled
 from sondino.progress import Report, show
 from sondino.runtime import Model
 
@@ -90,16 +94,23 @@ def int8_graphs(
     found = quantized(
         net,
         [log_mel(logmel, clip) for clip in sounds.calibrating],
-        [log_mel(logmel, clip) for clip in sounds.judging],
+        # Silence and noise are heard too, and real sound alone says little of them.
+        [log_mel(logmel, clip) for clip in (*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values())],
         progress,
     )
     without_zero_points(found.model)
     without_zeros(front_end)
-    return halved(front_end), found.model, found
+    return halved(front_end), halved(found.model), found
 
 
 def quantize_bundle(
-    model: str | Path, calibrate: Path | Sounds, out: Path, *, sounds: Path | None = None, quiet: bool = False
+    model: str | Path,
+    calibrate: Path | Sounds,
+    out: Path,
+    *,
+    sounds: Path | None = None,
+    labels: Path | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a bundle in int8.
 
@@ -114,6 +125,7 @@ def quantize_bundle(
         out: the new bundle's folder; an older bundle there is replaced once the new one is whole.
         sounds: audio to verify on; None: windows of `calibrate` that were not used, or where there are too few of
             these the sounds that sondino ships.
+        labels: labelled sound, a folder with a subfolder a label or a CSV, on which float and int8 are probed.
         quiet: show no progress.
 
     Returns:
@@ -129,6 +141,7 @@ def quantize_bundle(
     source = open_source(locate(model))
     samples = round(source.window * source.rate)
     parts = calibrate if isinstance(calibrate, Sounds) else part_sounds(source, samples, calibrate, sounds)
+    labelled = None if labels is None else read_labelled(labels)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -153,6 +166,8 @@ def quantize_bundle(
         refuse(verified, "int8", str(config["name"]))
         config["onnx_difference"] = verified.difference
         config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= PROMISED}
+        if labelled is not None:
+            config["quantized"]["probe"] = _probed(source.folder, partial, labelled, quiet)
         finish_bundle(partial, config, source.head)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -184,3 +199,15 @@ def _verified(partial: Path, source: Source, parts: Sounds, quiet: bool) -> Veri
     with show("checking on real clips", "clips", quiet) as report:
         run: Callable[[NDArray[np.float32]], NDArray[np.float32]] = Model(partial).embed
         return verify(run, source.vectors, parts.verifying, source.rate, progress=report)
+
+
+def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dict[str, Any]:
+    """What a linear probe reads from the vectors of the float bundle and of the int8 one."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as store:
+        for name, bundle in (("f32", folder), ("int8", partial)):
+            with show(f"probing in {name}", "clips", quiet) as report:
+                heard, vectors, _ = task_vectors(Model(bundle), labelled, store, progress=report)
+            probed = probe(vectors, heard)
+            found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
+    return found

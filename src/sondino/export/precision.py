@@ -12,7 +12,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose float32 weights are stored as float16 and widened when a runtime opens it.
 
     Runtimes fold the widening into constants, so that only the file is smaller: they compute in float32, at the speed
-    of the whole graph.
+    of the whole graph. Scales of quantised layers stay, since a runtime looks for them beside the integers.
 
     Args:
         model: holds its weights itself.
@@ -20,9 +20,15 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     graph = copied.graph
+    scaling = ("QuantizeLinear", "DequantizeLinear")
+    scales = {name for node in graph.node if node.op_type in scaling for name in node.input}
     casts = []
     for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or 4 * int(np.prod(tensor.dims)) < SMALLEST:
+        if (
+            tensor.name in scales
+            or tensor.data_type != onnx.TensorProto.FLOAT
+            or 4 * int(np.prod(tensor.dims)) < SMALLEST
+        ):
             continue
         name = tensor.name
         # A value past float16's largest would become infinite.
