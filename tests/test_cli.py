@@ -34,6 +34,10 @@ CONTRACT = {
     "teachers": set(),
     "students": set(),
     "models": set(),
+    "export": {"bundle", "to", "precision", "window", "dynamic", "body-only", "calibrate", "sounds", "gallery", "out"},
+    "quantize": {"bundle", "calibrate", "out", "sounds", "labels"},
+    "bench": {"models", "runtime", "threads", "against", "seconds", "rounds", "out", "quiet"},
+    "demo": {"bundle", "port", "gallery", "open"},
 }
 
 

@@ -5,11 +5,14 @@ import sys
 import warnings
 
 from sondino.cli import (
+    benching,
     converting,
+    demo,
     distilling,
     embedding,
     evaluating,
     experiments,
+    exporting,
     heads,
     lists,
     report,
@@ -21,11 +24,14 @@ from sondino.errors import SondinoError
 
 __all__ = [
     "app",
+    "benching",
     "converting",
+    "demo",
     "distilling",
     "embedding",
     "evaluating",
     "experiments",
+    "exporting",
     "heads",
     "lists",
     "main",

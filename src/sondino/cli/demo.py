@@ -1,0 +1,42 @@
+"""The command that shows a model in the browser: demo."""
+
+from pathlib import Path
+
+from sondino.cli.app import app
+
+
+@app.command
+def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = None, open: bool = False) -> int:
+    """Show a model in the browser: drop a file or use the microphone. It is computed in the browser; Ctrl-C ends it.
+
+    Example: `sondino demo quickstart/bundle --open`
+
+    Args:
+        bundle: the folder of a bundle or of a run, or a published name. Default: the first that is kept on this
+            machine.
+        port: on 127.0.0.1; only this machine can reach it.
+        gallery: a folder of sounds to compare with. Default: the sounds that sondino ships.
+        open: in the browser of this machine, at once.
+    """
+    import tempfile
+    import webbrowser
+
+    from sondino.demo import HOST, default_bundle, page_server
+    from sondino.export.web import export_web
+    from sondino.hub import locate
+
+    source = default_bundle() if bundle is None else locate(bundle)
+    with tempfile.TemporaryDirectory(prefix="sondino-demo-") as temporary:
+        folder = Path(temporary) / "page"
+        with page_server(folder, port) as server:  # first: a port that is taken is known at once
+            print(f"putting {source} and its gallery on a page", flush=True)
+            export_web(source, folder, gallery=gallery)
+            address = f"http://{HOST}:{server.server_address[1]}/"
+            print(f"open {address} (Ctrl-C ends it)", flush=True)
+            if open:
+                webbrowser.open(address)
+            try:
+                server.serve_forever(poll_interval=0.2)
+            except KeyboardInterrupt:
+                print()
+    return 0
