@@ -36,3 +36,12 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.show("targets", "clips", quiet=True) as report:
         report(1, 1)
     assert capsys.readouterr().err == ""
+
+
+def test_slow_work_tells_how_long_each_takes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter((0.0, 0.0, 28.0))
+    monkeypatch.setattr("sondino.progress.time.monotonic", lambda: next(now))
+    with progress.show("layers", "layers") as report:
+        report(0, 8)
+        report(4, 8)
+    assert "4 of 8 layers, 7 s each, 28 s left" in capsys.readouterr().err

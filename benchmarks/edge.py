@@ -1,0 +1,97 @@
+"""Students on small machines: every runtime and precision side by side, and what int8 costs.
+
+    python benchmarks/edge.py BUNDLE... --calibrate AUDIO --labels LABELLED --out FOLDER [--against TEACHER...]
+
+Each bundle is quantised on AUDIO and exported for LiteRT and ExecuTorch, where `make edge` has built their environments,
+with a window of 10 s; then `sondino bench` times them all in turn. Nothing else should run meanwhile. What is in FOLDER
+from an earlier call is used again. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors and of a
+linear probe on LABELLED.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from provenance import provenance, write_results
+from sondino.bench.bench import bench
+from sondino.bench.results import rows as bench_rows
+from sondino.bench.results import table
+from sondino.compress.quantize import quantize_bundle
+from sondino.files import read_json
+
+ROOT = Path(__file__).parents[1]
+RUNTIMES = ("onnxruntime", "onnxruntime-graph", "openvino", "torch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--calibrate", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--against", nargs="*", default=[])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prepare", action="store_true", help="quantise and export only")
+    given = parser.parse_args()
+    models, int8 = [], []
+    for bundle in given.bundles:
+        name = read_json(bundle / "config.json")["student"]
+        small = given.out / f"{name}-int8"
+        if not small.exists():
+            quantize_bundle(bundle, given.calibrate, small, labels=given.labels)
+        int8.append(_int8_row(name, bundle, small))
+        models += [str(bundle), str(small), *_exports(bundle, name, given.calibrate, given.out)]
+    if given.prepare:
+        return
+    write_results("int8", int8)
+    done = bench(
+        models, given.out / "bench", against=given.against, runtimes=RUNTIMES, rounds=given.rounds, energy=False
+    )
+    print(table(done))
+    about = provenance("torch", "onnxruntime", "openvino", "ai-edge-litert")
+    kept = ("commit",)  # bench tells the rest
+    write_results("edge", [{**row, **{key: about[key] for key in kept}} for row in bench_rows(done)])
+
+
+def _exports(bundle: Path, name: str, calibrate: Path, out: Path) -> list[str]:
+    """Exports for the runtimes of `make edge`; one that fails is told, and left out."""
+    made = []
+    for to in ("litert", "executorch"):
+        command = ROOT / ".edge" / to / "bin" / "sondino"
+        for precision in ("f32", "int8") if command.exists() else ():
+            folder = out / f"{name}-{to}-{precision}"
+            calibrated = ["--calibrate", str(calibrate)] if precision == "int8" else []
+            order = [str(command), "export", str(bundle), "--to", to, "--precision", precision, "--window", "10"]
+            if not folder.exists():
+                ran = subprocess.run([*order, *calibrated, "--out", str(folder)], stderr=subprocess.PIPE, text=True)
+                if ran.returncode:
+                    print(f"{name} for {to} in {precision}: {ran.stderr.strip().splitlines()[-1]}")
+                    continue
+            made.append(str(folder))
+    return made
+
+
+def _int8_row(name: str, bundle: Path, small: Path) -> dict[str, Any]:
+    facts = json.loads((small / "config.json").read_text())["quantized"]
+    verified, probe = facts["verified"], facts["probe"]
+    return {
+        "student": name,
+        "layers": facts["layers"],
+        "kept_in_float": len(facts["kept_in_float"]),
+        "f32_mb": f"{(bundle / 'model.onnx').stat().st_size / 1e6:.2f}",
+        "int8_mb": f"{(small / 'model.onnx').stat().st_size / 1e6:.2f}",
+        "clips": verified["clips"],
+        "cosine": f"{verified['cosine']:.5f}",
+        "cosine_lowest": f"{verified['cosine_lowest']:.5f}",
+        "neighbours_kept": f"{verified['neighbours']:.3f}",
+        "probe_f32": f"{probe['f32']:.3f}",
+        "probe_int8": f"{probe['int8']:.3f}",
+        "probe_clips": probe["clips"],
+        **provenance("torch", "onnxruntime", "onnx"),
+    }
+
+
+if __name__ == "__main__":
+    main()
