@@ -2,10 +2,10 @@
 
     python benchmarks/edge.py BUNDLE... --calibrate AUDIO --labels LABELLED --out FOLDER [--against TEACHER...]
 
-Each bundle is quantised on AUDIO and exported for LiteRT and ExecuTorch, where `make edge` has built their environments,
-with a window of 10 s; then `sondino bench` times them all in turn. Nothing else should run meanwhile. What is in FOLDER
-from an earlier call is used again. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors and of a
-linear probe on LABELLED.
+Each bundle is quantised on AUDIO and exported for LiteRT and ExecuTorch with a window of 10 s, where `make edge` has
+built their environments; then `sondino bench` times them all in turn. Nothing else should run meanwhile. What is in
+FOLDER from an earlier call is used again. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors
+and of a linear probe on LABELLED.
 """
 
 import argparse
