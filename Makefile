@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test quick slow lint setup peers clean
+.PHONY: quickstart test quick slow lint setup web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
+	  || echo "the page of sondino demo is not built, and its tests are skipped: it needs Node.js 20.19 or newer"; fi
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +22,7 @@ quickstart: setup
 # The slow tests trace nets on one core: the quick ones have the other.
 test: lint
 	@echo "quick and slow tests side by side: some five minutes before they say anything"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target quick slow
+	@$(MAKE) --no-print-directory -j2 --output-sync=target web-test quick slow
 
 quick: setup
 	$(BIN)/pytest -m "not slow"
@@ -33,11 +35,32 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The page that `sondino demo` shows, built with Node.js into the package.
+PAGE := src/sondino/page/index.html
+web: $(PAGE)
+
+$(PAGE): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.json $(wildcard web/src/* web/public/*)
+	cd web && npm ci --no-audit --no-fund --silent && npm run --silent build
+
+web-test: setup
+	if command -v npm >/dev/null; then cd web && npm test; fi
+
 # The published package, in an environment of its own, for benchmarks/embed.py. 4.8 GB with torch's default build.
 peers:
 	$(PYTHON) -m venv .peers
 	.peers/bin/pip install --quiet --disable-pip-version-check ssondo==0.3.1 torch==2.11.0 torchaudio==2.11.0 \
 	  torchvision==0.26.0 soundfile soxr
 
+# The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
+edge: .edge/executorch/ready .edge/litert/ready
+
+.edge/%/ready: edge-%.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .edge/$*
+	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r edge-$*.txt -e '.[train]'
+	touch $@
+
+edge-test: setup edge
+	SONDINO_EDGE=.edge $(BIN)/pytest tests/test_export_edge.py tests/test_export_executorch.py tests/test_export_litert.py
+
 clean:
-	rm -rf $(VENV) .peers quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache

@@ -33,7 +33,7 @@ FLAGS = (
     "--disable-extensions",
     "--mute-audio",
     "--autoplay-policy=no-user-gesture-required",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )
 PATIENCE = 60.0
@@ -109,18 +109,34 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, file: Path) -> None:
-        """Load a file and wait until its script has run."""
+    def open(self, page: Path | str) -> None:
+        """Load a file, or an address of this machine, and wait until its script has run."""
         self.run("window.isOld = true")
         self._loaded = False
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         end = time.monotonic() + PATIENCE
         while not self._loaded:
             if b"\0" in self._buffer or select.select([self._in], [], [], 1.0)[0]:
                 self._next()
             elif self.run("!window.isOld && document.readyState === 'complete'"):
                 break  # the event of it was lost, which has been seen once
-            assert time.monotonic() < end, f"{file} does not load"
+            assert time.monotonic() < end, f"{page} does not load"
+
+    def connect(self) -> None:
+        """Let pages reach this machine's own servers; other names still lead nowhere."""
+        self.call(
+            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+
+    def drop(self, selector: str, *files: Path) -> None:
+        """Drag files over an element and let them go."""
+        x, y = self.run(
+            f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
@@ -170,12 +186,13 @@ class Page:
 
 
 @contextmanager
-def browser(executable: str, profile: Path) -> Iterator[Page]:
+def browser(executable: str, profile: Path, *flags: str) -> Iterator[Page]:
     """A page of a browser that ends with the block.
 
     Args:
         executable: as `find` gives it.
         profile: an empty folder for what the browser keeps.
+        flags: of the command line, besides `FLAGS`.
     """
     to_browser, ours = os.pipe()
     theirs, from_browser = os.pipe()
@@ -188,7 +205,7 @@ def browser(executable: str, profile: Path) -> Iterator[Page]:
         os.dup2(high[1], 4)
 
     process = subprocess.Popen(
-        [executable, *FLAGS, f"--user-data-dir={profile}"],
+        [executable, *FLAGS, *flags, f"--user-data-dir={profile}"],
         preexec_fn=wire,
         pass_fds=(3, 4),
         stdin=subprocess.DEVNULL,

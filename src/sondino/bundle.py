@@ -90,6 +90,9 @@ def write_bundle(
         OptionError: the folder holds something that is no bundle.
         RunError: ONNX and torch differ by more than 1e-4 of the largest value, or the disk is full.
     """
+    from sondino.export import require_export
+
+    require_export()
     safetensors = require("safetensors.torch", "train")
     from safetensors import SafetensorError
 

@@ -33,6 +33,9 @@ MOST_FLOAT = 0.01
 """Share of the weights that may stay in float, which keeps the file a quarter of the size. The layers that lose most
 are the first ones, which are small."""
 
+SCREENED = 12
+"""Log-mels that each layer by itself is judged by, the last ones given; the whole is judged by all."""
+
 AT_ONCE = 4
 """Log-mels calibrated on at once: the calibrator holds all activations of these in memory."""
 
@@ -75,14 +78,14 @@ def quantized(
     expected = _vectors(prepared, judged)
     weights = _weights(prepared)
 
-    def cosine(names: Sequence[str]) -> tuple[float, onnx.ModelProto]:
+    def cosine(names: Sequence[str], last: int = 0) -> tuple[float, onnx.ModelProto]:
         with _quiet():
             model = _rewritten(prepared, ranges, names)
-        return _cosine(_vectors(model, judged), expected), model
+        return _cosine(_vectors(model, judged[-last:]), expected[-last:]), model
 
     damage = {}
     for name in weights:
-        damage[name] = 1.0 - cosine([name])[0]
+        damage[name] = 1.0 - cosine([name], SCREENED)[0]
         progress(len(damage), len(weights))
     # A layer is known by its weights: its node has a number only.
     names = {

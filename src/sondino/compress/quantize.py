@@ -34,6 +34,9 @@ from sondino.runtime import Model
 CALIBRATING, JUDGING = 64, 32
 """Windows of sound that fix the ranges, and those that choose the layers left in float."""
 
+LONGEST = 4.0
+"""Seconds of such a window that are heard, where the net hears any length: more would cost time and tell no more."""
+
 
 @dataclass(frozen=True)
 class Sounds:
@@ -91,13 +94,12 @@ def int8_graphs(
     """
     logmel = source.student.logmel
     front_end, net = front_end_graph(source.student, samples), net_graph(source.student, samples, head)
-    found = quantized(
-        net,
-        [log_mel(logmel, clip) for clip in sounds.calibrating],
-        # Silence and noise are heard too, and real sound alone says little of them.
-        [log_mel(logmel, clip) for clip in (*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values())],
-        progress,
-    )
+    # Silence and noise are heard too, and real sound alone says little of them.
+    judging = [*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values()]
+    fixed = samples or source.student.fixed_samples
+    most = fixed or max(source.student.minimum_samples, round(LONGEST * source.rate))
+    calibrated, judged = ([log_mel(logmel, clip[:most]) for clip in clips] for clips in (sounds.calibrating, judging))
+    found = quantized(net, calibrated, judged, progress)
     without_zero_points(found.model)
     without_zeros(front_end)
     return halved(front_end), halved(found.model), found

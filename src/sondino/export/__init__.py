@@ -2,5 +2,8 @@
 
 from sondino.errors import require
 
-for _module in ("torch", "onnx", "onnxscript", "onnxruntime"):
-    require(_module, "train")
+
+def require_export() -> None:
+    """MissingExtra, with the pip line, where something is not installed that exporting needs."""
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module, "train")

@@ -23,6 +23,7 @@ from sondino.export.openvino import open_openvino, write_openvino
 from sondino.export.precision import halved, without_zeros
 from sondino.export.source import Source, open_source
 from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, verify
+from sondino.export.web import export_web, licence_of
 from sondino.files import sha256, write_json
 from sondino.frontend import log_mel, n_frames
 from sondino.progress import show
@@ -237,26 +238,18 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
 
 
 def _web(order: _Order, partial: Path) -> _Made:
-    from sondino.export.web import export_web
-
     bundle = partial.with_name(partial.name + ".bundle")
-    shutil.rmtree(bundle, ignore_errors=True)
-    kept: tuple[str, ...] = ()
+    kept: list[str] = []
     try:
-        if order.precision == "int8":
-            assert order.sounds is not None
-            kept = tuple(
-                quantize_bundle(order.source.folder, order.sounds, bundle, quiet=order.quiet)["quantized"][
-                    "kept_in_float"
-                ]
-            )
-        export_web(bundle if order.precision == "int8" else order.source.folder, partial, None, order.gallery)
+        if order.sounds is not None:
+            facts = quantize_bundle(order.source.folder, order.sounds, bundle, quiet=order.quiet)
+            kept = facts["quantized"]["kept_in_float"]
+        source = order.source.folder if order.sounds is None else bundle
+        export_web(source, partial, order.precision, order.gallery)
     finally:
         shutil.rmtree(bundle, ignore_errors=True)
-    body = partial / "model" / "body.onnx"
-    if order.precision == "f16":
-        _halve_page(partial / "model")
-    return _Made(_through_log_mel(order.source, _open_onnx(body)), None, order.samples, kept, _versions("onnxruntime"))
+    run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
+    return _Made(run, None, order.samples, tuple(kept), _versions("onnxruntime"))
 
 
 _MAKERS: Mapping[To, Callable[[_Order, Path], _Made]] = {
@@ -300,21 +293,6 @@ def _through_log_mel(source: Source, run: Run) -> Run:
     return embed
 
 
-def _halve_page(folder: Path) -> None:
-    """Store the weights of a page's model as float16."""
-    body, about = folder / "body.onnx", json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    body.write_bytes(halved(onnx.load(body)).SerializeToString())
-    about |= {"model_bytes": body.stat().st_size, "sha256": sha256(body)}
-    (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-
-def licence(config: Mapping[str, Any]) -> str:
-    """What is known of the licence of a bundle's weights, in words."""
-    from sondino.export.web import licence_of
-
-    return licence_of(config) or "not known"
-
-
 def _metadata(order: _Order) -> dict[str, str]:
     """What the ONNX file says of itself."""
     source = order.source
@@ -328,7 +306,7 @@ def _metadata(order: _Order) -> dict[str, str]:
         "short": source.short,
         "minimum": str(source.student.minimum_samples),
         "precision": order.precision,
-        "licence": licence(source.config),
+        "licence": licence_of(source.config),
         "source_sha256": str(source.config["hashes"]["model.safetensors"]),
     }
     if order.body_only:
@@ -364,9 +342,10 @@ def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
         "macs_per_10s": source.config["macs_per_10s"],
         "labels": list(head.labels) if head is not None else None,
         "multi_label": head.multi_label if head is not None else None,
-        "licence": licence(source.config),
+        "licence": licence_of(source.config),
         "source_hash": source.config["hashes"]["model.safetensors"],
-        "hashes": {file.name: sha256(file) for file in sorted(partial.iterdir()) if file.is_file()},
+        "hashes": {file.name: sha256(file) for file in sorted(partial.glob("model*")) if file.is_file()}
+        | {f"model/{file.name}": sha256(file) for file in sorted(partial.glob("model/*")) if file.is_file()},
         "kept_float": list(made.kept_float),
         "notes": list(made.notes),
         "versions": dict(made.versions),

@@ -1,0 +1,50 @@
+// The picture that runs while the microphone is on: waveform and log-mel of the last seconds.
+
+import { drawMels, drawWave } from "./draw";
+import type { Listening } from "./live";
+import type { FrontEnd, Mels } from "./logmel";
+import { outline } from "./outline";
+
+export const SHOWN = 6; // seconds
+const EVERY = 0.128; // seconds from one picture to the next
+const COLUMNS = 300; // of the waveform
+
+export class Running {
+  private readonly mels: Mels;
+  private readonly hop: number; // seconds
+  private readonly frame: number; // seconds
+  private seen = 0; // seconds
+
+  constructor(private readonly from: Listening, { hop, n_fft, n_mels, sample_rate }: FrontEnd) {
+    this.hop = hop / sample_rate;
+    this.frame = n_fft / sample_rate;
+    const frames = Math.round(SHOWN / this.hop);
+    this.mels = { values: new Float32Array(n_mels * frames).fill(-Infinity), bands: n_mels, frames };
+  }
+
+  /** The samples of the frames that are new, where it is time for a picture; else null. */
+  next(): Float32Array | null {
+    if (this.from.seconds < this.seen + EVERY + this.frame) return null;
+    this.seen += EVERY;
+    return this.from.last(Math.ceil((EVERY + this.frame) * this.from.rate));
+  }
+
+  add(fresh: Mels): void {
+    const { values, bands, frames } = this.mels;
+    const count = Math.min(fresh.frames, Math.round(EVERY / this.hop));
+    for (let band = 0; band < bands; band++) {
+      const row = values.subarray(band * frames, (band + 1) * frames);
+      row.copyWithin(0, count);
+      const end = (band + 1) * fresh.frames;
+      row.set(fresh.values.subarray(end - count, end), frames - count);
+    }
+  }
+
+  draw(wave: HTMLCanvasElement, mels: HTMLCanvasElement): void {
+    drawMels(mels, this.mels);
+    const all = SHOWN * this.from.rate;
+    const samples = this.from.last(all);
+    const share = samples.length / all;
+    drawWave(wave, outline(samples, Math.max(1, Math.round(COLUMNS * share))), share);
+  }
+}

@@ -1,0 +1,272 @@
+// The worker: sound in, vectors out. Everything that takes time happens here, so that the page stays responsive.
+
+import type * as Ort from "onnxruntime-common";
+import { LogMel, type Mels } from "./logmel";
+import { FORMAT, likeliest, nearest, probabilities, type Facts } from "./model";
+import type { Answer, FromWorker, Heard, Milliseconds, ToWorker } from "./protocol";
+import { outline } from "./outline";
+import { resample } from "./resample";
+import { readWav } from "./wav";
+import { cut, merge, toMono } from "./windows";
+
+const NEAR = 6;
+const LABELS = 5;
+const COLUMNS = 1000; // of a picture; more than most screens have room for
+const AGAIN = "export the page again with sondino export --to web, and copy the whole folder";
+
+/** A mistake that the page tells as it is. */
+class Sentence extends Error {}
+
+interface Model {
+  facts: Facts;
+  logMel: LogMel;
+  session: Ort.InferenceSession;
+  gallery: Float32Array;
+  head: Float32Array;
+}
+
+/**
+ * Answer the page's messages.
+ *
+ * @param ort ONNX Runtime, with its wasm named in `ort.env.wasm.wasmPaths`.
+ * @param provider what it computes on.
+ */
+export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
+  let model: Model | null = null;
+  let current = 0; // the sound asked for last: one that was asked for earlier is given up
+  let queue: Promise<void> = Promise.resolve(); // the net hears one thing at a time
+
+  const tell = (message: FromWorker, transfer: Transferable[] = []) => postMessage(message, { transfer });
+
+  async function start(base: string): Promise<void> {
+    ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+    ort.env.logLevel = "error";
+    model = await open(ort, provider, base);
+    const { facts, logMel } = model;
+    // The first run makes ready what the others use, however short its sound.
+    await run(model, logMel.compute(noise(facts.fixed ?? facts.minimum)));
+    tell({ kind: "ready", facts, threads: ort.env.wasm.numThreads });
+  }
+
+  async function run(open: Model, mels: Mels): Promise<Float32Array> {
+    const input = new ort.Tensor("float32", mels.values, [1, mels.bands, mels.frames]);
+    const results = await open.session.run({ [open.session.inputNames[0]]: input });
+    return Float32Array.from((await results[open.session.outputNames[0]].getData()) as Float32Array);
+  }
+
+  async function hear(id: number, channels: Float32Array[], rate: number): Promise<void> {
+    if (!model) return;
+    const { facts, logMel } = model;
+    const { mono, bad } = toMono(channels);
+    if (!mono.length) throw new Sentence("holds no sound");
+    if (bad === mono.length * channels.length) throw new Sentence("holds no sound: every sample is no number");
+    const waveform = resample(mono, rate, facts.sample_rate);
+    const pieces = cut(waveform, facts);
+    const picture = new Picture(logMel, waveform.length);
+    const windows = new Float32Array(pieces.length * facts.dim);
+    const spent: Milliseconds = { mel: 0, net: 0 };
+    for (const [row, piece] of pieces.entries()) {
+      const began = performance.now();
+      const mels = logMel.compute(piece.samples);
+      const between = performance.now();
+      windows.set(await run(model, mels), row * facts.dim);
+      spent.mel += (between - began) / pieces.length;
+      spent.net += (performance.now() - between) / pieces.length;
+      picture.add(mels, piece.start, piece.real);
+      if (pieces.length > 1) tell({ kind: "progress", id, share: (row + 1) / pieces.length });
+      await breath();
+      if (id !== current) {
+        tell({ kind: "unheard", id, sentence: null });
+        return;
+      }
+    }
+    const vector = merge(windows, facts.dim, pieces.map((piece) => piece.real));
+    const heard: Heard = {
+      ...answer(model, vector, spent),
+      seconds: mono.length / rate,
+      windows,
+      starts: pieces.map((piece) => piece.start / facts.sample_rate),
+      outline: outline(waveform, Math.min(COLUMNS, waveform.length)),
+      picture: picture.whole(),
+      bad,
+    };
+    tell({ kind: "heard", id, heard }, [windows.buffer]);
+  }
+
+  async function live(samples: Float32Array, rate: number): Promise<void> {
+    if (!model) return;
+    const { facts, logMel } = model;
+    const began = performance.now();
+    let waveform = resample(samples, rate, facts.sample_rate);
+    const size = facts.fixed ?? facts.minimum;
+    if (waveform.length < size) {
+      const padded = new Float32Array(size);
+      padded.set(waveform);
+      waveform = padded;
+    }
+    const mels = logMel.compute(waveform);
+    const between = performance.now();
+    const vector = await run(model, mels);
+    const milliseconds = { mel: between - began, net: performance.now() - between };
+    tell({ kind: "live", live: answer(model, vector, milliseconds) });
+  }
+
+  function picture(samples: Float32Array, rate: number): void {
+    if (!model) return;
+    const mels = model.logMel.compute(resample(samples, rate, model.facts.sample_rate));
+    tell({ kind: "picture", mels }, [mels.values.buffer]);
+  }
+
+  async function rehearse(): Promise<void> {
+    if (!model) return;
+    const { facts, logMel } = model;
+    const mels = logMel.compute(noise(facts.fixed ?? Math.max(facts.minimum, facts.window ?? facts.sample_rate)));
+    let vector = await run(model, mels);
+    let milliseconds = Infinity;
+    for (let i = 0; i < 5; i++) {
+      const began = performance.now();
+      vector = await run(model, mels);
+      milliseconds = Math.min(milliseconds, performance.now() - began);
+    }
+    tell({ kind: "rehearsed", rehearsal: { vector, milliseconds } });
+  }
+
+  onmessage = ({ data }: MessageEvent<ToWorker>) => {
+    if (data.kind === "start") {
+      start(data.base).catch((error: unknown) => tell({ kind: "failed", sentence: sentence(error) }));
+      return;
+    }
+    if (data.kind === "picture") {
+      picture(data.samples, data.rate);
+      return;
+    }
+    if (data.kind === "live" || data.kind === "rehearse") {
+      const task = data.kind === "live" ? () => live(data.samples, data.rate) : rehearse;
+      queue = queue.then(task).catch((error: unknown) => tell({ kind: "failed", sentence: sentence(error) }));
+      return;
+    }
+    const { id } = data;
+    current = id;
+    queue = queue
+      .then(() => {
+        const sound = "wav" in data ? readWav(data.wav) : data;
+        if (!sound) throw new Sentence("is no WAV that can be read");
+        return hear(id, sound.channels, sound.rate);
+      })
+      .catch((error: unknown) => tell({ kind: "unheard", id, sentence: sentence(error) }));
+  };
+}
+
+async function open(ort: typeof Ort, provider: string, base: string): Promise<Model> {
+  const get = async (name: string): Promise<ArrayBuffer> => {
+    const response = await fetch(new URL(name, base)).catch(() => null);
+    if (!response) throw new Sentence(`model/${name} could not be fetched: check the connection, then load the page again`);
+    if (!response.ok) throw new Sentence(`model/${name} is missing (${response.status}): ${AGAIN}`);
+    return response.arrayBuffer();
+  };
+  const floats = async (name: string, count: number): Promise<Float32Array> => {
+    const bytes = count ? await get(name) : new ArrayBuffer(0);
+    if (bytes.byteLength !== 4 * count) throw new Sentence(`model/${name} is damaged: ${AGAIN}`);
+    return new Float32Array(bytes);
+  };
+  const netBytes = get("body.onnx");
+  netBytes.catch(() => undefined); // told below, unless model.json fails first
+  const facts = parse(await get("model.json"));
+  const { head } = facts;
+  const [net, gallery, weights] = await Promise.all([
+    netBytes,
+    floats("gallery.bin", facts.gallery.length * facts.dim),
+    floats("head.bin", head ? head.sizes.slice(1).reduce((sum, size, i) => sum + size * (head.sizes[i] + 1), 0) : 0),
+  ]);
+  const damaged = new Sentence(`model/body.onnx is damaged: ${AGAIN}`);
+  if (net.byteLength !== facts.model_bytes || !(await isWhole(net, facts.sha256))) throw damaged;
+  let session: Ort.InferenceSession;
+  try {
+    session = await ort.InferenceSession.create(net, { executionProviders: [provider], graphOptimizationLevel: "all" });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    if (/backend|WebAssembly|wasm/i.test(why)) throw new Sentence(`this browser cannot run the model (${why}): try a newer one`);
+    throw damaged;
+  }
+  return { facts, logMel: new LogMel(facts.front_end), session, gallery, head: weights };
+}
+
+/** Whether bytes have the hash that they should; a page without https cannot tell. */
+async function isWhole(bytes: ArrayBuffer, expected: string): Promise<boolean> {
+  if (!("subtle" in crypto)) return true;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") === expected;
+}
+
+function parse(bytes: ArrayBuffer): Facts {
+  try {
+    const facts = JSON.parse(new TextDecoder().decode(bytes)) as Facts;
+    if (facts.format === FORMAT) return facts;
+  } catch {
+    // told below
+  }
+  throw new Sentence(`model/model.json is not one that this page can read: ${AGAIN}`);
+}
+
+function answer({ facts, gallery, head }: Model, vector: Float32Array, milliseconds: Milliseconds): Answer {
+  if (!vector.every(Number.isFinite)) throw new Sentence("gave a vector that is no number");
+  return {
+    vector,
+    near: nearest(gallery, vector, NEAR),
+    labels: facts.head ? likeliest(facts.head, probabilities(facts.head, head, vector), LABELS) : [],
+    milliseconds,
+  };
+}
+
+/** The log-mel of a whole sound, its frames pooled to as many columns as a screen shows. */
+class Picture {
+  private readonly mels: Mels;
+  private readonly pooled: number;
+
+  constructor(private readonly logMel: LogMel, samples: number) {
+    const frames = Math.max(1, logMel.framesOf(samples));
+    this.pooled = Math.ceil(frames / COLUMNS);
+    const columns = Math.ceil(frames / this.pooled);
+    const bands = logMel.spec.n_mels;
+    this.mels = { values: new Float32Array(bands * columns).fill(-Infinity), bands, frames: columns };
+  }
+
+  add(window: Mels, start: number, real: number): void {
+    const first = Math.round(start / this.logMel.spec.hop);
+    const frames = Math.min(window.frames, Math.max(1, this.logMel.framesOf(real)));
+    const { values, bands, frames: columns } = this.mels;
+    for (let frame = 0; frame < frames; frame++) {
+      const column = Math.min(columns - 1, Math.floor((first + frame) / this.pooled));
+      for (let band = 0; band < bands; band++) {
+        const at = band * columns + column;
+        values[at] = Math.max(values[at], window.values[band * window.frames + frame]);
+      }
+    }
+  }
+
+  /** With the frames between windows, which no window hears, like those before them. */
+  whole(): Mels {
+    const { values, frames } = this.mels;
+    for (let at = 1; at < values.length; at++) if (values[at] === -Infinity && at % frames) values[at] = values[at - 1];
+    return this.mels;
+  }
+}
+
+/** The same noise every time. */
+function noise(samples: number): Float32Array {
+  let state = 1;
+  return Float32Array.from({ length: samples }, () => {
+    state = (state * 48271) % 2147483647;
+    return 0.2 * (state / 2147483647 - 0.5);
+  });
+}
+
+/** Let messages in: another sound may have been asked for meanwhile. */
+function breath(): Promise<void> {
+  return new Promise((done) => setTimeout(done));
+}
+
+function sentence(error: unknown): string {
+  if (error instanceof Sentence) return error.message;
+  return `failed (${error instanceof Error ? error.message : String(error)})`;
+}

@@ -1,0 +1,129 @@
+"""Writes data/*.json, what the page's tests compare with: computed by sondino's own Python.
+
+python web/tests/make_data.py
+"""
+
+import base64
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from sondino.audio import merge, resample, to_mono, windows
+from sondino.frontend import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, log_mel
+from sondino.heads.head import Head
+
+DATA = Path(__file__).parent / "data"
+RNG = np.random.default_rng(5)
+
+
+def packed(array: Any) -> str:
+    """float32 as base64."""
+    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
+
+
+def sound(samples: int, rate: int) -> np.ndarray:
+    """Noise, a rising tone and a click, so that every band has something."""
+    t = np.arange(samples) / rate
+    x = 0.1 * RNG.standard_normal(samples) + 0.3 * np.sin(2 * np.pi * (200 + 0.2 * rate * t / t[-1]) * t)
+    x[samples // 3] += 0.5
+    return x.astype(np.float32)
+
+
+def write(name: str, content: Any) -> None:
+    """One file of data."""
+    (DATA / f"{name}.json").write_text(json.dumps(content) + "\n")
+
+
+def main() -> None:
+    """Write all of it."""
+    DATA.mkdir(exist_ok=True)
+    mels = []
+    to_the_top = replace(EFFICIENTAT_LOGMEL, f_max=16000.0, n_fft=512, window_length=512, n_mels=40)
+    for spec in (STUDENT_LOGMEL, MATPAC_LOGMEL, EFFICIENTAT_LOGMEL, to_the_top):
+        x = np.concatenate([sound(spec.n_fft + 3 * spec.hop + 11, spec.sample_rate), np.zeros(2 * spec.n_fft)])
+        y = log_mel(spec, x.astype(np.float32))
+        mels.append({"spec": spec.as_dict(), "waveform": packed(x), "bands": y.shape[0], "mels": packed(y)})
+    write("logmel", mels)
+
+    rates = []
+    for rate in (44100, 48000, 16000, 96000, 22050):
+        x = sound(1201, rate)
+        rates.append({"from": rate, "to": 32000, "waveform": packed(x), "resampled": packed(resample(x, rate, 32000))})
+    write("resample", rates)
+
+    cuts = []
+    for short in ("pad", "native", "repeat"):
+        for samples in (1, 30, 99, 100, 101, 250, 300):
+            for hop in (None, 40):
+                x = np.arange(1, samples + 1, dtype=np.float32)
+                seconds = None if hop is None else hop / 100
+                cut, starts, weights = windows(x, 100, 1.0, seconds, short, 50)  # type: ignore[arg-type]
+                how = {"window": 100, "hop": hop, "short": short, "minimum": 50}
+                vectors = np.stack([cut.sum(axis=1), (cut**2).sum(axis=1)], axis=1).astype(np.float32)
+                cuts.append(
+                    {
+                        **{"how": how, "samples": samples, "starts": [round(s * 100) for s in starts]},
+                        **{"real": weights.tolist(), "sums": vectors[:, 0].tolist()},
+                        **{"vectors": packed(vectors), "merged": packed(merge(vectors, weights))},
+                    }
+                )
+    write("windows", cuts)
+
+    left = sound(1000, 32000)
+    other = sound(1000, 32000)
+    quiet_first = [1e-3 * other, left, -left]
+    monos = [
+        quiet_first,
+        [left, other],
+        [left, -left],
+        [np.zeros_like(left), left],
+        [0.3 * left, -0.3 * left + 1e-4 * other, left],
+    ]
+    write("mono", [{"channels": [packed(c) for c in cs], "mono": packed(to_mono(np.stack(cs, 1)))} for cs in monos])
+
+    wavs = []
+    for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
+        for kind in ("WAV", "WAVEX"):
+            content = io.BytesIO()
+            soundfile.write(content, np.stack([left, other], 1)[:40], 22050, subtype, format=kind)
+            read, _ = soundfile.read(io.BytesIO(content.getvalue()), dtype="float32")
+            file = base64.b64encode(content.getvalue()).decode()
+            wavs.append(
+                {"subtype": f"{kind} {subtype}", "file": file, "left": packed(read[:, 0]), "right": packed(read[:, 1])}
+            )
+    write("wav", wavs)
+
+    kinds = (
+        ("FLAC", "PCM_16", 22050),
+        ("OGG", "VORBIS", 44100),
+        ("OGG", "OPUS", 48000),
+        ("MP3", "MPEG_LAYER_III", 24000),
+    )
+    heads = []
+    for kind, subtype, rate in (*kinds, ("MP3", "MPEG_LAYER_III", 32000)):
+        content = io.BytesIO()
+        soundfile.write(content, left[:1000], rate, subtype, format=kind)
+        heads.append(
+            {"kind": f"{kind} {subtype}", "rate": rate, "file": base64.b64encode(content.getvalue()[:300]).decode()}
+        )
+    write("rate", heads)
+
+    probabilities = []
+    for multi, activation in ((False, "relu"), (True, "hardswish")):
+        layers = [(RNG.standard_normal((o, i)), RNG.standard_normal(o)) for i, o in ((6, 4), (4, 3))]
+        head = Head("h", ("a", "b", "c"), multi, tuple(layers), activation)  # type: ignore[arg-type]
+        vector = RNG.standard_normal(6).astype(np.float32)
+        weights = np.concatenate([part.ravel() for layer in head.layers for part in layer])
+        told = {"labels": list(head.labels), "multi_label": multi, "activation": activation, "sizes": [6, 4, 3]}
+        given = {"vector": packed(vector), "weights": packed(weights)}
+        probabilities.append({"head": told, **given, "expected": packed(head.probabilities(vector[None])[0])})
+    write("head", probabilities)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+import { defineConfig } from "vite";
+
+// Without Vite ONNX Runtime finds its wasm by itself; here its files are assets, named to it in worker.ts and gpu.ts.
+const conditions = ["onnxruntime-web-use-extern-wasm", "module", "browser", "development|production"];
+
+// An .mjs is not served as a script everywhere; a .js is.
+const assetFileNames = (asset: { names: string[] }) =>
+  asset.names.some((name) => name.endsWith(".mjs")) ? "assets/[name]-[hash].js" : "assets/[name]-[hash][extname]";
+
+export default defineConfig({
+  base: "./", // a page may lie in any folder of a site
+  resolve: { conditions },
+  build: {
+    outDir: "../src/sondino/page",
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0, // the page's own rules allow no data: scripts
+    modulePreload: { polyfill: false },
+    rollupOptions: { output: { assetFileNames } },
+  },
+  worker: { format: "es", rollupOptions: { output: { assetFileNames } } },
+});
