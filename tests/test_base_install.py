@@ -78,3 +78,15 @@ def test_a_real_student_gives_torchs_vectors_without_torch() -> None:
     assert np.abs(model.embed(CLIPS) - expected).max() < 1e-4 * np.abs(expected).max()
     assert "torch" not in sys.modules
     assert json.loads((Path(str(STUDENT)) / "config.json").read_text())["student"] == "mobilenetv3"
+
+
+@pytest.mark.skipif(STUDENT is None, reason="needs SONDINO_BUNDLE")
+def test_the_page_of_a_student_is_put_together(tmp_path: Path) -> None:
+    from sondino.export.web import PAGE, export_web
+
+    if not (PAGE / "index.html").is_file():
+        pytest.skip("the page is not built: make web")
+    assert STUDENT is not None
+    export_web(Path(STUDENT), tmp_path / "page")
+    about = json.loads((tmp_path / "page" / "model" / "model.json").read_text())
+    assert len(about["gallery"]) == 130 and (tmp_path / "page" / "model" / "body.onnx").stat().st_size > 100_000
