@@ -1,14 +1,10 @@
-"""What a user can get wrong, one function a mistake: each must raise a sentence. docs/bad_inputs.md shows them all.
-
-python tests/bad_inputs.py     writes docs/bad_inputs.md anew
-"""
+"""What a user can get wrong, one function a mistake: each must raise a sentence. docs/bad_inputs.md shows them all."""
 
 import io
 import json
 import os
 import pickle
 import re
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +21,6 @@ from sondino.similar import find_similar
 from sondino.streams import embed_stream
 
 TINY = Path(__file__).parent / "data" / "tiny_bundle"
-PAGE = Path(__file__).parents[1] / "docs" / "bad_inputs.md"
 
 
 class Place:
@@ -418,31 +413,3 @@ mistake(E, "windows that are no numbers")(lambda p: p.command("support", TINY, "
 mistake(E, "a report of a folder that holds nothing of ours")(reported)
 mistake(E, "a report of results that break off")(lambda p: (p.file("results.json", '{"format": "sond'), reported(p)))
 mistake(E, "a report of results of another program")(lambda p: (p.file("results.json", "{}"), reported(p)))
-
-
-def main() -> None:
-    """Write the page."""
-    import tempfile
-
-    sys.path.insert(0, str(Path(__file__).parent))
-    lines = [
-        "# What bad input gets",
-        "",
-        "Each of these raises a `sondino.SondinoError` with the sentence given; the command line prints it and exits",
-        "with 2. In a folder, a file that cannot be heard is left out, listed with its sentence at the end, and the",
-        f"exit code is 1. These {len(MISTAKES)} are made one by one in `tests/test_bad_inputs.py`, which compares what",
-        "they get with this page; `python tests/bad_inputs.py` writes it anew.",
-    ]
-    group = ""
-    for made in MISTAKES:
-        if made.group != group:
-            group = made.group
-            lines += ["", f"## {group}", "", "| what is wrong | what it gets |", "| --- | --- |"]
-        with tempfile.TemporaryDirectory() as folder:
-            sentence = said(made, Path(folder)).replace("|", "\\|")
-        lines.append(f"| {made.what} | {sentence} |")
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bad_inputs import MISTAKES, PAGE, Mistake, said
+from bad_inputs import MISTAKES, Mistake, said
+from bad_inputs_page import PAGE
 
 
 def page() -> dict[tuple[str, str], str]:

@@ -109,7 +109,7 @@ def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
     expected = load_teacher(f"matpac:{tmp_path / 'matpac.pt'}", device="cpu").embed(segments(3.5, 16000, 1.0))
     assert error(got, expected) < 1e-5
     assert load(folder).embed([(wave(0.3, 16000), 16000)]).shape == (1, 320)  # padded to the one length it takes
-    with pytest.raises(OptionError, match="can be embedded with but not trained"):
+    with pytest.raises(OptionError, match="can be embedded with, but neither trained"):
         read_student(folder)
 
 

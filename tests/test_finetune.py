@@ -403,7 +403,7 @@ def test_sound_that_cannot_be_used_is_skipped_by_name(tmp_path: Path) -> None:
         (["--clip", 1, "--freeze"], "clip and freeze do not go together"),
         (["--head", "mlp", "--hidden", "512,many"], "--hidden is '512,many': give whole numbers"),
         (["--head", "mlp", "--hidden", "0", "--freeze"], "hidden is 0: give sizes above 0"),
-        (["--unfreeze"], "can be embedded with but not trained"),
+        (["--unfreeze"], "can be embedded with, but neither trained"),
     ],
 )
 def test_a_mistake_gets_one_sentence(

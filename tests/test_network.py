@@ -176,7 +176,7 @@ def test_it_opens_with_the_bundles_head(folder: Path, network: Network) -> None:
 def test_a_bundle_that_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SondinoError, match=r"config\.json"):
         Network.open(tmp_path)
-    with pytest.raises(OptionError, match="can be embedded with but not trained"):
+    with pytest.raises(OptionError, match="can be embedded with, but neither trained"):
         Network.open(write_paper_bundle(tmp_path / "teacher", student="matpac"))
 
 

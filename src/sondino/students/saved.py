@@ -47,8 +47,8 @@ def new_net(folder: Path) -> Student:
     config = read_json(folder / "config.json")
     name = config.get("student")
     if name not in STUDENTS:
-        raise OptionError(f"{folder} holds {name!r}, which can be embedded with but not trained; students are "
-                          f"{', '.join(STUDENTS)}")  # fmt: skip
+        raise OptionError(f"{folder} holds {name!r}, which can be embedded with, but neither trained nor exported; "
+                          f"students are {', '.join(STUDENTS)}")  # fmt: skip
     student = build_student(name, float(config["width"]), **config.get("build", {}))
     if "front_end" in config:
         student.logmel = LogMel.from_dict(config["front_end"])
