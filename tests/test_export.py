@@ -225,7 +225,7 @@ def test_a_runtime_that_is_not_there_is_a_sentence(
 def test_what_is_no_bundle_is_a_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(SondinoError, match="nowhere"):
         export_bundle(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
-    with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with but not"):
+    with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with, but neither"):
         export_bundle(str(tiny_bundle), "onnx", tmp_path / "out")
     config = json.loads((tiny_bundle / "config.json").read_text())
     (tiny_bundle / "config.json").write_text(json.dumps({**config, "format": "other"}))

@@ -18,6 +18,7 @@ from sondino.frontend_torch import MatmulLogMel
 from sondino.students import build_student
 from sondino.students.common import Student
 from sondino.students.dymn import DyMN
+from sondino.students.fold import folded
 
 
 def by_rule(name: str) -> Student:
@@ -184,3 +185,10 @@ def test_dynamic_blocks_export_with_any_batch_and_length(tmp_path):
             module.weight.data *= 30  # kernels that really differ between the clips
     export_onnx(student, tmp_path / "dymn.onnx", tmp_path / "body.onnx")
     assert verify_onnx(student, tmp_path / "dymn.onnx", tmp_path / "body.onnx", [wave(1.2, 32000)]) < 1e-4
+
+
+def test_a_net_trained_in_channels_last_is_traced_in_plain_order():
+    # A 1x1 kernel may keep such strides through contiguous(), and ONNX Runtime fails on what is then traced of DyMN.
+    student = build_student("dymn", 0.1).to(memory_format=torch.channels_last).eval()
+    for name, parameter in folded(student).named_parameters():
+        assert parameter.stride() == torch.empty(parameter.shape).stride(), name

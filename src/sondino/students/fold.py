@@ -34,15 +34,20 @@ def folded(student: _S) -> _S:
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         # The layout that training chose would otherwise be traced as copies between layouts.
-        plain.weight.data = plain.weight.data.contiguous()
+        plain.weight.data = _plain(plain.weight.data)
         copied.set_submodule(names[conv], plain)
         copied.set_submodule(names[norm], nn.Identity())
     for module in copied.modules():
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 - no module declares it
     for parameter in copied.parameters():
-        parameter.data = parameter.data.contiguous()
+        parameter.data = _plain(parameter.data)
     return copied.eval()
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy in row-major order: `contiguous` lets a 1x1 kernel pass whose strides still say channels-last."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
 def _pairs(student: Student) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
