@@ -12,9 +12,9 @@ from torch import nn
 from golden import DATA, error, state_dict, strip, wave
 from sondino.export.onnx import export_onnx, verify_onnx
 from sondino.export.source import WaveformNet
-from sondino.heads.head import Head
 from sondino.frontend import n_frames
 from sondino.frontend_torch import MatmulLogMel
+from sondino.heads.head import Head
 from sondino.students import build_student
 from sondino.students.common import Student
 from sondino.students.dymn import DyMN
