@@ -38,7 +38,9 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_slow_work_tells_how_long_each_takes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_work_tells_how_long_each_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = iter((0.0, 0.0, 28.0))
     monkeypatch.setattr("sondino.progress.time.monotonic", lambda: next(now))
     with progress.show("layers", "layers") as report:

@@ -351,6 +351,11 @@ def _is_array_with_rate(sound: object) -> bool:
 
 
 def read_config(file: Path) -> dict[str, Any]:
+    """What a bundle's config.json says.
+
+    Raises:
+        SondinoError: it cannot be read, or is no table of values.
+    """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
