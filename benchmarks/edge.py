@@ -50,9 +50,14 @@ def main() -> None:
         models, given.out / "bench", against=given.against, runtimes=RUNTIMES, rounds=given.rounds, energy=False
     )
     print(table(done))
-    about = provenance("torch", "onnxruntime", "openvino", "ai-edge-litert")
-    kept = ("commit",)  # bench tells the rest
-    write_results("edge", [{**row, **{key: about[key] for key in kept}} for row in bench_rows(done)])
+    commit = provenance()["commit"]  # bench tells the rest
+    write_results("edge", [{**row, "source": _place(row["source"]), "commit": commit} for row in bench_rows(done)])
+
+
+def _place(source: str) -> str:
+    """A model's name without the folders that it lies in here."""
+    file, mark, tensor = source.partition("#")
+    return file.rpartition("/")[2] + mark + tensor
 
 
 def _exports(bundle: Path, name: str, calibrate: Path, out: Path) -> list[str]:
