@@ -95,6 +95,9 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source,
     assert (facts["samples"], facts["batch"], facts["labels"]) == (None, None, ["a", "b", "c"])
     assert facts["hashes"]["model.onnx"] == sha256(file) and facts["verified"]["clips"] == 200
     assert facts["verified"]["difference"] < 1e-4 and facts["verified"]["neighbours"] > 0.99
+    assert set(facts["verified"]["signals"]) == {
+        *("silence", "noise", "sweep", "noise of 1024 samples", "noise of 42667 samples")
+    }
     said = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert (said["sample_rate"], said["dim"], said["window"]) == ("32000", str(DIM), "1")
     assert json.loads(said["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in said["licence"]
@@ -170,6 +173,28 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
+def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(student: Student, samples: int | None = None, head: Head | None = None) -> onnx.ModelProto:
+        assert head is not None
+        turned = Head("turned", head.labels, False, ((head.layers[0][0][::-1], head.layers[0][1]),))
+        return net_graph(student, samples, turned)
+
+    net_graph = exporting.net_graph
+    monkeypatch.setattr(exporting, "net_graph", other)
+    with pytest.raises(RunError, match="the exported head three gives probabilities that differ"):
+        export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OptionError, match="is the folder that you are in: name a new one"):
+        export_bundle("mine", "onnx", Path(), quiet=True)
+
+
 def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_bundle("mine", "onnx", out, window=0.5, quiet=True)
@@ -194,6 +219,9 @@ def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: 
         ({"calibrate": Path()}, "calibrate is for precision int8"),
         ({"window": 1.0, "dynamic": True}, "give one of them"),
         ({"window": 0.01}, r"window is 0.01 s, and mine needs 0.032 s"),
+        ({"window": float("nan")}, r"window is nan s: give seconds above 0, 60 at most"),
+        ({"window": float("inf")}, r"window is inf s: give seconds above 0, 60 at most"),
+        ({"window": -1.0}, r"window is -1 s: give seconds above 0, 60 at most"),
         ({"to": "web", "body_only": True}, "to web takes no window"),
         ({"gallery": Path()}, "gallery is for web"),
     ],

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sondino.compress import quantize
 from sondino.compress.int8 import quantized
 from sondino.compress.quantize import quantize_bundle
 from sondino.data import sample_folder
-from sondino.errors import AudioError, OptionError, RunError
+from sondino.errors import AudioError, OptionError, RunError, SondinoError
 from sondino.export.precision import halved, without_zero_points, without_zeros
 from sondino.files import sha256
 from sondino.heads.head import Head
@@ -182,6 +183,27 @@ def test_what_needs_trained_weights_says_which_bundle_has_them(small: tuple[Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_trained_weights_are_never_replaced_by_int8(bundle: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(bundle, tmp_path / "mine")
+    with pytest.raises(OptionError, match="holds a bundle with its trained weights, which int8 has not"):
+        quantize_bundle(copied, sample_folder(), copied)
+    assert (copied / "model.safetensors").exists()
+
+
+def test_damaged_weights_are_a_sentence(bundle: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(bundle, tmp_path / "mine")
+    content = bytearray((copied / "model.safetensors").read_bytes())
+    content[-1000] ^= 1
+    (copied / "model.safetensors").write_bytes(content)
+    with pytest.raises(SondinoError, match=r"model.safetensors is damaged, its hash is not the one in config.json"):
+        quantize_bundle(copied, sample_folder(), tmp_path / "out")
+    config = json.loads((copied / "config.json").read_text())
+    del config["window"]
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SondinoError, match=r"config.json: is damaged \(without window\)"):
+        quantize_bundle(copied, sample_folder(), tmp_path / "out")
+
+
 def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudioError, match="empty"):
@@ -190,7 +212,7 @@ def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     broken.mkdir()
     for number in range(3):
         (broken / f"{number}.wav").write_bytes(b"RIFF")
-    with pytest.raises(OptionError, match="holds 0 sounds that can be heard"):
+    with pytest.raises(OptionError, match="of its files 0 can be heard"):
         quantize_bundle(bundle, broken, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

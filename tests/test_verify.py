@@ -64,6 +64,7 @@ def test_past_its_bound_an_export_is_refused(precision: str) -> None:
     bad = [
         Verified(200, 1.0, 0.0, bound.cosine - 1e-6, 0.5, 1.0, signal),
         Verified(200, 1.0, 0.0, 1.0, 1.0, bound.neighbours - 0.01, signal),
+        Verified(200, 1.0, 0.0, 1.0, 1.0, 1.0, {"sweep": {"difference": 0.0, "cosine": bound.signals - 1e-6}}),
     ]
     if np.isfinite(bound.difference):
         bad.append(Verified(200, 1.0, 1.01 * bound.difference, 1.0, 1.0, 1.0, signal))
@@ -102,6 +103,25 @@ def test_two_hundred_real_clips_are_shipped() -> None:
         assert len({clip.tobytes() for clip in found}) > 195
 
 
+def test_other_lengths_are_tried_too() -> None:
+    sizes = []
+
+    def run(x: np.ndarray) -> np.ndarray:
+        sizes.append(x.shape)
+        return spectrum(x) * (2 if x.shape[1] == 77 else 1)
+
+    found = verify(run, spectrum, clips(10), RATE, lengths=(64, 77))
+    assert sizes[-2:] == [(1, 64), (1, 77)] and found.difference == 0.0
+    assert found.signals["noise of 64 samples"]["difference"] == 0.0
+    assert found.signals["noise of 77 samples"]["difference"] == pytest.approx(1.0)
+    with pytest.raises(RunError, match=r"differs from the trained net by 1.0e"):
+        refuse(found, "f32", "it")
+
+
+def test_of_long_windows_fewer_are_heard() -> None:
+    assert len(real_clips(1000, 60 * 1000, "pad")) == 40  # 2,400 s in all
+
+
 def test_real_clips_of_a_folder_pass_over_what_is_broken(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number, seconds in enumerate((0.5, 3.0, 1.0)):
@@ -114,6 +134,6 @@ def test_real_clips_of_a_folder_pass_over_what_is_broken(tmp_path: Path) -> None
     assert real_clips(RATE, RATE, "pad", tmp_path, count=2)[1][-100:].any()
     with pytest.raises(AudioError, match="nowhere"):
         real_clips(RATE, RATE, "pad", tmp_path / "nowhere")
-    with pytest.raises(OptionError, match="1 sounds that can be heard"):
+    with pytest.raises(OptionError, match="of its files 1 can be heard"):
         real_clips(RATE, RATE, "pad", tmp_path / "0.wav")
     assert sample_folder().is_dir()

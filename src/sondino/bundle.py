@@ -151,6 +151,8 @@ def free_folder(folder: Path) -> Path:
         OptionError: it holds something else.
     """
     folder = folder.resolve()
+    if folder == Path.cwd():
+        raise OptionError(f"{folder} is the folder that you are in: name a new one")
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
     if folder.is_dir() and any(folder.iterdir()) and not _is_bundle(folder):

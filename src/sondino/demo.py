@@ -1,9 +1,11 @@
 """The page of a model, served on this machine alone."""
 
 import errno
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from sondino.bundle import find_bundles
 from sondino.errors import OptionError
@@ -43,6 +45,15 @@ class PageHandler(SimpleHTTPRequestHandler):
         """Say nothing: a page asks for some two hundred files."""
 
 
+class PageServer(ThreadingHTTPServer):
+    """A server that says nothing of a browser that has gone, as one does whose tab is closed."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of what is our own fault only."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def page_server(folder: Path, port: int) -> ThreadingHTTPServer:
     """A server of a folder on this machine's own address, not yet serving.
 
@@ -54,9 +65,9 @@ def page_server(folder: Path, port: int) -> ThreadingHTTPServer:
         OptionError: the port is taken, or may not be used.
     """
     if not 0 <= port <= 65535:
-        raise OptionError(f"port is {port}: give a number from 1 to 65535")
+        raise OptionError(f"port is {port}: give a number from 0 to 65535")
     try:
-        return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(folder)))
+        return PageServer((HOST, port), partial(PageHandler, directory=str(folder)))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OptionError(f"port {port} is taken: give another, such as --port {min(port + 1, 65535)}") from error

@@ -55,7 +55,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
   }
 
   async function hear(id: number, channels: Float32Array[], rate: number): Promise<void> {
-    if (!model) return;
+    if (!model) throw new Sentence("came before the model was there: choose it again");
     const { facts, logMel } = model;
     const { mono, bad } = toMono(channels);
     if (!mono.length) throw new Sentence("holds no sound");

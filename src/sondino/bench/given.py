@@ -210,6 +210,8 @@ def _runs_in(model: Given, runtimes: Sequence[str]) -> list[tuple[str, str]]:
     if model.kind == "export":
         facts = read_export(Path(model.source))
         runtime, precision = _OF_EXPORTS[facts["to"]], _PRECISIONS.get(facts["precision"], facts["precision"])
+        if facts["precision"] == "f16" and runtime != "executorch":
+            precision = "float32"  # stored in half the size, and widened when it is opened
         graph = facts["input"] == "waveform" and runtime in ("onnxruntime", "openvino")
         return [(f"{runtime}-graph" if graph else runtime, precision)]
     config = read_json(Path(model.source) / "config.json")

@@ -7,11 +7,8 @@ quantised alone, what that does to real vectors is measured, and the worst stay 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+from sondino.export.graph import quiet
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PERCENTILE = 99.99
@@ -71,7 +70,7 @@ def quantized(
         judging: other log-mels, on which damage is measured.
         progress: told (done, total) layers.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         prepared = _prepared(net, Path(folder))
         ranges = _ranges(prepared, calibration, Path(folder))
     judged = np.stack(judging)
@@ -79,7 +78,7 @@ def quantized(
     weights = _weights(prepared)
 
     def cosine(names: Sequence[str], last: int = 0) -> tuple[float, onnx.ModelProto]:
-        with _quiet():
+        with quiet():
             model = _rewritten(prepared, ranges, names)
         return _cosine(_vectors(model, judged[-last:]), expected[-last:]), model
 
@@ -190,15 +189,3 @@ def _cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     a, b = np.nan_to_num(ours).astype(np.float64), theirs.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return float((np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-30)).mean())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the library's prints and warnings off the user's terminal; errors still rise."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(level)

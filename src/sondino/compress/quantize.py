@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sondino.bundle import finish_bundle, free_folder
 from sondino.compress.int8 import Int8, quantized
-from sondino.errors import RunError
+from sondino.errors import OptionError
 from sondino.evaluate.probe import probe
 from sondino.evaluate.vectors import task_vectors
 from sondino.export.graph import front_end_graph, net_graph
@@ -24,7 +24,7 @@ from sondino.export.onnx import write_graphs
 from sondino.export.precision import halved, without_zero_points, without_zeros
 from sondino.export.source import Source, open_source
 from sondino.export.verify import CLIPS, PROMISED, Verified, real_clips, refuse, signals, verify
-from sondino.files import sha256
+from sondino.files import disk_error, sha256
 from sondino.frontend import log_mel
 from sondino.heads.head import Head
 from sondino.heads.labelled import Labelled, read_labelled
@@ -140,6 +140,8 @@ def quantize_bundle(
     from sondino.hub import locate
 
     folder = free_folder(Path(out))
+    if (folder / "model.safetensors").exists():
+        raise OptionError(f"{folder} holds a bundle with its trained weights, which int8 has not: name another folder")
     source = open_source(locate(model))
     samples = round(source.window * source.rate)
     parts = calibrate if isinstance(calibrate, Sounds) else part_sounds(source, samples, calibrate, sounds)
@@ -173,7 +175,7 @@ def quantize_bundle(
         finish_bundle(partial, config, source.head)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
+        raise disk_error(folder, error) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

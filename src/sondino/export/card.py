@@ -51,6 +51,7 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
         f"the log-mel (batch, {facts['front_end']['n_mels']}, frames) of {mono}" if facts["input"] == "logmel" else mono
     )
     labels = facts["labels"]
+    short = "pad" if samples and facts["short"] == "native" else facts["short"]
     rows = {
         "architecture": f"{facts['student']}, width {facts['width']:g}, {facts['parameters']:,} parameters",
         "takes": f"{takes}; {length}; {'one clip' if facts['batch'] == 1 else 'any number of clips'} at once",
@@ -63,7 +64,7 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
             "pad": "fill them with zeros",
             "repeat": "repeat them",
             "native": "give them as they are",
-        }[facts["short"]],
+        }[short],
         "multiply-adds for 10 s": f"{facts['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
         "licence of the weights": facts["licence"],
     }

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 from sondino import __version__
@@ -22,14 +23,17 @@ from sondino.export.graph import finished, front_end_graph, joined, net_graph
 from sondino.export.openvino import open_openvino, write_openvino
 from sondino.export.precision import halved, without_zeros
 from sondino.export.source import Source, open_source
-from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, verify
+from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, signals, verify
 from sondino.export.web import export_web, licence_of
-from sondino.files import sha256, write_json
+from sondino.files import disk_error, sha256, write_json
 from sondino.frontend import log_mel, n_frames
 from sondino.progress import show
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
 FORMAT = "sondino-export-1"
+LONGEST = 60.0
+"""Seconds of a fixed window."""
+
 FILES: Mapping[To, str] = {
     "onnx": "model.onnx",
     "openvino": "model.xml",
@@ -124,7 +128,8 @@ def export_bundle(
         clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run
-            verified = verify(run, source.vectors, clips, source.rate, made.batch, report)
+            lengths = () if made.samples else (source.student.minimum_samples, heard + heard // 3 + 1)
+            verified = verify(run, source.vectors, clips, source.rate, made.batch, lengths, report)
         refuse(verified, precision, f"{source.config['name']} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
         if precision == "int8":
@@ -134,7 +139,7 @@ def export_bundle(
         (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
+        raise disk_error(folder, error) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -150,6 +155,8 @@ def free_export(folder: Path) -> Path:
         OptionError: it holds something else.
     """
     folder = folder.resolve()
+    if folder == Path.cwd():
+        raise OptionError(f"{folder} is the folder that you are in: name a new one")
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
@@ -176,6 +183,8 @@ def _check_options(
     for name, value, choices in (("to", to, get_args(To)), ("precision", precision, get_args(Precision))):
         if value not in choices:
             raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    if window is not None and not 0 < window <= LONGEST:
+        raise OptionError(f"window is {window:g} s: give seconds above 0, {LONGEST:g} at most")
     if window is not None and dynamic:
         raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
     if precision == "int8" and calibrate is None:
@@ -210,7 +219,26 @@ def _onnx(order: _Order, partial: Path) -> _Made:
     model, kept = _graph(order)
     file = partial / FILES["onnx"]
     file.write_bytes(finished(model, _metadata(order)))
+    _check_probabilities(order, file)
     return _Made(_open_onnx(file), None, order.samples, kept, _versions("onnx", "onnxruntime", "torch"))
+
+
+def _check_probabilities(order: _Order, file: Path) -> None:
+    """Stop where the probabilities of an ONNX file are not the head's of its own vectors."""
+    head = order.source.head
+    if head is None:
+        return
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    samples = order.samples or round(order.source.window * order.source.rate)
+    noise = signals(order.source.rate, samples)["noise"]
+    given = log_mel(order.source.student.logmel, noise) if order.body_only else noise
+    vectors, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
+    difference = float(np.abs(probabilities - head.probabilities(vectors)).max())
+    if not difference < 1e-3:
+        raise RunError(
+            f"the exported head {head.name} gives probabilities that differ by {difference:.1e}: nothing was written; "
+            "please report it with the bundle's config.json"
+        )
 
 
 def _openvino(order: _Order, partial: Path) -> _Made:

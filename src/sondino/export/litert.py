@@ -28,7 +28,7 @@ from sondino.export.edge import (
     versions,
     whole,
 )
-from sondino.export.graph import _quiet as quiet
+from sondino.export.graph import quiet
 from sondino.export.source import Source
 from sondino.export.verify import Precision, Run
 from sondino.files import thread_count, write_whole

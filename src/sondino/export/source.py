@@ -21,6 +21,9 @@ from sondino.students.common import Student
 from sondino.students.fold import folded
 from sondino.students.saved import read_student
 
+NEEDED = ("name", "student", "window", "short", "minimum", "sample_rate", "dim", "parameters", "macs_per_10s", "hashes")
+"""Entries of config.json that an export tells of."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -75,6 +78,10 @@ def open_source(folder: Path) -> Source:
     if config.get("format") != FORMAT:
         raise SondinoError(f"{folder / 'config.json'}: format is {config.get('format')!r}, not {FORMAT!r}; name the "
                            "folder of a bundle")  # fmt: skip
+    missing = [key for key in NEEDED if key not in config]
+    if missing or "model.safetensors" not in config["hashes"]:
+        raise SondinoError(f"{folder / 'config.json'}: is damaged (without {', '.join(missing) or 'hashes'}); "
+                           "copy the whole bundle again")  # fmt: skip
     head = read_head(folder, config["head"]) if config.get("head") else None
     return Source(folder, config, read_student(folder).float().cpu().eval(), head)
 

@@ -20,6 +20,9 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From waveforms (batch, samples) to vectors (batch, dim)."""
 
 CLIPS = 200
+MOST_SECONDS = 2400.0
+"""Of all the real clips together."""
+
 NEIGHBOURS = 10
 PROMISED = 0.99
 """Mean cosine on real clips that int8 should keep; where it does not, the card says so."""
@@ -33,17 +36,19 @@ class Bound:
         difference: largest, relative to the largest value of a clip's vector.
         cosine: mean.
         neighbours: mean share of the ten nearest clips that stay the same.
+        signals: cosine on each made signal.
     """
 
     difference: float
     cosine: float
     neighbours: float
+    signals: float
 
 
 BOUNDS: Mapping[Precision, Bound] = {
-    "f32": Bound(difference=2e-3, cosine=0.99999, neighbours=0.99),
-    "f16": Bound(difference=5e-2, cosine=0.9999, neighbours=0.95),
-    "int8": Bound(difference=float("inf"), cosine=0.95, neighbours=0.5),
+    "f32": Bound(difference=2e-3, cosine=0.99999, neighbours=0.99, signals=0.999),
+    "f16": Bound(difference=5e-2, cosine=0.9999, neighbours=0.95, signals=0.999),
+    "int8": Bound(difference=float("inf"), cosine=0.95, neighbours=0.5, signals=0.8),
 }
 
 
@@ -106,12 +111,14 @@ def real_clips(
         # Last, where there are few: the second half of a sound by itself is another sound.
         heard.append([*cut, windows(sound[len(sound) // 2 :], rate, samples / rate, short=filled)[0][0]])
     if len(heard) < 2:
-        raise OptionError(f"{folder}: holds {len(heard)} sounds that can be heard, where comparing needs 2 or more: "
+        raise OptionError(f"{folder}: of its files {len(heard)} can be heard, where comparing needs 2 or more: "
                           "name a folder of audio")  # fmt: skip
     clips = []
     for turn in range(max(map(len, heard))):
         clips += [clips_of[turn] for clips_of in heard if turn < len(clips_of)]
-    return [np.ascontiguousarray(clip[:samples]) for clip in clips[:count]]
+    # Of long windows fewer are heard: 200 of a minute each would be gigabytes.
+    most = max(20, min(count, round(MOST_SECONDS * rate / samples)))
+    return [np.ascontiguousarray(clip[:samples]) for clip in clips[:most]]
 
 
 def _spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -138,6 +145,7 @@ def verify(
     clips: Sequence[NDArray[np.float32]],
     rate: int,
     batch: int | None = None,
+    lengths: Sequence[int] = (),
     progress: Report = lambda done, total: None,
 ) -> Verified:
     """Compare an export with the net that it was made of.
@@ -148,14 +156,15 @@ def verify(
         clips: real ones, (samples,) each.
         rate: hertz.
         batch: clips that the export takes at once; None: any.
+        lengths: samples of other clips to try, of noise, one at a time, where the export takes any length.
         progress: told (done, total) clips.
     """
     made = signals(rate, len(clips[0]))
-    every = np.stack([*made.values(), *clips])
+    every = [*made.values(), *clips]
     size = batch or 8
     got, expected = [], []
     for first in range(0, len(every), size):
-        rows = every[first : first + size]
+        rows = np.stack(every[first : first + size])
         got.append(run(rows))
         expected.append(reference(rows))
         progress(min(first + size, len(every)), len(every))
@@ -165,6 +174,14 @@ def verify(
                        "please report this with the bundle's config.json")  # fmt: skip
     differences, cosines = _differences(ours, theirs), _cosines(ours, theirs)
     real = slice(len(made), None)
+    told = {name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)}
+    for length in lengths:
+        noise = signals(rate, length)["noise"][None]
+        one, other = run(noise), reference(noise)
+        told[f"noise of {length} samples"] = {
+            "difference": float(_differences(one, other)[0]),
+            "cosine": float(_cosines(one, other)[0]),
+        }
     finite = bool(np.isfinite(ours).all())
     return Verified(
         clips=len(clips),
@@ -173,9 +190,7 @@ def verify(
         cosine=float(cosines[real].mean()),
         cosine_lowest=float(cosines[real].min()),
         neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
-        signals={
-            name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)
-        },
+        signals=told,
     )
 
 
@@ -192,11 +207,15 @@ def refuse(verified: Verified, precision: Precision, what: str) -> None:
     """
     bound = BOUNDS[precision]
     worst = max([verified.difference, *(signal["difference"] for signal in verified.signals.values())])
-    if worst <= bound.difference and verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours:
+    heard = min((signal["cosine"] for signal in verified.signals.values()), default=1.0)
+    near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and heard >= bound.signals
+    if worst <= bound.difference and near:
         return
+    limit = f"bound {bound.difference:g}" if np.isfinite(bound.difference) else "no bound"
     raise RunError(
-        f"{what} in {precision} differs from the trained net by {worst:.1e} of the largest value (bound "
-        f"{bound.difference:g}), cosine {verified.cosine:.6f} on {verified.clips} real clips (bound {bound.cosine:g}), "
+        f"{what} in {precision} differs from the trained net by {worst:.1e} of the largest value "
+        f"({limit}), cosine {verified.cosine:.6f} on {verified.clips} real clips (bound {bound.cosine:g}) "
+        f"and {heard:.4f} at the lowest on silence, noise and a sweep (bound {bound.signals:g}), "
         f"{verified.neighbours:.0%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
         "try another --precision or --to, and report it with the bundle's config.json"
     )

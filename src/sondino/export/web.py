@@ -98,6 +98,8 @@ def free_page(out: Path) -> Path:
         OptionError: it holds something else.
     """
     out = out.resolve()
+    if out == Path.cwd():
+        raise OptionError(f"{out} is the folder that you are in: name a new one")
     if out.exists() and not out.is_dir():
         raise OptionError(f"{out} is a file: name a folder that does not exist yet")
     if out.is_dir() and any(out.iterdir()) and not (out / "model" / "model.json").is_file():
@@ -135,7 +137,7 @@ def _told(file: Path) -> dict[str, dict[str, str]]:
             return {row["path"]: row for row in csv.DictReader(lines)}
     except FileNotFoundError:
         return {}
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, csv.Error) as error:
         raise OptionError(f"{file} cannot be read as a table with a column `path` ({error!r})") from error
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sondino.errors import OptionError, SondinoError, require
-from sondino.files import read_json
+from sondino.files import read_json, sha256
 from sondino.frontend import LogMel
 from sondino.students import STUDENTS, build_student
 from sondino.students.common import Student
@@ -26,6 +26,9 @@ def read_student(folder: Path) -> Student:
         raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
                           f"{quantized.get('from')}")  # fmt: skip
     file = folder / "model.safetensors"
+    expected = read_json(folder / "config.json").get("hashes", {}).get("model.safetensors")
+    if expected is not None and file.exists() and sha256(file) != expected:
+        raise SondinoError(f"{file} is damaged, its hash is not the one in config.json: copy the whole bundle again")
     try:
         student.load_state_dict(safetensors.load_file(file))
     except Exception as error:  # safetensors, the system and torch each have their own
