@@ -239,6 +239,32 @@ def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
     assert shown == told
 
 
+def test_the_table_of_small_machines_is_what_was_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = rows(text[text.index("<!-- edge.csv -->") :], "MobileNetV3 of 2.97 M parameters")
+    found = {
+        (row["source"].partition("#")[0], row["runtime"], row["precision"], row["threads"], row["batch"]): row
+        for row in _results("edge")
+        if float(row["seconds"]) == 10
+    }
+    f32, int8 = "mobilenetv3", "mobilenetv3-int8"
+    told = [
+        *((f32, "onnxruntime", "float32"), (int8, "onnxruntime", "int8"), (f32, "onnxruntime-graph", "float32")),
+        *((int8, "onnxruntime-graph", "int8"), (f32, "openvino", "float32"), (f32, "openvino", "bfloat16")),
+        *((f"{f32}-litert-f32", "litert", "float32"), (f"{f32}-litert-int8", "litert", "int8")),
+        *((f"{f32}-executorch-f32", "executorch", "float32"), (f"{f32}-executorch-int8", "executorch", "int8")),
+        *((f32, "torch", "float32"), ("yamnet.tflite", "litert", ""), ("birdnet", "litert", "")),
+    ]
+    for cells, key in zip(shown, told, strict=True):
+        one, two = found[*key, "1", "1"], found[*key, "2", "8"]
+        assert cells[1] == f"{float(one['file_bytes']) / 1e6:.1f} MB"
+        assert cells[2:4] == [f"{float(row['milliseconds']):.1f} ms" for row in (one, two)]
+        assert cells[4] == f"{float(one['peak_memory_bytes']) / 1e6:.0f} MB"
+    (kept,) = _results("int8")
+    probed = 100 * float(kept["probe_f32"]), 100 * float(kept["probe_int8"])
+    assert f"mean cosine {float(kept['cosine']):.4f}, ESC-10 probe {probed[0]:.1f} to {probed[1]:.1f} %" in text
+
+
 def _results(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))

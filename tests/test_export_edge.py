@@ -15,7 +15,9 @@ from sondino.students.dymn import DynamicConv
 CLIPS = real_clips()
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3", "dymn", "eres2net"])
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dymn", "eres2net"))]
+)
 def test_the_form_that_runtimes_take_computes_the_same(name):
     student = settled(name, CLIPS)
     source = Source(Path(), {"name": name, "window": 1.0, "short": "pad"}, student, None)
