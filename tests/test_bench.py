@@ -114,7 +114,7 @@ def test_exports_and_peers_run_in_their_own_runtime(monkeypatch, tiny_bundle, tm
     phone = find(str(write_export(tiny_bundle, tmp_path / "phone", to="executorch", precision="int8")))
     peer = find(f"{tiny_bundle / 'model.onnx'}?rate=16000", peer=True)
     found, missing, nowhere = combinations([graph, body, phone, peer], ["onnxruntime"], [1])
-    expected = [("onnxruntime-graph", "float16", 1), ("onnxruntime", "float32", 1), ("onnxruntime-graph", "", 1)]
+    expected = [("onnxruntime-graph", "float32", 1), ("onnxruntime", "float32", 1), ("onnxruntime-graph", "", 1)]
     assert pairs(found) == expected
     assert missing == {}
     assert nowhere == {phone: "executorch is not installed here (make edge)"}

@@ -219,7 +219,7 @@ def test_the_server_gives_types_that_browsers_insist_on(tmp_path: Path) -> None:
             demo.page_server(tmp_path, port)
         server.shutdown()
     for port in (-1, 70000):
-        with pytest.raises(OptionError, match="from 1 to 65535"):
+        with pytest.raises(OptionError, match="from 0 to 65535"):
             demo.page_server(tmp_path, port)
 
 

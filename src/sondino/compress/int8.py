@@ -140,12 +140,12 @@ def _ranges(prepared: onnx.ModelProto, calibration: Sequence[NDArray[np.float32]
 
 
 def _weights(prepared: onnx.ModelProto) -> dict[str, int]:
-    """The layers whose weights are constants, with how many they have, in order."""
+    """The layers whose weights are constants, with how many they have, in order; a head's stay in float."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in prepared.graph.initializer}
     return {
         node.name: sizes[node.input[1]]
         for node in prepared.graph.node
-        if node.op_type in LAYERS and node.input[1] in sizes
+        if node.op_type in LAYERS and node.input[1] in sizes and not node.input[1].startswith("head.")
     }
 
 

@@ -78,12 +78,13 @@ def open_source(folder: Path) -> Source:
     if config.get("format") != FORMAT:
         raise SondinoError(f"{folder / 'config.json'}: format is {config.get('format')!r}, not {FORMAT!r}; name the "
                            "folder of a bundle")  # fmt: skip
+    student = read_student(folder).float().cpu().eval()
     missing = [key for key in NEEDED if key not in config]
     if missing or "model.safetensors" not in config["hashes"]:
         raise SondinoError(f"{folder / 'config.json'}: is damaged (without {', '.join(missing) or 'hashes'}); "
                            "copy the whole bundle again")  # fmt: skip
     head = read_head(folder, config["head"]) if config.get("head") else None
-    return Source(folder, config, read_student(folder).float().cpu().eval(), head)
+    return Source(folder, config, student, head)
 
 
 class WaveformNet(nn.Module):
