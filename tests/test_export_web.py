@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -242,15 +243,24 @@ def test_demo_serves_the_page_and_ends_quietly(bundle: Path, tmp_path: Path) -> 
     command = [sys.executable, "-u", "-m", "sondino", "demo", str(bundle), "--port", "0", "--gallery", str(CLIPS)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # What runs the tests in the background may have Ctrl-C ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        address = process.stdout.readline().split()[1]
-        assert b"sondino" in get(address)[1]
-        assert json.loads(get(address + "model/model.json")[1])["name"] == "page-test"
-        process.send_signal(2)
-        assert process.wait(30) == 0
-        assert process.stderr.read() == ""
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            address = process.stdout.readline().split()[1]
+            assert b"sondino" in get(address)[1]
+            assert json.loads(get(address + "model/model.json")[1])["name"] == "page-test"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
     assert not list(tmp_path.glob("sondino-demo-*"))
