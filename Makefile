@@ -21,7 +21,7 @@ quickstart: setup
 
 # The slow tests trace nets on one core: the quick ones have the other.
 test: lint
-	@echo "quick and slow tests side by side: some five minutes before they say anything"
+	@echo "quick and slow tests side by side: some ten minutes before they say anything"
 	@$(MAKE) --no-print-directory -j2 --output-sync=target web-test quick slow
 
 quick: setup
