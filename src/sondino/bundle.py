@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino import files
 from sondino.audio import WindowPolicy
 from sondino.card import card
-from sondino.errors import OptionError, RunError, require
+from sondino.errors import RunError, require
 from sondino.files import sha256
 from sondino.heads.head import Head, write_head
 from sondino.runtime import FORMAT, Model
@@ -150,14 +151,7 @@ def free_folder(folder: Path) -> Path:
     Raises:
         OptionError: it holds something else.
     """
-    folder = folder.resolve()
-    if folder == Path.cwd():
-        raise OptionError(f"{folder} is the folder that you are in: name a new one")
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_bundle(folder):
-        raise OptionError(f"{folder} exists and is no bundle: name a folder that does not exist yet")
-    return folder
+    return files.free_folder(folder, _is_bundle, "bundle")
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,27 @@ def disk_error(file: Path, error: OSError) -> RunError:
         f"{file} could not be written ({error.strerror or error}): what is whole stays; "
         "make room or give another folder, then run the same command again"
     )
+
+
+def free_folder(folder: Path, ours: Callable[[Path], bool], what: str) -> Path:
+    """A folder that may be written to, as a whole path: not there yet, empty, or an older one of ours.
+
+    Args:
+        folder: where to.
+        ours: whether a folder with something in it may be replaced.
+        what: is written, for the message, such as "bundle".
+
+    Raises:
+        OptionError: it holds something else, or is a file, or the folder that this process is in.
+    """
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise OptionError(f"{folder} is the folder that you are in: name a new one")
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()) and not ours(folder):
+        raise OptionError(f"{folder} exists and is no {what}: name a folder that does not exist yet")
+    return folder
 
 
 def make_folder(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from sondino.export.precision import halved, without_zeros
 from sondino.export.source import Source, open_source
 from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, signals, verify
 from sondino.export.web import export_web, licence_of
-from sondino.files import disk_error, sha256, write_json
+from sondino.files import disk_error, free_folder, sha256, write_json
 from sondino.frontend import log_mel, n_frames
 from sondino.progress import show
 
@@ -154,14 +154,7 @@ def free_export(folder: Path) -> Path:
     Raises:
         OptionError: it holds something else.
     """
-    folder = folder.resolve()
-    if folder == Path.cwd():
-        raise OptionError(f"{folder} is the folder that you are in: name a new one")
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{folder} is a file: name a folder that does not exist yet")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
-        raise OptionError(f"{folder} exists and is no export of ours: name a folder that does not exist yet")
-    return folder
+    return free_folder(folder, _is_export, "export of ours")
 
 
 def _is_export(folder: Path) -> bool:

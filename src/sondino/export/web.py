@@ -21,7 +21,7 @@ from sondino.audio import find_audio
 from sondino.data import sample_folder
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.export.inline import with_weights
-from sondino.files import disk_error, sha256, write_whole
+from sondino.files import disk_error, free_folder, sha256, write_whole
 from sondino.heads.head import Head
 from sondino.pipeline import cutting, embed_sounds, readers
 from sondino.runtime import Model
@@ -97,14 +97,11 @@ def free_page(out: Path) -> Path:
     Raises:
         OptionError: it holds something else.
     """
-    out = out.resolve()
-    if out == Path.cwd():
-        raise OptionError(f"{out} is the folder that you are in: name a new one")
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"{out} is a file: name a folder that does not exist yet")
-    if out.is_dir() and any(out.iterdir()) and not (out / "model" / "model.json").is_file():
-        raise OptionError(f"{out} exists and is no page of ours: name a folder that does not exist yet")
-    return out
+    return free_folder(out, _is_page, "page of ours")
+
+
+def _is_page(folder: Path) -> bool:
+    return (folder / "model" / "model.json").is_file()
 
 
 def gallery_clips(folder: Path) -> list[Clip]:
