@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from golden import DATA, keys, weight
+from sondino.frontend import PANNS_LOGMEL, mel_matrix
 from sondino.students import build_student
 
 BACKBONE, HEAD = "student_model.model.", "student_model.classification_head.mlp."
@@ -76,4 +78,31 @@ def write_efficientat(file: Path, student: str, width: float | None = None, clas
         names = backbone | {"classifier.2.weight": (16, dim), "classifier.2.bias": (16,)}
         names |= {"classifier.5.weight": (classes, 16), "classifier.5.bias": (classes,)}
     torch.save(by_rule(names), file)
+    return file
+
+
+def write_panns(
+    file: Path, width: float | None = None, classes: int = 527, change: Mapping[str, torch.Tensor | None] | None = None
+) -> Path:
+    """CNN14 of PANNs, with its log-mel's matrices beside; at its published names and shapes where no width is given.
+
+    Args:
+        file: to write.
+        width: of a narrower one.
+        classes: that it tells apart.
+        change: tensors to put in or, None, to leave out.
+    """
+    if width is None:
+        names: Mapping[str, Any] = dict(keys("panns_cnn14"))
+    else:
+        names = shapes("cnn14", width)
+        dim = names["fc1.bias"][0]
+        names = names | {"fc_audioset.weight": (classes, dim), "fc_audioset.bias": (classes,)}
+    state: dict[str, torch.Tensor | None] = dict(by_rule(names))
+    mel = torch.from_numpy(mel_matrix(PANNS_LOGMEL).T.astype(np.float32))
+    waves = {
+        f"spectrogram_extractor.stft.conv_{part}.weight": torch.zeros(len(mel), 1, 1024) for part in ("real", "imag")
+    }
+    state |= {**waves, "logmel_extractor.melW": mel, **(change or {})}
+    torch.save({"iteration": 600000, "model": {name: each for name, each in state.items() if each is not None}}, file)
     return file

@@ -351,11 +351,11 @@ def test_files_of_something_else_are_told_apart(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert "is a bundle already" in refused(tmp_path)
     file = write_ssondo(tmp_path / "a.ckpt", "mobilenetv3", 0.1)
-    assert "valid names are efficientat, m2d, matpac, ssondo" in refused(file, kind="sondo")
+    assert "valid names are efficientat, m2d, matpac, panns, ssondo" in refused(file, kind="sondo")
     assert "did you mean pad" in refused(file, short="padd")
     for window in (0, -1, float("nan"), 1e9):
         assert "is out of range" in refused(file, window=window)
-    for kind in ("efficientat", "matpac", "m2d"):  # said wrongly
+    for kind in ("efficientat", "panns", "matpac", "m2d"):  # said wrongly
         with pytest.raises((OptionError, EncoderError), match=r"a\.ckpt"):
             read_published(file, kind=kind)
 

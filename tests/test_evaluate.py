@@ -1,6 +1,7 @@
 """Evaluations of encoders whose answers are known: what is told of them, kept of them, and printed."""
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from sondino.evaluate.tasks.own import read_own
 from sondino.heads.labelled import read_labelled
 
 sklearn = pytest.importorskip("sklearn")
+pytestmark = pytest.mark.usefixtures("assumed_energy")
 
 
 class Loudness:
@@ -42,7 +44,7 @@ def sounds(folder: Path) -> Path:
     return write_loudness(folder / "levels", clips=8, seconds=0.3)
 
 
-def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path) -> None:
+def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path, assumed_energy: float) -> None:
     done = evaluate([Loudness("student"), Loudness("deaf", knows=False)], tmp_path / "out", teacher=Loudness("teacher"),
                     tasks=[str(sounds(tmp_path))], quiet=True)  # fmt: skip
     rows = {row["model"]: row for row in done.results["retention"]}
@@ -50,6 +52,7 @@ def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path) -> None:
     assert rows["teacher"]["scores"] == {"levels": 1.0} and rows["teacher"]["kept"] is None
     assert rows["student"]["kept"] == 1.0 and rows["chance"]["average"] == pytest.approx(1 / 3)
     assert 0.1 < rows["deaf"]["kept"] < 0.7
+    assert {model["joules_per_10s"] for model in done.results["models"]} == {assumed_energy}
     agreement = {row["model"]: row for row in done.results["agreement"]}
     assert agreement["student"]["neighbour_overlap"] == agreement["student"]["cka"] == pytest.approx(1.0)
     assert agreement["deaf"]["neighbour_overlap"] < 0.99
@@ -219,10 +222,8 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_evaluates_a_real_student_beside_its_untrained_net(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    subprocess.run([sys.executable, Path(__file__).parent / "make_student.py", tmp_path / "run"], check=True)
-    bundle, folder = tmp_path / "run" / "bundle", sounds(tmp_path)
+def test_the_command_evaluates_a_real_student_beside_its_untrained_net(student_bundle: Path, tmp_path: Path) -> None:
+    bundle, folder = student_bundle, sounds(tmp_path)
     (folder / "loud" / "0.wav").write_bytes(b"broken")
     command = [sys.executable, "-m", "sondino", "evaluate", bundle, "--teacher", bundle, "--tasks", folder,
                "--seeds", "1", "--out", tmp_path / "out", "--quiet"]  # fmt: skip
@@ -231,6 +232,8 @@ def test_the_command_evaluates_a_real_student_beside_its_untrained_net(tmp_path:
     assert "loud/0.wav" in done.stderr and (tmp_path / "out" / "report.html").exists()
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [model["role"] for model in results["models"]] == ["teacher", "student", "untrained"]
+    joules = [model["joules_per_10s"] for model in results["models"]]
+    assert (None not in joules) == (importlib.util.find_spec("codecarbon") is not None)
     table = {row["role"]: row for row in shown_rows(results)}
     assert table["student"]["kept"] == "100.0 %" and table["student"]["smaller"] == "1.0×"
     assert "± " in table["untrained"]["levels"] and table["untrained"]["levels"] in done.stdout

@@ -9,6 +9,7 @@ from golden import DATA, error, wave
 from sondino.frontend import (
     EFFICIENTAT_LOGMEL,
     MATPAC_LOGMEL,
+    PANNS_LOGMEL,
     STUDENT_LOGMEL,
     LogMel,
     log_mel,
@@ -37,8 +38,9 @@ GOLDEN = {
     "matpac": (dataclasses.replace(MATPAC_LOGMEL, mean=0.0, std=1.0), 16000, 998),
     "m2d": (m2d_logmel(16000), 16000, 1001),
     "efficientat": (EFFICIENTAT_LOGMEL, 32000, 1000),
+    "panns": (PANNS_LOGMEL, 32000, 1001),
 }
-SPECS = [STUDENT_LOGMEL, MATPAC_LOGMEL, m2d_logmel(16000), m2d_logmel(32000), EFFICIENTAT_LOGMEL]
+SPECS = [STUDENT_LOGMEL, MATPAC_LOGMEL, m2d_logmel(16000), m2d_logmel(32000), EFFICIENTAT_LOGMEL, PANNS_LOGMEL]
 
 
 def waves(spec: LogMel, seconds: float) -> torch.Tensor:
@@ -62,7 +64,7 @@ def test_all_forms_agree(spec, form):
     batch[2] = 0.0
     fft, other = FFTLogMel(spec)(batch), form(spec)(batch)
     assert (fft - other).abs().max() < 1e-4
-    silence = torch.tensor((np.log(spec.log_offset) - spec.mean) / spec.std).float()
+    silence = torch.tensor((np.log(spec.log_floor + spec.log_offset) - spec.mean) / spec.std).float()
     assert torch.allclose(fft[2], silence) and torch.allclose(other[2], silence, atol=1e-5)
 
 

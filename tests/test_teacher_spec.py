@@ -82,7 +82,7 @@ def test_the_catalogue_is_whole():
             with pytest.raises(OptionError, match=f"option {option} of {record.kind} is ''"):
                 parse_teacher(f"{text}?{option}=")
     assert {r.kind for r in catalogue()} == {
-        *("matpac", "m2d", "birdnet", "onnx", "litert", "torchscript", "module", "hear", "precomputed")
+        *("matpac", "m2d", "cnn14", "birdnet", "onnx", "litert", "torchscript", "module", "hear", "precomputed")
     }
 
 

@@ -17,7 +17,7 @@ _TYPES: dict[type, tuple[type, ...]] = {float: (float, int)}  # JSON writes 50.0
 
 @dataclass(frozen=True)
 class LogMel:
-    """Everything that fixes a log-mel: log(mel + log_offset), then (. - mean) / std.
+    """Everything that fixes a log-mel: log(max(mel, log_floor) + log_offset), then (. - mean) / std.
 
     The window is a Hann window and the spectrogram a power spectrogram. The defaults are those of S-SONDO.
 
@@ -37,6 +37,7 @@ class LogMel:
         periodic: of the window; otherwise it is symmetric.
         mel_scale: "slaney", triangles of equal area; "kaldi", triangles of height 1 on mel = 1127 ln(1 + f / 700).
         preemphasis: p of x[t + 1] - p x[t], taken of the waveform first; it shortens it by a sample. 0: off.
+        log_floor: what mel power is raised to where it is less. 0: off.
     """
 
     sample_rate: int = 32000
@@ -53,6 +54,7 @@ class LogMel:
     periodic: bool = True
     mel_scale: Literal["slaney", "kaldi"] = "slaney"
     preemphasis: float = 0.0
+    log_floor: float = 0.0
 
     @property
     def minimum_samples(self) -> int:
@@ -76,7 +78,7 @@ class LogMel:
             ValueError: a value is missing, unknown or of another type.
         """
         kinds = {field.name: type(field.default) for field in fields(cls)}
-        wrong = list(kinds.keys() ^ values.keys())
+        wrong = list((kinds.keys() ^ values.keys()) - {"log_floor"})  # which bundles of version 0.1.0 do not name
         wrong += [n for n, kind in kinds.items() if n in values and not isinstance(values[n], _TYPES.get(kind, kind))]
         if wrong:
             raise ValueError(f"a front-end with {', '.join(sorted(set(wrong)))} missing, unknown or of another type")
@@ -114,6 +116,18 @@ EFFICIENTAT_LOGMEL = LogMel(
     preemphasis=0.97,
 )
 """EfficientAT's front-end (arXiv 2211.04772): 10 s at 32 kHz give 128 x 1000."""
+
+PANNS_LOGMEL = LogMel(
+    hop=320,
+    n_mels=64,
+    f_min=50.0,
+    f_max=14000.0,
+    center=True,
+    log_offset=0.0,
+    log_floor=1e-10,
+    std=math.log(10.0) / 10.0,
+)
+"""PANNs' front-end (arXiv 1912.10211), in decibels: 10 s at 32 kHz give 64 x 1001."""
 
 
 def m2d_logmel(rate: int = 16000, mean: float = -7.1, std: float = 4.2) -> LogMel:
@@ -234,7 +248,10 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         np.add(parts[:, 0::2], parts[:, 1::2], out=power)
         for bands, bins, weights in groups:
             np.matmul(power[:, bins], weights, out=out[first:last, bands])
-    out += np.float32(spec.log_offset)
+    if spec.log_floor:
+        np.maximum(out, np.float32(spec.log_floor), out=out)
+    if spec.log_offset:
+        out += np.float32(spec.log_offset)
     np.log(out, out=out)
     if (spec.mean, spec.std) != (0.0, 1.0):
         out -= np.float32(spec.mean)

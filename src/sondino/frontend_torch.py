@@ -149,5 +149,7 @@ class MatmulLogMel(nn.Module):
 
 
 def _log(spec: LogMel, mel: Tensor) -> Tensor:
+    if spec.log_floor:
+        mel = mel.clamp(min=spec.log_floor)
     logmel = torch.log(mel + spec.log_offset)
     return logmel if (spec.mean, spec.std) == (0.0, 1.0) else (logmel - spec.mean) / spec.std

@@ -18,6 +18,8 @@ export interface FrontEnd {
   periodic: boolean;
   mel_scale: "slaney" | "kaldi";
   preemphasis: number;
+  /** Of bundles that were written before it was known, it is absent. */
+  log_floor?: number;
 }
 
 /** values[band * frames + frame] */
@@ -59,14 +61,16 @@ export class LogMel {
     if (!frames) throw new RangeError(`${waveform.length} samples are too short for a log-mel`);
     const signal = this.prepared(waveform);
     const sounding = Math.min(frames, Math.floor(lastSample(signal) / spec.hop) + 1);
-    const values = new Float32Array(spec.n_mels * frames).fill((Math.log(spec.log_offset) - spec.mean) / spec.std);
+    const floor = spec.log_floor ?? 0;
+    const scaled = (mel: number) => (Math.log(Math.max(mel, floor) + spec.log_offset) - spec.mean) / spec.std;
+    const values = new Float32Array(spec.n_mels * frames).fill(scaled(0));
     for (let frame = 0; frame < sounding; frame++) {
       this.spectrum.compute(signal, frame * spec.hop, window, power);
       for (let band = 0; band < bands.length; band++) {
         const { first, weights } = bands[band];
         let sum = 0;
         for (let i = 0; i < weights.length; i++) sum += weights[i] * power[first + i];
-        values[band * frames + frame] = (Math.log(sum + spec.log_offset) - spec.mean) / spec.std;
+        values[band * frames + frame] = scaled(sum);
       }
     }
     return { values, bands: spec.n_mels, frames };

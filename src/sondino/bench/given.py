@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sondino.errors import OptionError, unknown_name
-from sondino.files import read_json
+from sondino.files import read_json, sha256
 from sondino.students import STUDENTS
 from sondino.teachers.catalogue import RECORDS
 from sondino.teachers.spec import SUFFIX_KINDS, TeacherSpec, parse_teacher
@@ -58,7 +58,7 @@ _OF_EXPORTS = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "exe
 _OF_TEACHERS = {
     "onnx": "onnxruntime-graph",
     **dict.fromkeys(("litert", "birdnet"), "litert"),
-    **dict.fromkeys(("matpac", "m2d", "torchscript"), "torch"),
+    **dict.fromkeys(("matpac", "m2d", "cnn14", "torchscript"), "torch"),
 }
 _PRECISIONS = {"f32": "float32", "f16": "float16", "int8": "int8"}
 
@@ -142,6 +142,27 @@ def read_export(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def _damage(model: Given) -> str | None:
+    """Which file of a bundle or an export is not as it was written, if any.
+
+    Looked for here, once, and not where models are opened: other programs that open them do not pay for it either.
+    """
+    if model.kind == "teacher":
+        return None
+    folder = Path(model.source)
+    facts = read_json(folder / ("export.json" if model.kind == "export" else "config.json"))
+    hashes: dict[str, str] = facts.get("hashes", {})
+    names = hashes if model.kind == "export" else [name for name in ("model.onnx", "body.onnx") if name in hashes]
+    for name in names:
+        try:
+            digest = sha256(folder / name)
+        except OSError as error:
+            return f"{folder / name}: cannot be read ({error.strerror}); copy the whole folder again"
+        if digest != hashes[name]:
+            return f"{folder / name}: is damaged, its hash is not the one beside it; copy the whole folder again"
+    return None
+
+
 def _teacher(name: str) -> TeacherSpec | None:
     """A teacher's name read and its file looked for; None where it is the name of something else."""
     file = name.partition("?")[0].partition("#")[0]
@@ -174,7 +195,8 @@ def combinations(
 
     Returns:
         the combinations, models in the order given; further runtimes that are not installed here and what installs
-        them; models that can be run in nothing here, and why.
+        them; models that are damaged or that nothing
+        here can run, and why.
 
     Raises:
         OptionError: unknown runtime, or one that was asked for by name and is not here.
@@ -191,6 +213,10 @@ def combinations(
     missing: dict[str, str] = {}
     nowhere: dict[Given, str] = {}
     for model in models:
+        damage = _damage(model)
+        if damage is not None:
+            nowhere[model] = damage
+            continue
         pairs = _runs_in(model, OF_BUNDLES if everything else runtimes)
         pythons = {runtime: _python_with(RUNTIMES[runtime]) for runtime, _ in pairs}
         here = [(runtime, precision, pythons[runtime]) for runtime, precision in pairs if pythons[runtime]]

@@ -1,11 +1,16 @@
 """The command line: one thin function a command. Heavy modules are imported where they are used."""
 
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sondino.cli import (
     benching,
+    comparing,
     converting,
     demo,
     distilling,
@@ -15,6 +20,7 @@ from sondino.cli import (
     exporting,
     heads,
     lists,
+    pruning,
     report,
     searching,
     tasks,
@@ -25,6 +31,7 @@ from sondino.errors import SondinoError
 __all__ = [
     "app",
     "benching",
+    "comparing",
     "converting",
     "demo",
     "distilling",
@@ -35,6 +42,7 @@ __all__ = [
     "heads",
     "lists",
     "main",
+    "pruning",
     "report",
     "searching",
     "tasks",
@@ -48,6 +56,7 @@ GO_ON = (
     "cluster",
     "embed",
     "finetune",
+    "prune",
     "sweep",
     "support",
     "evaluate",
@@ -56,12 +65,29 @@ GO_ON = (
 """Commands that keep what is finished when they are stopped."""
 
 
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does, so that half of a folder is removed on the way out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake gets its sentence and exit code 2, a stop code 130, a closed pipe 141."""
+    """Run the command line.
+
+    A user's mistake gets its sentence and exit code 2, Ctrl-C code 130, a closed pipe 141, SIGTERM 143.
+    """
     warnings.showwarning = lambda message, *_: print(f"sondino: {message}", file=sys.stderr)  # without our source line
     try:
         try:
-            app(arguments)
+            with _ending_in_order():
+                app(arguments)
         finally:
             sys.stdout.flush()  # here, where a closed pipe is caught
     except SondinoError as error:

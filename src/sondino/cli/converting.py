@@ -11,15 +11,15 @@ def convert(
     file: Path,
     *,
     out: Path,
-    kind: Literal["ssondo", "efficientat", "matpac", "m2d"] | None = None,
+    kind: Literal["ssondo", "efficientat", "panns", "matpac", "m2d"] | None = None,
     name: str | None = None,
     window: float | None = None,
     short: Literal["pad", "native", "repeat"] | None = None,
 ) -> int:
     """Make a bundle of a published checkpoint. Needs `pip install 'sondino[train]'`; the bundle then needs no PyTorch.
 
-    Takes S-SONDO's students (.ckpt), EfficientAT's AudioSet releases (mn10_as, dymn10_as, ...; .pt), MATPAC and M2D.
-    No code of the file is run.
+    Takes S-SONDO's students (.ckpt), EfficientAT's AudioSet releases (mn10_as, dymn10_as, ...; .pt), PANNs'
+    CNN14 (.pth), MATPAC and M2D. No code of the file is run.
 
     Example: `sondino convert matpac_mobilenetv3.ckpt --out matpac-mobilenetv3`
 

@@ -36,6 +36,7 @@ def distill(
     out: Path,
     student: str | None = None,
     width: float | None = None,
+    quaternion: Literal["derivatives", "learned"] | None = None,
     init: str | None = None,
     clip: float | None = None,
     views: int | None = None,
@@ -68,9 +69,10 @@ def distill(
         teacher: KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists
             the kinds. Several times: several teachers.
         out: the run's folder.
-        student: mobilenetv3, dymn or eres2net. Default mobilenetv3.
+        student: mobilenetv3, dymn, eres2net, cnn14 or qcnn14. Default mobilenetv3.
         width: multiplies the student's channels. Default 1.0.
-        init: a checkpoint that the student starts from, such as EfficientAT's mn10_im.pt.
+        quaternion: the student's quaternion form, and what makes four parts of its log-mel.
+        init: a checkpoint that the student starts from, such as EfficientAT's mn10_im.pt, or a bundle.
         clip: seconds that teacher and student both hear for one target; longer files give several clips. Default 10.
         views: augmented views of every clip (crop, gain, a mix of two), as rows of their own. Default 0.
         loss: distance between projected student and teacher vectors. Default cosine.

@@ -1,4 +1,4 @@
-"""Published checkpoints as bundles: S-SONDO's students, EfficientAT's taggers, MATPAC and M2D."""
+"""Published checkpoints as bundles: S-SONDO's students, the taggers of EfficientAT and PANNs, MATPAC and M2D."""
 
 from sondino.errors import require
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sondino.audio import ShortPolicy, read
 from sondino.bundle import write_bundle
 from sondino.checkpoints import read_checkpoint, state_dict
-from sondino.convert import efficientat, ssondo, vit
+from sondino.convert import efficientat, panns, ssondo, vit
 from sondino.convert.published import Kind, Published
 from sondino.data import sample_folder
 from sondino.errors import OptionError, RunError, unknown_name
@@ -38,7 +38,8 @@ def convert(
     """Turn a published checkpoint into a bundle. No code of the file is run.
 
     Args:
-        file: a .ckpt of S-SONDO, an AudioSet release of EfficientAT (.pt), or a checkpoint of MATPAC or M2D.
+        file: a .ckpt of S-SONDO, an AudioSet release of EfficientAT (.pt), CNN14 of PANNs (.pth), or a checkpoint of
+            MATPAC or M2D.
         out: the folder to write; a bundle already there is replaced if it was made of the same file.
         kind: whose checkpoint it is; None: as its content says.
         name: what the model is to be called; None: the file's name.
@@ -87,6 +88,8 @@ def read_published(
         found = ssondo.read(content, tensors, path, name or "")
     elif kind == "efficientat":
         found = efficientat.read(tensors, path)
+    elif kind == "panns":
+        found = panns.read(tensors, path)
     else:
         found = vit.read(kind, tensors, path, window)
     return replace(found, window=window or found.window, hop=None if window else found.hop, short=short or found.short)
@@ -140,6 +143,8 @@ def check_free(out: Path, file: Path) -> None:
 def _kind_of(content: Any, tensors: Mapping[str, Tensor], path: Path) -> Kind:
     if "training_config" in content or any(name.startswith(ssondo.BACKBONE) for name in tensors):
         return "ssondo"
+    if any(mark in tensors for mark in panns.MARKS):  # one of its nets has names of EfficientAT's too
+        return "panns"
     if any(mark in tensors for mark in efficientat.MARKS.values()):
         return "efficientat"
     if "patch_embed.proj.weight" in {name.removeprefix(m2d.FINE_TUNED).removeprefix(matpac.PREFIX) for name in tensors}:
@@ -152,7 +157,7 @@ def _kind_of(content: Any, tensors: Mapping[str, Tensor], path: Path) -> Kind:
         raise OptionError(f"{path} is a head and no model: load a model and give this file as its head")
     raise OptionError(
         f"{path} holds {len(tensors)} tensors, first {next(iter(tensors))[:80]!r}, of no model that can be converted: "
-        "those are S-SONDO's students, EfficientAT's AudioSet releases, MATPAC and M2D"
+        "those are S-SONDO's students, EfficientAT's AudioSet releases, PANNs' CNN14, MATPAC and M2D"
     )
 
 

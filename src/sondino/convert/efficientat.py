@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sondino.convert.published import Published, check_finite, fill
+from sondino.convert.published import Published
 from sondino.errors import OptionError
 from sondino.frontend import EFFICIENTAT_LOGMEL, LogMel
 from sondino.heads.head import Head, Layer
 from sondino.students import STUDENTS, build_student
 from sondino.students.common import mobilenet_blocks
+from sondino.students.filling import check_finite, fill
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}

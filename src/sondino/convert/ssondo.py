@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from sondino.convert.published import Published, counted, fill, under
+from sondino.convert.published import Published, under
 from sondino.errors import OptionError
 from sondino.frontend import LogMel
 from sondino.students import build_student
 from sondino.students.common import Student
+from sondino.students.filling import counted, fill
 from sondino.teachers.catalogue import RECORDS
 
 BACKBONE = "student_model.model."

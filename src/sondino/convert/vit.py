@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sondino.convert.published import Published, check_finite, counted
+from sondino.convert.published import Published
 from sondino.frontend import LogMel, n_frames
 from sondino.students.common import Student
+from sondino.students.filling import check_finite, counted
 from sondino.teachers import m2d, matpac
 from sondino.teachers.catalogue import RECORDS
 from sondino.teachers.vit import ViT

@@ -28,6 +28,7 @@ from sondino.progress import show
 from sondino.skipped import write_skipped
 from sondino.students import build_student
 from sondino.students.initial import load_initial
+from sondino.students.saved import read_student
 from sondino.teachers import load_teacher
 
 if TYPE_CHECKING:
@@ -175,9 +176,25 @@ def group(targets: Targets, recipe: Recipe) -> Clusters | None:
 
 
 def new_student(recipe: Recipe) -> "Student":
-    """The student before its first lesson: drawn by seed, or from a checkpoint."""
+    """The student before its first lesson: drawn by seed, from a checkpoint, or the net of a bundle.
+
+    Raises:
+        OptionError: the bundle or checkpoint is of another student or width.
+    """
     torch.manual_seed(recipe.seed)
-    student = build_student(recipe.student, recipe.width)
+    if recipe.init and (Path(recipe.init) / "config.json").exists():
+        student = read_student(Path(recipe.init))
+        if (student.name, student.width) != (recipe.student, recipe.width) or recipe.quaternion not in (
+            None,
+            student.quaternion,
+        ):
+            raise OptionError(
+                f"init {recipe.init} holds {student.name} of width {student.width:g}"
+                + (f" with quaternion {student.quaternion}" if student.quaternion else "")
+                + ": give --student and --width to match"
+            )
+        return student
+    student = build_student(recipe.student, recipe.width, quaternion=recipe.quaternion)
     if recipe.init:
         for note in load_initial(student, Path(recipe.init)):
             logging.getLogger(__name__).warning("%s: %s", recipe.init, note)

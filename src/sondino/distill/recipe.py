@@ -33,12 +33,19 @@ class Recipe:
     student: str = "mobilenetv3"
     width: float = 1.0
     """Multiplies the student's channels; parameters grow with its square."""
+    quaternion: Literal["derivatives", "learned"] | None = None
+    """Build the student's quaternion form, and what makes four parts of its log-mel: derivatives in time, or a learned
+    convolution. None: the real net; of qcnn14 "derivatives"."""
     init: str | None = None
-    """A checkpoint that the student starts from (an EfficientAT release file, a published .ckpt, or ours)."""
+    """A checkpoint that the student starts from (an EfficientAT release file, Cnn14_mAP=0.431.pth, a published .ckpt),
+    or a bundle, whose form it then has too, pruned or not."""
     clip: float = 10.0
     """Seconds that teacher and student both hear for one target."""
     views: int = 0
     """Augmented views of every clip, as rows of their own, heard by teacher and student alike."""
+    mapping: Literal["mlp", "none"] = "mlp"
+    """What stands between the student's vector and each teacher's in training: an MLP that is thrown away afterwards,
+    or nothing, for a student whose vectors are to stand in for those of a teacher of the same dimension."""
     loss: LossName = "cosine"
     label_weight: float = 0.0
     """Lambda of lambda * supervised + (1 - lambda) * distil, for corpora with labels; 1 is the supervised baseline."""
@@ -79,8 +86,9 @@ class Recipe:
         if self.student not in STUDENTS:
             raise unknown_name("student", self.student, STUDENTS)
         for name, hint in typing.get_type_hints(type(self)).items():
-            if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
-                raise unknown_name(f"value of {name}:", str(getattr(self, name)), typing.get_args(hint))
+            choices = _choices(hint)
+            if choices and getattr(self, name) not in choices:
+                raise unknown_name(f"value of {name}:", str(getattr(self, name)), [c for c in choices if c])
         if not 0.1 <= self.width <= 8:
             raise OptionError(f"width is {self.width:g}: give a number from 0.1 to 8, 1 is the published net")
         if self.seed >= 2**32:
@@ -127,6 +135,14 @@ class Recipe:
         length = self.rampdown_epochs
         fallen = min(max((epoch - self.rampdown_begin) / length, 0), 1) if length > 0 else 0
         return self.lr * math.exp(-5 * max(phase, 0) ** 2) * (1 - fallen * (1 - self.final_lr))
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """What a field that takes one of a few words may be; None among them where it may be left open."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    inner = [_choices(kind) for kind in typing.get_args(hint)] if typing.get_origin(hint) is types.UnionType else []
+    return (*(choice for choices in inner for choice in choices), None) if any(inner) else ()
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}

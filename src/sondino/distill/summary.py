@@ -30,8 +30,8 @@ from sondino.evaluate.report_run import keep_layout, report_run
 from sondino.files import write_json
 from sondino.frontend_torch import FFTLogMel
 from sondino.skipped import unreadable
-from sondino.students import build_student
 from sondino.students.common import Student
+from sondino.students.saved import new_net
 from sondino.teachers import catalogue
 
 Read = Callable[[int], NDArray[np.float32]]
@@ -102,7 +102,7 @@ def finish_run(
     pieces = np.array_split(rows, max(1, len(rows) // 64))
     student_vectors = np.concatenate([model.embed([(read(int(row)), rate) for row in piece]) for piece in pieces])
     torch.manual_seed(recipe.seed)
-    untrained = build_student(recipe.student, recipe.width)
+    untrained = new_net(run / "bundle")
     blank_vectors = embed_rows(untrained, read, rows, recipe)
     teacher_vectors = [t.matrix[rows].astype(np.float32) for t in targets]
     asked = np.flatnonzero(np.isin(rows, held_out))

@@ -47,12 +47,19 @@ class Lessons:
 
 
 class Distiller(nn.Module):
-    """A student with one mapping head a teacher, and one for labels where they count."""
+    """A student with one mapping head a teacher, and one for labels where they count.
 
-    def __init__(self, student: Student, dims: Sequence[int], classes: int = 0) -> None:
+    Args:
+        student: the net that learns.
+        dims: of the teachers' vectors.
+        classes: of labels; 0: none are learnt.
+        mapped: otherwise vectors are compared as they are.
+    """
+
+    def __init__(self, student: Student, dims: Sequence[int], classes: int = 0, mapped: bool = True) -> None:
         super().__init__()
         self.student = student
-        self.heads = nn.ModuleList(MappingHead(student.dim, dim) for dim in dims)
+        self.heads = nn.ModuleList(MappingHead(student.dim, dim) if mapped else nn.Identity() for dim in dims)
         self.label_head = MappingHead(student.dim, classes) if classes else None
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
@@ -137,7 +144,11 @@ class _Trainer:
         self.history: list[dict[str, Any]] = []
         torch.manual_seed(recipe.seed)
         classes = 0 if lessons.labels is None or recipe.label_weight == 0 else int(lessons.labels.max()) + 1
-        model = Distiller(student, [t.shape[1] for t in lessons.targets], classes)
+        dims = [target.shape[1] for target in lessons.targets]
+        if recipe.mapping == "none" and (other := [dim for dim in dims if dim != student.dim]):
+            raise OptionError(f"mapping none compares vectors as they are, {student.dim} numbers with the teacher's "
+                              f"{other[0]}: leave it out")  # fmt: skip
+        model = Distiller(student, dims, classes, mapped=recipe.mapping == "mlp")
         model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)

@@ -145,12 +145,7 @@ def _enter(
     entrants: list[Entrant] = []
     notes: list[str] = []
     for given, as_what in asked:
-        encoder = open_model(given, threads, device) if isinstance(given, str) else given
-        source = given if isinstance(given, str) else encoder.name
-        check_hears(encoder, source)
-        named_as_teacher = isinstance(given, str) and not isinstance(encoder, Model)
-        role: Role = as_what or ("teacher" if named_as_teacher else "student")
-        entrants.append(Entrant(_free(encoder.name, source, entrants), role, source, encoder))
+        entrants.append(enter(given, entrants, as_what, threads, device))
     student = next((one for one in entrants if one.role == "student" and isinstance(one.encoder, Model)), None)
     if untrained and student is not None:
         try:
@@ -161,6 +156,34 @@ def _enter(
         except OptionError:
             notes.append(f"no untrained student beside: {student.name} is not one of the student architectures")
     return entrants, notes
+
+
+def enter(
+    given: str | Encoder,
+    others: Sequence[Entrant],
+    role: Role | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+) -> Entrant:
+    """A model opened, under a name that none of the others has.
+
+    Args:
+        given: what `open_model` takes, or an encoder.
+        others: that stand beside it.
+        role: what it is there; None: "teacher" where it is named as one, else "student".
+        threads: as in `open_model`.
+        device: as in `open_model`.
+
+    Raises:
+        SondinoError: there is no such model, or it cannot be opened.
+    """
+    encoder = open_model(given, threads, device) if isinstance(given, str) else given
+    source = given if isinstance(given, str) else encoder.name
+    check_hears(encoder, source)
+    named_as_teacher = isinstance(given, str) and not isinstance(encoder, Model)
+    return Entrant(
+        _free(encoder.name, source, others), role or ("teacher" if named_as_teacher else "student"), source, encoder
+    )
 
 
 def _free(name: str, source: str, taken: Sequence[Entrant]) -> str:

@@ -8,6 +8,7 @@ correlations taken out of the search.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,6 +138,13 @@ def _standardised(vectors: NDArray[np.floating], rows: NDArray[np.bool_] | None)
     return z, mean, scale
 
 
+@cache
+def _thread_pools() -> Any:
+    """The libraries that multiply matrices, looked for once: that takes longer than a small search."""
+    require("scipy.linalg", "report")  # has a library of its own
+    return require("threadpoolctl", "report").ThreadpoolController()
+
+
 class _Search:
     """The loss over all labels, and where it is least; each fit begins where the one before ended."""
 
@@ -155,7 +163,7 @@ class _Search:
         """Weights (labels, dim) and biases (labels,) at the least loss."""
         # Threads that wait for each other at every small product cost more than they bring, above all beside others.
         threads = 1 if self._z.size <= _SMALL else None
-        with require("threadpoolctl", "report").threadpool_limits(threads):
+        with _thread_pools().limit(limits=threads):
             for _ in range(_STRETCHES):
                 if self._go(strength):
                     break

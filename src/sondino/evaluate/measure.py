@@ -5,8 +5,9 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,32 @@ def milliseconds_per_10s(
     if repeats < 1:
         raise OptionError(f"timing needs repeats of 1 or more, not {repeats}")
     sound, share = _ten_seconds(sample_rate, window, hop)
-    embed(sound)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        embed(sound)
-        times.append(time.perf_counter() - start)
-    return 1000.0 * share * statistics.median(times)
+    return 1000.0 * share * _in_turn([lambda: embed(sound)], repeats)[0]
+
+
+def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[float]:
+    """What `milliseconds_per_10s` tells, of several at once: timed in turn, so that a busy machine is so for all.
+
+    Args:
+        encoders: open models.
+        rounds: how often each is timed, after one call that is not.
+    """
+    given = [_ten_seconds(one.sample_rate, one.window, getattr(one, "hop", None)) for one in encoders]
+    calls = [partial(one.embed, sound) for one, (sound, _) in zip(encoders, given, strict=True)]
+    return [1000.0 * share * took for (_, share), took in zip(given, _in_turn(calls, rounds), strict=True)]
+
+
+def _in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median seconds of each call over rounds; the first call of each is not timed, it may plan and take memory."""
+    for call in calls:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, kept in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+    return [statistics.median(kept) for kept in times]
 
 
 def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> tuple[NDArray[np.float32], float]:

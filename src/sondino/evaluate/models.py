@@ -94,7 +94,9 @@ class Untrained:
         return found
 
 
-def model_facts(encoder: Encoder, name: str, role: Role, source: str | None = None) -> dict[str, Any]:
+def model_facts(
+    encoder: Encoder, name: str, role: Role, source: str | None = None, milliseconds: float | None = None
+) -> dict[str, Any]:
     """What a model weighs and costs, as results.json has it. Times are taken now: nothing else should run.
 
     Args:
@@ -102,6 +104,7 @@ def model_facts(encoder: Encoder, name: str, role: Role, source: str | None = No
         name: what it is called in the results.
         role: what it is in the comparison.
         source: where it was opened from.
+        milliseconds: for 10 s, where they have been taken already.
     """
     window, hop = encoder.window, getattr(encoder, "hop", None)
     heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
@@ -119,8 +122,8 @@ def model_facts(encoder: Encoder, name: str, role: Role, source: str | None = No
         "file_bytes": _file_bytes(encoder),
         "macs_per_10s": macs_of(encoder),
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, window=window, hop=hop)
-        if heard
-        else None,
+        if heard and milliseconds is None
+        else milliseconds,
         "joules_per_10s": None if energy is None else energy.joules,
         "joules_how": None if energy is None else energy.how,
         "licence": getattr(encoder, "licence", None) or config.get("licence"),

@@ -57,13 +57,13 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """Write retention.md, retention.csv, scores.csv and agreement.csv from results.json's content."""
     if results["tasks"] and results["scores"]:
         rows = flat_rows(results)
-        write_whole(folder / "retention.csv", _bytes(_csv(rows)))
-        write_whole(folder / "retention.md", _bytes(_markdown(results)))
+        write_whole(folder / "retention.csv", as_bytes(as_csv(rows)))
+        write_whole(folder / "retention.md", as_bytes(_markdown(results)))
         flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
         left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
-        write_whole(folder / "scores.csv", _bytes(_csv([_without(row, left_out) for row in flat])))
+        write_whole(folder / "scores.csv", as_bytes(as_csv([_without(row, left_out) for row in flat])))
     if results["agreement"]:
-        write_whole(folder / "agreement.csv", _bytes(_csv(results["agreement"])))
+        write_whole(folder / "agreement.csv", as_bytes(as_csv(results["agreement"])))
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,14 +129,19 @@ def explained(results: Mapping[str, Any]) -> list[str]:
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
-    rows = shown_rows(results)
+    return as_markdown(shown_rows(results), [*explained(results), *results["notes"]])
+
+
+def as_markdown(rows: Sequence[Mapping[str, str]], said: Sequence[str]) -> str:
+    """Rows as a table in Markdown, with sentences under it."""
     lines = ["| " + " | ".join(rows[0]) + " |", "| " + " | ".join("---" for _ in rows[0]) + " |"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in rows]
-    lines += ["", *(f"- {sentence}" for sentence in [*explained(results), *results["notes"]])]
+    lines += ["", *(f"- {sentence}" for sentence in said)]
     return "\n".join(lines) + "\n"
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV, by the names of the first one's columns."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
@@ -144,7 +149,8 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _bytes(text: str) -> bytes:
+def as_bytes(text: str) -> bytes:
+    """Text as it is written to a file."""
     return text.encode(errors="surrogateescape")  # names of files need not be UTF-8
 
 

@@ -123,6 +123,16 @@ _ALL = (
         )
         for name, architecture, width, parameters, dim in _EFFICIENTAT
     ),
+    Published(
+        name="cnn14",
+        architecture="cnn14",
+        width=1.0,
+        parameters=79_673_792,
+        dim=2048,
+        sample_rate=32000,
+        teacher="AudioSet labels",
+        licence="CC BY 4.0",
+    ),
     *(
         Published(
             name=name,

@@ -64,6 +64,12 @@ WEIGHTS: dict[str, Weights] = {
             by_hand=f"name the file unpacked from the zip, --teacher m2d:{_M2D}/checkpoint-300.pth",
             member=".pth",
         ),
+        Weights(
+            name="cnn14",
+            url="https://zenodo.org/records/3987831/files/Cnn14_mAP%3D0.431.pth",
+            path="cnn14/Cnn14_mAP=0.431.pth",
+            by_hand="name the file, --teacher cnn14:Cnn14_mAP=0.431.pth",
+        ),
         *(
             Weights(
                 name=f"efficientat/{name}",

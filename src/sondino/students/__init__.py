@@ -1,7 +1,8 @@
 """The students: small nets from a log-mel to a vector, by name and width. No torch until one is built."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 
@@ -89,25 +90,59 @@ STUDENTS: dict[str, StudentRecord] = {
             paper="arXiv 2305.12838",
             licence="Apache-2.0",
         ),
+        StudentRecord(
+            name="cnn14",
+            title="CNN14 of PANNs, twelve 3x3 convolutions",
+            widths=(0.125, 0.25, 0.5, 1.0),
+            dim=2048,
+            parameters=79_673_792,
+            macs=20.04e9,
+            sample_rate=32000,
+            paper="arXiv 1912.10211",
+            licence="MIT",
+            init="Cnn14_mAP=0.431.pth",
+        ),
+        StudentRecord(
+            name="qcnn14",
+            title="CNN14 of quaternion convolutions",
+            widths=(0.125, 0.25, 0.5, 1.0),
+            dim=2048,
+            parameters=19_932_608,
+            macs=20.15e9,
+            sample_rate=32000,
+            paper="arXiv 2510.21388",
+            licence="MIT",
+        ),
     )
 }
 """Every student by name."""
 
 
-def build_student(name: str, width: float = 1.0, *, temperature: float = 30.0) -> "Student":
+def build_student(
+    name: str,
+    width: float = 1.0,
+    *,
+    temperature: float = 30.0,
+    quaternion: Literal["derivatives", "learned"] | None = None,
+    channels: Mapping[str, Sequence[int]] | None = None,
+) -> "Student":
     """An untrained student.
 
     Args:
         name: one of `STUDENTS`.
         width: multiplies the channels of every layer; channels are rounded to multiples of 8.
         temperature: of DyMN's mix of kernels: 30 as the published students have it, 1 after EfficientAT's training.
+        quaternion: build its quaternion form, and where the imaginary parts of the log-mel come from: its derivatives
+            in time, or a learned convolution. None: the real net; of qcnn14, which is cnn14's, "derivatives".
+        channels: of each layer of a pruned net, how many it gives and takes.
 
     Returns:
         A module from log-mels (batch, n_mels, frames) to vectors (batch, dim), with `name`, `width`, `dim`,
         `logmel` and `minimum_frames`.
 
     Raises:
-        OptionError: for an unknown name or a width outside 0.1 to 8.
+        OptionError: for an unknown name, or a width outside 0.1 to 8.
+        ValueError: for channels that are not the student's.
         MissingExtra: when torch is not installed.
     """
     if name not in STUDENTS:
@@ -115,6 +150,20 @@ def build_student(name: str, width: float = 1.0, *, temperature: float = 30.0) -
     if not 0.1 <= width <= 8:
         raise OptionError(f"width {width:g} is out of range: choose one between 0.1 and 8, 1 is the published net")
     require("torch", "train")
+    student = _real_student("cnn14" if name == "qcnn14" else name, width, temperature)
+    student.name = name
+    if quaternion or name == "qcnn14":
+        from sondino.students.quaternion import quaternion_form
+
+        student = quaternion_form(student, quaternion or "derivatives")
+    if channels:
+        from sondino.students.channels import shrink
+
+        shrink(student, channels)
+    return student
+
+
+def _real_student(name: str, width: float, temperature: float) -> "Student":
     if name == "mobilenetv3":
         from sondino.students.mobilenetv3 import MobileNetV3
 
@@ -123,6 +172,10 @@ def build_student(name: str, width: float = 1.0, *, temperature: float = 30.0) -
         from sondino.students.dymn import DyMN
 
         return DyMN(width, temperature)
+    if name == "cnn14":
+        from sondino.students.cnn14 import CNN14
+
+        return CNN14(width)
     from sondino.students.eres2net import ERes2Net
 
     return ERes2Net(width)

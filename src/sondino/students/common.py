@@ -1,8 +1,9 @@
 """What the students share: their form, channel rounding, layers and first weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ class Student(nn.Module):
         logmel: the front-end that it hears through.
         minimum_frames: the fewest frames that give a finite vector.
         fixed_samples: the only number of samples that it takes; None: any from `minimum_samples` on.
+        time_axis: of the frames in the images that its first convolution is given.
+        quaternion: where the parts of its input come from, if it is a student's quaternion form.
+        channels: of each layer that was pruned, how many it gives and takes.
     """
 
     name: str
@@ -32,11 +36,15 @@ class Student(nn.Module):
     logmel: LogMel = STUDENT_LOGMEL
     minimum_frames: int = 1
     fixed_samples: int | None = None
+    time_axis: int = 3
+    quaternion: str | None = None
+    channels: Mapping[str, Sequence[int]] = MappingProxyType({})
 
     @property
-    def build(self) -> dict[str, float]:
+    def build(self) -> dict[str, Any]:
         """Keywords of `build_student` that stand for this net, besides its name and width."""
-        return {}
+        facts = {"quaternion": self.quaternion, "channels": {name: list(n) for name, n in self.channels.items()}}
+        return {name: value for name, value in facts.items() if value}
 
     @property
     def minimum_samples(self) -> int:

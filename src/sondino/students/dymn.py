@@ -7,7 +7,7 @@ batch.
 """
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from sondino.students.common import (
     round_channels,
 )
 from sondino.students.depthwise import depthwise
+from sondino.students.hamilton import first_quaternions, hamilton
 
 KERNELS = 4
 
@@ -78,10 +79,22 @@ class DynamicConv(nn.Module):
     def __init__(self, context: int, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
-        self.temperature = 30.0
+        self.temperature, self.quaternion = 30.0, False
         taps = inputs if kernel == 1 else kernel * kernel
         self.weight = nn.Parameter(torch.empty(1, 1, KERNELS, outputs * taps))
         self.residuals = nn.Sequential(nn.Linear(context, KERNELS))
+
+    def make_quaternion(self) -> None:
+        """Draw a 1x1 kernel anew, as quaternions: a quarter of the numbers. Others stay, as channels not times 4 do."""
+        if self.kernel == 1 and not (self.inputs % 4 or self.outputs % 4):
+            drawn = [first_quaternions((self.outputs // 4, self.inputs // 4)).flatten() for _ in range(KERNELS)]
+            self.weight, self.quaternion = nn.Parameter(torch.stack(drawn)[None, None]), True
+
+    def make_real(self) -> None:
+        """Keep the real kernels that compute the same as the quaternions do."""
+        if self.quaternion:
+            kernels = self._as_matrices(self.weight.detach()[0, 0])
+            self.weight, self.quaternion = nn.Parameter(kernels.flatten(1)[None, None].clone()), False
 
     def reset(self) -> None:
         """Kaiming normal by fan-out for each of the K kernels, as a plain convolution would have."""
@@ -94,12 +107,20 @@ class DynamicConv(nn.Module):
         return self._pointwise(x, mix) if self.kernel == 1 else self._depthwise(x, mix)
 
     def _pointwise(self, x: Tensor, mix: Tensor) -> Tensor:
-        kernels = (mix @ self.weight[0, 0].to(mix.dtype)).unflatten(1, (self.outputs, self.inputs))
+        kernels = self._as_matrices(mix @ self.weight[0, 0].to(mix.dtype))
         if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
             pixels = x.permute(0, 2, 3, 1)  # channels already lie side by side: multiply them from the right
             out = pixels.flatten(1, 2) @ kernels.transpose(1, 2)
             return out.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
         return (kernels @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+    def _as_matrices(self, kernels: Tensor) -> Tensor:
+        """1x1 kernels (n, numbers) as real ones (n, outputs, inputs)."""
+        if not self.quaternion:
+            return kernels.unflatten(1, (self.outputs, self.inputs))
+        # Hamilton's product wants the four parts first, then outputs and inputs.
+        parts = kernels.unflatten(1, (4, self.outputs // 4, self.inputs // 4)).permute(1, 2, 3, 0)
+        return hamilton(parts).permute(2, 0, 1)
 
     def _depthwise(self, x: Tensor, mix: Tensor) -> Tensor:
         side = self.kernel
@@ -186,9 +207,9 @@ class DyMN(Student):
                 module.reset()
 
     @property
-    def build(self) -> dict[str, float]:
-        """The temperature, which is no weight."""
-        return {"temperature": self.temperature}
+    def build(self) -> dict[str, Any]:
+        """The temperature too, which is no weight."""
+        return {**super().build, "temperature": self.temperature}
 
     def set_temperature(self, temperature: float) -> None:
         """Sets how evenly all dynamic convolutions mix their kernels."""

@@ -46,7 +46,6 @@ class Res2Block(nn.Module):
     def __init__(self, inputs: int, channels: int, stride: int, fused: bool) -> None:
         super().__init__()
         half = channels // 2
-        self.part = half
         self.conv1 = nn.Conv2d(inputs, channels, 1, stride, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.convs = nn.ModuleList([nn.Conv2d(half, half, 3, padding=1, bias=False) for _ in range(2)])
@@ -63,7 +62,8 @@ class Res2Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (batch, inputs, mels, frames) to (batch, 2 * channels, mels / stride, frames / stride)."""
-        first, second = _relu20(self.bn1(self.conv1(x))).split(self.part, dim=1)
+        halves = [conv.in_channels for conv in self.convs]  # as they are now: pruning may leave each its own number
+        first, second = _relu20(self.bn1(self.conv1(x))).split(halves, dim=1)
         first = _relu20(self.bns[0](self.convs[0](first)))
         second = self.fuse_models[0](first, second) if self.fused else first + second
         second = _relu20(self.bns[1](self.convs[1](second)))

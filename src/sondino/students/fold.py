@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sondino.students.common import Student
+from sondino.students.quaternion import real_form
 
 _S = TypeVar("_S", bound=Student)
 
@@ -18,7 +19,7 @@ def folded(student: _S) -> _S:
     Which norm follows which convolution is seen from one pass, so it holds for any student. Tracing the copy
     takes less than half the time of tracing the student.
     """
-    copied = copy.deepcopy(student).float().cpu().eval()
+    copied = real_form(copy.deepcopy(student)).float().cpu().eval()
     names = {module: name for name, module in copied.named_modules()}
     for conv, norm in _pairs(copied):
         plain = nn.Conv2d(

@@ -56,6 +56,7 @@ class TeacherRecord:
 
 BIRDNET_LICENCE = "CC BY-NC-SA 4.0 (K. Lisa Yang Center for Conservation Bioacoustics, Chemnitz University)"
 MATPAC_LICENCE = "not stated by its repository: ask the authors before you publish what it taught"
+CNN14_LICENCE = "CC BY 4.0 (PANNs: Q. Kong, Y. Cao, T. Iqbal, Y. Wang, W. Wang, M. D. Plumbley)"
 M2D_LICENCE = "NTT's own (a PDF in its repository): read it before you publish what it taught"
 
 _ALL = (
@@ -101,6 +102,20 @@ _ALL = (
         licence=M2D_LICENCE,
         extra="train",
         paper="arXiv 2210.14648",
+    ),
+    TeacherRecord(
+        kind="cnn14",
+        module="cnn14",
+        what="CNN14 of PANNs (.pth or .safetensors); trained on AudioSet's labels",
+        file="optional",
+        example="cnn14:Cnn14_mAP=0.431.pth",
+        options=("window", "hop", "batch", "precision"),
+        parameters=80_753_615,
+        sample_rate=32000,
+        dim=2048,
+        licence=CNN14_LICENCE,
+        extra="train",
+        paper="arXiv 1912.10211",
     ),
     TeacherRecord(
         kind="litert",

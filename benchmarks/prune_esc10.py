@@ -1,0 +1,223 @@
+"""Real and quaternion networks, pruned by each score at three ratios, with and without recovery: five folds of ESC-10.
+
+    python benchmarks/prune_esc10.py ESC10 --out FOLDER
+
+ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow ones since two cores are slow, are trained from
+scratch on four folds, pruned in their late layers as published, and fine-tuned for some epochs; a student of the same
+form as the pruned one is distilled from scratch from the unpruned net's vectors on the same clips, without labels, for
+as many epochs as both together, and probed. What FOLDER holds from an earlier call is not done again. Writes
+results/prune_esc10.csv: the mean over folds of the accuracy on the fold that was left out.
+"""
+
+import argparse
+import copy
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from provenance import provenance, write_results
+from sondino.audio import read
+from sondino.compress.filters import prune_student
+from sondino.distill.augment import spec_augment
+from sondino.distill.train import computes_in_bfloat16
+from sondino.evaluate.intervals import t_interval
+from sondino.evaluate.measure import macs, parameters
+from sondino.frontend_torch import FFTLogMel
+from sondino.students import build_student
+from sondino.students.common import Student
+
+LATE = "conv_block[456].*"
+SCORES = ("operator-norm", "l1", "geometric-median", "taylor")
+RATIOS = (0.25, 0.5, 0.75)
+CROP, BATCH = 250, 32
+"""Frames of a random crop (2.5 s of the clips' 5 s), and crops a step."""
+
+
+class Sounds:
+    """Log-mels (clips, mels, frames) of one split of ESC-10."""
+
+    def __init__(self, folder: Path, logmel: Any) -> None:
+        with (folder / "labels.csv").open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        names = sorted({row["label"] for row in rows})
+        self.labels = torch.tensor([names.index(row["label"]) for row in rows])
+        self.folds = np.array([int(row["fold"]) for row in rows])
+        front_end = FFTLogMel(logmel)
+        waves = [read(folder / row["path"], logmel.sample_rate)[: 5 * logmel.sample_rate] for row in rows]
+        waves = [np.pad(wave, (0, 5 * logmel.sample_rate - len(wave))) for wave in waves]
+        self.logmels = torch.cat([front_end(torch.from_numpy(wave)[None]) for wave in waves])
+        self.classes = len(names)
+
+    def crops(self, rows: Any, epochs: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of crops with masks, and the rows that they are of."""
+        for _ in range(epochs):
+            for chosen in np.array_split(rng.permutation(rows), max(1, len(rows) // BATCH)):
+                starts = rng.integers(0, self.logmels.shape[2] - CROP + 1, len(chosen))
+                cut = [self.logmels[row, :, start : start + CROP] for row, start in zip(chosen, starts, strict=True)]
+                yield spec_augment(torch.stack(cut)), torch.from_numpy(chosen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("esc10", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--recovery", type=int, default=10)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    sounds = Sounds(given.esc10, build_student("cnn14", given.width).logmel)
+    done = Done(given.out / "done.jsonl")
+    for fold in np.unique(sounds.folds):
+        for name in ("cnn14", "qcnn14"):
+            one_net(name, given.width, int(fold), sounds, given.epochs, given.recovery, done)
+            write_results("prune_esc10", table(done.rows, given.width, given.epochs, given.recovery))
+
+
+class Done:
+    """Rows that are finished, a line each on disk."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def unless(self, key: dict[str, Any], made: Callable[[], dict[str, Any]]) -> None:
+        """Add a row unless it is there."""
+        if any(all(row[name] == value for name, value in key.items()) for row in self.rows):
+            return
+        began = time.perf_counter()
+        row = {**key, **made(), "seconds": round(time.perf_counter() - began, 1)}
+        self.rows.append(row)
+        with self.file.open("a") as out:
+            out.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, recovery: int, done: Done) -> None:
+    """Train, prune and recover one net on four folds, and judge all on the fifth."""
+    train, test = np.flatnonzero(sounds.folds != fold), np.flatnonzero(sounds.folds == fold)
+    key = {"net": name, "fold": fold}
+    weights = done.file.with_name(f"{name}-{fold}.pt")
+    torch.manual_seed(fold)
+    net, head = build_student(name, width), nn.Linear(build_student(name, width).dim, sounds.classes)
+    both = nn.ModuleList([net, head])
+    if weights.exists():
+        both.load_state_dict(torch.load(weights, weights_only=True))
+    else:
+        learn(net, head, sounds, train, epochs, 1e-3, fold)
+        torch.save(both.state_dict(), weights)
+    done.unless(key | {"score": "", "ratio": 0.0, "recovery": "unpruned"}, lambda: judged(net, head, sounds, test))
+    batches = [sounds.logmels[rows] for rows in np.array_split(train[::5], 8)]
+    for ratio in RATIOS:
+        for score in SCORES:
+            pruned = prune_student(net, score, ratio, layers=LATE, logmels=batches).student
+            asked = key | {"score": score, "ratio": ratio}
+            done.unless(asked | {"recovery": "none"}, lambda: judged(pruned, head, sounds, test))  # noqa: B023
+
+            def tuned() -> dict[str, Any]:
+                own = copy.deepcopy(head)
+                learn(pruned, own, sounds, train, recovery, 5e-4, fold)  # noqa: B023
+                return judged(pruned, own, sounds, test)  # noqa: B023
+
+            done.unless(asked | {"recovery": "fine-tuned"}, tuned)
+        asked = key | {"score": "", "ratio": ratio, "recovery": "distilled from scratch"}
+        done.unless(asked, lambda: distilled(pruned, net, sounds, train, test, epochs + recovery, fold))  # noqa: B023
+
+
+def learn(net: Student, head: nn.Linear, sounds: Sounds, rows: Any, epochs: int, lr: float, seed: int) -> None:
+    """Supervised training of a net and a linear head, in place."""
+
+    def loss(batch: Tensor, chosen: Tensor) -> Tensor:
+        return F.cross_entropy(head(net(batch)), sounds.labels[chosen], label_smoothing=0.1)
+
+    fit(nn.ModuleList([net, head]), loss, sounds, rows, epochs, lr, seed)
+
+
+def fit(module: nn.Module, loss: Any, sounds: Sounds, rows: Any, epochs: int, lr: float, seed: int) -> None:
+    """Adam with a rate that rises over a tenth of the steps and falls to nothing."""
+    steps = epochs * max(1, len(rows) // BATCH)
+    optimizer = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rng = np.random.default_rng([seed, epochs])
+    torch.manual_seed(seed)
+    bfloat16 = computes_in_bfloat16(on_cpu=True)
+    for batch, chosen in sounds.crops(rows, epochs, rng):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            value = loss(batch, chosen)
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+    module.eval()
+
+
+@torch.inference_mode()
+def vectors(net: Student, sounds: Sounds, rows: Any) -> Tensor:
+    """Of whole clips, (rows, dim)."""
+    return torch.cat([net.eval()(sounds.logmels[part]) for part in np.array_split(rows, max(1, len(rows) // 16))])
+
+
+def judged(net: Student, head: nn.Linear, sounds: Sounds, rows: Any) -> dict[str, Any]:
+    """What a net is, and the share of clips that it names rightly."""
+    with torch.inference_mode():
+        right = head(vectors(net, sounds, rows)).argmax(1) == sounds.labels[rows]
+    return size(net) | {"accuracy": float(right.float().mean())}
+
+
+def size(net: Student) -> dict[str, Any]:
+    """Parameters, and multiply-adds for 10 s."""
+    return {"parameters": parameters(net), "macs_per_10s": macs(net)}
+
+
+def distilled(
+    pruned: Student, teacher: Student, sounds: Sounds, train: Any, test: Any, epochs: int, seed: int
+) -> dict[str, Any]:
+    """A net of a pruned one's form, taught from scratch by the unpruned one's vectors, then probed."""
+    torch.manual_seed(seed)
+    net = build_student(pruned.name, pruned.width, **pruned.build)
+    mapping = nn.Linear(net.dim, teacher.dim)
+
+    def loss(batch: Tensor, chosen: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = teacher.eval()(batch)
+        return (1 - F.cosine_similarity(mapping(net(batch)), wanted, dim=1)).mean()
+
+    fit(nn.ModuleList([net, mapping]), loss, sounds, train, epochs, 1e-3, seed)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(vectors(net, sounds, train).numpy(), sounds.labels[train].numpy())
+    return size(net) | {"accuracy": float(probe.score(vectors(net, sounds, test).numpy(), sounds.labels[test].numpy()))}
+
+
+def table(rows: list[dict[str, Any]], width: float, epochs: int, recovery: int) -> list[dict[str, Any]]:
+    """A row for each net, score, ratio and recovery: the mean over the folds that are done."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in ("net", "ratio", "score", "recovery")), []).append(row)
+    versions = provenance("torch", "torch-pruning", "scikit-learn")
+    lines = []
+    for (net, ratio, score, how), same in sorted(found.items()):
+        values = [row["accuracy"] for row in same]
+        low, high = t_interval(values) if len(values) > 1 else (values[0], values[0])
+        sized = {name: round(np.mean([row[name] for row in same])) for name in ("parameters", "macs_per_10s")}
+        told = {"net": net, "width": width, "ratio": ratio, "score": score, "recovery": how, **sized}
+        told |= {"folds": len(values), "accuracy": round(float(np.mean(values)), 4)}
+        told |= {"interval_low": round(low, 4), "interval_high": round(high, 4)}
+        lines.append(told | {"epochs": epochs, "recovery_epochs": recovery, **versions})
+    return lines
+
+
+if __name__ == "__main__":
+    main()

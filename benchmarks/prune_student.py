@@ -1,0 +1,91 @@
+"""Does a pruned wide student beat a narrow one of its size? A linear probe on labelled sound says.
+
+    python benchmarks/prune_student.py WIDE --corpus CORPUS --teacher TEACHER --labels LABELS.csv --out FOLDER
+
+WIDE is a distilled bundle, CORPUS unlabelled sound (what `sondino corpus` made, so that all share targets). At each
+ratio the wide student is pruned and recovers from TEACHER, or from itself, for some epochs; a narrow student whose
+multiply-adds are the nearest to those of the pruned one is distilled from scratch for as many. What is in FOLDER from
+an earlier call is used again. Writes results/prune_student.csv.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from provenance import provenance, write_results
+from sondino import distill, load
+from sondino.compress.filters import prune_student
+from sondino.compress.prune import Recovery, prune_bundle
+from sondino.evaluate.measure import macs
+from sondino.evaluate.probe import probe
+from sondino.evaluate.vectors import task_vectors
+from sondino.export.source import open_source
+from sondino.files import read_json
+from sondino.heads.labelled import read_labelled
+from sondino.students import build_student
+
+WIDTHS = np.arange(0.1, 1.0, 0.025)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wide", type=Path)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--ratios", default="0.5,0.75")
+    parser.add_argument("--scores", default="operator-norm,l1,taylor")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    source = open_source(given.wide)
+    rows = [row("wide", given.wide, given.labels, epochs=0)]
+    for ratio in map(float, given.ratios.split(",")):
+        pruned = prune_student(source.student, "l1", ratio).student
+        nets = [build_student(source.student.name, width) for width in WIDTHS]
+        narrow = min(nets, key=lambda net: abs(macs(net) - macs(pruned)))
+        run = given.out / f"narrow-{narrow.width:g}"
+        clip = read_json(given.corpus / "corpus.json")["clip"]
+        distill(given.corpus, teacher=given.teacher, out=run, student=narrow.name, width=float(narrow.width), clip=clip,
+                epochs=given.epochs, page=False)  # fmt: skip
+        made = f"narrow, width {narrow.width:g}, distilled from scratch"
+        rows.append(row(made, run / "bundle", given.labels, epochs=given.epochs))
+        for score in given.scores.split(","):
+            for name, teacher in {"none": None, "teacher": given.teacher, "itself": None}.items():
+                if name == "itself" and score != given.scores.split(",")[-1]:
+                    continue
+                folder = given.out / f"{score}-{ratio:g}-{name}"
+                recovery = Recovery(0 if name == "none" else given.epochs, given.corpus, teacher=teacher)
+                if not (folder / "config.json").exists():
+                    prune_bundle(given.wide, folder, score=score, ratio=ratio, recovery=recovery)
+                made = f"pruned by {score} at {ratio:g}, recovery: {name}"
+                rows.append(row(made, folder, given.labels, epochs=recovery.epochs))
+        write_results("prune_student", rows)
+
+
+def row(name: str, bundle: Path, labels: Path, epochs: int) -> dict[str, Any]:
+    """What a bundle is and what a linear probe reads from its vectors."""
+    config = read_json(bundle / "config.json")
+    with tempfile.TemporaryDirectory() as store:
+        labelled, vectors, _ = task_vectors(load(bundle), read_labelled(labels), store)
+    probed = probe(vectors, labelled)
+    found = {
+        "model": name,
+        "parameters": config["parameters"],
+        "macs_per_10s": config["macs_per_10s"],
+        "epochs": epochs,
+        "accuracy": round(probed.value, 4),
+        "interval_low": round(probed.interval95[0], 4),
+        "interval_high": round(probed.interval95[1], 4),
+        **provenance("torch", "torch-pruning", "onnxruntime", "scikit-learn"),
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

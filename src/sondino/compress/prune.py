@@ -1,0 +1,256 @@
+"""Prune a bundle: leave filters out, let the net recover, and write what is left as a bundle like any other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sondino.bundle import free_folder, write_bundle
+from sondino.compress.filters import Pruned, prune_student
+from sondino.compress.scores import ScoreName
+from sondino.distill.run import open_run, same_start
+from sondino.errors import OptionError
+from sondino.evaluate.measure import macs, parameters
+from sondino.export.source import Source, open_source
+from sondino.export.verify import real_clips
+from sondino.files import read_json, sha256
+from sondino.frontend_torch import FFTLogMel
+from sondino.heads.head import Head
+from sondino.heads.labelled import read_labelled
+from sondino.heads.network import WRITTEN
+
+TAYLOR_CLIPS, TAYLOR_BATCH = 64, 4
+"""Windows of real sound that the Taylor score is taken over, and how many at once."""
+FINETUNING_LR = 1e-2
+"""Of the head; the backbone's is a tenth, and a pruned one has more to learn than one that is whole."""
+CHECKED_CLIPS = 4
+"""Shipped sounds that each written bundle is compared with torch on."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a pruned net learns again.
+
+    Attributes:
+        epochs: of training after each step; 0: none.
+        audio: of any sound, to distil on; or with `labels` meant, labelled sound.
+        labelled: whether `audio` has labels, which the net is then fine-tuned on, with a new head.
+        teacher: that it is distilled from, as `sondino distill` names one; None: the unpruned net itself, whose vectors
+            it goes on giving, so that heads go on fitting.
+        lr: highest learning rate; None: that of `sondino distill` or `sondino finetune`.
+    """
+
+    epochs: int = 0
+    audio: Path | None = None
+    labelled: bool = False
+    teacher: str | None = None
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for what does not go together."""
+        if self.epochs < 0:
+            raise OptionError(f"epochs is {self.epochs}: give 0 or more")
+        if self.epochs and self.audio is None:
+            raise OptionError("epochs are of a recovery: name its sound with --corpus, or labelled sound with --labels")
+        if self.audio is not None and not self.audio.exists():
+            raise OptionError(f"{self.audio} does not exist: give a folder of sound, a list or a corpus to recover on")
+        if self.labelled and self.audio is not None:
+            read_labelled(self.audio)  # what is wrong with the labels is told before anything is done
+        if self.teacher is not None and (self.labelled or not self.epochs):
+            raise OptionError("a teacher is for a recovery on --corpus with --epochs: give both, or leave it out")
+
+
+def prune_bundle(
+    model: str | Path,
+    out: str | Path,
+    *,
+    score: ScoreName,
+    ratio: float,
+    layers: str | None = None,
+    together: bool = False,
+    steps: int = 1,
+    recovery: Recovery = Recovery(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write a bundle with fewer filters. Needs `pip install 'sondino[train]'`.
+
+    Stopped, the same call goes on where it was, in `out`.training.
+
+    Args:
+        model: a bundle, a run or a published name, as `sondino.load` takes it; it stays as it is.
+        out: the new bundle's folder; an older bundle there is replaced once the new one is whole.
+        score: how filters are ranked.
+        ratio: share of the filters to leave out, between 0 and 1: of each layer, or of all with `together`.
+        layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
+        together: rank the filters of all layers as one list.
+        steps: prune a little and recover, so many times.
+        recovery: what is trained after each step.
+        device: "auto", "cpu" or "cuda", of the recovery.
+        quiet: show no progress.
+
+    Returns:
+        config.json of the new bundle; what was done is under "pruned".
+
+    Raises:
+        OptionError: there is no such model, it has no weights, or an option is out of range.
+        RunError: the disk is full, or `out`.training was begun with other options.
+    """
+    from sondino.hub import locate
+
+    folder = free_folder(Path(out))
+    source = open_source(locate(model))
+    if folder == source.folder.resolve():
+        raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
+    if steps < 1 or (steps > 1 and not recovery.epochs):
+        raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
+    begun = {
+        "model": sha256(source.folder / "model.safetensors"),
+        "pruning": {"score": score, "ratio": ratio, "layers": layers, "together": together, "steps": steps},
+        "recovery": {name: str(value) for name, value in asdict(recovery).items()},
+    }
+    training = folder.with_name(folder.name + ".training")
+    with open_run(training) as work:
+        same_start(work, begun)
+        try:
+            current, whole = source, []
+            for step in range(1, steps + 1):
+                share = 1 - (1 - ratio) ** (1 / steps)
+                pruned = _pruned(current, source, work / f"step-{step}", score, share, layers, together, recovery)
+                whole = pruned.whole
+                current = _recovered(pruned, current, source, work / f"step-{step}", recovery, device, quiet)
+        except OptionError:
+            if not any(work.glob("step-*")):
+                shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
+            raise
+        told = _told(source, current, begun, whole, recovery)
+        write_bundle(folder, current.student, folder.name, current.window, current.short, _clips(source), told,
+                     head=current.head)  # fmt: skip
+        shutil.rmtree(work, ignore_errors=True)
+    return read_json(folder / "config.json")
+
+
+def _pruned(
+    current: Source,
+    source: Source,
+    step: Path,
+    score: ScoreName,
+    share: float,
+    layers: str | None,
+    together: bool,
+    recovery: Recovery,
+) -> Pruned:
+    logmels = _logmels(source, recovery.audio) if score == "taylor" else []
+    return prune_student(current.student, score, share, layers=layers, together=together, logmels=logmels)
+
+
+def _recovered(
+    pruned: Pruned, current: Source, source: Source, step: Path, recovery: Recovery, device: str, quiet: bool
+) -> Source:
+    """The pruned net after its epochs; as it is where there are none."""
+    head: Head | None = current.head
+    if not recovery.epochs:
+        return Source(source.folder, source.config, pruned.student, head)
+    assert recovery.audio is not None
+    bundle = step / "pruned"
+    if not (bundle / "config.json").exists():
+        facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
+        write_bundle(bundle, pruned.student, source.config["name"], source.window, source.short, _clips(source), facts,
+                     head=head)  # fmt: skip
+    if recovery.labelled:
+        from sondino.heads.finetune import finetune
+        from sondino.runtime import Model
+
+        lr = FINETUNING_LR if recovery.lr is None else recovery.lr
+        if not (step / "recovered" / "config.json").exists():
+            finetune(recovery.audio, Model(bundle), step / "recovered", epochs=recovery.epochs, lr=lr,
+                     device=device, quiet=quiet)  # fmt: skip
+        return open_source(step / "recovered")
+    found = open_source(_distilled(bundle, source, step / "recovered", recovery, device, quiet))
+    # Only vectors of the unpruned net's own kind can go into its head.
+    return Source(found.folder, found.config, found.student, head if recovery.teacher is None else None)
+
+
+def _distilled(bundle: Path, source: Source, run: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
+    from sondino.corpus.table import build_corpus
+    from sondino.distill.distill import distill
+    from sondino.progress import show
+    from sondino.runtime import Model
+
+    assert recovery.audio is not None
+    corpus = recovery.audio
+    if not (corpus / "corpus.json").exists():  # one for all steps, which then share its targets and its decoded sound
+        corpus = run.parents[1] / "corpus"
+        with show("headers", "files", quiet) as progress:
+            build_corpus(recovery.audio, corpus, source.window, progress=progress)
+    return distill(
+        corpus,
+        teacher=recovery.teacher or Model(source.folder),
+        out=run,
+        student=source.student.name,
+        width=source.student.width,
+        init=str(bundle),
+        clip=read_json(corpus / "corpus.json")["clip"],
+        mapping="mlp" if recovery.teacher else "none",
+        short=source.short,
+        epochs=recovery.epochs,
+        lr=recovery.lr,
+        device=device,
+        quiet=quiet,
+        page=False,
+    )
+
+
+def _logmels(source: Source, audio: Path | None) -> Sequence[Tensor]:
+    """Batches of real windows for the Taylor score."""
+    if audio is None:
+        return []
+    samples = round(source.window * source.rate)
+    clips = real_clips(source.rate, samples, source.short, audio, TAYLOR_CLIPS)
+    front_end = FFTLogMel(source.student.logmel)
+    return [
+        front_end(torch.stack([torch.from_numpy(clip) for clip in clips[first : first + TAYLOR_BATCH]]))
+        for first in range(0, len(clips), TAYLOR_BATCH)
+    ]
+
+
+def _clips(source: Source) -> list[Any]:
+    return real_clips(source.rate, round(source.window * source.rate), source.short, None, CHECKED_CLIPS)
+
+
+def _told(
+    source: Source, made: Source, begun: dict[str, Any], whole: Sequence[str], recovery: Recovery
+) -> dict[str, Any]:
+    """What config.json says of a pruned bundle: all that the unpruned one said, and what was done."""
+    untrue = {"scores", "head_score"} if recovery.epochs else set()
+    kept = {name: value for name, value in source.config.items() if name not in {*WRITTEN, *untrue}}
+    new = {name: value for name, value in made.config.items() if name in ("scores", "head_score", "finetuned")}
+    teachers = kept.get("teachers", []) + (made.config.get("teachers", []) if recovery.teacher else [])
+    trained = (
+        {
+            "epochs": recovery.epochs,
+            "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
+        }
+        if recovery.epochs
+        else None
+    )
+    return {
+        **kept,
+        **new,
+        "teachers": teachers,
+        "pruned": {
+            **begun["pruning"],
+            "from": source.config["name"],
+            "from_sha256": begun["model"],
+            "parameters_before": parameters(source.student),
+            "macs_per_10s_before": macs(source.student, 10.0),
+            "left_whole": list(whole),
+            "recovery": trained,
+        },
+    }

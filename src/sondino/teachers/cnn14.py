@@ -1,0 +1,115 @@
+"""CNN14 of PANNs (arXiv 1912.10211): a convolutional net over 64 mels in decibels, one vector of 2048 a clip."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sondino.checkpoints import read_state
+from sondino.errors import OptionError
+from sondino.files import sha256
+from sondino.frontend import PANNS_LOGMEL, mel_matrix
+from sondino.frontend_torch import FFTLogMel
+from sondino.students.cnn14 import CHANNELS, CNN14
+from sondino.students.filling import fill
+from sondino.teachers.catalogue import CNN14_LICENCE
+from sondino.teachers.common import identity
+from sondino.teachers.device import pick_device
+from sondino.teachers.spec import TeacherSpec
+from sondino.teachers.vit_encoder import checkpoint
+
+CLASSIFIER = "fc_audioset."
+LOGMEL = ("spectrogram_extractor.", "logmel_extractor.")
+"""What stands before the names of the log-mel's matrices, which a published file holds too."""
+
+LAST = "conv_block6.conv2.weight"
+PUBLISHED = "give PANNs' Cnn14_mAP=0.431.pth"
+
+# Tensors of the same names and shapes, but heard at another rate, or pooled after the classes and not before.
+_OTHERS = re.compile(r"DecisionLevel|_(?:8|16)k", re.IGNORECASE)
+
+
+class CNN14Encoder:
+    """CNN14 as an encoder of any length of sound.
+
+    Attributes:
+        name: kind and file.
+        path: of the checkpoint.
+        sample_rate: hertz.
+        dim: length of a vector.
+        window: seconds; None for any length.
+        hop: seconds from one window to the next.
+        batch_size: waveforms a call.
+        minimum: fewest samples that it takes.
+        fingerprint: changes with the weights, the front-end and the windows.
+        licence: of the weights.
+        notice: a sentence about them.
+    """
+
+    def __init__(self, spec: TeacherSpec, net: CNN14, path: Path, device: torch.device) -> None:
+        self.name, self.path = f"{spec.kind}:{path.name}", path
+        self.sample_rate, self.dim, self.minimum = net.logmel.sample_rate, net.dim, net.minimum_samples
+        self.window, self.hop = spec.windowing()
+        self.batch_size = int(spec.options.get("batch", 16))
+        self.licence = CNN14_LICENCE
+        self.notice = f"weights of {self.name}: licence {self.licence}"
+        self.device = device
+        self._net = net.requires_grad_(False).to(device)
+        self._logmel = FFTLogMel(net.logmel).to(device)
+        self._half = spec.options.get("precision", "float32") == "bfloat16"
+        facts = {"logmel": repr(net.logmel), "window": self.window, "hop": self.hop, "half": self._half}
+        self.fingerprint = identity(spec.kind, sha256(path), **facts)
+
+    @torch.inference_mode()
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(batch, samples) to (batch, dim)."""
+        batch = torch.from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32)).to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half):
+            vectors: NDArray[np.float32] = self._net(self._logmel(batch)).cpu().numpy()
+        return vectors
+
+
+def load(spec: TeacherSpec, device: str = "auto") -> CNN14Encoder:
+    """Open a CNN14 checkpoint; without a file the published one is fetched.
+
+    Raises:
+        OptionError: the file cannot be read as a checkpoint, or is no CNN14.
+    """
+    target = pick_device(device)
+    path = checkpoint(spec)
+    return CNN14Encoder(spec, build(read_state(path), path), path, target)
+
+
+def build(tensors: Mapping[str, Tensor], path: Path) -> CNN14:
+    """The net of a CNN14 checkpoint, without its classes, in evaluation mode.
+
+    Args:
+        tensors: of the checkpoint; those of its classes and of its log-mel are left out.
+        path: its file, for the sentence; its name tells forms apart that are alike in their tensors.
+
+    Raises:
+        OptionError: these are no tensors of CNN14, or of one that hears or decides otherwise.
+    """
+    last = tensors.get(LAST)
+    if last is None or last.ndim != 4:
+        raise OptionError(f"{path} is no CNN14, which has twelve convolutions, the last {LAST}: {PUBLISHED}")
+    if other := _OTHERS.search(path.stem):
+        raise OptionError(
+            f"{path} is named for another form of CNN14 ({other.group().strip('_')}), which hears or decides "
+            f"otherwise: {PUBLISHED}"
+        )
+    matrix, own = tensors.get(f"{LOGMEL[1]}melW"), mel_matrix(PANNS_LOGMEL).T
+    if matrix is not None and (
+        matrix.shape != own.shape or not np.allclose(matrix.float(), own, rtol=0, atol=0.01 * own.max())
+    ):
+        raise OptionError(f"{path} hears through other mels than 64 from 50 to 14000 Hz at 32 kHz: {PUBLISHED}")
+    width = len(last) / CHANNELS[-1]
+    if not 0.1 <= width <= 8:
+        raise OptionError(f"{path} gives vectors of {len(last)} numbers, as no CNN14 of a width from 0.1 to 8 does")
+    net = CNN14(width)
+    fill(net, {name: tensor for name, tensor in tensors.items() if not name.startswith((CLASSIFIER, *LOGMEL))}, path)
+    return net
