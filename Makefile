@@ -60,7 +60,7 @@ edge: .edge/executorch/ready .edge/litert/ready
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=.edge $(BIN)/pytest tests/test_export_edge.py tests/test_export_executorch.py tests/test_export_litert.py
+	SONDINO_EDGE=.edge $(BIN)/pytest tests/test_export_edge.py tests/test_export_phone.py
 
 clean:
 	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache

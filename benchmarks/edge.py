@@ -3,22 +3,28 @@
     python benchmarks/edge.py BUNDLE... --calibrate AUDIO --labels LABELLED --out FOLDER [--against TEACHER...]
 
 Each bundle is quantised on AUDIO and exported for LiteRT and ExecuTorch with a window of 10 s, where `make edge` has
-built their environments; then `sondino bench` times them all in turn. Nothing else should run meanwhile. What is in
-FOLDER from an earlier call is used again. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors
-and of a linear probe on LABELLED.
+built their environments; what is in FOLDER from an earlier call is used again. Then `sondino bench` times each student
+by itself, all its combinations in turn, so that students can be timed in calls of their own: nothing else should run
+meanwhile. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors and of a linear probe on
+LABELLED. Rows of students that are not given stay as an earlier call has written them.
 """
 
 import argparse
+import csv
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from provenance import provenance, write_results
+from rich.console import Console
+
+from provenance import RESULTS, provenance, write_results
 from sondino.bench.bench import bench
+from sondino.bench.results import FIELDS, failures, notes, table
 from sondino.bench.results import rows as bench_rows
-from sondino.bench.results import table
 from sondino.compress.quantize import quantize_bundle
+from sondino.errors import SondinoError
 from sondino.files import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -35,23 +41,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prepare", action="store_true", help="quantise and export only")
     given = parser.parse_args()
-    models, int8 = [], []
+    prepared = {}
     for bundle in given.bundles:
         name = read_json(bundle / "config.json")["student"]
         small = given.out / f"{name}-int8"
-        if not small.exists():
-            quantize_bundle(bundle, given.calibrate, small, labels=given.labels)
-        int8.append(_int8_row(name, bundle, small))
-        models += [str(bundle), str(small), *_exports(bundle, name, given.calibrate, given.out)]
-    if given.prepare:
-        return
-    write_results("int8", int8)
-    done = bench(
-        models, given.out / "bench", against=given.against, runtimes=RUNTIMES, rounds=given.rounds, energy=False
-    )
-    print(table(done))
-    commit = provenance()["commit"]  # bench tells the rest
-    write_results("edge", [{**row, "source": _place(row["source"]), "commit": commit} for row in bench_rows(done)])
+        models = [str(bundle), *_exports(bundle, name, given.calibrate, given.out)]
+        try:
+            if not small.exists():
+                quantize_bundle(bundle, given.calibrate, small, labels=given.labels)
+            models.insert(1, str(small))
+            _write("int8", [_int8_row(name, bundle, small)])
+        except SondinoError as error:
+            print(f"{name} in int8: {error}")
+        prepared[name] = models
+    for name, models in prepared.items() if not given.prepare else ():
+        done = bench(models, given.out / name, against=given.against, runtimes=RUNTIMES, rounds=given.rounds,
+                     energy=False)  # fmt: skip
+        Console(width=160).print(table(done), *notes(done), *failures(done), sep="\n")
+        commit = provenance()["commit"]  # bench tells the rest
+        rows = [{field: row.get(field) for field in FIELDS} | {"commit": commit} for row in bench_rows(done)]
+        _write("edge", [{"student": name, **row, "source": _place(row["source"])} for row in rows])
+
+
+def _write(name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write results/NAME.csv anew, where these are in place of older rows of the same students."""
+    made, file = {row["student"] for row in rows}, RESULTS / f"{name}.csv"
+    kept = []
+    if file.exists():
+        with file.open(newline="") as lines:
+            kept = [row for row in csv.DictReader(lines) if row["student"] not in made]
+    write_results(name, [*kept, *rows])
 
 
 def _place(source: str) -> str:
@@ -85,6 +104,8 @@ def _int8_row(name: str, bundle: Path, small: Path) -> dict[str, Any]:
         "student": name,
         "layers": facts["layers"],
         "kept_in_float": len(facts["kept_in_float"]),
+        "weights_alone": facts["stored"],
+        "unsteady_clips": facts["unsteady_clips"],
         "f32_mb": f"{(bundle / 'model.onnx').stat().st_size / 1e6:.2f}",
         "int8_mb": f"{(small / 'model.onnx').stat().st_size / 1e6:.2f}",
         "clips": verified["clips"],

@@ -40,8 +40,8 @@ from sondino.students.common import Student
 LATE = "conv_block[456].*"
 SCORES = ("operator-norm", "l1", "geometric-median", "taylor")
 RATIOS = (0.25, 0.5, 0.75)
-CROP, BATCH = 250, 32
-"""Frames of a random crop (2.5 s of the clips' 5 s), and crops a step."""
+CROP, BATCH = 150, 32
+"""Frames of a random crop (1.5 s of the clips' 5 s), and crops a step."""
 
 
 class Sounds:

@@ -3,6 +3,8 @@
 import socket
 
 from bad_inputs import TINY, Place, mistake
+from sondino.export.verify import real_clips
+from sondino.teachers import load_teacher
 
 X = "Other runtimes and int8"
 
@@ -25,6 +27,26 @@ mistake(X, "a folder that holds something else", "torch")(lambda p: (p.file("out
 mistake(X, "a bundle of no student, to int8", "torch")(
     lambda p: quantised(p, "--calibrate", p.wav("sounds/a.wav").parent)
 )
+
+mistake(X, "sounds to calibrate on that are all broken")(
+    lambda p: real_clips(16000, 16000, "pad", p.file("sounds/a.wav", "RIFF").parent)
+)
+mistake(X, "one sound alone to calibrate on")(lambda p: real_clips(16000, 16000, "pad", p.wav("sounds/a.wav").parent))
+mistake(X, "an ONNX file that is cut short")(
+    lambda p: load_teacher(f"onnx:{p.file('model.onnx', (TINY / 'model.onnx').read_bytes()[:200])}?rate=16000")
+)
+
+
+def unknown_operator(p: Place) -> None:
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "n"]) for name in ("waveform", "vector")]
+    graph = helper.make_graph([helper.make_node("Wavelet", ["waveform"], ["vector"])], "net", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    load_teacher(f"onnx:{p.file('model.onnx', model.SerializeToString())}?rate=16000")
+
+
+mistake(X, "an ONNX file with an operator that ONNX Runtime has not", "onnx")(unknown_operator)
 
 B = "Timing side by side"
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-import bad_inputs_edge  # noqa: F401 - adds its mistakes
+import bad_inputs_compress  # noqa: F401 - adds its mistakes
+import bad_inputs_edge  # noqa: F401
 from bad_inputs import MISTAKES, said
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad_inputs.md"

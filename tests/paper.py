@@ -1,4 +1,4 @@
-"""A bundle on paper: a small student's weights and config, without the ONNX form that takes seconds to export."""
+"""A small student, and its bundle on paper: weights and config, without the ONNX form that takes seconds to export."""
 
 import json
 from pathlib import Path
@@ -8,26 +8,29 @@ from safetensors.torch import save_file
 
 from sondino.frontend_torch import FFTLogMel
 from sondino.students import build_student
+from sondino.students.common import Student
 
 RATE = 32000
 
 
-def write_paper_bundle(folder: Path, **config: object) -> Path:
-    """A student of width 0.1 that a network can be opened from; `config` overrides what config.json says.
-
-    It is untrained, but its batch norms have heard tones, so that tones differ in their vectors.
-    """
+def small_student(waveforms: torch.Tensor) -> Student:
+    """A student of width 0.1, untrained, whose norms have heard some sound (clips, samples): its vectors differ."""
     torch.manual_seed(0)
     student = build_student("mobilenetv3", 0.1)
     norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the plain mean of what is heard
-    at, hertz = torch.arange(RATE // 4) / RATE, torch.logspace(2, 4, 16)[:, None]
     with torch.no_grad():
-        student.train()(FFTLogMel(student.logmel)(0.3 * torch.sin(2 * torch.pi * hertz * at)))
+        student.train()(FFTLogMel(student.logmel)(waveforms))
     for norm in norms:
         norm.momentum = 0.01
-    student.eval()
+    return student.eval()
+
+
+def write_paper_bundle(folder: Path, **config: object) -> Path:
+    """A bundle that a network can be opened from; `config` overrides what config.json says."""
+    at, hertz = torch.arange(RATE // 4) / RATE, torch.logspace(2, 4, 16)[:, None]
+    student = small_student(0.3 * torch.sin(2 * torch.pi * hertz * at))
     folder.mkdir(parents=True, exist_ok=True)
     save_file(student.state_dict(), folder / "model.safetensors")
     facts = {

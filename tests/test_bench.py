@@ -141,9 +141,10 @@ def test_real_models_are_measured_in_processes_of_their_own(with_body, tmp_path)
     done = bench([str(broken), str(with_body)], out, runtimes=["onnxruntime"], threads=[1], seconds=[2, 1], rounds=2,
                  least=0.01, energy=False, quiet=True)  # fmt: skip
     assert done.failed
-    bad, good = done.measured
-    assert "model.onnx: is damaged" in str(bad.error)
-    assert "\n" not in str(bad.error)
+    ((damaged, why),) = done.nowhere.items()
+    assert (damaged.name, why) == ("broken", f"{broken / 'model.onnx'}: is damaged, its hash is not the one beside it; "
+                                             "copy the whole folder again")  # fmt: skip
+    (good,) = done.measured
     assert good.error is None
     told = list(csv.DictReader((out / "bench.csv").open()))
     assert list(told[0]) == list(FIELDS)
@@ -168,8 +169,19 @@ def test_real_models_are_measured_in_processes_of_their_own(with_body, tmp_path)
         if Path("/proc/self/status").exists():
             assert 2e7 < float(row["peak_memory_bytes"]) < 1e9
     whole = json.loads((out / "bench.json").read_text())
-    assert (whole["format"], whole["stopped"], len(whole["measured"])) == ("sondino-bench-1", False, 2)
-    assert failures(done) == [f"broken in onnxruntime float32: {bad.error}"]
+    assert (whole["format"], whole["stopped"], len(whole["measured"])) == ("sondino-bench-1", False, 1)
+    assert failures(done) == [f"broken: {why}"]
+
+
+def test_an_export_whose_file_is_damaged_or_gone_is_not_measured(monkeypatch, tiny_bundle, tmp_path):
+    installed(monkeypatch, "onnxruntime")
+    export = find(str(write_export(tiny_bundle, tmp_path / "export")))
+    assert len(combinations([export], ["all"], [1])[0]) == 1
+    (tmp_path / "export" / "model.onnx").write_bytes(b"other")
+    found, _, nowhere = combinations([export], ["all"], [1])
+    assert found == [] and "model.onnx: is damaged" in nowhere[export]
+    (tmp_path / "export" / "model.onnx").unlink()
+    assert "model.onnx: cannot be read" in combinations([export], ["all"], [1])[2][export]
 
 
 def answer(milliseconds, cold=100.0, busy=1.0, dim=3):
@@ -284,6 +296,20 @@ def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_p
     assert [(row["model"], row["milliseconds"]) for row in told] == [("tiny", "5.0"), ("tiny", "5.0"), ("second", "")]
     assert told[2]["error"] == "stopped before it was measured"
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["stopped"] is True
+
+
+def test_a_memory_process_that_dies_leaves_the_times(monkeypatch, tiny_bundle, tmp_path, capsys):
+    scripted(monkeypatch, says(answer([5.0])), dies(-9))
+    names = [str(tiny_bundle), "--runtime", "onnxruntime", "--threads", "1", "--rounds", "1"]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["bench", *names, "--out", str(tmp_path / "out"), "--quiet"])
+    assert left.value.code == 1
+    shown = capsys.readouterr()
+    assert "5.00" in shown.out
+    assert "failed: tiny in onnxruntime float32: memory and energy: its process was ended by signal 9" in shown.err
+    (alone, _) = csv.DictReader((tmp_path / "out" / "bench.csv").open())
+    assert (alone["milliseconds"], alone["peak_memory_bytes"]) == ("5.0", "")
+    assert alone["error"].startswith("memory and energy: its process was ended by signal 9")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,19 @@ def test_two_processes_on_one_run(run: Path) -> None:
         pass
 
 
+@pytest.fixture
+def ready_onnx(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for an export, which takes seconds: the ONNX files of a student of the same kind."""
+
+    def copied(_: object, *files: Path) -> None:
+        for file in files:
+            shutil.copy(run / "bundle" / file.name, file)
+
+    monkeypatch.setattr("sondino.export.onnx.export_onnx", copied)
+    monkeypatch.setattr("sondino.export.onnx.verify_onnx", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("ready_onnx")
 def test_several_teachers_have_a_head_each(tmp_path: Path) -> None:
     folder = sounds(tmp_path / "sounds", 12)
     distill(folder, teacher=[Bands(), OtherBands()], out=tmp_path / "run", epochs=1, **SMALL)
@@ -162,6 +176,7 @@ def test_several_teachers_have_a_head_each(tmp_path: Path) -> None:
     assert heads == {"0", "1"}
 
 
+@pytest.mark.usefixtures("ready_onnx")
 def test_labels_alone_give_the_supervised_baseline(tmp_path: Path) -> None:
     folder = sounds(tmp_path / "sounds", 12)
     lines = [f"sounds/{f.name},{'ab'[i % 2]}" for i, f in enumerate(sorted(folder.iterdir()))]
@@ -194,14 +209,29 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, options: di
         distill(folder, out=tmp_path / "run", **(SMALL | {"epochs": 1} | options))
 
 
+STAGES = (
+    ("nowhere", 0),
+    ("teacher", 2),
+    ("epoch", 2),
+    ("checkpoint", 1),
+    ("checkpoint", 1),
+    ("epoch", 5),
+    ("bundle", 0),
+    ("nowhere", 0),
+)
+"""What a run is killed in, and after how many of them: the first is whole, the others go on one after another."""
+
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import sondino.corpus.targets, sondino.distill.train, sondino.distill.summary, sondino.corpus.waveforms
-from test_distill import Bands, SMALL
-where, after = sys.argv[3], int(sys.argv[4])
-def dies(module, name):
+import sondino.export.onnx
+from sondino.distill.distill import distill
+from test_distill import Bands, SMALL, STAGES
+folder = Path(sys.argv[2])
+
+def dies(module, name, after):
     whole, calls = getattr(module, name), [0]
     def call(*args, **options):
         calls[0] += 1
@@ -209,39 +239,40 @@ def dies(module, name):
             os.kill(os.getpid(), signal.SIGKILL)
         return whole(*args, **options)
     setattr(module, name, call)
-if where == "teacher":
-    dies(Bands, "embed")
-elif where == "checkpoint":
-    dies(sondino.distill.train, "save_checkpoint")
-elif where == "epoch":
-    dies(sondino.distill.train, "mixup")
-elif where == "bundle":
-    dies(sondino.distill.summary, "keep_layout")
-from sondino.distill.distill import distill
-folder = Path(sys.argv[2])
-distill(folder.parent / "sounds", teacher=Bands(), out=folder, epochs=3, views=1, mixup=0.3, **SMALL)
+
+def copied(student, *files):
+    for file in files:
+        shutil.copy(folder / "whole" / "bundle" / file.name, file)
+
+def go(number, where, after):
+    if where == "teacher":
+        dies(Bands, "embed", after)
+    elif where == "checkpoint":
+        dies(sondino.distill.train, "save_checkpoint", after)
+    elif where == "epoch":
+        dies(sondino.distill.train, "mixup", after)
+    elif where == "bundle":
+        dies(sondino.distill.summary, "keep_layout", after)
+    if number:  # an export takes seconds; that this one fits is verified as ever
+        sondino.export.onnx.export_onnx = copied
+    out = folder / ("killed" if number else "whole")
+    distill(folder / "sounds", teacher=Bands(), out=out, epochs=3, views=1, mixup=0.3, **SMALL)
+
+for number, (where, after) in enumerate(STAGES):  # a process each, but for what they import
+    child = os.fork()
+    if child == 0:
+        go(number, where, after)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 @pytest.mark.slow
 def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path) -> None:
     sounds(tmp_path / "sounds", 30)
-
-    def go(name: str, where: str, after: int) -> int:
-        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / name), where, str(after)]
-        return subprocess.run(script, check=False, env=os.environ, capture_output=True).returncode
-
-    assert go("whole", "nowhere", 0) == 0
-    for where, after in (
-        ("teacher", 2),
-        ("epoch", 2),
-        ("checkpoint", 1),
-        ("checkpoint", 1),
-        ("epoch", 5),
-        ("bundle", 0),
-    ):
-        assert go("killed", where, after) == -signal.SIGKILL, (where, after)
-    assert go("killed", "nowhere", 0) == 0
+    script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(script, check=False, env=os.environ, capture_output=True, text=True)
+    assert [int(line) for line in done.stdout.split()] == [0, *[-signal.SIGKILL] * 6, 0], done.stderr
     for file in ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "bundle/model.safetensors"):
         whole, killed = load_file(tmp_path / "whole" / file), load_file(tmp_path / "killed" / file)
         assert whole.keys() == killed.keys()

@@ -1,6 +1,7 @@
 """The examples in Python, C++ and JavaScript print the same numbers of the same clip."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +13,12 @@ import onnxruntime
 import pytest
 import soundfile
 
+import sondino
+
 onnx = pytest.importorskip("onnx")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-RATE = 32000
+RATE = 22050
 PACKAGES = [EXAMPLES / "javascript" / "node_modules", EXAMPLES.parent / "web" / "node_modules"]
 
 
@@ -36,6 +39,7 @@ def model(tmp_path_factory) -> Path:
     helper.set_model_props(made, {"sample_rate": str(RATE)})
     file = tmp_path_factory.mktemp("model") / "model.onnx"
     onnx.save(made, file)
+    (file.parent / "export.json").write_text(json.dumps({"sample_rate": RATE}))
     return file
 
 
@@ -62,36 +66,55 @@ def expected(mono: np.ndarray) -> np.ndarray:
     return np.array([x.mean(), x.max(), x.min(), np.sqrt((x**2).sum()), np.abs(x).sum()])
 
 
+def run(command: list[object], model: Path, clip: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*map(str, command), str(model), str(clip)], capture_output=True, text=True, check=False)
+
+
+def printed(command: list[object], model: Path, clip: Path) -> list[float]:
+    """The numbers that an example prints, and nothing else."""
+    done = run(command, model, clip)
+    assert (done.returncode, done.stderr) == (0, ""), clip
+    numbers = done.stdout.split()
+    assert all(len(number.partition(".")[2]) == 6 for number in numbers)
+    return [float(number) for number in numbers]
+
+
 def check(command: list[object], model: Path, clips: dict[str, tuple[Path, np.ndarray]], tmp_path: Path) -> None:
     """It prints the right numbers of every clip, and a sentence where the rate is another."""
-
-    def run(clip: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*map(str, command), str(model), str(clip)], capture_output=True, text=True, check=False)
-
     for file, mono in clips.values():
-        done = run(file)
-        assert (done.returncode, done.stderr) == (0, ""), file
-        numbers = done.stdout.split()
-        assert all(len(number.partition(".")[2]) == 6 for number in numbers)
-        np.testing.assert_allclose([float(number) for number in numbers], expected(mono), rtol=2e-6, atol=2e-6)
+        np.testing.assert_allclose(printed(command, model, file), expected(mono), rtol=2e-6, atol=2e-6)
     other = tmp_path / "other.wav"
     soundfile.write(other, np.zeros(800, np.float32), 16000)
-    refused = run(other)
+    refused = run(command, model, other)
     assert refused.returncode == 1
     assert refused.stderr.strip() == f"{other} is at 16000 Hz, the model hears {RATE} Hz: resample it first"
 
 
-def test_python_needs_onnxruntime_and_soundfile_alone(model, clips, tmp_path):
+def check_student(command: list[object], bundle: Path, tmp_path: Path) -> None:
+    """Of a real student, log-mel and all, it prints what sondino gives."""
+    model = sondino.load(bundle)
+    clip = tmp_path / "clip.wav"
+    t = np.arange(model.sample_rate // 2) / model.sample_rate  # the model's window
+    sound = 0.2 * np.sin(2 * np.pi * 440 * t) + 0.05 * np.random.default_rng(1).standard_normal(len(t))
+    soundfile.write(clip, sound, model.sample_rate)
+    vector = model.embed(clip)[0]
+    given = printed(command, bundle / "model.onnx", clip)
+    np.testing.assert_allclose(given, vector[:5], atol=1e-4 * np.abs(vector).max())
+
+
+def test_python_is_ten_lines_and_needs_onnxruntime_and_soundfile_alone(model, clips, student_bundle, tmp_path):
     example = EXAMPLES / "python" / "embed.py"
+    assert len([line for line in example.read_text().splitlines() if line]) <= 10
     tree = ast.parse(example.read_text())
     assert {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names} == {
         *("sys", "onnxruntime", "soundfile")
     }
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     check([sys.executable, example], model, clips, tmp_path)
+    check_student([sys.executable, example], student_bundle, tmp_path)
 
 
-def test_javascript(model, clips, tmp_path):
+def test_javascript(model, clips, student_bundle, tmp_path):
     node = shutil.which("node")
     packages = next((folder for folder in PACKAGES if any(folder.glob("onnxruntime-*/package.json"))), None)
     if node is None or packages is None:
@@ -99,10 +122,14 @@ def test_javascript(model, clips, tmp_path):
     shutil.copy(EXAMPLES / "javascript" / "embed.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(packages)
     check([node, tmp_path / "embed.mjs"], model, clips, tmp_path)
+    check_student([node, tmp_path / "embed.mjs"], student_bundle, tmp_path)
+    alone = shutil.copy(model, tmp_path)
+    refused = run([node, tmp_path / "embed.mjs"], alone, clips["mono"][0])
+    assert refused.returncode == 1 and "neither config.json nor export.json lies beside" in refused.stderr
 
 
 @pytest.mark.slow
-def test_cpp(model, clips, tmp_path):
+def test_cpp(model, clips, student_bundle, tmp_path):
     # The library is that of the Python package, which has no headers: those are sought on this system.
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
     if library is None or shutil.which("cmake") is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
@@ -121,3 +148,4 @@ def test_cpp(model, clips, tmp_path):
     assert compiled.returncode == 0, compiled.stdout + compiled.stderr
     assert "warning" not in compiled.stdout + compiled.stderr
     check([build / "embed"], model, clips, tmp_path)
+    check_student([build / "embed"], student_bundle, tmp_path)

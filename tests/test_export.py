@@ -14,7 +14,7 @@ from sondino.data import sample_folder
 from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
 from sondino.export import export as exporting
 from sondino.export.export import export_bundle
-from sondino.export.graph import front_end_graph
+from sondino.export.graph import front_end_graph, net_graph
 from sondino.export.source import Source
 from sondino.files import sha256
 from sondino.frontend import log_mel
@@ -22,6 +22,7 @@ from sondino.heads.head import Head
 from sondino.students.common import Student
 
 RATE, DIM = 32000, 24
+HEAD = Head("three", ("a", "b", "c"), False, ((np.random.default_rng(0).standard_normal((3, DIM)), np.zeros(3)),))
 
 
 class Small(Student):
@@ -42,6 +43,11 @@ def traced_front_end(samples: int | None) -> onnx.ModelProto:
     return front_end_graph(Small(), samples)
 
 
+@cache
+def traced_net(samples: int | None) -> onnx.ModelProto:
+    return net_graph(Small().eval(), samples, HEAD)
+
+
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
     folder = tmp_path / "bundle"
@@ -55,16 +61,15 @@ def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
         "hashes": {"model.safetensors": "abc"},
         "teachers": [{"spec": "birdnet", "licence": "CC BY-NC-SA 4.0"}],
     }
-    rng = np.random.default_rng(0)
-    head = Head("three", ("a", "b", "c"), False, ((rng.standard_normal((3, DIM)), np.zeros(3)),))
-    made = Source(folder, config, Small().eval(), head)
+    made = Source(folder, config, Small().eval(), HEAD)
     monkeypatch.setattr(exporting, "open_source", lambda folder: made)
     monkeypatch.setattr("sondino.hub.locate", lambda name: folder)
-    # Tracing it takes seconds, and it is the same each time.
+    # Tracing takes seconds, and it is the same each time.
     for module in ("sondino.export.export", "sondino.compress.quantize"):
         monkeypatch.setattr(
             f"{module}.front_end_graph", lambda _, samples=None: copy.deepcopy(traced_front_end(samples))
         )
+    monkeypatch.setattr(exporting, "net_graph", lambda _, samples=None, head=None: copy.deepcopy(traced_net(samples)))
     return made
 
 
@@ -120,7 +125,7 @@ def test_a_fixed_window_and_the_net_without_its_front_end(source: Source, tmp_pa
     logmel = log_mel(source.student.logmel, x[0])[None]
     close(session.run(["vector"], {"logmel": logmel})[0], source.vectors(x))
     said = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
-    assert json.loads(said["front_end"])["hop"] == 512
+    assert json.loads(said["front_end"])["hop"] == 512 and said["window"] == "0.5"
 
 
 def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
@@ -166,7 +171,6 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
         student.two.weight.data *= 1.02
         return net_graph(student, *given[1:])
 
-    net_graph = exporting.net_graph
     monkeypatch.setattr(exporting, "net_graph", other)
     with pytest.raises(RunError, match=r"mine for onnx in f32 differs .* nothing was written"):
         export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
@@ -179,7 +183,6 @@ def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeyp
         turned = Head("turned", head.labels, False, ((head.layers[0][0][::-1], head.layers[0][1]),))
         return net_graph(student, samples, turned)
 
-    net_graph = exporting.net_graph
     monkeypatch.setattr(exporting, "net_graph", other)
     with pytest.raises(RunError, match="the exported head three gives probabilities that differ"):
         export_bundle("mine", "onnx", tmp_path / "out", quiet=True)

@@ -281,6 +281,41 @@ def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bund
         assert faults(page) == []
 
 
+HOLD = """
+window.held = [];
+window.Worker = class extends Worker {
+  set onmessage(heard) {
+    super.onmessage = (event) => (event.data.kind === 'live' ? held.push(() => heard(event)) : heard(event));
+  }
+};
+"""
+
+
+def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
+    tabs: Any, address: str, tmp_path: Path
+) -> None:
+    spoken = tmp_path / "spoken.wav"
+    soundfile.write(spoken, music(48000, 48000), 48000, "PCM_16")
+    with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=HOLD)
+        page.open(address)
+        page.until("window.sondino && sondino.heard.length === 1")
+        page.click("#listen")
+        page.until("held.length === 1")
+        page.click("#listen")
+        heard(page, 2)
+        page.click("#listen")
+        page.until("held.length === 2")
+        page.run("held[0]()")
+        assert page.run("sondino.live") is None  # it is of what was heard before
+        page.run("held[1]()")
+        assert page.run("sondino.live.vector.length")
+        page.drop("#wave", spoken)  # ends it
+        assert heard(page, 3)[2]["name"] == "spoken.wav"
+        assert page.run("document.querySelector('#what').textContent") == "spoken.wav"
+        assert faults(page) == []
+
+
 @pytest.mark.parametrize(
     ("flags", "setting", "words"),
     [

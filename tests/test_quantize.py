@@ -85,6 +85,61 @@ def test_the_layer_that_loses_most_stays_in_float(monkeypatch: pytest.MonkeyPatc
     assert quantized(model, logmels(12), logmels(8, 1)).kept == ()
 
 
+def mixing_net(rows: int = 4) -> onnx.ModelProto:
+    """A net that mixes kernels for each clip, as DyMN does: by the clip's mean, a few rows of a constant into one."""
+    rng = np.random.default_rng(0)
+    kernels = rng.standard_normal((rows, WIDE * BANDS)).astype(np.float32)
+    pick = np.abs(rng.standard_normal((BANDS, rows))).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["logmel", "axis"], ["clip"], "clip", keepdims=0),
+        helper.make_node("MatMul", ["clip", "pick.weight"], ["scores"], "scores"),
+        helper.make_node("Softmax", ["scores"], ["mix"], "mix"),
+        helper.make_node("MatMul", ["mix", "kernels"], ["flat"], "mixed"),
+        helper.make_node("Reshape", ["flat", "shape"], ["kernel"], "shaped"),
+        helper.make_node("MatMul", ["kernel", "logmel"], ["image"], "product"),
+        helper.make_node("ReduceMean", ["image", "axis"], ["vector"], "mean", keepdims=0),
+    ]
+    constants = {"axis": np.array([2]), "pick.weight": pick, "kernels": kernels, "shape": np.array([-1, WIDE, BANDS])}
+    graph = helper.make_graph(
+        nodes,
+        "mixing",
+        [helper.make_tensor_value_info("logmel", onnx.TensorProto.FLOAT, ["batch", BANDS, "frames"])],
+        [helper.make_tensor_value_info("vector", onnx.TensorProto.FLOAT, ["batch", WIDE])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def test_kernels_that_a_clip_mixes_are_stored_in_int8_and_computed_with_in_float(monkeypatch) -> None:
+    monkeypatch.setattr("sondino.compress.int8.MOST_FLOAT", 0.0)
+    model = mixing_net()
+    found = quantized(model, logmels(12), logmels(8, 1))
+    assert (found.layers, found.stored, found.unsteady) == (2, 1, 0)
+    kinds = {tensor.name: tensor.data_type for tensor in found.model.graph.initializer}
+    assert kinds["kernels/int8"] == onnx.TensorProto.INT8 and "kernels" not in kinds
+    assert not any("kernels" in node.input[0] for node in found.model.graph.node if node.op_type == "QuantizeLinear")
+    assert found.model.ByteSize() < 0.6 * model.ByteSize()
+    x = np.stack(logmels(8, 2))
+    assert 0.998 < cosine(run(found.model, x), run(model, x)).min() < 1 - 1e-7
+    # A product of many rows is a layer like any other.
+    assert quantized(mixing_net(rows=16), logmels(12), logmels(8, 1)).stored == 0
+
+
+def test_ranges_hold_for_sound_that_comes_after_silence() -> None:
+    quiet = [np.full((BANDS, 9), 1e-9, np.float32)] * 4
+    found = quantized(net(), [*quiet, *logmels(12)], logmels(8, 1))
+    x = np.stack(logmels(8, 2))
+    assert cosine(run(found.model, x), run(net(), x)).min() > 0.995
+
+
+def test_clips_that_the_net_has_no_hold_of_do_not_spoil_the_ranges() -> None:
+    wild = [1e6 * logmel for logmel in logmels(3, 5)]
+    found = quantized(net(), [*logmels(12), *wild], [*logmels(8, 1), wild[0]])
+    assert found.unsteady == 4
+    x = np.stack(logmels(8, 2))
+    assert cosine(run(found.model, x), run(net(), x)).min() > 0.995
+
+
 def _all_in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     import sondino.compress.int8 as int8
 
@@ -230,9 +285,11 @@ def test_past_the_bound_nothing_is_written(bundle: Path, tmp_path: Path, monkeyp
             values = numpy_helper.to_array(tensor)
             if values.dtype == np.float32 and values.ndim == 4:
                 tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
-        return Int8(net, (), 1, 0.0)
+        return Int8(net, (), 1, 0, 0, 0.0)
 
     monkeypatch.setattr(quantize, "quantized", wrong)
+    for name, fewer in (("CALIBRATING", 4), ("JUDGING", 2), ("CLIPS", 12)):
+        monkeypatch.setattr(quantize, name, fewer)
     with pytest.raises(RunError, match="nothing was written"):
         quantize_bundle(bundle, sample_folder(), tmp_path / "out", quiet=True)
     assert list(tmp_path.iterdir()) == []

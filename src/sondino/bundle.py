@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,17 +96,12 @@ def write_bundle(
 
     require_export()
     safetensors = require("safetensors.torch", "train")
-    from safetensors import SafetensorError
 
     from sondino.evaluate.measure import macs, parameters
     from sondino.export.onnx import export_onnx, verify_onnx
 
-    folder = free_folder(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     student = student.eval().cpu()
-    try:
-        partial.mkdir(parents=True)
+    with new_bundle(folder) as partial:
         tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
         (partial / "model.safetensors").write_bytes(safetensors.save(tensors))  # save_file lets only its owner read it
         export_onnx(student, partial / "model.onnx", partial / "body.onnx")
@@ -134,15 +130,7 @@ def write_bundle(
             **facts,
         }
         finish_bundle(partial, config, head)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{folder} could not be written ({error}): free some space and try again") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
-    return folder
+    return folder.resolve()
 
 
 def free_folder(folder: Path) -> Path:
@@ -154,6 +142,11 @@ def free_folder(folder: Path) -> Path:
     return files.free_folder(folder, _is_bundle, "bundle")
 
 
+def new_bundle(folder: Path) -> AbstractContextManager[Path]:
+    """An empty folder to write a bundle in, which becomes `folder` once it is whole: `files.replacing`."""
+    return files.replacing(folder, _is_bundle, "bundle")
+
+
 def _is_bundle(folder: Path) -> bool:
     try:
         return FORMAT in (folder / "config.json").read_text(encoding="utf-8")
@@ -161,35 +154,26 @@ def _is_bundle(folder: Path) -> bool:
         return False
 
 
-def copy_with_head(folder: Path, out: Path, head: Head, facts: Mapping[str, Any]) -> Path:
+def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[str, Any]) -> Path:
     """A copy of a bundle with a head of its own; its vectors stay the same to the bit.
 
     Args:
         folder: the bundle.
         out: where to; an older bundle there is replaced once the new one is whole.
-        head: from the bundle's vectors to labels.
+        head: from the bundle's vectors to labels; None: none.
         facts: entries of config.json to add or replace.
 
     Raises:
         OptionError: `out` holds something that is no bundle.
         RunError: it cannot be read or written; `out` is then as it was.
     """
-    out = free_folder(out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with new_bundle(out) as partial:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         for file in config["hashes"]:
             if file != "head.safetensors":
                 shutil.copyfile(folder / file, partial / file)
         finish_bundle(partial, {**config, **facts}, head)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{out} could not be written ({error}): free some space and try again") from error
-    shutil.rmtree(out, ignore_errors=True)
-    partial.replace(out)
-    return out
+    return out.resolve()
 
 
 def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+_UNSTEADY = "of which the trained net's own vectors are over 30 times as long as usual (trained too briefly?)"
 UNKNOWN = "not known to sondino; ask its makers before you share this model"
 
 
@@ -29,6 +30,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "",
         *markdown_table(rows),
         *(_quantized(config["quantized"]) if "quantized" in config else []),
+        *(_pruned(config, config["pruned"]) if "pruned" in config else []),
         *(_source(source) if source else []),
         *(["", "## Teachers", *_teachers(config)] if not source or config.get("teachers") else []),
         *(_head(head) if head else []),
@@ -59,10 +61,37 @@ def _quantized(facts: Mapping[str, Any]) -> list[str]:
     rows = {
         "made of": f"{facts['from']}, whose model.onnx has SHA-256 `{facts['from_sha256']}`",
         "in float": f"the front-end, and {len(facts['kept_in_float'])} of {facts['layers']} layers, which lose most",
+        **_mixed(facts),
         **(verified_rows(facts["verified"]) if "verified" in facts else {}),
         "linear probe": _probe(facts["probe"]) if "probe" in facts else "not measured",
     }
     return ["", "## Quantised to int8", *markdown_table(rows)]
+
+
+def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What is only told of nets that have it."""
+    stored, unsteady = facts.get("stored", 0), facts.get("unsteady_clips", 0)
+    kernels = f"{stored} layers of kernels that each clip mixes: stored in int8, computed with in float"
+    return {
+        **({"weights alone in int8": kernels} if stored else {}),
+        **({"clips not fitted to": f"{unsteady}, {_UNSTEADY}"} if unsteady else {}),
+    }
+
+
+def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    where = f"layers {facts['layers']}" if facts["layers"] else "all layers but the last"
+    how = "ranked as one list" if facts["together"] else "of each layer"
+    before, recovery = facts["parameters_before"], facts["recovery"]
+    rows = {
+        "made of": f"{facts['from']}, whose model.safetensors has SHA-256 `{facts['from_sha256']}`",
+        "left out": f"{facts['ratio']:.0%} of the filters, {how}, by {facts['score']}, in {where}",
+        "steps": facts["steps"],
+        "parameters": f"{config['parameters']:,} of {before:,} ({config['parameters'] / before:.0%})",
+        "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of what they were",
+        "recovery": f"{recovery['epochs']} epochs after each step, by {recovery['by']}" if recovery else "none",
+        "left whole": ", ".join(facts["left_whole"]) or "no layer that was asked for",
+    }
+    return ["", "## Pruned", *markdown_table(rows)]
 
 
 def _probe(probe: Mapping[str, Any]) -> str:
@@ -84,6 +113,7 @@ def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
         "largest difference": f"{verified['difference']:.1e} of the largest value",
         "10 nearest clips that stay the same": f"{verified['neighbours']:.1%}",
         "cosine on made signals": signals,
+        **({"clips not compared": f"{verified['unsteady']}, {_UNSTEADY}"} if verified.get("unsteady") else {}),
     }
 
 

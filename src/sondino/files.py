@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,47 @@ def free_folder(folder: Path, ours: Callable[[Path], bool], what: str) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not ours(folder):
         raise OptionError(f"{folder} exists and is no {what}: name a folder that does not exist yet")
     return folder
+
+
+@contextmanager
+def replacing(folder: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+    """Give an empty folder to write in: it becomes `folder` when the block ends well, and is gone when it does not.
+
+    Args:
+        folder: as `free_folder` takes it; an older one of ours stays as it is until the new one is whole.
+        ours: whether a folder with something in it may be replaced.
+        what: is written, for the message, such as "bundle".
+
+    Raises:
+        OptionError: as of `free_folder`.
+        RunError: it cannot be written.
+    """
+    folder = free_folder(folder, ours, what)
+    # Hidden, and of this process: a folder beside it that somebody calls so is never theirs.
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        _swap(partial, folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put a folder where another may be."""
+    old = new.with_suffix(".old")
+    if folder.exists():
+        folder.replace(old)
+    try:
+        new.replace(folder)
+    except BaseException:
+        if old.exists():
+            old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> Path:

@@ -2,12 +2,12 @@
 
 import { byId, make } from "./dom";
 import type { Clip } from "./model";
+import type { Sound } from "./player";
 
 const MOST = 64 * 1024 * 1024; // bytes kept, so that the page works without the network; the rest is fetched when asked
 
 export class Gallery {
   private readonly kept = new Map<number, Blob>();
-  private readonly addresses = new Map<number, string>();
 
   constructor(private readonly clips: Clip[], private readonly base: string, hearClip: (clip: number) => void) {
     const card = byId("gallery");
@@ -37,8 +37,8 @@ export class Gallery {
   }
 
   /** What a player takes. */
-  address(clip: number): string {
-    return this.addresses.get(clip) ?? new URL(this.clips[clip].file, this.base).href;
+  sound(clip: number): Sound {
+    return this.kept.get(clip) ?? new URL(this.clips[clip].file, this.base).href;
   }
 
   /** Fetch all sounds, one after another, while nothing else happens. */
@@ -50,7 +50,6 @@ export class Gallery {
       if (!blob) continue; // it is asked for again when it is played, and told then
       bytes += blob.size;
       this.kept.set(clip, blob);
-      this.addresses.set(clip, URL.createObjectURL(blob));
     }
   }
 

@@ -8,7 +8,7 @@ const WORK = 50; // milliseconds of work that a second of sound may take
 export class Listening {
   private readonly ring: Float32Array;
   private readonly window: number;
-  private heard = 0; // samples, in all
+  heard = 0; // samples, in all
   private asked = 0; // of them, when the model was last asked
   private step = STEPS[0];
   private busy = false;
@@ -53,11 +53,11 @@ export class Listening {
     this.step = STEPS.find((step) => milliseconds / step <= WORK) ?? STEPS[STEPS.length - 1];
   }
 
-  /** Up to so many samples, the newest last. */
-  last(count: number): Float32Array {
-    const length = Math.min(count, this.heard, this.ring.length);
+  /** Up to so many samples, the newest last, or those before the newest `later`. */
+  last(count: number, later = 0): Float32Array {
+    const length = Math.max(0, Math.min(count, this.heard - later, this.ring.length - later));
     const out = new Float32Array(length);
-    const at = (this.heard - length) % this.ring.length;
+    const at = (this.heard - later - length) % this.ring.length;
     const first = this.ring.subarray(at, at + length);
     out.set(first);
     out.set(this.ring.subarray(0, length - first.length), first.length);

@@ -8,11 +8,11 @@ import { graphicsWorker } from "./graphics";
 import { Listening } from "./live";
 import { listen, NoMicrophone, type Microphone } from "./microphone";
 import type { Facts } from "./model";
-import { PlayButton } from "./player";
+import { PlayButton, type Sound } from "./player";
 import type { Answer, FromWorker, Heard, Milliseconds, ToWorker } from "./protocol";
 import { Results } from "./results";
 import { Running, SHOWN } from "./running";
-import { save, saveAddress, toCsv, toJson, vectorText, type Row } from "./saving";
+import { save, toCsv, toJson, vectorText, type Row } from "./saving";
 import { wavHeader, writeWav } from "./wav";
 
 const LARGEST = 400 * 1024 * 1024; // bytes of a file: more than two hours of CD
@@ -27,14 +27,14 @@ interface Samples {
 /** A sound that was heard, and what is shown of it. */
 interface Entry extends Row {
   heard: Heard;
-  source: string;
+  sound: Sound;
   clip: number | null;
   recording: Samples | null;
 }
 
 interface Asked {
   name: string;
-  source: string;
+  sound: Sound;
   clip: number | null;
   recording: Samples | null;
   done: (outcome: Outcome) => void;
@@ -50,7 +50,7 @@ const sounds = byId<HTMLSelectElement>("sounds");
 const play = new PlayButton(byId<HTMLButtonElement>("play"));
 const entries: Entry[] = [];
 const asked = new Map<number, Asked>();
-let number = 0;
+let newest = 0; // the id of the sound that was asked for last, or of listening
 let worker: Worker;
 let plainWorker: Worker; // the one on the processor
 let facts: Facts;
@@ -111,7 +111,7 @@ function onAnswer(from: Worker, message: FromWorker): void {
       state("");
       break;
     case "progress":
-      state(`Hearing, ${Math.round(100 * message.share)} %`);
+      if (message.id === newest) state(`Hearing, ${Math.round(100 * message.share)} %`);
       break;
     case "heard":
       onHeard(message.id, message.heard);
@@ -119,13 +119,14 @@ function onAnswer(from: Worker, message: FromWorker): void {
     case "unheard": {
       const of = asked.get(message.id);
       asked.delete(message.id);
-      of?.done(message.sentence && `${of.name} ${message.sentence}.`);
+      of?.done(message.id === newest && message.sentence ? `${of.name} ${message.sentence}.` : null);
       break;
     }
     case "live":
-      onLive(message.live);
+      if (message.id === newest) onLive(message.live);
       break;
     case "picture":
+      if (message.id !== newest) break;
       running?.add(message.mels);
       draw();
   }
@@ -143,7 +144,7 @@ function onReady(told: Facts, threads: number): void {
     `Sound in, a vector of ${facts.dim} numbers out, by a model of ${size} in this browser: what you drop here or say stays on this device.`;
   byId("foot").textContent += facts.licence ? ` Licence of the model: ${facts.licence}.` : "";
   gallery = new Gallery(facts.gallery, base, (clip) => void hearClip(clip));
-  results = new Results(facts, (clip) => gallery.address(clip), (clip) => void hearClip(clip));
+  results = new Results(facts, (clip) => gallery.sound(clip), (clip) => void hearClip(clip));
   for (const id of ["choose", "listen"]) byId<HTMLButtonElement>(id).disabled = false;
   state("Ready");
   if (facts.gallery.length) {
@@ -167,9 +168,11 @@ async function hearFiles(files: File[]): Promise<void> {
       sentences.push(`${file.name} is over ${LARGEST / 2 ** 20} MB: cut it, or embed it with “sondino embed”.`);
       continue;
     }
+    const id = ++newest;
     const bytes = await file.arrayBuffer().catch(() => null); // a folder, or a file that has gone
-    const what = { name: file.name, source: URL.createObjectURL(file), clip: null, recording: null };
-    const outcome = bytes ? await hear(bytes, what) : `${file.name} cannot be read: choose a file.`;
+    if (id !== newest) return;
+    const what = { name: file.name, sound: file, clip: null, recording: null };
+    const outcome = bytes ? await hear(id, bytes, what) : `${file.name} cannot be read: choose a file.`;
     if (outcome === null) return;
     if (typeof outcome === "string") sentences.push(outcome);
   }
@@ -179,28 +182,29 @@ async function hearFiles(files: File[]): Promise<void> {
 }
 
 async function hearClip(clip: number, quietly = false): Promise<void> {
+  if (quietly && newest) return;
   if (!quietly) {
     stopListening(false);
     trouble("");
   }
+  const id = ++newest;
   const { name } = facts.gallery[clip];
   try {
     const bytes = await gallery.bytes(clip);
-    if (quietly && number) return;
-    const outcome = await hear(bytes, { name, source: gallery.address(clip), clip, recording: null });
+    if (id !== newest) return;
+    const outcome = await hear(id, bytes, { name, sound: gallery.sound(clip), clip, recording: null });
     if (typeof outcome === "string") throw new Error(outcome);
   } catch (error) {
-    if (!quietly) trouble(`${name} cannot be heard: ${error instanceof Error ? error.message : error}.`);
+    if (!quietly && id === newest) trouble(`${name} cannot be heard: ${error instanceof Error ? error.message : error}.`);
   }
 }
 
-async function hear(bytes: ArrayBuffer, what: Omit<Asked, "done">): Promise<Outcome> {
-  const id = ++number;
+async function hear(id: number, bytes: ArrayBuffer, what: Omit<Asked, "done">): Promise<Outcome> {
   state(`Hearing ${what.name}`);
   if (wavHeader(bytes)) return send({ kind: "hear", id, wav: bytes }, [bytes], what);
   const sound = await decode(bytes).catch(() => null);
+  if (id !== newest) return null;
   if (!sound) return `${what.name} is no sound that this browser can read: try a WAV, FLAC, MP3 or Ogg file.`;
-  if (id !== number) return null;
   return send({ kind: "hear", id, ...sound }, sound.channels.map((channel) => channel.buffer as ArrayBuffer), what);
 }
 
@@ -215,9 +219,13 @@ function onHeard(id: number, heard: Heard): void {
   const of = asked.get(id);
   asked.delete(id);
   if (!of) return;
+  const { name, sound, clip, recording, done } = of;
+  if (id !== newest) {
+    done(null);
+    return;
+  }
   const { vector, windows, starts, seconds } = heard;
-  const { name, source, clip, recording, done } = of;
-  const entry: Entry = { name, seconds, vector, windows, starts, heard, source, clip, recording };
+  const entry: Entry = { name, seconds, vector, windows, starts, heard, sound, clip, recording };
   entries.push(entry);
   sounds.append(make("option", {}, name));
   show(entry);
@@ -237,7 +245,7 @@ function show(entry: Entry): void {
   byId("to").textContent = duration(heard.seconds);
   byId("from").textContent = "0 s";
   play.element.hidden = false;
-  play.set(name, () => entry.source);
+  play.set(name, () => entry.sound);
   sounds.selectedIndex = entries.indexOf(entry);
   for (const button of ["copy", "json", "csv"]) byId<HTMLButtonElement>(button).disabled = false;
   byId("wav").hidden = !entry.recording;
@@ -278,6 +286,7 @@ async function startListening(): Promise<void> {
     let from: Listening | null = null;
     microphone = await listen(facts.sample_rate, (block) => from && onBlock(from, block), () => stopListening(true));
     const window = facts.fixed ?? facts.window;
+    newest++; // a file that is still being heard is given up
     from = new Listening(microphone.rate, window && window / facts.sample_rate, facts.fixed !== null);
     listening = from;
     open.live = null;
@@ -310,12 +319,12 @@ function onBlock(from: Listening, block: Float32Array): void {
   const seen = running?.next();
   if (seen) {
     byId("length").textContent = duration(from.seconds);
-    ask({ kind: "picture", samples: seen, rate: from.rate }, [seen.buffer as ArrayBuffer]);
+    ask({ kind: "picture", id: newest, samples: seen, rate: from.rate }, [seen.buffer as ArrayBuffer]);
   }
   const samples = from.next();
   if (!samples) return;
   pending = { samples, rate: from.rate };
-  ask({ kind: "live", ...pending });
+  ask({ kind: "live", id: newest, ...pending });
 }
 
 function onLive(live: Answer): void {
@@ -341,10 +350,10 @@ function stopListening(keep: boolean): void {
   state("");
   const { samples, rate } = recording;
   if (!keep || !samples.length) return;
-  const source = URL.createObjectURL(new Blob([writeWav(samples, rate)], { type: "audio/wav" }));
+  const sound = new Blob([writeWav(samples, rate)], { type: "audio/wav" });
   const name = `microphone-${entries.filter((entry) => entry.recording).length + 1}.wav`;
-  const what = { name, source, clip: null, recording };
-  void send({ kind: "hear", id: ++number, channels: [samples.slice()], rate }, [], what);
+  const what = { name, sound, clip: null, recording };
+  void send({ kind: "hear", id: ++newest, channels: [samples.slice()], rate }, [], what);
 }
 
 // ---- the graphics card ------------------------------------------------------------------------------------------
@@ -407,7 +416,7 @@ function wire(): void {
   byId("json").addEventListener("click", () => save("vectors.json", toJson(facts.name, facts.sample_rate, entries), "application/json"));
   byId("csv").addEventListener("click", () => save("vectors.csv", toCsv(entries), "text/csv"));
   byId("wav").addEventListener("click", () => {
-    if (shown?.recording) saveAddress(shown.name, shown.source);
+    if (shown?.recording) save(shown.name, shown.sound, "audio/wav");
   });
   window.addEventListener("dragover", (event) => {
     event.preventDefault();

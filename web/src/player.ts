@@ -6,6 +6,10 @@ const PLAY = "M4 2l12 7-12 7z";
 const STOP = "M3 3h12v12H3z";
 const player = new Audio();
 let owner: PlayButton | null = null;
+let lent = ""; // the address of the file that is played
+
+/** An address, or a file. */
+export type Sound = string | Blob;
 
 player.addEventListener("play", () => owner?.show(true));
 for (const event of ["pause", "ended", "error"]) player.addEventListener(event, () => owner?.show(false));
@@ -13,7 +17,7 @@ for (const event of ["pause", "ended", "error"]) player.addEventListener(event, 
 export class PlayButton {
   readonly element: HTMLButtonElement;
   private name = "";
-  private source: () => string = () => "";
+  private source: () => Sound = () => "";
   private readonly path: SVGPathElement;
 
   constructor(element = make("button", { type: "button", class: "go small" })) {
@@ -28,7 +32,7 @@ export class PlayButton {
   }
 
   /** What it plays; the same button may be given another sound. */
-  set(name: string, source: () => string): void {
+  set(name: string, source: () => Sound): void {
     if (name === this.name && this.isPlaying) return;
     if (this.isPlaying) player.pause();
     this.name = name;
@@ -53,7 +57,10 @@ export class PlayButton {
     }
     owner?.show(false);
     owner = this;
-    player.src = this.source();
+    const sound = this.source();
+    URL.revokeObjectURL(lent);
+    lent = typeof sound === "string" ? "" : URL.createObjectURL(sound);
+    player.src = lent || (sound as string);
     // A second click before the first sound has started stops it: nothing is wrong then.
     player.play().catch((error: unknown) => {
       if (!(error instanceof DOMException && error.name === "AbortError")) this.show(false);

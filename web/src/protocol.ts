@@ -1,4 +1,5 @@
-// What the page and its worker say to each other.
+// What the page and its worker say to each other. An id is that of a sound, or of listening once: the newest has the
+// largest, and what belongs to an older one is given up.
 
 import type { Facts, Likely, Near } from "./model";
 import type { Mels } from "./logmel";
@@ -7,8 +8,8 @@ export type ToWorker =
   | { kind: "start"; base: string }
   | { kind: "hear"; id: number; wav: ArrayBuffer }
   | { kind: "hear"; id: number; channels: Float32Array[]; rate: number }
-  | { kind: "live"; samples: Float32Array; rate: number }
-  | { kind: "picture"; samples: Float32Array; rate: number }
+  | { kind: "live"; id: number; samples: Float32Array; rate: number }
+  | { kind: "picture"; id: number; samples: Float32Array; rate: number }
   | { kind: "rehearse" };
 
 export type FromWorker =
@@ -17,8 +18,8 @@ export type FromWorker =
   | { kind: "progress"; id: number; share: number }
   | { kind: "heard"; id: number; heard: Heard }
   | { kind: "unheard"; id: number; sentence: string | null }
-  | { kind: "live"; live: Answer }
-  | { kind: "picture"; mels: Mels }
+  | { kind: "live"; id: number; live: Answer }
+  | { kind: "picture"; id: number; mels: Mels }
   | { kind: "rehearsed"; rehearsal: Rehearsal };
 
 /** The vector of a sound that both engines make up alike, and the milliseconds that it took. */

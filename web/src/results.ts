@@ -4,7 +4,7 @@
 import { byId, cosineText, make } from "./dom";
 import { drawVector } from "./draw";
 import type { Clip, Facts } from "./model";
-import { PlayButton } from "./player";
+import { PlayButton, type Sound } from "./player";
 import type { Answer } from "./protocol";
 
 const SHOWN = 5;
@@ -47,7 +47,7 @@ export class Results {
 
   constructor(
     private readonly facts: Facts,
-    private readonly soundOf: (clip: number) => string,
+    private readonly soundOf: (clip: number) => Sound,
     hearClip: (clip: number) => void,
   ) {
     const list = byId("near");

@@ -13,7 +13,8 @@ export class Running {
   private readonly mels: Mels;
   private readonly hop: number; // seconds
   private readonly frame: number; // seconds
-  private seen = 0; // seconds
+  private pictures = 0;
+  private end = 0; // samples up to where the newest picture shows
 
   constructor(private readonly from: Listening, { hop, n_fft, n_mels, sample_rate }: FrontEnd) {
     this.hop = hop / sample_rate;
@@ -24,9 +25,12 @@ export class Running {
 
   /** The samples of the frames that are new, where it is time for a picture; else null. */
   next(): Float32Array | null {
-    if (this.from.seconds < this.seen + EVERY + this.frame) return null;
-    this.seen += EVERY;
-    return this.from.last(Math.ceil((EVERY + this.frame) * this.from.rate));
+    const { from } = this;
+    const end = Math.round(((this.pictures + 1) * EVERY + this.frame) * from.rate);
+    if (from.heard < end) return null;
+    this.pictures++;
+    this.end = end;
+    return from.last(Math.ceil((EVERY + this.frame) * from.rate), from.heard - end);
   }
 
   add(fresh: Mels): void {
@@ -43,7 +47,7 @@ export class Running {
   draw(wave: HTMLCanvasElement, mels: HTMLCanvasElement): void {
     drawMels(mels, this.mels);
     const all = SHOWN * this.from.rate;
-    const samples = this.from.last(all);
+    const samples = this.from.last(all, this.from.heard - this.end); // as far as the log-mel
     const share = samples.length / all;
     drawWave(wave, outline(samples, Math.max(1, Math.round(COLUMNS * share))), share);
   }

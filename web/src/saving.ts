@@ -42,13 +42,9 @@ export function toJson(model: string, sampleRate: number, rows: Row[]): string {
 
 export function save(name: string, content: BlobPart, type: string): void {
   const address = URL.createObjectURL(new Blob([content], { type }));
-  saveAddress(name, address);
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
-}
-
-export function saveAddress(name: string, address: string): void {
   const link = document.createElement("a");
   link.href = address;
   link.download = name;
   link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }

@@ -33,10 +33,12 @@ interface Model {
  */
 export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
   let model: Model | null = null;
-  let current = 0; // the sound asked for last: one that was asked for earlier is given up
+  let current = 0; // the newest id
   let queue: Promise<void> = Promise.resolve(); // the net hears one thing at a time
 
   const tell = (message: FromWorker, transfer: Transferable[] = []) => postMessage(message, { transfer });
+
+  const failed = (error: unknown) => tell({ kind: "failed", sentence: sentence(error) });
 
   async function start(base: string): Promise<void> {
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
@@ -93,8 +95,8 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     tell({ kind: "heard", id, heard }, [windows.buffer]);
   }
 
-  async function live(samples: Float32Array, rate: number): Promise<void> {
-    if (!model) return;
+  async function live(id: number, samples: Float32Array, rate: number): Promise<void> {
+    if (!model || id !== current) return;
     const { facts, logMel } = model;
     const began = performance.now();
     let waveform = resample(samples, rate, facts.sample_rate);
@@ -108,13 +110,13 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     const between = performance.now();
     const vector = await run(model, mels);
     const milliseconds = { mel: between - began, net: performance.now() - between };
-    tell({ kind: "live", live: answer(model, vector, milliseconds) });
+    tell({ kind: "live", id, live: answer(model, vector, milliseconds) });
   }
 
-  function picture(samples: Float32Array, rate: number): void {
+  function picture(id: number, samples: Float32Array, rate: number): void {
     if (!model) return;
     const mels = model.logMel.compute(resample(samples, rate, model.facts.sample_rate));
-    tell({ kind: "picture", mels }, [mels.values.buffer]);
+    tell({ kind: "picture", id, mels }, [mels.values.buffer]);
   }
 
   async function rehearse(): Promise<void> {
@@ -133,20 +135,23 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
 
   onmessage = ({ data }: MessageEvent<ToWorker>) => {
     if (data.kind === "start") {
-      start(data.base).catch((error: unknown) => tell({ kind: "failed", sentence: sentence(error) }));
+      start(data.base).catch(failed);
       return;
     }
-    if (data.kind === "picture") {
-      picture(data.samples, data.rate);
-      return;
-    }
-    if (data.kind === "live" || data.kind === "rehearse") {
-      const task = data.kind === "live" ? () => live(data.samples, data.rate) : rehearse;
-      queue = queue.then(task).catch((error: unknown) => tell({ kind: "failed", sentence: sentence(error) }));
+    if (data.kind === "rehearse") {
+      queue = queue.then(rehearse).catch(failed);
       return;
     }
     const { id } = data;
     current = id;
+    if (data.kind === "picture") {
+      picture(id, data.samples, data.rate);
+      return;
+    }
+    if (data.kind === "live") {
+      queue = queue.then(() => live(id, data.samples, data.rate)).catch(failed);
+      return;
+    }
     queue = queue
       .then(() => {
         const sound = "wav" in data ? readWav(data.wav) : data;

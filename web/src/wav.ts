@@ -22,6 +22,8 @@ const EXTENSIBLE = 0xfffe;
 export function wavHeader(file: ArrayBuffer): Header | null {
   const view = new DataView(file);
   if (file.byteLength < 12 || !["RIFF", "RF64"].includes(word(view, 0)) || word(view, 8) !== "WAVE") return null;
+  const isOpen = view.getUint32(4, true) === 8; // it was never closed; one that was closed may well hold no sound
+  let long = 0; // bytes of sound that RF64 tells of elsewhere
   let found: Omit<Header, "at" | "bytes"> | null = null;
   let at = 12;
   while (at + 8 <= file.byteLength) {
@@ -36,9 +38,12 @@ export function wavHeader(file: ArrayBuffer): Header | null {
       const known = kind === PCM ? [8, 16, 24, 32] : kind === FLOAT ? [32, 64] : [];
       if (!known.includes(bits) || !channels || !rate) return null;
       found = { rate, channels, bits, float: kind === FLOAT };
+    } else if (word(view, at) === "ds64" && body + 16 <= file.byteLength) {
+      long = view.getUint32(body + 8, true) + view.getUint32(body + 12, true) * 2 ** 32;
     } else if (word(view, at) === "data" && found) {
       // A truncated file, or one whose length was never written, holds what follows.
-      return { ...found, at: body, bytes: size && size <= file.byteLength - body ? size : file.byteLength - body };
+      const told = size === 0xffffffff && long ? long : size || (isOpen ? Infinity : 0);
+      return { ...found, at: body, bytes: Math.min(told, file.byteLength - body) };
     }
     at = body + size + (size % 2);
   }

@@ -1,11 +1,15 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { cosineText, duration } from "../src/dom";
 import { isBetter } from "../src/graphics";
 import { Listening } from "../src/live";
 import { likeliest, nearest, probabilities, type Head } from "../src/model";
+import type { FrontEnd } from "../src/logmel";
 import { outline } from "../src/outline";
+import { Running } from "../src/running";
 import { toCsv, toJson, vectorText } from "../src/saving";
 import { data, difference, floats } from "./data";
+
+vi.mock("../src/draw", () => ({})); // needs a browser
 
 describe("labels", () => {
   const cases = data<{ head: Head; vector: string; weights: string; expected: string }[]>("head");
@@ -68,6 +72,28 @@ describe("listening", () => {
       listening.answered(milliseconds);
       expect(listening.every).toBe(every);
     }
+  });
+
+  test("gives what came before the newest, too", () => {
+    const listening = new Listening(10, 1, false);
+    listening.add(block(0, 50));
+    expect(listening.last(7, 3)).toEqual(block(40, 7));
+    expect(listening.last(100, 45)).toEqual(block(0, 5));
+    for (let at = 50; at < 1000; at += 10) listening.add(block(at, 10));
+    expect(listening.last(7, 595)).toEqual(block(400, 5)); // of what is kept
+  });
+
+  test("the running picture goes on where the one before ended, however blocks come", () => {
+    const listening = new Listening(32000, 1, false);
+    const running = new Running(listening, { hop: 512, n_fft: 1024, n_mels: 4, sample_rate: 32000 } as FrontEnd);
+    const starts: number[] = [];
+    for (let at = 0; at < 64; at++) {
+      listening.add(block(1024 * at, 1024));
+      const samples = running.next();
+      if (samples) starts.push(samples[0], samples.length);
+    }
+    expect(starts.length).toBeGreaterThan(20);
+    expect(starts).toEqual(starts.map((_, i) => (i % 2 ? 5120 : 2048 * i)));
   });
 
   test("keeps the last minute", () => {

@@ -125,6 +125,28 @@ describe("WAV", () => {
     expect(readWav(whole)?.channels[0].length).toBe(3);
   });
 
+  test("without sound it holds none, whatever follows, unless it was never closed", () => {
+    const list = [..."LIST"].map((letter) => letter.charCodeAt(0)).concat([4, 0, 0, 0, 1, 2, 3, 4]);
+    const file = (closed: boolean) => {
+      const bytes = Uint8Array.from([...new Uint8Array(writeWav(new Float32Array(0), 8000)), ...list]);
+      new DataView(bytes.buffer).setUint32(4, closed ? bytes.length - 8 : 8, true);
+      return readWav(bytes.buffer)?.channels[0].length;
+    };
+    expect([file(true), file(false)]).toEqual([0, 3]);
+  });
+
+  test("RF64 tells the length of its sound apart, and what follows that is none", () => {
+    const plain = new Uint8Array(writeWav(Float32Array.of(0.5, -0.5), 8000));
+    const part = new DataView(new ArrayBuffer(36));
+    [..."ds64"].forEach((letter, i) => part.setUint8(i, letter.charCodeAt(0)));
+    part.setUint32(4, 28, true);
+    part.setUint32(16, 8, true); // bytes of sound
+    const file = Uint8Array.from([...plain.subarray(0, 12), ...new Uint8Array(part.buffer), ...plain.subarray(12), ...plain]);
+    new DataView(file.buffer).setUint32(12 + 36 + 28, 0xffffffff, true);
+    [..."RF64"].forEach((letter, i) => (file[i] = letter.charCodeAt(0)));
+    expect(readWav(file.buffer)?.channels[0]).toEqual(Float32Array.of(0.5, -0.5));
+  });
+
   test("what is none is left to the browser", () => {
     const strange = writeWav(Float32Array.of(1), 8000);
     new DataView(strange).setUint16(20, 6, true); // A-law

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sondino.bench.given import OF_BUNDLES, RUNTIMES, Combination, Given, combinations, find
-from sondino.errors import OptionError
+from sondino.errors import OptionError, RunError
 from sondino.files import cores, make_folder
 from sondino.progress import Report, show
 
@@ -37,12 +37,14 @@ class Measured:
         rounds: the worker's answers, one a round.
         weighed: its answer about memory and energy; None while it is not known.
         error: why it cannot be measured, one sentence.
+        unweighed: why memory and energy cannot be, where times can; one sentence.
     """
 
     combination: Combination
     rounds: list[dict[str, Any]] = field(default_factory=list)
     weighed: dict[str, Any] | None = None
     error: str | None = None
+    unweighed: str | None = None
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Bench:
     Attributes:
         measured: one a combination.
         missing: runtimes that are not installed, and what installs them.
-        nowhere: models that nothing here can run, and why.
+        nowhere: models that are damaged or that nothing here can run, and why.
         seconds: lengths of clips.
         machine: what it ran on, and when.
         stopped: whether it was stopped before its end.
@@ -68,7 +70,7 @@ class Bench:
     @property
     def failed(self) -> bool:
         """Whether something could not be measured."""
-        return bool(self.nowhere) or any(each.error for each in self.measured)
+        return bool(self.nowhere) or any(each.error or each.unweighed for each in self.measured)
 
 
 def bench(
@@ -142,7 +144,22 @@ def _measure(done: Bench, rounds: int, least: float, energy: bool, progress: Rep
 
 def _ask(each: Measured, kind: str, seconds: Sequence[float], least: float, energy: bool) -> None:
     """Start a worker, and keep its answer or its sentence."""
-    how = each.combination
+    try:
+        found = _answer(each.combination, kind, seconds, least, energy)
+    except RunError as error:
+        if kind == "time":
+            each.error = str(error)
+        else:
+            each.unweighed = str(error)
+        return
+    if kind == "time":
+        each.rounds.append(found)
+    else:
+        each.weighed = found
+
+
+def _answer(how: Combination, kind: str, seconds: Sequence[float], least: float, energy: bool) -> dict[str, Any]:
+    """What a worker found out, or RunError with its sentence."""
     runtime = RUNTIMES[how.runtime]
     asked = {
         "kind": kind,
@@ -168,17 +185,12 @@ def _ask(each: Measured, kind: str, seconds: Sequence[float], least: float, ener
             timeout=PATIENCE,
             env=os.environ | limits(how.threads),
         )
-    except subprocess.TimeoutExpired:
-        each.error = f"it had not ended after {PATIENCE:g} s, and was stopped"
-        return
+    except subprocess.TimeoutExpired as error:
+        raise RunError(f"it had not ended after {PATIENCE:g} s, and was stopped") from error
     if answer.returncode:
-        each.error = _reason(answer.returncode, answer.stderr)
-        return
-    found = json.loads(answer.stdout.strip().splitlines()[-1])
-    if kind == "time":
-        each.rounds.append(found)
-    else:
-        each.weighed = found
+        raise RunError(_reason(answer.returncode, answer.stderr))
+    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return found
 
 
 def limits(threads: int) -> dict[str, str]:

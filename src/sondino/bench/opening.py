@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, SondinoError, require
-from sondino.files import read_json, sha256
+from sondino.files import read_json
 
 Array = NDArray[np.float32]
 Run = Callable[[Array], Array]
@@ -64,7 +64,7 @@ def open_bundle(folder: Path, runtime: str, precision: str, threads: int) -> Ope
     """A bundle in one of `given.OF_BUNDLES`.
 
     Raises:
-        SondinoError: a file of it is damaged, or the runtime refuses it.
+        SondinoError: a file of it cannot be read, or the runtime refuses it.
     """
     config = read_json(folder / "config.json")
     parts: Callable[[], Parts] | None
@@ -73,7 +73,6 @@ def open_bundle(folder: Path, runtime: str, precision: str, threads: int) -> Ope
         embed, parts = _torch(folder, threads)
         shipped: tuple[str, ...] = ("model.safetensors", "config.json")
     elif runtime.endswith("-graph"):
-        _check_hash(folder, config, "model.onnx")
         opener = _plain(runtime.removesuffix("-graph"), precision, threads)
         embed, shipped = opener(folder / "model.onnx"), ("model.onnx",)
         parts = None if net is None else lambda: Parts(opener(folder / net), _numpy_log_mels(config), None)
@@ -106,16 +105,6 @@ def _model(folder: Path, runtime: str, precision: str, threads: int) -> Run:
 def _computed_in(precision: str) -> str:
     """What the layers of a model that were not made whole numbers compute in."""
     return "float32" if precision == "int8" else precision
-
-
-def _check_hash(folder: Path, facts: dict[str, Any], name: str) -> None:
-    file = folder / name
-    try:
-        digest = sha256(file)
-    except OSError as error:
-        raise SondinoError(f"{file}: cannot be read ({error.strerror}); copy the whole folder again") from error
-    if digest != facts.get("hashes", {}).get(name, digest):
-        raise SondinoError(f"{file}: is damaged, its hash is not the one beside it; copy the whole folder again")
 
 
 def _numpy_log_mels(config: dict[str, Any]) -> Run:
@@ -242,11 +231,9 @@ def open_export(folder: Path, threads: int) -> Opened:
     """What `sondino export` wrote, in the runtime that it was made for.
 
     Raises:
-        SondinoError: a file is missing or damaged, or the runtime refuses it.
+        SondinoError: the runtime refuses it.
     """
     facts = read_json(folder / "export.json")
-    for name in facts["hashes"]:
-        _check_hash(folder, facts, name)
     file, to, rate = folder / facts["file"], facts["to"], int(facts["sample_rate"])
     precision = "float32" if facts["precision"] == "f16" else facts["precision"]  # f16: of the weights
     if to == "executorch":

@@ -98,6 +98,8 @@ def _about(each: Measured) -> dict[str, Any]:
     about["runtime_version"] = first["version"]
     about |= {name: first[name] for name in ("file_bytes", "dim")}
     about |= {name: weighed.get(name) or first[name] for name in ("parameters", "macs_per_10s")}
+    if each.unweighed:
+        about["error"] = f"memory and energy: {each.unweighed}"
     return about
 
 
@@ -241,7 +243,8 @@ def failures(done: Bench) -> list[str]:
     """A sentence for each model and runtime that could not be measured."""
     said = {f"{model.name}: {why}": None for model, why in done.nowhere.items()}
     for each in done.measured:
-        if each.error:
+        why = each.error or (each.unweighed and f"memory and energy: {each.unweighed}")
+        if why:
             how = each.combination
-            said[f"{how.model.name} in {' '.join(filter(None, (how.runtime, how.precision)))}: {each.error}"] = None
+            said[f"{how.model.name} in {' '.join(filter(None, (how.runtime, how.precision)))}: {why}"] = None
     return list(said)

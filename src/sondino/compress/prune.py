@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sondino.bundle import free_folder, write_bundle
-from sondino.compress.filters import Pruned, prune_student
+from sondino.bundle import copy_with_head, free_folder, write_bundle
+from sondino.compress.filters import prune_student
 from sondino.compress.scores import ScoreName
 from sondino.distill.run import open_run, same_start
 from sondino.errors import OptionError
@@ -21,9 +21,9 @@ from sondino.export.source import Source, open_source
 from sondino.export.verify import real_clips
 from sondino.files import read_json, sha256
 from sondino.frontend_torch import FFTLogMel
-from sondino.heads.head import Head
 from sondino.heads.labelled import read_labelled
 from sondino.heads.network import WRITTEN
+from sondino.students.saved import write_weights
 
 TAYLOR_CLIPS, TAYLOR_BATCH = 64, 4
 """Windows of real sound that the Taylor score is taken over, and how many at once."""
@@ -39,7 +39,7 @@ class Recovery:
 
     Attributes:
         epochs: of training after each step; 0: none.
-        audio: of any sound, to distil on; or with `labels` meant, labelled sound.
+        audio: any sound, to distil on, and for the Taylor score to hear: a folder, or a corpus already built.
         labelled: whether `audio` has labels, which the net is then fine-tuned on, with a new head.
         teacher: that it is distilled from, as `sondino distill` names one; None: the unpruned net itself, whose vectors
             it goes on giving, so that heads go on fitting.
@@ -119,65 +119,55 @@ def prune_bundle(
     with open_run(training) as work:
         same_start(work, begun)
         try:
-            current, whole = source, []
+            current, made = source, None
             for step in range(1, steps + 1):
                 share = 1 - (1 - ratio) ** (1 / steps)
-                pruned = _pruned(current, source, work / f"step-{step}", score, share, layers, together, recovery)
-                whole = pruned.whole
-                current = _recovered(pruned, current, source, work / f"step-{step}", recovery, device, quiet)
+                logmels = _logmels(source, recovery.audio) if score == "taylor" else []
+                pruned = prune_student(current.student, score, share, layers=layers, together=together, logmels=logmels)
+                current = replace(current, student=pruned.student)
+                if recovery.epochs:
+                    made = _recovered(current, source, work / f"step-{step}", recovery, device, quiet)
+                    # Only vectors of the unpruned net's own kind can go into its head.
+                    head = current.head if recovery.teacher is None else None
+                    current = open_source(made)
+                    current = current if recovery.labelled else replace(current, head=head)
         except OptionError:
             if not any(work.glob("step-*")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
-        told = _told(source, current, begun, whole, recovery)
-        write_bundle(folder, current.student, folder.name, current.window, current.short, _clips(source), told,
-                     head=current.head)  # fmt: skip
+        told = _told(source, current, begun, pruned.whole, recovery)
+        if made is None:
+            write_bundle(folder, current.student, folder.name, source.window, source.short, _clips(source), told,
+                         head=current.head)  # fmt: skip
+        else:
+            copy_with_head(made, folder, current.head, {**told, "name": folder.name})
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
 
 
-def _pruned(
-    current: Source,
-    source: Source,
-    step: Path,
-    score: ScoreName,
-    share: float,
-    layers: str | None,
-    together: bool,
-    recovery: Recovery,
-) -> Pruned:
-    logmels = _logmels(source, recovery.audio) if score == "taylor" else []
-    return prune_student(current.student, score, share, layers=layers, together=together, logmels=logmels)
-
-
-def _recovered(
-    pruned: Pruned, current: Source, source: Source, step: Path, recovery: Recovery, device: str, quiet: bool
-) -> Source:
-    """The pruned net after its epochs; as it is where there are none."""
-    head: Head | None = current.head
-    if not recovery.epochs:
-        return Source(source.folder, source.config, pruned.student, head)
+def _recovered(current: Source, source: Source, step: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
+    """The bundle that a pruned net is after its epochs."""
     assert recovery.audio is not None
-    bundle = step / "pruned"
-    if not (bundle / "config.json").exists():
-        facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
-        write_bundle(bundle, pruned.student, source.config["name"], source.window, source.short, _clips(source), facts,
-                     head=head)  # fmt: skip
+    pruned, recovered = step / "pruned", step / "recovered"
     if recovery.labelled:
         from sondino.heads.finetune import finetune
         from sondino.runtime import Model
 
-        lr = FINETUNING_LR if recovery.lr is None else recovery.lr
-        if not (step / "recovered" / "config.json").exists():
-            finetune(recovery.audio, Model(bundle), step / "recovered", epochs=recovery.epochs, lr=lr,
-                     device=device, quiet=quiet)  # fmt: skip
-        return open_source(step / "recovered")
-    found = open_source(_distilled(bundle, source, step / "recovered", recovery, device, quiet))
-    # Only vectors of the unpruned net's own kind can go into its head.
-    return Source(found.folder, found.config, found.student, head if recovery.teacher is None else None)
+        if not (pruned / "config.json").exists():
+            facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
+            write_bundle(pruned, current.student, source.config["name"], source.window, source.short, _clips(source),
+                         facts, head=current.head)  # fmt: skip
+        if not (recovered / "config.json").exists():
+            lr = FINETUNING_LR if recovery.lr is None else recovery.lr
+            finetune(recovery.audio, Model(pruned), recovered, epochs=recovery.epochs, lr=lr, device=device,
+                     quiet=quiet)  # fmt: skip
+        return recovered
+    if not (pruned / "config.json").exists():
+        write_weights(pruned, current.student)
+    return _distilled(pruned, source, recovered, recovery, device, quiet)
 
 
-def _distilled(bundle: Path, source: Source, run: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
+def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
     from sondino.corpus.table import build_corpus
     from sondino.distill.distill import distill
     from sondino.progress import show
@@ -195,7 +185,7 @@ def _distilled(bundle: Path, source: Source, run: Path, recovery: Recovery, devi
         out=run,
         student=source.student.name,
         width=source.student.width,
-        init=str(bundle),
+        init=str(pruned),
         clip=read_json(corpus / "corpus.json")["clip"],
         mapping="mlp" if recovery.teacher else "none",
         short=source.short,

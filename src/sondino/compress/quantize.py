@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sondino.bundle import finish_bundle, free_folder
+from sondino.bundle import finish_bundle, free_folder, new_bundle
 from sondino.compress.int8 import Int8, quantized
 from sondino.errors import OptionError
 from sondino.evaluate.probe import probe
@@ -24,7 +23,7 @@ from sondino.export.onnx import write_graphs
 from sondino.export.precision import halved, without_zero_points, without_zeros
 from sondino.export.source import Source, open_source
 from sondino.export.verify import CLIPS, PROMISED, Verified, real_clips, refuse, signals, verify
-from sondino.files import disk_error, sha256
+from sondino.files import sha256
 from sondino.frontend import log_mel
 from sondino.heads.head import Head
 from sondino.heads.labelled import Labelled, read_labelled
@@ -146,10 +145,7 @@ def quantize_bundle(
     samples = round(source.window * source.rate)
     parts = calibrate if isinstance(calibrate, Sounds) else part_sounds(source, samples, calibrate, sounds)
     labelled = None if labels is None else read_labelled(labels)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:
             front_end, net, found = int8_graphs(source, parts, None, None, report)
         kept = {key: source.config[key] for key in ("student", "sample_rate", "dim", "minimum")}
@@ -173,14 +169,6 @@ def quantize_bundle(
         if labelled is not None:
             config["quantized"]["probe"] = _probed(source.folder, partial, labelled, quiet)
         finish_bundle(partial, config, source.head)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise disk_error(folder, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
     return config
 
 
@@ -195,6 +183,8 @@ def _config(source: Source, found: Int8, partial: Path) -> dict[str, Any]:
         "from_sha256": source.config["hashes"]["model.onnx"],
         "layers": found.layers,
         "kept_in_float": list(found.kept),
+        "stored": found.stored,
+        "unsteady_clips": found.unsteady,
     }
     return config
 

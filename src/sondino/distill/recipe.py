@@ -141,8 +141,8 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     """What a field that takes one of a few words may be; None among them where it may be left open."""
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
-    inner = [_choices(kind) for kind in typing.get_args(hint)] if typing.get_origin(hint) is types.UnionType else []
-    return (*(choice for choices in inner for choice in choices), None) if any(inner) else ()
+    found = tuple(choice for kind in typing.get_args(hint) for choice in _choices(kind))
+    return (*found, None) if found else ()
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}

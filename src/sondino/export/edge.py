@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 
 from sondino.errors import MissingExtra, OptionError
 from sondino.export.source import Source, WaveformNet
+from sondino.export.verify import steady
 from sondino.frontend import log_mel, n_frames
 from sondino.students.common import Student
 from sondino.students.dymn import KERNELS, DynamicConv
@@ -31,7 +32,10 @@ from sondino.students.fold import folded
 _T = TypeVar("_T")
 
 CALIBRATING, MEASURING = 64, 32
-"""Clips that the ranges of int8 come from, and other ones that its damage is measured on."""
+"""Clips that the ranges of int8 come from, and other ones that its damage is measured on, at most."""
+
+LISTENING = 240.0
+"""Seconds of sound of both together, at most, but 24 clips: the ranges of one of 10 s take DyMN seconds to find."""
 
 ENOUGH = 0.992
 """Mean cosine to the float net at which no more layers are kept in float; a margin over the 0.99 that is promised."""
@@ -202,15 +206,28 @@ class Sounds(NamedTuple):
     measured: NDArray[np.float32]
 
 
-def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int) -> Sounds:
+def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> Sounds:
+    """`real_sounds` of those clips whose vectors are of a usual length: one range does not hold others too."""
+    sounds = real_sounds(calibration, samples, source.rate)
+    return Sounds(*(part[steady(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds))
+
+
+def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> Sounds:
     """Calibration clips parted in two, every third to measure on; shorter ones are zero-padded.
+
+    Args:
+        calibration: waveforms of any length.
+        samples: that each shall have.
+        rate: hertz.
 
     Raises:
         OptionError: fewer than three clips.
     """
     if len(calibration) < 3:
         raise OptionError(f"calibrate: int8 needs three clips of real sound or more, not {len(calibration)}")
-    clips = np.stack([np.pad(clip[:samples], (0, max(0, samples - len(clip)))) for clip in calibration])
+    most = max(24, round(LISTENING * rate / samples))
+    chosen = [calibration[int(i * max(1.0, len(calibration) / most))] for i in range(min(most, len(calibration)))]
+    clips = np.stack([np.pad(clip[:samples], (0, max(0, samples - len(clip)))) for clip in chosen])
     measured = np.arange(len(clips)) % 3 == 2
     return Sounds(clips[~measured][:CALIBRATING].astype(np.float32), clips[measured][:MEASURING].astype(np.float32))
 

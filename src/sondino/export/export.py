@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -25,12 +25,13 @@ from sondino.export.precision import halved, without_zeros
 from sondino.export.source import Source, open_source
 from sondino.export.verify import PROMISED, Precision, Run, real_clips, refuse, signals, verify
 from sondino.export.web import export_web, licence_of
-from sondino.files import disk_error, free_folder, sha256, write_json
+from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend import log_mel, n_frames
 from sondino.progress import show
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
 FORMAT = "sondino-export-1"
+EXPORT = "export of ours"  # what a folder is called that may be replaced
 LONGEST = 60.0
 """Seconds of a fixed window."""
 
@@ -113,17 +114,13 @@ def export_bundle(
     from sondino.hub import locate
 
     _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
-    folder = free_export(Path(out))
+    folder = free_folder(Path(out), _is_export, EXPORT)
     source = open_source(locate(model))
     samples = _samples(source, to, window, dynamic)
     heard = samples or round(source.window * source.rate)
     parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
     order = _Order(source, precision, samples, body_only, parts, gallery, quiet)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        if to != "web":
-            partial.mkdir(parents=True)
+    with replacing(folder, _is_export, EXPORT) as partial:
         made = _MAKERS[to](order, partial)
         clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
         with show("checking on real clips", "clips", quiet) as report:
@@ -137,24 +134,7 @@ def export_bundle(
         write_json(partial / "export.json", facts)
         size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
         (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise disk_error(folder, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
     return facts
-
-
-def free_export(folder: Path) -> Path:
-    """A folder that an export may be written to, as a whole path: not there yet, empty, or an older export.
-
-    Raises:
-        OptionError: it holds something else.
-    """
-    return free_folder(folder, _is_export, "export of ours")
 
 
 def _is_export(folder: Path) -> bool:
@@ -245,30 +225,31 @@ def _openvino(order: _Order, partial: Path) -> _Made:
 def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made]:
     def make(order: _Order, partial: Path) -> _Made:
         file = partial / FILES[to]
-        sounds = order.sounds.calibrating if order.sounds is not None else []
         if to == "executorch":
             from sondino.export.executorch import open_executorch as opened
-            from sondino.export.executorch import write_executorch as write
+            from sondino.export.executorch import write_executorch
+
+            done = write_executorch(order.source, file, order.precision, order.samples, order.body_only)
         else:
             from sondino.export.litert import open_litert as opened
-            from sondino.export.litert import write_litert as write
-        done = write(order.source, file, order.precision, order.samples, sounds, order.body_only)
+            from sondino.export.litert import write_litert
+
+            sounds = order.sounds.calibrating if order.sounds is not None else []
+            done = write_litert(order.source, file, order.precision, order.samples, sounds, order.body_only)
         return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
 
     return make
 
 
 def _web(order: _Order, partial: Path) -> _Made:
-    bundle = partial.with_name(partial.name + ".bundle")
     kept: list[str] = []
-    try:
+    with tempfile.TemporaryDirectory() as temporary:
+        source = order.source.folder
         if order.sounds is not None:
-            facts = quantize_bundle(order.source.folder, order.sounds, bundle, quiet=order.quiet)
+            source = Path(temporary) / "int8"
+            facts = quantize_bundle(order.source.folder, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
-        source = order.source.folder if order.sounds is None else bundle
         export_web(source, partial, order.precision, order.gallery)
-    finally:
-        shutil.rmtree(bundle, ignore_errors=True)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
     return _Made(run, None, order.samples, tuple(kept), _versions("onnxruntime"))
 
@@ -323,7 +304,7 @@ def _metadata(order: _Order) -> dict[str, str]:
         "width": f"{source.student.width:g}",
         "sample_rate": str(source.rate),
         "dim": str(source.student.dim),
-        "window": f"{source.window:g}",
+        "window": f"{order.samples / source.rate if order.samples else source.window:g}",
         "short": source.short,
         "minimum": str(source.student.minimum_samples),
         "precision": order.precision,

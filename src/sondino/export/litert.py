@@ -22,8 +22,8 @@ from sondino.export.edge import (
     kept_in_float,
     least_float,
     log_mels,
-    real_sounds,
     require_edge,
+    steady_sounds,
     trace,
     versions,
     whole,
@@ -139,7 +139,7 @@ def _quantised(
     source: Source, model: Any, samples: int, calibration: Sequence[NDArray[np.float32]], body_only: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """The model in static int8, and what of it stays in float."""
-    sounds = real_sounds(calibration, samples)
+    sounds = steady_sounds(source, calibration, samples)
     ranging, measured = (log_mels(source, part) if body_only else part for part in sounds)
     content = _bytes(model)
     found = _operators(model)

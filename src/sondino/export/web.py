@@ -21,7 +21,7 @@ from sondino.audio import find_audio
 from sondino.data import sample_folder
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.export.inline import with_weights
-from sondino.files import disk_error, free_folder, sha256, write_whole
+from sondino.files import replacing, sha256, write_whole
 from sondino.heads.head import Head
 from sondino.pipeline import cutting, embed_sounds, readers
 from sondino.runtime import Model
@@ -75,29 +75,11 @@ def export_web(source: Path, out: Path, precision: Precision | None = None, gall
         raise OptionError(f"{source} is a bundle in {own}, and a page of {precision} was asked for: {advice}")
     if not (Path(source) / "body.onnx").is_file() or "front_end" not in model.config:
         raise OptionError(f"{source} has no body.onnx, made by an older sondino or by hand: make the bundle again")
-    out = free_page(out)
     clips = gallery_clips(gallery or sample_folder())
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        shutil.copytree(PAGE, partial)
+    with replacing(out, _is_page, "page of ours") as partial:
+        shutil.copytree(PAGE, partial, dirs_exist_ok=True)
         _write_model(partial / "model", model, precision, clips)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.replace(out)
-    except OSError as error:
-        raise disk_error(out, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return out
-
-
-def free_page(out: Path) -> Path:
-    """A folder that a page may be written to, as a whole path: not there yet, empty, or an older page.
-
-    Raises:
-        OptionError: it holds something else.
-    """
-    return free_folder(out, _is_page, "page of ours")
+    return out.resolve()
 
 
 def _is_page(folder: Path) -> bool:

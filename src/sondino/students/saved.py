@@ -1,9 +1,9 @@
-"""A bundle's student as a torch net again."""
+"""A bundle's student as a torch net again, and a net's form and weights alone on disk."""
 
 from pathlib import Path
 
 from sondino.errors import OptionError, SondinoError, require
-from sondino.files import read_json, sha256
+from sondino.files import make_folder, read_json, sha256, write_json, write_whole
 from sondino.frontend import LogMel
 from sondino.students import STUDENTS, build_student
 from sondino.students.common import Student
@@ -56,3 +56,19 @@ def new_net(folder: Path) -> Student:
     if "front_end" in config:
         student.logmel = LogMel.from_dict(config["front_end"])
     return student.eval()
+
+
+def write_weights(folder: Path, student: Student) -> None:
+    """Write a net's form and weights, and nothing to run it with: `read_student` and --init read them back.
+
+    Args:
+        folder: where to; config.json comes last, so that a folder that has one is whole.
+        student: the net.
+    """
+    safetensors = require("safetensors.torch", "train")
+    file = make_folder(folder) / "model.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
+    write_whole(file, safetensors.save(tensors))
+    form = {"student": student.name, "width": student.width, "build": student.build}
+    front_end = {"front_end": student.logmel.as_dict(), "hashes": {file.name: sha256(file)}}
+    write_json(folder / "config.json", {**form, **front_end})

@@ -115,7 +115,7 @@ def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:
         said = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{path} cannot be opened by ONNX Runtime: {said}") from error
+        raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({said})") from error
 
 
 def _only_output(session: Any, path: Path) -> str:

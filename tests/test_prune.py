@@ -1,0 +1,168 @@
+"""From a bundle to a smaller one: what is written, what is kept, how it recovers, and that it goes on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch_pruning", reason="the train extra is not installed")
+import torch
+
+from golden import wave
+from sondino import cli, load
+from sondino.bundle import write_bundle
+from sondino.compress import prune as pruning
+from sondino.compress.filters import prune_student
+from sondino.compress.prune import Recovery, prune_bundle
+from sondino.distill.distill import new_student
+from sondino.distill.recipe import resolve_recipe
+from sondino.errors import OptionError, RunError
+from sondino.frontend_torch import FFTLogMel
+from sondino.heads.head import Head
+from sondino.students import build_student
+from sondino.students.saved import read_student, write_weights
+
+CLIPS = Path(__file__).parent / "data" / "clips"
+TEACHER = {"spec": "birdnet", "name": "birdnet", "licence": "CC BY-NC-SA 4.0"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A narrow QCNN14 with a head, as a bundle."""
+    torch.manual_seed(0)
+    student = build_student("qcnn14", 0.125).eval()
+    layer = np.random.default_rng(0).standard_normal((2, student.dim)).astype(np.float32), np.zeros(2, np.float32)
+    return write_bundle(
+        tmp_path_factory.mktemp("whole") / "whole",
+        student,
+        "whole",
+        window=1.0,
+        short="repeat",
+        real_clips=[wave(1, 32000)],
+        facts={"teachers": [TEACHER], "scores": {"validation_cosine": 0.9}},
+        head=Head("two", ("a", "b"), False, (layer,)),
+    )
+
+
+@pytest.mark.slow
+def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
+    before = {file.name: file.read_bytes() for file in whole.iterdir()}
+    options = ["--score", "operator-norm", "--ratio", "0.25,0.5", "--layers", "conv_block[456].*"]
+    cli.app(
+        ["prune", str(whole), *options, "--out", str(tmp_path / "out")],
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    assert {file.name: file.read_bytes() for file in whole.iterdir()} == before
+    said = capsys.readouterr().out
+    assert f"sondino compare {whole} {tmp_path / 'out' / '0.25'} {tmp_path / 'out' / '0.5'}" in said
+    student = prune_student(read_student(whole), "operator-norm", 0.5, layers="conv_block[456].*").student
+    folder = tmp_path / "out" / "0.5"
+    config, model = json.loads((folder / "config.json").read_text()), load(folder)
+    sound = wave(1, 32000)
+    with torch.inference_mode():
+        expected = student(FFTLogMel(student.logmel)(torch.from_numpy(sound)[None])).numpy()
+    assert np.allclose(model.embed(sound[None]), expected, atol=1e-4 * np.abs(expected).max())
+    assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+    assert config["build"]["channels"]["conv_block6.conv2"] == [128, 128]
+    assert config["teachers"] == [TEACHER] and config["scores"] == {"validation_cosine": 0.9}
+    assert config["pruned"]["recovery"] is None and config["pruned"]["left_whole"] == []
+    assert model.head is not None and model.head.labels == ("a", "b")
+    card = (folder / "card.md").read_text()
+    assert "50% of the filters, of each layer, by operator-norm, in layers conv_block[456].*" in card
+    assert torch.equal(read_student(folder).fc1.weight, student.fc1.weight)
+    assert not (tmp_path / "out" / "0.5.training").exists()
+
+
+@pytest.mark.slow
+def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    sounds = tmp_path / "sounds"
+    shutil.copytree(CLIPS, sounds)
+    asked = {"score": "l1", "ratio": 0.75, "steps": 2, "recovery": Recovery(2, sounds), "device": "cpu", "quiet": True}
+    copy = pruning.copy_with_head
+    monkeypatch.setattr(pruning, "copy_with_head", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prune_bundle(whole, tmp_path / "out", **asked)
+    work = tmp_path / "out.training"
+    trained = {place: place.stat().st_mtime_ns for place in work.glob("step-*/recovered/bundle/model.safetensors")}
+    assert len(trained) == 2 and not (tmp_path / "out").exists()
+    with pytest.raises(RunError, match=r"score was l1, now taylor"):
+        prune_bundle(whole, tmp_path / "out", **{**asked, "score": "taylor"})
+    monkeypatch.setattr(pruning, "copy_with_head", copy)
+    monkeypatch.setattr(shutil, "rmtree", lambda place, **_: place)  # so that what was there can be looked at
+    config = prune_bundle(whole, tmp_path / "out", **asked)
+    assert {place: place.stat().st_mtime_ns for place in trained} == trained, "nothing was trained again"
+    assert config["build"]["channels"]["conv_block6.conv2"] == [64, 64], "a half, twice"
+    assert config["pruned"]["recovery"] == {"epochs": 2, "by": "the unpruned net"}
+    assert config["name"] == "out" and config["teachers"] == [TEACHER]
+    assert config["scores"] != {"validation_cosine": 0.9}
+    recipe = json.loads((work / "step-2" / "recovered" / "run.json").read_text())["recipe"]
+    assert recipe["mapping"] == "none" and recipe["teacher"] == ["whole"]
+    assert load(tmp_path / "out").head is not None, "vectors of the same kind go into the same head"
+
+
+@pytest.mark.slow
+def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
+    rng = np.random.default_rng(0)
+    import soundfile
+
+    for label in ("high", "low"):
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for i in range(6):
+            hertz = rng.uniform(200, 400) * (10 if label == "high" else 1)
+            sound = np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) + 0.1 * rng.standard_normal(16000)
+            soundfile.write(tmp_path / "labelled" / label / f"{i}.wav", 0.3 * sound, 16000)
+    recovery = Recovery(2, tmp_path / "labelled", labelled=True)
+    config = prune_bundle(whole, tmp_path / "out", score="l1", ratio=0.5, recovery=recovery, device="cpu", quiet=True)
+    assert config["pruned"]["recovery"] == {"epochs": 2, "by": "labels"}
+    model = load(tmp_path / "out")
+    assert model.head is not None and model.head.labels == ("high", "low")
+    assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+
+
+# The form of a bundle's net goes on into a new run
+
+
+def test_a_run_begins_as_the_bundle_it_is_given(tmp_path):
+    torch.manual_seed(0)
+    small = prune_student(build_student("mobilenetv3", 0.2, quaternion="learned"), "l1", 0.5).student
+    write_weights(tmp_path / "small", small)
+    asked = {"teacher": "birdnet", "student": "mobilenetv3", "width": 0.2, "init": str(tmp_path / "small")}
+    student = new_student(resolve_recipe(asked))
+    assert student.build == small.build and student.quaternion == "learned"
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in student.state_dict().items())
+    with pytest.raises(OptionError, match=r"holds mobilenetv3 of width 0.2 with quaternion learned: give --student"):
+        new_student(resolve_recipe(asked, width=0.3))
+    with pytest.raises(OptionError, match="quaternion learned"):
+        new_student(resolve_recipe(asked, quaternion="derivatives"))
+    fresh = new_student(resolve_recipe(asked | {"init": None}, quaternion="derivatives"))
+    assert fresh.build == {"quaternion": "derivatives"}
+
+
+def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
+    from sondino.distill.train import Distiller
+
+    student = build_student("mobilenetv3", 0.1)
+    x = torch.randn(2, 128, 20)
+    vectors, (projected,), _ = Distiller(student, [student.dim], mapped=False).eval()(x)
+    assert torch.equal(vectors, projected)
+    with pytest.raises(OptionError, match="mapping"):
+        resolve_recipe({"teacher": "birdnet", "mapping": "linear"})
+    with pytest.raises(OptionError, match="quaternion"):
+        resolve_recipe({"teacher": "birdnet", "quaternion": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": -1}, "epochs is -1: give 0 or more"),
+        ({"epochs": 1}, "epochs are of a recovery"),
+        ({"audio": CLIPS, "teacher": "birdnet"}, "a teacher is for a recovery on --corpus with --epochs"),
+        ({"epochs": 1, "audio": CLIPS / "lost"}, "lost does not exist"),
+    ],
+)
+def test_what_does_not_go_together(given, said):
+    with pytest.raises(OptionError, match=said):
+        Recovery(**given)
