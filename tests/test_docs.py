@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import compression_tables
 import sondino
 from sondino import cli
 from sondino.errors import OptionError
@@ -282,6 +283,13 @@ def test_the_tables_of_small_machines_are_what_was_measured() -> None:
         probed = 100 * float(row["probe_f32"]), 100 * float(row["probe_int8"])
         assert f"| {row['student']} | {row['f32_mb']} | {row['int8_mb']} | {float(row['cosine']):.4f} | " in text
         assert f"| {probed[0]:.1f} % | {probed[1]:.1f} % |" in text
+
+
+def test_the_tables_of_compression_are_what_was_measured() -> None:
+    for (file, mark), lines in compression_tables.tables().items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        shown = text[text.index(f"<!-- {mark} -->") : text.index("<!-- end -->", text.index(f"<!-- {mark} -->"))]
+        assert shown.strip().splitlines()[1:] == lines
 
 
 def _results(name: str) -> list[dict[str, str]]:

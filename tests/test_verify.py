@@ -42,6 +42,21 @@ def test_what_is_measured_can_be_computed() -> None:
     assert found.difference == pytest.approx(0.25, rel=1e-4) and found.cosine == pytest.approx(1)
 
 
+def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared() -> None:
+    def reference(x: np.ndarray) -> np.ndarray:
+        return np.where(x[:, :1] > 100, 1e6, 1.0).astype(np.float32) * spectrum(x)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return np.where(x[:, :1] > 100, -1.0, 1.0).astype(np.float32) * reference(x)
+
+    wild = [clip + 1000 for clip in clips(2)]
+    found = verify(run, reference, [*clips(), *wild], RATE)
+    assert (found.clips, found.unsteady, found.difference) == (30, 2, 0.0)
+    # Of vectors a few times as long the export must be right.
+    found = verify(lambda x: -reference(x), reference, clips(), RATE)
+    assert found.unsteady == 0 and found.cosine == pytest.approx(-1)
+
+
 def test_one_clip_at_once_and_a_run_that_knows_nothing() -> None:
     sizes = []
 

@@ -195,8 +195,8 @@ def combinations(
 
     Returns:
         the combinations, models in the order given; further runtimes that are not installed here and what installs
-        them; models that are damaged or that nothing
-        here can run, and why.
+        them; models that are damaged or that nothing here
+        can run, and why.
 
     Raises:
         OptionError: unknown runtime, or one that was asked for by name and is not here.

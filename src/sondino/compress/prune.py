@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sondino.bundle import copy_with_head, free_folder, write_bundle
 from sondino.compress.filters import prune_student
 from sondino.compress.scores import ScoreName
+from sondino.corpus.table import Corpus, build_corpus, open_corpus
+from sondino.corpus.waveforms import decode
+from sondino.distill.batches import fit_length
 from sondino.distill.run import open_run, same_start
-from sondino.errors import OptionError
+from sondino.distill.train import spread
+from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.measure import macs, parameters
 from sondino.export.source import Source, open_source
 from sondino.export.verify import real_clips
@@ -23,6 +29,7 @@ from sondino.files import read_json, sha256
 from sondino.frontend_torch import FFTLogMel
 from sondino.heads.labelled import read_labelled
 from sondino.heads.network import WRITTEN
+from sondino.progress import show
 from sondino.students.saved import write_weights
 
 TAYLOR_CLIPS, TAYLOR_BATCH = 64, 4
@@ -122,7 +129,8 @@ def prune_bundle(
             current, made = source, None
             for step in range(1, steps + 1):
                 share = 1 - (1 - ratio) ** (1 / steps)
-                logmels = _logmels(source, recovery.audio) if score == "taylor" else []
+                heard = score == "taylor" and recovery.audio is not None
+                logmels = _logmels(source, _corpus(source, work, recovery, quiet)) if heard else []
                 pruned = prune_student(current.student, score, share, layers=layers, together=together, logmels=logmels)
                 current = replace(current, student=pruned.student)
                 if recovery.epochs:
@@ -168,25 +176,18 @@ def _recovered(current: Source, source: Source, step: Path, recovery: Recovery, 
 
 
 def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
-    from sondino.corpus.table import build_corpus
     from sondino.distill.distill import distill
-    from sondino.progress import show
     from sondino.runtime import Model
 
-    assert recovery.audio is not None
-    corpus = recovery.audio
-    if not (corpus / "corpus.json").exists():  # one for all steps, which then share its targets and its decoded sound
-        corpus = run.parents[1] / "corpus"
-        with show("headers", "files", quiet) as progress:
-            build_corpus(recovery.audio, corpus, source.window, progress=progress)
+    corpus = _corpus(source, run.parents[1], recovery, quiet)
     return distill(
-        corpus,
+        corpus.folder,
         teacher=recovery.teacher or Model(source.folder),
         out=run,
         student=source.student.name,
         width=source.student.width,
         init=str(pruned),
-        clip=read_json(corpus / "corpus.json")["clip"],
+        clip=corpus.clip,
         mapping="mlp" if recovery.teacher else "none",
         short=source.short,
         epochs=recovery.epochs,
@@ -197,17 +198,26 @@ def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, devi
     )
 
 
-def _logmels(source: Source, audio: Path | None) -> Sequence[Tensor]:
-    """Batches of real windows for the Taylor score."""
-    if audio is None:
-        return []
-    samples = round(source.window * source.rate)
-    clips = real_clips(source.rate, samples, source.short, audio, TAYLOR_CLIPS)
+def _corpus(source: Source, work: Path, recovery: Recovery, quiet: bool) -> Corpus:
+    """The sound as a corpus: the one that it is, or one for all steps, which share its targets and decoded sound."""
+    assert recovery.audio is not None
+    if (recovery.audio / "corpus.json").exists():
+        return open_corpus(recovery.audio)
+    with show("headers", "files", quiet) as progress:
+        return build_corpus(recovery.audio, work / "corpus", source.window, progress=progress)
+
+
+def _logmels(source: Source, corpus: Corpus) -> list[Tensor]:
+    """Batches of real windows for the Taylor score, spread over a corpus; what cannot be heard is passed over."""
+    samples, short = round(source.window * source.rate), "pad" if source.short == "native" else source.short
+    heard: list[Tensor] = []
+    for row in spread(np.arange(len(corpus)), TAYLOR_CLIPS):
+        with suppress(SondinoError):
+            heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
+    if not heard:
+        raise OptionError(f"nothing of {corpus.root} can be heard: give other sound for taylor")
     front_end = FFTLogMel(source.student.logmel)
-    return [
-        front_end(torch.stack([torch.from_numpy(clip) for clip in clips[first : first + TAYLOR_BATCH]]))
-        for first in range(0, len(clips), TAYLOR_BATCH)
-    ]
+    return [front_end(torch.stack(heard[i : i + TAYLOR_BATCH])) for i in range(0, len(heard), TAYLOR_BATCH)]
 
 
 def _clips(source: Source) -> list[Any]:

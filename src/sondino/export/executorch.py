@@ -61,7 +61,7 @@ def write_executorch(
     length = fixed_samples(source, samples, "ExecuTorch")
     if precision == "int8" and source.student.name == "dymn":
         raise OptionError(
-            "dymn in int8: ExecuTorch did not end in a quarter of an hour converting its 282 convolutions, a kernel each; "
+            "dymn in int8: ExecuTorch did not end in a quarter of an hour converting its 282 convolutions; "
             "take precision f32 or f16, or `sondino quantize`, which stores its kernels in int8"
         )
     exir = require_edge("executorch.exir", ENVIRONMENT)
