@@ -3,7 +3,7 @@
     python benchmarks/prune_student.py WIDE --corpus CORPUS --teacher TEACHER --labels LABELS.csv --out FOLDER
 
 WIDE is a distilled bundle, CORPUS unlabelled sound (what `sondino corpus` made, so that all share targets). At each
-ratio the wide student is pruned and recovers from TEACHER, or from itself, for some epochs; a narrow student whose
+ratio the wide student is pruned and recovers from TEACHER for some epochs; a narrow student whose
 multiply-adds are the nearest to those of the pruned one is distilled from scratch for as many. What is in FOLDER from
 an earlier call is used again. Writes results/prune_student.csv.
 """
@@ -55,9 +55,7 @@ def main() -> None:
         made = f"narrow, width {narrow.width:g}, distilled from scratch"
         rows.append(row(made, run / "bundle", given.labels, epochs=given.epochs))
         for score in given.scores.split(","):
-            for name, teacher in {"none": None, "teacher": given.teacher, "itself": None}.items():
-                if name == "itself" and score != given.scores.split(",")[-1]:
-                    continue
+            for name, teacher in {"none": None, "teacher": given.teacher}.items():
                 folder = given.out / f"{score}-{ratio:g}-{name}"
                 recovery = Recovery(0 if name == "none" else given.epochs, given.corpus, teacher=teacher)
                 if not (folder / "config.json").exists():

@@ -143,6 +143,16 @@ def test_a_pruned_net_is_pruned_again():
     rebuilt.load_state_dict(twice.state_dict())
 
 
+def test_steps_end_at_the_share_that_was_asked_for():
+    student = net("qcnn14", 0.125)
+    once, smaller = prune_student(student, "l1", 0.5), student
+    for step in range(1, 11):
+        last = prune_student(smaller, "l1", 1 - 0.5 ** (step / 10), whole=student)
+        smaller = last.student
+    assert smaller.channels == once.student.channels
+    assert last.whole == once.whole == ["fc1"]
+
+
 def test_taylor_hears_real_sound():
     student = net("cnn14", 0.125)
     x = [torch.randn(3, 64, 40)]
@@ -160,7 +170,8 @@ def test_taylor_hears_real_sound():
         ({"ratio": 0.0}, "ratio 0 is out of range: give the share of filters to leave out, between 0 and 1"),
         ({"ratio": 1.5}, "ratio 1.5 is out of range"),
         ({"ratio": float("nan")}, "ratio nan is out of range"),
-        ({"ratio": 0.97}, "ratio 0.97 would empty conv_block2.conv2, which has 16 filters: give 0.94 or less"),
+        ({"ratio": 0.97}, "ratio 0.97 would empty conv_block1.conv2, which has 8 filters: give 0.93 or less"),
+        ({"ratio": 0.0001}, "ratio 0.0001 leaves out no filter"),
         ({"layers": "block9.*"}, "layers 'block9.*' matches no layer: cnn14 has conv_block1.conv1, conv_block1.conv2"),
         ({"layers": "fc1"}, "matches only layers that stay whole (fc1)"),
         ({"score": "taylor"}, "score taylor needs sound: give --corpus or --labels"),

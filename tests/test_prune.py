@@ -15,10 +15,11 @@ from sondino import cli, load
 from sondino.bundle import write_bundle
 from sondino.compress import prune as pruning
 from sondino.compress.filters import prune_student
-from sondino.compress.prune import Recovery, prune_bundle
+from sondino.compress.prune import Recovery, prune_bundle, settle_norms
 from sondino.distill.distill import new_student
 from sondino.distill.recipe import resolve_recipe
-from sondino.errors import OptionError, RunError
+from sondino.errors import AudioError, OptionError, RunError
+from sondino.files import write_json
 from sondino.frontend_torch import FFTLogMel
 from sondino.heads.head import Head
 from sondino.students import build_student
@@ -46,6 +47,15 @@ def whole(tmp_path_factory) -> Path:
     )
 
 
+@pytest.fixture(scope="module")
+def whole_weights(tmp_path_factory) -> Path:
+    """What is told of a bundle, and its weights, without a graph: for what is refused before one is needed."""
+    from bad_inputs import Place
+    from bad_inputs_compress import whole
+
+    return whole(Place(tmp_path_factory.mktemp("weights")))
+
+
 @pytest.mark.slow
 def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     before = {file.name: file.read_bytes() for file in whole.iterdir()}
@@ -67,7 +77,7 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     assert np.allclose(model.embed(sound[None]), expected, atol=1e-4 * np.abs(expected).max())
     assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
     assert config["build"]["channels"]["conv_block6.conv2"] == [128, 128]
-    assert config["teachers"] == [TEACHER] and config["scores"] == {"validation_cosine": 0.9}
+    assert config["teachers"] == [TEACHER] and "scores" not in config
     assert config["pruned"]["recovery"] is None and config["pruned"]["left_whole"] == []
     assert model.head is not None and model.head.labels == ("a", "b")
     card = (folder / "card.md").read_text()
@@ -80,7 +90,15 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
 def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     sounds = tmp_path / "sounds"
     shutil.copytree(CLIPS, sounds)
-    asked = {"score": "l1", "ratio": 0.75, "steps": 2, "recovery": Recovery(2, sounds), "device": "cpu", "quiet": True}
+    asked = {
+        "score": "l1",
+        "ratio": 0.75,
+        "steps": 2,
+        "layers": "conv_block[3456].*",
+        "recovery": Recovery(2, sounds),
+        "device": "cpu",
+        "quiet": True,
+    }
     copy = pruning.copy_with_head
     monkeypatch.setattr(pruning, "copy_with_head", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -120,6 +138,39 @@ def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
     model = load(tmp_path / "out")
     assert model.head is not None and model.head.labels == ("high", "low")
     assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+
+
+def test_a_folder_of_the_users_is_never_taken_for_training(whole_weights, tmp_path):
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "letter.txt").write_text("dear")
+    with pytest.raises(OptionError, match="is where the training would be kept, and holds something else"):
+        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5)
+    assert (tmp_path / "out.training" / "letter.txt").read_text() == "dear"
+
+
+def test_after_a_mistake_the_right_options_are_taken(whole_weights, tmp_path):
+    for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, {"recovery": Recovery(0, tmp_path)}):
+        with pytest.raises((OptionError, AudioError)):
+            prune_bundle(whole_weights, tmp_path / "out", **{"score": "l1", "ratio": 0.5, "quiet": True, **wrong})
+        assert list(tmp_path.iterdir()) == [], wrong
+
+
+def test_clips_of_another_length_cannot_teach_the_same_vectors(whole_weights, tmp_path):
+    write_json(tmp_path / "corpus.json", {"clip": 4.0})
+    with pytest.raises(OptionError, match=r"was cut into clips of 4 s, and whole hears 1 s"):
+        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5, recovery=Recovery(1, tmp_path))
+
+
+def test_norms_settle_on_what_they_hear():
+    torch.manual_seed(0)
+    student = build_student("cnn14", 0.125)
+    heard = [torch.randn(2, 64, 40), 3 + torch.randn(2, 64, 40)]
+    settle_norms(student, heard)
+    together = torch.stack([batch.transpose(1, 2).transpose(0, 1) for batch in heard])  # (batch, frames, clips, mels)
+    assert torch.allclose(student.bn0.running_mean, together.mean((0, 1, 2)), atol=1e-5)
+    assert student.bn0.momentum == 0.1 and not student.training
+    block = student.get_submodule("conv_block6.bn2")
+    assert block.running_var.min() > 0 and not torch.allclose(block.running_var, torch.ones(()))
 
 
 # The form of a bundle's net goes on into a new run

@@ -99,6 +99,11 @@ def test_the_real_kernel_is_made_once_and_anew_after_a_change():
         assert torch.equal(layer.real_weight(), 2 * kept)
         layer.load_state_dict(QuaternionLinear(4, 4).state_dict())
         assert torch.equal(layer.real_weight(), layer.real().weight)
+    with torch.no_grad():
+        kept = layer.real_weight()
+        layer.weight.data.add_(1)  # as a fused optimiser changes it: unseen
+        layer.train().eval()
+        assert not torch.equal(layer.real_weight(), kept)
     copied = copy.deepcopy(layer)
     assert copied._kept is None
     assert layer.real_weight().requires_grad, "with gradients nothing is kept"

@@ -88,6 +88,7 @@ def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
         "steps": facts["steps"],
         "parameters": f"{config['parameters']:,} of {before:,} ({config['parameters'] / before:.0%})",
         "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of what they were",
+        "norms": "settled on real sound" if facts["norms_settled"] else "as they were",
         "recovery": f"{recovery['epochs']} epochs after each step, by {recovery['by']}" if recovery else "none",
         "left whole": ", ".join(facts["left_whole"]) or "no layer that was asked for",
     }

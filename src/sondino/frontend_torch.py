@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sondino.frontend import STUDENT_LOGMEL, LogMel, mel_matrix, window_of
 
 
-def _float32(waveform: Tensor) -> AbstractContextManager[object]:
+def in_float32(waveform: Tensor) -> AbstractContextManager[object]:
     """Keep autocast out: a power spans 1e-10 to 1e4, which half precision cannot hold next to its log."""
     if torch.compiler.is_exporting() or not torch.is_autocast_enabled(waveform.device.type):
         return nullcontext()  # a context in an exported graph is a node that converters do not know
@@ -65,7 +65,7 @@ class FFTLogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Log-mels of a batch of waveforms."""
         _check(self.spec, waveform)
-        with _float32(waveform):
+        with in_float32(waveform):
             signal = _signal(self.spec, waveform)
             # A few clips at a time keep the frames in a CPU's cache: twice as fast as the whole batch at once.
             rows = max(1, 2**19 // signal.shape[1]) if signal.device.type == "cpu" else signal.shape[0]
@@ -125,7 +125,7 @@ class MatmulLogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Log-mels (batch, n_mels, frames) of waveforms (batch, samples)."""
         _check(self.spec, waveform)
-        with _float32(waveform):
+        with in_float32(waveform):
             signal = _signal(self.spec, waveform)
             batch, p, q = signal.shape[0], self.blocks, self.block
             frames = (signal.shape[1] - self.spec.n_fft) // self.spec.hop + 1

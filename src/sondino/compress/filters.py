@@ -46,6 +46,7 @@ def prune_student(
     layers: str | None = None,
     together: bool = False,
     logmels: Sequence[Tensor] = (),
+    whole: Student | None = None,
 ) -> Pruned:
     """Leave out the filters that score least. The student stays as it is.
 
@@ -60,10 +61,11 @@ def prune_student(
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
         together: rank the filters of all layers as one list. Each layer's scores are then divided by their mean.
         logmels: batches (clips, n_mels, frames) of real sound, for "taylor".
+        whole: what `student` was before earlier steps, of which `ratio` is then meant; None: it has not been pruned.
 
     Raises:
-        OptionError: a ratio outside (0, 1) or one that would empty a layer, a pattern that no layer matches, an
-            unknown score, or no sound for "taylor".
+        OptionError: a ratio outside (0, 1), one that would empty a layer or leaves out nothing, a pattern that no layer
+            matches, an unknown score, or no sound for "taylor".
         MissingExtra: torch-pruning is not installed.
     """
     if score not in get_args(ScoreName):
@@ -73,16 +75,26 @@ def prune_student(
     if score == "taylor" and not logmels:
         raise OptionError("score taylor needs sound: give --corpus or --labels, or choose a score of weights alone")
     groups, asked = _chosen(student, groups_of(student), layers)
+    counts = {tuple(group.givers): group.count for group in groups_of(whole or student)}
+    wholes = [counts[tuple(group.givers)] for group in groups]
+    if not together:
+        _check_none_is_emptied(groups, wholes, ratio)
     scores = _unit_scores(student, groups, score, logmels)
     if together:
-        dropped = _lowest_of_all(scores, ratio)
+        dropped = _lowest_of_all(scores, _going(sum(map(len, scores)), sum(wholes), ratio))
     else:
-        dropped = [_lowest(found, ratio, group) for found, group in zip(scores, groups, strict=True)]
+        going = [
+            _going(len(found), count, ratio) if count > 1 else 0 for found, count in zip(scores, wholes, strict=True)
+        ]
+        dropped = [np.argsort(found, kind="stable")[:count] for found, count in zip(scores, going, strict=True)]
+    if whole is None and not any(map(len, dropped)):  # of several steps some may leave out none
+        raise OptionError(f"ratio {ratio:g} leaves out no filter, as few as the layers have: give a larger one")
     smaller = copy.deepcopy(student)
     filters = _take_out(smaller, groups, dropped)
-    whole = build_student(student.name, student.width, **{k: v for k, v in student.build.items() if k != "channels"})
-    smaller.channels = channels_of(smaller, whole)
-    return Pruned(smaller, filters, [name for name in asked if name not in filters])
+    fresh = build_student(student.name, student.width, **{k: v for k, v in student.build.items() if k != "channels"})
+    smaller.channels = channels_of(smaller, fresh)
+    before, after = dict((whole or student).named_modules()), dict(smaller.named_modules())
+    return Pruned(smaller, filters, [name for name in asked if sizes(before[name])[0] == sizes(after[name])[0]])  # type: ignore[index]
 
 
 def _chosen(student: Student, groups: list[Group], pattern: str | None) -> tuple[list[Group], list[str]]:
@@ -147,27 +159,37 @@ def _real_weight(layer: nn.Module) -> Tensor:
     return layer.weight.detach().flatten(2) if layer.weight.ndim > 2 else layer.weight.detach()[:, :, None]
 
 
-def _lowest(scores: NDArray[np.float64], ratio: float, group: Group) -> NDArray[np.int64]:
-    """The units of one group that score least."""
-    count = int(ratio * len(scores) + 0.5)
-    if len(scores) < 2:
-        return np.zeros(0, np.int64)
-    if count >= len(scores):
-        most = (len(scores) - 1) / len(scores)
+def _check_none_is_emptied(groups: Sequence[Group], wholes: Sequence[int], ratio: float) -> None:
+    """Raises OptionError where a layer of two filters or more would lose all, with the largest ratio that none does."""
+    emptied = [
+        (count, group)
+        for group, count in zip(groups, wholes, strict=True)
+        if count > 1 and _gone(count, ratio) >= count
+    ]
+    if emptied:
+        count, group = min(emptied, key=lambda found: found[0])
+        most = int(100 * (count - 0.5) / count - 1e-9) / 100
         raise OptionError(
-            f"ratio {ratio:g} would empty {group.givers[0]}, which has {len(scores)} filters: give {most:.2f} or less"
+            f"ratio {ratio:g} would empty {group.givers[0]}, which has {count} filters: give {most:.2f} or less"
         )
-    return np.argsort(scores, kind="stable")[:count]
 
 
-def _lowest_of_all(scores: Sequence[NDArray[np.float64]], ratio: float) -> list[NDArray[np.int64]]:
+def _gone(whole: int, ratio: float) -> int:
+    return int(ratio * whole + 0.5)
+
+
+def _going(now: int, whole: int, ratio: float) -> int:
+    """How many of those that are there still go, so that the share of the whole net's is what was asked for."""
+    return max(0, now - (whole - _gone(whole, ratio)))
+
+
+def _lowest_of_all(scores: Sequence[NDArray[np.float64]], going: int) -> list[NDArray[np.int64]]:
     """The units of all groups that score least; each group keeps at least its best."""
     owners = np.concatenate([np.full(len(found), i) for i, found in enumerate(scores)])
     units = np.concatenate([np.arange(len(found)) for found in scores])
-    values = np.concatenate(list(scores))
     best = np.array([found.argmax() if len(found) else STAYS for found in scores])
-    order = np.argsort(values, kind="stable")
-    order = order[units[order] != best[owners[order]]][: int(ratio * len(values) + 0.5)]
+    order = np.argsort(np.concatenate(list(scores)), kind="stable")
+    order = order[units[order] != best[owners[order]]][:going]
     return [np.sort(units[order[owners[order] == i]]) for i in range(len(scores))]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sondino.bundle import copy_with_head, free_folder, write_bundle
 from sondino.compress.filters import prune_student
@@ -19,7 +19,7 @@ from sondino.compress.scores import ScoreName
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.waveforms import decode
 from sondino.distill.batches import fit_length
-from sondino.distill.run import open_run, same_start
+from sondino.distill.run import open_run, same_start, training_folder
 from sondino.distill.train import spread
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.measure import macs, parameters
@@ -30,10 +30,11 @@ from sondino.frontend_torch import FFTLogMel
 from sondino.heads.labelled import read_labelled
 from sondino.heads.network import WRITTEN
 from sondino.progress import show
+from sondino.students.common import Student
 from sondino.students.saved import write_weights
 
-TAYLOR_CLIPS, TAYLOR_BATCH = 64, 4
-"""Windows of real sound that the Taylor score is taken over, and how many at once."""
+HEARD, BATCH = 64, 8
+"""Windows of real sound that norms settle on and the Taylor score is taken over, and how many at once."""
 FINETUNING_LR = 1e-2
 """Of the head; the backbone's is a tenth, and a pruned one has more to learn than one that is whole."""
 CHECKED_CLIPS = 4
@@ -92,7 +93,8 @@ def prune_bundle(
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it; it stays as it is.
-        out: the new bundle's folder; an older bundle there is replaced once the new one is whole.
+        out: the new bundle's folder; an older bundle there is replaced once the new one is whole, and stays where the
+            same call made it.
         score: how filters are ranked.
         ratio: share of the filters to leave out, between 0 and 1: of each layer, or of all with `together`.
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
@@ -117,30 +119,43 @@ def prune_bundle(
         raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
     if steps < 1 or (steps > 1 and not recovery.epochs):
         raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
+    clip = _clip_of(recovery.audio)
+    if recovery.epochs and recovery.teacher is None and clip not in (None, source.window):
+        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.config['name']} hears "
+                          f"{source.window:g} s: give the folder of sound itself")  # fmt: skip
     begun = {
         "model": sha256(source.folder / "model.safetensors"),
         "pruning": {"score": score, "ratio": ratio, "layers": layers, "together": together, "steps": steps},
         "recovery": {name: str(value) for name, value in asdict(recovery).items()},
     }
-    training = folder.with_name(folder.name + ".training")
-    with open_run(training) as work:
+    if _is_done(folder, begun):
+        return read_json(folder / "config.json")
+    with open_run(training_folder(folder)) as work:
         same_start(work, begun)
         try:
             current, made = source, None
+            sound = None if recovery.audio is None else _sound(source, _corpus(source, work, recovery.audio, quiet))
             for step in range(1, steps + 1):
-                share = 1 - (1 - ratio) ** (1 / steps)
-                heard = score == "taylor" and recovery.audio is not None
-                logmels = _logmels(source, _corpus(source, work, recovery, quiet)) if heard else []
-                pruned = prune_student(current.student, score, share, layers=layers, together=together, logmels=logmels)
+                pruned = prune_student(
+                    current.student,
+                    score,
+                    1 - (1 - ratio) ** (step / steps),
+                    layers=layers,
+                    together=together,
+                    logmels=sound or (),
+                    whole=source.student if steps > 1 else None,
+                )
                 current = replace(current, student=pruned.student)
+                if sound:
+                    settle_norms(current.student, sound)
                 if recovery.epochs:
                     made = _recovered(current, source, work / f"step-{step}", recovery, device, quiet)
                     # Only vectors of the unpruned net's own kind can go into its head.
                     head = current.head if recovery.teacher is None else None
                     current = open_source(made)
                     current = current if recovery.labelled else replace(current, head=head)
-        except OptionError:
-            if not any(work.glob("step-*")):
+        except SondinoError:
+            if not any(work.glob("step-*/**/*.safetensors")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
         told = _told(source, current, begun, pruned.whole, recovery)
@@ -151,6 +166,37 @@ def prune_bundle(
             copy_with_head(made, folder, current.head, {**told, "name": folder.name})
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
+
+
+def _is_done(folder: Path, begun: dict[str, Any]) -> bool:
+    """Whether a folder holds what the same call made before, as where several ratios were stopped on the way."""
+    if not (folder / "config.json").exists():
+        return False
+    pruned = read_json(folder / "config.json").get("pruned") or {}
+    asked = {**begun["pruning"], "from_sha256": begun["model"], "asked_recovery": begun["recovery"]}
+    return all(pruned.get(name) == value for name, value in asked.items())
+
+
+@torch.no_grad()
+def settle_norms(student: Student, logmels: Sequence[Tensor]) -> None:
+    """Let norms take the averages of what they hear now, in place: those of the unpruned net are of other inputs.
+
+    Args:
+        student: the net.
+        logmels: batches (clips, n_mels, frames) of real sound.
+    """
+    norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    student.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over all batches
+        norm.train()
+    for batch in logmels:
+        student(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    student.eval()
 
 
 def _recovered(current: Source, source: Source, step: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
@@ -179,7 +225,8 @@ def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, devi
     from sondino.distill.distill import distill
     from sondino.runtime import Model
 
-    corpus = _corpus(source, run.parents[1], recovery, quiet)
+    assert recovery.audio is not None
+    corpus = _corpus(source, run.parents[1], recovery.audio, quiet)
     return distill(
         corpus.folder,
         teacher=recovery.teacher or Model(source.folder),
@@ -198,26 +245,31 @@ def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, devi
     )
 
 
-def _corpus(source: Source, work: Path, recovery: Recovery, quiet: bool) -> Corpus:
+def _clip_of(audio: Path | None) -> float | None:
+    """Seconds that a corpus was cut into; None for sound that is no corpus yet."""
+    table = None if audio is None else audio / "corpus.json"
+    return None if table is None or not table.exists() else float(read_json(table)["clip"])
+
+
+def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
     """The sound as a corpus: the one that it is, or one for all steps, which share its targets and decoded sound."""
-    assert recovery.audio is not None
-    if (recovery.audio / "corpus.json").exists():
-        return open_corpus(recovery.audio)
+    if _clip_of(audio) is not None:
+        return open_corpus(audio)
     with show("headers", "files", quiet) as progress:
-        return build_corpus(recovery.audio, work / "corpus", source.window, progress=progress)
+        return build_corpus(audio, work / "corpus", source.window, progress=progress)
 
 
-def _logmels(source: Source, corpus: Corpus) -> list[Tensor]:
-    """Batches of real windows for the Taylor score, spread over a corpus; what cannot be heard is passed over."""
+def _sound(source: Source, corpus: Corpus) -> list[Tensor]:
+    """Batches of real windows spread over a corpus, as log-mels; what cannot be heard is passed over."""
     samples, short = round(source.window * source.rate), "pad" if source.short == "native" else source.short
     heard: list[Tensor] = []
-    for row in spread(np.arange(len(corpus)), TAYLOR_CLIPS):
+    for row in spread(np.arange(len(corpus)), HEARD):
         with suppress(SondinoError):
             heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
     if not heard:
-        raise OptionError(f"nothing of {corpus.root} can be heard: give other sound for taylor")
+        raise OptionError(f"nothing of {corpus.root} can be heard: give other sound")
     front_end = FFTLogMel(source.student.logmel)
-    return [front_end(torch.stack(heard[i : i + TAYLOR_BATCH])) for i in range(0, len(heard), TAYLOR_BATCH)]
+    return [front_end(torch.stack(heard[i : i + BATCH])) for i in range(0, len(heard), BATCH)]
 
 
 def _clips(source: Source) -> list[Any]:
@@ -228,18 +280,17 @@ def _told(
     source: Source, made: Source, begun: dict[str, Any], whole: Sequence[str], recovery: Recovery
 ) -> dict[str, Any]:
     """What config.json says of a pruned bundle: all that the unpruned one said, and what was done."""
-    untrue = {"scores", "head_score"} if recovery.epochs else set()
-    kept = {name: value for name, value in source.config.items() if name not in {*WRITTEN, *untrue}}
-    new = {name: value for name, value in made.config.items() if name in ("scores", "head_score", "finetuned")}
+    of_training = {"data", "recipe", "versions", "finetuned", "scores", "head_score"}
+    untrue = {*WRITTEN, "scores", "head_score", *(of_training if recovery.epochs else ())}
+    kept = {name: value for name, value in source.config.items() if name not in untrue}
+    new = {name: value for name, value in made.config.items() if name in of_training} if recovery.epochs else {}
+    if "recipe" in new:
+        new["recipe"] = {**new["recipe"], "init": f"{source.config['name']}, pruned"}  # its folder is gone by now
     teachers = kept.get("teachers", []) + (made.config.get("teachers", []) if recovery.teacher else [])
-    trained = (
-        {
-            "epochs": recovery.epochs,
-            "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
-        }
-        if recovery.epochs
-        else None
-    )
+    trained = {
+        "epochs": recovery.epochs,
+        "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
+    }
     return {
         **kept,
         **new,
@@ -251,6 +302,8 @@ def _told(
             "parameters_before": parameters(source.student),
             "macs_per_10s_before": macs(source.student, 10.0),
             "left_whole": list(whole),
-            "recovery": trained,
+            "norms_settled": recovery.audio is not None,
+            "asked_recovery": begun["recovery"],
+            "recovery": trained if recovery.epochs else None,
         },
     }

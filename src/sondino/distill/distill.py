@@ -175,6 +175,11 @@ def group(targets: Targets, recipe: Recipe) -> Clusters | None:
     return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
 
 
+def _places(init: str | None) -> list[Path]:
+    """Where a bundle may be: the folder given, or that of a run."""
+    return [] if init is None else [Path(init), Path(init) / "bundle"]
+
+
 def new_student(recipe: Recipe) -> "Student":
     """The student before its first lesson: drawn by seed, from a checkpoint, or the net of a bundle.
 
@@ -182,8 +187,9 @@ def new_student(recipe: Recipe) -> "Student":
         OptionError: the bundle or checkpoint is of another student or width.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.init and (Path(recipe.init) / "config.json").exists():
-        student = read_student(Path(recipe.init))
+    bundle = next((b for b in _places(recipe.init) if (b / "config.json").exists()), None)
+    if bundle is not None:
+        student = read_student(bundle)
         if (student.name, student.width) != (recipe.student, recipe.width) or recipe.quaternion not in (
             None,
             student.quaternion,

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sondino.errors import RunError
+from sondino.errors import OptionError, RunError
 from sondino.files import disk_error, make_folder, only_one, read_json, write_json
 
 STARTED_WITH = "run.json"
@@ -28,6 +28,20 @@ def open_run(folder: Path, is_main: bool = True) -> Iterator[Path]:
     except OSError as error:
         # Python does not name the file of a write that failed; nothing else in here fails with an OSError.
         raise disk_error(Path(error.filename or folder), error) from error
+
+
+def training_folder(out: Path) -> Path:
+    """Where the training of an output is kept until it is whole: OUT.training.
+
+    Raises:
+        OptionError: there is such a folder, and it is none of ours.
+    """
+    folder = out.with_name(out.name + ".training")
+    if folder.exists() and not (folder / STARTED_WITH).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise OptionError(
+            f"{folder} is where the training would be kept, and holds something else: name another output"
+        )
+    return folder
 
 
 def same_start(folder: Path, facts: Mapping[str, Any]) -> None:

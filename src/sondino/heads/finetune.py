@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sondino.bundle import copy_with_head
-from sondino.distill.run import open_run, same_start
+from sondino.distill.run import open_run, same_start, training_folder
 from sondino.distill.train import make_accelerator
 from sondino.errors import OptionError
 from sondino.evaluate.linear import standard
@@ -123,7 +123,7 @@ def finetune(
     plan = Plan(freeze, head, tuple(hidden) if head == "mlp" else (), most, lr, batch_size, window, model.short, seed)
     _check_plan(plan)
     labelled = read_labelled(audio, labels, multi_label)
-    with open_run(out.with_name(out.name + ".training")) as folder:
+    with open_run(training_folder(out)) as folder:
         started_with = {"audio": str(Path(audio).resolve()), "list": _hash(labelled), "model": model.fingerprint}
         same_start(folder, {**started_with, "plan": plan.as_dict()})
         try:

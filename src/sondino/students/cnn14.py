@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sondino.frontend import PANNS_LOGMEL
+from sondino.frontend_torch import in_float32
 from sondino.students.common import Student, round_channels
 
 CHANNELS = (64, 128, 256, 512, 1024, 2048)
@@ -61,7 +62,7 @@ class CNN14(Student):
         for block in range(1, len(CHANNELS) + 1):
             x = self.get_submodule(f"conv_block{block}")(x)
             x = F.dropout(x, DROPOUT, self.training)
-        x = x.mean(3)
-        x = F.dropout(x.amax(2) + x.mean(2), LAST_DROPOUT, self.training)
-        x = torch.relu(self.fc1(x))
-        return F.dropout(x, LAST_DROPOUT, self.training).float()
+        with in_float32(x):
+            x = x.float().mean(3)
+            x = F.dropout(x.amax(2) + x.mean(2), LAST_DROPOUT, self.training)
+            return F.dropout(torch.relu(self.fc1(x)), LAST_DROPOUT, self.training)

@@ -5,7 +5,7 @@ quaternion of weights (Hamilton's product), so that four real kernels serve sixt
 others 2018 for complex numbers; Parcollet and others 2019 (ICLR, arXiv 1806.04418) for quaternions.
 """
 
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,11 @@ class _Quaternion(nn.Module):
 
     def _assembled(self, weight: Tensor) -> Tensor:
         return hamilton(weight.unflatten(0, (4, self.outputs // 4)))
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; either way the real kernel is made anew."""
+        self._kept = None  # a fused optimiser's step leaves no mark on the weight
+        return super().train(mode)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": None}  # a copy assembles its own
