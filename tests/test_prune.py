@@ -149,7 +149,12 @@ def test_a_folder_of_the_users_is_never_taken_for_training(whole_weights, tmp_pa
 
 
 def test_after_a_mistake_the_right_options_are_taken(whole_weights, tmp_path):
-    for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, {"recovery": Recovery(0, tmp_path)}):
+    mistakes = (
+        Recovery(0, tmp_path),
+        Recovery(1, CLIPS, teacher="birdnett"),
+        Recovery(1, CLIPS, teacher="birdnet", lr=-1.0),
+    )
+    for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, *({"recovery": recovery} for recovery in mistakes)):
         with pytest.raises((OptionError, AudioError)):
             prune_bundle(whole_weights, tmp_path / "out", **{"score": "l1", "ratio": 0.5, "quiet": True, **wrong})
         assert list(tmp_path.iterdir()) == [], wrong

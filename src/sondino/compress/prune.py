@@ -155,7 +155,7 @@ def prune_bundle(
                     current = open_source(made)
                     current = current if recovery.labelled else replace(current, head=head)
         except SondinoError:
-            if not any(work.glob("step-*/**/*.safetensors")):
+            if not any(work.glob("step-*/recovered*/**/*.safetensors")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
         told = _told(source, current, begun, pruned.whole, recovery)
