@@ -46,7 +46,7 @@ mistake(P, "a share that would empty a layer", "torch_pruning")(lambda p: pruned
 mistake(P, "a pattern that no layer matches", "torch_pruning")(lambda p: pruned(p, "--layers", "block9.*"))
 mistake(P, "a layer that gives the vector", "torch_pruning")(lambda p: pruned(p, "--layers", "fc1"))
 mistake(P, "a bundle without weights", "torch_pruning")(lambda p: pruned(p, bundle=without_weights(p)))
-mistake(P, "a bundle of no student", "torch_pruning")(lambda p: pruned(p, bundle=TINY))
+mistake(P, "a bundle of no student", "torch_pruning")(lambda p: pruned(p, bundle=p.bundle("mine")))
 mistake(P, "taylor without sound", "torch_pruning")(lambda p: pruned(p, score="taylor"))
 mistake(P, "epochs without sound", "torch_pruning")(lambda p: pruned(p, "--epochs", "3"))
 mistake(P, "sound that is not there", "torch_pruning")(

@@ -350,4 +350,4 @@ def test_unknown_names_and_widths_are_sentences():
 def test_the_list_of_students_needs_no_torch():
     code = "import sys, sondino.students; assert 'torch' not in sys.modules; print(*sondino.students.STUDENTS)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.split() == NAMES
+    assert out.split() == list(STUDENTS)

@@ -63,6 +63,6 @@ class CNN14(Student):
             x = self.get_submodule(f"conv_block{block}")(x)
             x = F.dropout(x, DROPOUT, self.training)
         with in_float32(x):
-            x = x.float().mean(3)
+            x = x.to(self.fc1.weight.dtype).mean(3)  # autocast may have made it bfloat16
             x = F.dropout(x.amax(2) + x.mean(2), LAST_DROPOUT, self.training)
             return F.dropout(torch.relu(self.fc1(x)), LAST_DROPOUT, self.training)
