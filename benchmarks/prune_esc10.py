@@ -154,6 +154,8 @@ def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, rec
                 return judged(pruned, own, sounds, test)  # noqa: B023
 
             done.unless(asked | {"recovery": "fine-tuned"}, tuned)
+        asked = key | {"score": "l1", "ratio": ratio, "recovery": "fine-tuned, probed"}
+        done.unless(asked, lambda: tuned_and_probed(net, head, ratio, sounds, train, test, recovery, fold))  # noqa: B023
         asked = key | {"score": "", "ratio": ratio, "recovery": "distilled from scratch"}
         done.unless(asked, lambda: distilled(pruned, net, sounds, train, test, epochs + recovery, fold))  # noqa: B023
 
@@ -220,6 +222,15 @@ def distilled(
 
     fit(nn.ModuleList([net, mapping]), loss, sounds, train, epochs, 1e-3, seed)
     return size(net) | {"accuracy": probed(net, sounds, train, test)}
+
+
+def tuned_and_probed(
+    net: Student, head: nn.Linear, ratio: float, sounds: Sounds, train: Any, test: Any, epochs: int, seed: int
+) -> dict[str, Any]:
+    """A net pruned by l1 and fine-tuned, judged as the distilled ones are."""
+    pruned = prune_student(net, "l1", ratio, layers=LATE).student
+    learn(pruned, copy.deepcopy(head), sounds, train, epochs, 5e-4, seed)
+    return size(pruned) | {"accuracy": probed(pruned, sounds, train, test)}
 
 
 def probed(net: Student, sounds: Sounds, train: Any, test: Any) -> float:
