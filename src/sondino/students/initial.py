@@ -1,4 +1,4 @@
-"""First weights from a published checkpoint: EfficientAT's releases, S-SONDO's students, our own bundles."""
+"""First weights from a published checkpoint: EfficientAT's releases, PANNs' CNN14, S-SONDO's students."""
 
 import os
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
 
     Args:
         student: of the checkpoint's architecture and width; changed in place.
-        checkpoint: an EfficientAT release (`mn10_im.pt`, `dymn10_im.pt`), a published S-SONDO student (`.ckpt`),
-            a `.safetensors` of ours, or the folder of a bundle.
+        checkpoint: an EfficientAT release (`mn10_im.pt`, `dymn10_im.pt`), PANNs' `Cnn14_mAP=0.431.pth`, a published
+            S-SONDO student (`.ckpt`), or a `.safetensors` of ours.
 
     Returns:
         A sentence for each group of parameters that was dropped or that the checkpoint lacks.
@@ -31,7 +31,7 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
         OptionError: when the file cannot be read or does not fit the student.
     """
     path = Path(checkpoint)
-    published = _backbone(read_state(path / "model.safetensors" if path.is_dir() else path), student)
+    published = _backbone(read_state(path), student)
     ours = student.state_dict()
     fitting = {name: value for name, value in published.items() if name in ours}
     if not any(name.endswith("weight") for name in fitting):
