@@ -61,8 +61,8 @@ def write_executorch(
     length = fixed_samples(source, samples, "ExecuTorch")
     if precision == "int8" and source.student.name == "dymn":
         raise OptionError(
-            "dymn in int8: where it was tried, ExecuTorch did not end in a quarter of an hour with its 282 convolutions; "
-            "take precision f32 or f16, or `sondino quantize`, which stores its kernels in int8"
+            "dymn in int8: where it was tried, ExecuTorch did not end in a quarter of an hour with its 282 "
+            "convolutions; take precision f32 or f16, or `sondino quantize`, which stores its kernels in int8"
         )
     exir = require_edge("executorch.exir", ENVIRONMENT)
     partitioner = require_edge("executorch.backends.xnnpack.partition.xnnpack_partitioner", ENVIRONMENT)
