@@ -3,9 +3,10 @@
     python benchmarks/prune_student.py WIDE --corpus CORPUS --teacher TEACHER --labels LABELS.csv --out FOLDER
 
 WIDE is a distilled bundle, CORPUS unlabelled sound (what `sondino corpus` made, so that all share targets). At each
-ratio the wide student is pruned and recovers from TEACHER for some epochs; a narrow student whose
-multiply-adds are the nearest to those of the pruned one is distilled from scratch for as many. What is in FOLDER from
-an earlier call is used again. Writes results/prune_student.csv.
+ratio the wide student is pruned and recovers for some epochs, from TEACHER or from the unpruned student itself. A
+narrow student, of the width whose multiply-adds are the nearest to those of the pruned one, is distilled from scratch
+twice: for as many epochs as a recovery, and by the wide one's own recipe with as many clips more as a recovery hears.
+What is in FOLDER from an earlier call is used again. Writes results/prune_student.csv.
 """
 
 import argparse
@@ -43,19 +44,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     source = open_source(given.wide)
+    learnt = source.config["recipe"]
+    clip, clips = (read_json(given.corpus / "corpus.json")[name] for name in ("clip", "clips"))
     rows = [row("wide", given.wide, given.labels, epochs=0)]
     for ratio in map(float, given.ratios.split(",")):
         pruned = prune_student(source.student, "l1", ratio).student
         nets = [build_student(source.student.name, width) for width in WIDTHS]
         narrow = min(nets, key=lambda net: abs(macs(net) - macs(pruned)))
-        run = given.out / f"narrow-{narrow.width:g}"
-        clip = read_json(given.corpus / "corpus.json")["clip"]
-        distill(given.corpus, teacher=given.teacher, out=run, student=narrow.name, width=float(narrow.width), clip=clip,
-                epochs=given.epochs, page=False)  # fmt: skip
-        made = f"narrow, width {narrow.width:g}, distilled from scratch"
-        rows.append(row(made, run / "bundle", given.labels, epochs=given.epochs))
+        recovered = given.epochs * clips
+        longer = {name: learnt[name] for name in ("views", "epochs", "batch_size", "lr")}
+        longer["draws"] = learnt["draws"] + round(recovered / learnt["epochs"])
+        for name, options in {"recovery": {"epochs": given.epochs}, "wide one and recovery": longer}.items():
+            run = given.out / f"narrow-{narrow.width:g}-{'short' if name == 'recovery' else 'long'}"
+            distill(given.corpus, teacher=given.teacher, out=run, student=narrow.name, width=float(narrow.width),
+                    clip=clip, page=False, **options)  # fmt: skip
+            made = f"narrow, width {narrow.width:g}, distilled from scratch, as long as {name}"
+            rows.append(row(made, run / "bundle", given.labels, epochs=options["epochs"]))
         for score in given.scores.split(","):
-            for name, teacher in {"none": None, "teacher": given.teacher}.items():
+            for name, teacher in {"none": None, "teacher": given.teacher, "itself": None}.items():
                 folder = given.out / f"{score}-{ratio:g}-{name}"
                 recovery = Recovery(0 if name == "none" else given.epochs, given.corpus, teacher=teacher)
                 if not (folder / "config.json").exists():

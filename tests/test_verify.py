@@ -6,7 +6,7 @@ import soundfile
 
 from sondino.data import sample_folder
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.export.verify import BOUNDS, Verified, real_clips, refuse, signals, verify
+from sondino.export.verify import BOUNDS, Verified, real_clips, refuse, signals, steady, verify
 
 RATE = 8000
 
@@ -55,6 +55,28 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
     # Of vectors a few times as long the export must be right.
     found = verify(lambda x: -reference(x), reference, clips(), RATE)
     assert found.unsteady == 0 and found.cosine == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kept"),
+    [
+        ([1, 2, 3, 61], [True, True, True, True]),  # the usual length is 2.5
+        ([1, 2, 3, 76], [True, True, True, False]),
+        ([1, 2, float("nan"), float("inf"), 500], [True, True, True, True, False]),
+        ([float("nan")] * 3, [True] * 3),
+        ([0, 0, 0, 1, 2], [True] * 5),  # silence says nothing of what is usual
+        ([0, 0], [True] * 2),
+    ],
+)
+def test_only_vectors_far_longer_than_usual_are_left_out(lengths: list[float], kept: list[bool]) -> None:
+    assert steady(np.array([[length, 0.0] for length in lengths], np.float32)).tolist() == kept
+
+
+def test_a_net_that_gives_no_numbers_is_refused() -> None:
+    found = verify(lambda x: spectrum(x) * np.nan, lambda x: spectrum(x) * np.nan, clips(), RATE)
+    assert found.unsteady == 0
+    with pytest.raises(RunError, match="nothing was written"):
+        refuse(found, "int8", "it")
 
 
 def test_one_clip_at_once_and_a_run_that_knows_nothing() -> None:

@@ -149,10 +149,13 @@ def steady(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of a net's vectors (n, dim) are of a usual length.
 
     Nets of dynamic kernels that were trained for minutes give some real sounds vectors a million times as long as
-    others, which rounding to float32 alone turns by degrees: neither int8 nor an export can be judged by them.
+    others, which rounding to float32 alone turns by degrees: neither int8 nor an export can be judged by them. What is
+    not a number stays, so that it is judged and refused.
     """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    return np.asarray(lengths <= UNSTEADY * np.median(lengths))
+    said = lengths[np.isfinite(lengths) & (lengths > 0)]
+    usual = np.median(said) if len(said) else np.inf
+    return np.asarray(~np.isfinite(lengths) | (lengths <= UNSTEADY * usual))
 
 
 def verify(
