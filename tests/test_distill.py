@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 import sondino
 from corpora import noise, write
 from sondino.distill.distill import distill
+from sondino.distill.summary import teacher_facts
 from sondino.errors import EncoderError, OptionError, RunError
 
 RATE = 16000
@@ -114,6 +116,17 @@ def test_the_bundle_embeds(run: Path) -> None:
     # Six held-out clips say little of neighbours; what was learnt shows in the cosine.
     learnt = [json.loads(line)["validation_cosine"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert summary["table"][1]["cosine"] == max(learnt) > learnt[0] + 0.05
+
+
+def test_a_teachers_parameters_are_those_that_its_vector_comes_from() -> None:
+    class Linear(Bands):
+        net = torch.nn.Linear(RATE * 10, 6)
+
+        def embed(self, waveforms):
+            return self.net(torch.from_numpy(waveforms)).detach().numpy()
+
+    assert teacher_facts(Linear(), "object")["parameters"] == 6 * RATE * 10 + 6
+    assert teacher_facts(Bands(), "object")["parameters"] is None
 
 
 def test_a_finished_run_is_not_done_again(run: Path) -> None:
@@ -228,6 +241,7 @@ sys.path.insert(0, sys.argv[1])
 import sondino.corpus.targets, sondino.distill.train, sondino.distill.summary, sondino.corpus.waveforms
 import sondino.export.onnx
 from sondino.distill.distill import distill
+from sondino.distill.summary import teacher_facts
 from test_distill import Bands, SMALL, STAGES
 folder = Path(sys.argv[2])
 

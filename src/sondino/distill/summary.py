@@ -23,7 +23,7 @@ from sondino.encoder import Encoder
 from sondino.errors import OptionError
 from sondino.evaluate.fidelity import neighbour_overlap
 from sondino.evaluate.groups import describe_clusters
-from sondino.evaluate.measure import milliseconds_per_10s
+from sondino.evaluate.measure import milliseconds_per_10s, parameters_of
 from sondino.evaluate.probe import probe_labels
 from sondino.evaluate.report_map import map_2d
 from sondino.evaluate.report_run import keep_layout, report_run
@@ -32,7 +32,6 @@ from sondino.frontend_torch import FFTLogMel
 from sondino.skipped import unreadable
 from sondino.students.common import Student
 from sondino.students.saved import new_net
-from sondino.teachers import catalogue
 
 Read = Callable[[int], NDArray[np.float32]]
 
@@ -50,7 +49,7 @@ def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
         "licence": getattr(encoder, "licence", None),
-        "parameters": next((t.parameters for t in catalogue() if t.kind == spec.partition(":")[0]), None),
+        "parameters": parameters_of(encoder),
         "file_bytes": Path(file).stat().st_size if file else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)
         if heard
