@@ -119,8 +119,9 @@ def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
 
 
 def markdown_table(rows: Mapping[str, Any]) -> list[str]:
-    """Names and values as the lines of a table."""
-    return ["| | |\n| --- | --- |", *[f"| {name} | {value} |" for name, value in rows.items()]]
+    """Names and values as the lines of a table; bars in them, as a label may have, are no borders of cells."""
+    cells = [[str(cell).replace("|", r"\|") for cell in row] for row in rows.items()]
+    return ["| | |\n| --- | --- |", *[f"| {name} | {value} |" for name, value in cells]]
 
 
 def _list(values: Mapping[str, Any]) -> str:
