@@ -5,8 +5,8 @@
 ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow ones since two cores are slow, are trained from
 scratch on four folds, pruned in their late layers as published, and fine-tuned for some epochs; a student of the same
 form as the pruned one is distilled from scratch from the unpruned net's vectors on the same clips, without labels, for
-as many epochs as both together. What FOLDER holds from an earlier call is not done again. Writes
-results/prune_esc10.csv: means over folds of the accuracy on the fold that was left out, of a linear probe on the
+as many epochs as both together, and told untrained too. What FOLDER holds from an earlier call is not done again.
+Writes results/prune_esc10.csv: means over folds of the accuracy on the fold that was left out, of a linear probe on the
 vectors and, where there is one, of the net's own head.
 """
 
@@ -153,6 +153,8 @@ def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, rec
                 return judged(pruned, own, sounds, fold)  # noqa: B023
 
             done.unless(asked | {"recovery": "fine-tuned"}, tuned)
+        asked = key | {"score": "", "ratio": ratio, "recovery": "untrained"}
+        done.unless(asked, lambda: judged(same_form(pruned, fold), None, sounds, fold))  # noqa: B023
         asked = key | {"score": "", "ratio": ratio, "recovery": "distilled from scratch"}
         done.unless(asked, lambda: distilled(pruned, net, sounds, fold, epochs + recovery))  # noqa: B023
 
@@ -209,10 +211,15 @@ def judged(net: Student, head: nn.Linear | None, sounds: Sounds, fold: int) -> d
     return told
 
 
+def same_form(pruned: Student, seed: int) -> Student:
+    """An untrained net of a pruned one's form."""
+    torch.manual_seed(seed)
+    return build_student(pruned.name, pruned.width, **pruned.build).eval()
+
+
 def distilled(pruned: Student, teacher: Student, sounds: Sounds, fold: int, epochs: int) -> dict[str, Any]:
     """A net of a pruned one's form, taught from scratch by the unpruned one's vectors."""
-    torch.manual_seed(fold)
-    net = build_student(pruned.name, pruned.width, **pruned.build)
+    net = same_form(pruned, fold)
     mapping = nn.Linear(net.dim, teacher.dim)
 
     def loss(batch: Tensor, chosen: Tensor) -> Tensor:
