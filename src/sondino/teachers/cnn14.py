@@ -5,22 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sondino.checkpoints import read_state
 from sondino.errors import OptionError
-from sondino.files import sha256
 from sondino.frontend import PANNS_LOGMEL, mel_matrix
-from sondino.frontend_torch import FFTLogMel
 from sondino.students.cnn14 import CHANNELS, CNN14
 from sondino.students.filling import fill
 from sondino.teachers.catalogue import CNN14_LICENCE
-from sondino.teachers.common import identity
 from sondino.teachers.device import pick_device
+from sondino.teachers.net_encoder import NetEncoder, checkpoint
 from sondino.teachers.spec import TeacherSpec
-from sondino.teachers.vit_encoder import checkpoint
 
 CLASSIFIER = "fc_audioset."
 LOGMEL = ("spectrogram_extractor.", "logmel_extractor.")
@@ -33,47 +28,7 @@ PUBLISHED = "give PANNs' Cnn14_mAP=0.431.pth"
 _OTHERS = re.compile(r"DecisionLevel|_(?:8|16)k", re.IGNORECASE)
 
 
-class CNN14Encoder:
-    """CNN14 as an encoder of any length of sound.
-
-    Attributes:
-        name: kind and file.
-        path: of the checkpoint.
-        sample_rate: hertz.
-        dim: length of a vector.
-        window: seconds; None for any length.
-        hop: seconds from one window to the next.
-        batch_size: waveforms a call.
-        minimum: fewest samples that it takes.
-        fingerprint: changes with the weights, the front-end and the windows.
-        licence: of the weights.
-        notice: a sentence about them.
-    """
-
-    def __init__(self, spec: TeacherSpec, net: CNN14, path: Path, device: torch.device) -> None:
-        self.name, self.path = f"{spec.kind}:{path.name}", path
-        self.sample_rate, self.dim, self.minimum = net.logmel.sample_rate, net.dim, net.minimum_samples
-        self.window, self.hop = spec.windowing()
-        self.batch_size = int(spec.options.get("batch", 16))
-        self.licence = CNN14_LICENCE
-        self.notice = f"weights of {self.name}: licence {self.licence}"
-        self.device = device
-        self._net = net.requires_grad_(False).to(device)
-        self._logmel = FFTLogMel(net.logmel).to(device)
-        self._half = spec.options.get("precision", "float32") == "bfloat16"
-        facts = {"logmel": repr(net.logmel), "window": self.window, "hop": self.hop, "half": self._half}
-        self.fingerprint = identity(spec.kind, sha256(path), **facts)
-
-    @torch.inference_mode()
-    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(batch, samples) to (batch, dim)."""
-        batch = torch.from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32)).to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half):
-            vectors: NDArray[np.float32] = self._net(self._logmel(batch)).cpu().numpy()
-        return vectors
-
-
-def load(spec: TeacherSpec, device: str = "auto") -> CNN14Encoder:
+def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open a CNN14 checkpoint; without a file the published one is fetched.
 
     Raises:
@@ -81,7 +36,8 @@ def load(spec: TeacherSpec, device: str = "auto") -> CNN14Encoder:
     """
     target = pick_device(device)
     path = checkpoint(spec)
-    return CNN14Encoder(spec, build(read_state(path), path), path, target)
+    net = build(read_state(path), path)
+    return NetEncoder(spec, path, net, net, net.logmel, net.minimum_samples, target, CNN14_LICENCE)
 
 
 def build(tensors: Mapping[str, Tensor], path: Path) -> CNN14:

@@ -12,9 +12,9 @@ from sondino.errors import EncoderError
 from sondino.frontend import LogMel, m2d_logmel
 from sondino.teachers.catalogue import M2D_LICENCE
 from sondino.teachers.device import pick_device
+from sondino.teachers.net_encoder import NetEncoder, checkpoint, vit_encoder
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.vit import ViT
-from sondino.teachers.vit_encoder import ViTEncoder, checkpoint
 
 # ...-80x608p16x16-221006-mr7: mels x frames, p, patch mels x frames, then p32k where the rate is not 16 kHz
 _NAMED = re.compile(r"-(\d+)x(\d+)p(\d+)x(\d+)(?:p(\d+)k)?")
@@ -32,7 +32,7 @@ def named_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int] | No
     return None
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
+def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open an M2D checkpoint; without a file the published one (80x608, 16 kHz) is fetched.
 
     Raises:
@@ -43,7 +43,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
     path = checkpoint(spec)
     named = named_sizes(path)
     vit, logmel = build(read_state(path), path, spec.rate(named[2] if named else 16000))
-    return ViTEncoder(spec, vit, logmel, path, target, M2D_LICENCE)
+    return vit_encoder(spec, path, vit, logmel, target, M2D_LICENCE)
 
 
 def build(tensors: Mapping[str, Tensor], path: Path, rate: int | None = None) -> tuple[ViT, LogMel]:

@@ -9,15 +9,15 @@ from sondino.checkpoints import read_state
 from sondino.frontend import MATPAC_LOGMEL, LogMel
 from sondino.teachers.catalogue import MATPAC_LICENCE
 from sondino.teachers.device import pick_device
+from sondino.teachers.net_encoder import NetEncoder, checkpoint, vit_encoder
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.vit import ViT
-from sondino.teachers.vit_encoder import ViTEncoder, checkpoint
 
 PREFIX = "student_encoder."
 """What published checkpoints put before the names of the encoder's blocks."""
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
+def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open a MATPAC checkpoint; without a file the published MATPAC++ one is fetched.
 
     Raises:
@@ -27,7 +27,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> ViTEncoder:
     target = pick_device(device)
     path = checkpoint(spec)
     vit, logmel = build(read_state(path), path)
-    return ViTEncoder(spec, vit, logmel, path, target, MATPAC_LICENCE)
+    return vit_encoder(spec, path, vit, logmel, target, MATPAC_LICENCE)
 
 
 def build(tensors: Mapping[str, Tensor], path: Path) -> tuple[ViT, LogMel]:
