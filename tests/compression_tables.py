@@ -49,22 +49,21 @@ def pruned_student() -> list[str]:
 
 
 def pruned_esc10() -> list[str]:
-    """Real and quaternion nets by score and ratio: before and after fine-tuning."""
+    """Real and quaternion nets by score and ratio, probed before and after fine-tuning."""
     rows = _read("prune_esc10")
     lines = [
-        _line("net", "filters left out", "parameters", "MACs for 10 s", *SCORES, "l1, probed", "distilled, probed"),
+        _line("net", "filters left out", "parameters", "MACs for 10 s", *SCORES, "distilled from scratch", "untrained"),
         _line(*["---"] * 10),
     ]
     for net, ratio in sorted({(row["net"], float(row["ratio"])) for row in rows}):
         same = [row for row in rows if (row["net"], float(row["ratio"])) == (net, ratio)]
-        found = {(row["score"], row["recovery"]): _percent(row["accuracy"]) for row in same}
+        found = {(row["score"], row["recovery"]): _percent(row["probed"]) for row in same}
         sizes = f"{float(same[0]['parameters']) / 1e6:.2f} M", f"{float(same[0]['macs_per_10s']) / 1e6:.0f} M"
         if ratio == 0:
-            probed = found.get(("", "unpruned, probed"))
-            cells = [f"{found['', 'unpruned']} %", *[""] * 3, f"{probed} %" if probed else "", ""]
+            cells = [f"{found['', 'unpruned']} %", *[""] * 5]
         else:
             cells = [f"{found[score, 'none']} → {found[score, 'fine-tuned']} %" for score in SCORES]
-            cells += [f"{found['l1', 'fine-tuned, probed']} %", f"{found['', 'distilled from scratch']} %"]
+            cells += [f"{found['', how]} %" for how in ("distilled from scratch", "untrained")]
         lines.append(_line(net, f"{100 * ratio:.0f} %" if ratio else "none", *sizes, *cells))
     return lines
 
