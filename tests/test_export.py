@@ -163,6 +163,22 @@ def test_openvino_runs_its_own_files(source: Source, tmp_path: Path, precision: 
     assert "bfloat16" in (tmp_path / "out" / "card.md").read_text()
 
 
+def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: Source, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from sondino.export.openvino import open_openvino
+
+    for to in ("onnx", "openvino"):
+        export_bundle("mine", to, tmp_path / to, precision="f16", quiet=True)
+    # Two tones in silence: where the smallest constants were rounded as well, empty bands would show it.
+    time = np.arange(2 * RATE) / RATE
+    x = np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (440, 5000)]).astype(np.float32)
+    theirs = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx").run(["vector"], {"waveform": x})[0]
+    close(open_openvino(tmp_path / "openvino" / "model.xml")(x), theirs, 1e-4)
+    export_bundle("mine", "openvino", tmp_path / "f32", quiet=True)
+    sizes = [(tmp_path / folder / "model.bin").stat().st_size for folder in ("openvino", "f32")]
+    assert sizes[0] < 0.55 * sizes[1]
+
+
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
