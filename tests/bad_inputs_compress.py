@@ -59,6 +59,12 @@ mistake(P, "labels that are all the same", "torch_pruning")(
     lambda p: pruned(p, "--epochs", "3", "--labels", one_label(p))
 )
 mistake(P, "steps with nothing between them", "torch_pruning")(lambda p: pruned(p, "--steps", "3"))
+mistake(P, "an output that holds another bundle", "torch_pruning")(
+    lambda p: p.command("prune", whole(p), "--score", "l1", "--ratio", "0.5", "--out", p.bundle("mine"))
+)
+mistake(P, "a learning rate under 0", "torch_pruning")(
+    lambda p: pruned(p, "--epochs", "3", "--corpus", p.folder, "--lr", "-1")
+)
 mistake(P, "the bundle's own folder", "torch_pruning")(
     lambda p: p.command("prune", whole(p), "--score", "l1", "--ratio", "0.5", "--out", p.folder / "whole")
 )

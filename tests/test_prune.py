@@ -68,8 +68,11 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     assert {file.name: file.read_bytes() for file in whole.iterdir()} == before
     said = capsys.readouterr().out
     assert f"sondino compare {whole} {tmp_path / 'out' / '0.25'} {tmp_path / 'out' / '0.5'}" in said
-    student = prune_student(read_student(whole), "operator-norm", 0.5, layers="conv_block[456].*").student
     folder = tmp_path / "out" / "0.5"
+    student = read_student(folder)
+    weights = prune_student(read_student(whole), "operator-norm", 0.5, layers="conv_block[456].*").student.state_dict()
+    norms = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(torch.equal(v, weights[k]) for k, v in student.state_dict().items() if not k.endswith(norms))
     config, model = json.loads((folder / "config.json").read_text()), load(folder)
     sound = wave(1, 32000)
     with torch.inference_mode():
@@ -82,8 +85,52 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     assert model.head is not None and model.head.labels == ("a", "b")
     card = (folder / "card.md").read_text()
     assert "50% of the filters, of each layer, by operator-norm, in layers conv_block[456].*" in card
-    assert torch.equal(read_student(folder).fc1.weight, student.fc1.weight)
+    assert "settled on the sounds that sondino ships" in card
     assert not (tmp_path / "out" / "0.5.training").exists()
+
+
+def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_told(whole_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
+    asked = {"score": "l1", "ratio": 0.5, "layers": "conv_block[56].*", "quiet": True}
+    once = prune_bundle(whole_weights, tmp_path / "once", **asked)
+    there = {file: file.read_bytes() for file in (tmp_path / "once").iterdir()}
+    with pytest.raises(OptionError, match="once holds a bundle that was made otherwise: name another folder"):
+        prune_bundle(whole_weights, tmp_path / "once", **{**asked, "ratio": 0.6})
+    assert prune_bundle(whole_weights, tmp_path / "once", **asked) == once
+    assert {file: file.read_bytes() for file in (tmp_path / "once").iterdir()} == there
+    twice = prune_bundle(tmp_path / "once", tmp_path / "twice", **{**asked, "ratio": 0.25})
+    assert twice["pruned"]["from"] == "once" and twice["pruned"]["before"] == once["pruned"]
+    card = (tmp_path / "twice" / "card.md").read_text()
+    assert card.index("25% of the filters") < card.index("## Before, pruned") < card.index("50% of the filters")
+    assert 0 < once["pruned"]["alike"] < 1
+
+
+def test_norms_settle_so_that_vectors_of_different_sounds_differ(whole_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
+    command = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.75,0.75", "--out", str(tmp_path / "a b")]
+    cli.app(command, exit_on_error=False, result_action="return_value")
+    said = capsys.readouterr().out
+    assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in said
+    settled, raw = (
+        read_student(tmp_path / "a b" / "0.75"),
+        prune_student(read_student(whole_weights), "l1", 0.75).student,
+    )
+    logmels = FFTLogMel(settled.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
+    assert pruning.alike(settled, [logmels]) < pruning.alike(raw, [logmels])
+    monkeypatch.setattr(pruning, "alike", lambda student, logmels: 0.995)
+    command[-1] = str(tmp_path / "c")
+    cli.app(command, exit_on_error=False, result_action="return_value")
+    assert "vectors of different sounds are 0.9950 alike" in capsys.readouterr().out
+
+
+def test_how_alike_vectors_are_can_be_computed():
+    class Turned(torch.nn.Module):
+        def forward(self, logmel):
+            return logmel[:, :, 0]
+
+    x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])[:, :, None]
+    assert pruning.alike(Turned(), [x[:2], x[2:]]) == pytest.approx(1 / 3)  # one pair of three
+    assert pruning.alike(Turned(), [x[:1]]) == 0.0
 
 
 @pytest.mark.slow
@@ -152,7 +199,6 @@ def test_after_a_mistake_the_right_options_are_taken(whole_weights, tmp_path):
     mistakes = (
         Recovery(0, tmp_path),
         Recovery(1, CLIPS, teacher="birdnett"),
-        Recovery(1, CLIPS, teacher="birdnet", lr=-1.0),
     )
     for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, *({"recovery": recovery} for recovery in mistakes)):
         with pytest.raises((OptionError, AudioError)):
@@ -217,6 +263,7 @@ def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
         ({"epochs": 1}, "epochs are of a recovery"),
         ({"audio": CLIPS, "teacher": "birdnet"}, "a teacher is for a recovery on --corpus with --epochs"),
         ({"epochs": 1, "audio": CLIPS / "lost"}, "lost does not exist"),
+        ({"epochs": 1, "audio": CLIPS, "lr": -1.0}, "lr is -1: give a learning rate above 0"),
     ],
 )
 def test_what_does_not_go_together(given, said):

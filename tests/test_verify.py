@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,18 @@ def test_a_net_that_gives_no_numbers_is_refused() -> None:
     assert found.unsteady == 0
     with pytest.raises(RunError, match="nothing was written"):
         refuse(found, "int8", "it")
+
+
+def test_a_net_whose_vectors_are_all_alike_is_told_for_what_it_is() -> None:
+    def reference(x: np.ndarray) -> np.ndarray:
+        return 1000 + spectrum(x) / 100
+
+    found = verify(lambda x: reference(x) * np.float32(1 + 1e-7), reference, clips(), RATE)
+    assert found.alike == pytest.approx(1, abs=1e-6) and found.difference < 1e-5
+    with pytest.raises(RunError, match=r"nearly the same vector for every sound \(cosine 1.00000 .*sondino prune"):
+        refuse(replace(found, neighbours=0.9), "f32", "it")
+    refuse(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
+    assert verify(spectrum, spectrum, clips(), RATE).alike < 0.95
 
 
 def test_one_clip_at_once_and_a_run_that_knows_nothing() -> None:

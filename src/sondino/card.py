@@ -78,7 +78,7 @@ def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any], title: str = "Pruned") -> list[str]:
     where = f"layers {facts['layers']}" if facts["layers"] else "all layers but the last"
     how = "ranked as one list" if facts["together"] else "of each layer"
     before, recovery = facts["parameters_before"], facts["recovery"]
@@ -88,11 +88,15 @@ def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
         "steps": facts["steps"],
         "parameters": f"{config['parameters']:,} of {before:,} ({config['parameters'] / before:.0%})",
         "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of what they were",
-        "norms": "settled on real sound" if facts["norms_settled"] else "as they were",
+        "norms": f"settled on {facts['norms_settled_on']}",
         "recovery": f"{recovery['epochs']} epochs after each step, by {recovery['by']}" if recovery else "none",
         "left whole": ", ".join(facts["left_whole"]) or "no layer that was asked for",
+        "vectors of different sounds": f"a cosine of {facts['alike']:.4f} on average",
     }
-    return ["", "## Pruned", *markdown_table(rows)]
+    if not facts["before"]:
+        return ["", f"## {title}", *markdown_table(rows)]
+    sizes = {"parameters": before, "macs_per_10s": facts["macs_per_10s_before"]}
+    return ["", f"## {title}", *markdown_table(rows), *_pruned({**config, **sizes}, facts["before"], "Before, pruned")]
 
 
 def _probe(probe: Mapping[str, Any]) -> str:

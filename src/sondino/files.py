@@ -1,5 +1,6 @@
 """Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
 
+import errno
 import hashlib
 import io
 import json
@@ -95,9 +96,11 @@ def sync_folder(folder: Path) -> None:
 
 def disk_error(file: Path, error: OSError) -> RunError:
     """The sentence for a write that failed."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
+    advice = "make room or give another folder" if full else "give a folder that can be written to"
     return RunError(
-        f"{file} could not be written ({error.strerror or error}): what is whole stays; "
-        "make room or give another folder, then run the same command again"
+        f"{file} could not be written ({error.strerror or error}): what is whole stays; {advice}, "
+        "then run the same command again"
     )
 
 

@@ -1,5 +1,6 @@
 """The quickstart: BirdNET taught to a narrow student on the sounds that ship with the package."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         epochs=epochs,
     )
     print_summary(out)
-    say(f"\nembed your own sound: sondino embed FOLDER --model {bundle} --output vectors.npz")
+    say(f"\nembed your own sound: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output vectors.npz")
     return bundle
 
 

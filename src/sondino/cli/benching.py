@@ -60,7 +60,8 @@ def bench(
     for install in dict.fromkeys(done.missing.values()):
         names = [name for name, needs in done.missing.items() if needs == install]
         print(f"left out, not installed here: {', '.join(names)} ({install})")
-    print(f"results: {out / 'bench.csv'}")
+    if shown is not None:
+        print(f"results: {out / 'bench.csv'}")
     for sentence in failures(done):
         print(f"failed: {sentence}", file=sys.stderr)
     if done.stopped:

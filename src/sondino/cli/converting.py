@@ -1,5 +1,6 @@
 """The command that makes a bundle of somebody else's checkpoint: convert."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -49,5 +50,5 @@ def convert(
     write_converted(found, file, out, name)
     difference = read_json(out / "config.json")["onnx_difference"]
     print(f"in {out}; its vectors are PyTorch's to {difference:.1e} of the largest value; licence: {found.licence}")
-    print(f"use: sondino embed recordings/ --model {out} --output vectors.npz")
+    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz")
     return 0

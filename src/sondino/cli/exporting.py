@@ -1,5 +1,6 @@
 """The commands that make files for other machines: export, quantize."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +89,8 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
         print(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
     size = (out / "model.onnx").stat().st_size
     print(
-        f"in {out}, model.onnx {size / 1e6:.2f} MB; use: sondino embed recordings/ --model {out} --output vectors.npz"
+        f"in {out}, model.onnx {size / 1e6:.2f} MB; "
+        f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz"
     )
     return 0
 

@@ -1,5 +1,6 @@
 """The command that leaves filters out of a model: prune."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,9 @@ from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
 from sondino.errors import OptionError
+
+ALIKE = 0.99
+"""Mean cosine between vectors of different sounds from which a model is told to have collapsed."""
 
 
 @app.command
@@ -39,13 +43,15 @@ def prune(
         score: operator-norm, l1 and geometric-median rank filters by their weights, taylor by what they do to real
             sound.
         ratio: share of the filters to leave out, between 0 and 1. Several, as 0.25,0.5,0.75: a bundle each.
-        out: the new bundle's folder; of several ratios the folder of folders named by them.
+        out: the new bundle's folder; of several ratios the folder of folders named by them. Another bundle there is
+            not replaced.
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*". Default: all but the last.
         together: rank the filters of all layers as one list; otherwise each layer loses the same share.
         steps: prune a little and recover, so many times.
-        corpus: any sound, to recover on, and for taylor to score by: a folder, or what `sondino corpus` made.
+        corpus: any sound, to recover on, for norms to settle on, and for taylor to score by: a folder, or what
+            `sondino corpus` made. Default: norms settle on the sounds that sondino ships.
         teacher: what to recover from. Default: the model as it was, whose vectors it then goes on giving.
-        labels: labelled sound to recover on instead (a folder with a subfolder a label, or a CSV); gives a new head.
+        labels: labelled sound instead (a folder with a subfolder a label, or a CSV); with --epochs it gives a new head.
         epochs: of recovery after each step. Default 0: none.
         lr: highest learning rate of the recovery.
         device: where the recovery runs.
@@ -57,11 +63,11 @@ def prune(
     from sondino.compress.prune import Recovery, prune_bundle
 
     ratios = _ratios(ratio)
+    folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}
     if corpus is not None and labels is not None:
         raise OptionError("recovery is on --corpus or on --labels, not on both: leave one out")
     recovery = Recovery(epochs, corpus or labels, labels is not None, teacher, lr)
-    for value in ratios:
-        folder = out if len(ratios) == 1 else out / f"{value:g}"
+    for value, folder in folders.items():
         facts = prune_bundle(
             bundle,
             folder,
@@ -82,7 +88,12 @@ def prune(
         )
         if pruned["left_whole"]:
             print(f"left whole: {', '.join(pruned['left_whole'])}")
-    print(f"see what it costs and keeps: sondino compare {bundle} {' '.join(_folders(out, ratios))}")
+        if pruned["alike"] > ALIKE:
+            print(
+                f"vectors of different sounds are {pruned['alike']:.4f} alike: little is left of what the model knew; "
+                "let it recover with --corpus SOUND --epochs N, or leave out fewer filters"
+            )
+    print(f"see what it costs and keeps: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
     return 0
 
 
@@ -97,7 +108,3 @@ def _ratios(text: str) -> list[float]:
             f"ratio {wrong[0]:g} is out of range: give the share of filters to leave out, between 0 and 1"
         )
     return sorted(set(found))
-
-
-def _folders(out: Path, ratios: list[float]) -> list[str]:
-    return [str(out)] if len(ratios) == 1 else [str(out / f"{value:g}") for value in ratios]

@@ -18,6 +18,7 @@ from sondino.compress.filters import prune_student
 from sondino.compress.scores import ScoreName
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.waveforms import decode
+from sondino.data import sample_folder
 from sondino.distill.batches import fit_length
 from sondino.distill.run import open_run, same_start, training_folder
 from sondino.distill.train import spread
@@ -33,8 +34,8 @@ from sondino.progress import show
 from sondino.students.common import Student
 from sondino.students.saved import write_weights
 
-HEARD, BATCH = 64, 8
-"""Windows of real sound that norms settle on and the Taylor score is taken over, and how many at once."""
+HEARD, BATCH = 640.0, 80.0
+"""Seconds of real sound that norms settle on and the Taylor score is taken over, and how many at once."""
 FINETUNING_LR = 1e-2
 """Of the head; the backbone's is a tenth, and a pruned one has more to learn than one that is whole."""
 CHECKED_CLIPS = 4
@@ -47,7 +48,8 @@ class Recovery:
 
     Attributes:
         epochs: of training after each step; 0: none.
-        audio: any sound, to distil on, and for the Taylor score to hear: a folder, or a corpus already built.
+        audio: any sound, to distil on, for norms to settle on and for the Taylor score to hear: a folder, or a corpus
+            already built. None: norms settle on the sounds that sondino ships.
         labelled: whether `audio` has labels, which the net is then fine-tuned on, with a new head.
         teacher: that it is distilled from, as `sondino distill` names one; None: the unpruned net itself, whose vectors
             it goes on giving, so that heads go on fitting.
@@ -70,6 +72,8 @@ class Recovery:
             raise OptionError(f"{self.audio} does not exist: give a folder of sound, a list or a corpus to recover on")
         if self.labelled and self.audio is not None:
             read_labelled(self.audio)  # what is wrong with the labels is told before anything is done
+        if self.lr is not None and not 0 < self.lr < np.inf:
+            raise OptionError(f"lr is {self.lr:g}: give a learning rate above 0")
         if self.teacher is not None and (self.labelled or not self.epochs):
             raise OptionError("a teacher is for a recovery on --corpus with --epochs: give both, or leave it out")
 
@@ -93,8 +97,7 @@ def prune_bundle(
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it; it stays as it is.
-        out: the new bundle's folder; an older bundle there is replaced once the new one is whole, and stays where the
-            same call made it.
+        out: the new bundle's folder. Where the same call made it before, it stays as it is.
         score: how filters are ranked.
         ratio: share of the filters to leave out, between 0 and 1: of each layer, or of all with `together`.
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
@@ -108,7 +111,8 @@ def prune_bundle(
         config.json of the new bundle; what was done is under "pruned".
 
     Raises:
-        OptionError: there is no such model, it has no weights, or an option is out of range.
+        OptionError: there is no such model, it has no weights, an option is out of range, or `out` holds another
+            bundle.
         RunError: the disk is full, or `out`.training was begun with other options.
     """
     from sondino.hub import locate
@@ -128,13 +132,17 @@ def prune_bundle(
         "pruning": {"score": score, "ratio": ratio, "layers": layers, "together": together, "steps": steps},
         "recovery": {name: str(value) for name, value in asdict(recovery).items()},
     }
-    if _is_done(folder, begun):
-        return read_json(folder / "config.json")
+    if (folder / "config.json").exists():
+        made_before = read_json(folder / "config.json")
+        if _is_same(made_before.get("pruned") or {}, begun):
+            return made_before
+        raise OptionError(f"{folder} holds a bundle that was made otherwise: name another folder, or remove it")
     with open_run(training_folder(folder)) as work:
         same_start(work, begun)
         try:
             current, made = source, None
-            sound = None if recovery.audio is None else _sound(source, _corpus(source, work, recovery.audio, quiet))
+            corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
+            sound = _sound(source, corpus)
             for step in range(1, steps + 1):
                 pruned = prune_student(
                     current.student,
@@ -142,14 +150,13 @@ def prune_bundle(
                     1 - (1 - ratio) ** (step / steps),
                     layers=layers,
                     together=together,
-                    logmels=sound or (),
+                    logmels=() if recovery.audio is None else sound,
                     whole=source.student if steps > 1 else None,
                 )
                 current = replace(current, student=pruned.student)
-                if sound:
-                    settle_norms(current.student, sound)
+                settle_norms(current.student, sound)
                 if recovery.epochs:
-                    made = _recovered(current, source, work / f"step-{step}", recovery, device, quiet)
+                    made = _recovered(current, source, corpus, work / f"step-{step}", recovery, device, quiet)
                     # Only vectors of the unpruned net's own kind can go into its head.
                     head = current.head if recovery.teacher is None else None
                     current = open_source(made)
@@ -158,7 +165,7 @@ def prune_bundle(
             if not any(work.glob("step-*/recovered*/**/*.safetensors")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
-        told = _told(source, current, begun, pruned.whole, recovery)
+        told = _told(source, current, begun, pruned.whole, recovery, sound)
         if made is None:
             write_bundle(folder, current.student, folder.name, source.window, source.short, _clips(source), told,
                          head=current.head)  # fmt: skip
@@ -168,11 +175,8 @@ def prune_bundle(
     return read_json(folder / "config.json")
 
 
-def _is_done(folder: Path, begun: dict[str, Any]) -> bool:
-    """Whether a folder holds what the same call made before, as where several ratios were stopped on the way."""
-    if not (folder / "config.json").exists():
-        return False
-    pruned = read_json(folder / "config.json").get("pruned") or {}
+def _is_same(pruned: dict[str, Any], begun: dict[str, Any]) -> bool:
+    """Whether a bundle came of the same call, as where several ratios were stopped on the way."""
     asked = {**begun["pruning"], "from_sha256": begun["model"], "asked_recovery": begun["recovery"]}
     return all(pruned.get(name) == value for name, value in asked.items())
 
@@ -199,7 +203,9 @@ def settle_norms(student: Student, logmels: Sequence[Tensor]) -> None:
     student.eval()
 
 
-def _recovered(current: Source, source: Source, step: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
+def _recovered(
+    current: Source, source: Source, corpus: Corpus, step: Path, recovery: Recovery, device: str, quiet: bool
+) -> Path:
     """The bundle that a pruned net is after its epochs."""
     assert recovery.audio is not None
     pruned, recovered = step / "pruned", step / "recovered"
@@ -218,15 +224,15 @@ def _recovered(current: Source, source: Source, step: Path, recovery: Recovery, 
         return recovered
     if not (pruned / "config.json").exists():
         write_weights(pruned, current.student)
-    return _distilled(pruned, source, recovered, recovery, device, quiet)
+    return _distilled(pruned, source, corpus, recovered, recovery, device, quiet)
 
 
-def _distilled(pruned: Path, source: Source, run: Path, recovery: Recovery, device: str, quiet: bool) -> Path:
+def _distilled(
+    pruned: Path, source: Source, corpus: Corpus, run: Path, recovery: Recovery, device: str, quiet: bool
+) -> Path:
     from sondino.distill.distill import distill
     from sondino.runtime import Model
 
-    assert recovery.audio is not None
-    corpus = _corpus(source, run.parents[1], recovery.audio, quiet)
     return distill(
         corpus.folder,
         teacher=recovery.teacher or Model(source.folder),
@@ -261,15 +267,17 @@ def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
 
 def _sound(source: Source, corpus: Corpus) -> list[Tensor]:
     """Batches of real windows spread over a corpus, as log-mels; what cannot be heard is passed over."""
-    samples, short = round(source.window * source.rate), "pad" if source.short == "native" else source.short
+    # Batches are of one length: zeros behind a short sound would be most of what the norms hear.
+    samples, short = round(source.window * source.rate), "repeat" if source.short == "native" else source.short
     heard: list[Tensor] = []
-    for row in spread(np.arange(len(corpus)), HEARD):
+    for row in spread(np.arange(len(corpus)), round(HEARD / source.window)):
         with suppress(SondinoError):
             heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
     if not heard:
         raise OptionError(f"nothing of {corpus.root} can be heard: give other sound")
     front_end = FFTLogMel(source.student.logmel)
-    return [front_end(torch.stack(heard[i : i + BATCH])) for i in range(0, len(heard), BATCH)]
+    batch = max(2, round(BATCH / source.window))
+    return [front_end(torch.stack(heard[i : i + batch])) for i in range(0, len(heard), batch)]
 
 
 def _clips(source: Source) -> list[Any]:
@@ -277,7 +285,12 @@ def _clips(source: Source) -> list[Any]:
 
 
 def _told(
-    source: Source, made: Source, begun: dict[str, Any], whole: Sequence[str], recovery: Recovery
+    source: Source,
+    made: Source,
+    begun: dict[str, Any],
+    whole: Sequence[str],
+    recovery: Recovery,
+    sound: Sequence[Tensor],
 ) -> dict[str, Any]:
     """What config.json says of a pruned bundle: all that the unpruned one said, and what was done."""
     of_training = {"data", "recipe", "versions", "finetuned", "scores", "head_score"}
@@ -302,8 +315,25 @@ def _told(
             "parameters_before": parameters(source.student),
             "macs_per_10s_before": macs(source.student, 10.0),
             "left_whole": list(whole),
-            "norms_settled": recovery.audio is not None,
+            "norms_settled_on": "the sounds that sondino ships"
+            if recovery.audio is None
+            else "the sound that was given",
+            "alike": alike(made.student, sound[:2]),
             "asked_recovery": begun["recovery"],
             "recovery": trained if recovery.epochs else None,
+            "before": source.config.get("pruned"),
         },
     }
+
+
+@torch.inference_mode()
+def alike(student: Student, logmels: Sequence[Tensor]) -> float:
+    """Mean cosine between the vectors of different windows of sound: near 1, nothing is left of what a net knew.
+
+    Args:
+        student: the net.
+        logmels: batches (clips, n_mels, frames).
+    """
+    vectors = nn.functional.normalize(torch.cat([student.eval()(batch) for batch in logmels]).double(), dim=1)
+    n = len(vectors)
+    return float(((vectors @ vectors.T).sum() - n) / max(1, n * (n - 1)))

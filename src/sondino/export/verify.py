@@ -28,6 +28,9 @@ PROMISED = 0.99
 """Mean cosine on real clips that int8 should keep; where it does not, the card says so."""
 
 
+ALIKE = 0.999
+"""Mean cosine between vectors of different clips from which rounding decides which of them are near."""
+
 UNSTEADY = 30.0
 """Times the usual length from which a vector is one that the net itself has no hold of."""
 
@@ -69,6 +72,7 @@ class Verified:
         neighbours: mean share of the ten nearest clips, among the real ones, that stay the same.
         signals: for silence, noise and a sweep: difference and cosine.
         unsteady: further clips, which say nothing of an export: see `steady`.
+        alike: mean cosine between the trained net's vectors of different real clips.
     """
 
     clips: int
@@ -79,6 +83,7 @@ class Verified:
     neighbours: float
     signals: dict[str, dict[str, float]]
     unsteady: int = 0
+    alike: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For export.json and config.json."""
@@ -211,6 +216,7 @@ def verify(
         neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
         signals=told,
         unsteady=len(clips) - len(real),
+        alike=_alike(theirs[real]),
     )
 
 
@@ -231,14 +237,28 @@ def refuse(verified: Verified, precision: Precision, what: str) -> None:
     near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and heard >= bound.signals
     if worst <= bound.difference and near:
         return
+    if verified.alike > ALIKE:
+        raise RunError(
+            f"{what} cannot be checked: the trained net itself gives nearly the same vector for every sound (cosine "
+            f"{verified.alike:.5f} on average between different clips), as one does that was pruned too far or trained "
+            "too briefly: train it for longer, or let it recover with `sondino prune --corpus SOUND --epochs N`; "
+            "nothing was written"
+        )
     limit = f"bound {bound.difference:g}" if np.isfinite(bound.difference) else "no bound"
     raise RunError(
         f"{what} in {precision} differs from the trained net by {worst:.1e} of the largest value "
         f"({limit}), cosine {verified.cosine:.6f} on {verified.clips} real clips (bound {bound.cosine:g}) "
         f"and {heard:.4f} at the lowest on silence, noise and a sweep (bound {bound.signals:g}), "
-        f"{verified.neighbours:.0%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
+        f"{verified.neighbours:.1%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
         "try another --precision or --to, and report it with the bundle's config.json"
     )
+
+
+def _alike(vectors: NDArray[np.float32]) -> float:
+    """Mean cosine between different rows; 0 where there are none, or numbers that are not finite."""
+    unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=1), 1e-30)[:, None]
+    n = len(unit)
+    return float(np.nan_to_num(((unit @ unit.T).sum() - n) / max(1, n * (n - 1))))
 
 
 def _differences(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
