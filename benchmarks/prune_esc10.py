@@ -3,11 +3,11 @@
     python benchmarks/prune_esc10.py ESC10 --out FOLDER
 
 ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow ones since two cores are slow, are trained from
-scratch on four folds, pruned in their late layers as published, and fine-tuned for some epochs; a student of the same
-form as the pruned one is distilled from scratch from the unpruned net's vectors on the same clips, without labels, for
-as many epochs as both together, and told untrained too. What FOLDER holds from an earlier call is not done again.
-Writes results/prune_esc10.csv: means over folds of the accuracy on the fold that was left out, of a linear probe on the
-vectors and, where there is one, of the net's own head.
+scratch on four folds and pruned in their late layers as published; told are the pruned nets as they are, with norms
+settled on some of the clips, and fine-tuned for some epochs. A student of the same form is distilled from scratch from
+the unpruned net's vectors on the same clips, without labels, for as many epochs as both together, and told untrained
+too. What FOLDER holds from an earlier call is not done again. Writes results/prune_esc10.csv: means over folds of the
+accuracy on the fold that was left out, of a linear probe on the vectors and, where there is one, of the net's own head.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from provenance import provenance, write_results
 from sondino.audio import read
 from sondino.compress.filters import prune_student
+from sondino.compress.prune import settle_norms
 from sondino.distill.augment import spec_augment
 from sondino.distill.train import computes_in_bfloat16
 from sondino.evaluate.intervals import t_interval
@@ -146,6 +147,9 @@ def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, rec
             pruned = prune_student(net, score, ratio, layers=LATE, logmels=batches).student
             asked = key | {"score": score, "ratio": ratio}
             done.unless(asked | {"recovery": "none"}, lambda: judged(pruned, head, sounds, fold))  # noqa: B023
+            settled = copy.deepcopy(pruned)
+            settle_norms(settled, batches)
+            done.unless(asked | {"recovery": "norms settled"}, lambda: judged(settled, head, sounds, fold))  # noqa: B023
 
             def tuned() -> dict[str, Any]:
                 own = copy.deepcopy(head)

@@ -49,7 +49,7 @@ def pruned_student() -> list[str]:
 
 
 def pruned_esc10() -> list[str]:
-    """Real and quaternion nets by score and ratio, probed before and after fine-tuning."""
+    """Real and quaternion nets by score and ratio, probed as they are, with norms settled, fine-tuned."""
     rows = _read("prune_esc10")
     lines = [
         _line("net", "filters left out", "parameters", "MACs for 10 s", *SCORES, "distilled from scratch", "untrained"),
@@ -62,7 +62,8 @@ def pruned_esc10() -> list[str]:
         if ratio == 0:
             cells = [f"{found['', 'unpruned']} %", *[""] * 5]
         else:
-            cells = [f"{found[score, 'none']} → {found[score, 'fine-tuned']} %" for score in SCORES]
+            steps = ("none", "norms settled", "fine-tuned")
+            cells = [f"{' → '.join(found[score, step] for step in steps)} %" for score in SCORES]
             cells += [f"{found['', how]} %" for how in ("distilled from scratch", "untrained")]
         lines.append(_line(net, f"{100 * ratio:.0f} %" if ratio else "none", *sizes, *cells))
     return lines
