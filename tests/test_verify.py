@@ -7,7 +7,7 @@ import soundfile
 
 from sondino.data import sample_folder
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.export.verify import BOUNDS, Verified, real_clips, refuse, signals, steady, verify
+from sondino.export.verify import BOUNDS, Verified, alike, real_clips, refuse, signals, steady, verify
 
 RATE = 8000
 
@@ -90,6 +90,13 @@ def test_a_net_whose_vectors_are_all_alike_is_told_for_what_it_is() -> None:
         refuse(replace(found, neighbours=0.9), "f32", "it")
     refuse(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
     assert verify(spectrum, spectrum, clips(), RATE).alike < 0.95
+
+
+def test_how_alike_vectors_are_can_be_computed() -> None:
+    vectors = np.array([[1, 0], [0, 2], [3, 0]], np.float32)
+    assert alike(vectors) == pytest.approx(1 / 3)  # one pair of three
+    assert alike(vectors[:1]) == 0 and alike(np.zeros((3, 2), np.float32)) == 0
+    assert alike(np.full((3, 2), np.nan, np.float32)) == 0
 
 
 def test_one_clip_at_once_and_a_run_that_knows_nothing() -> None:

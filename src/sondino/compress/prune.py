@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sondino.bundle import copy_with_head, free_folder, write_bundle
@@ -25,7 +26,7 @@ from sondino.distill.train import spread
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluate.measure import macs, parameters
 from sondino.export.source import Source, open_source
-from sondino.export.verify import real_clips
+from sondino.export.verify import alike, real_clips
 from sondino.files import read_json, sha256
 from sondino.frontend_torch import FFTLogMel
 from sondino.heads.labelled import read_labelled
@@ -318,7 +319,7 @@ def _told(
             "norms_settled_on": "the sounds that sondino ships"
             if recovery.audio is None
             else "the sound that was given",
-            "alike": alike(made.student, sound[:2]),
+            "alike": alike(_vectors(made.student, sound[:2])),
             "asked_recovery": begun["recovery"],
             "recovery": trained if recovery.epochs else None,
             "before": source.config.get("pruned"),
@@ -327,13 +328,6 @@ def _told(
 
 
 @torch.inference_mode()
-def alike(student: Student, logmels: Sequence[Tensor]) -> float:
-    """Mean cosine between the vectors of different windows of sound: near 1, nothing is left of what a net knew.
-
-    Args:
-        student: the net.
-        logmels: batches (clips, n_mels, frames).
-    """
-    vectors = nn.functional.normalize(torch.cat([student.eval()(batch) for batch in logmels]).double(), dim=1)
-    n = len(vectors)
-    return float(((vectors @ vectors.T).sum() - n) / max(1, n * (n - 1)))
+def _vectors(student: Student, logmels: Sequence[Tensor]) -> NDArray[np.float32]:
+    """(clips, dim) of batches of log-mels."""
+    return torch.cat([student.eval()(batch) for batch in logmels]).numpy()

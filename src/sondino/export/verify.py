@@ -163,6 +163,17 @@ def steady(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(~np.isfinite(lengths) | (lengths <= UNSTEADY * usual))
 
 
+def alike(vectors: NDArray[np.float32]) -> float:
+    """Mean cosine between different ones of a net's vectors (n, dim): near 1, it gives one vector for every sound.
+
+    0 where there is one vector alone, or numbers that are not finite.
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    cosines = (vectors / np.maximum(lengths, 1e-30)) @ (vectors / np.maximum(lengths, 1e-30)).T
+    n = len(vectors)
+    return float(np.nan_to_num((cosines.sum() - np.trace(cosines)) / max(1, n * (n - 1))))
+
+
 def verify(
     run: Run,
     reference: Run,
@@ -216,7 +227,7 @@ def verify(
         neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
         signals=told,
         unsteady=len(clips) - len(real),
-        alike=_alike(theirs[real]),
+        alike=alike(theirs[real]),
     )
 
 
@@ -252,13 +263,6 @@ def refuse(verified: Verified, precision: Precision, what: str) -> None:
         f"{verified.neighbours:.1%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
         "try another --precision or --to, and report it with the bundle's config.json"
     )
-
-
-def _alike(vectors: NDArray[np.float32]) -> float:
-    """Mean cosine between different rows; 0 where there are none, or numbers that are not finite."""
-    unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=1), 1e-30)[:, None]
-    n = len(unit)
-    return float(np.nan_to_num(((unit @ unit.T).sum() - n) / max(1, n * (n - 1))))
 
 
 def _differences(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
