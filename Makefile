@@ -34,6 +34,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # The page that `sondino demo` shows, built with Node.js into the package.
 PAGE := src/sondino/page/index.html
@@ -60,7 +61,7 @@ edge: .edge/executorch/ready .edge/litert/ready
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=.edge $(BIN)/pytest tests/test_export_edge.py tests/test_export_phone.py
+	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
 	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache

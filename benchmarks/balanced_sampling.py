@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from provenance import provenance, write_results
-from sondino.distill.sampling import balanced_weights, draw
+from sondino.distillation.sampling import balanced_weights, draw
 
 ROWS, CLUSTERS, DRAWS, REPEATS = 2_000_000, 50, 100_000, 5
 

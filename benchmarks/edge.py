@@ -20,11 +20,11 @@ from typing import Any
 from rich.console import Console
 
 from provenance import RESULTS, provenance, write_results
-from sondino.bench.bench import bench
-from sondino.bench.results import FIELDS, failures, notes, table
-from sondino.bench.results import rows as bench_rows
-from sondino.compress.quantize import quantize_bundle
+from sondino.benchmark.bench import bench
+from sondino.benchmark.results import FIELDS, failures, notes, table
+from sondino.benchmark.results import rows as bench_rows
 from sondino.errors import SondinoError
+from sondino.exporters.quantize import quantize_bundle
 from sondino.files import read_json
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from provenance import provenance, write_results
-from sondino.audio import find_audio
+from sondino.audio.reading import find_audio
 
 TESTS = Path(__file__).parents[1] / "tests"
 
@@ -156,7 +156,8 @@ def main() -> None:
     checkpoint, bundle = work / "matpac_mobilenetv3.ckpt", work / "bundle"
     if not bundle.exists():
         # In a process of its own: what this one holds in memory, its children would be counted with.
-        rule = "import sys, pathlib, published; published.write_ssondo(pathlib.Path(sys.argv[1]), 'mobilenetv3')"
+        rule = "import sys, pathlib; from helpers.published import write_ssondo as write; "
+        rule += "write(pathlib.Path(sys.argv[1]), 'mobilenetv3')"
         subprocess.run([sys.executable, "-c", rule, str(checkpoint.resolve())], check=True, cwd=TESTS)
         subprocess.run([sys.executable, "-m", "sondino", "convert", str(checkpoint), "--out", str(bundle)], check=True)
     files = find_audio(given.audio)

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from provenance import provenance, write_results
-from sondino.evaluate.evaluate import evaluate
-from sondino.evaluate.report import report
-from sondino.evaluate.retention import flat_rows
+from sondino.evaluation.evaluate import evaluate
+from sondino.evaluation.retention import flat_rows
+from sondino.reporting.report import report
 
 YAMNET = "litert:{}#yamnet_frames/global_average_pooling2d/Mean?rate=16000&hop=0.48"  # the hop it was made for
 

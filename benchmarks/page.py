@@ -23,12 +23,12 @@ import numpy as np
 import soundfile
 
 from provenance import provenance, write_results
-from sondino import demo
-from sondino.export.web import export_web
+from sondino.exporters import demo
+from sondino.exporters.web import export_web
 from sondino.files import read_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import browser
+from helpers import browser
 
 SECONDS = 60
 LISTENING = 15.0

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 from provenance import provenance, write_results
-from sondino.evaluate.probe import probe
-from sondino.heads.labelled import Clip, Labelled
+from sondino.probing.probe import probe
+from sondino.tasks.labelled import Clip, Labelled
 
 DIM, LABELS = 960, 50
 # As large as the nine tasks are beside each other, except NSynth, which would leave nothing for the others.

@@ -16,13 +16,13 @@ import onnxruntime
 import torch
 
 from provenance import provenance, write_results
-from sondino.compress.filters import prune_student
-from sondino.evaluate.measure import macs, parameters
-from sondino.export.graph import net_graph
-from sondino.frontend import n_frames
-from sondino.students import build_student
-from sondino.students.common import Student
-from sondino.students.fold import folded
+from sondino.frontend.logmel import n_frames
+from sondino.model.onnx_graph import net_graph
+from sondino.nets.fold import folded
+from sondino.nets.registry import build_student
+from sondino.nets.size import macs, parameters
+from sondino.nets.student import Student
+from sondino.pruning.filters import prune_student
 
 PATTERNS = {"late": "conv_block[456].*", "all": None}
 

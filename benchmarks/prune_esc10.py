@@ -28,16 +28,16 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from provenance import provenance, write_results
-from sondino.audio import read
-from sondino.compress.filters import prune_student
-from sondino.compress.prune import settle_norms
-from sondino.distill.augment import spec_augment
-from sondino.distill.train import computes_in_bfloat16
-from sondino.evaluate.intervals import t_interval
-from sondino.evaluate.measure import macs, parameters
-from sondino.frontend_torch import FFTLogMel
-from sondino.students import build_student
-from sondino.students.common import Student
+from sondino.audio.reading import read
+from sondino.distillation.augment import spec_augment
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.metrics.intervals import t_interval
+from sondino.nets.registry import build_student
+from sondino.nets.size import macs, parameters
+from sondino.nets.student import Student
+from sondino.pruning.filters import prune_student
+from sondino.pruning.prune import settle_norms
+from sondino.training.accelerator import computes_in_bfloat16
 
 LATE = "conv_block[456].*"
 SCORES = ("operator-norm", "l1", "geometric-median", "taylor")

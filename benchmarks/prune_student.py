@@ -19,15 +19,15 @@ import numpy as np
 
 from provenance import provenance, write_results
 from sondino import distill, load
-from sondino.compress.filters import prune_student
-from sondino.compress.prune import Recovery, prune_bundle
-from sondino.evaluate.measure import macs
-from sondino.evaluate.probe import probe
-from sondino.evaluate.vectors import task_vectors
-from sondino.export.source import open_source
 from sondino.files import read_json
-from sondino.heads.labelled import read_labelled
-from sondino.students import build_student
+from sondino.model.network import open_source
+from sondino.nets.registry import build_student
+from sondino.nets.size import macs
+from sondino.probing.probe import probe
+from sondino.probing.vectors import task_vectors
+from sondino.pruning.filters import prune_student
+from sondino.pruning.prune import Recovery, prune_bundle
+from sondino.tasks.labelled import read_labelled
 
 WIDTHS = np.arange(0.1, 1.0, 0.025)
 

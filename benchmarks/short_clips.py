@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from provenance import provenance, write_results
 from sondino import audio, load, load_teacher
-from sondino.encoder import embed_clips
-from sondino.evaluate.fidelity import neighbour_overlap
-from sondino.evaluate.probe import probe_labels
+from sondino.encoder.encoder import embed_clips
+from sondino.metrics.agreement import neighbour_overlap
+from sondino.probing.probe import probe_labels
 
 
 def loudest(file: Path, rate: int, seconds: float, centre: float | None = None) -> tuple[NDArray[np.float32], float]:

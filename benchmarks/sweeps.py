@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from provenance import provenance, write_results
-from sondino.evaluate.report import report
-from sondino.evaluate.sweep import sweep
+from sondino.evaluation.sweep import sweep
+from sondino.reporting.report import report
 
 TENSOR = "yamnet_frames/global_average_pooling2d/Mean"
 SWEEPS: dict[str, dict[str, list[Any]]] = {

@@ -17,7 +17,7 @@ from sondino import audio
 from sondino.corpus.table import build_corpus
 from sondino.corpus.targets import compute_targets
 from sondino.corpus.waveforms import read_clips
-from sondino.encoder import embed_clips
+from sondino.encoder.encoder import embed_clips
 from sondino.teachers import load_teacher
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from provenance import provenance, write_results
-from sondino.distill.head import MappingHead
-from sondino.distill.losses import cosine
-from sondino.distill.train import computes_in_bfloat16
-from sondino.frontend_torch import FFTLogMel
-from sondino.students import build_student
-from sondino.students.depthwise import DepthwiseConv
+from sondino.distillation.losses import cosine
+from sondino.distillation.mapping import MappingHead
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.nets.depthwise import DepthwiseConv
+from sondino.nets.registry import build_student
+from sondino.training.accelerator import computes_in_bfloat16
 
 TEACHER_DIM = 1024
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from provenance import provenance, write_results
 from sondino import audio, load
-from sondino.evaluate.probe import probe_labels
+from sondino.probing.probe import probe_labels
 
 LENGTHS = (10.5, 12.0, 15.0, 19.9, 25.0, 29.5)
 

@@ -17,11 +17,11 @@ import torch
 
 from provenance import provenance, write_results
 from sondino import audio, distill, load, load_teacher
-from sondino.distill.recipe import resolve_recipe
-from sondino.distill.summary import embed_rows
-from sondino.encoder import embed_clips
-from sondino.evaluate.probe import probe_labels
-from sondino.students import build_student
+from sondino.distillation.recipe import resolve_recipe
+from sondino.distillation.summary import embed_rows
+from sondino.encoder.encoder import embed_clips
+from sondino.nets.registry import build_student
+from sondino.probing.probe import probe_labels
 
 TENSOR = "yamnet_frames/global_average_pooling2d/Mean"
 

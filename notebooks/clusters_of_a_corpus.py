@@ -21,11 +21,11 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import build_corpus, compute_targets, fit_clusters, load_teacher
+    from sondino.corpus.cluster_labels import describe_clusters
     from sondino.corpus.waveforms import decode
-    from sondino.data import sample_list
-    from sondino.evaluate.groups import describe_clusters
-    from sondino.evaluate.report_map import map_2d
-    from sondino.frontend import MATPAC_LOGMEL, log_mel
+    from sondino.frontend.logmel import MATPAC_LOGMEL, log_mel
+    from sondino.reporting.map import map_2d
+    from sondino.sample_sounds import sample_list
 
 
 @app.cell(hide_code=True)

@@ -19,10 +19,10 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import load
-    from sondino.data import sample_list
-    from sondino.evaluate.probe import probe
-    from sondino.evaluate.vectors import task_vectors
-    from sondino.heads.labelled import read_labelled
+    from sondino.probing.probe import probe
+    from sondino.probing.vectors import task_vectors
+    from sondino.sample_sounds import sample_list
+    from sondino.tasks.labelled import read_labelled
 
 
 @app.cell(hide_code=True)
@@ -103,9 +103,9 @@ def untrained(folder):
     """A small student as it is before it learns, as a bundle in a folder."""
     import torch
 
-    from sondino.audio import read
-    from sondino.bundle import write_bundle
-    from sondino.students import build_student
+    from sondino.audio.reading import read
+    from sondino.model.write import write_bundle
+    from sondino.nets.registry import build_student
 
     if not (folder / "config.json").exists():
         torch.manual_seed(0)
@@ -240,7 +240,7 @@ def _():
 @app.function(hide_code=True)
 def player(clip, told):
     """One clip to hear, with a line under it."""
-    from sondino.audio import read
+    from sondino.audio.reading import read
 
     return mo.vstack([mo.audio(read(clip.path, 32000), 32000), mo.md(told)])
 
@@ -283,7 +283,7 @@ def _():
 
 @app.cell
 def _(bundle, epochs, model, out, sounds, wanted):
-    from sondino.heads.finetune import finetune
+    from sondino.finetuning.finetune import finetune
 
     mo.stop(not wanted.value)
     _folder = Path(out.value) / f"finetuned-{Path(bundle.value or 'untrained').name}-{epochs.value}"

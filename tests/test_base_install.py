@@ -82,7 +82,7 @@ def test_a_real_student_gives_torchs_vectors_without_torch() -> None:
 
 @pytest.mark.skipif(STUDENT is None, reason="needs SONDINO_BUNDLE")
 def test_the_page_of_a_student_is_put_together(tmp_path: Path) -> None:
-    from sondino.export.web import PAGE, export_web
+    from sondino.exporters.web import PAGE, export_web
 
     if not (PAGE / "index.html").is_file():
         pytest.skip("the page is not built: make web")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-import compression_tables
 import sondino
+from helpers import compression_tables
 from sondino import cli
 from sondino.errors import OptionError
-from sondino.teachers import load_teacher, parse_teacher
+from sondino.teachers import load_teacher
 from sondino.teachers.catalogue import RECORDS
-from sondino.teachers.spec import OPTIONS
+from sondino.teachers.spec import OPTIONS, parse_teacher
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,7 +111,7 @@ def options_of(command: str) -> set[str]:
 
 def test_the_recipe_table_is_the_recipe() -> None:
     yaml = pytest.importorskip("yaml")
-    from sondino.distill.recipe import FIELDS
+    from sondino.distillation.recipe import FIELDS
 
     table = {quoted(entry): (option, quoted(default)) for entry, option, default, _ in rows(MANUAL, "entry")}
     assert list(table) == list(FIELDS)

@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from conftest import TINY_RATE, tiny_vectors  # noqa: E402
-from sondino import hear  # noqa: E402
-from sondino.encoder import check_encoder  # noqa: E402
-from sondino.errors import OptionError  # noqa: E402
-from sondino.teachers import load_teacher  # noqa: E402
-from sounds import noise  # noqa: E402
+from helpers.sounds import noise
+from helpers.tiny_bundle import TINY_RATE, tiny_vectors
+from sondino import hear
+from sondino.encoder.check import check_encoder
+from sondino.errors import OptionError
+from sondino.teachers import load_teacher
 
 Make = Callable[..., Path]
 
@@ -143,7 +143,7 @@ def test_without_a_path_the_environment_says_which_model(tiny_bundle: Path, monk
     monkeypatch.setenv("SONDINO_HEAR_MODEL", str(tiny_bundle))
     assert hear.load_model().encoder.name == "tiny"
     asked: list[str] = []
-    monkeypatch.setattr("sondino.load", asked.append)
+    monkeypatch.setattr(hear, "load", asked.append)
     monkeypatch.delenv("SONDINO_HEAR_MODEL")
     with pytest.raises(AttributeError):  # nothing was loaded
         hear.load_model()

@@ -13,7 +13,8 @@ absent = ("torch", "accelerate", "sklearn", "pyarrow", "onnx", "onnxscript", "av
 for absent in (*absent, "huggingface_hub"):  # a bundle on this machine asks nobody
     sys.modules[absent] = None  # importing it raises ImportError
 import numpy as np
-import sondino, sondino.audio, sondino.bundle, sondino.cli, sondino.embed, sondino.encoder, sondino.runtime
+import sondino, sondino.audio, sondino.cli, sondino.encoder
+import sondino.embedding.files, sondino.model.bundle, sondino.model.model
 import safetensors.numpy, sondino.hub
 model = sondino.load(sys.argv[1])
 assert model.embed(sys.argv[2]).shape == (4, 3)

@@ -84,7 +84,7 @@ def test_probe_and_finetune_as_a_script(tmp_path):
     config = json.loads((tmp_path / "kept" / "finetuned-untrained-1" / "config.json").read_text())
     assert config["head_score"]["metric"] == "accuracy"
     from sondino import load
-    from sondino.data import sample_folder
+    from sondino.sample_sounds import sample_folder
 
     model = load(tmp_path / "kept" / "finetuned-untrained-1")
     sure = model.classify([next((sample_folder() / "audio").glob("tabla*.ogg"))])

@@ -7,30 +7,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sondino.bundle import load
     from sondino.corpus.clusters import fit_clusters
     from sondino.corpus.table import build_corpus, open_corpus
     from sondino.corpus.targets import compute_targets
-    from sondino.distill.distill import distill
-    from sondino.embed import embed_files
-    from sondino.encoder import Encoder, check_encoder
+    from sondino.distillation.distill import distill
+    from sondino.embedding.files import embed_files
+    from sondino.encoder.check import check_encoder
+    from sondino.encoder.encoder import Encoder
     from sondino.errors import SondinoError
-    from sondino.runtime import Model
+    from sondino.model.model import Model
+    from sondino.pretrained.load import load
     from sondino.teachers import load_teacher
+    from sondino.version import __version__ as __version__
 
-__version__ = "0.1.0"
 
 _HOMES = {
-    "Encoder": "encoder",
-    "Model": "runtime",
+    "__version__": "version",
+    "Encoder": "encoder.encoder",
+    "Model": "model.model",
     "SondinoError": "errors",
     "build_corpus": "corpus.table",
-    "check_encoder": "encoder",
+    "check_encoder": "encoder.check",
     "compute_targets": "corpus.targets",
-    "distill": "distill.distill",
-    "embed_files": "embed",
+    "distill": "distillation.distill",
+    "embed_files": "embedding.files",
     "fit_clusters": "corpus.clusters",
-    "load": "bundle",
+    "load": "pretrained.load",
     "load_teacher": "teachers",
     "open_corpus": "corpus.table",
 }
@@ -55,6 +57,4 @@ def __getattr__(name: str) -> Any:
     # Imported on first use, so that `import sondino` is quick and needs nothing that the user did not install.
     if name not in _HOMES:
         raise AttributeError(f"module 'sondino' has no attribute {name!r}")
-    if name == "distill":
-        return import_module("sondino.distill")  # a room that is itself the function; its __init__ says why
     return getattr(import_module(f"sondino.{_HOMES[name]}"), name)

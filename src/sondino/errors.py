@@ -52,3 +52,9 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is not None and error.name.partition(".")[0] != root:
             raise  # the module is there, but broken inside: its own message says more
         raise MissingExtra(f"{root} is not installed: pip install 'sondino[{extra}]'") from error
+
+
+def require_export() -> None:
+    """MissingExtra, with the pip line, where something is not installed that exporting needs."""
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module, "train")

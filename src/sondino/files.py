@@ -1,12 +1,13 @@
 """Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
 
+import csv
 import errno
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,23 @@ def only_one(folder: Path, name: str, doing: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+DUPLICATE = "duplicate of "
+"""How the reason of a file begins that was left out because another holds the same bytes."""
+
+
+def unreadable(skipped: Iterable[tuple[str, str]]) -> int:
+    """How many were left out for another reason than that they are duplicates."""
+    return sum(not reason.startswith(DUPLICATE) for _, reason in skipped)
+
+
+def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Write (path, reason) rows, each once, and return them."""
+    rows = list(dict.fromkeys(skipped))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    writer.writerows(rows)
+    write_whole(file, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
+    return rows

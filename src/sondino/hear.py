@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-import sondino
-from sondino.audio import from_array
+from sondino.audio.signal import from_array
 from sondino.errors import OptionError, require
+from sondino.pretrained.load import load
 
 if TYPE_CHECKING:
     import torch
 
-    from sondino.runtime import Model
+    from sondino.model.model import Model
 else:
     torch = require("torch", "train")  # HEAR hands over torch tensors
 
@@ -60,7 +60,7 @@ def load_model(model_file_path: str = "") -> HearModel:
     Raises:
         SondinoError: there is no such model.
     """
-    return HearModel(sondino.load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
+    return HearModel(load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
 
 
 def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tensor":

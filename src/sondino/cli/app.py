@@ -6,8 +6,8 @@ from typing import Literal
 
 from cyclopts import App, Parameter
 
-from sondino import __version__
-from sondino.skipped import unreadable
+from sondino.files import unreadable
+from sondino.version import __version__
 
 app = App(
     name="sondino",
@@ -38,7 +38,7 @@ def show_table(rows: list[dict[str, str]]) -> int:
 
 def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:
     """List what was skipped beside an output, in NAME.skipped.csv, and print it; the exit code."""
-    from sondino.skipped import write_skipped
+    from sondino.files import write_skipped
 
     file = output.with_name(output.stem + ".skipped.csv")
     if skipped:

@@ -44,8 +44,8 @@ def bench(
     """
     from rich.console import Console
 
-    from sondino.bench.bench import bench as run_bench
-    from sondino.bench.results import failures, notes, table
+    from sondino.benchmark.bench import bench as run_bench
+    from sondino.benchmark.results import failures, notes, table
 
     done = run_bench(models or [], out, against=against or [], runtimes=_names(runtime),
                      threads=None if threads is None else _numbers("threads", threads, int, "1,2"),

@@ -42,8 +42,8 @@ def compare(
     from rich.console import Console
 
     from sondino.cli.experiments import listed
-    from sondino.evaluate.compare import compare as run_compare
-    from sondino.evaluate.compare import said, shown_rows
+    from sondino.evaluation.compare import compare as run_compare
+    from sondino.evaluation.compare import said, shown_rows
 
     done = run_compare(bundles or [], out, tasks=listed(tasks or ()), data=data, seeds=seeds, grid=grid,
                        threads=threads, quiet=quiet, command=sys.argv)  # fmt: skip

@@ -32,9 +32,9 @@ def convert(
         window: seconds that the model hears at once. Default: as published, 10.
         short: clips under a window are zero-padded, heard at their own length or repeated. Default: as published.
     """
-    from sondino.convert import check_free, read_published, write_converted
-    from sondino.evaluate.measure import parameters
     from sondino.files import read_json
+    from sondino.nets.size import parameters
+    from sondino.pretrained.convert import check_free, read_published, write_converted
 
     check_free(out, file)
     found = read_published(file, kind=kind, name=name, window=window, short=short)

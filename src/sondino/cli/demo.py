@@ -21,9 +21,9 @@ def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = 
     import tempfile
     import webbrowser
 
-    from sondino.demo import HOST, default_bundle, page_server
-    from sondino.export.web import export_web
-    from sondino.hub import locate
+    from sondino.exporters.demo import HOST, default_bundle, page_server
+    from sondino.exporters.web import export_web
+    from sondino.pretrained.locate import locate
 
     source = default_bundle() if bundle is None else locate(bundle)
     with tempfile.TemporaryDirectory(prefix="sondino-demo-") as temporary:

@@ -22,7 +22,7 @@ def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
         out: the run's folder; the same command goes on where it was stopped.
         minutes: about how long training may take on this machine.
     """
-    from sondino.quickstart import quickstart as run_quickstart
+    from sondino.distillation.quickstart import quickstart as run_quickstart
 
     run_quickstart(out, minutes)
     return 0
@@ -98,8 +98,8 @@ def distill(
         for name, value in locals().items()
         if value is not None and name not in ("audio", "teacher", "out", "recipe", "device", "quiet")
     }
-    from sondino.distill.distill import distill as run_distill  # first: it says which extra is missing
-    from sondino.distill.summary import print_summary
+    from sondino.distillation.distill import distill as run_distill
+    from sondino.distillation.summary import print_summary
 
     from accelerate import PartialState  # isort: skip
 
@@ -169,9 +169,9 @@ def cluster(
         seed: of the k-means.
         device: where the teacher runs.
     """
+    from sondino.corpus.cluster_labels import describe_clusters
     from sondino.corpus.clusters import fit_clusters
     from sondino.corpus.table import open_corpus
-    from sondino.evaluate.groups import describe_clusters
     from sondino.progress import show
 
     vectors = _targets(corpus, teacher, device)

@@ -10,7 +10,7 @@ from sondino.cli.app import app, report_skipped
 from sondino.errors import OptionError
 
 if TYPE_CHECKING:
-    from sondino.runtime import Model
+    from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -62,7 +62,7 @@ def embed(
         channels: of raw sound.
         quiet: show no progress.
     """
-    from sondino.bundle import load
+    from sondino.pretrained.load import load
 
     # To let - through, cyclopts must let through all that begins with one.
     for unknown in (str(given) for given in inputs if str(given).startswith("-") and given != STREAM):
@@ -78,7 +78,7 @@ def embed(
     opened = load(model, threads, windows=window_policy, device=device, engine=engine,
                   precision=precision)  # fmt: skip
     if STREAM in inputs:
-        from sondino.streams import embed_stdin
+        from sondino.embedding.streams import embed_stdin
 
         report = embed_stdin(opened, output, rate, sample_format, channels, hop=0.5 if hop is None else hop,
                              window=window, short=short)  # fmt: skip
@@ -101,7 +101,7 @@ def _embed_files(
     hop: float | None,
     short: Literal["pad", "native", "repeat"] | None,
 ) -> int:
-    from sondino.embed import embed_files
+    from sondino.embedding.files import embed_files
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
@@ -117,14 +117,17 @@ def _cost(inputs: list[Path], model: "Model") -> str:
     """What engine and precision cost, on the beginnings of a few of the files."""
     import numpy as np
 
-    from sondino.audio import find_audio, read, windows
+    from sondino.audio.reading import find_audio, read
+    from sondino.audio.windows import stack_windows
     from sondino.errors import AudioError
 
     seconds = model.window or 10.0
     heard = []
     for file in [file for given in inputs for file in find_audio(given)][:16]:
         try:
-            heard.append(windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, seconds)[0][0])
+            heard.append(
+                stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, seconds)[0][0]
+            )
         except AudioError:
             continue  # listed among the skipped
     cosines = model.cosine_to_float32(np.stack(heard))

@@ -50,9 +50,9 @@ def evaluate(
     from rich.console import Console
 
     from sondino.cli.experiments import listed
-    from sondino.evaluate.evaluate import evaluate as run_evaluate
-    from sondino.evaluate.report import report
-    from sondino.evaluate.retention import explained, shown_rows
+    from sondino.evaluation.evaluate import evaluate as run_evaluate
+    from sondino.evaluation.retention import explained, shown_rows
+    from sondino.reporting.report import report
 
     done = run_evaluate(models or [], out, teacher=teacher, supervised=supervised, tasks=listed(tasks or ()),
                         sounds=sounds, data=data, untrained=untrained, seeds=seeds, threads=threads, device=device,

@@ -48,10 +48,10 @@ def sweep(
         device: where teacher and student run.
         quiet: show no progress.
     """
-    from sondino.evaluate.report import report
-    from sondino.evaluate.sweep import sweep as run_sweep
-    from sondino.evaluate.sweep_table import rich_table
-    from sondino.evaluate.variations import read_vary
+    from sondino.evaluation.grid import read_vary
+    from sondino.evaluation.sweep import sweep as run_sweep
+    from sondino.evaluation.sweep_table import rich_table
+    from sondino.reporting.report import report
 
     swept = run_sweep(recipe, audio, read_vary(vary), out, teacher=tuple(teacher or ()), tasks=listed(tasks or ()),
                       data=data, seeds=seeds, device=device, quiet=quiet, command=sys.argv)  # fmt: skip
@@ -99,9 +99,9 @@ def support(
         quiet: show no progress.
     """
     from sondino.errors import OptionError
-    from sondino.evaluate.report import report
-    from sondino.evaluate.support import support as run_support
-    from sondino.evaluate.support_table import rich_table
+    from sondino.evaluation.support import support as run_support
+    from sondino.evaluation.support_table import rich_table
+    from sondino.reporting.report import report
 
     try:
         lengths = [float(window) for window in windows.split(",")]

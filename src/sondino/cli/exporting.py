@@ -39,10 +39,10 @@ def export(
         sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
         gallery: to web: sounds that the page compares with. Default: those that sondino ships.
     """
-    from sondino.export import require_export
+    from sondino.errors import require_export
 
     require_export()
-    from sondino.export.export import FILES, export_bundle
+    from sondino.exporters.export import FILES, export_bundle
 
     facts = export_bundle(
         bundle,
@@ -76,10 +76,10 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
         sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
         labels: labelled sound (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
     """
-    from sondino.export import require_export
+    from sondino.errors import require_export
 
     require_export()
-    from sondino.compress.quantize import quantize_bundle
+    from sondino.exporters.quantize import quantize_bundle
 
     facts = quantize_bundle(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")

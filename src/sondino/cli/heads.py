@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from sondino.cli.app import Device, app, list_skipped, report_skipped
 
 if TYPE_CHECKING:
-    from sondino.heads.classify import Heard
-    from sondino.heads.labelled import Labelled
+    from sondino.embedding.classify import Heard
+    from sondino.tasks.labelled import Labelled
 
 
 @app.command
@@ -42,8 +42,8 @@ def probe(
         threads: processor threads. Default: all.
         quiet: show no progress.
     """
-    from sondino.bundle import load
-    from sondino.heads.fit import probe as run_probe
+    from sondino.finetuning.linear_head import probe as run_probe
+    from sondino.pretrained.load import load
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
@@ -84,9 +84,9 @@ def classify(
         threads: processor threads. Default: all.
         quiet: show no progress.
     """
-    from sondino.bundle import load
-    from sondino.heads.classify import classify_files
-    from sondino.heads.published import misfit
+    from sondino.embedding.classify import classify_files
+    from sondino.pretrained.heads import misfit
+    from sondino.pretrained.load import load
     from sondino.progress import show
 
     opened = load(model, threads, windows=window_policy, head=head)
@@ -151,8 +151,8 @@ def finetune(
 
     require("torch", "train")
     require("accelerate", "train")
-    from sondino.bundle import load
-    from sondino.heads.finetune import finetune as run_finetune
+    from sondino.finetuning.finetune import finetune as run_finetune
+    from sondino.pretrained.load import load
 
     try:
         sizes = tuple(int(size) for size in hidden.split(","))

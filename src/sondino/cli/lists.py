@@ -14,8 +14,8 @@ def check(encoder: str) -> int:
     Args:
         encoder: a bundle's folder or a teacher's name.
     """
-    from sondino.bundle import load
-    from sondino.encoder import check_encoder
+    from sondino.encoder.check import check_encoder
+    from sondino.pretrained.load import load
     from sondino.teachers import load_teacher
 
     checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
@@ -44,7 +44,7 @@ def students() -> int:
 
     Example: `sondino students`
     """
-    from sondino.students import STUDENTS
+    from sondino.nets.registry import STUDENTS
 
     return show_table([record.row() for record in STUDENTS.values()])
 
@@ -60,8 +60,9 @@ def models(folder: Path = Path()) -> int:
     Args:
         folder: looked through with its subfolders.
     """
-    from sondino.bundle import find_bundles
-    from sondino.hub import PUBLISHED, is_kept
+    from sondino.hub.catalogue import PUBLISHED
+    from sondino.model.bundle import find_bundles
+    from sondino.pretrained.locate import is_kept
 
     show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in PUBLISHED.values()])
     print()

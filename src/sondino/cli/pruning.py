@@ -57,10 +57,10 @@ def prune(
         device: where the recovery runs.
         quiet: show no progress.
     """
-    from sondino.export import require_export
+    from sondino.errors import require_export
 
     require_export()
-    from sondino.compress.prune import Recovery, prune_bundle
+    from sondino.pruning.prune import Recovery, prune_bundle
 
     ratios = _ratios(ratio)
     folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}

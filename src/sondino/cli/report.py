@@ -18,7 +18,7 @@ def report(path: Path) -> int:
     Args:
         path: the folder of a run, finished or not, or a folder with results.json.
     """
-    from sondino.evaluate.report import report as write_report
+    from sondino.reporting.report import report as write_report
 
     print(f"report: {write_report(path).resolve()}")
     return 0

@@ -36,12 +36,12 @@ def similar(
         hop: as the table was made with.
         short: as the table was made with.
     """
-    from sondino.similar import find_similar, query_of_id, query_of_sound
+    from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 
     if model is None:
         found = find_similar(query_of_id(query, table), table, k, leave_out=query)
     else:
-        from sondino.bundle import load
+        from sondino.pretrained.load import load
 
         found = find_similar(query_of_sound(query, load(model), table, window=window, hop=hop, short=short), table, k)
     if not found:

@@ -20,7 +20,7 @@ def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = F
         fetch: name of a data set to fetch into that folder.
         quiet: show no progress.
     """
-    from sondino.evaluate.tasks import TASKS, data_folder, find_task
+    from sondino.tasks.registry import TASKS, data_folder, find_task
 
     root = data_folder(data)
     if fetch is not None:
@@ -49,8 +49,8 @@ def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = F
 
 def _fetch(name: str, root: Path, quiet: bool) -> int:
     from sondino.errors import unknown_name
-    from sondino.evaluate.tasks import TASKS
-    from sondino.evaluate.tasks.fetch import fetch_task
+    from sondino.tasks.fetch import fetch_task
+    from sondino.tasks.registry import TASKS
 
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino import audio
+from sondino.audio.decoders import Source
+from sondino.audio.reading import SUFFIXES, find_audio, info
 from sondino.errors import AudioError, OptionError, SondinoError, require
 from sondino.files import cores, disk_error, make_folder
 from sondino.progress import Report
@@ -54,7 +55,7 @@ def is_url(path: str) -> bool:
 
 
 @contextmanager
-def open_source(root: str, path: str, offset: int | None, length: int | None) -> Iterator[audio.Source]:
+def open_source(root: str, path: str, offset: int | None, length: int | None) -> Iterator[Source]:
     """Give a stored path as something that audio.py reads: a local path, an open file, or a tar member's bytes."""
     if is_url(path):
         with require("fsspec", "train").open(path, "rb") as opened:
@@ -91,7 +92,7 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
         return _list_tars(path.parent, [path])
     if name.endswith((".csv", ".parquet")):
         return _list_rows(path)
-    return Listing(str(path.parent), _entries([file.name for file in audio.find_audio(path)]))
+    return Listing(str(path.parent), _entries([file.name for file in find_audio(path)]))
 
 
 def _entries(
@@ -113,7 +114,7 @@ def _list_folder(folder: Path) -> Listing:
     shards = sorted(file for file in folder.rglob("*.tar") if not file.name.startswith("."))
     members = _list_tars(folder, shards) if shards else None
     try:
-        files = [file.absolute().relative_to(folder).as_posix() for file in audio.find_audio(folder)]
+        files = [file.absolute().relative_to(folder).as_posix() for file in find_audio(folder)]
     except AudioError:
         if members is not None:
             return members
@@ -150,7 +151,7 @@ def _list_tars(root: Path, shards: Sequence[Path]) -> Listing:
             with tarfile.open(shard, "r:") as opened:
                 for member in opened:
                     suffix = os.path.splitext(member.name)[1].lower()  # noqa: PTH122 - names, not files
-                    if member.isreg() and not member.issparse() and suffix in audio.SUFFIXES:
+                    if member.isreg() and not member.issparse() and suffix in SUFFIXES:
                         paths.append(relative)
                         ids.append(f"{relative}/{member.name.removeprefix('./')}")
                         offsets.append(member.offset_data)
@@ -164,7 +165,7 @@ def _list_tars(root: Path, shards: Sequence[Path]) -> Listing:
 
 
 def _suffixes() -> str:
-    return " ".join(sorted(audio.SUFFIXES))
+    return " ".join(sorted(SUFFIXES))
 
 
 def _list_rows(file: Path) -> Listing:
@@ -325,7 +326,7 @@ def _look(root: str, path: str, offset: int | None, length: int | None) -> tuple
             else:
                 content = _content(source)
                 source.seek(0)
-            facts = audio.info(source)
+            facts = info(source)
     except FileNotFoundError:
         return "", 0, 0.0, "there is no such file"
     except OSError as error:

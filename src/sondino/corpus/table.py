@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
-from sondino.files import make_folder, only_one, read_json, write_json
+from sondino.files import DUPLICATE, make_folder, only_one, read_json, write_json, write_skipped
 from sondino.progress import Report
-from sondino.skipped import DUPLICATE, write_skipped
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio import ShortPolicy
+from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
-from sondino.encoder import Encoder, embed_clips, fingerprint
+from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
 from sondino.errors import EncoderError, RunError
 from sondino.files import make_folder, only_one, read_json, write_json
 from sondino.progress import Report

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino import audio
+from sondino.audio.reading import read
 from sondino.corpus.parts import Parts, write_rows
 from sondino.corpus.sources import open_source
 from sondino.corpus.table import Corpus
@@ -42,7 +42,7 @@ def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
     )
     try:
         with open_source(corpus.root, path, offset, length) as source:
-            return audio.read(source, sample_rate, start, duration)
+            return read(source, sample_rate, start, duration)
     except FileNotFoundError as error:
         raise AudioError(f"{path} is no longer in {corpus.root}: put it back, or build the corpus again") from error
     except SondinoError:

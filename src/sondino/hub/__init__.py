@@ -3,7 +3,6 @@
 from sondino.hub.cache import cache_folder
 from sondino.hub.catalogue import HEADS, PUBLISHED, HubFile, Published
 from sondino.hub.releases import WEIGHTS, Weights, fetch
-from sondino.hub.sources import fetch_head, is_kept, locate
 
 __all__ = [
     "HEADS",
@@ -14,7 +13,4 @@ __all__ = [
     "Weights",
     "cache_folder",
     "fetch",
-    "fetch_head",
-    "is_kept",
-    "locate",
 ]

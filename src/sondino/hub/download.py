@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sondino import __version__
 from sondino.errors import SondinoError
+from sondino.version import __version__
 
 BLOCK = 1 << 20
 TIMEOUT = 30.0  # seconds without an answer

@@ -6,7 +6,7 @@ own, imported only when it is asked for.
 
 import importlib
 
-from sondino.encoder import Encoder
+from sondino.encoder.encoder import Encoder
 from sondino.errors import require, unknown_name
 from sondino.teachers.catalogue import RECORDS, TeacherRecord
 from sondino.teachers.spec import TeacherSpec, parse_teacher

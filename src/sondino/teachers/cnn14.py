@@ -1,31 +1,11 @@
 """CNN14 of PANNs (arXiv 1912.10211): a convolutional net over 64 mels in decibels, one vector of 2048 a clip."""
 
-import re
-from collections.abc import Mapping
-from pathlib import Path
-
-import numpy as np
-from torch import Tensor
-
-from sondino.checkpoints import read_state
-from sondino.errors import OptionError
-from sondino.frontend import PANNS_LOGMEL, mel_matrix
-from sondino.students.cnn14 import CHANNELS, CNN14
-from sondino.students.filling import fill
+from sondino.nets.checkpoints import read_state
+from sondino.nets.panns import build
 from sondino.teachers.catalogue import CNN14_LICENCE
 from sondino.teachers.device import pick_device
 from sondino.teachers.net_encoder import NetEncoder, checkpoint
 from sondino.teachers.spec import TeacherSpec
-
-CLASSIFIER = "fc_audioset."
-LOGMEL = ("spectrogram_extractor.", "logmel_extractor.")
-"""What stands before the names of the log-mel's matrices, which a published file holds too."""
-
-LAST = "conv_block6.conv2.weight"
-PUBLISHED = "give PANNs' Cnn14_mAP=0.431.pth"
-
-# Tensors of the same names and shapes, but heard at another rate, or pooled after the classes and not before.
-_OTHERS = re.compile(r"DecisionLevel|_(?:8|16)k", re.IGNORECASE)
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
@@ -38,34 +18,3 @@ def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     path = checkpoint(spec)
     net = build(read_state(path), path)
     return NetEncoder(spec, path, net, net, net.logmel, net.minimum_samples, target, CNN14_LICENCE)
-
-
-def build(tensors: Mapping[str, Tensor], path: Path) -> CNN14:
-    """The net of a CNN14 checkpoint, without its classes, in evaluation mode.
-
-    Args:
-        tensors: of the checkpoint; those of its classes and of its log-mel are left out.
-        path: its file, for the sentence; its name tells forms apart that are alike in their tensors.
-
-    Raises:
-        OptionError: these are no tensors of CNN14, or of one that hears or decides otherwise.
-    """
-    last = tensors.get(LAST)
-    if last is None or last.ndim != 4:
-        raise OptionError(f"{path} is no CNN14, which has twelve convolutions, the last {LAST}: {PUBLISHED}")
-    if other := _OTHERS.search(path.stem):
-        raise OptionError(
-            f"{path} is named for another form of CNN14 ({other.group().strip('_')}), which hears or decides "
-            f"otherwise: {PUBLISHED}"
-        )
-    matrix, own = tensors.get(f"{LOGMEL[1]}melW"), mel_matrix(PANNS_LOGMEL).T
-    if matrix is not None and (
-        matrix.shape != own.shape or not np.allclose(matrix.float(), own, rtol=0, atol=0.01 * own.max())
-    ):
-        raise OptionError(f"{path} hears through other mels than 64 from 50 to 14000 Hz at 32 kHz: {PUBLISHED}")
-    width = len(last) / CHANNELS[-1]
-    if not 0.1 <= width <= 8:
-        raise OptionError(f"{path} gives vectors of {len(last)} numbers, as no CNN14 of a width from 0.1 to 8 does")
-    net = CNN14(width)
-    fill(net, {name: tensor for name, tensor in tensors.items() if not name.startswith((CLASSIFIER, *LOGMEL))}, path)
-    return net

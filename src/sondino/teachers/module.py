@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino import encoder as contract
-from sondino.encoder import Encoder, check_encoder
+from sondino.encoder.check import check_encoder
+from sondino.encoder.encoder import Encoder, heard
 from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
 from sondino.teachers.common import identity, one_vector_each
 from sondino.teachers.spec import TeacherSpec
@@ -57,7 +57,7 @@ class FunctionEncoder:
             spec.kind,
             content,
             # Code is part of such a teacher; a hash of weights does not see it, its answer does.
-            heard=contract.heard(self),
+            heard=heard(self),
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,

@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sondino import hub
 from sondino.files import sha256
-from sondino.frontend import LogMel
-from sondino.frontend_torch import FFTLogMel
+from sondino.frontend.logmel import LogMel
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.hub.releases import fetch
+from sondino.nets.cnn14 import CNN14
+from sondino.nets.vit import ViT
 from sondino.progress import show
-from sondino.students.cnn14 import CNN14
 from sondino.teachers.common import identity
 from sondino.teachers.spec import TeacherSpec
-from sondino.teachers.vit import ViT
 
 
 class NetEncoder:
@@ -103,4 +103,4 @@ def checkpoint(spec: TeacherSpec) -> Path:
     if spec.file:
         return spec.path
     with show(f"weights of {spec.kind}", "MB") as report:
-        return hub.fetch(spec.kind, lambda have, total: report(have // 10**6, (total or have) // 10**6))
+        return fetch(spec.kind, lambda have, total: report(have // 10**6, (total or have) // 10**6))

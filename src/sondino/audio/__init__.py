@@ -1,0 +1,24 @@
+"""Sound in: decode, mix to mono, resample, cut into windows, merge."""
+
+from sondino.audio.decoders import Source
+from sondino.audio.reading import SUFFIXES, AudioInfo, find_audio, info, read, stream
+from sondino.audio.signal import from_array, resample, to_mono
+from sondino.audio.windows import ShortPolicy, WindowPolicy, iter_windows, merge, stack_windows
+
+__all__ = [
+    "SUFFIXES",
+    "AudioInfo",
+    "ShortPolicy",
+    "Source",
+    "WindowPolicy",
+    "find_audio",
+    "from_array",
+    "info",
+    "iter_windows",
+    "merge",
+    "read",
+    "resample",
+    "stack_windows",
+    "stream",
+    "to_mono",
+]

@@ -1,0 +1,188 @@
+"""Sound in: read, mono, resample, cut into windows, merge. Nothing is lost without a word.
+
+Files are decoded by libsndfile; what it refuses (m4a, mp4, webm, ac3) goes to PyAV when the `av` extra is installed.
+Everything comes out as mono float32 at the rate asked for. What happens to odd sound is fixed here, once:
+
+- NaN and infinite samples become 0 with a warning; a sound of nothing else is an AudioError.
+- No samples at all is an AudioError; all zeros is a valid, silent sound.
+- A truncated or damaged file gives what could be decoded, with a warning; an AudioError where nothing could.
+- Channels are averaged; where they cancel each other, one of them is used.
+- The tail past the last full window is kept, zero-padded, and weighted by its real samples.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.decoders import Source, open_sound, source_name
+from sondino.audio.signal import NoSoundError, check_rate, mono_blocks, resampled_blocks
+from sondino.errors import AudioError, OptionError
+
+# fmt: off
+SUFFIXES: frozenset[str] = frozenset({
+    ".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2",
+    ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
+    ".m4a", ".m4b", ".mp4", ".aac", ".ac3", ".eac3", ".webm", ".mka", ".mkv", ".mov", ".3gp", ".wma", ".amr",
+})
+# fmt: on
+"""Suffixes, lower case, of the files that a folder is searched for."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says: rate in hertz, duration in seconds, number of channels."""
+
+    sample_rate: int
+    duration: float
+    channels: int
+
+
+def find_audio(path: str | os.PathLike[str]) -> list[Path]:
+    """The audio files of a folder and its subfolders, sorted; or the one file that `path` is.
+
+    A file named directly is taken whatever its suffix; in a folder `SUFFIXES` decides and names that start
+    with a dot are left out. Links to folders are followed, each folder once.
+
+    Raises:
+        AudioError: there is no such path, a folder cannot be read, or it holds no audio file.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [root]
+    if not root.exists():
+        raise AudioError(f"{root}: no such file or folder; check the path")
+    found: list[Path] = []
+    seen: set[Path] = set()
+
+    def walk(folder: Path) -> None:
+        real = folder.resolve()
+        if real in seen:  # a link back to where we already were
+            return
+        seen.add(real)
+        try:
+            entries = [(entry, entry.is_dir()) for entry in folder.iterdir() if not entry.name.startswith(".")]
+        except OSError as error:
+            raise AudioError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+        for entry, is_folder in entries:
+            if is_folder:
+                walk(entry)
+            elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+                found.append(entry)
+
+    walk(root)
+    if not found:
+        raise AudioError(f"{root}: no audio found in this folder; files must end in {' '.join(sorted(SUFFIXES))}")
+    return sorted(found)
+
+
+def info(source: Source) -> AudioInfo:
+    """Rate, duration and channels of a file, from its header (a header without a length makes it decode).
+
+    Raises:
+        AudioError: the file is missing or is not a sound.
+    """
+    with open_sound(source) as sound:
+        frames = sound.frames
+        if frames is None:
+            frames = sum(len(block) for block in sound.blocks(0, None))
+        return AudioInfo(sound.rate, frames / sound.rate, sound.channels)
+
+
+def read(source: Source, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
+    """Read a file, or a stretch of it, as mono at a rate.
+
+    A stretch is the same slice that a whole read would give, resampling included, but only the stretch (and a
+    short margin for the resampling filter) is decoded where the format can seek.
+
+    Args:
+        source: path, or a binary file open for reading.
+        sample_rate: hertz of the result.
+        start: where the stretch begins, in seconds.
+        duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
+
+    Returns:
+        (samples,) float32, at least one sample.
+
+    Raises:
+        AudioError: the file is missing, not a sound, holds none, or ends before `start`.
+        OptionError: a rate, start or duration out of range.
+    """
+    check_rate(sample_rate)
+    if not (math.isfinite(start) and start >= 0):
+        raise OptionError(f"start is {start}: give seconds from the beginning, 0 or more")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise OptionError(f"duration is {duration}: give seconds above 0, or None for all")
+    first = round(start * sample_rate)
+    count = None if duration is None else max(1, round(duration * sample_rate))
+    name = source_name(source)
+    with open_sound(source) as sound:
+        low, frames, skip = _stretch(first, count, sound.rate, sample_rate)
+        try:
+            pieces = list(resampled_blocks(mono_blocks(sound, name, low, frames), sound.rate, sample_rate))
+        except NoSoundError as error:
+            if first > 0:
+                raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
+            raise
+        waveform = np.concatenate(pieces)[skip : None if count is None else skip + count]
+    if len(waveform) == 0:
+        raise AudioError(f"{name}: start {start:g} s is past the end of the sound")
+    return waveform
+
+
+def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[NDArray[np.float32]]:
+    """Read a file of any length in constant memory, as mono blocks at a rate.
+
+    The blocks put together are what `read` gives: the resampler runs through them.
+
+    Args:
+        source: path, or a binary file open for reading.
+        sample_rate: hertz of the result.
+        block: seconds a block; the last one is shorter.
+
+    Yields:
+        (samples,) float32.
+
+    Raises:
+        AudioError: as `read`; a file that breaks in the middle warns and ends there.
+    """
+    check_rate(sample_rate)
+    size = max(1, round(block * sample_rate))
+    with open_sound(source) as sound:
+        held: list[NDArray[np.float32]] = []
+        length = 0
+        for piece in resampled_blocks(mono_blocks(sound, source_name(source), 0, None), sound.rate, sample_rate):
+            held.append(piece)
+            length += len(piece)
+            if length >= size:
+                joined = np.concatenate(held)
+                full = length - length % size
+                for at in range(0, full, size):
+                    yield joined[at : at + size]
+                held, length = [joined[full:]], length - full
+        if length:
+            yield np.concatenate(held)
+
+
+# ---- inside ---------------------------------------------------------------------------------------------------
+
+
+def _stretch(first: int, count: int | None, rate: int, sample_rate: int) -> tuple[int, int | None, int]:
+    """What to decode for the output samples first..first+count: first frame, frames, output samples to leave out.
+
+    The first frame falls on a point that both rates share, so that the resampler's grid is that of a whole read;
+    the margin covers the filter (its length grows with the ratio when the rate falls).
+    """
+    if rate == sample_rate:
+        return first, count, 0
+    common = math.gcd(rate, sample_rate)
+    margin = 512 * math.ceil(max(1, rate / sample_rate))
+    unit = rate // common
+    low = max(0, (first * rate // sample_rate - margin) // unit * unit)
+    skip = first - low // unit * (sample_rate // common)
+    frames = None if count is None else math.ceil((first + count) * rate / sample_rate) + margin - low
+    return low, frames, skip

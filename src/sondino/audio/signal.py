@@ -1,0 +1,158 @@
+"""Sound as arrays: check samples, mix channels to mono, resample."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import ArrayLike, NDArray
+
+from sondino.audio.decoders import Decoded
+from sondino.errors import AudioError, OptionError
+
+MAX_CHANNELS = 64  # an array whose smaller side is longer than this is not (samples, channels)
+
+
+def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.float32]:
+    """Check an array of sound, mix it to mono and resample it.
+
+    Args:
+        array: (samples,), (channels, samples) or (samples, channels): the shorter side is taken for the channels.
+            Floats are taken as they are; integers are scaled by their full range to -1..1.
+        rate: hertz of the array.
+        sample_rate: hertz of the result.
+
+    Returns:
+        (samples,) float32, at least one sample.
+
+    Raises:
+        AudioError: not numbers, empty, more than two dimensions, or nothing but NaN.
+    """
+    check_rate(sample_rate)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
+        raise AudioError(f"an array came with the rate {rate!r}: give its sample rate in hertz")
+    x: NDArray[Any] = np.asarray(array)
+    if x.ndim not in (1, 2):
+        raise AudioError(f"an array of shape {x.shape} is not one sound: give (samples,) or (channels, samples)")
+    if x.size == 0:
+        raise AudioError(f"an array of shape {x.shape} holds no sound")
+    if x.ndim == 2:
+        if x.shape[0] < x.shape[1]:
+            x = x.T
+        if x.shape[1] > MAX_CHANNELS:
+            raise AudioError(f"an array of shape {x.shape} is not one sound: it would have {x.shape[1]} channels")
+    if x.dtype == np.uint8:
+        x = (x.astype(np.float32) - 128) / 128
+    elif np.issubdtype(x.dtype, np.signedinteger):
+        x = x / -float(np.iinfo(x.dtype).min)
+    elif not np.issubdtype(x.dtype, np.floating):
+        raise AudioError(f"an array of {x.dtype} is not a sound: give float32 or signed integer samples")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is counted as such
+        frames = x.reshape(len(x), -1).astype(np.float32, copy=False)
+    frames, bad = _finite(frames)
+    if bad == frames.size:
+        raise AudioError("an array holds no sound: every sample is NaN or infinite")
+    if bad:
+        warnings.warn(f"an array: {bad} samples were NaN or infinite and are taken as 0", stacklevel=2)
+    return resample(to_mono(frames), int(rate), sample_rate)
+
+
+def to_mono(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mix (samples, channels) to (samples,): the mean, or one channel where the channels cancel."""
+    return _mix(x, _pick_channel(x) if x.ndim == 2 else None)
+
+
+def resample(x: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+    """Resample (samples,) with soxr, high quality; at least one sample comes out of one."""
+    if from_rate == to_rate:
+        return x
+    y: NDArray[np.float32] = soxr.resample(x, from_rate, to_rate)
+    # A few samples at a much lower rate round to none, but a sound that was there stays there.
+    return y if len(y) else x[:1]
+
+
+class NoSoundError(AudioError):
+    """Nothing came out of a decoder."""
+
+
+def check_rate(sample_rate: int) -> None:
+    """OptionError where a rate is not above 0."""
+    if not sample_rate > 0:
+        raise OptionError(f"sample rate is {sample_rate}: give hertz above 0")
+
+
+def _finite(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """The samples with NaN and infinity taken as 0, and how many there were."""
+    # One sum finds out for the usual, clean block; only a dirty one pays for a mask.
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.sum(x)):
+            return x, 0
+    good = np.isfinite(x)
+    return np.where(good, x, np.float32(0)), int(x.size - np.count_nonzero(good))
+
+
+def _pick_channel(x: NDArray[np.float32]) -> int | None:
+    """The channel to use alone where the mean of (samples, channels) cancels, else None."""
+    if x.shape[1] < 2:
+        return None
+    rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=0))
+    mean = np.sqrt(np.mean(np.square(x.mean(axis=1), dtype=np.float64)))
+    # Unrelated channels keep 1/sqrt(channels) of their level in the mean. A tenth and less means opposite phase
+    # (a balanced line recorded as stereo, a "wide" effect): the mean would be near silence, so the first channel
+    # that sounds is heard instead.
+    if mean >= 0.1 * np.sqrt(np.mean(np.square(rms))) or x.shape[1] > MAX_CHANNELS:
+        return None
+    return int(np.argmax(rms >= 0.5 * rms.max()))
+
+
+def _mix(x: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
+    if x.ndim == 1:
+        return x
+    if x.shape[1] == 1:
+        return x[:, 0]
+    if channel is not None:
+        return np.ascontiguousarray(x[:, channel])
+    mono: NDArray[np.float32] = x.mean(axis=1, dtype=np.float32)
+    return mono
+
+
+def mono_blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
+    """Clean mono blocks at the file's own rate; raises at the end where there was nothing to hear."""
+    total = good = 0
+    channel: int | None = None
+    decided = False
+    for block in sound.blocks(first, count):
+        block, bad = _finite(block)
+        if bad:
+            warnings.warn(f"{name}: NaN or infinite samples are taken as 0", stacklevel=2)
+        total += block.size
+        good += block.size - bad
+        # Channels are judged on the first block that sounds, and the answer holds for the rest: a switch in
+        # the middle would be heard.
+        if not decided and block.any():
+            channel, decided = _pick_channel(block), True
+        yield _mix(block, channel)
+    if total == 0:
+        raise NoSoundError(f"{name}: holds no sound")
+    if good == 0:
+        raise AudioError(f"{name}: holds no sound, every sample is NaN or infinite")
+
+
+def resampled_blocks(blocks: Iterator[NDArray[Any]], rate: int, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """Mono blocks (samples,) at another rate, the resampler running through them."""
+    if rate == sample_rate:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+    first: NDArray[np.float32] | None = None
+    length = 0
+    for block in blocks:
+        first = block[:1] if first is None else first
+        piece = resampler.resample_chunk(np.ascontiguousarray(block))
+        length += len(piece)
+        yield piece
+    tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if length + len(tail) == 0 and first is not None:
+        tail = first  # as in `resample`
+    yield tail

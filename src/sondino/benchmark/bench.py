@@ -1,0 +1,178 @@
+"""Models beside models: every combination timed in turn, round after round, each time in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sondino.benchmark.given import OF_BUNDLES, RUNTIMES, Combination, combinations, find
+from sondino.benchmark.record import Bench, Measured, machine
+from sondino.errors import OptionError, RunError
+from sondino.files import cores, make_folder
+from sondino.progress import Report, show
+
+ROUNDS = 3
+LEAST = 0.3
+"""Seconds that each length of clip is timed for, at least, in each round."""
+
+PATIENCE = 600.0
+"""Seconds after which a process is taken for stuck."""
+
+LONGEST = 600.0
+"""Seconds of a clip."""
+
+
+def bench(
+    models: Sequence[str],
+    out: Path,
+    *,
+    against: Sequence[str] = (),
+    runtimes: Sequence[str] = ("all",),
+    threads: Sequence[int] | None = None,
+    seconds: Sequence[float] = (10.0, 1.0),
+    rounds: int = ROUNDS,
+    least: float = LEAST,
+    energy: bool = True,
+    quiet: bool = False,
+) -> Bench:
+    """Measure models, and write bench.csv and bench.json.
+
+    Times are taken in rounds over all combinations, so that a machine that grows slower or busier does so for all.
+    Ctrl-C keeps what was measured.
+
+    Args:
+        models: bundles, runs' folders, published names, exports' folders, ONNX or TFLite files, teachers.
+        out: the folder of the results.
+        against: the same, marked as peers.
+        runtimes: of `OF_BUNDLES`, or only "all": those that are installed.
+        threads: counts of processor threads; None: one, and all of this process's.
+        seconds: lengths of clips.
+        rounds: how often each combination is timed.
+        least: seconds that each length of clip is timed for, at least, in each round.
+        energy: also estimate joules, where codecarbon is installed.
+        quiet: show no progress.
+
+    Raises:
+        OptionError: an unknown model or runtime, more threads than processors, or a number out of range.
+        SondinoError: a model cannot be fetched, or the folder cannot be written.
+    """
+    counts = _thread_counts(threads)
+    lengths = _lengths(seconds)
+    if rounds < 1:
+        raise OptionError(f"rounds is {rounds}: give 1 or more")
+    if not models and not against:
+        raise OptionError("nothing to measure: name a bundle, an export's folder or a model's file")
+    given = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
+    found, missing, nowhere = combinations(given, list(runtimes) or list(OF_BUNDLES), counts)
+    make_folder(out)
+    done = Bench([Measured(each) for each in found], missing, nowhere, lengths, machine())
+    from sondino.benchmark.results import write
+
+    try:
+        with show("bench", "processes", quiet) as progress:
+            _measure(done, rounds, least, energy, progress, out)
+    except KeyboardInterrupt:
+        done.stopped = True
+    write(done, out)
+    return done
+
+
+def _measure(done: Bench, rounds: int, least: float, energy: bool, progress: Report, out: Path) -> None:
+    from sondino.benchmark.results import write
+
+    total = len(done.measured) * (rounds + 1)
+    progress(0, total)
+    for number in range(rounds + 1):
+        for at, each in enumerate(done.measured):
+            if each.error is None:
+                kind = "time" if number < rounds else "memory"
+                _ask(each, kind, done.seconds, least, energy)
+            progress(number * len(done.measured) + at + 1, total)
+        write(done, out)
+
+
+def _ask(each: Measured, kind: str, seconds: Sequence[float], least: float, energy: bool) -> None:
+    """Start a worker, and keep its answer or its sentence."""
+    try:
+        found = _answer(each.combination, kind, seconds, least, energy)
+    except RunError as error:
+        if kind == "time":
+            each.error = str(error)
+        else:
+            each.unweighed = str(error)
+        return
+    if kind == "time":
+        each.rounds.append(found)
+    else:
+        each.weighed = found
+
+
+def _answer(how: Combination, kind: str, seconds: Sequence[float], least: float, energy: bool) -> dict[str, Any]:
+    """What a worker found out, or RunError with its sentence."""
+    runtime = RUNTIMES[how.runtime]
+    asked = {
+        "kind": kind,
+        "model": how.model.kind,
+        "source": how.model.source,
+        "runtime": how.runtime,
+        "module": runtime.module,
+        "package": runtime.package,
+        "precision": how.precision,
+        "threads": how.threads,
+        "seconds": list(seconds),
+        "least": least,
+        "energy": energy,
+        "started": time.time(),
+    }
+    try:
+        answer = subprocess.run(
+            [how.python, "-m", "sondino.benchmark.worker", json.dumps(asked)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=PATIENCE,
+            env=os.environ | limits(how.threads),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunError(f"it had not ended after {PATIENCE:g} s, and was stopped") from error
+    if answer.returncode:
+        raise RunError(_reason(answer.returncode, answer.stderr))
+    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return found
+
+
+def limits(threads: int) -> dict[str, str]:
+    """Environment that holds every library of a process to so many threads, whatever its own default."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    # Threads of torch that wait would take a processor from those that work.
+    return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _reason(code: int, said: str) -> str:
+    if code < 0:
+        killed = " (the system takes too large a process away)" if code == -9 else ""
+        return f"its process was ended by signal {-code}{killed}"
+    return (said.strip().splitlines() or [f"its process ended with code {code}"])[-1]
+
+
+def _thread_counts(threads: Sequence[int] | None) -> list[int]:
+    here = cores()
+    if threads is None:
+        return sorted({1, here})
+    for count in threads:
+        if not 1 <= count <= here:
+            raise OptionError(f"threads is {count}: give whole numbers from 1 to {here}, the processors here")
+    return list(dict.fromkeys(threads))
+
+
+def _lengths(seconds: Sequence[float]) -> list[float]:
+    for length in seconds:
+        if not 0.1 <= length <= LONGEST:
+            raise OptionError(f"seconds is {length:g}: give lengths of clips from 0.1 to {LONGEST:g}")
+    return list(dict.fromkeys(map(float, seconds)))

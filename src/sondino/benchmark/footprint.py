@@ -1,0 +1,156 @@
+"""What embedding 10 s of sound costs at a length of window: memory and time, measured in processes of their own.
+
+A fresh process imports what the model runs on, opens the model, and embeds 10 s of noise, one window after another, as
+a device that hears a stream would. Memory is how much more the process holds at its peak while it embeds than it held
+before it opened the model: weights and everything that a window needs, without Python and its libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from sondino.audio.windows import stack_windows
+from sondino.encoder.encoder import Encoder
+from sondino.errors import EncoderError
+from sondino.teachers.catalogue import RECORDS
+
+SECONDS = 10.0
+PROCESSES = 3
+PASSES = 3
+"""Of the 10 s in each process, after the one that memory is taken from."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What 10 s of sound cost, cut into windows of one length and embedded one at a time.
+
+    Attributes:
+        milliseconds_per_10s: median over passes and processes.
+        memory_bytes: what the process holds at its peak more than before it opened the model, median over processes;
+            None where the system does not tell.
+    """
+
+    milliseconds_per_10s: float
+    memory_bytes: int | None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+def footprint(name: str, window: float, filled: bool, threads: int | None) -> Footprint:
+    """Measure a model at a window.
+
+    Args:
+        name: anything that `open_model` opens.
+        window: seconds.
+        filled: whether windows are filled up to the model's own.
+        threads: processor threads; None: all.
+
+    Raises:
+        EncoderError: it failed; the sentence has the reason.
+    """
+    asked = json.dumps({"name": name, "window": window, "filled": filled, "threads": threads})
+    found = [_in_a_process(asked, name) for _ in range(PROCESSES)]
+    memory = [each.memory_bytes for each in found if each.memory_bytes is not None]
+    return Footprint(
+        round(median(each.milliseconds_per_10s for each in found), 3),
+        round(median(memory)) if len(memory) == len(found) else None,
+    )
+
+
+def _in_a_process(asked: str, name: str) -> Footprint:
+    done = subprocess.run(
+        [sys.executable, "-m", "sondino.benchmark.footprint", asked], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EncoderError(f"{name} could not be measured in a process of its own: {said}")
+    return Footprint(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def measure(open_encoder: Callable[[], Encoder], window: float) -> Footprint:
+    """Measure an encoder in this process, which should have done nothing but import its libraries.
+
+    Args:
+        open_encoder: opens it.
+        window: seconds, which it takes.
+    """
+    before = _status("VmRSS")
+    encoder = open_encoder()
+    noise = (0.1 * np.random.default_rng(0).standard_normal(round(SECONDS * encoder.sample_rate))).astype(np.float32)
+    cut, _, _ = stack_windows(noise, encoder.sample_rate, window, None, "native", int(getattr(encoder, "minimum", 0)))
+
+    def embed() -> float:
+        began = time.perf_counter()
+        for piece in cut:
+            encoder.embed(piece[None])
+        return time.perf_counter() - began
+
+    _forget_peak()
+    embed()
+    peak = _status("VmHWM")
+    return Footprint(
+        1000 * median(embed() for _ in range(PASSES)), None if before is None or peak is None else max(0, peak - before)
+    )
+
+
+def _forget_peak() -> None:
+    """Let the peak of this process's memory begin anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> int | None:
+    """Bytes that Linux tells of this process; None elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
+
+
+def import_libraries(name: str) -> None:
+    """Import what a model will run on, so that it does not count as the model's."""
+    record = RECORDS.get(name.partition(":")[0])
+    needed = [] if record is None else [f"sondino.teachers.{record.module}"]
+    if record is not None and record.extra in ("litert", "birdnet"):
+        needed.append("ai_edge_litert.interpreter")
+    for module in ("onnxruntime", *needed):
+        with suppress(ImportError):  # opening the model says it better
+            importlib.import_module(module)
+
+
+def main() -> None:
+    """Measure what the argument asks for, and print it as JSON."""
+    from sondino.encoder.filled import Filled
+    from sondino.errors import SondinoError
+    from sondino.pretrained.open import open_model
+
+    asked = json.loads(sys.argv[1])
+    import_libraries(asked["name"])
+
+    def open_encoder() -> Encoder:
+        encoder = open_model(asked["name"], asked["threads"])
+        return Filled(encoder, asked["window"]) if asked["filled"] else encoder
+
+    try:
+        found = measure(open_encoder, asked["window"])
+    except SondinoError as error:
+        sys.exit(str(error))
+    print(json.dumps(found.as_dict()))  # noqa: T201 - its answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Size, speed and energy of a model, for the table: parameters, multiply-accumulates, milliseconds, joules."""
+
+import logging
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.benchmark.graphs import Costs, litert_costs, onnx_costs, torch_costs
+from sondino.encoder.encoder import Encoder
+from sondino.errors import MissingExtra, OptionError, require
+from sondino.nets.size import SECONDS
+
+
+def milliseconds_per_10s(
+    embed: Callable[[NDArray[np.float32]], Any],
+    sample_rate: int,
+    repeats: int = 7,
+    window: float | None = None,
+    hop: float | None = None,
+) -> float:
+    """Median wall-clock milliseconds to embed 10 s of sound, one clip at a time.
+
+    Args:
+        embed: takes (batch, samples) float32 waveforms, such as `model.embed`.
+        sample_rate: of the waveforms, in Hz.
+        repeats: timed calls, after one that is not timed.
+        window: seconds that the model takes at once; 10 s are then given as a batch of as many windows as cover
+            them. None gives all 10 s in one row.
+        hop: seconds from one window to the next; None: as long as a window.
+
+    Raises:
+        OptionError: no repeats, or a window or hop that is not above 0.
+    """
+    if repeats < 1:
+        raise OptionError(f"timing needs repeats of 1 or more, not {repeats}")
+    sound, share = _ten_seconds(sample_rate, window, hop)
+    return 1000.0 * share * _in_turn([lambda: embed(sound)], repeats)[0]
+
+
+def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[float]:
+    """What `milliseconds_per_10s` tells, of several at once: timed in turn, so that a busy machine is so for all.
+
+    Args:
+        encoders: open models.
+        rounds: how often each is timed, after one call that is not.
+    """
+    given = [_ten_seconds(one.sample_rate, one.window, getattr(one, "hop", None)) for one in encoders]
+    calls = [partial(one.embed, sound) for one, (sound, _) in zip(encoders, given, strict=True)]
+    return [1000.0 * share * took for (_, share), took in zip(given, _in_turn(calls, rounds), strict=True)]
+
+
+def _in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median seconds of each call over rounds; the first call of each is not timed, it may plan and take memory."""
+    for call in calls:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, kept in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+    return [statistics.median(kept) for kept in times]
+
+
+def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> tuple[NDArray[np.float32], float]:
+    """A batch of windows for about 10 s of sound, and what share of its cost is that of exactly 10 s."""
+    step = window if hop is None else hop
+    if (window is not None and window <= 0) or (step is not None and step <= 0):
+        raise OptionError(f"costs are told for windows and hops above 0 s, not {window} and {hop}")
+    rows = 1 if window is None or step is None else max(1, round(SECONDS / step))
+    samples = round((SECONDS if window is None else window) * sample_rate)
+    # Noise, not zeros: some kernels are slower or faster on zeros and denormals.
+    sound = (0.1 * np.random.default_rng(0).standard_normal((rows, samples))).astype(np.float32)
+    return sound, 1.0 if window is None or step is None else SECONDS / (rows * step)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What 10 s of sound cost the processor, without memory and the rest of the machine.
+
+    Attributes:
+        joules: for 10 s of sound.
+        how: read from a power meter, which also sees other programs, or estimated from this process's share of the
+            processor's time.
+    """
+
+    joules: float
+    how: str
+
+
+def energy_per_10s(
+    embed: Callable[[NDArray[np.float32]], Any],
+    sample_rate: int,
+    window: float | None = None,
+    hop: float | None = None,
+    seconds: float = 3.0,
+) -> Energy | None:
+    """Joules that the processor takes to embed 10 s of sound, by codecarbon; nothing is sent or written.
+
+    Args:
+        embed: takes (batch, samples) float32 waveforms, such as `model.embed`.
+        sample_rate: of the waveforms, in Hz.
+        window: seconds that the model takes at once; None: any length.
+        hop: seconds from one window to the next; None: as long as a window.
+        seconds: that it is run for, at least, again and again.
+
+    Returns:
+        None where codecarbon is not installed (pip install 'sondino[energy]').
+
+    Raises:
+        OptionError: a window or hop that is not above 0.
+    """
+    sound, share = _ten_seconds(sample_rate, window, hop)
+    try:
+        codecarbon = require("codecarbon", "energy")
+    except MissingExtra:
+        return None
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it speaks before its own option is read
+    # What a user's own codecarbon settings might add is switched off: files, servers, and a grid looked up on the web.
+    tracker = codecarbon.OfflineEmissionsTracker(
+        tracking_mode="process",
+        measure_power_secs=1.0,
+        log_level="error",
+        allow_multiple_runs=True,
+        output_methods=[],
+        output_handlers=[],
+        emissions_endpoint=None,
+        force_carbon_intensity_g_co2e_kwh=0.0,
+        pue=1.0,
+    )
+    embed(sound)
+    tracker.start()
+    calls, end = 0, time.perf_counter() + seconds
+    while calls == 0 or time.perf_counter() < end:
+        embed(sound)
+        calls += 1
+    tracker.stop()
+    found = tracker.final_emissions_data
+    return Energy(3.6e6 * found.cpu_energy / calls * share, _how(tracker))
+
+
+def _how(tracker: Any) -> str:
+    """Where codecarbon's figure comes from, in words."""
+    for part in tracker._hardware:
+        kind, mode = type(part).__name__, getattr(part, "_mode", "")
+        if kind == "CPU" and mode in ("cpu_load", "constant"):
+            return f"codecarbon's estimate from {part._tdp:g} W for {part.get_model()} at full load, no meter here"
+        if kind == "CPU":
+            return {"intel_rapl": "power meter (RAPL)", "windows_emi": "power meter (Windows EMI)"}.get(
+                mode, "power meter (Intel Power Gadget)"
+            )
+        if getattr(part, "chip_part", None) == "CPU":
+            return f"power meter ({kind})"
+    return "codecarbon's estimate, no meter here"
+
+
+def macs_of(encoder: Encoder) -> int | None:
+    """Multiply-accumulates of any teacher or bundle for 10 s of sound, its front-end not counted.
+
+    A bundle's are in its config; ONNX and LiteRT graphs and whatever calls torch are counted over one window, and
+    told for as many as 10 s of a long sound take.
+
+    Args:
+        encoder: an open teacher or model.
+
+    Returns:
+        None where they cannot be known: vectors by id, an operator that is not counted, a model that is neither a
+        graph nor torch, or an ONNX graph without onnx to read it.
+    """
+    config = getattr(encoder, "config", None)
+    if isinstance(config, dict):
+        return config.get("macs_per_10s")
+    costs, window = _costs(encoder), encoder.window
+    if costs is None or costs.macs is None or window is None:
+        return None if costs is None else costs.macs
+    return round(costs.macs * SECONDS / (getattr(encoder, "hop", None) or window))
+
+
+def parameters_of(encoder: Encoder) -> int | None:
+    """Weights of any teacher or bundle that its vectors come from: no classifier behind them, no front-end.
+
+    A bundle's are in its config. Graphs have their norms folded into their weights, which makes them a little smaller
+    than the nets that they were exported from.
+
+    Args:
+        encoder: an open teacher or model.
+
+    Returns:
+        None where they cannot be known, as of `macs_of`.
+    """
+    config = getattr(encoder, "config", None)
+    if isinstance(config, dict):
+        return config.get("parameters")
+    costs = _costs(encoder)
+    return None if costs is None else costs.parameters
+
+
+def _costs(encoder: Any) -> Costs | None:
+    """Of one window, or of 10 s where it takes any length."""
+    if hasattr(encoder, "lookup"):
+        return None
+    samples = round((encoder.window or SECONDS) * encoder.sample_rate)
+    sound = (0.1 * np.random.default_rng(0).standard_normal((1, samples))).astype(np.float32)
+    try:
+        return _counted(encoder, sound)
+    except Exception:  # what can be heard is worth measuring, even where a graph cannot be taken apart
+        return None
+
+
+def _counted(encoder: Any, sound: NDArray[np.float32]) -> Costs | None:
+    from sondino.teachers.litert import LiteRTEncoder
+    from sondino.teachers.onnx import OnnxEncoder
+
+    if isinstance(encoder, LiteRTEncoder):
+        return litert_costs(encoder._model, sound.reshape(encoder._shape))
+    if isinstance(encoder, OnnxEncoder):
+        shape = [side or 1 for side in encoder._shape[:-1]]
+        costs = onnx_costs(encoder.path, encoder._output, np.broadcast_to(sound[0], (*shape, sound.size)).copy())
+        return Costs(None if costs.macs is None else costs.macs // math.prod(shape), costs.parameters)
+    return torch_costs(encoder.embed, sound) if "torch" in sys.modules else None

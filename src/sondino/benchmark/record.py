@@ -1,0 +1,80 @@
+"""What a benchmark run found out, and the machine that it ran on."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sondino.benchmark.given import Combination, Given
+from sondino.files import cores
+
+
+@dataclass
+class Measured:
+    """What was found out about one combination.
+
+    Attributes:
+        combination: what was measured.
+        rounds: the worker's answers, one a round.
+        weighed: its answer about memory and energy; None while it is not known.
+        error: why it cannot be measured, one sentence.
+        unweighed: why memory and energy cannot be, where times can; one sentence.
+    """
+
+    combination: Combination
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    weighed: dict[str, Any] | None = None
+    error: str | None = None
+    unweighed: str | None = None
+
+
+@dataclass
+class Bench:
+    """A whole run of the bench.
+
+    Attributes:
+        measured: one a combination.
+        missing: runtimes that are not installed, and what installs them.
+        nowhere: models that are damaged or that nothing here can run, and why.
+        seconds: lengths of clips.
+        machine: what it ran on, and when.
+        stopped: whether it was stopped before its end.
+    """
+
+    measured: list[Measured]
+    missing: dict[str, str]
+    nowhere: dict[Given, str]
+    seconds: list[float]
+    machine: dict[str, str]
+    stopped: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be measured."""
+        return bool(self.nowhere) or any(each.error or each.unweighed for each in self.measured)
+
+
+def machine() -> dict[str, str]:
+    """What the figures hold for: processor, system, Python, version and date."""
+    from datetime import UTC, datetime
+
+    from sondino.version import __version__
+
+    return {
+        "processor": _processor(),
+        "processors": str(cores()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sondino": __version__,
+        "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,200 @@
+"""One model in one runtime, measured in a process of its own: `python -m sondino.benchmark.worker JSON`.
+
+Two kinds: "time" says how long it takes from nothing to the first vector and for clips after that; "memory" hears a
+stream, says what the process held at its peak, and then what costs memory of its own to find out (joules, counts).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sondino.benchmark.opening import Opened, Parts, Run
+
+Array = NDArray[np.float32]
+
+BATCHES = (1, 8)
+"""Clips embedded at once: latency, and what a folder of files takes."""
+
+REPEATS, LONGEST = 20, 2.0
+"""Calls timed, at least, unless they take more than so many seconds."""
+
+STREAM = 60.0
+"""Seconds of sound that memory is measured over."""
+
+
+def main() -> None:
+    """Measure what the argument asks for, and print it as JSON; a failure is one sentence on stderr, exit code 1."""
+    begun = time.time()
+    asked = json.loads(sys.argv[1])
+    from sondino.errors import SondinoError
+
+    try:
+        found = (_timed if asked["kind"] == "time" else _weighed)(asked, begun)
+    except (SondinoError, ImportError, MemoryError) as error:
+        sys.exit(str(error) or "the memory of this machine is not enough")
+    except Exception as error:  # a runtime's own, of which there are many
+        sys.exit(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['without a reason'])[0]}")
+    print(json.dumps(found))  # noqa: T201 - its answer
+
+
+def _open(asked: dict[str, Any]) -> Opened:
+    from sondino.benchmark import opening
+
+    source, threads = asked["source"], asked["threads"]
+    if asked["model"] == "teacher":
+        return opening.open_teacher(source, threads)
+    if asked["model"] == "export":
+        return opening.open_export(Path(source), threads)
+    return opening.open_bundle(Path(source), asked["runtime"], asked["precision"], threads)
+
+
+def clips(opened: Opened, seconds: float, batch: int) -> tuple[Array, float]:
+    """So many clips as a model takes them: rows of noise, and what share of their cost is that of one clip.
+
+    A model that takes one length alone gets as many windows as cover a clip, told for exactly its seconds; where the
+    clip is shorter than the window, a whole window.
+    """
+    rows, share, length = 1, 1.0, seconds
+    if opened.window is not None:
+        step, length = opened.hop or opened.window, opened.window
+        rows = max(1, round(seconds / step))
+        share = seconds / (rows * step) if opened.window <= seconds else 1.0
+    # Noise, not zeros: some kernels are slower or faster on zeros and denormals.
+    shape = (batch * rows, round(length * opened.sample_rate))
+    return (np.random.default_rng(0).random(shape, np.float32) - 0.5) * 0.2, share / batch
+
+
+def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[list[float]], float]:
+    """Seconds that each of some calls takes, again and again in turn, and how many processors they kept busy.
+
+    Args:
+        calls: what to time, after one call that is not: the first of a shape may plan and take memory.
+        least: seconds to go on for, at least.
+    """
+    for call in calls:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    processor, began = time.process_time(), time.perf_counter()
+    while True:
+        for call, kept in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+        gone = time.perf_counter() - began
+        if (len(times[0]) >= REPEATS and gone >= least) or gone >= max(least, LONGEST):
+            return times, (time.process_time() - processor) / gone
+
+
+def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
+    """From the start of this process (the parent says when) to the first vector, then clip after clip."""
+    from sondino.benchmark.opening import check_vectors
+
+    if asked["module"]:
+        importlib.import_module(asked["module"])
+    imported = time.time()
+    opened = _open(asked)
+    loaded = time.time()
+    sound, _ = clips(opened, max(asked["seconds"]), 1)
+    made = time.time()
+    vectors = opened.embed(sound)
+    first = time.time()
+    check_vectors(vectors, len(sound))
+    cold = {
+        "start_ms": begun - asked["started"],
+        "import_ms": imported - begun,
+        "load_ms": loaded - imported,
+        "first_ms": first - made,
+        "cold_start_ms": first - asked["started"] - (made - loaded),
+    }
+    return {
+        **{name: 1000 * seconds for name, seconds in cold.items()},
+        "dim": int(vectors.shape[1]),
+        "clips": _clip_times(opened, asked["seconds"], asked["least"]),
+        "file_bytes": sum(file.stat().st_size for file in opened.files) or None,
+        "parameters": opened.parameters,
+        "macs_per_10s": opened.macs_per_10s,
+        "version": _version(asked["package"]),
+    }
+
+
+def _clip_times(opened: Opened, lengths: Sequence[float], least: float) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for seconds in lengths:
+        for batch in BATCHES:
+            sound, share = clips(opened, seconds, batch)
+            (times,), busy = repeated([partial(opened.embed, sound)], least)
+            milliseconds = [1000 * share * each for each in times]
+            found.append({"seconds": seconds, "batch": batch, "busy_threads": busy, "milliseconds": milliseconds})
+    if opened.parts is not None:  # opened only now, so that it takes no memory from the whole
+        parts = opened.parts()
+        for row in found:
+            if row["batch"] == 1:
+                sound, share = clips(opened, row["seconds"], 1)
+                row |= _halves(opened.embed, parts, sound, 1000 * share, least)
+    return found
+
+
+def _halves(whole: Run, parts: Parts, sound: Array, scale: float, least: float) -> dict[str, float | None]:
+    """Milliseconds of the net, and of the front-end before it, for one clip; None where noise hides the front-end."""
+    before = whole if parts.front_end is None else parts.front_end
+    calls = [partial(before, sound), partial(parts.net, parts.log_mels(sound))]
+    (first, net), _ = repeated(calls, least)
+    front = median(first) if parts.front_end is not None else median(a - b for a, b in zip(first, net, strict=True))
+    return {"net_ms": scale * median(net), "front_end_ms": scale * front if front > 0 else None}
+
+
+def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
+    opened = _open(asked)
+    peaks = {}
+    for seconds in sorted(asked["seconds"]):  # short windows first: a peak never falls
+        sound, _share = clips(opened, seconds, 1)
+        for at in range(max(1, round(STREAM / (sound.shape[1] / opened.sample_rate)))):
+            opened.embed(sound[at % len(sound)][None])
+        peaks[f"{seconds:g}"] = _peak_memory()
+    found: dict[str, Any] = {"peak_memory_bytes": peaks}
+    if asked["energy"]:
+        from sondino.benchmark.measure import energy_per_10s
+
+        energy = energy_per_10s(opened.embed, opened.sample_rate, opened.window, opened.hop)
+        if energy is not None:
+            found |= {"joules_per_10s": energy.joules, "joules_how": energy.how}
+    if opened.encoder is not None:
+        from sondino.benchmark.measure import macs_of, parameters_of
+
+        found |= {"parameters": parameters_of(opened.encoder), "macs_per_10s": macs_of(opened.encoder)}
+    return found
+
+
+def _peak_memory() -> int | None:
+    """Bytes that this process has held at the most; None where the system does not tell (Linux does)."""
+    # Not getrusage: what a process held before it became another program counts there.
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return None
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package) if package else ""
+    except PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()

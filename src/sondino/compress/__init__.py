@@ -1,1 +1,0 @@
-"""Smaller forms of a finished model."""

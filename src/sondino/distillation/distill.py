@@ -1,0 +1,244 @@
+"""Distil a teacher into a student: the whole line from a folder of sound to a bundle."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+
+from sondino.corpus.clusters import Clusters, fit_clusters
+from sondino.corpus.table import Corpus, build_corpus, open_corpus
+from sondino.corpus.targets import Targets, compute_targets
+from sondino.corpus.views import add_views
+from sondino.corpus.waveforms import Waveforms, open_waveforms
+from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
+from sondino.distillation.sampling import balanced_weights, uniform_weights
+from sondino.distillation.summary import finish_run, teacher_facts
+from sondino.distillation.train import Lessons, train
+from sondino.encoder.check import check_encoder
+from sondino.encoder.encoder import Encoder
+from sondino.errors import EncoderError, OptionError, RunError
+from sondino.files import write_skipped
+from sondino.nets.initial import load_initial
+from sondino.nets.registry import build_student
+from sondino.nets.saved import read_student
+from sondino.progress import show
+from sondino.teachers import load_teacher
+from sondino.training.accelerator import computes_in, make_accelerator
+from sondino.training.batches import split_by_file
+from sondino.training.run import open_run, same_start
+
+if TYPE_CHECKING:
+    from sondino.nets.student import Student
+
+
+def distill(
+    audio: str | Path,
+    *,
+    out: str | Path,
+    teacher: str | Encoder | Sequence[str | Encoder] | None = None,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    page: bool = True,
+    **options: Any,
+) -> Path:
+    """Distil one teacher or several into a small student that gives nearly the same vectors, without labels.
+
+    The same call goes on where it was stopped, and ends in the same weights.
+
+    Args:
+        audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus already built.
+        out: the run's folder; it will hold `bundle/`, `report.html`, `metrics.jsonl`, `recipe.yaml`, `skipped.csv`.
+        teacher: what `sondino teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000", or an encoder of your own.
+        recipe: a YAML file or a mapping of `Recipe` entries.
+        device: "auto", "cpu" or "cuda".
+        quiet: show no progress.
+        page: write report.html at the end.
+        options: `Recipe` entries by name (student, width, clip, epochs, ...), which win over the recipe's.
+
+    Returns:
+        The folder of the bundle; open it with `sondino.load`.
+
+    Raises:
+        SondinoError: what is wrong, in a sentence; what is already done stays.
+    """
+    plan, own = name_teachers(teacher, recipe, options)
+    run = Path(out)
+    accelerator = make_accelerator(device, plan.precision, run)
+    # What can be wrong with the names is found before the run's folder is begun.
+    student = new_student(plan)
+    finished = (run / "summary.json").exists()
+    encoders = {} if finished else {name: own.get(name) or load_teacher(name, device) for name in plan.teacher}
+    if not Path(audio).exists():
+        raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
+    with open_run(run, accelerator.is_main_process):
+        if accelerator.is_main_process:
+            same_start(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
+        if finished:
+            return run / "bundle"
+        # Of several processes the first gathers, and the others open what it made; targets are shared out between them.
+        corpus = gather(audio, run, plan, accelerator, quiet)
+        taught = [teach(corpus, name, encoder, accelerator, quiet) for name, encoder in encoders.items()]
+        accelerator.wait_for_everyone()
+        targets, teachers = [t for t, _ in taught], [facts for _, facts in taught]
+        waveforms = sounds(corpus, student.logmel.sample_rate, accelerator, quiet)
+        with accelerator.main_process_first():
+            clusters = group(targets[0], plan) if targets else None
+        lessons = plan_lessons(corpus, targets, clusters, waveforms.valid, plan)
+        plan = fully_resolved(plan, len(lessons.split.train), computes_in(accelerator))
+        if accelerator.is_main_process:
+            same_start(run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": [t.key for t in targets]})
+            write_yaml(plan, run / "recipe.yaml")
+            reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
+            skipped = write_skipped(run / "skipped.csv", reasons)
+        with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
+            distiller = train(student, lessons, waveforms.read, plan, run, accelerator, progress)
+        if accelerator.is_main_process:
+            finish_run(
+                run, plan, corpus, teachers, targets, clusters, lessons, waveforms.read, distiller, skipped, page
+            )
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    return run / "bundle"
+
+
+def name_teachers(
+    teacher: str | Encoder | Sequence[str | Encoder] | None,
+    recipe: str | Path | Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> tuple[Recipe, dict[str, Encoder]]:
+    """The recipe with its teachers' names checked, and by name those that came as objects."""
+    given: list[Any] = list(teacher) if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
+    for one in given:
+        if not isinstance(one, str | Encoder):
+            raise EncoderError(f"a teacher given as an object must be an encoder: {'; '.join(check_encoder(one))}")
+    names = tuple(one if isinstance(one, str) else one.name for one in given)
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise OptionError(f"teacher {repeated[0]!r} is named twice: give each teacher a name of its own")
+    plan = resolve_recipe(recipe, teacher=names or None, **options)
+    return plan, {one.name: one for one in given if not isinstance(one, str)}
+
+
+def gather(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerator, quiet: bool) -> Corpus:
+    """The corpus of a run: built once in the run's folder, or the one that `audio` already is; with its views."""
+    folder = None
+    if accelerator.is_main_process:
+        if (Path(audio) / "corpus.json").exists():
+            corpus = open_corpus(Path(audio))
+            if corpus.clip != recipe.clip:
+                raise RunError(
+                    f"{audio} was cut into clips of {corpus.clip:g} s and the recipe says {recipe.clip:g} s: "
+                    f"give --clip {corpus.clip:g}, or build a corpus with --clip {recipe.clip:g}"
+                )
+        else:
+            with show("headers", "files", quiet) as progress:
+                corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
+        folder = add_views(corpus, recipe.views, recipe.seed).folder
+    return open_corpus(from_first(folder))
+
+
+def teach(
+    corpus: Corpus, spec: str, encoder: Encoder, accelerator: Accelerator, quiet: bool
+) -> tuple[Targets, dict[str, Any]]:
+    """A teacher's targets for a corpus (of several processes, each fills its share), and the facts of the teacher."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with show(f"targets of {encoder.name}", "clips", quiet or not accelerator.is_main_process) as progress:
+        targets = compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world)
+    return targets, teacher_facts(encoder, spec)
+
+
+def sounds(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bool) -> Waveforms:
+    """The corpus's sound at the student's rate, decoded once where there is room for it."""
+    folder, skipped = None, []
+    if accelerator.is_main_process:
+        with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
+            waveforms = open_waveforms(corpus, sample_rate, progress)
+            folder, skipped = waveforms.folder, waveforms.skipped
+    return Waveforms(corpus, sample_rate, from_first(folder), skipped)
+
+
+def from_first(value: Any) -> Any:
+    """What the first of several processes has, in all of them."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
+
+
+def group(targets: Targets, recipe: Recipe) -> Clusters | None:
+    """The clusters that balanced sampling evens out; a small corpus has fewer, of five clips at least on average."""
+    if recipe.clusters == 0:
+        return None
+    return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
+
+
+def _places(init: str | None) -> list[Path]:
+    """Where a bundle may be: the folder given, or that of a run."""
+    return [] if init is None else [Path(init), Path(init) / "bundle"]
+
+
+def new_student(recipe: Recipe) -> "Student":
+    """The student before its first lesson: drawn by seed, from a checkpoint, or the net of a bundle.
+
+    Raises:
+        OptionError: the bundle or checkpoint is of another student or width.
+    """
+    torch.manual_seed(recipe.seed)
+    bundle = next((b for b in _places(recipe.init) if (b / "config.json").exists()), None)
+    if bundle is not None:
+        student = read_student(bundle)
+        if (student.name, student.width) != (recipe.student, recipe.width) or recipe.quaternion not in (
+            None,
+            student.quaternion,
+        ):
+            raise OptionError(
+                f"init {recipe.init} holds {student.name} of width {student.width:g}"
+                + (f" with quaternion {student.quaternion}" if student.quaternion else "")
+                + ": give --student and --width to match"
+            )
+        return student
+    student = build_student(recipe.student, recipe.width, quaternion=recipe.quaternion)
+    if recipe.init:
+        for note in load_initial(student, Path(recipe.init)):
+            logging.getLogger(__name__).warning("%s: %s", recipe.init, note)
+    return student
+
+
+def plan_lessons(
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    clusters: Clusters | None,
+    heard: NDArray[np.bool_],
+    recipe: Recipe,
+) -> Lessons:
+    """Who trains, who is held out, and how likely each clip is to be drawn."""
+    usable = np.logical_and.reduce([heard, *(t.valid for t in targets)])
+    labels = corpus.label_numbers() if recipe.label_weight > 0 else None
+    if labels is not None and not (labels >= 0).any():
+        raise OptionError(
+            f"label_weight is {recipe.label_weight:g}, and {corpus.folder} has no labels: give a list with them"
+        )
+    if labels is not None and recipe.label_weight == 1:
+        usable &= labels >= 0
+    split = split_by_file(
+        corpus.column("content").tolist(),
+        corpus.column("split").tolist(),
+        corpus.column("view"),
+        corpus.column("mix_row"),
+        usable,
+        recipe.validation,
+        recipe.seed,
+    )
+    if len(split.train) == 0:
+        raise RunError(f"{corpus.folder} leaves no clip to train on: see its skipped.csv, and its split column if any")
+    trains = np.zeros(len(corpus), dtype=bool)
+    trains[split.train] = True
+    weights = uniform_weights(trains)
+    if recipe.sampling == "balanced" and clusters is not None:
+        weights = balanced_weights(np.where(trains, clusters.assignment, -1))
+    return Lessons([t.matrix for t in targets], weights, split, labels)

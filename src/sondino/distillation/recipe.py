@@ -1,0 +1,227 @@
+"""A recipe: everything that decides what a distillation gives. Read from YAML and options, written fully resolved."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sondino.errors import OptionError, require, unknown_name
+from sondino.files import write_whole
+
+LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
+Sampling = Literal["balanced", "uniform"]
+
+
+MOST_DRAWS = 100_000
+"""Clips drawn an epoch, as published, where a corpus has more."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run does; the defaults follow S-SONDO's.
+
+    Only the schedule differs: by default it ends with the run. The published one, whose rate is still high when it
+    ends, is in recipes/.
+    """
+
+    teacher: tuple[str, ...] = ()
+    """Teachers; several give the student one mapping head each, and their losses are averaged."""
+    student: str = "mobilenetv3"
+    width: float = 1.0
+    """Multiplies the student's channels; parameters grow with its square."""
+    quaternion: Literal["derivatives", "learned"] | None = None
+    """Build the student's quaternion form, and what makes four parts of its log-mel: derivatives in time, or a learned
+    convolution. None: the real net; of qcnn14 "derivatives"."""
+    init: str | None = None
+    """A checkpoint that the student starts from (an EfficientAT release file, Cnn14_mAP=0.431.pth, a published .ckpt),
+    or a bundle, whose form it then has too, pruned or not."""
+    clip: float = 10.0
+    """Seconds that teacher and student both hear for one target."""
+    views: int = 0
+    """Augmented views of every clip, as rows of their own, heard by teacher and student alike."""
+    mapping: Literal["mlp", "none"] = "mlp"
+    """What stands between the student's vector and each teacher's in training: an MLP that is thrown away afterwards,
+    or nothing, for a student whose vectors are to stand in for those of a teacher of the same dimension."""
+    loss: LossName = "cosine"
+    label_weight: float = 0.0
+    """Lambda of lambda * supervised + (1 - lambda) * distil, for corpora with labels; 1 is the supervised baseline."""
+    sampling: Sampling = "balanced"
+    clusters: int = 50
+    """k of the k-means that balanced sampling evens out; at most a fifth of the clips. 0: no clusters, every clip is
+    drawn alike."""
+    epochs: int = 100
+    draws: int | None = None
+    """Clips drawn an epoch, with replacement; None: as many as the corpus trains on, at most 100,000."""
+    batch_size: int = 32
+    lr: float = 8e-4
+    warmup: float | None = None
+    """Epochs of exponential warm-up; None: 8 % of the epochs."""
+    rampdown_start: float | None = None
+    """Epoch at which the rate begins to fall; None: 30 % of the epochs."""
+    rampdown: float | None = None
+    """Epochs over which it falls linearly to `final_lr`; None: to the end."""
+    final_lr: float = 0.01
+    """Rate at the end of the ramp, as a share of `lr`."""
+    gradient_clip: float = 5.0
+    mixup: float = 0.0
+    """Alpha of mixup's Beta; 0 is off, 0.3 the published option."""
+    spec_augment: bool = False
+    short: Literal["pad", "native", "repeat"] = "repeat"
+    """What the finished model does with a clip under its window; training fills batches by repeating, or by zeros
+    where this is "pad"."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the processor or GPU computes in it, else float32."""
+    validation: float = 0.1
+    """Share of the source files held out, where the corpus names no split."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value, and raise OptionError for the first that cannot be."""
+        from sondino.nets.registry import STUDENTS
+
+        if self.student not in STUDENTS:
+            raise unknown_name("student", self.student, STUDENTS)
+        for name, hint in typing.get_type_hints(type(self)).items():
+            choices = _choices(hint)
+            if choices and getattr(self, name) not in choices:
+                raise unknown_name(f"value of {name}:", str(getattr(self, name)), [c for c in choices if c])
+        if not 0.1 <= self.width <= 8:
+            raise OptionError(f"width is {self.width:g}: give a number from 0.1 to 8, 1 is the published net")
+        if self.seed >= 2**32:
+            raise OptionError(f"seed is {self.seed}: give a number below 4294967296")
+        for name in ("clip", "lr", "gradient_clip"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"{name} is {getattr(self, name)}: give a finite number")
+        for name in ("clip", "lr", "gradient_clip", "batch_size", "epochs"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} is {getattr(self, name)}: give a number above 0")
+        for name in ("views", "clusters", "mixup", "seed"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} is {getattr(self, name)}: give 0 or more")
+        for name in ("label_weight", "validation", "final_lr"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
+        if self.draws is not None and self.draws < 1:
+            raise OptionError(f"draws is {self.draws}: give a number above 0")
+        if not self.teacher and self.label_weight < 1:
+            raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
+
+    @property
+    def warmup_epochs(self) -> float:
+        """Epochs of warm-up, resolved."""
+        return 0.08 * self.epochs if self.warmup is None else self.warmup
+
+    @property
+    def rampdown_begin(self) -> float:
+        """Epoch at which the rate begins to fall, resolved."""
+        return 0.3 * self.epochs if self.rampdown_start is None else self.rampdown_start
+
+    @property
+    def rampdown_epochs(self) -> float:
+        """Epochs over which it falls, resolved."""
+        return self.epochs - self.rampdown_begin if self.rampdown is None else self.rampdown
+
+    def rate(self, epoch: float) -> float:
+        """Learning rate at a moment of training, as in the published schedule.
+
+        Args:
+            epoch: epochs since the start, fractions included.
+        """
+        phase = 1 - min(max(epoch, 0.5), self.warmup_epochs) / self.warmup_epochs if self.warmup_epochs else 0
+        length = self.rampdown_epochs
+        fallen = min(max((epoch - self.rampdown_begin) / length, 0), 1) if length > 0 else 0
+        return self.lr * math.exp(-5 * max(phase, 0) ** 2) * (1 - fallen * (1 - self.final_lr))
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """What a field that takes one of a few words may be; None among them where it may be left open."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    found = tuple(choice for kind in typing.get_args(hint) for choice in _choices(kind))
+    return (*found, None) if found else ()
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
+
+
+def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **options: Any) -> Recipe:
+    """A Recipe from a YAML file (or a mapping) and options, which win over it where they are not None.
+
+    Raises:
+        OptionError: an unknown name, a wrong type or a value out of range; the sentence names it.
+    """
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        values = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(Path(recipe))
+    values |= {name: value for name, value in options.items() if value is not None}
+    for name in values:
+        if name not in FIELDS:
+            raise unknown_name("recipe entry", name, FIELDS)
+    hints = typing.get_type_hints(Recipe)
+    return Recipe(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The entries of a recipe file; raises OptionError where it cannot be read or is no mapping."""
+    yaml = require("yaml", "train")
+    try:
+        values = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise OptionError(f"recipe {file} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise OptionError(f"recipe {file} is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"recipe {file} holds no entries: write `name: value` lines such as `epochs: 20`")
+    return values
+
+
+def write_yaml(recipe: Recipe, file: Path) -> None:
+    """Write every entry of a recipe, defaults included."""
+    yaml = require("yaml", "train")
+    write_whole(file, yaml.safe_dump(as_dict(recipe), sort_keys=False).encode())
+
+
+def as_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain values, as YAML and JSON hold them."""
+    return dataclasses.asdict(recipe) | {"teacher": list(recipe.teacher)}
+
+
+def fully_resolved(recipe: Recipe, training_clips: int, precision: str) -> Recipe:
+    """The recipe with every entry that was left open filled in.
+
+    Args:
+        training_clips: rows that train.
+        precision: what the device computes in.
+    """
+    return dataclasses.replace(
+        recipe,
+        draws=recipe.draws or min(MOST_DRAWS, training_clips),
+        warmup=recipe.warmup_epochs,
+        rampdown_start=recipe.rampdown_begin,
+        rampdown=recipe.rampdown_epochs,
+        precision=precision,  # type: ignore[arg-type]
+    )
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """The value as the field's type, so that `clip: 10` and `clip: 10.0` are one recipe."""
+    if name == "teacher":
+        return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = next(k for k in kinds if k is not type(None))
+    if typing.get_origin(kind) is Literal:
+        return value
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:  # YAML reads 8e-4 as a string
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise OptionError(f"recipe entry {name} is {value!r}: give {'a' if kind is not int else 'an'} {kind.__name__}")

@@ -1,0 +1,208 @@
+"""Files and folders to labels with probabilities, clip by clip, in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.windows import merge
+from sondino.embedding.files import Progress, list_inputs
+from sondino.encoder.pipeline import Embedded, Sound, cutting, embed_sounds, readers
+from sondino.errors import OptionError, SondinoError
+from sondino.files import disk_error, thread_count
+from sondino.model.head import Head
+from sondino.model.model import Model
+
+COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
+
+Ranking = list[tuple[str, float]]
+"""Labels with their probabilities, likeliest first."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a head makes of one clip.
+
+    Attributes:
+        id: the file.
+        seconds: its length.
+        labels: the likeliest labels of the whole clip: of the mean of its windows' vectors.
+        windows: start and end in seconds and the likeliest labels of each window; empty unless asked for.
+    """
+
+    id: str
+    seconds: float
+    labels: Ranking
+    windows: list[tuple[float, float, Ranking]] = field(default_factory=list)
+
+
+@dataclass
+class ClassifyReport:
+    """What `classify_files` did: files in the output, seconds of sound, (path, reason) of every file that is not."""
+
+    files: int = 0
+    seconds: float = 0.0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def classify_files(
+    inputs: str | Path | Sequence[str | Path],
+    model: Model,
+    output: str | Path | None = None,
+    windows: bool = False,
+    top: int = 3,
+    threads: int | None = None,
+    *,
+    show: Callable[[Heard], None] | None = None,
+    progress: Progress | None = None,
+) -> ClassifyReport:
+    """Classify files and folders with a model's head.
+
+    Args:
+        inputs: files and folders; ids are as in `embed_files`.
+        model: has a head.
+        output: .csv (a row for each label of each clip: id, window, start, end, rank, label, probability; window is
+            empty for the whole clip) or .jsonl (an object a clip); it appears whole, at the end.
+        windows: also the labels of each window.
+        top: how many labels are given; those of the largest probability.
+        threads: as in `embed_files`.
+        show: called with each clip.
+        progress: called with (files done, files in all, seconds of sound so far).
+
+    Raises:
+        OptionError: the model has no head, or an option is out of range.
+        SondinoError: no file could be heard.
+    """
+    if model.head is None:
+        raise OptionError(
+            f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
+            "ssondo/matpac-mobilenetv3"
+        )
+    if top < 1:
+        raise OptionError(f"top is {top}: give how many labels to tell, 1 or more")
+    write = _writer_for(None if output is None else Path(output))
+    files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    ahead = readers(thread_count(model.threads if threads is None else threads))
+    how = cutting(model, None, None, None)
+    report = ClassifyReport()
+    sounds: list[Sound] = [file.path for file in files]
+    with write as put, closing(embed_sounds(model, sounds, how, windows, ahead)) as found:
+        for clip in found:
+            file = files[clip.index]
+            if clip.error is not None:
+                report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
+            else:
+                heard = _heard(model.head, file.id, clip, how.window, top, windows)
+                put(heard)
+                if show is not None:
+                    show(heard)
+                report.files += 1
+                report.seconds += clip.seconds
+            if progress is not None:
+                progress(clip.index + 1, len(files), report.seconds)
+        if report.files == 0:
+            path, reason = report.skipped[0]
+            raise SondinoError(f"none of the {len(files)} files could be heard; {path}: {reason}")
+    return report
+
+
+def _heard(head: Head, name: str, clip: Embedded, window: float | None, top: int, windows: bool) -> Heard:
+    vectors = clip.vectors
+    if not windows:
+        return Heard(name, clip.seconds, _ranked(head, vectors, top)[0])
+    ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
+    whole = merge(vectors, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
+    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, vectors, top), strict=True)
+    return Heard(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
+
+
+def _ranked(head: Head, vectors: NDArray[np.float32], top: int) -> list[Ranking]:
+    return [head.top(row, top) for row in head.probabilities(vectors)]
+
+
+# ---- output ---------------------------------------------------------------------------------------------------
+
+
+def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[Heard], None]]:
+    if output is None:
+        return _nowhere()
+    writers = {".csv": _csv, ".jsonl": _json_lines}
+    if output.suffix.lower() not in writers:
+        raise OptionError(f"output {output} must end in {' or '.join(writers)}")
+    if output.is_dir():
+        raise OptionError(f"output {output} is a folder; name a file")
+    return writers[output.suffix.lower()](output)
+
+
+@contextmanager
+def _nowhere() -> Iterator[Callable[[Heard], None]]:
+    yield lambda heard: None
+
+
+@contextmanager
+def _csv(output: Path) -> Iterator[Callable[[Heard], None]]:
+    with _in_place(output) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+
+        def put(heard: Heard) -> None:
+            table.writerows(csv_rows(heard))
+
+        yield put
+
+
+def csv_rows(heard: Heard) -> Iterator[list[str]]:
+    """A clip's rows of the table: the whole clip's labels, then each window's."""
+    spans: list[tuple[str, float, float, Ranking]] = [("", 0.0, heard.seconds, heard.labels)]
+    spans += [(str(number), *window) for number, window in enumerate(heard.windows)]
+    for number, start, end, labels in spans:
+        for rank, (label, probability) in enumerate(labels, start=1):
+            yield [heard.id, number, f"{start:.6g}", f"{end:.6g}", str(rank), label, f"{probability:.6g}"]
+
+
+@contextmanager
+def _json_lines(output: Path) -> Iterator[Callable[[Heard], None]]:
+    with _in_place(output) as file:
+
+        def put(heard: Heard) -> None:
+            file.write(json.dumps(_as_dict(heard), ensure_ascii=False) + "\n")
+
+        yield put
+
+
+def _as_dict(heard: Heard) -> dict[str, Any]:
+    def told(labels: Ranking) -> list[dict[str, Any]]:
+        return [{"label": label, "probability": round(probability, 6)} for label, probability in labels]
+
+    found: dict[str, Any] = {"id": heard.id, "seconds": round(heard.seconds, 6), "labels": told(heard.labels)}
+    if heard.windows:
+        found["windows"] = [
+            {"start": round(start, 6), "end": round(end, 6), "labels": told(labels)}
+            for start, end, labels in heard.windows
+        ]
+    return found
+
+
+@contextmanager
+def _in_place(output: Path) -> Iterator[io.TextIOWrapper]:
+    """A text file that takes the output's name once it is whole."""
+    new = output.with_name(output.name + ".new")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Names of files need not be UTF-8.
+        with new.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+        new.replace(output)
+    except OSError as error:
+        raise disk_error(output, error) from error
+    finally:
+        new.unlink(missing_ok=True)

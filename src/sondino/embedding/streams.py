@@ -1,0 +1,246 @@
+"""Sound from a pipe to vectors, one every hop as it goes, in constant memory: a microphone, a radio, a decoder.
+
+The first vector comes with the first full window; the end of the stream is treated as the end of a file is.
+"""
+
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from sondino.audio.decoders import Decoded
+from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
+from sondino.audio.signal import mono_blocks, resampled_blocks
+from sondino.audio.windows import ShortPolicy, iter_windows
+from sondino.encoder.encoder import Encoder
+from sondino.encoder.pipeline import cutting
+from sondino.errors import EncoderError, OptionError
+from sondino.files import disk_error
+
+__all__ = [
+    "SampleFormat",
+    "StreamReport",
+    "StreamVector",
+    "embed_stdin",
+    "embed_stream",
+    "resampler_delay",
+    "write_stream",
+]
+
+LineFormat = Literal["jsonl", "csv"]
+
+STREAM_ID = "-"  # what the one sound is called in a table
+
+
+@dataclass(frozen=True)
+class StreamVector:
+    """A window of a stream.
+
+    Attributes:
+        start: seconds from the beginning of the stream.
+        end: of what was real in it; the last window may be zero-padded.
+        vector: (dim,) float32.
+        read_at: when the last sample that it needed had been read, in seconds of `time.perf_counter`.
+        delay: seconds that the resampler holds sound back.
+    """
+
+    start: float
+    end: float
+    vector: NDArray[np.float32]
+    read_at: float
+    delay: float
+
+
+@dataclass
+class StreamReport:
+    """What became of a stream.
+
+    Attributes:
+        vectors: how many were written.
+        seconds: of sound that they cover.
+        delay: seconds that the resampler holds sound back.
+        latencies: seconds from a window's last sample read to its vector written, in two digits, and how often.
+    """
+
+    vectors: int = 0
+    seconds: float = 0.0
+    delay: float = 0.0
+    latencies: Counter[float] = field(default_factory=Counter)
+
+    def latency(self, share: float) -> float:
+        """Seconds within which so large a share of the vectors was written; NaN without vectors."""
+        passed = 0
+        for latency in sorted(self.latencies):
+            passed += self.latencies[latency]
+            if passed >= share * self.vectors:
+                return latency
+        return math.nan
+
+    def __str__(self) -> str:
+        if not self.vectors:
+            return "no vectors"
+        held = f", and up to {1000 * self.delay:.0f} ms in the resampler" if self.delay else ""
+        return (
+            f"{self.vectors} vectors of {self.seconds:.1f} s of sound; latency a window: median "
+            f"{1000 * self.latency(0.5):.3g} ms, 95 % within {1000 * self.latency(0.95):.3g} ms{held}"
+        )
+
+
+def embed_stream(
+    model: Encoder,
+    source: BinaryIO,
+    rate: int | None = None,
+    sample_format: SampleFormat = "s16le",
+    channels: int = 1,
+    *,
+    hop: float = 0.5,
+    window: float | None = None,
+    short: ShortPolicy | None = None,
+) -> Iterator[StreamVector]:
+    """Embed a stream as it comes.
+
+    The vectors are those that `Model.embed_windows` gives for the same sound in a file.
+
+    Args:
+        model: any encoder.
+        source: where bytes come from, such as `sys.stdin.buffer`; never asked for more than is there.
+        rate: hertz of raw samples; None: it is WAV, whose header says.
+        sample_format: of raw samples.
+        channels: of raw samples.
+        hop: seconds from one window to the next.
+        window: seconds; None: the model's.
+        short: what becomes of a stream under a window; None: as the model says.
+
+    Yields:
+        a vector as soon as its window is full; when the stream ends, one of a tail that no window has held.
+
+    Raises:
+        AudioError: no sound came, or a header that is broken or of a codec that cannot be read.
+        OptionError: a rate, number of channels, hop or window out of range, or neither WAV nor a rate.
+        EncoderError: the model gave NaN.
+    """
+    if not (math.isfinite(hop) and hop > 0):
+        raise OptionError(f"hop is {hop}: give seconds above 0")
+    how = cutting(model, window, hop, short)
+    if how.window is None:
+        raise OptionError(f"{model.name} takes sound of any length: say how much of the stream at a time, --window")
+    pipe = Pipe(source)
+    stream = open_wav(pipe) if rate is None else open_raw(pipe, rate, sample_format, channels)
+    # Whether channels cancel is judged on the first block: it holds as much as the first vector waits for anyway.
+    first = math.ceil(how.window * stream.rate) if stream.channels > 1 else 1
+    sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
+    blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
+    delay = resampler_delay(stream.rate, model.sample_rate)
+    minimum = int(getattr(model, "minimum", 0))
+    for piece, start, real in iter_windows(
+        blocks, model.sample_rate, how.window, how.hop, how.short, minimum, how.policy
+    ):
+        vector = model.embed(piece[None])[0]
+        if not np.isfinite(vector).all():
+            raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")
+        yield StreamVector(start, start + real / model.sample_rate, vector, pipe.read_at, delay)
+
+
+def write_stream(vectors: Iterable[StreamVector], out: BinaryIO, form: LineFormat = "jsonl") -> StreamReport:
+    """Write vectors as they come, each line at once.
+
+    Ends with the stream, with the program that reads `out`, or by Ctrl-C; what was written stays.
+
+    Args:
+        vectors: from `embed_stream`.
+        out: open for writing in binary.
+        form: "jsonl": start, end and latency in seconds, and vector; or "csv": the table that `sondino embed --windows`
+            writes.
+    """
+    report = StreamReport()
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        for found in vectors:
+            numbers = [f"{value:.9g}" for value in found.vector.tolist()]  # nine digits give back the same float32
+            if form == "jsonl":
+                latency = time.perf_counter() - found.read_at
+                facts = f'"start": {found.start:.9g}, "end": {found.end:.9g}, "latency": {latency:.4f}'
+                line = f'{{{facts}, "vector": [{", ".join(numbers)}]}}\n'
+            else:
+                line = ",".join([STREAM_ID, f"{found.start:.9g}", *numbers]) + "\n"
+                if report.vectors == 0:
+                    line = ",".join(["id", "start", *(f"v{i}" for i in range(len(numbers)))]) + "\n" + line
+            out.write(line.encode())
+            out.flush()
+            report.latencies[float(f"{time.perf_counter() - found.read_at:.2g}")] += 1
+            report.vectors += 1
+            report.seconds, report.delay = found.end, found.delay
+    return report
+
+
+def embed_stdin(
+    model: Encoder,
+    output: Path | None = None,
+    rate: int | None = None,
+    sample_format: SampleFormat = "s16le",
+    channels: int = 1,
+    *,
+    hop: float = 0.5,
+    window: float | None = None,
+    short: ShortPolicy | None = None,
+) -> StreamReport:
+    """`embed_stream` of standard input, written to a file or to standard output as it goes.
+
+    Args:
+        model: as in `embed_stream`.
+        output: .jsonl or .csv; None: JSON lines on standard output.
+        rate: as in `embed_stream`.
+        sample_format: as in `embed_stream`.
+        channels: as in `embed_stream`.
+        hop: as in `embed_stream`.
+        window: as in `embed_stream`.
+        short: as in `embed_stream`.
+
+    Raises:
+        AudioError, OptionError: as in `embed_stream`, or nothing is piped in, or the output's suffix is another.
+        RunError: the output cannot be written.
+    """
+    forms: dict[str, LineFormat] = {".jsonl": "jsonl", ".csv": "csv"}
+    if output is not None and output.suffix.lower() not in forms:
+        raise OptionError(f"output {output} of a stream must end in {' or '.join(forms)}")
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise OptionError("nothing is piped in: `arecord -f S16_LE -r 16000 | sondino embed - --model BUNDLE`")
+    # A pipe that does not wait, as some programs hand over, would seem to have ended.
+    with suppress(OSError, AttributeError):
+        os.set_blocking(sys.stdin.fileno(), True)
+    vectors = embed_stream(model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short)
+    if output is None:
+        report = write_stream(vectors, sys.stdout.buffer)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes once more when it ends, and would complain that nobody reads.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return report
+    try:
+        with output.open("wb") as file:
+            return write_stream(vectors, file, forms[output.suffix.lower()])
+    except OSError as error:
+        raise disk_error(output, error) from error
+
+
+def resampler_delay(rate: int, sample_rate: int) -> float:
+    """Seconds of sound that soxr holds back at most, from one rate to another."""
+    if rate == sample_rate:
+        return 0.0
+    resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+    piece = np.zeros(max(1, rate // 50), np.float32)
+    given, most = 0, 0.0
+    for count in range(1, 51):
+        given += len(resampler.resample_chunk(piece))
+        most = max(most, count * len(piece) / rate - given / sample_rate)
+    return most

@@ -1,0 +1,39 @@
+"""An encoder of one length, made to take shorter windows."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.encoder.encoder import Encoder, fingerprint
+
+
+class Filled:
+    """An encoder of one length, made to take shorter windows: they are repeated or zero-padded up to it.
+
+    Attributes:
+        name: of the encoder.
+        sample_rate: of the encoder, in hertz.
+        dim: of the encoder.
+        window: seconds that it takes.
+        short: "native", since filling is done here.
+        fingerprint: changes with the encoder, the window and the filling.
+    """
+
+    def __init__(self, encoder: Encoder, window: float) -> None:
+        assert encoder.window is not None
+        self._encoder, self._repeats = encoder, getattr(encoder, "short", "pad") == "repeat"
+        self._samples = round(encoder.window * encoder.sample_rate)
+        self.name, self.sample_rate, self.dim = encoder.name, encoder.sample_rate, encoder.dim
+        self.window, self.short = window, "native"
+        self.batch_size = int(getattr(encoder, "batch_size", 16))
+        told = f"filled {fingerprint(encoder)} {window} {self._repeats}"
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) vectors."""
+        lacking = self._samples - waveforms.shape[1]
+        mode = "wrap" if self._repeats else "constant"
+        return self._encoder.embed(np.pad(waveforms, ((0, 0), (0, lacking)), mode))  # type: ignore[call-overload]

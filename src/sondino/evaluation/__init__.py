@@ -1,0 +1,1 @@
+"""Experiments on models, written down: evaluate, compare, support, sweep."""

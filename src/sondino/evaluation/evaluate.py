@@ -1,0 +1,279 @@
+"""What models keep: probes on labelled tasks, side by side with teacher, untrained net and chance; and fidelity.
+
+The whole of an evaluation is `evaluate`; its results are a folder that `sondino report` makes a page of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sondino.encoder.encoder import Encoder
+from sondino.errors import MissingExtra, OptionError
+from sondino.evaluation.models import Role, Untrained, check_hears, model_facts
+from sondino.evaluation.record import about, task_facts
+from sondino.evaluation.retention import retention, write_tables
+from sondino.evaluation.scores import score_task
+from sondino.files import make_folder, only_one, thread_count, write_json
+from sondino.metrics.agreement import agreement
+from sondino.model.model import Model
+from sondino.pretrained.open import open_model
+from sondino.probing.probe import check_probe
+from sondino.probing.vectors import task_vectors
+from sondino.progress import show
+from sondino.tasks.labelled import Labelled
+from sondino.tasks.own import read_unlabelled
+from sondino.tasks.registry import read_tasks
+from sondino.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluated:
+    """What `evaluate` did.
+
+    Attributes:
+        folder: of the results.
+        results: as in results.json.
+        skipped: (path, reason) of sounds that could not be used.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model in an evaluation.
+
+    Attributes:
+        name: what it is called there; no two are called the same.
+        role: "teacher", "student", "untrained" or "supervised".
+        source: what it was opened from.
+        encoder: the model itself.
+    """
+
+    name: str
+    role: Role
+    source: str
+    encoder: Encoder
+
+
+def evaluate(
+    models: Sequence[str | Encoder],
+    out: str | Path,
+    *,
+    teacher: str | Encoder | None = None,
+    supervised: str | Encoder | None = None,
+    tasks: Sequence[str] = (),
+    sounds: str | Path | None = None,
+    data: str | Path | None = None,
+    untrained: bool = True,
+    seeds: int = 5,
+    threads: int | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    command: Sequence[str] = (),
+) -> Evaluated:
+    """Probe models on labelled tasks, and compare them with their teacher where there is one.
+
+    Vectors, scores and predictions are kept in the folder: the same call goes on where it was stopped, and one with
+    more models or tasks computes those alone.
+
+    Args:
+        models: bundles, runs, published names or checkpoints, teachers' names, or encoders.
+        out: folder of the results: results.json, retention.md and .csv, scores.csv, agreement.csv, predictions/.
+        teacher: what they are compared with.
+        supervised: a student of the same kind that learnt from labels, to be compared with as well.
+        tasks: names that `sondino tasks` lists, "all" for those found under `data`, labelled folders or CSVs.
+        sounds: a folder or list of sound without labels, to compare models with their teacher on.
+        data: where the tasks' data lie; None: $SONDINO_DATA, else the folder data.
+        untrained: also probe the first student's net as it was before its first lesson; needs torch.
+        seeds: how many times a probe draws folds, where a task has none of its own.
+        threads: processor threads; None: all.
+        device: where teachers run: "auto", "cpu" or "cuda".
+        quiet: show no progress.
+        command: the command line, for the record.
+
+    Raises:
+        SondinoError: what is wrong, in a sentence; what is done stays.
+    """
+    if not models and teacher is None:
+        raise OptionError("no model is named: give a bundle, a run, a published name or a teacher")
+    if not tasks and sounds is None:
+        raise OptionError("nothing to evaluate on: give --tasks (`sondino tasks` lists them), or --sounds")
+    if sounds is not None and teacher is None:
+        raise OptionError("--sounds compares models with their teacher: name it, --teacher")
+    if seeds < 1:
+        raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
+    thread_count(threads)
+    on = read_tasks(tasks, None if data is None else Path(data)) if tasks else []
+    for task, labelled in on:
+        check_probe(task.title, labelled)
+    unlabelled = [] if sounds is None else [read_unlabelled(Path(sounds))]
+    entrants, notes = _enter(models, teacher, supervised, untrained and bool(tasks), threads, device)
+    folder = make_folder(Path(out))
+    with only_one(folder, "evaluation", "filling"):
+        evaluation = _Evaluation(folder, entrants, teacher is not None, seeds, threads, quiet)
+        for task, labelled in on:
+            evaluation.probe(task, labelled)
+        for task, labelled in [*on, *unlabelled]:
+            evaluation.compare(task, labelled)
+        results = evaluation.results(on, unlabelled, notes, command)
+        write_json(folder / "results.json", results)
+        write_tables(folder, results)
+    return Evaluated(folder, results, evaluation.skipped)
+
+
+def _enter(
+    models: Sequence[str | Encoder],
+    teacher: str | Encoder | None,
+    supervised: str | Encoder | None,
+    untrained: bool,
+    threads: int | None,
+    device: str,
+) -> tuple[list[Entrant], list[str]]:
+    """All models, opened, each with a name of its own; and what is to know of them."""
+    asked: list[tuple[str | Encoder, Role | None]] = [] if teacher is None else [(teacher, "teacher")]
+    asked += [(model, None) for model in models]
+    asked += [] if supervised is None else [(supervised, "supervised")]
+    entrants: list[Entrant] = []
+    notes: list[str] = []
+    for given, as_what in asked:
+        entrants.append(enter(given, entrants, as_what, threads, device))
+    student = next((one for one in entrants if one.role == "student" and isinstance(one.encoder, Model)), None)
+    if untrained and student is not None:
+        try:
+            blank = Untrained(student.encoder)  # type: ignore[arg-type]
+            entrants.append(Entrant(_free(blank.name, "untrained", entrants), "untrained", student.source, blank))
+        except MissingExtra:
+            notes.append("no untrained student beside: that needs torch, pip install 'sondino[train]'")
+        except OptionError:
+            notes.append(f"no untrained student beside: {student.name} is not one of the student architectures")
+    return entrants, notes
+
+
+def enter(
+    given: str | Encoder,
+    others: Sequence[Entrant],
+    role: Role | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+) -> Entrant:
+    """A model opened, under a name that none of the others has.
+
+    Args:
+        given: what `open_model` takes, or an encoder.
+        others: that stand beside it.
+        role: what it is there; None: "teacher" where it is named as one, else "student".
+        threads: as in `open_model`.
+        device: as in `open_model`.
+
+    Raises:
+        SondinoError: there is no such model, or it cannot be opened.
+    """
+    encoder = open_model(given, threads, device) if isinstance(given, str) else given
+    source = given if isinstance(given, str) else encoder.name
+    check_hears(encoder, source)
+    named_as_teacher = isinstance(given, str) and not isinstance(encoder, Model)
+    return Entrant(
+        _free(encoder.name, source, others), role or ("teacher" if named_as_teacher else "student"), source, encoder
+    )
+
+
+def _free(name: str, source: str, taken: Sequence[Entrant]) -> str:
+    """A name that no other model has: its own, else with where it was opened from, else with a number."""
+    names = {one.name for one in taken}
+    for free in (name, f"{name} ({source})"):
+        if free not in names:
+            return free
+    return next(f"{name} ({number})" for number in range(2, len(names) + 3) if f"{name} ({number})" not in names)
+
+
+class _Evaluation:
+    """An evaluation under way; where there is a teacher that the others are compared with, it is the first."""
+
+    def __init__(
+        self, folder: Path, entrants: Sequence[Entrant], taught: bool, seeds: int, threads: int | None, quiet: bool
+    ) -> None:
+        self.folder, self.entrants, self.seeds, self.threads, self.quiet = folder, entrants, seeds, threads, quiet
+        self.teacher = entrants[0] if taught else None
+        self.scores: list[dict[str, Any]] = []
+        self.agreements: list[dict[str, Any]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self.tasks: list[dict[str, Any]] = []
+
+    def probe(self, task: Task, labelled: Labelled) -> None:
+        """Score every model on a task."""
+        heard = labelled
+        for one in self.entrants:
+            entry, heard = score_task(one.encoder, one.name, task, labelled, self.folder, seeds=self.seeds,
+                                      threads=self.threads, quiet=self.quiet)  # fmt: skip
+            self.scores.append(entry)
+        self.skip(heard)
+        notes = [note for entry in self.scores if entry["task"] == task.name for note in entry["notes"]]
+        self.tasks.append({**task_facts(task, heard), "notes": list(dict.fromkeys([*heard.notes, *notes]))})
+
+    def compare(self, task: Task, labelled: Labelled) -> None:
+        """Tell how near every model's vectors are to the teacher's, without labels."""
+        if self.teacher is None:
+            return
+        theirs, where = self.vectors(self.teacher, task, labelled)
+        for one in self.entrants:
+            if one is self.teacher:
+                continue
+            ours, place = self.vectors(one, task, labelled)
+            # Each may have failed to hear others.
+            both = [path for path in where if path in place]
+            rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
+            found = agreement(ours[rows[0]], theirs[rows[1]])
+            self.agreements.append({"model": one.name, "task": task.name, **asdict(found)})
+
+    def vectors(self, one: Entrant, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
+        """A model's vectors, and the row of each path."""
+        with show(f"{task.name}: vectors of {one.name}", "clips", self.quiet) as progress:
+            heard, vectors, _ = task_vectors(
+                one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
+            )
+        self.skip(heard)
+        return vectors, {clip.path: row for row, clip in enumerate(heard.clips)}
+
+    def skip(self, heard: Labelled) -> None:
+        """Keep what could not be used, each once."""
+        self.skipped = list(dict.fromkeys([*self.skipped, *heard.skipped]))
+
+    def results(
+        self,
+        on: Sequence[tuple[Task, Labelled]],
+        unlabelled: Sequence[tuple[Task, Labelled]],
+        notes: Sequence[str],
+        command: Sequence[str],
+    ) -> dict[str, Any]:
+        """Everything, as in results.json."""
+        with show("size, speed and energy", "models", self.quiet) as progress:
+            models = []
+            for number, one in enumerate(self.entrants):
+                models.append(model_facts(one.encoder, one.name, one.role, one.source))
+                progress(number + 1, len(self.entrants))
+        if any(facts["joules_per_10s"] is None for facts in models):
+            notes = [*notes, "no energy: that needs codecarbon, pip install 'sondino[energy]'"]
+        titles = ", ".join(task.title for task, _ in [*on, *unlabelled])
+        without = [{**task_facts(task, labelled), "metric": None} for task, labelled in unlabelled]
+        return {
+            **about("evaluation", titles, command, notes),
+            "seeds": self.seeds,
+            "tasks": [*self.tasks, *without],
+            "models": models,
+            "scores": self.scores,
+            "retention": retention(
+                models, self.tasks, self.scores, None if self.teacher is None else self.teacher.name
+            ),
+            "agreement": self.agreements,
+        }

@@ -1,0 +1,120 @@
+"""Models to evaluate: opened by any name, the same net untrained, and what each weighs and costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.windows import ShortPolicy
+from sondino.benchmark.measure import energy_per_10s, macs_of, milliseconds_per_10s, parameters_of
+from sondino.encoder.encoder import Encoder
+from sondino.errors import OptionError, require
+from sondino.model.model import Model
+
+Role = Literal["teacher", "student", "untrained", "supervised"]
+
+
+class Untrained:
+    """A student's net before its first lesson, hearing as the student hears: what the net gives without any training.
+
+    Attributes:
+        name: "untrained" and the net's name.
+        sample_rate: hertz.
+        dim: length of its vectors.
+        window: seconds; None = whole.
+        hop: seconds; None = `window`.
+        short: what becomes of a clip under a window.
+        minimum: samples under which a waveform is zero-padded.
+        fingerprint: changes whenever the vectors would.
+        config: parameters and macs_per_10s, which are the student's.
+    """
+
+    def __init__(self, model: Model, seed: int = 0) -> None:
+        """Draw the weights.
+
+        Args:
+            model: the student, a bundle that a run or a conversion made.
+            seed: of the weights.
+
+        Raises:
+            MissingExtra: torch is not installed.
+            OptionError: the bundle's net is no student's.
+        """
+        torch = require("torch", "train")
+        from sondino.frontend.logmel_torch import FFTLogMel
+        from sondino.nets.saved import new_net
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._net = new_net(model.folder)
+        self._frontend = FFTLogMel(self._net.logmel)
+        self._inference = torch.inference_mode
+        self._tensor = torch.from_numpy
+        self.name = f"untrained {model.config['student']}"
+        self.sample_rate, self.dim = model.sample_rate, model.dim
+        self.window, self.hop, self.minimum = model.window, model.hop, model.minimum
+        self.short: ShortPolicy = model.short
+        build = {name: model.config.get(name) for name in ("student", "width", "build", "front_end")}
+        self.config = {name: model.config.get(name) for name in ("parameters", "macs_per_10s")}
+        drawn = ["untrained", build, self.window, self.hop, self.short, seed, torch.__version__]
+        self.fingerprint = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(batch, samples) to (batch, dim)."""
+        with self._inference():
+            found: NDArray[np.float32] = self._net(self._frontend(self._tensor(waveforms))).numpy()
+        return found
+
+
+def model_facts(
+    encoder: Encoder, name: str, role: Role, source: str | None = None, milliseconds: float | None = None
+) -> dict[str, Any]:
+    """What a model weighs and costs, as results.json has it. Times are taken now: nothing else should run.
+
+    Args:
+        encoder: an open model.
+        name: what it is called in the results.
+        role: what it is in the comparison.
+        source: where it was opened from.
+        milliseconds: for 10 s, where they have been taken already.
+    """
+    window, hop = encoder.window, getattr(encoder, "hop", None)
+    heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
+    energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if heard else None
+    config = getattr(encoder, "config", {})
+    return {
+        "name": name,
+        "role": role,
+        "source": source,
+        "dim": encoder.dim,
+        "sample_rate": encoder.sample_rate,
+        "window": window,
+        "hop": hop,
+        "parameters": parameters_of(encoder),
+        "file_bytes": _file_bytes(encoder),
+        "macs_per_10s": macs_of(encoder),
+        "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, window=window, hop=hop)
+        if heard and milliseconds is None
+        else milliseconds,
+        "joules_per_10s": None if energy is None else energy.joules,
+        "joules_how": None if energy is None else energy.how,
+        "licence": getattr(encoder, "licence", None) or config.get("licence"),
+    }
+
+
+def check_hears(encoder: Encoder, name: str) -> None:
+    """Refuse vectors by id: they are of other clips."""
+    if hasattr(encoder, "lookup"):
+        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
+
+
+def _file_bytes(encoder: Encoder) -> int | None:
+    folder, file = getattr(encoder, "folder", None), getattr(encoder, "path", None)
+    if isinstance(folder, Path):
+        return (folder / "model.onnx").stat().st_size
+    return Path(file).stat().st_size if file and Path(file).is_file() else None

@@ -1,0 +1,132 @@
+"""A model's score on a task: vectors, probe and held-out predictions, each computed once and kept in the results."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sondino.audio.windows import ShortPolicy
+from sondino.encoder.encoder import Encoder
+from sondino.files import make_folder, read_json, write_json, write_whole
+from sondino.probing.probe import Probed, probe
+from sondino.probing.vectors import task_vectors
+from sondino.progress import show
+from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
+from sondino.tasks.task import Task
+
+PROTOCOL = 2
+"""One up whenever a probe of the same vectors would score otherwise."""
+TOP = 3
+"""Labels that are kept of what was predicted where clips may have several."""
+
+
+def score_task(
+    model: Encoder,
+    name: str,
+    task: Task,
+    labelled: Labelled,
+    out: Path,
+    *,
+    seeds: int = 5,
+    window: float | None = None,
+    short: ShortPolicy | None = None,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> tuple[dict[str, Any], Labelled]:
+    """Probe a model on a task, or find the score that an earlier call kept.
+
+    Args:
+        model: any encoder.
+        name: what it is called in the results.
+        task: which.
+        labelled: its clips.
+        out: the folder of the results: vectors/, scores/ and predictions/ are kept there.
+        seeds: as in `probe`.
+        window: seconds; None: the model's.
+        short: what becomes of a clip under a window; None: as the model says.
+        threads: processor threads; None: the model's.
+        quiet: show no progress.
+
+    Returns:
+        the entry of `scores` in results.json; the clips that could be heard.
+
+    Raises:
+        SondinoError: what is wrong, in a sentence; what is done stays.
+    """
+    with show(f"{task.name}: vectors of {name}", "clips", quiet) as progress:
+        heard, vectors, table = task_vectors(
+            model, labelled, out / "vectors", window=window, short=short, threads=threads, progress=progress
+        )
+    key = score_key(table, task, heard, seeds)
+    kept = make_folder(out / "scores") / f"{key}.json"
+    predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}-{key[:6]}.csv"
+    if kept.exists() and predictions.exists() and read_json(kept)["model"] == name:
+        return read_json(kept), heard
+    found = probe(vectors, heard, seeds)
+    make_folder(predictions.parent)
+    write_whole(predictions, _predictions(found, heard).encode(errors="surrogateescape"))
+    entry = {
+        "model": name,
+        "task": task.name,
+        "metric": found.metric,
+        "value": found.value,
+        "interval95": list(found.interval95),
+        "interval": found.interval,
+        "chance": found.chance,
+        "rounds": list(found.rounds),
+        "strength": found.strength,
+        "knn": found.knn,
+        "accuracy": found.accuracy,
+        "mean_average_precision": found.mean_average_precision,
+        "per_label": found.per_label,
+        "clips": found.clips,
+        "notes": list(found.notes),
+        "vectors": table.relative_to(out).as_posix(),
+        "predictions": predictions.relative_to(out).as_posix(),
+    }
+    write_json(kept, entry)
+    return entry, heard
+
+
+def score_key(table: Path, task: Task, labelled: Labelled, seeds: int) -> str:
+    """Changes whenever a probe's score or the paths of its predictions would, of vectors kept in a table."""
+    digest = hashlib.sha256(json.dumps([PROTOCOL, table.stem, task.name, seeds, labelled.parting]).encode())
+    digest.update(json.dumps([labelled.multi_label, labelled.labels, len(labelled.clips)]).encode())
+    for clip in labelled.clips:
+        facts = [os.path.abspath(clip.path), clip.labels, clip.fold, clip.source, clip.known]  # noqa: PTH100
+        digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()[:16]
+
+
+def in_file_name(name: str) -> str:
+    """A name as part of a file's name on any system; what had to be changed is told apart by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:60]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
+
+
+def _predictions(found: Probed, labelled: Labelled) -> str:
+    """Held-out predictions as CSV: one label with its probability, or the likeliest few."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    labels = labelled.labels
+    several = labelled.multi_label
+    table.writerow(("path", "truth", "top") if several else ("path", "truth", "predicted", "probability", "fold"))
+    for row, probabilities in zip(found.rows.tolist(), found.probabilities, strict=True):
+        clip = labelled.clips[row]
+        path = os.path.abspath(clip.path)  # noqa: PTH100 - so that the page finds its sound from any folder
+        if several:
+            likely = np.argsort(-probabilities, kind="stable")[: max(TOP, len(clip.labels))].tolist()
+            between = BETWEEN_LABELS
+            table.writerow((path, between.join(clip.labels), between.join(labels[k] for k in likely)))
+        else:
+            best = int(probabilities.argmax())
+            table.writerow((path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))
+    return text.getvalue()

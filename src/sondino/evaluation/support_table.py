@@ -1,0 +1,101 @@
+"""The table of temporal support, and the shortest window that is good enough."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sondino.evaluation.sweep_table import percent
+from sondino.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("model", "task", "window", "filled", "value", "low95", "high95", "interval", "chance",
+           "milliseconds_per_10s", "memory_bytes")  # fmt: skip
+
+
+def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
+    """The shortest window whose score is within one interval (half its width) of the best, and a sentence on it.
+
+    Args:
+        rows: of one model and one task, from the shortest window on.
+        task: its title.
+    """
+    best = max(rows, key=lambda row: row["value"])
+    half = (best["interval95"][1] - best["interval95"][0]) / 2
+    short = next(row for row in rows if row["value"] >= best["value"] - half)
+    at = f"{percent(best['value'])} % at {best['window']:g} s"
+    told = f"{best['model']} on {task}: {short['window']:g} s"
+    if best is rows[0]:
+        sentence = f"{told}, the shortest tried, is best, {at}"
+    elif short is best:
+        sentence = f"{told} is best, {at}, and no shorter window comes within its interval (± {100 * half:.1f})"
+    else:
+        sentence = (
+            f"{told} is enough, {percent(short['value'])} %, within one interval (± {100 * half:.1f}) of the best, "
+            f"{at}{_saved(short, best)}"
+        )
+    return {
+        "model": best["model"],
+        "task": best["task"],
+        "window": short["window"],
+        "best_window": best["window"],
+        "sentence": sentence,
+    }
+
+
+def _saved(short: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    told = []
+    if short["memory_bytes"] is not None and best["memory_bytes"] is not None:
+        told.append(f"{megabytes(short['memory_bytes'])} MB of memory for {megabytes(best['memory_bytes'])}")
+    told.append(f"{short['milliseconds_per_10s']:.1f} ms for 10 s in place of {best['milliseconds_per_10s']:.1f}")
+    return "; " + ", ".join(told)
+
+
+def megabytes(count: float) -> str:
+    """Bytes as MB."""
+    return f"{count / 1e6:.1f}"
+
+
+def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """support.csv: a row for every model, task and window."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        flat = {**row, "low95": row["interval95"][0], "high95": row["interval95"][1]}
+        values = [flat[name] for name in COLUMNS]
+        writer.writerow(["" if v is None else round(v, 6) if isinstance(v, float) else v for v in values])
+    write_whole(file, text.getvalue().encode(errors="surrogateescape"))
+
+
+def rich_table(results: Mapping[str, Any]) -> Table:
+    """A line for every model and window: the tasks' scores with half their intervals, memory and time.
+
+    The window that is enough for a task is bold.
+    """
+    from rich.table import Table
+
+    tasks = results["tasks"]
+    enough = {(one["model"], one["task"]): one["window"] for one in results["chosen"]}
+    lines: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
+    for row in results["rows"]:
+        lines.setdefault((row["model"], row["window"]), {})[row["task"]] = row
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    for name in ("window", *(f"{task['title']} ({task['metric']})" for task in tasks), "memory", "ms / 10 s"):
+        table.add_column(name, justify="right")
+    for (model, window), cells in lines.items():
+        scores = []
+        for task in tasks:
+            row = cells.get(task["name"])
+            told = "" if row is None else percent(row["value"], row["interval95"])
+            scores.append(f"[bold]{told}[/bold]" if enough[(model, task["name"])] == window else told)
+        cost = next(iter(cells.values()))
+        memory = "" if cost["memory_bytes"] is None else f"{megabytes(cost['memory_bytes'])} MB"
+        table.add_row(model, f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")
+    return table

@@ -1,0 +1,299 @@
+"""What the two runtimes for phones have in common: the net in the form that they take, and what was made of it.
+
+Both take one clip of a fixed length at a time. Both are given a graph of ATen operators in which a mean keeps its
+dimensions and kernels are constants: their fast kernels know no others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from importlib import metadata
+from types import ModuleType
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from sondino.errors import MissingExtra, OptionError
+from sondino.frontend.logmel import log_mel, n_frames
+from sondino.metrics.collapse import steady
+from sondino.model.network import Source
+from sondino.model.onnx_graph import WaveformNet
+from sondino.nets.dymn import KERNELS, DynamicConv
+from sondino.nets.fold import folded
+from sondino.nets.student import Student
+
+_T = TypeVar("_T")
+
+CALIBRATING, MEASURING = 64, 32
+"""Clips that the ranges of int8 come from, and other ones that its damage is measured on, at most."""
+
+LISTENING = 240.0
+"""Seconds of sound of both together, at most, but 24 clips: the ranges of one of 10 s take DyMN seconds to find."""
+
+ENOUGH = 0.992
+"""Mean cosine to the float net at which no more layers are kept in float; a margin over the 0.99 that is promised."""
+ENOUGH_LOWEST = 0.95
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion did, for the card.
+
+    Attributes:
+        batch: clips that one call takes.
+        samples: that each clip has.
+        kept_float: parts of an int8 file that are computed in float.
+        versions: of the packages that made it.
+        notes: whole sentences that a reader of the card should know.
+    """
+
+    batch: int
+    samples: int
+    kept_float: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Rung(NamedTuple):
+    """Which layers of an int8 file stay in float.
+
+    Attributes:
+        first: layers with weights from the input on, whose images are the largest and the most uneven.
+        last: layers with weights before the vector.
+        sums: residual sums are int8 too.
+    """
+
+    first: int
+    last: int
+    sums: bool
+
+
+RUNGS = (
+    Rung(0, 0, True),
+    Rung(2, 0, True),
+    Rung(6, 0, True),
+    Rung(6, 12, False),
+    Rung(12, 24, False),
+    Rung(24, 24, False),
+    Rung(24, 48, False),
+)
+"""From all in int8 to little: the first that is close enough to the float net on real sound is taken."""
+
+
+def require_edge(module: str, environment: str) -> ModuleType:
+    """Import a module of a runtime that has an environment of its own, or raise MissingExtra with the commands."""
+    root = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] != root:
+            raise  # the module is there, but broken inside: its own message says more
+        raise MissingExtra(
+            f"{root} is not installed and needs an environment of its own: run `make edge` in sondino's repository, "
+            f"then the same command as .edge/{environment}/bin/sondino"
+        ) from error
+
+
+def fixed_samples(source: Source, samples: int | None, runtime: str) -> int:
+    """The samples of each clip, or OptionError where they are left open."""
+    if samples is not None:
+        return samples
+    raise OptionError(
+        f"{runtime} files are made for clips of one length: leave out dynamic, or give --window {source.window:g}"
+    )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of installed packages."""
+    return {package: metadata.version(package) for package in packages}
+
+
+class _ConstantKernels(nn.Module):
+    """A DynamicConv as the same mix of its kernels' outputs: the kernels are constants, as the runtimes want them."""
+
+    def __init__(self, dynamic: DynamicConv) -> None:
+        super().__init__()
+        self.residuals, self.temperature = dynamic.residuals, dynamic.temperature
+        side, outputs = dynamic.kernel, dynamic.outputs
+        groups = 1 if side == 1 else outputs
+        self.parts = nn.ModuleList()
+        for kernel in dynamic.weight.detach().view(KERNELS, outputs, dynamic.inputs // groups, side, side):
+            part = nn.Conv2d(dynamic.inputs, outputs, side, dynamic.stride, side // 2, groups=groups, bias=False)
+            part.weight = nn.Parameter(kernel.clone())
+            self.parts.append(part)
+
+    def forward(self, x: Tensor, clip: Tensor) -> Tensor:
+        mix = torch.softmax(self.residuals(clip) / self.temperature, dim=-1)
+        shares = mix[:, :, None, None].split(1, dim=1)
+        return reduce(torch.add, (part(x) * share for part, share in zip(self.parts, shares, strict=True)))
+
+
+def edge_form(student: Student, pointwise: bool = False) -> Student:
+    """A folded copy that computes the same by constant kernels.
+
+    Args:
+        student: any.
+        pointwise: also make the 1x1 kernels of dynamic convolutions constant, which int8 needs; it takes four times
+            the products of mixing the kernels first.
+    """
+    net = folded(student)
+    for name, module in list(net.named_modules()):
+        if isinstance(module, DynamicConv) and (module.kernel > 1 or pointwise):
+            net.set_submodule(name, _ConstantKernels(module))
+    return net
+
+
+def whole(source: Source, net: nn.Module, body_only: bool) -> WaveformNet:
+    """A net, which may be quantised, with the front-end before it and the head behind it."""
+    module = WaveformNet(source.student, source.head, body_only)
+    module.set_submodule("student", net)
+    return module
+
+
+def example(source: Source, samples: int, body_only: bool) -> Tensor:
+    """Zeros of the shape that a file takes: (1, samples), or (1, n_mels, frames) where `body_only`."""
+    logmel = source.student.logmel
+    return torch.zeros(1, logmel.n_mels, n_frames(logmel, samples)) if body_only else torch.zeros(1, samples)
+
+
+def trace(module: nn.Module, given: Tensor) -> fx.GraphModule:
+    """A module as a graph of ATen operators whose means keep their dimensions and name no type."""
+    with torch.no_grad():
+        traced = torch.export.export(module, (given,), strict=False).module()
+    assert isinstance(traced, fx.GraphModule)
+    graph = traced.graph
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.mean.dim:
+            continue
+        image, sides, *kept = node.args
+        with graph.inserting_before(node):
+            new = graph.call_function(torch.ops.aten.mean.dim, (image, sides, True))
+            if node.meta["val"].dtype != image.meta["val"].dtype:
+                new = graph.call_function(torch.ops.aten.to.dtype, (new, node.meta["val"].dtype))
+            if kept != [True]:
+                new = graph.call_function(torch.ops.aten.reshape.default, (new, list(node.meta["val"].shape)))
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+    traced.recompile()
+    traced.training = False  # it has no eval(), and the converters ask for one
+    return traced
+
+
+def exported(module: nn.Module, given: Tensor) -> torch.export.ExportedProgram:
+    """A module as a program for a converter, in the form of `trace`."""
+    for part in module.modules():
+        part.training = False  # an exported graph inside refuses eval()
+    with torch.no_grad():
+        return torch.export.export(trace(module, given), (given,), strict=False)
+
+
+class Sounds(NamedTuple):
+    """Real sound for int8.
+
+    Attributes:
+        waveforms: (clips, samples) float32 that ranges come from.
+        measured: (clips, samples) float32, others, to measure the damage on.
+    """
+
+    waveforms: NDArray[np.float32]
+    measured: NDArray[np.float32]
+
+
+def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> Sounds:
+    """`real_sounds` of those clips whose vectors are of a usual length: one range does not hold others too."""
+    sounds = real_sounds(calibration, samples, source.rate)
+    return Sounds(*(part[steady(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds))
+
+
+def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> Sounds:
+    """Calibration clips parted in two, every third to measure on; shorter ones are zero-padded.
+
+    Args:
+        calibration: waveforms of any length.
+        samples: that each shall have.
+        rate: hertz.
+
+    Raises:
+        OptionError: fewer than three clips.
+    """
+    if len(calibration) < 3:
+        raise OptionError(f"calibrate: int8 needs three clips of real sound or more, not {len(calibration)}")
+    most = max(24, round(LISTENING * rate / samples))
+    chosen = [calibration[int(i * max(1.0, len(calibration) / most))] for i in range(min(most, len(calibration)))]
+    clips = np.stack([np.pad(clip[:samples], (0, max(0, samples - len(clip)))) for clip in chosen])
+    measured = np.arange(len(clips)) % 3 == 2
+    return Sounds(clips[~measured][:CALIBRATING].astype(np.float32), clips[measured][:MEASURING].astype(np.float32))
+
+
+def log_mels(source: Source, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-mels (clips, n_mels, frames) of waveforms (clips, samples)."""
+    return np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms])
+
+
+def least_float(
+    make: Callable[[Rung], _T],
+    run: Callable[[_T], NDArray[np.float32]],
+    expected: NDArray[np.float32],
+    layers: int,
+) -> tuple[_T, Rung, float]:
+    """The int8 form with the fewest layers in float that is close to the float net, else the closest, and its cosine.
+
+    Args:
+        make: the form of a rung.
+        run: its vectors (clips, dim) of the clips to measure on.
+        expected: the float net's.
+        layers: with weights, in all.
+    """
+    best: tuple[float, _T, Rung] | None = None
+    for rung in RUNGS:
+        if best is not None and rung.first + rung.last >= layers:
+            break
+        form = make(rung)
+        cosines = _cosines(run(form), expected)
+        if best is None or cosines.mean() > best[0]:
+            best = (float(cosines.mean()), form, rung)
+        if cosines.mean() >= ENOUGH and cosines.min() >= ENOUGH_LOWEST:
+            break
+    assert best is not None
+    return best[1], best[2], best[0]
+
+
+def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return np.einsum("nd,nd->n", ours, theirs) / np.maximum(lengths, 1e-12)
+
+
+def kept_in_float(rung: Rung, others: str) -> tuple[str, ...]:
+    """What an int8 file computes in float, in words."""
+    kept = ["the front-end"]
+    if rung.first:
+        kept.append(f"the first {rung.first} layers with weights")
+    if rung.last:
+        kept.append(f"the last {rung.last} layers with weights")
+    if not rung.sums:
+        kept.append("sums")
+    return (*kept, others)
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keeps what native code prints, which no Python setting reaches, off the user's terminal."""
+    saved = [(stream, os.dup(stream)) for stream in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream, _ in saved:
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, copy in saved:
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)

@@ -1,0 +1,359 @@
+"""From a bundle to a file for a runtime, always run and compared with the trained net before it is handed over."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from sondino.audio.clips import real_clips
+from sondino.errors import OptionError, RunError
+from sondino.exporters.card import export_card
+from sondino.exporters.openvino import open_openvino, write_openvino
+from sondino.exporters.precision import halved, without_zeros
+from sondino.exporters.quantize import Sounds, int8_graphs, part_sounds, quantize_bundle
+from sondino.exporters.verify import PROMISED, Precision, Run, refuse, signals, verify
+from sondino.exporters.web import export_web, licence_of
+from sondino.files import free_folder, replacing, sha256, write_json
+from sondino.frontend.logmel import log_mel, n_frames
+from sondino.model.network import Source, open_source
+from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.progress import show
+from sondino.version import __version__
+
+To = Literal["onnx", "openvino", "executorch", "litert", "web"]
+FORMAT = "sondino-export-1"
+EXPORT = "export of ours"  # what a folder is called that may be replaced
+LONGEST = 60.0
+"""Seconds of a fixed window."""
+
+FILES: Mapping[To, str] = {
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "executorch": "model.pte",
+    "litert": "model.tflite",
+    "web": "index.html",
+}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A file in the partial folder: how to run it, and what to say of it."""
+
+    run: Run
+    batch: int | None
+    samples: int | None
+    kept_float: tuple[str, ...]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be made."""
+
+    source: Source
+    precision: Precision
+    samples: int | None
+    body_only: bool
+    sounds: Sounds | None
+    gallery: Path | None
+    quiet: bool
+
+
+def export_bundle(
+    model: str | Path,
+    to: To,
+    out: Path,
+    *,
+    precision: Precision = "f32",
+    window: float | None = None,
+    dynamic: bool = False,
+    body_only: bool = False,
+    calibrate: Path | None = None,
+    sounds: Path | None = None,
+    gallery: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write a model for a runtime: the file, a card, and export.json with what was measured.
+
+    The file takes a raw waveform. It is run on silence, noise, a sweep and real clips beside the trained net in torch,
+    and is written only if it is within the bound of its precision (`verify.BOUNDS`).
+
+    Args:
+        model: a bundle, a run or a published name, as `sondino.load` takes it.
+        to: "onnx", "openvino", "executorch", "litert" or "web".
+        out: a folder; an older export there is replaced once the new one is whole.
+        precision: of the weights: "f32"; "f16", stored in half the size and computed with in float32; "int8", static,
+            with the front-end and the layers that lose most in float.
+        window: seconds that every clip has. Default: any length for onnx and openvino, the bundle's window for
+            executorch and litert.
+        dynamic: clips of any length, or an error where the runtime cannot.
+        body_only: take a log-mel instead, for runtimes that run a Fourier transform wrongly or slowly.
+        calibrate: a folder of real sound, which int8 needs.
+        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sounds that sondino ships.
+        gallery: to web: sounds to compare with. Default: those that sondino ships.
+        quiet: show no progress.
+
+    Returns:
+        what export.json holds.
+
+    Raises:
+        OptionError: there is no such model, or options that do not go together.
+        MissingExtra: the runtime is not installed.
+        RunError: it is past the bound, it cannot be converted, or the disk is full.
+    """
+    from sondino.pretrained.locate import locate
+
+    _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    folder = free_folder(Path(out), _is_export, EXPORT)
+    source = open_source(locate(model))
+    samples = _samples(source, to, window, dynamic)
+    heard = samples or round(source.window * source.rate)
+    parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
+    order = _Order(source, precision, samples, body_only, parts, gallery, quiet)
+    with replacing(folder, _is_export, EXPORT) as partial:
+        made = _MAKERS[to](order, partial)
+        clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
+        with show("checking on real clips", "clips", quiet) as report:
+            run = _through_log_mel(source, made.run) if body_only else made.run
+            lengths = () if made.samples else (source.student.minimum_samples, heard + heard // 3 + 1)
+            verified = verify(run, source.vectors, clips, source.rate, made.batch, lengths, report)
+        refuse(verified, precision, f"{source.config['name']} for {to}")
+        facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
+        if precision == "int8":
+            facts["kept_promise"] = verified.cosine >= PROMISED
+        write_json(partial / "export.json", facts)
+        size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
+        (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
+    return facts
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "export.json").read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _check_options(
+    to: str,
+    precision: str,
+    window: float | None,
+    dynamic: bool,
+    body_only: bool,
+    calibrate: Path | None,
+    gallery: Path | None,
+) -> None:
+    for name, value, choices in (("to", to, get_args(To)), ("precision", precision, get_args(Precision))):
+        if value not in choices:
+            raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    if window is not None and not 0 < window <= LONGEST:
+        raise OptionError(f"window is {window:g} s: give seconds above 0, {LONGEST:g} at most")
+    if window is not None and dynamic:
+        raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
+    if precision == "int8" and calibrate is None:
+        raise OptionError("precision int8 needs calibrate: name a folder of real sound, of the kind it will hear")
+    if precision != "int8" and calibrate is not None:
+        raise OptionError(f"calibrate is for precision int8, and precision is {precision}: leave it out")
+    if to == "web" and (window is not None or dynamic or body_only):
+        raise OptionError("to web takes no window, dynamic or body-only: the page cuts sounds as the bundle does")
+    if to != "web" and gallery is not None:
+        raise OptionError(f"gallery is for web, and to is {to}: leave it out")
+
+
+def _samples(source: Source, to: To, window: float | None, dynamic: bool) -> int | None:
+    """Samples that every clip has; None: any number."""
+    fixed, least = source.student.fixed_samples, source.student.minimum_samples
+    if window is not None:
+        samples = round(window * source.rate)
+        if fixed is not None and samples != fixed:
+            raise OptionError(
+                f"window is {window:g} s, and {source.config['name']} hears {fixed / source.rate:g} s only"
+            )
+        if samples < least:
+            raise OptionError(f"window is {window:g} s, and {source.config['name']} needs {least / source.rate:g} s")
+        return samples
+    if dynamic and fixed is not None:
+        raise OptionError(f"dynamic: {source.config['name']} hears clips of {fixed / source.rate:g} s only")
+    by_length = to in ("executorch", "litert") and not dynamic
+    return fixed or (round(source.window * source.rate) if by_length else None)
+
+
+def _onnx(order: _Order, partial: Path) -> _Made:
+    model, kept = _graph(order)
+    file = partial / FILES["onnx"]
+    file.write_bytes(finished(model, _metadata(order)))
+    _check_probabilities(order, file)
+    return _Made(_open_onnx(file), None, order.samples, kept, _versions("onnx", "onnxruntime", "torch"))
+
+
+def _check_probabilities(order: _Order, file: Path) -> None:
+    """Stop where the probabilities of an ONNX file are not the head's of its own vectors."""
+    head = order.source.head
+    if head is None:
+        return
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    samples = order.samples or round(order.source.window * order.source.rate)
+    noise = signals(order.source.rate, samples)["noise"]
+    given = log_mel(order.source.student.logmel, noise) if order.body_only else noise
+    vectors, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
+    difference = float(np.abs(probabilities - head.probabilities(vectors)).max())
+    if not difference < 1e-3:
+        raise RunError(
+            f"the exported head {head.name} gives probabilities that differ by {difference:.1e}: nothing was written; "
+            "please report it with the bundle's config.json"
+        )
+
+
+def _openvino(order: _Order, partial: Path) -> _Made:
+    model, kept = _graph(order)
+    file = partial / FILES["openvino"]
+    write_openvino(model, file, half=order.precision == "f16")
+    note = "OpenVINO takes bfloat16 by itself on processors that have it: ask for INFERENCE_PRECISION_HINT f32."
+    return _Made(open_openvino(file), None, order.samples, kept, _versions("openvino", "torch"), (note,))
+
+
+def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made]:
+    def make(order: _Order, partial: Path) -> _Made:
+        file = partial / FILES[to]
+        if to == "executorch":
+            from sondino.exporters.executorch import open_executorch as opened
+            from sondino.exporters.executorch import write_executorch
+
+            done = write_executorch(order.source, file, order.precision, order.samples, order.body_only)
+        else:
+            from sondino.exporters.litert import open_litert as opened
+            from sondino.exporters.litert import write_litert
+
+            sounds = order.sounds.calibrating if order.sounds is not None else []
+            done = write_litert(order.source, file, order.precision, order.samples, sounds, order.body_only)
+        return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
+
+    return make
+
+
+def _web(order: _Order, partial: Path) -> _Made:
+    kept: list[str] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        source = order.source.folder
+        if order.sounds is not None:
+            source = Path(temporary) / "int8"
+            facts = quantize_bundle(order.source.folder, order.sounds, source, quiet=order.quiet)
+            kept = facts["quantized"]["kept_in_float"]
+        export_web(source, partial, order.precision, order.gallery)
+    run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
+    return _Made(run, None, order.samples, tuple(kept), _versions("onnxruntime"))
+
+
+_MAKERS: Mapping[To, Callable[[_Order, Path], _Made]] = {
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "executorch": _edge("executorch"),
+    "litert": _edge("litert"),
+    "web": _web,
+}
+
+
+def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """The ONNX graph that was ordered, and the names of layers that int8 left in float."""
+    source = order.source
+    kept: tuple[str, ...] = ()
+    if order.precision == "int8":
+        assert order.sounds is not None
+        with show("layers in int8", "layers", order.quiet) as report:
+            front_end, net, found = int8_graphs(source, order.sounds, order.samples, source.head, report)
+        kept = found.kept
+    else:
+        net = net_graph(source.student, order.samples, source.head)
+        front_end = front_end_graph(source.student, order.samples)
+        without_zeros(front_end)
+        if order.precision == "f16":
+            front_end, net = halved(front_end), halved(net)
+    return (net if order.body_only else joined(front_end, net)), kept
+
+
+def _open_onnx(file: Path) -> Run:
+    from sondino.files import cores
+    from sondino.model.sessions import open_session
+
+    return open_session(file, cores())
+
+
+def _through_log_mel(source: Source, run: Run) -> Run:
+    def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return run(np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms]))
+
+    return embed
+
+
+def _metadata(order: _Order) -> dict[str, str]:
+    """What the ONNX file says of itself."""
+    source = order.source
+    found = {
+        "name": str(source.config["name"]),
+        "student": source.student.name,
+        "width": f"{source.student.width:g}",
+        "sample_rate": str(source.rate),
+        "dim": str(source.student.dim),
+        "window": f"{order.samples / source.rate if order.samples else source.window:g}",
+        "short": source.short,
+        "minimum": str(source.student.minimum_samples),
+        "precision": order.precision,
+        "licence": licence_of(source.config),
+        "source_sha256": str(source.config["hashes"]["model.safetensors"]),
+    }
+    if order.body_only:
+        found["front_end"] = json.dumps(source.student.logmel.as_dict())
+    if source.head is not None:
+        found["labels"] = json.dumps(list(source.head.labels))
+        found["multi_label"] = str(source.head.multi_label).lower()
+    return found
+
+
+def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
+    source, head = order.source, order.source.head
+    logmel = source.student.logmel
+    return {
+        "format": FORMAT,
+        "name": source.config["name"],
+        "to": to,
+        "precision": order.precision,
+        "file": FILES[to],
+        "input": "logmel" if order.body_only else "waveform",
+        "student": source.student.name,
+        "width": source.student.width,
+        "sample_rate": source.rate,
+        "dim": source.student.dim,
+        "window": (made.samples / source.rate) if made.samples else source.window,
+        "samples": made.samples,
+        "frames": n_frames(logmel, made.samples) if made.samples and order.body_only else None,
+        "batch": made.batch,
+        "minimum": source.student.minimum_samples,
+        "short": source.short,
+        "front_end": logmel.as_dict(),
+        "parameters": source.config["parameters"],
+        "macs_per_10s": source.config["macs_per_10s"],
+        "labels": list(head.labels) if head is not None else None,
+        "multi_label": head.multi_label if head is not None else None,
+        "licence": licence_of(source.config),
+        "source_hash": source.config["hashes"]["model.safetensors"],
+        "hashes": {file.name: sha256(file) for file in sorted(partial.glob("model*")) if file.is_file()}
+        | {f"model/{file.name}": sha256(file) for file in sorted(partial.glob("model/*")) if file.is_file()},
+        "kept_float": list(made.kept_float),
+        "notes": list(made.notes),
+        "versions": dict(made.versions),
+    }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {"sondino": __version__, **{package: metadata.version(package) for package in packages}}

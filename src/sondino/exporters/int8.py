@@ -1,0 +1,286 @@
+"""Static int8 of an ONNX net: weights per channel, activations by ranges seen on real sound, layers chosen by damage.
+
+Quantised layers stand between QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO and the web
+run as integers. The calibrating and rewriting is ONNX Runtime's; which layers stay in float is ours: each layer is
+quantised alone, what that does to real vectors is measured, and as few of the worst stay in float as the whole needs.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from sondino.metrics.collapse import steady
+from sondino.model.onnx_graph import quiet
+
+LAYERS = ("Conv", "Gemm", "MatMul")
+PERCENTILE = 99.99
+"""Share of an activation's values that its range holds: all of them would leave few steps to the many."""
+
+ENOUGH = 0.999
+"""Mean cosine to the float vectors at which no more layers are left in float: above the 0.99 promised, so that other
+sounds than those measured on keep it too."""
+
+MOST_FLOAT = 0.01
+"""Share of the weights that may stay in float, which keeps the file a quarter of the size. The layers that lose most
+are the first ones, which are small."""
+
+SCREENED = 12
+"""Log-mels that each layer by itself is judged by, the last ones given; the whole is judged by all."""
+
+MIXED = 16
+"""Rows under which a product's constant is no layer but kernels, of which a clip mixes one of its own."""
+
+BLOCK = 64
+"""Weights of such kernels that share a scale."""
+
+SAMPLED = 4096
+"""Values of an activation that a log-mel tells its range by."""
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A quantised net.
+
+    Attributes:
+        model: log-mel in, vector out, in QDQ form.
+        kept: names of the layers left in float, the most damaging first.
+        layers: how many there were.
+        stored: how many of them are computed in float, from weights stored in int8: kernels that each clip mixes.
+        unsteady: clips that were left out, for which the float net's own vector is far longer than for others.
+        cosine: mean, of quantised to float vectors, on the clips that it was chosen on.
+    """
+
+    model: onnx.ModelProto
+    kept: tuple[str, ...]
+    layers: int
+    stored: int
+    unsteady: int
+    cosine: float
+
+
+def quantized(
+    net: onnx.ModelProto,
+    calibration: Sequence[NDArray[np.float32]],
+    judging: Sequence[NDArray[np.float32]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Int8:
+    """Quantise a net.
+
+    Args:
+        net: `logmel` (batch, n_mels, frames) in, `vector` first of what comes out; holds its weights itself.
+        calibration: log-mels (n_mels, frames) of real sound, whose activations fix the ranges.
+        judging: other log-mels, on which damage is measured.
+        progress: told (done, total) groups of layers.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        prepared = _prepared(net, Path(folder))
+    (calibrating, _), (judged, expected) = _steady(prepared, calibration), _steady(prepared, judging)
+    unsteady = len(calibration) + len(judging) - len(calibrating) - len(judged)
+    ranges = _ranges(prepared, list(calibrating))
+    weights, mixed = _weights(prepared), _mixed(prepared)
+
+    def cosine(names: Sequence[str], last: int = 0) -> tuple[float, onnx.ModelProto]:
+        with quiet():
+            model = _rewritten(prepared, ranges, names)
+        return _cosine(_vectors(model, judged[-last:]), expected[-last:]), model
+
+    groups = _groups(prepared, weights)
+    damage = []
+    for group in groups:
+        damage.append(1.0 - cosine(group, SCREENED)[0])
+        progress(len(damage), len(groups))
+    order, room = [], MOST_FLOAT * sum(weights.values())
+    for at in np.argsort(damage, kind="stable")[::-1]:
+        size = sum(weights[name] for name in groups[at])
+        if size <= room:
+            room -= size
+            order.append(groups[at])
+
+    def with_first_in_float(count: int) -> tuple[float, onnx.ModelProto]:
+        floats = {name for group in order[:count] for name in group}
+        return cosine([name for name in weights if name not in floats])
+
+    fewest, most, made = 0, len(order), {0: with_first_in_float(0)}
+    if made[0][0] < ENOUGH:
+        made[most] = with_first_in_float(most)
+        while most - fewest > 1 and made[most][0] >= ENOUGH:
+            middle = (fewest + most) // 2
+            made[middle] = with_first_in_float(middle)
+            fewest, most = (fewest, middle) if made[middle][0] >= ENOUGH else (middle, most)
+        fewest = most
+    reached, model = made[fewest]
+    kept = [name for group in order[:fewest] for name in group]
+    # A layer is known by its weights: its node has a number only.
+    names = {
+        node.name: node.input[1].removeprefix("student.").removesuffix(".weight")
+        for node in prepared.graph.node
+        if node.name in weights
+    }
+    stored = len(mixed.difference(kept))
+    return Int8(model, tuple(names[name] for name in kept), len(weights), stored, unsteady, reached)
+
+
+def _steady(
+    prepared: onnx.ModelProto, logmels: Sequence[NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Those log-mels whose vectors are of a usual length, and their vectors: no range of 255 steps holds others too."""
+    given = np.stack(logmels)
+    vectors = _vectors(prepared, given)
+    usual = steady(vectors)
+    return given[usual], vectors[usual]
+
+
+def _groups(prepared: onnx.ModelProto, weights: Mapping[str, int]) -> list[list[str]]:
+    """Layers by what they read, since they share what int8 does to that."""
+    found: dict[str, list[str]] = {}
+    for node in prepared.graph.node:
+        if node.name in weights:
+            found.setdefault(node.input[0], []).append(node.name)
+    return list(found.values())
+
+
+def _prepared(net: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The net with its shapes known and what can be folded folded."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    onnx.save(net, folder / "net.onnx")
+    quant_pre_process(folder / "net.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+    return onnx.load(folder / "prepared.onnx")
+
+
+def _ranges(prepared: onnx.ModelProto, calibration: Sequence[NDArray[np.float32]]) -> Any:
+    """The range of every activation that a layer takes or gives, on real sound, as ONNX Runtime's rewriter takes it.
+
+    Its own calibrators fail where an activation is next to nothing in the first clips and not in later ones.
+    """
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+    constant = {tensor.name for tensor in prepared.graph.initializer}
+    layers = [node for node in prepared.graph.node if node.op_type in LAYERS]
+    names = list(dict.fromkeys(name for node in layers for name in (*node.input, *node.output)))
+    heard = [name for name in names if name and name not in constant and name != "logmel"]
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared)
+    results = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in heard if name not in results)
+    session, random = _session(model), np.random.default_rng(0)
+    values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("logmel", *heard)}
+    for logmel in calibration:
+        found = {"logmel": logmel, **dict(zip(heard, session.run(heard, {"logmel": logmel[None]}), strict=True))}
+        for name, activation in found.items():
+            values[name].append(activation.reshape(-1)[random.integers(0, activation.size, SAMPLED)])
+    cut = (1 - PERCENTILE / 100) / 2
+    ranges = {name: np.quantile(np.concatenate(seen), (cut, 1 - cut)) for name, seen in values.items()}
+    return TensorsData(
+        CalibrationMethod.MinMax,
+        {
+            name: tuple(np.float32(end) for end in (min(low, 0.0), max(high, 0.0)))
+            for name, (low, high) in ranges.items()
+        },
+    )
+
+
+def _weights(prepared: onnx.ModelProto) -> dict[str, int]:
+    """The layers whose weights are constants, with how many they have, in order; a head's stay in float."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in prepared.graph.initializer}
+    return {
+        node.name: sizes[node.input[1]]
+        for node in prepared.graph.node
+        if node.op_type in LAYERS and node.input[1] in sizes and not node.input[1].startswith("head.")
+    }
+
+
+def _rewritten(prepared: onnx.ModelProto, ranges: Any, names: Sequence[str]) -> onnx.ModelProto:
+    """The net with the named layers quantised."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(prepared)
+    mixed = _mixed(prepared)
+    _store(copied, [node.input[1] for node in prepared.graph.node if node.name in mixed.intersection(names)])
+    whole = [name for name in names if name not in mixed]
+    if not whole:  # which the rewriter takes for all
+        return copied
+    quantizer = QDQQuantizer(
+        copied,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=whole,
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(LAYERS),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    model: onnx.ModelProto = quantizer.model.model
+    del model.graph.value_info[:]
+    return model
+
+
+def _mixed(prepared: onnx.ModelProto) -> set[str]:
+    """The products that mix a few kernels into one for each clip."""
+    rows = {tensor.name: tensor.dims[0] for tensor in prepared.graph.initializer if len(tensor.dims) == 2}
+    return {
+        node.name for node in prepared.graph.node if node.op_type == "MatMul" and rows.get(node.input[1], MIXED) < MIXED
+    }
+
+
+def _store(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Store matrices in int8, of which a runtime makes floats once, when it opens the file.
+
+    As integers they would need a scale for each column, which is as large as what a column of so few rows holds.
+    """
+    graph = model.graph
+    tensors: list[onnx.TensorProto] = []
+    made: list[onnx.NodeProto] = []
+    for tensor in list(graph.initializer):
+        if tensor.name not in names:
+            tensors.append(tensor)
+            continue
+        name, dims = tensor.name, tuple(tensor.dims)
+        blocks = numpy_helper.to_array(tensor).reshape(-1, math.gcd(dims[1], BLOCK))
+        scales = np.maximum(np.abs(blocks).max(axis=1, keepdims=True) / 127.0, np.float32(1e-30)).astype(np.float32)
+        parts = {"int8": np.rint(blocks / scales).astype(np.int8), "scales": scales, "shape": np.array(dims, np.int64)}
+        tensors += [numpy_helper.from_array(part, f"{name}/{kind}") for kind, part in parts.items()]
+        made += [
+            helper.make_node("Cast", [f"{name}/int8"], [f"{name}/whole"], f"{name}/whole", to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}/whole", f"{name}/scales"], [f"{name}/blocks"], f"{name}/blocks"),
+            helper.make_node("Reshape", [f"{name}/blocks", f"{name}/shape"], [name], f"{name}/kernels"),
+        ]
+    nodes = [*made, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(tensors)
+    graph.node.extend(nodes)
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _vectors(model: onnx.ModelProto, logmels: NDArray[np.float32]) -> NDArray[np.float32]:
+    session = _session(model)
+    parts = [session.run(["vector"], {"logmel": logmels[i : i + 8]})[0] for i in range(0, len(logmels), 8)]
+    return np.concatenate(parts)
+
+
+def _cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    a, b = np.nan_to_num(ours).astype(np.float64), theirs.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float((np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-30)).mean())

@@ -1,0 +1,82 @@
+"""OpenVINO's own files (IR: model.xml and model.bin), converted from the ONNX graph and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from sondino.errors import require
+from sondino.exporters.precision import SMALLEST
+from sondino.exporters.verify import Run
+
+PINNED = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Left alone, OpenVINO computes in bfloat16 on processors that have it."""
+
+
+def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
+    """Convert an ONNX graph.
+
+    Args:
+        model: holds its weights itself; QDQ nodes become OpenVINO's integers.
+        file: model.xml; model.bin is written beside it.
+        half: store the weights as float16.
+
+    Raises:
+        MissingExtra: openvino is not installed.
+    """
+    openvino = require("openvino", "openvino")
+    onnx_file = file.with_suffix(".onnx")
+    try:
+        onnx_file.write_bytes(model.SerializeToString())
+        converted = openvino.convert_model(str(onnx_file))
+    finally:
+        onnx_file.unlink(missing_ok=True)
+    for port, value in zip(
+        [*converted.inputs, *converted.outputs], [*model.graph.input, *model.graph.output], strict=True
+    ):
+        port.get_tensor().set_names({value.name})
+    if half:
+        _halve(converted)
+    openvino.save_model(converted, str(file), compress_to_fp16=False)
+
+
+def _halve(model: Any) -> None:
+    """Store what `precision.halved` stores as float16, in place.
+
+    OpenVINO's own compression takes every constant, the front-end's smallest too, and costs a hundredth of the vector.
+    """
+    from openvino import opset13
+
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "f32":
+            if node.data.nbytes < SMALLEST:
+                continue
+            readers = list(node.output(0).get_target_inputs())
+            stored = opset13.constant(node.data.astype(np.float16), name=f"{node.get_friendly_name()}/half")
+            widened = opset13.convert(stored, "f32", name=f"{node.get_friendly_name()}/widened")
+            for reader in readers:
+                reader.replace_source_output(widened.output(0))
+
+
+def open_openvino(file: Path, threads: int | None = None) -> Run:
+    """Run an IR in float32.
+
+    Args:
+        file: model.xml.
+        threads: processor threads; None: all.
+
+    Returns:
+        from what the model takes to its vectors.
+    """
+    openvino = require("openvino", "openvino")
+    settings = PINNED | ({} if threads is None else {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"})
+    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.array(request.infer([x])[0], dtype=np.float32)
+
+    return run

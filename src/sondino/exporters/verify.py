@@ -1,0 +1,196 @@
+"""The check that every export passes: run against the trained net on silence, noise, a sweep and real clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import RunError
+from sondino.metrics.agreement import neighbour_overlap
+from sondino.metrics.collapse import ALIKE, alike, steady
+from sondino.progress import Report
+
+Precision = Literal["f32", "f16", "int8"]
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From waveforms (batch, samples) to vectors (batch, dim)."""
+
+
+NEIGHBOURS = 10
+PROMISED = 0.99
+"""Mean cosine on real clips that int8 should keep; where it does not, the card says so."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What an export may differ by on real clips.
+
+    Attributes:
+        difference: largest, relative to the largest value of a clip's vector.
+        cosine: mean.
+        neighbours: mean share of the ten nearest clips that stay the same.
+        signals: cosine on each made signal.
+    """
+
+    difference: float
+    cosine: float
+    neighbours: float
+    signals: float
+
+
+BOUNDS: Mapping[Precision, Bound] = {
+    "f32": Bound(difference=2e-3, cosine=0.99999, neighbours=0.99, signals=0.999),
+    "f16": Bound(difference=5e-2, cosine=0.9999, neighbours=0.95, signals=0.999),
+    "int8": Bound(difference=float("inf"), cosine=0.95, neighbours=0.5, signals=0.8),
+}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How far an export's vectors are from the trained net's.
+
+    Attributes:
+        clips: real clips compared, a window each.
+        seconds: of each.
+        difference: largest, relative to the largest value of a clip's vector.
+        cosine: mean over the real clips.
+        cosine_lowest: of any real clip.
+        neighbours: mean share of the ten nearest clips, among the real ones, that stay the same.
+        signals: for silence, noise and a sweep: difference and cosine.
+        unsteady: further clips, which say nothing of an export: see `steady`.
+        alike: mean cosine between the trained net's vectors of different real clips.
+    """
+
+    clips: int
+    seconds: float
+    difference: float
+    cosine: float
+    cosine_lowest: float
+    neighbours: float
+    signals: dict[str, dict[str, float]]
+    unsteady: int = 0
+    alike: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For export.json and config.json."""
+        return asdict(self)
+
+
+def signals(rate: int, samples: int) -> dict[str, NDArray[np.float32]]:
+    """Silence, noise, and a sine that rises through all frequencies: (samples,) each."""
+    time = np.arange(samples) / rate
+    rising = 2 * np.pi * (20.0 * time + (rate / 2 - 20.0) * time**2 * rate / (2 * samples))
+    found = {
+        "silence": np.zeros(samples),
+        "noise": 0.1 * np.random.default_rng(0).standard_normal(samples),
+        "sweep": 0.5 * np.sin(rising),
+    }
+    return {name: signal.astype(np.float32) for name, signal in found.items()}
+
+
+def verify(
+    run: Run,
+    reference: Run,
+    clips: Sequence[NDArray[np.float32]],
+    rate: int,
+    batch: int | None = None,
+    lengths: Sequence[int] = (),
+    progress: Report = lambda done, total: None,
+) -> Verified:
+    """Compare an export with the net that it was made of.
+
+    Args:
+        run: the export.
+        reference: the trained net.
+        clips: real ones, (samples,) each.
+        rate: hertz.
+        batch: clips that the export takes at once; None: any.
+        lengths: samples of other clips to try, of noise, one at a time, where the export takes any length.
+        progress: told (done, total) clips.
+    """
+    made = signals(rate, len(clips[0]))
+    every = [*made.values(), *clips]
+    size = batch or 8
+    got, expected = [], []
+    for first in range(0, len(every), size):
+        rows = np.stack(every[first : first + size])
+        got.append(run(rows))
+        expected.append(reference(rows))
+        progress(min(first + size, len(every)), len(every))
+    ours, theirs = np.concatenate(got), np.concatenate(expected)
+    if ours.shape != theirs.shape:
+        raise RunError(f"the export gives vectors of shape {ours.shape} where the trained net gives {theirs.shape}: "
+                       "please report this with the bundle's config.json")  # fmt: skip
+    differences, cosines = _differences(ours, theirs), _cosines(ours, theirs)
+    real = len(made) + np.flatnonzero(steady(theirs[len(made) :]))
+    told = {name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)}
+    for length in lengths:
+        noise = signals(rate, length)["noise"][None]
+        one, other = run(noise), reference(noise)
+        told[f"noise of {length} samples"] = {
+            "difference": float(_differences(one, other)[0]),
+            "cosine": float(_cosines(one, other)[0]),
+        }
+    finite = bool(np.isfinite(ours).all())
+    return Verified(
+        clips=len(real),
+        seconds=len(clips[0]) / rate,
+        difference=float(differences[real].max()),
+        cosine=float(cosines[real].mean()),
+        cosine_lowest=float(cosines[real].min()),
+        neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
+        signals=told,
+        unsteady=len(clips) - len(real),
+        alike=alike(theirs[real]),
+    )
+
+
+def refuse(verified: Verified, precision: Precision, what: str) -> None:
+    """Stop an export that is past the bound of its precision, on real clips or on a made signal.
+
+    Args:
+        verified: what was measured.
+        precision: of the export.
+        what: is exported, for the message.
+
+    Raises:
+        RunError: it is past it.
+    """
+    bound = BOUNDS[precision]
+    worst = max([verified.difference, *(signal["difference"] for signal in verified.signals.values())])
+    heard = min((signal["cosine"] for signal in verified.signals.values()), default=1.0)
+    near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and heard >= bound.signals
+    if worst <= bound.difference and near:
+        return
+    if verified.alike > ALIKE:
+        raise RunError(
+            f"{what} cannot be checked: the trained net itself gives nearly the same vector for every sound (cosine "
+            f"{verified.alike:.5f} on average between different clips), as one does that was pruned too far or trained "
+            "too briefly: train it for longer, or let it recover with `sondino prune --corpus SOUND --epochs N`; "
+            "nothing was written"
+        )
+    limit = f"bound {bound.difference:g}" if np.isfinite(bound.difference) else "no bound"
+    raise RunError(
+        f"{what} in {precision} differs from the trained net by {worst:.1e} of the largest value "
+        f"({limit}), cosine {verified.cosine:.6f} on {verified.clips} real clips (bound {bound.cosine:g}) "
+        f"and {heard:.4f} at the lowest on silence, noise and a sweep (bound {bound.signals:g}), "
+        f"{verified.neighbours:.1%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
+        "try another --precision or --to, and report it with the bundle's config.json"
+    )
+
+
+def _differences(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The largest difference of each row, relative to the largest value; infinite where a number is not finite."""
+    scale = np.maximum(np.abs(theirs).max(axis=1), 1e-12).astype(np.float64)
+    found = np.abs(ours.astype(np.float64) - theirs).max(axis=1) / scale
+    return np.where(np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1), found, np.inf)
+
+
+def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The cosine of each row; 0 where a number is not finite."""
+    a, b = np.nan_to_num(ours).astype(np.float64), np.nan_to_num(theirs).astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.where(lengths > 0, np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-30), (a == b).all(axis=1))

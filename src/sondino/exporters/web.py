@@ -1,0 +1,243 @@
+"""The page: a static folder with the model, a gallery of sounds and their vectors; all of it runs in a browser.
+
+The page itself is built from web/ by `make web` and lies in sondino/page; here it is put together with a model.
+Needs neither torch nor, but for f16, onnx.
+"""
+
+import csv
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.reading import find_audio
+from sondino.encoder.pipeline import cutting, embed_sounds, readers
+from sondino.errors import OptionError, RunError, SondinoError, require
+from sondino.exporters.inline import with_weights
+from sondino.files import replacing, sha256, write_whole
+from sondino.model.head import Head
+from sondino.model.model import Model
+from sondino.model.sessions import first_line
+from sondino.sample_sounds import sample_folder
+
+FORMAT = "sondino-page-1"
+PAGE = Path(__file__).parents[1] / "page"
+PLAYED = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"})
+"""Suffixes of what browsers play."""
+
+Precision = Literal["f32", "f16", "int8"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound of the gallery: its file, what it is called, its family, and whose it is."""
+
+    file: Path
+    name: str
+    group: str
+    licence: str = ""
+    author: str = ""
+
+
+def export_web(source: Path, out: Path, precision: Precision | None = None, gallery: Path | None = None) -> Path:
+    """Write a page that runs a bundle: index.html, assets/ and model/, for any web server and any folder of it.
+
+    Args:
+        source: the bundle.
+        out: a folder; an older page there is replaced once the new one is whole.
+        precision: "f32"; "f16": weights of half the size, which needs onnx; "int8" where the bundle was quantised.
+            None: as the bundle is.
+        gallery: a folder of sounds to compare with; None: the CC0 sounds that sondino ships. A `samples.csv` in it
+            (path, label, licence, author) tells of them; else a sound belongs to the folder that it lies in.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OptionError: the bundle has no net by itself, the precision is not its own, the gallery holds no sound that
+            browsers play, or `out` holds something else.
+        RunError: the page was not built, or nothing can be written.
+    """
+    if not (PAGE / "index.html").is_file():
+        raise RunError(f"{PAGE} holds no page: run `make web` in sondino's own folder, which needs Node.js")
+    model = Model(source)
+    own: Precision = "int8" if model.config.get("precision") == "int8" else "f32"
+    precision = precision or own
+    if (precision == "int8") != (own == "int8"):
+        advice = "make one with `sondino quantize`" if precision == "int8" else f"take --precision {own}"
+        raise OptionError(f"{source} is a bundle in {own}, and a page of {precision} was asked for: {advice}")
+    if not (Path(source) / "body.onnx").is_file() or "front_end" not in model.config:
+        raise OptionError(f"{source} has no body.onnx, made by an older sondino or by hand: make the bundle again")
+    clips = gallery_clips(gallery or sample_folder())
+    with replacing(out, _is_page, "page of ours") as partial:
+        shutil.copytree(PAGE, partial, dirs_exist_ok=True)
+        _write_model(partial / "model", model, precision, clips)
+    return out.resolve()
+
+
+def _is_page(folder: Path) -> bool:
+    return (folder / "model" / "model.json").is_file()
+
+
+def gallery_clips(folder: Path) -> list[Clip]:
+    """The sounds of a folder that browsers play, in order of their names.
+
+    Raises:
+        AudioError: there is no such folder, or no sound in it.
+        OptionError: none that browsers play, or a samples.csv without a column `path`.
+    """
+    if folder.is_file():
+        raise OptionError(f"{folder} is a file: name a folder of sounds for the gallery")
+    told = _told(folder / "samples.csv")
+    clips = []
+    for file in find_audio(folder):
+        if file.suffix.lower() not in PLAYED:
+            continue
+        path = file.relative_to(folder)
+        row = told.get(path.as_posix(), {})
+        group = (row.get("label") or path.parent.name).replace("_", " ")
+        clips.append(Clip(file, file.stem, group, row.get("licence") or "", row.get("author") or ""))
+    if not clips:
+        raise OptionError(f"{folder} holds no sound that browsers play: give {', '.join(sorted(PLAYED))}")
+    return clips
+
+
+def _told(file: Path) -> dict[str, dict[str, str]]:
+    """What a samples.csv says of each path; nothing where there is none."""
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return {row["path"]: row for row in csv.DictReader(lines)}
+    except FileNotFoundError:
+        return {}
+    except (KeyError, ValueError, OSError, csv.Error) as error:
+        raise OptionError(f"{file} cannot be read as a table with a column `path` ({error!r})") from error
+
+
+def _write_model(folder: Path, model: Model, precision: Precision, clips: list[Clip]) -> None:
+    """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin."""
+    folder.mkdir()
+    fixed = _write_body(model, precision, folder / "body.onnx")
+    heard, vectors, seconds = _heard(model, clips)
+    (folder / "gallery.bin").write_bytes(vectors.astype("<f4").tobytes())
+    (folder / "gallery").mkdir()
+    rows = []
+    for number, (clip, duration) in enumerate(zip(heard, seconds, strict=True)):
+        file = f"gallery/{number:04d}{clip.file.suffix.lower()}"  # a name that every server serves
+        shutil.copyfile(clip.file, folder / file)
+        facts = {"name": clip.name, "group": clip.group, "licence": clip.licence, "author": clip.author}
+        rows.append({**{key: _shown(value) for key, value in facts.items()}, "file": file, "seconds": duration})
+    if model.head is not None:
+        layers = [part.astype("<f4").tobytes() for layer in model.head.layers for part in layer]
+        (folder / "head.bin").write_bytes(b"".join(layers))
+    about = {
+        "format": FORMAT,
+        "name": model.name,
+        "sample_rate": model.sample_rate,
+        "dim": model.dim,
+        "window": _samples(model.window, model.sample_rate),
+        "hop": _samples(model.hop, model.sample_rate),
+        "short": model.short,
+        "minimum": model.minimum,
+        "fixed": fixed,
+        "front_end": model.config["front_end"],
+        "model_bytes": (folder / "body.onnx").stat().st_size,
+        "sha256": sha256(folder / "body.onnx"),
+        "licence": licence_of(model.config),
+        "head": _head(model.head),
+        "gallery": rows,
+        "first": _first(vectors, seconds),
+    }
+    (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_body(model: Model, precision: Precision, file: Path) -> int | None:
+    """Write the net as one file that holds its own weights; the only number of samples that it takes, or None."""
+    import onnxruntime
+
+    body = model.folder / "body.onnx"
+    try:
+        whole = with_weights(body)
+        if precision == "f16":
+            whole = _halved(whole)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(whole, options, ["CPUExecutionProvider"])
+    except SondinoError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        raise RunError(f"{body} cannot be put on a page ({first_line(error)}): make the bundle again") from error
+    write_whole(file, whole)
+    frames = session.get_inputs()[0].shape[2]
+    return _samples(model.window, model.sample_rate) if isinstance(frames, int) else None
+
+
+def _halved(whole: bytes) -> bytes:
+    onnx = require("onnx", "train")
+    from sondino.exporters.precision import halved
+
+    data: bytes = halved(onnx.load_from_string(whole)).SerializeToString()
+    return data
+
+
+def _heard(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
+    """The clips that can be heard, their vectors (clips, dim) and seconds; the others are told of."""
+    heard: list[Clip] = []
+    vectors: list[NDArray[np.float32]] = []
+    seconds: list[float] = []
+    skipped: list[tuple[str, str]] = []
+    sounds = [clip.file for clip in clips]
+    with closing(embed_sounds(model, sounds, cutting(model, None, None, None), readers=readers(model.threads))) as all_:
+        for found in all_:
+            clip = clips[found.index]
+            if found.error is not None:
+                skipped.append((str(clip.file), str(found.error)))
+                continue
+            heard.append(clip)
+            vectors.append(found.vectors[0])
+            seconds.append(round(found.seconds, 3))
+    if not heard:
+        raise OptionError(f"no sound of the gallery can be heard: {skipped[0][1]}")
+    for path, reason in skipped:
+        warnings.warn(f"{path} is left out of the gallery: {reason}", stacklevel=2)
+    return heard, np.stack(vectors), seconds
+
+
+def _first(vectors: NDArray[np.float32], seconds: list[float]) -> int:
+    """The clip that the page begins with: of those of a second and more the one that has most like it."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    likeness = np.sort(unit @ unit.T, axis=1)[:, -6:].mean(axis=1)
+    return int(np.argmax(np.where(np.array(seconds) >= 1, likeness, likeness - 2)))
+
+
+def _head(head: Head | None) -> dict[str, Any] | None:
+    if head is None:
+        return None
+    return {
+        "labels": [_shown(label) for label in head.labels],
+        "multi_label": head.multi_label,
+        "activation": head.activation,
+        "sizes": [head.dim, *(int(weight.shape[0]) for weight, _ in head.layers)],
+    }
+
+
+def licence_of(config: Mapping[str, Any]) -> str:
+    """What is known of the licence of a bundle's weights, for the foot of a page."""
+    own = (config.get("source") or {}).get("licence") or "not known"
+    teachers = sorted({str(teacher.get("licence") or "not known") for teacher in config.get("teachers", [])})
+    return f"{own}; of its teacher: {', '.join(teachers)}" if teachers else str(own)
+
+
+def _samples(seconds: float | None, rate: int) -> int | None:
+    return None if seconds is None else round(seconds * rate)
+
+
+def _shown(text: str) -> str:
+    """Text that JSON can hold: bytes of a name that are no UTF-8 become the sign for that."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,148 @@
+"""Labelled clips as decoded sound for training: random crops to learn from, whole clips to be judged by."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.corpus.table import build_corpus
+from sondino.corpus.waveforms import Waveforms, open_waveforms
+from sondino.encoder.encoder import Encoder
+from sondino.encoder.pipeline import Sound, cutting, embed_sounds
+from sondino.files import DUPLICATE, make_folder, write_whole
+from sondino.progress import Report, show
+from sondino.tasks.labelled import Labelled
+
+STRETCH = 60.0
+"""Seconds of the longest stretch that is kept as one; a longer file gives several, with its labels."""
+MOST_WINDOWS = 4
+"""Windows of a stretch that are heard in one epoch."""
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """The sound of labelled clips at one rate.
+
+    Attributes:
+        waveforms: stretches of at most a minute.
+        rows: (stretches,) number of each in `waveforms`.
+        clips: (stretches,) the labelled clip that each belongs to.
+    """
+
+    waveforms: Waveforms
+    rows: NDArray[np.int64]
+    clips: NDArray[np.int64]
+
+    def of(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Which stretches belong to the clips of a mask (clips,)."""
+        return np.flatnonzero(mask[self.clips])
+
+    def windows_of(self, stretch: int, samples: int) -> int:
+        """How many windows of so many samples a stretch gives to learn from: at most `MOST_WINDOWS`, at least one."""
+        return min(MOST_WINDOWS, max(1, int(self.lengths[stretch]) // samples))
+
+    def crop(self, stretch: int, samples: int, seed: Sequence[int]) -> NDArray[np.float32]:
+        """So many windows of a stretch on end, from an offset that the seed draws; all of it where it is shorter."""
+        waveform = self.waveforms.read(int(self.rows[stretch]))
+        length = samples * self.windows_of(stretch, samples)
+        spare = len(waveform) - length
+        if spare <= 0:
+            return waveform
+        first = int(np.random.default_rng([*seed, stretch]).integers(spare + 1))
+        return waveform[first : first + length]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Samples (stretches,) of each."""
+        seconds = self.waveforms.corpus.column("duration")[self.rows]
+        return np.rint(seconds * self.waveforms.sample_rate).astype(np.int64)
+
+    def vectors(
+        self, model: Encoder, mask: NDArray[np.bool_], progress: Report = lambda done, total: None
+    ) -> NDArray[np.float32]:
+        """The vectors (clips of the mask, dim) that a model gives whole clips: the mean of their windows' vectors."""
+        chosen = self.of(mask)
+        total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
+        whole = _Whole(self, chosen)
+        with closing(embed_sounds(model, whole, cutting(model, None, None, None), readers=1)) as embedded:
+            for found in embedded:
+                if found.error is not None:
+                    raise found.error
+                clip = self.clips[chosen[found.index]]
+                total[clip] += found.seconds * found.vectors[0]
+                weight[clip] += found.seconds
+                progress(found.index + 1, len(chosen))
+        return (total[mask] / weight[mask, None]).astype(np.float32)
+
+
+class _Whole(Sequence[Sound]):
+    """Stretches one after another, each read when its turn comes."""
+
+    def __init__(self, sounds: Sounds, stretches: NDArray[np.int64]) -> None:
+        self._sounds, self._stretches = sounds, stretches
+
+    def __len__(self) -> int:
+        return len(self._stretches)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        row = int(self._sounds.rows[self._stretches[place]])
+        return self._sounds.waveforms.read(row), self._sounds.waveforms.sample_rate
+
+    def __iter__(self) -> Iterator[Sound]:
+        return (self[place] for place in range(len(self)))
+
+
+def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> tuple[Labelled, Sounds]:
+    """Decode labelled clips once, into a folder; stopped, the same call goes on.
+
+    Returns:
+        the clips that could be heard, and their sound.
+    """
+    strange = {clip.path: "its name is not UTF-8: rename it" for clip in labelled.clips if not _is_utf8(clip.path)}
+    labelled = labelled.without(strange) if strange else labelled
+    paths = [clip.path for clip in labelled.clips]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "id"))
+    table.writerows((str(Path(path).absolute()), str(number)) for number, path in enumerate(paths))
+    write_whole(make_folder(folder) / "list.csv", text.getvalue().encode())
+    with show("headers", "files", quiet) as progress:
+        corpus = build_corpus(folder / "list.csv", folder / "corpus", STRETCH, progress=progress)
+    with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
+        waveforms = open_waveforms(corpus, sample_rate, progress)
+    number = np.array([_number(name) for name in corpus.ids()])
+    reasons = {_number(name): _reason(reason, paths) for name, reason in [*corpus.skipped, *waveforms.skipped]}
+    heard = set(number[waveforms.valid].tolist())
+    lost = {path: reasons.get(i, "could not be decoded") for i, path in enumerate(paths) if i not in heard}
+    kept = labelled.without(lost)
+    place = {clip.path: number for number, clip in enumerate(kept.clips)}
+    clips = np.array([place.get(paths[i], -1) for i in number], dtype=np.int64)
+    rows = np.flatnonzero(waveforms.valid & (clips >= 0))
+    return kept, Sounds(waveforms, rows, clips[rows])
+
+
+def _number(name: str) -> int:
+    return int(name.partition("@")[0])
+
+
+def _reason(reason: str, paths: Sequence[str]) -> str:
+    """The reason with the path of the file that this one repeats, where it does."""
+    if not reason.startswith(DUPLICATE):
+        return reason
+    return DUPLICATE + paths[_number(reason.removeprefix(DUPLICATE))]
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

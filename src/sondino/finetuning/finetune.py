@@ -1,0 +1,268 @@
+"""Fine-tune a model on labelled sound: a new head, with the backbone or on top of it, and a bundle at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sondino.errors import OptionError
+from sondino.files import read_json, write_json
+from sondino.finetuning.clips import gather
+from sondino.finetuning.linear_head import check_out, score_facts
+from sondino.finetuning.train import LAST, Merit, NetworkEncoder, Plan, Trainer, best_of, label_weights, train_head
+from sondino.metrics.classification import Mask, Score, judge, metric_of
+from sondino.model.bundle import copy_with_head
+from sondino.model.head import Head
+from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
+from sondino.model.model import Model
+from sondino.model.network import Network
+from sondino.probing.linear import standard
+from sondino.probing.probe import best_strength, classifiers_up_to, merits
+from sondino.probing.vectors import embed_labelled
+from sondino.progress import show
+from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
+from sondino.tasks.splits import Round, draw_part, holdout, unlearnt
+from sondino.training.accelerator import make_accelerator
+from sondino.training.run import open_run, same_start, training_folder
+
+EPOCHS, FROZEN_EPOCHS = 30, 200
+REAL_CLIPS = 4
+CHOSE = ", which also chose the epoch"
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What fine-tuning made.
+
+    Attributes:
+        out: the bundle.
+        labelled: the clips that were used, and what was left out.
+        probe: of a linear head on the vectors as they were, fitted on the same clips.
+        score: of the finished model. Where the list has no test clips, on those that also chose the epoch.
+        weights: (labels,) how much each label's clips count; None: all the same.
+        epochs: that were trained.
+        best: the epoch that was kept; 0: none was better than the start.
+    """
+
+    out: Path
+    labelled: Labelled
+    probe: Score
+    score: Score
+    weights: NDArray[np.float32] | None
+    epochs: int
+    best: int
+
+
+def finetune(
+    audio: str | Path,
+    model: Model,
+    out: str | Path,
+    labels: str | Path | None = None,
+    *,
+    multi_label: MultiLabel = "auto",
+    freeze: bool = False,
+    head: Kind = "linear",
+    hidden: Sequence[int] = (512,),
+    epochs: int | None = None,
+    lr: float = 1e-3,
+    batch_size: int = 32,
+    clip: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = False,
+) -> Finetuned:
+    """Train a head on labelled sound, and the backbone with it unless `freeze`; write a new bundle.
+
+    The head begins as the best one on the vectors as they are. After each epoch whole clips that were held out are
+    judged; the best epoch is kept. Stopped, the same call goes on from the last whole epoch, in `out`.training.
+
+    Args:
+        audio: as in `read_labelled`.
+        model: stays as it is.
+        out: folder of the new bundle.
+        labels: as in `read_labelled`.
+        multi_label: as in `read_labelled`.
+        freeze: keep the backbone: vectors are computed once, and stay those of `model` to the bit.
+        head: "linear", or "mlp": with layers of ReLU between.
+        hidden: numbers between the layers of an MLP.
+        epochs: at most; None: 30, or 200 with `freeze`. Training ends when half of them bring nothing.
+        lr: learning rate of the head; the backbone's is a tenth.
+        batch_size: crops a step.
+        clip: seconds of a random crop of each clip, and the window of the new model; None: the model's window.
+        device: "auto", "cpu" or "cuda".
+        seed: of all draws.
+        quiet: show no progress.
+
+    Raises:
+        SondinoError: what is wrong, in a sentence; what is done stays.
+    """
+    out = Path(out)
+    check_out(out, model.folder)
+    window = clip if clip is not None else (model.window or 10.0)
+    most = epochs if epochs is not None else (FROZEN_EPOCHS if freeze else EPOCHS)
+    if freeze and clip is not None:
+        raise OptionError("clip and freeze do not go together: frozen vectors are of the model's own window")
+    plan = Plan(freeze, head, tuple(hidden) if head == "mlp" else (), most, lr, batch_size, window, model.short, seed)
+    _check_plan(plan)
+    labelled = read_labelled(audio, labels, multi_label)
+    with open_run(training_folder(out)) as folder:
+        started_with = {"audio": str(Path(audio).resolve()), "list": _hash(labelled), "model": model.fingerprint}
+        same_start(folder, {**started_with, "plan": plan.as_dict()})
+        try:
+            if freeze:
+                done = _frozen(labelled, model, plan, out, folder, quiet)
+            else:
+                done = _unfrozen(labelled, model, plan, out, folder, device, quiet)
+        except OptionError:
+            if not (folder / LAST).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # else the right options would not be those it began with
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+    return done
+
+
+def _check_plan(plan: Plan) -> None:
+    for name, value in (("epochs", plan.epochs), ("batch_size", plan.batch_size)):
+        if value < 1:
+            raise OptionError(f"{name} is {value}: give a whole number, 1 or more")
+    for name, number in (("lr", plan.lr), ("clip", plan.clip)):
+        if not 0 < number < float("inf"):
+            raise OptionError(f"{name} is {number}: give a number above 0")
+
+    new_layers(1, 1, plan.head, plan.hidden)  # refuses what cannot be a head
+
+
+def _hash(labelled: Labelled) -> str:
+    told = [[clip.path, clip.labels, clip.fold, clip.source] for clip in labelled.clips]
+    return hashlib.sha256(json.dumps([told, labelled.multi_label]).encode()).hexdigest()
+
+
+# ---- the two ways ---------------------------------------------------------------------------------------------
+
+
+def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, quiet: bool) -> Finetuned:
+    """A head on vectors that are computed once. It is small: the processor trains it, whatever the device."""
+    with show("embedding", "files", quiet) as progress:
+        labelled, vectors = embed_labelled(
+            model, labelled, folder / "vectors.npz", lambda done, total, _: progress(done, total)
+        )
+    parts, on = holdout(labelled, plan.seed)
+    targets = labelled.targets()
+    probe, linear = linear_probe(vectors, labelled, parts, on, plan.seed)
+    layers = first_layers(vectors, linear, parts, plan)
+    with show("training the head", "epochs", quiet) as progress:
+        merits = train_head(layers, vectors, targets, parts, plan, labelled.multi_label, progress)
+    head = as_head(layers, "head", labelled.labels, labelled.multi_label, _note(plan, parts))
+    asked, told = _asked(parts, on, CHOSE)
+    score = judge([head.logits(vectors[asked])], [targets[asked]], metric_of(labelled.multi_label), told)
+    done = _finished(out, labelled, parts, probe, score, merits)
+    copy_with_head(model.folder, out, head, {**score_facts(model.config, score), "finetuned": _told(done, plan)})
+    return done
+
+
+def _unfrozen(
+    labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, device: str, quiet: bool
+) -> Finetuned:
+    """Head and backbone together, from crops of the sound."""
+    network = Network.open(model.folder)
+    accelerator = make_accelerator(device, "auto", folder)
+    network.window, network.short = plan.clip, plan.short
+    fixed = network.backbone.fixed_samples
+    if fixed is not None and fixed != round(plan.clip * network.sample_rate):
+        raise OptionError(
+            f"clip is {plan.clip:g} s, and {network.name} hears {fixed / network.sample_rate:g} s at a time: "
+            "leave clip out"
+        )
+    labelled, sounds = gather(labelled, folder, network.sample_rate, quiet)
+    parts, on = holdout(labelled, plan.seed)
+    targets = labelled.targets()
+    start = folder / "start.json"
+    if start.exists():
+        probe = Score.from_dict(read_json(start))
+        layers = new_layers(network.dim, len(labelled.labels), plan.head, plan.hidden)
+        layers = after(Standard(np.zeros(network.dim), np.ones(network.dim)), layers)  # to be filled
+    else:
+        network.to(accelerator.device)
+        everyone = np.ones(len(targets), dtype=bool)
+        with show("listening", "clips", quiet) as progress:
+            vectors = sounds.vectors(NetworkEncoder(network, accelerator.device, plan), everyone, progress)
+        probe, linear = linear_probe(vectors, labelled, parts, on, plan.seed)
+        layers = first_layers(vectors, linear, parts, plan)
+        if plan.head == "mlp":  # which begins untrained, and would teach the backbone nonsense
+            alone = replace(plan, epochs=FROZEN_EPOCHS)
+            with show("training the head", "epochs", quiet) as progress:
+                train_head(layers, vectors, targets, parts, alone, labelled.multi_label, progress)
+    network.take_head(layers, labelled.labels, labelled.multi_label)
+    trainer = Trainer(network, sounds, targets, parts, plan, folder, accelerator)
+    with show("fine-tuning", "clips", quiet) as progress:
+        trainer.run(progress, begun=lambda: write_json(start, asdict(probe)))
+    asked, told = _asked(parts, on, CHOSE)
+    score = judge([trainer.logits(asked)], [targets[asked]], metric_of(labelled.multi_label), told)
+    done = _finished(out, labelled, parts, probe, score, trainer.merits)
+    samples = round(plan.clip * network.sample_rate)
+    clips = [sounds.waveforms.read(int(row))[:samples] for row in sounds.rows[:REAL_CLIPS]]
+    facts = {**score_facts({}, score), "finetuned": _told(done, plan)}
+    network.save(out, out.name, facts, clips, _note(plan, parts))
+    return done
+
+
+def linear_probe(
+    vectors: NDArray[np.float32], labelled: Labelled, parts: Round, on: str, seed: int
+) -> tuple[Score, Head]:
+    """What a linear head reads off the vectors: fitted on those that train, its penalty chosen on some of them."""
+    targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
+    valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
+    strength = best_strength(merits(vectors, targets, parts.train & ~valid, valid, multi_label, known))
+    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, parts.train, multi_label, known)
+    layer = (weight.astype(np.float32), bias.astype(np.float32))
+    head = Head("head", labelled.labels, labelled.multi_label, (layer,))
+    asked, told = _asked(parts, on)
+    return judge([head.logits(vectors[asked])], [targets[asked]], metric_of(multi_label), told), head
+
+
+def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Round, plan: Plan) -> nn.Sequential:
+    """What a head begins as: the linear one itself, or an untrained MLP; on standardised vectors."""
+    first = Standard(*standard(vectors[parts.train]))
+    if plan.head == "linear":
+        return unfolded(first, linear)
+    torch.manual_seed(plan.seed)
+    return after(first, new_layers(linear.dim, len(linear.labels), plan.head, plan.hidden))
+
+
+def _asked(parts: Round, on: str, after: str = "") -> tuple[Mask, str]:
+    """Whom the score is of, and in words: a list's test clips, else those that `on` tells of and what is to know."""
+    return (parts.test, "the list's test clips") if parts.test.any() else (parts.valid, on + after)
+
+
+def _note(plan: Plan, parts: Round) -> str:
+    how = "alone" if plan.freeze else "with the backbone"
+    return f"Trained {how} on {int(parts.train.sum())} labelled clips."
+
+
+def _finished(
+    out: Path, labelled: Labelled, parts: Round, probe: Score, score: Score, merits: Sequence[Merit]
+) -> Finetuned:
+    labelled = replace(labelled, notes=labelled.notes + unlearnt(labelled, [parts]))
+    weights = label_weights(labelled.targets()[parts.train])
+    return Finetuned(out, labelled, probe, score, weights, len(merits) - 1, best_of(merits))
+
+
+def _told(done: Finetuned, plan: Plan) -> dict[str, Any]:
+    """For config.json."""
+    return {
+        **plan.as_dict(),
+        "clips": len(done.labelled.clips),
+        "trained_epochs": done.epochs,
+        "best_epoch": done.best,
+        "probe_score": done.probe.as_dict(),
+    }

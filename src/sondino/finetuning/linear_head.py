@@ -1,0 +1,122 @@
+"""A linear head fitted on frozen vectors of labelled sound, with an honest score, saved into a copy of the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.embedding.files import Progress
+from sondino.errors import OptionError, require
+from sondino.metrics.classification import Score, judge, metric_of
+from sondino.model.head import Head
+from sondino.model.model import Model
+from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
+from sondino.probing.vectors import embed_labelled
+from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
+from sondino.tasks.splits import part, unlearnt
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted head.
+
+    Attributes:
+        head: fitted on all clips but those of a list's test split.
+        score: of heads fitted without the clips that they are scored on.
+        strength: the penalty's C.
+        labelled: the clips that were used, and what was left out.
+    """
+
+    head: Head
+    score: Score
+    strength: float
+    labelled: Labelled
+
+
+def probe(
+    audio: str | Path,
+    model: Model,
+    out: str | Path,
+    labels: str | Path | None = None,
+    multi_label: MultiLabel = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit a linear head on a model's vectors and save it into a copy of the model's bundle.
+
+    Args:
+        audio: as in `read_labelled`.
+        model: its vectors stay as they are, to the bit.
+        out: folder of the new bundle.
+        labels: as in `read_labelled`.
+        multi_label: as in `read_labelled`.
+        seed: draws folds where the list gives none.
+        progress: called with (files done, files in all, seconds of sound so far).
+
+    Raises:
+        SondinoError: what is wrong, in a sentence.
+    """
+    from sondino.model.bundle import copy_with_head
+
+    require("sklearn", "report")
+    check_out(out, model.folder)
+    labelled = read_labelled(audio, labels, multi_label)
+    with TemporaryDirectory() as folder:
+        labelled, vectors = embed_labelled(model, labelled, Path(folder) / "vectors.npz", progress)
+    fitted = fit_head(vectors, labelled, seed)
+    copy_with_head(model.folder, Path(out), fitted.head, score_facts(model.config, fitted.score))
+    return fitted
+
+
+def score_facts(config: Mapping[str, Any], score: Score) -> dict[str, Any]:
+    """A head's score as entries of config.json: for programs, and beside the model's own scores for the card."""
+    return {"head_score": score.as_dict(), "scores": {**config.get("scores", {}), "head": str(score)}}
+
+
+def check_out(out: str | Path, model: Path) -> None:
+    """Refuse to write a bundle over the model that it is made from, or over a folder of something else."""
+    from sondino.model.bundle import free_folder
+
+    if free_folder(Path(out)) == model.resolve():
+        raise OptionError(f"--out {out} is the model itself: name another folder, the model stays as it is")
+
+
+def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, name: str = "probe") -> Fitted:
+    """Fit a linear head by logistic regression: one softmax, or a sigmoid a label where clips may have several.
+
+    The penalty is chosen on validation clips alone: each part of the clips is scored by a head that did not see it, nor
+    did the choice of its penalty. Clips of one recording are never on two sides.
+
+    Args:
+        vectors: (clips, dim).
+        labelled: the clips.
+        seed: draws folds where the list gives none.
+        name: of the head.
+
+    Raises:
+        OptionError: vectors with NaN, or too few clips for one to be held out.
+        MissingExtra: scikit-learn is not installed.
+    """
+    check_finite(vectors)
+    targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
+    rounds, on = part(labelled, seed)
+    found = [held_out(vectors, targets, each, multi_label, known) for each in rounds]
+    values = [logits for logits, _ in found]
+    score = judge(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
+    strength = best_strength(np.sum([tried for _, tried in found], axis=0))
+    everything = np.ones(len(vectors), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
+    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, everything, multi_label, known)
+    head = Head(
+        name,
+        labelled.labels,
+        labelled.multi_label,
+        ((weight.astype(np.float32), bias.astype(np.float32)),),
+        note=f"Logistic regression on {int(everything.sum())} labelled clips, C {strength:g}.",
+    )
+    return Fitted(head, score, strength, replace(labelled, notes=labelled.notes + unlearnt(labelled, rounds)))

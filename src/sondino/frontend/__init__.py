@@ -1,0 +1,5 @@
+"""The front-end: log-mel spectrograms, in NumPy and in torch."""
+
+from sondino.frontend.logmel import LogMel, log_mel
+
+__all__ = ["LogMel", "log_mel"]

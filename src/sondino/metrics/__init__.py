@@ -1,0 +1,1 @@
+"""Figures from embeddings and scores: agreement, classification, confidence intervals, collapse."""

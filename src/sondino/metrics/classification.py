@@ -1,0 +1,141 @@
+"""How good a head is on clips that it never saw: accuracy or mean average precision, with chance and an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import require
+from sondino.metrics.intervals import t_interval, wilson
+
+RESAMPLES = 200
+"""Bootstrap draws for the interval of a mean average precision on one set of clips."""
+
+Mask = NDArray[np.bool_]
+Metric = Literal["accuracy", "mAP"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a head is on clips that it never saw.
+
+    Attributes:
+        metric: "accuracy", or "mAP": the mean over labels of their average precision.
+        value: 0 to 1.
+        interval95: low and high end of its 95 % interval.
+        chance: the same metric of knowing nothing.
+        rounds: the value on each held-out part.
+        clips: how many were scored.
+        on: which ones, in words.
+    """
+
+    metric: Metric
+    value: float
+    interval95: tuple[float, float]
+    chance: float
+    rounds: tuple[float, ...]
+    clips: int
+    on: str
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Score:
+        """From the fields as JSON gives them back."""
+        return Score(**{**values, "interval95": tuple(values["interval95"]), "rounds": tuple(values["rounds"])})
+
+    def __str__(self) -> str:
+        low, high = self.interval95
+        value = f"{100 * self.value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        return f"{self.metric} {value}, chance {100 * self.chance:.1f} %, on {self.on}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For config.json."""
+        return {
+            "metric": self.metric,
+            "value": round(self.value, 5),
+            "interval95": [round(end, 5) for end in self.interval95],
+            "chance": round(self.chance, 5),
+            "clips": self.clips,
+            "on": self.on,
+        }
+
+
+def metric_of(multi_label: bool) -> Metric:
+    """What is told of a head that gives one label, or several."""
+    return "mAP" if multi_label else "accuracy"
+
+
+def score_of(logits: NDArray[np.floating], targets: Mask, metric: Metric, known: Mask | None = None) -> float:
+    """Accuracy, or mean average precision over the labels that some of the clips have.
+
+    Args:
+        logits: (clips, labels).
+        targets: (clips, labels).
+        metric: which.
+        known: (clips, labels) the marks of `targets` that count for an average precision. None: all.
+    """
+    if metric == "accuracy":
+        return float(targets[np.arange(len(targets)), logits.argmax(1)].mean())
+    found = average_precisions(logits, targets, known)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
+
+
+def average_precisions(logits: NDArray[np.floating], targets: Mask, known: Mask | None = None) -> NDArray[np.float64]:
+    """The average precision (labels,) of each label; NaN where no clip has it."""
+    average_precision = require("sklearn.metrics", "report").average_precision_score
+    found = np.full(targets.shape[1], np.nan)
+    for k in range(targets.shape[1]):
+        rows = slice(None) if known is None else known[:, k]
+        if targets[rows, k].any():
+            found[k] = average_precision(targets[rows, k], logits[rows, k])
+    return found
+
+
+def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float:
+    """The metric of knowing nothing but how common each label is."""
+    if known is None:
+        known = np.ones_like(targets)
+    shares = (targets & known).sum(0) / np.maximum(known.sum(0), 1)
+    if metric == "accuracy":
+        return float(shares.max())
+    return float(shares[shares > 0].mean()) if shares.any() else 0.0
+
+
+def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known: Mask | None = None) -> float:
+    """The mean surprise at the true labels: what tells two heads apart that are right equally often.
+
+    Args:
+        logits: (clips, labels).
+        targets: (clips, labels).
+        multi_label: whether each label is asked by itself.
+        known: (clips, labels) with `multi_label`: the marks of `targets` that count. None: all.
+    """
+    if multi_label:
+        surprise = np.logaddexp(0, np.where(targets, -logits, logits))
+        return float(surprise.mean() if known is None else surprise[known].mean())
+    return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets.argmax(1)]).mean())
+
+
+def judge(logits: Sequence[NDArray[np.floating]], targets: Sequence[Mask], metric: Metric, on: str) -> Score:
+    """The score over parts that were held out in turn, or of one part.
+
+    The interval is Student's t over parts; of one part Wilson's for an accuracy, and the bootstrap's for mAP.
+    """
+    rounds = tuple(score_of(*pair, metric) for pair in zip(logits, targets, strict=True))
+    everything = np.concatenate(targets)
+    if len(rounds) > 1:
+        interval = t_interval(rounds)
+    elif metric == "accuracy":
+        interval = wilson(rounds[0], len(everything))
+    else:
+        interval = _bootstrap(logits[0], targets[0])
+    return Score(metric, float(np.mean(rounds)), interval, chance_of(everything, metric), rounds, len(everything), on)
+
+
+def _bootstrap(logits: NDArray[np.floating], targets: Mask) -> tuple[float, float]:
+    draws = np.random.default_rng(0).integers(len(targets), size=(RESAMPLES, len(targets)))
+    low, high = np.quantile([score_of(logits[rows], targets[rows], "mAP") for rows in draws], (0.025, 0.975))
+    return float(low), float(high)

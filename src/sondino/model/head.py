@@ -1,0 +1,203 @@
+"""A head: from vectors to labels with probabilities, in numpy. On disk it is head.safetensors in a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from sondino.audio.windows import ShortPolicy
+from sondino.errors import OptionError, SondinoError
+from sondino.files import sha256, write_whole
+
+Activation = Literal["relu", "hardswish"]
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+FILE = "head.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One or more linear layers over a model's vectors.
+
+    Attributes:
+        name: what the head is called.
+        labels: one a class, in the order of the outputs.
+        multi_label: each label has a probability of its own (sigmoid); else they share 1 (softmax).
+        layers: weights (out, in) and biases (out,), one layer after another.
+        activation: what stands between layers.
+        note: where the weights and the order of the labels come from, and their licence.
+        short: how it has heard clips under a window while it was fitted; None: as its model hears them.
+
+    Raises:
+        OptionError: labels that are missing or not unique, or layers that do not fit each other.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    multi_label: bool
+    layers: tuple[Layer, ...]
+    activation: Activation = "relu"
+    note: str = ""
+    short: ShortPolicy | None = None
+
+    def __post_init__(self) -> None:
+        layers = tuple(
+            (np.ascontiguousarray(weight, np.float32), np.ascontiguousarray(bias, np.float32))
+            for weight, bias in self.layers
+        )
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "layers", layers)
+        faults = _faults(self)
+        if faults:
+            raise OptionError(f"head {self.name!r} cannot be used: {'; '.join(faults)}")
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors that it takes."""
+        return int(self.layers[0][0].shape[1])
+
+    def logits(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Scores (n, labels) float32 of vectors (n, dim).
+
+        Raises:
+            OptionError: vectors of another shape.
+        """
+        x = np.asarray(vectors, np.float32)
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise OptionError(
+                f"head {self.name!r} takes vectors of shape (n, {self.dim}) and was given {x.shape}: "
+                "use it with the model that it was fitted on"
+            )
+        for number, (weight, bias) in enumerate(self.layers):
+            if number:
+                x = _activate(x, self.activation)
+            x = x @ weight.T + bias
+        return x
+
+    def probabilities(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Probabilities (n, labels) float32 of vectors (n, dim); each row sums to 1 unless `multi_label`."""
+        logits = self.logits(vectors)
+        return sigmoid(logits) if self.multi_label else softmax(logits)
+
+    def top(self, probabilities: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+        """The `count` likeliest labels of one row (labels,) of probabilities, likeliest first."""
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return [(self.labels[i], float(probabilities[i])) for i in order]
+
+
+def write_head(folder: Path, head: Head) -> dict[str, Any]:
+    """Write head.safetensors into a folder.
+
+    Returns:
+        the entry "head" of the bundle's config.json, which `read_head` takes.
+    """
+    tensors = {}
+    for number, (weight, bias) in enumerate(head.layers):
+        tensors[f"{number}.weight"] = weight
+        tensors[f"{number}.bias"] = bias
+    write_whole(folder / FILE, save_tensors(tensors))
+    return {
+        "name": head.name,
+        "labels": list(head.labels),
+        "multi_label": head.multi_label,
+        "layers": len(head.layers),
+        "activation": head.activation,
+        "note": head.note,
+        "short": head.short,
+        "sha256": sha256(folder / FILE),
+    }
+
+
+def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
+    """The head of a bundle.
+
+    Args:
+        folder: the bundle; holds head.safetensors.
+        entry: what config.json says under "head".
+
+    Raises:
+        SondinoError: the file is missing or damaged, or is not the one that the entry tells of.
+    """
+    file = folder / FILE
+    try:
+        content = file.read_bytes()
+        digest = sha256(file)
+    except OSError as error:
+        raise SondinoError(f"{file}: cannot be read ({error.strerror}); copy the whole bundle again") from error
+    if digest != entry.get("sha256", digest):
+        raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; copy the whole bundle again")
+    try:
+        tensors = load_tensors(content)
+        layers = tuple((tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(entry["layers"])))
+        return Head(
+            name=str(entry["name"]),
+            labels=tuple(str(label) for label in entry["labels"]),
+            multi_label=bool(entry["multi_label"]),
+            layers=layers,
+            activation=entry.get("activation", "relu"),
+            note=str(entry.get("note", "")),
+            short=entry.get("short"),
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError, OptionError) as error:
+        raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shares of 1 along the last axis; no logit is too large."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) of each; no logit is too large."""
+    small = np.exp(-np.abs(logits))
+    values: NDArray[np.float32] = np.where(logits >= 0, 1, small) / (1 + small)
+    return values
+
+
+def _activate(x: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    if activation == "relu":
+        return np.maximum(x, np.float32(0))
+    hard: NDArray[np.float32] = x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)
+    return hard
+
+
+def _faults(head: Head) -> list[str]:
+    faults = []
+    least = 1 if head.multi_label else 2
+    if len(head.labels) < least:
+        faults.append(f"it has {len(head.labels)} labels where it needs {least} or more")
+    if any(not label.strip() for label in head.labels):
+        faults.append("a label is empty")
+    if len(set(head.labels)) != len(head.labels):
+        faults.append("its labels are not unique")
+    if head.activation not in get_args(Activation):
+        faults.append(f"its activation is {head.activation!r}, not one of {', '.join(get_args(Activation))}")
+    return faults + _layer_faults(head)
+
+
+def _layer_faults(head: Head) -> list[str]:
+    if not head.layers:
+        return ["it has no layer"]
+    faults = []
+    before: int | None = None
+    for number, (weight, bias) in enumerate(head.layers, start=1):
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or 0 in weight.shape:
+            return [f"layer {number} has weights {weight.shape} and biases {bias.shape}, not (out, in) and (out,)"]
+        if before is not None and weight.shape[1] != before:
+            faults.append(f"layer {number} takes {weight.shape[1]} numbers where the one before gives {before}")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            faults.append(f"layer {number} holds NaN or infinity")
+        before = weight.shape[0]
+    if before != len(head.labels):
+        faults.append(f"its last layer gives {before} numbers for {len(head.labels)} labels")
+    return faults

@@ -1,0 +1,112 @@
+"""Heads as torch layers, and torch layers as heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sondino.errors import OptionError
+from sondino.model.head import Activation, Head
+
+Kind = Literal["linear", "mlp"]
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hardswish": nn.Hardswish}
+
+
+class Standard(nn.Module):
+    """Vectors to mean 0 and deviation 1, as they were when training began: the first part of a head that is trained.
+
+    Learning rates then mean the same for every model, whatever the size of its numbers.
+    """
+
+    mean: Tensor
+    share: Tensor
+
+    def __init__(self, mean: NDArray[np.floating], scale: NDArray[np.floating]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(np.asarray(mean, np.float32)))
+        self.register_buffer("share", torch.from_numpy((1 / np.asarray(scale)).astype(np.float32)))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Standardised vectors (batch, dim)."""
+        return (vectors - self.mean) * self.share
+
+
+def new_layers(dim: int, labels: int, kind: Kind, hidden: Sequence[int]) -> nn.Module:
+    """An untrained head: a Linear, or a Sequential of Linear with ReLU between.
+
+    Args:
+        dim: of the vectors.
+        labels: how many.
+        kind: "linear" or "mlp".
+        hidden: numbers between the layers of an MLP.
+
+    Raises:
+        OptionError: no such kind, or sizes that are not whole numbers above 0.
+    """
+    if kind not in get_args(Kind):
+        raise OptionError(f"head is {kind!r}: give one of {', '.join(get_args(Kind))}")
+    between = tuple(hidden) if kind == "mlp" else ()
+    if any(size < 1 for size in between) or (kind == "mlp" and not between):
+        raise OptionError(f"hidden is {','.join(map(str, between)) or 'empty'}: give sizes above 0, such as 512,256")
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise((dim, *between, max(labels, 1))):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return layers[0] if len(layers) == 2 else nn.Sequential(*layers[:-1])
+
+
+def after(standard: Standard, layers: nn.Module) -> nn.Sequential:
+    """Layers that take standardised vectors, put behind what standardises them."""
+    return nn.Sequential(standard, *(layers if isinstance(layers, nn.Sequential) else [layers]))
+
+
+def unfolded(standard: Standard, head: Head) -> nn.Sequential:
+    """A head's layers behind a standardising of vectors, giving the same logits."""
+    layers = layers_of(head)
+    first = layers[0] if isinstance(layers, nn.Sequential) else layers
+    assert isinstance(first, nn.Linear)
+    with torch.no_grad():
+        first.bias.add_(first.weight @ standard.mean)
+        first.weight.copy_(torch.where(standard.share > 0, first.weight / standard.share, 0.0))
+    return after(standard, layers)
+
+
+def layers_of(head: Head) -> nn.Module:
+    """A head as torch layers."""
+    layers: list[nn.Module] = []
+    for weight, bias in head.layers:
+        linear = nn.Linear(weight.shape[1], weight.shape[0])
+        linear.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        layers += [linear, ACTIVATIONS[head.activation]()]
+    return layers[0] if len(layers) == 2 else nn.Sequential(*layers[:-1])
+
+
+def as_head(layers: nn.Module, name: str, labels: tuple[str, ...], multi_label: bool, note: str = "") -> Head:
+    """Torch layers as a head; a standardising at their beginning is folded into the first.
+
+    Raises:
+        OptionError: they are others than Linear with ReLU or Hardswish between, or do not fit the labels.
+    """
+    parts = list(layers) if isinstance(layers, nn.Sequential) else [layers]
+    standard = parts.pop(0) if isinstance(parts[0], Standard) else None
+    linears = [part for part in parts[::2] if isinstance(part, nn.Linear)]
+    between = {type(part) for part in parts[1::2]}
+    activation = next((key for key, kind in ACTIVATIONS.items() if between <= {kind}), None)
+    if activation is None or len(linears) < len(parts[::2]):
+        raise OptionError("only a head of Linear layers with ReLU, or Hardswish, between them can be saved")
+    arrays = [(_array(linear.weight), _array(linear.bias)) for linear in linears]
+    if isinstance(standard, Standard):
+        weight, bias = arrays[0]
+        weight = weight * _array(standard.share)
+        arrays[0] = (weight, bias - weight @ _array(standard.mean))
+    return Head(name, labels, multi_label, tuple(arrays), activation, note)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().float().cpu().numpy().copy()

@@ -1,0 +1,348 @@
+"""A finished model: a bundle's ONNX on ONNX Runtime or OpenVINO, sound in, vector out. Needs no torch."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import sondino.files as files
+from sondino.audio.reading import find_audio
+from sondino.audio.windows import ShortPolicy, WindowPolicy
+from sondino.encoder.pipeline import Sound, batch_size, cutting, embed_sounds, readers
+from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
+from sondino.frontend.logmel import LogMel, log_mel
+from sondino.model.bundle import FORMAT, read_config
+from sondino.model.head import Head, read_head
+from sondino.model.sessions import Engine, Precision, Session, first_line, open_session
+
+if TYPE_CHECKING:
+    from sondino.model.network import Network
+
+
+class Model:
+    """An encoder over a bundle.
+
+    Attributes:
+        name: what the model is called.
+        sample_rate: hertz of the waveforms it takes.
+        dim: length of its vectors.
+        window: seconds that a sound is cut into; None = whole.
+        hop: seconds from one window to the next; None = `window`.
+        short: what becomes of a clip under a window.
+        windows: "all", or "published": full windows only.
+        minimum: samples under which a waveform is zero-padded.
+        head: from vectors to labels; None where the model has none.
+        fingerprint: changes whenever the vectors would.
+        config: all of config.json.
+        threads: processor threads that it runs on.
+        workers: calls of `embed_batch` that do well side by side.
+        exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
+    """
+
+    name: str
+    sample_rate: int
+    dim: int
+    window: float | None
+    hop: float | None
+    short: ShortPolicy
+    minimum: int
+    head: Head | None
+    fingerprint: str
+    config: dict[str, Any]
+
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int | None = None,
+        *,
+        windows: WindowPolicy = "all",
+        device: str = "cpu",
+        engine: Engine = "onnxruntime",
+        precision: Precision = "float32",
+    ) -> None:
+        """Open a bundle.
+
+        Args:
+            folder: holds config.json and model.onnx.
+            threads: processor threads to run on; None: all that this process may use.
+            windows: "all" keeps short clips and tails; "published" hears full windows only.
+            device: "cpu" or "cuda".
+            engine: "onnxruntime" or "openvino".
+            precision: "float32", or with OpenVINO "bfloat16" or "float16".
+
+        Raises:
+            SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
+        """
+        self.folder = Path(folder)
+        self.threads = self.workers = files.thread_count(threads)
+        if windows not in get_args(WindowPolicy):
+            raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
+        self.windows = windows
+        self.exact = engine == "onnxruntime" and device == "cpu"
+        self.config = read_config(self.folder / "config.json")
+        self._take_config()
+        digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
+        hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
+        self.fingerprint = sha256(json.dumps([*hearing, engine, precision, device]).encode()).hexdigest()
+        # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
+        # product of matrices that takes longer than the net.
+        body = self._logmel is not None and (self.folder / "body.onnx").exists()
+        file = self.folder / ("body.onnx" if body else "model.onnx")
+        self._hear = self._log_mels if body else _as_they_are
+        self._session: Session = open_session(file, self.threads, device, engine, precision)
+
+    def _check_hash(self, name: str) -> str:
+        file = self.folder / name
+        expected = self.config.get("hashes", {}).get(name)
+        if expected is None and name != "model.onnx":
+            return ""
+        try:
+            digest = files.sha256(file)
+        except OSError as error:
+            raise SondinoError(f"{file}: cannot be read ({error.strerror}); {self._again()}") from error
+        if digest != (expected or digest):
+            raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; {self._again()}")
+        return digest
+
+    def _again(self) -> str:
+        """How to get a whole bundle: one that we keep is made anew once it is gone."""
+        from sondino.hub.cache import models_folder
+
+        kept = models_folder().resolve() in self.folder.resolve().parents
+        return f"delete {self.folder}, and it is made anew" if kept else "copy the whole bundle again"
+
+    def _take_config(self) -> None:
+        where = self.folder / "config.json"
+        config = self.config
+        if config.get("format") != FORMAT:
+            raise SondinoError(
+                f"{where}: format is {config.get('format')!r}, where this version of sondino reads {FORMAT!r}"
+            )
+        try:
+            self.name = str(config["name"])
+            self.sample_rate = int(config["sample_rate"])
+            self.dim = int(config["dim"])
+            self.window = None if config["window"] is None else float(config["window"])
+            self.hop = None if config.get("hop") is None else float(config["hop"])
+            self.short = cast(ShortPolicy, config.get("short", "pad"))
+            self.minimum = int(config.get("minimum", 0))
+            front_end = config.get("front_end")
+            self._logmel = None if front_end is None else LogMel.from_dict(front_end)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SondinoError(f"{where}: is damaged ({error!r}); copy the whole bundle again") from error
+        if self.short not in get_args(ShortPolicy):
+            raise SondinoError(f"{where}: short is {self.short!r}; it must be one of {get_args(ShortPolicy)}")
+        self.head = read_head(self.folder, config["head"]) if config.get("head") else None
+        self._own_short = self.short
+        if self.head is not None and self.head.short is not None:
+            self.short = self.head.short
+
+    def __repr__(self) -> str:
+        window = "any length" if self.window is None else f"{self.window:g} s"
+        return f"Model({self.name!r}, {self.dim} dimensions from {window} at {self.sample_rate} Hz)"
+
+    def embed(
+        self,
+        sounds: NDArray[np.float32] | Sound | Sequence[Sound],
+        *,
+        short: ShortPolicy | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        windows: WindowPolicy | None = None,
+    ) -> NDArray[np.float32]:
+        """Turn sounds into vectors.
+
+        Args:
+            sounds: a path, a folder, an (array, rate), or a list of those: mixed to mono, resampled, cut into windows,
+                and the windows' vectors averaged by their real samples. Or waveforms (batch, samples) float32 at
+                `sample_rate`, which go through the model as they are.
+            short: clips under a window are zero-padded ("pad"), heard at their own length ("native") or repeated
+                ("repeat"); None: as the model says.
+            window: seconds; None: the model's.
+            hop: seconds from one window to the next; None: the model's.
+            windows: "all" keeps short clips and tails, "published" hears full windows only; None: the model's.
+
+        Returns:
+            (n, dim) float32, a row a sound. A folder counts as the sounds in it, sorted.
+
+        Raises:
+            AudioError: a sound cannot be heard.
+            OptionError: an array without its rate.
+        """
+        if isinstance(sounds, np.ndarray):
+            return self._embed_waveforms(sounds)
+        how = cutting(self, window, hop, short, windows)
+        rows = []
+        listed = _listed(sounds)
+        with closing(embed_sounds(self, listed, how, readers=readers(self.threads))) as embedded:
+            for found in embedded:
+                if found.error is not None:
+                    raise _named(found.error, listed[found.index], found.index, len(listed))
+                rows.append(found.vectors)
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def embed_windows(
+        self,
+        sound: Sound,
+        *,
+        short: ShortPolicy | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        windows: WindowPolicy | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Turn one sound into a vector a window.
+
+        Args:
+            sound: a path or an (array, rate).
+            short: as in `embed`.
+            window: as in `embed`.
+            hop: as in `embed`.
+            windows: as in `embed`.
+
+        Returns:
+            vectors (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
+        """
+        sounds = _listed(sound)
+        if len(sounds) != 1:
+            raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
+        how = cutting(self, window, hop, short, windows)
+        (found,) = embed_sounds(self, sounds, how, windows=True, readers=readers(self.threads))
+        if found.error is not None:
+            raise found.error
+        return found.vectors, found.starts
+
+    def with_head(self, head: Head) -> "Model":
+        """The same model with another head; short clips are heard as the head was fitted.
+
+        Args:
+            head: from vectors to labels; `sondino.load(model, head=NAME)` takes published ones by name.
+
+        Raises:
+            OptionError: it takes vectors of another length.
+        """
+        model = copy.copy(self)
+        model.head = head
+        if model.head.dim != self.dim:
+            takes = f"the head {model.head.name} takes vectors of {model.head.dim} numbers"
+            raise OptionError(f"{takes}, and {self.name} gives {self.dim}: take a head that was fitted on this model")
+        model.short = model.head.short or self._own_short
+        return model
+
+    def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
+        """Probabilities of the head's labels: of the vectors that `embed` gives.
+
+        Args:
+            sounds: as in `embed`.
+            how: the options of `embed`.
+
+        Returns:
+            (n, labels) float32, in the order of `head.labels`.
+
+        Raises:
+            OptionError: the model has no head.
+        """
+        if self.head is None:
+            raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
+        return self.head.probabilities(self.embed(sounds, **how))
+
+    def network(self) -> "Network":
+        """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
+        require("torch", "train")
+        from sondino.model.network import Network
+
+        network = Network.open(self.folder)
+        network.short = self.short
+        if self.head is not None:  # which need not be the folder's
+            network.set_head(self.head)
+        return network
+
+    def cosine_to_float32(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What another engine or precision costs: the cosine of each vector to that of ONNX Runtime in float32.
+
+        Args:
+            waveforms: (batch, samples) at `sample_rate`.
+
+        Returns:
+            (batch,) cosines.
+        """
+        exact = Model(self.folder, self.threads).embed(waveforms).astype(np.float64)
+        mine = self.embed(waveforms).astype(np.float64)
+        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(mine, axis=1)
+        return np.einsum("nd,nd->n", exact, mine) / np.maximum(lengths, 1e-30)
+
+    def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
+        try:
+            return self._session(self._hear(waveforms))
+        except Exception as error:  # the engines' errors have no common base
+            raise EncoderError(
+                f"{self.name}: the model failed on waveforms of shape {waveforms.shape} ({first_line(error)})"
+            ) from error
+
+    def _log_mels(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert self._logmel is not None
+        found = [log_mel(self._logmel, waveform) for waveform in waveforms]
+        return np.stack(found) if len(found) > 1 else found[0][None]
+
+    def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        if waveforms.ndim != 2:
+            raise OptionError(
+                f"an array of shape {waveforms.shape} came without its rate: give (array, rate), or waveforms "
+                f"(batch, samples) at {self.sample_rate} Hz"
+            )
+        if waveforms.dtype.kind != "f":
+            raise OptionError(f"waveforms of {waveforms.dtype}: give float32 from -1 to 1, or (array, rate)")
+        batch, samples = waveforms.shape
+        if batch == 0:
+            return np.zeros((0, self.dim), np.float32)
+        if samples == 0:
+            raise AudioError("waveforms of zero samples hold no sound")
+        x = np.ascontiguousarray(waveforms, dtype=np.float32)
+        if samples < self.minimum:
+            x = np.pad(x, ((0, 0), (0, self.minimum - samples)))
+        size = batch_size(samples, self.sample_rate)
+        if batch <= size:
+            return self.embed_batch(x)
+        parts = [x[first : first + size] for first in range(0, batch, size)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return np.concatenate(list(pool.map(self.embed_batch, parts)))
+
+
+def _named(error: SondinoError, sound: Sound, index: int, count: int) -> SondinoError:
+    """An error that says which sound it is of."""
+    if not isinstance(sound, tuple):
+        return error if str(sound) in str(error) else type(error)(f"{sound}: {error}")
+    return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
+
+
+def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    return waveforms
+
+
+def _listed(sounds: Sound | Sequence[Sound]) -> list[Sound]:
+    """A flat list of sounds; folders become their files."""
+    if isinstance(sounds, (str, os.PathLike)):
+        return list(find_audio(sounds)) if Path(sounds).is_dir() else [sounds]
+    if _is_array_with_rate(sounds):
+        return [cast(tuple[ArrayLike, int], sounds)]
+    if not isinstance(sounds, Sequence):
+        kind = type(sounds).__name__
+        raise OptionError(f"this is no sound ({kind}): give a path, an (array, rate), or a list of those")
+    flat: list[Sound] = []
+    for at, sound in enumerate(cast(Sequence[Any], sounds)):
+        if not isinstance(sound, (str, os.PathLike)) and not _is_array_with_rate(sound):
+            raise OptionError(f"sound {at} of the list is a {type(sound).__name__}: give a path or an (array, rate)")
+        flat += _listed(sound)
+    return flat
+
+
+def _is_array_with_rate(sound: object) -> bool:
+    return isinstance(sound, tuple) and len(sound) == 2 and not isinstance(sound[0], (str, os.PathLike, tuple))

@@ -1,0 +1,141 @@
+"""ONNX: one graph from the raw waveform to the vector, checked against PyTorch.
+
+The graph's input is `waveform` (batch, samples) at the student's rate and its output `vector` (batch, dim); both
+batch and samples vary.
+"""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.nets.student import Student
+
+SMALL = 1024
+"""Bytes under which a tensor of the body stands in the body itself."""
+
+
+def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.PathLike[str] | None = None) -> None:
+    """Writes a student and its front-end as one ONNX file; the student itself is left as it is.
+
+    The file's metadata hold `name`, `width`, `sample_rate`, `dim` and `minimum` (samples).
+
+    Args:
+        student: in any mode, of any type, on any device: a float32 copy in evaluation mode is exported.
+        file: where to write; a file already there is replaced once the new one is whole.
+        body: where to write the net without its front-end, in the same folder: `logmel` (batch, n_mels, frames) in,
+            `vector` out. Its weights stay in `file`, so that it is small.
+    """
+    front_end, net = front_end_graph(student), net_graph(student)
+    metadata = {
+        "name": student.name,
+        "width": f"{student.width:g}",
+        "sample_rate": str(student.logmel.sample_rate),
+        "dim": str(student.dim),
+        "minimum": str(student.minimum_samples),
+    }
+    write_graphs(front_end, net, metadata, Path(file), None if body is None else Path(body))
+
+
+def write_graphs(
+    front_end: onnx.ModelProto, net: onnx.ModelProto, metadata: Mapping[str, str], file: Path, body: Path | None = None
+) -> None:
+    """Write a front-end and a net as one ONNX file, and the net by itself beside it.
+
+    Args:
+        front_end: waveform to log-mel.
+        net: log-mel to vector; changed where `body` is given.
+        metadata: of the files.
+        file: of both; a file already there is replaced once the new one is whole.
+        body: of the net by itself; its large weights stay in `file`, in the same folder.
+    """
+    data = finished(joined(front_end, net), metadata)
+    _write(file, data)
+    if body is not None:
+        _point_into(net, data, file.name)
+        _write(body, finished(net, metadata))
+
+
+def _write(file: Path, data: bytes) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(data)
+    part.replace(file)
+
+
+def _point_into(model: onnx.ModelProto, data: bytes, file: str) -> None:
+    """Let the large tensors of a graph be read from where the same ones lie inside another ONNX file."""
+    for tensor in model.graph.initializer:
+        size = len(tensor.raw_data)
+        if size < SMALL:
+            continue
+        at = data.index(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", file), ("offset", str(at)), ("length", str(size))):
+            tensor.external_data.add(key=key, value=value)
+
+
+def verify_onnx(
+    student: Student,
+    file: str | os.PathLike[str],
+    body: str | os.PathLike[str] | None = None,
+    waveforms: Sequence[NDArray[np.float32]] = (),
+) -> float:
+    """How far an ONNX file, and the net without its front-end, are from the student that they were made of.
+
+    Noise in batches of 1 and 3, from the shortest clip allowed to 5 s, then each clip given.
+
+    Args:
+        student: the one exported.
+        file: the ONNX file.
+        body: the ONNX file of the net without its front-end, run behind the numpy log-mel.
+        waveforms: clips (samples,) at the student's rate; those that are too short are padded with zeros.
+
+    Returns:
+        The largest absolute difference relative to the largest value of its vector; infinite where either gives
+        NaN or infinity.
+    """
+    reference = copy.deepcopy(student).float().cpu().eval()
+    front_end = FFTLogMel(student.logmel)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    sessions = {
+        given: onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        for given, path in (("waveform", file), ("logmel", body))
+        if path is not None
+    }
+    worst = 0.0
+    for batch in _trials(student, waveforms):
+        with torch.inference_mode():
+            expected = reference(front_end(torch.from_numpy(batch))).numpy()
+        for given, session in sessions.items():
+            x = batch if given == "waveform" else np.stack([log_mel(student.logmel, wave) for wave in batch])
+            worst = max(worst, _difference(session.run(["vector"], {given: x})[0], expected))
+    return worst
+
+
+def _trials(student: Student, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    rng = np.random.default_rng(0)
+    minimum, rate, fixed = student.minimum_samples, student.logmel.sample_rate, student.fixed_samples
+    for batch, samples in ((1, minimum), (3, minimum + 1), (3, rate), (1, 5 * rate + 77)):
+        yield (0.1 * rng.standard_normal((batch, fixed or max(samples, minimum)))).astype(np.float32)
+    for waveform in waveforms:
+        short = max(0, minimum - waveform.shape[-1])
+        yield np.pad(waveform.astype(np.float32), (0, short))[None, :fixed]
+
+
+def _difference(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        return float("inf")
+    scale = np.abs(expected).max(axis=1, keepdims=True)
+    return float((np.abs(got - expected) / np.maximum(scale, 1e-12)).max())

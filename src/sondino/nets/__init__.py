@@ -1,0 +1,1 @@
+"""Architectures: students and published encoders, their weights and their size."""

@@ -1,0 +1,196 @@
+"""Reading the checkpoints of others: tensors and plain values, never code.
+
+A .ckpt, .pt or .pth file is a pickle, and a pickle can run anything. Here PyTorch's restricted reader builds tensors,
+containers, numbers and text, and beside those only what `ALLOWED` lists. A file that asks for more is refused.
+"""
+
+import argparse
+import os
+import pickletools
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from sondino.errors import OptionError, SondinoError, require
+
+ALLOWED: tuple[type, ...] = (argparse.Namespace,)
+"""M2D's checkpoints keep their training options in one. Making it calls nothing: its attributes are set, no more."""
+
+_KNOWN = re.compile(
+    r"argparse\.Namespace|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|bytearray|complex)"
+    r"|torch\.\w+|torch\._utils\._rebuild\w+|torch\._tensor\._rebuild\w+|torch\.nn\.parameter\.Parameter"
+    r"|torch\.serialization\._get_layout|torch\.storage\.\w+"
+)
+"""What the restricted reader builds anyway; it decides, this only keeps such names out of the sentence."""
+
+_OTHERS = (
+    (b"version https://git-lfs", "is only a pointer to a file in Git LFS: run `git lfs pull` where it came from"),
+    (b"<", "is a web page and not the file itself: download it again, by its direct link"),
+)
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name; a dict of them under "state_dict" or "model" is opened.
+
+    Raises:
+        OptionError: as `read_checkpoint`, or the file holds no tensors by name.
+    """
+    return state_dict(read_checkpoint(path), path)
+
+
+def state_dict(content: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors by name in what `read_checkpoint` gave.
+
+    Args:
+        content: the whole of a checkpoint.
+        path: its file, for the sentence.
+
+    Raises:
+        OptionError: there are none.
+    """
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    found = content.items() if isinstance(content, dict) else ()
+    tensors = {name: value for name, value in found if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise OptionError(f"{os.fspath(path)} holds no state dict: save the model's state_dict() and give that")
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise OptionError(f"{os.fspath(path)}: {name} is no plain tensor of numbers: save the weights as float32")
+    return tensors
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Any:
+    """All of a .ckpt, .pt, .pth or .safetensors file; what it is, its content decides and not its name.
+
+    Args:
+        path: the file.
+
+    Returns:
+        what was saved: most often a dict. Of a safetensors file, the tensors by name.
+
+    Raises:
+        OptionError: there is no such file, it is no checkpoint, it is damaged, or it asks for more than tensors and
+            plain values.
+        MissingExtra: safetensors is not installed.
+    """
+    path = Path(path)
+    start = _start(path)
+    for beginning, what in _OTHERS:
+        if start.lstrip().startswith(beginning):
+            raise OptionError(f"{path} {what}")
+    try:
+        if path.suffix == ".safetensors" or start[8:9] == b"{":
+            return require("safetensors.torch", "train").load_file(path)
+        if start.startswith(b"PK"):
+            _check_archive(path)
+        with torch.serialization.safe_globals([*ALLOWED]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except SondinoError:
+        raise
+    except (OSError, RuntimeError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+        raise OptionError(f"{path} cannot be read as a checkpoint ({reason}): fetch it again") from error
+    except Exception as error:  # a reader that meets nonsense fails in any way, and safetensors has its own
+        raise OptionError(_refusal(path, start)) from error
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file that is there."""
+    if not path.exists():
+        raise OptionError(f"there is no file {path}: give a .ckpt, .pt, .pth or .safetensors file")
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder: give the checkpoint's file in it")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if not start:
+        raise OptionError(f"{path} is empty: fetch it again")
+    return start
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a zip that is damaged, is no checkpoint, or would unpack to more than it holds."""
+    damaged = OptionError(f"{path} is cut short or damaged: fetch it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            claimed = sum(entry.file_size for entry in entries)
+            # PyTorch does not look at the checksums, and would give a model that hears something else.
+            if claimed <= path.stat().st_size and archive.testzip() is not None:
+                raise damaged
+    # What zipfile raises for archives that are cut, altered, encrypted or packed in a way it does not know.
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
+        raise damaged from error
+    names = {entry.filename.rpartition("/")[2] for entry in entries}
+    if "constants.pkl" in names:
+        raise OptionError(f"{path} is a TorchScript program and not a checkpoint: save its state_dict() and give that")
+    if "data.pkl" not in names:
+        raise OptionError(f"{path} is a zip archive and not a checkpoint: unpack it, and give the file inside")
+    if claimed > path.stat().st_size:
+        raise OptionError(f"{path} claims to unpack to more than it holds, as no checkpoint does: fetch it again")
+
+
+def _refusal(path: Path, start: bytes) -> str:
+    """The sentence for a file that the restricted reader did not take."""
+    wanted = list(dict.fromkeys(name for name in _wanted(path, start) if not _KNOWN.fullmatch(name)))[:3]
+    if not wanted:
+        return f"{path} is no checkpoint, or a damaged one: fetch it again, or give a .ckpt, .pt, .pth or .safetensors"
+    return (
+        f"{path} asks to use {', '.join(wanted)} when it is opened, which could run code, and was not opened: if you "
+        "trust it, save its state dict alone where those are installed, and give that file"
+    )
+
+
+def _wanted(path: Path, start: bytes) -> Iterator[str]:
+    """The names that a checkpoint's pickles refer to, as `module.name`; nothing is built or called."""
+    try:
+        if start.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith("data.pkl"):
+                        with archive.open(name) as file:
+                            yield from _references(file)
+        else:
+            with path.open("rb") as file:
+                for _ in range(5):  # the old format: a magic number, a version, the system, the content, its keys
+                    yield from _references(file)
+    except Exception:  # a damaged pickle: what was found until there counts
+        return
+
+
+def _references(file: IO[bytes]) -> Iterator[str]:
+    texts: list[str] = []
+    memo: dict[Any, str] = {}
+    for operation, argument, _ in pickletools.genops(file):
+        code = operation.name
+        if code in ("GLOBAL", "INST"):
+            name = str(argument).replace(" ", ".")
+        elif code == "STACK_GLOBAL":
+            name = ".".join(texts[-2:])
+        else:
+            if "UNICODE" in code:
+                texts.append(str(argument))
+            elif code == "MEMOIZE" and texts:
+                memo[len(memo)] = texts[-1]
+            elif code.endswith("BINGET") and argument in memo:
+                texts.append(memo[argument])
+            continue
+        name = name.replace("__builtin__.", "builtins.")  # as Python 2 called it, and protocol 2 still does
+        yield re.sub(r"[^\w.<>]", "?", name)[:80]  # it is printed: no control characters of a stranger's file
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

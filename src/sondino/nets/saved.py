@@ -1,0 +1,74 @@
+"""A bundle's student as a torch net again, and a net's form and weights alone on disk."""
+
+from pathlib import Path
+
+from sondino.errors import OptionError, SondinoError, require
+from sondino.files import make_folder, read_json, sha256, write_json, write_whole
+from sondino.frontend.logmel import LogMel
+from sondino.nets.registry import STUDENTS, build_student
+from sondino.nets.student import Student
+
+
+def read_student(folder: Path) -> Student:
+    """The net of a bundle with its weights, in evaluation mode.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        OptionError: its net is none of `STUDENTS` (a teacher that was converted), or it is quantised.
+        SondinoError: its model.safetensors is missing or damaged.
+    """
+    safetensors = require("safetensors.torch", "train")
+    student = new_net(folder)
+    quantized = read_json(folder / "config.json").get("quantized")
+    if quantized:
+        raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
+                          f"{quantized.get('from')}")  # fmt: skip
+    file = folder / "model.safetensors"
+    expected = read_json(folder / "config.json").get("hashes", {}).get("model.safetensors")
+    if expected is not None and file.exists() and sha256(file) != expected:
+        raise SondinoError(f"{file} is damaged, its hash is not the one in config.json: copy the whole bundle again")
+    try:
+        student.load_state_dict(safetensors.load_file(file))
+    except Exception as error:  # safetensors, the system and torch each have their own
+        raise SondinoError(
+            f"{file} does not hold the weights of this bundle ({error}): copy the whole bundle again"
+        ) from error
+    return student.eval()
+
+
+def new_net(folder: Path) -> Student:
+    """The net of a bundle with weights drawn anew, in evaluation mode.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        OptionError: its net is none of `STUDENTS` (a teacher that was converted).
+    """
+    config = read_json(folder / "config.json")
+    name = config.get("student")
+    if name not in STUDENTS:
+        raise OptionError(f"{folder} holds {name!r}, which can be embedded with, but neither trained nor exported; "
+                          f"students are {', '.join(STUDENTS)}")  # fmt: skip
+    student = build_student(name, float(config["width"]), **config.get("build", {}))
+    if "front_end" in config:
+        student.logmel = LogMel.from_dict(config["front_end"])
+    return student.eval()
+
+
+def write_weights(folder: Path, student: Student) -> None:
+    """Write a net's form and weights, and nothing to run it with: `read_student` and --init read them back.
+
+    Args:
+        folder: where to; config.json comes last, so that a folder that has one is whole.
+        student: the net.
+    """
+    safetensors = require("safetensors.torch", "train")
+    file = make_folder(folder) / "model.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
+    write_whole(file, safetensors.save(tensors))
+    form = {"student": student.name, "width": student.width, "build": student.build}
+    front_end = {"front_end": student.logmel.as_dict(), "hashes": {file.name: sha256(file)}}
+    write_json(folder / "config.json", {**form, **front_end})

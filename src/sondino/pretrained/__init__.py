@@ -1,0 +1,1 @@
+"""Published and local models: found, downloaded, converted, opened."""

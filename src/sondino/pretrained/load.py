@@ -1,0 +1,48 @@
+"""Open a model by its folder, its published name or its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sondino.audio.windows import WindowPolicy
+from sondino.model.head import Head
+from sondino.model.model import Model
+from sondino.model.sessions import Engine, Precision
+
+
+def load(
+    source: str | Path,
+    threads: int | None = None,
+    *,
+    windows: WindowPolicy = "all",
+    head: Head | str | Path | None = None,
+    device: str = "cpu",
+    engine: Engine = "onnxruntime",
+    precision: Precision = "float32",
+) -> Model:
+    """Open a model that embeds files, folders and arrays, without torch.
+
+    A published checkpoint is converted once, which needs torch, and kept as a bundle in the user's cache.
+
+    Args:
+        source: a bundle, a run's folder, a published name such as "ssondo/matpac-mobilenetv3", "hf:owner/name" of a
+            bundle on the Hugging Face hub, or a published checkpoint's file.
+        threads: processor threads to use; None: all.
+        windows: "all" keeps short clips and tails; "published" hears full windows only, as the published package does.
+        head: in place of the model's own: a published head's name ("esc50"), a file of one, or a bundle that has one.
+        device: "cpu", or "cuda" with onnxruntime-gpu.
+        engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
+        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` says what it costs.
+
+    Raises:
+        OptionError: there is no such model, or an option is out of range.
+        SondinoError: a file of it is damaged, or cannot be fetched.
+    """
+    from sondino.pretrained.locate import locate
+
+    model = Model(locate(source), threads, windows=windows, device=device, engine=engine, precision=precision)
+    if head is None:
+        return model
+    from sondino.pretrained.heads import load_head
+
+    return model.with_head(head if isinstance(head, Head) else load_head(head))

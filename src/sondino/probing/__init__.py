@@ -1,0 +1,1 @@
+"""Probes on frozen embeddings: a linear classifier and the nearest neighbours."""

@@ -1,0 +1,1 @@
+"""Fewer filters in a trained student, with recovery."""

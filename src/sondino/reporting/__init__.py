@@ -1,0 +1,1 @@
+"""HTML reports: figures, tables and maps of what runs and evaluations wrote."""

@@ -1,0 +1,219 @@
+"""The results table of a run and its headline numbers, as HTML; how numbers are written in any report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sondino.reporting.html import number, scrolling, section, text
+
+Row = Mapping[str, Any]
+
+
+def count(value: float) -> str:
+    """12,345 as 12.3 k, 2,970,000 as 2.97 M."""
+    for size, unit in ((1e9, "\u00a0G"), (1e6, "\u00a0M"), (1e3, "\u00a0k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def in_bytes(value: float) -> str:
+    """4,100,000 as 4.1 MB."""
+    for size, unit in ((1e9, "\u00a0GB"), (1e6, "\u00a0MB"), (1e3, "\u00a0kB")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}\u00a0B"
+
+
+def percent(value: float) -> str:
+    """0.8123 as 81.2 %."""
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def milliseconds(value: float) -> str:
+    """5.43 as 5.4, 1234.5 as 1,234."""
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def joules(value: float) -> str:
+    """Three digits of it: 0.0123, 1.23, 123."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def times(value: float) -> str:
+    """How many times: 28.9 as 29×, 2.34 as 2.3×."""
+    return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"
+
+
+def seconds(value: float) -> str:
+    """A length of time: 0.5 s, 90 s as 1.5 min."""
+    return (
+        f"{value:.3g}\u00a0s"
+        if value < 90
+        else f"{value / 60:.1f}\u00a0min"
+        if value < 5400
+        else f"{value / 3600:.1f}\u00a0h"
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a known column is shown."""
+
+    title: str
+    text: Callable[[float], str]
+    bar: bool = False  # a value from 0 to 1 that a bar makes comparable at a glance
+
+
+# What was kept comes before what it costs: a phone shows the first columns only, until they are pushed aside.
+COLUMNS: dict[str, Column] = {
+    "probe_accuracy": Column("probe accuracy", percent, bar=True),
+    "cosine": Column("cosine to the teacher", lambda value: f"{value:.3f}"),
+    "neighbour_overlap": Column("neighbours in common", percent, bar=True),
+    "parameters": Column("parameters", count),
+    "file_bytes": Column("file", in_bytes),
+    "macs_per_10s": Column("MACs for 10 s", count),
+    "milliseconds_per_10s": Column("ms for 10 s", milliseconds),
+    "joules_per_10s": Column("J for 10 s", joules),
+}
+_INTERVAL = {"probe_interval95": "probe_accuracy"}  # shown inside the other column's cell
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One number at the top of the page."""
+
+    name: str
+    value: str
+    why: str
+
+
+def _get(row: Row | None, key: str) -> float | None:
+    return None if row is None else number(row.get(key))
+
+
+def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headline]:
+    """The few numbers that say what the student kept and what it costs; those that are not known are left out.
+
+    Args:
+        rows: of the results table; the first row of role "student" is told, against the first "teacher".
+        metrics: of training; the last epoch stands in where the table has no cosine or overlap.
+    """
+
+    def first(role: str) -> Row | None:
+        return next((row for row in rows if row.get("role") == role), None)
+
+    student, teacher, untrained = first("student"), first("teacher"), first("untrained")
+    last = metrics[-1] if metrics else None
+    out = []
+
+    for key, what, told in (("parameters", "parameters", count), ("file_bytes", "file size", in_bytes)):
+        small, big = _get(student, key), _get(teacher, key)
+        if small and big:
+            word = "smaller than its teacher" if big >= small else "the teacher's size over the student's"
+            out.append(Headline(word, times(big / small), f"{what}: {told(small)} against {told(big)}"))
+            break
+    ours, theirs, blank = (_get(row, "probe_accuracy") for row in (student, teacher, untrained))
+    if ours is not None and theirs:
+        why = f"{percent(ours)}, teacher {percent(theirs)}" + (f", untrained {percent(blank)}" if blank else "")
+        out.append(Headline("of the teacher's probe accuracy", f"{100 * ours / theirs:.0f}\u00a0%", why))
+    elif ours is not None:
+        out.append(Headline("probe accuracy", percent(ours), f"untrained {percent(blank)}" if blank else ""))
+    # "is None", not "or": a cosine of 0 is an answer.
+    cosine = _get(student, "cosine")
+    cosine = _get(last, "validation_cosine") if cosine is None else cosine
+    if cosine is not None:
+        out.append(Headline("cosine to the teacher", f"{cosine:.3f}", "mean over clips it never trained on"))
+    overlap = _get(student, "neighbour_overlap")
+    overlap = _get(last, "validation_overlap") if overlap is None else overlap
+    if overlap is not None:
+        out.append(
+            Headline("of neighbours in common", f"{100 * overlap:.0f}\u00a0%", "each held-out clip's 10 nearest")
+        )
+    speed = _get(student, "milliseconds_per_10s")
+    if speed:
+        out.append(Headline("ms for 10 s of sound", milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))
+    return out
+
+
+def headline_section(numbers: Sequence[Headline]) -> str:
+    """The tiles at the top, or nothing where there are none."""
+    if not numbers:
+        return ""
+    tiles = "".join(
+        f'<div class="tile"><dt>{text(n.name)}</dt><dd class="big">{text(n.value)}</dd>'
+        f'<dd class="why">{text(n.why)}</dd></div>'
+        for n in numbers
+    )
+    return f'<dl class="headline" aria-label="In short">{tiles}</dl>'
+
+
+def results_section(rows: Sequence[Row]) -> str:
+    """The results table of a run: known columns with their units first, then any others under their own names."""
+    if not rows:
+        return ""
+    found = dict.fromkeys(key for row in rows for key in row)
+    skip = {"model", "role", *_INTERVAL}
+    keys = [key for key in COLUMNS if key in found] + [key for key in found if key not in COLUMNS and key not in skip]
+    titles = [COLUMNS[key].title if key in COLUMNS else key.replace("_", " ") for key in keys]
+    body = [
+        grid_row(
+            str(row.get("model") or row.get("role") or "–"), str(row.get("role") or ""), [_cell(row, k) for k in keys]
+        )
+        for row in rows
+    ]
+    note = "The range under a probe accuracy is its 95 % interval over folds."
+    told = note if any(key in found for key in _INTERVAL) else ""
+    return section(
+        "results", "Results", scrolling("Results", grid(["model", *map(text, titles)], body)), told, "results"
+    )
+
+
+def grid(heads: Sequence[str], rows: Sequence[str]) -> str:
+    """A table: heads and rows in HTML."""
+    first = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f"<table><thead><tr>{first}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def grid_row(name: str, role: str, cells: Sequence[str], style: str = "") -> str:
+    """A row of a table: the model and what it is, then cells in HTML; a student's stands out."""
+    under = f'<span class="role">{text(role)}</span>' if role and role != name else ""
+    style = style or ("student" if role == "student" else "")
+    kind = f' class="{style}"' if style else ""
+    return f'<tr{kind}><th scope="row">{text(name)}{under}</th>{"".join(cells)}</tr>'
+
+
+def grid_cell(told: str | None, under: str = "", strong: bool = False) -> str:
+    """A cell of a table: a value as text, and what stands under it in HTML; None is a dash."""
+    if told is None:
+        return '<td><span aria-label="not known">–</span></td>'
+    return f"<td>{f'<b>{text(told)}</b>' if strong else text(told)}{under}</td>"
+
+
+def range_under(low: float, high: float) -> str:
+    """An interval of shares, as it stands under its value."""
+    return f'<span class="range">{100 * low:.1f}–{100 * high:.1f}</span>'
+
+
+def bar_under(share: float) -> str:
+    """A share as a bar under its value."""
+    return f'<span class="bar" aria-hidden="true"><i style="width:{100 * min(1.0, max(0.0, share)):.1f}%"></i></span>'
+
+
+def _cell(row: Row, key: str) -> str:
+    value = row.get(key)
+    if isinstance(value, str):
+        return f'<td class="text">{text(value)}</td>'
+    if isinstance(value, (list, tuple, bool)):
+        return grid_cell(str(value))
+    found = number(value)
+    if found is None:
+        return grid_cell(None)
+    column = COLUMNS.get(key)
+    told = column.text(found) if column else (str(value) if isinstance(value, int) else f"{found:.4g}")
+    extra = ""
+    for name, of in _INTERVAL.items():
+        ends = row.get(name)
+        if of == key and isinstance(ends, (list, tuple)) and len(ends) == 2:
+            extra += range_under(float(ends[0]), float(ends[1]))
+    return grid_cell(told, extra + (bar_under(found) if column and column.bar else ""))

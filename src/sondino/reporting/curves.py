@@ -1,0 +1,79 @@
+"""The training curves of a run: two plots that the page's script draws, and every epoch in numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sondino.reporting.html import number, scrolling, section, text
+
+Row = Mapping[str, Any]
+
+
+def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
+    """The two plots as the page's script reads them, or None where nothing was measured."""
+    if not metrics:
+        return None
+    # A run that was cut off and went on may tell an epoch twice: the later telling holds.
+    told = {(float(i + 1) if (e := number(row.get("epoch"))) is None else e): row for i, row in enumerate(metrics)}
+    epochs = sorted(told)
+    metrics = [told[epoch] for epoch in epochs]
+    keys = list(dict.fromkeys(key for row in metrics for key in row))
+
+    def chart(title: str, names: Mapping[str, str]) -> dict[str, Any]:
+        found = [key for key in keys if any(key == name or key.startswith(f"{name}_") for name in names)]
+        series: list[dict[str, Any]] = []
+        for key in found:
+            values = [number(row.get(key)) for row in metrics]
+            if any(value is not None for value in values):
+                words = names.get(key, key.replace("_", " "))
+                series.append({"name": words, "values": values, "colour": len(series)})
+        return {"title": title, "series": series}
+
+    charts = [
+        chart("Loss", {"loss": "training", "validation_loss": "held-out clips"}),
+        chart(
+            "Agreement with the teacher, held-out clips",
+            {"validation_cosine": "cosine", "validation_overlap": "share of neighbours in common"},
+        ),
+    ]
+    charts = [plot for plot in charts if plot["series"]]
+    return {"epochs": epochs, "charts": charts} if charts else None
+
+
+def curves_section(plots: Mapping[str, Any] | None) -> str:
+    """The card that the curves are drawn in."""
+    if plots is None:
+        return ""
+    figures = []
+    for plot in plots["charts"]:
+        keys = "".join(
+            f'<span><i style="color:var(--c{s["colour"]})"></i>{text(s["name"])} <b></b></span>' for s in plot["series"]
+        )
+        told = []
+        for s in plot["series"]:
+            known = [value for value in s["values"] if value is not None]
+            told.append(f"{s['name']} goes from {known[0]:.4g} to {known[-1]:.4g}")
+        label = text(f"{plot['title']} over {len(plots['epochs'])} epochs: {'; '.join(told)}.")
+        figures.append(
+            f'<figure class="curves"><figcaption><h3>{text(plot["title"])}</h3><div class="keys">{keys}</div>'
+            f'</figcaption><div class="chart"><svg role="img" aria-label="{label}"></svg>'
+            '<div class="tip" hidden></div></div></figure>'
+        )
+    return section("curves", "Training", f'<div class="charts">{"".join(figures)}</div>')
+
+
+def epochs_table(metrics: Sequence[Row]) -> str:
+    """Every epoch in numbers, closed at first."""
+    if not metrics:
+        return ""
+    keys = list(dict.fromkeys(key for row in metrics for key in row))
+    heads = "".join(f'<th scope="col">{text(key.replace("_", " "))}</th>' for key in keys)
+    body = ""
+    for row in metrics:
+        cells = []
+        for key in keys:
+            value = number(row.get(key))
+            told = f"{value:.5g}" if value is not None else "–" if row.get(key) is None else row[key]
+            cells.append(f"<td>{text(told)}</td>")
+        body += f"<tr>{''.join(cells)}</tr>"
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<details><summary>Every epoch in numbers</summary>{scrolling('Every epoch in numbers', table)}</details>"

@@ -1,0 +1,323 @@
+"""The page of an evaluation: what was kept, at what cost, how the spaces agree, and where it goes wrong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from sondino.reporting.cells import (
+    COLUMNS,
+    Headline,
+    grid,
+    grid_cell,
+    grid_row,
+    headline_section,
+    milliseconds,
+    percent,
+    range_under,
+    times,
+)
+from sondino.reporting.details import details_of
+from sondino.reporting.html import notes_section, number, scrolling, section, text, write_page
+from sondino.reporting.map import map_data, map_section
+from sondino.reporting.mistakes import CLOSER_BYTES, closer_data, closer_sections, read_predictions
+from sondino.reporting.results import Results, interval
+from sondino.reporting.sounds import Sounds
+from sondino.reporting.vectors import maps_of
+
+TOGETHER = 4
+"""Tasks with which scores and costs stand in one table; with more they are two."""
+FEW = 8
+"""Rows of agreement that are shown one by one; of more their means over tasks."""
+COSTS = ("parameters", "file_bytes", "macs_per_10s", "milliseconds_per_10s", "joules_per_10s")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of agreement: its title, how it is written, what it means, and one that stands small under it."""
+
+    title: str
+    write: Callable[[float], str]
+    meaning: str
+    under: str = ""
+    under_title: str = ""
+
+
+AGREEMENT = {
+    "cosine": Measure(
+        "cosine",
+        "{:.3f}".format,
+        "Of the student's vectors, mapped linearly, with the teacher's, on clips that the map was not fitted on; 1 is "
+        "the same direction. Under it: what the teacher's mean vector alone would reach.",
+        "cosine_of_mean",
+        "mean",
+    ),
+    "neighbour_overlap": Measure(
+        "neighbours in common", percent, "Of each clip's 10 nearest, the share that both spaces agree on."
+    ),
+    "cka": Measure(
+        "CKA",
+        "{:.3f}".format,
+        "How alike the two spaces are up to turning and scaling; 1 is the same. Under it the unbiased estimate, which "
+        "is about 0 for unrelated spaces however few the clips.",
+        "cka_unbiased",
+        "unbiased",
+    ),
+    "retrieval_at_1": Measure(
+        "found first",
+        percent,
+        "Searching the teacher's vectors with a student's, mapped: the clip itself comes first. Under it: it is among "
+        "the first ten.",
+        "retrieval_at_10",
+        "in ten",
+    ),
+}
+
+Row = Mapping[str, Any]
+
+
+def write_evaluation(results: Results) -> Sounds:
+    """Write report.html beside the results; what could not be read for its sound is in the sounds given back."""
+    sounds = Sounds()
+    predictions, notes = read_predictions(results)
+    closer = closer_data(results, predictions, sounds, CLOSER_BYTES)
+    points, more = maps_of(results, predictions)
+    maps = [map_data(one, sounds) for one in points]
+    data: dict[str, Any] = {}
+    if closer:
+        data["closer"] = closer
+    if maps:
+        data["maps"] = maps
+    if sounds.uris:
+        data["sounds"] = sounds.data()
+    silent = [f"For the sounds, {sounds.complaint()}."] if sounds.lost else []
+    write_page(
+        results.folder / "report.html",
+        results.title,
+        _lead(results),
+        [
+            headline_section(_headline(results)),
+            _retention_section(results),
+            _agreement_section(results),
+            map_section(maps),
+            closer_sections(closer),
+            notes_section([*results.notes, *notes, *more, *silent]),
+            details_of(results),
+        ],
+        data,
+        [name for name, there in (("map.js", maps), ("closer.js", closer)) if there],
+    )
+    return sounds
+
+
+def _lead(results: Results) -> str:
+    tasks = _tasks(results)
+    names = tasks or list(dict.fromkeys(str(row["task"]) for row in results.rows("agreement")))
+    clips = sum(int(number(results.task(name).get("clips")) or 0) for name in names)
+    on = results.task_title(names[0]) if len(names) == 1 else f"{len(names)} tasks"
+    count = len(results.rows("models"))
+    how = "frozen vectors and a linear probe" if tasks else "vectors compared, without labels"
+    return f"{count} model{'s' if count != 1 else ''} on {on}, {clips:,} clips: {how}."
+
+
+def _tasks(results: Results) -> list[str]:
+    """Names of the tasks that were scored, in order."""
+    scored = {row["task"] for row in results.rows("scores")}
+    named = [task["name"] for task in results.rows("tasks") if task["name"] in scored]
+    return named + sorted(scored - set(named))
+
+
+def _models(results: Results) -> list[str]:
+    """Names of the models that were scored, in order."""
+    scored = {row["model"] for row in results.rows("scores")}
+    named = [model["name"] for model in results.rows("models") if model["name"] in scored]
+    return named + sorted(scored - set(named))
+
+
+def _by_model(results: Results, name: str) -> dict[str, Row]:
+    key = "name" if name == "models" else "model"
+    return {row[key]: row for row in results.rows(name)}
+
+
+def _headline(results: Results) -> list[Headline]:
+    """What the first student kept of its teacher and costs; of teachers alone, what each gives."""
+    kept, facts = _by_model(results, "retention"), _by_model(results, "models")
+    models = _models(results)
+    tasks = _tasks(results)
+    over = results.task_title(tasks[0]) if len(tasks) == 1 else f"average over {len(tasks)} tasks"
+    student = next((name for name in models if results.role(name) == "student"), None)
+    if student is None:
+        averages = [(name, number(kept.get(name, {}).get("average"))) for name in models[:4]]
+        return [Headline(name, percent(value), over) for name, value in averages if value is not None]
+    teacher = next((name for name in models if results.role(name) == "teacher"), None)
+    untrained = next((name for name in models if results.role(name) == "untrained"), None)
+    row, fact = kept.get(student, {}), facts.get(student, {})
+    own, theirs, blank = (
+        number(kept.get(name, {}).get("average")) if name else None for name in (student, teacher, untrained)
+    )
+    out = []
+    if (share := number(row.get("kept"))) is not None:
+        against = f"{percent(own)} against {percent(theirs)}" if own is not None and theirs is not None else ""
+        out.append(Headline("of the teacher kept", f"{100 * share:.1f}\u00a0%", against))
+    if own is not None:
+        out.append(Headline(over, percent(own), f"untrained {percent(blank)}" if blank is not None else ""))
+    if (smaller := number(row.get("times_smaller"))) is not None:
+        small, big = (number(facts.get(name, {}).get("parameters")) for name in (student, teacher or ""))
+        sizes = COLUMNS["parameters"].text
+        why = f"{sizes(small)} parameters against {sizes(big)}" if small and big else ""
+        out.append(Headline("smaller than its teacher", times(smaller), why))
+    if (speed := number(fact.get("milliseconds_per_10s"))) is not None:
+        out.append(
+            Headline(
+                "ms for 10 s of sound", milliseconds(speed), f"{10_000 / speed:,.0f} times real time" if speed else ""
+            )
+        )
+    return out
+
+
+def _retention_section(results: Results) -> str:
+    """Models as rows; tasks, average and what was kept as columns, then what each model costs."""
+    tasks, models = _tasks(results), _models(results)
+    if not tasks:
+        models = [str(row["name"]) for row in results.rows("models")]
+    scores = {(row["model"], row["task"]): row for row in results.rows("scores")}
+    kept, facts = _by_model(results, "retention"), _by_model(results, "models")
+    many = len(tasks) > 1
+    shares = any(number(row.get("kept")) is not None for row in kept.values())
+    costs = [key for key in COSTS if any(number(row.get(key)) is not None for row in facts.values())]
+    # Of many tasks a screen shows but some, until they are pushed aside: what was kept then stands first.
+    ordered = _kept_first if len(tasks) > TOGETHER else _kept_last
+    score_heads = ordered(["average"] * many + ["kept"] * shares, [_task_head(results, name) for name in tasks])
+    cost_heads = [text(COLUMNS[key].title) for key in costs]
+    score_rows = []
+    for name in models:
+        cells = [_score_cell(scores.get((name, task), {})) for task in tasks]
+        score_rows.append(
+            (name, results.role(name), ordered(_kept_cells(kept.get(name, {}), many, shares, True), cells))
+        )
+    chance = [next((row.get("chance") for row in scores.values() if row["task"] == task), None) for task in tasks]
+    if any(number(value) is not None for value in chance):
+        cells = [_number_cell(value, percent) for value in chance]
+        score_rows.append(("chance", "", ordered(_kept_cells(kept.get("chance", {}), many, shares), cells)))
+    cost_rows = [
+        (name, results.role(name), [_number_cell(facts.get(name, {}).get(key), COLUMNS[key].text) for key in costs])
+        for name in models
+    ]
+    if len(tasks) <= TOGETHER:
+        nothing = [grid_cell("")] * len(costs)
+        beside = {name: cells for name, _, cells in cost_rows}
+        rows = [(name, role, [*cells, *beside.get(name, nothing)]) for name, role, cells in score_rows]
+        content = _table("Results", [*score_heads, *cost_heads], rows)
+    else:
+        content = _table("Results", score_heads, score_rows)
+        if costs:
+            content += "<h3>What each costs</h3>" + _table("Costs", cost_heads, cost_rows)
+    content += "".join(f'<p class="note">{text(how)}</p>' for how in _how(results, costs))
+    return section(
+        "results", "What was kept" if shares else "Scores" if tasks else "What each costs", content, "", "results"
+    )
+
+
+def _kept_first(kept: list[str], tasks: list[str]) -> list[str]:
+    return kept + tasks
+
+
+def _kept_last(kept: list[str], tasks: list[str]) -> list[str]:
+    return tasks + kept
+
+
+def _kept_cells(row: Row, many: bool, shares: bool, strong: bool = False) -> list[str]:
+    """Average and share of the teacher's, where the table has them."""
+    cells = [_number_cell(row.get("average"), percent, strong)] * many
+    return cells + [_number_cell(row.get("kept"), percent, strong)] * shares
+
+
+def _table(label: str, heads: Sequence[str], rows: Sequence[tuple[str, str, list[str]]]) -> str:
+    drawn = [grid_row(name, role, cells, "aside" if name == "chance" else "") for name, role, cells in rows]
+    return scrolling(label, grid(["model", *heads], drawn))
+
+
+def _task_head(results: Results, name: str) -> str:
+    metric = str(results.task(name).get("metric") or "")
+    return text(results.task_title(name)) + (f'<span class="role">{text(metric)}</span>' if metric else "")
+
+
+def _score_cell(row: Row) -> str:
+    value, ends = number(row.get("value")), interval(row.get("interval95"))
+    return grid_cell(None if value is None else percent(value), range_under(*ends) if ends else "")
+
+
+def _number_cell(value: object, write: Callable[[float], str], strong: bool = False) -> str:
+    found = number(value)
+    return grid_cell(None if found is None else write(found), "", strong)
+
+
+def _agreement_section(results: Results) -> str:
+    """How each model's space agrees with the teacher's, and what each figure means."""
+    rows = results.rows("agreement")
+    keys = [key for key in AGREEMENT if any(number(row.get(key)) is not None for row in rows)]
+    if not keys:
+        return ""
+    meanings = "".join(
+        f"<div><dt>{text(AGREEMENT[key].title)}</dt><dd>{text(AGREEMENT[key].meaning)}</dd></div>" for key in keys
+    )
+    content = f'<dl class="meanings">{meanings}</dl>'
+    each = _agreement_table(results, rows, keys)
+    if len(rows) > FEW:
+        means = [
+            _mean_row(name, [row for row in rows if row["model"] == name])
+            for name in dict.fromkeys(row["model"] for row in rows)
+        ]
+        content = _agreement_table(results, means, keys) + content
+        content += f"<details><summary>Every task</summary>{each}</details>"
+    else:
+        content = each + content
+    return section("agreement", "Agreement with the teacher, without labels", content, "", "results")
+
+
+def _mean_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The mean of each figure over tasks; the clips of all."""
+    out: dict[str, Any] = {
+        "model": name,
+        "task": f"{len(rows)} tasks",
+        "clips": sum(number(r.get("clips")) or 0 for r in rows),
+    }
+    for key in [name for one in AGREEMENT for name in (one, AGREEMENT[one].under)]:
+        known = [value for row in rows if (value := number(row.get(key))) is not None]
+        out[key] = fmean(known) if known else None
+    return out
+
+
+def _agreement_table(results: Results, rows: Sequence[Row], keys: Sequence[str]) -> str:
+    drawn = []
+    for row in rows:
+        cells = [f'<td class="text">{text(results.task_title(row["task"]))}</td>']
+        cells += [_agreement_cell(row, key) for key in keys]
+        cells.append(_number_cell(row.get("clips"), "{:,.0f}".format))
+        drawn.append(grid_row(str(row["model"]), results.role(row["model"]), cells))
+    heads = ["model", '<span class="left">clips of</span>', *(text(AGREEMENT[key].title) for key in keys), "clips"]
+    return scrolling("Agreement", grid(heads, drawn))
+
+
+def _agreement_cell(row: Row, key: str) -> str:
+    value, measure = number(row.get(key)), AGREEMENT[key]
+    below = number(row.get(measure.under))
+    under = "" if below is None else f'<span class="range">{measure.under_title} {measure.write(below)}</span>'
+    return grid_cell(None if value is None else measure.write(value), under)
+
+
+def _how(results: Results, costs: Sequence[str]) -> list[str]:
+    """Sentences under the table: what the intervals are, and where the joules come from."""
+    ways: dict[str, list[str]] = {}
+    for row in results.rows("scores"):
+        title = results.task_title(row["task"])
+        if row.get("interval") and interval(row.get("interval95")) and title not in ways.get(str(row["interval"]), []):
+            ways.setdefault(str(row["interval"]), []).append(title)
+    told = []
+    if ways:
+        which = next(iter(ways)) if len(ways) == 1 else "; ".join(f"{', '.join(of)}: {way}" for way, of in ways.items())
+        told.append(f"The range under a score is its 95 % interval ({which}).")
+    if "joules_per_10s" in costs:
+        sources = dict.fromkeys(str(row["joules_how"]) for row in results.rows("models") if row.get("joules_how"))
+        told += [f"Joules: {'; '.join(sources)}."] if sources else []
+    return told

@@ -1,0 +1,223 @@
+"""The map of a report: vectors laid out on a plane, coloured by their groups, and heard."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import OptionError, require
+from sondino.reporting.html import fill, section, text
+from sondino.reporting.sounds import Sounds
+
+MAP_POINTS = 2000
+SOUNDS = 400
+
+_COLOURS, _SHAPES = 10, 5  # as in report.css and base.js
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to colour the points.
+
+    Attributes:
+        name: what the groups are, such as "label".
+        of: (n,) the name of each point's group.
+        colours: the colour, 0 to 9, of groups that must have a certain one.
+    """
+
+    name: str
+    of: Sequence[str]
+    colours: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Points:
+    """What a map shows.
+
+    Attributes:
+        name: whose vectors they are.
+        coordinates: (n, 2) as from `map_2d`; rows with NaN are left out.
+        ids: (n,) name of each clip.
+        modes: ways to colour it, the first one at first; the sounds are spread over its groups.
+        hear: from row and the page's sounds to the place of its sound, or None; asked of at most 400 rows.
+    """
+
+    name: str
+    coordinates: NDArray[np.floating]
+    ids: Sequence[str]
+    modes: Sequence[Mode]
+    hear: Callable[[int, Sounds], int | None] | None = None
+
+
+def map_2d(vectors: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS) -> NDArray[np.float32]:
+    """Vectors laid out on a plane, neighbours by cosine kept together (t-SNE; PCA under 10 vectors).
+
+    Args:
+        vectors: (n, dim).
+        seed: of the sample and of the layout.
+        limit: most points laid out. Of more vectors a sample drawn by `seed` is; the other rows are NaN, and
+            a map leaves those out.
+
+    Returns:
+        (n, 2) coordinates. Rows whose vector holds NaN are NaN too.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    out = np.full((len(vectors), 2), np.nan, np.float32)
+    rows = np.arange(len(vectors))
+    if len(rows) > limit:
+        # Twice as many as are wanted, for some may hold NaN; the whole matrix may be too large to look through.
+        rows = np.random.default_rng(seed).permutation(rows)[: 2 * limit]
+    rows = np.sort(rows[np.isfinite(vectors[rows]).all(axis=1)][:limit])
+    if not len(rows):
+        return out
+    x = np.asarray(vectors[rows], np.float64)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
+    x -= x.mean(axis=0)
+    # On the unit sphere Euclidean distance orders pairs as cosine does. The 50 main directions hold nearly all of
+    # it and make t-SNE's neighbour search quick; the first two are where it starts from.
+    main = _main_directions(x)[:, :50]
+    plane = np.zeros((len(x), 2))
+    plane[:, : main.shape[1]] = main[:, :2]
+    spread = float(plane[:, 0].std())
+    if len(x) >= 10 and spread > 1e-9:
+        manifold = require("sklearn.manifold", "report")
+        start = (plane / spread * 1e-4).astype(np.float32)
+        # The usual 30 neighbours blur the groups of a small set into one cloud.
+        perplexity = min(30.0, max(5.0, math.sqrt(len(x))), (len(x) - 1) / 3)
+        plane = manifold.TSNE(2, perplexity=perplexity, init=start, random_state=seed).fit_transform(main)
+    if len(x) > 1:
+        # The layout may be turned freely: its longest direction goes across the page.
+        plane = plane - plane.mean(axis=0)
+        plane = plane @ np.linalg.svd(plane, full_matrices=False)[2].T
+    out[rows] = plane
+    return out
+
+
+def _main_directions(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred rows in the coordinates of their principal directions, strongest first."""
+    n, dim = x.shape
+    # The smaller of the two products: 2,000 vectors of 3,840 numbers take a third of the time of an SVD.
+    values, directions = np.linalg.eigh(x @ x.T if n < dim else x.T @ x)
+    strongest = directions[:, ::-1]
+    return strongest * np.sqrt(np.maximum(values[::-1], 0.0)) if n < dim else x @ strongest
+
+
+def cluster_mode(clusters: NDArray[np.integer] | Sequence[int], labels: Sequence[str] | None = None) -> Mode:
+    """Points coloured by cluster: its number (-1 for none), and what is mostly in it where there are labels."""
+    own = np.asarray(clusters, np.int64).tolist()
+    inside: dict[int, Counter[str]] = {}
+    for cluster, label in zip(own, labels or [""] * len(own), strict=True):
+        inside.setdefault(cluster, Counter())[label] += 1
+    names = {}
+    for cluster, counts in inside.items():
+        names[cluster] = "no cluster" if cluster < 0 else f"cluster {cluster}"
+        if labels is not None and cluster >= 0:
+            most = counts.most_common(2)
+            share = most[0][1] / counts.total()
+            told = (
+                most[0][0] if share == 1 else f"mostly {most[0][0]}" if share > 0.5 else ", ".join(m for m, _ in most)
+            )
+            names[cluster] = f"{cluster} · {told}"
+    return Mode("cluster", [names[cluster] for cluster in own])
+
+
+def map_data(points: Points, sounds: Sounds) -> dict[str, Any]:
+    """A map as the page's script reads it; the sounds of its clips are added to those of the page.
+
+    Raises:
+        OptionError: the parts of `points` differ in length.
+    """
+    xy = np.asarray(points.coordinates, np.float64)
+    sizes = {"coordinates": len(xy), "ids": len(points.ids)} | {mode.name: len(mode.of) for mode in points.modes}
+    if len(set(sizes.values())) > 1 or xy.shape[1:] != (2,):
+        raise OptionError(f"the map's parts must have one length and two coordinates, not {sizes}, {xy.shape}")
+    rows: list[int] = np.flatnonzero(np.isfinite(xy).all(axis=1)).tolist()
+    xy = xy[rows]
+    low = xy.min(axis=0) if len(xy) else np.zeros(2)
+    span = np.maximum((xy.max(axis=0) - low) if len(xy) else np.ones(2), 1e-6)
+    unit = (xy - low) / span.max()
+    size = np.maximum(span / span.max(), 1e-3)
+    return {
+        "name": points.name,
+        "x": unit[:, 0].round(4).tolist(),
+        "y": unit[:, 1].round(4).tolist(),
+        "width": round(float(size[0]), 4),
+        "height": round(float(size[1]), 4),
+        "id": [str(points.ids[i]) for i in rows],
+        "sound": _heard(points, rows, sounds),
+        "modes": [_coloured(mode, [mode.of[i] for i in rows], unit) for mode in points.modes],
+        "left_out": len(points.ids) - len(rows),
+    }
+
+
+def _coloured(mode: Mode, of: Sequence[str], unit: NDArray[np.float64]) -> dict[str, Any]:
+    """The group of each point, and each group's name, size, colour and shape.
+
+    Groups side by side must not look alike, so each takes, largest first, the colour whose other groups lie
+    furthest away; a colour's second group gets another shape.
+    """
+    names = sorted(set(of))
+    index = {name: g for g, name in enumerate(names)}
+    group = np.array([index[name] for name in of], int)
+    sizes = np.bincount(group, minlength=len(names))
+    centres = np.array([unit[group == g].mean(axis=0) for g in range(len(names))]).reshape(-1, 2)
+    taken: list[list[int]] = [[] for _ in range(_COLOURS)]
+    groups: list[dict[str, Any]] = [{} for _ in names]
+    for g in np.argsort(-sizes, kind="stable").tolist():
+        fewest = min(len(colour) for colour in taken)
+        free = [c for c in range(_COLOURS) if len(taken[c]) == fewest]
+        gaps = [min((float(np.linalg.norm(centres[g] - centres[o])) for o in taken[c]), default=math.inf) for c in free]
+        colour = mode.colours.get(names[g], free[int(np.argmax(gaps))])
+        shape = len(taken[colour]) % _SHAPES
+        groups[g] = {"name": names[g], "size": int(sizes[g]), "colour": colour, "shape": shape}
+        taken[colour].append(g)
+    return {"name": mode.name, "of": group.tolist(), "groups": groups}
+
+
+def _heard(points: Points, rows: list[int], sounds: Sounds) -> list[int]:
+    """The place of each point's sound, -1 for none: every group in turn, until the page has enough."""
+    places = [-1] * len(rows)
+    if points.hear is None:
+        return places
+    # The first clip of every group, then the second of every group, and so on: no corner stays silent.
+    order = np.random.default_rng(0).permutation(len(rows))
+    turn = np.zeros(len(rows), int)
+    seen: Counter[str] = Counter()
+    for i in order.tolist():
+        name = points.modes[0].of[rows[i]]
+        turn[i] = seen[name]
+        seen[name] += 1
+    for i in order[np.argsort(turn[order], kind="stable")][:SOUNDS].tolist():
+        place = points.hear(rows[i], sounds)
+        places[i] = -1 if place is None else place
+    return places
+
+
+def map_section(maps: Sequence[Mapping[str, Any]]) -> str:
+    """The card that the maps are drawn in; only one is seen at a time."""
+    if not maps:
+        return ""
+    first = maps[0]
+    n, heard = len(first["id"]), sum(place >= 0 for place in first["sound"])
+    note = f"Each point is one of {n:,} clips; neighbours sound alike to the model. "
+    if heard:
+        note += "Click a point to hear it (its loudest 3 seconds, levelled)."
+        if heard < n:
+            note += f" {heard:,} have their sound on this page; the small pale ones do not."
+    if first["left_out"]:
+        note += f" {first['left_out']:,} more clips are not drawn."
+    choices = ""
+    if len(maps) > 1:
+        options = "".join(f"<option>{text(one['name'])}</option>" for one in maps)
+        choices += f'<select id="whose" aria-label="Whose map">{options}</select>'
+    if len(first["modes"]) > 1:
+        options = "".join(f"<option>colour by {text(mode['name'])}</option>" for mode in first["modes"])
+        choices += f'<select id="mode" aria-label="Colour by">{options}</select>'
+    heads = "".join(f'<th scope="col">{text(mode["name"])}</th>' for mode in first["modes"])
+    return section("map", "A map you can hear", fill("map.html", choices=choices, heads=heads, n=f"{n:,}"), note)

@@ -1,0 +1,128 @@
+"""Reading results.json, as `evaluate`, `support` and `sweep` write it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sondino.errors import RunError
+from sondino.reporting.html import number
+
+RESULTS = "results.json"
+FORMAT = "sondino-results-1"
+NEEDED = {
+    "evaluation": {
+        "tasks": ("name",),
+        "models": ("name",),
+        "scores": ("model", "task"),
+        "retention": ("model",),
+        "agreement": ("model", "task"),
+    },
+    "support": {
+        "tasks": ("name",),
+        "models": ("name",),
+        "rows": ("model", "task", "window"),
+        "chosen": ("model", "task"),
+    },
+    "sweep": {"tasks": ("name",), "runs": ("settings",), "table": ()},
+}
+"""The lists of each kind of results, and what each entry of them must have."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is on disk.
+
+    Attributes:
+        folder: that it lies in.
+        kind: "evaluation", "support" or "sweep".
+        told: the JSON object; its lists of NEEDED are lists of objects.
+    """
+
+    folder: Path
+    kind: str
+    told: Mapping[str, Any]
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """One of the lists of objects; empty where it is not there."""
+        return list(self.told.get(name) or [])
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return str(self.told.get("title") or self.folder.resolve().name)
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to know: of all, then of each task."""
+        own = [str(note) for note in self.told.get("notes") or []]
+        of_tasks = [
+            f"{task.get('title') or task['name']}: {note}"
+            for task in self.rows("tasks")
+            for note in task.get("notes") or []
+        ]
+        return list(dict.fromkeys(own + of_tasks))
+
+    def task(self, name: str) -> dict[str, Any]:
+        """What is known of a task; its name at least."""
+        return next((task for task in self.rows("tasks") if task["name"] == name), {"name": name})
+
+    def task_title(self, name: str) -> str:
+        """A task as it is called."""
+        return str(self.task(name).get("title") or name)
+
+    def role(self, model: str) -> str:
+        """What a model is: "teacher", "student", ...; "" where it is not known."""
+        return str(next((one.get("role") or "" for one in self.rows("models") if one["name"] == model), ""))
+
+    def file(self, name: str) -> Path:
+        """A file that is named in the results."""
+        return self.folder / name
+
+    def clip(self, name: str, task: str) -> Path:
+        """Where a clip of a task lies: as it is named, from the results' folder, or from the task's root."""
+        root = self.task(task).get("root")
+        places = [Path(name), self.folder / name, *([Path(str(root)) / name] if root else [])]
+        return next((place for place in places if place.is_file()), places[0])
+
+
+def read_results(folder: Path) -> Results:
+    """Open the results in a folder.
+
+    Raises:
+        RunError: there are none, or they are not as they should be.
+    """
+    file = folder / RESULTS
+    again = "run the command that wrote it again"
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}): {again}") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        found = told.get("format") if isinstance(told, dict) else None
+        raise RunError(f"{file} is not in the format {FORMAT} (it says {found}): {again} with this sondino")
+    kind = told.get("kind")
+    if kind not in NEEDED:
+        raise RunError(f"{file} holds results of the kind {kind!r}, not {', '.join(NEEDED)}: {again} with this sondino")
+    for name, keys in NEEDED[kind].items():
+        rows = told.get(name) or []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RunError(f"{file}: {name} is no list of entries: {again}")
+        for place, row in enumerate(rows):
+            for key in keys:
+                if not isinstance(row.get(key), dict if key == "settings" else (str, int, float)):
+                    raise RunError(f"{file}: entry {place + 1} of {name} has no {key}: {again}")
+    main = {"evaluation": ("scores", "agreement"), "support": ("rows",), "sweep": ("runs",)}[kind]
+    if not any(told.get(name) for name in main):
+        raise RunError(f"{file} holds no {' and no '.join(main)}, so there is nothing to report on: {again}")
+    return Results(folder, kind, told)
+
+
+def interval(value: object) -> tuple[float, float] | None:
+    """An interval (low, high), or None where there is none."""
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        low, high = number(value[0]), number(value[1])
+        if low is not None and high is not None:
+            return low, high
+    return None

@@ -1,0 +1,358 @@
+"""The page of a distillation run, from what lies in its folder."""
+
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import RunError, SondinoError, require
+from sondino.files import make_folder, read_json, write_whole
+from sondino.reporting.cells import grid, headline_numbers, headline_section, results_section
+from sondino.reporting.curves import curves, curves_section, epochs_table
+from sondino.reporting.figures import Axis, bar_figure, in_two_widths
+from sondino.reporting.html import (
+    details_section,
+    notes_section,
+    number,
+    pairs_table,
+    scrolling,
+    section,
+    text,
+    write_page,
+)
+from sondino.reporting.map import Mode, Points, cluster_mode, map_data, map_section
+from sondino.reporting.sounds import RATE, Sounds
+
+if TYPE_CHECKING:
+    from sondino.corpus.table import Corpus
+
+KEPT = Path("report") / "points.npz"
+"""Where a run keeps the layout of its map."""
+FIGURES = {
+    "silhouette": ("silhouette", "by cosine; 1: apart, 0: touching, below 0: mixed up"),
+    "calinski_harabasz": ("Calinski-Harabasz", "spread between clusters over spread within; more is better"),
+    "davies_bouldin": ("Davies-Bouldin", "how alike the nearest two are; less is better"),
+    "nmi": ("NMI", "what clusters and labels say of each other; 0 to 1"),
+    "ari": ("ARI", "pairs that clusters and labels agree on; 0: by chance, 1: all"),
+    "purity": ("purity", "clips that have their cluster's main label"),
+}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The map of a run as it is kept: (n,) clips, where each lies, and where its sound comes from.
+
+    Attributes:
+        coordinates: (n, 2) as from `map_2d`.
+        clusters: (n,) cluster of each clip; -1 for none.
+        ids: (n,) name of each clip.
+        labels: (n,) label of each clip; None where not all have one.
+        rows: (n,) row of each clip in its corpus.
+        corpus: its folder, from the run's where it lies in there.
+        hash: of the corpus.
+    """
+
+    coordinates: NDArray[np.floating]
+    clusters: NDArray[np.integer]
+    ids: Sequence[str]
+    labels: Sequence[str] | None
+    rows: NDArray[np.integer]
+    corpus: Path
+    hash: str
+
+
+def keep_layout(
+    run: Path,
+    coordinates: NDArray[np.floating],
+    clusters: NDArray[np.integer],
+    corpus: "Corpus",
+    rows: NDArray[np.integer],
+) -> None:
+    """Keep in a run what the map of its page needs.
+
+    Args:
+        run: its folder.
+        coordinates: (n, 2) as from `map_2d`.
+        clusters: (n,) cluster of each clip; -1 for none.
+        corpus: of the clips.
+        rows: (n,) row of each clip in it.
+    """
+    labels = corpus.column("label")[rows]
+    folder = corpus.folder.resolve()
+    inside = folder.is_relative_to(run.resolve())
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        coordinates=np.asarray(coordinates, np.float32),
+        clusters=np.asarray(clusters, np.int32),
+        rows=np.asarray(rows, np.int64),
+        ids=np.array(corpus.ids(rows), dtype=np.str_),
+        labels=np.array(labels.tolist() if all(labels) else [], dtype=np.str_),
+        corpus=np.array([str(folder.relative_to(run.resolve()) if inside else folder), corpus.hash]),
+    )
+    make_folder((run / KEPT).parent)
+    write_whole(run / KEPT, content.getvalue())
+
+
+def read_layout(run: Path) -> Layout | None:
+    """What `keep_layout` kept; None where a run has none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    file = run / KEPT
+    if not file.exists():
+        return None
+    try:
+        with np.load(file) as kept:
+            folder, own_hash = kept["corpus"].tolist()
+            labels = kept["labels"].tolist()
+            layout = Layout(
+                kept["coordinates"], kept["clusters"], kept["ids"].tolist(), labels or None, kept["rows"],
+                run / folder, own_hash,
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(f"{file} is damaged ({error}): remove it, and the page is made without its map") from error
+    if not len(layout.coordinates) == len(layout.clusters) == len(layout.ids) == len(layout.rows):
+        raise RunError(
+            f"{file} is damaged (its parts differ in length): remove it, and the page is made without its map"
+        )
+    return layout
+
+
+def report_run(run: Path) -> Path:
+    """Write the page of a run, report.html in its folder, from what is on disk; a run that is at work has one too.
+
+    Sounds are read from the files of its corpus. What the run did not keep is left out, and the page says so.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: there is no run, or a file of it is damaged.
+        MissingExtra: pyyaml is not installed.
+    """
+    summary = read_json(run / "summary.json") if (run / "summary.json").exists() else {}
+    metrics = _metrics(run / "metrics.jsonl")
+    if not summary and not metrics:
+        raise RunError(f"{run} holds no run that has finished an epoch: give the folder that `sondino distill` wrote")
+    recipe = _recipe(run / "recipe.yaml")
+    notes, points, sounds = [], None, Sounds()
+    layout = read_layout(run)
+    if layout is not None:
+        points, complaint = _points(layout)
+        notes += [complaint] if complaint else []
+    elif summary:
+        notes.append("The map is left out: this run kept no layout of its clips.")
+    clusters = summary.get("clusters") or _clusters(run)
+    page = run / "report.html"
+    write_report(
+        page,
+        _title(run, recipe),
+        summary.get("table", []),
+        metrics,
+        points,
+        recipe,
+        summary.get("versions", {}),
+        _lead(summary, metrics, recipe),
+        clusters=clusters,
+        notes=notes,
+        sounds=sounds,
+    )
+    if sounds.lost:
+        warnings.warn(sounds.complaint(), stacklevel=2)
+    return page
+
+
+def write_report(
+    file: Path,
+    title: str,
+    summary_rows: Sequence[Row],
+    metrics: Sequence[Row],
+    points: Points | None,
+    recipe: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    lead: str = "",
+    *,
+    clusters: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    sounds: Sounds | None = None,
+) -> None:
+    """Write the page of a run, replacing `file` only once it is whole.
+
+    Args:
+        file: where to; its folder must exist.
+        title: heading of the page.
+        summary_rows: the results table, one dict a row. Columns that are known get a title, a unit and a place:
+            model, role ("teacher", "student", "untrained", "chance"), parameters, file_bytes, macs_per_10s,
+            milliseconds_per_10s, joules_per_10s, cosine, neighbour_overlap, probe_accuracy (0 to 1),
+            probe_interval95 (low, high). Any other is shown under its own name; None is shown as a dash. The headline
+            numbers compare the first student with the first teacher.
+        metrics: one dict an epoch: epoch, loss, validation_cosine, validation_overlap, learning_rate, seconds; more
+            keys are listed in the table of epochs.
+        points: the map; None leaves it out.
+        recipe: the settings, nested as they are.
+        versions: of what made the run.
+        lead: a sentence under the title.
+        clusters: what groups.json or clusters.json holds of them (see FIGURES); None leaves them out.
+        notes: sentences on what is left out or may mislead.
+        sounds: that the map's sounds are added to; None: new ones.
+
+    Raises:
+        OptionError: the parts of `points` differ in length.
+        RunError: it cannot be written.
+    """
+    sounds = sounds or Sounds()
+    maps = [map_data(points, sounds)] if points is not None else []
+    plots = curves(metrics)
+    data: dict[str, Any] = {}
+    if maps:
+        data |= {"maps": maps, "sounds": sounds.data()}
+    if plots:
+        data["curves"] = plots
+    told = [*notes, f"Of the map, {sounds.complaint()}."] if sounds.lost else notes
+    write_page(
+        file,
+        title,
+        lead,
+        [
+            headline_section(headline_numbers(summary_rows, metrics)),
+            map_section(maps),
+            results_section(summary_rows),
+            clusters_section(clusters),
+            curves_section(plots),
+            notes_section(told),
+            details_section([pairs_table("Recipe", recipe), pairs_table("Versions", versions)], epochs_table(metrics)),
+        ],
+        data,
+        [name for name, there in (("map.js", maps), ("curves.js", plots)) if there],
+    )
+
+
+def clusters_section(found: Mapping[str, Any] | None) -> str:
+    """The clusters of a run: their sizes as bars, the figures that are known of them, and what each mostly holds."""
+    groups = _groups(found or {})
+    if found is None or not groups:
+        return ""
+    sizes = [float(size) for _, size, _ in groups]
+    names = [f"cluster {cluster}" + (f", {mostly}" if mostly else "") for cluster, _, mostly in groups]
+    bars = in_two_widths(lambda width: bar_figure(sizes, names, Axis("sizes", "{:,.0f}".format), width=width))
+    known = {**found, **(found.get("quality") or {})}
+    tiles = ""
+    for key, (name, why) in FIGURES.items():
+        value = number(known.get(key))
+        if value is not None:
+            told = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+            tiles += f"<div><dt>{name}</dt><dd><b>{told}</b><span>{why}</span></dd></div>"
+    rows = [
+        f'<tr><th scope="row">{cluster}</th><td>{size:,}</td><td class="text">{text(mostly)}</td></tr>'
+        for cluster, size, mostly in groups
+    ]
+    table = grid(["cluster", "size", '<span class="left">mostly</span>'], rows)
+    note = f"{len(groups)} clusters of the teacher's vectors, {max(sizes):,.0f} down to {min(sizes):,.0f} in each."
+    content = bars + (f'<dl class="figures">{tiles}</dl>' if tiles else "")
+    content += f"<details><summary>Every cluster</summary>{scrolling('Every cluster', table)}</details>"
+    return section("clusters", "Clusters", content, note)
+
+
+def _groups(found: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """(cluster, its size, what it mostly holds), the largest first; from groups.json or clusters.json alike."""
+    groups = [
+        (
+            int(one["cluster"]),
+            int(one["clips"]),
+            f"{one['mostly']} ({100 * share:.0f} %)" if (share := number(one.get("share"))) is not None else "",
+        )
+        for one in found.get("groups") or []
+    ]
+    groups = groups or [(cluster, int(size), "") for cluster, size in enumerate(found.get("sizes") or [])]
+    return sorted(groups, key=lambda group: (-group[1], group[0]))
+
+
+def _metrics(file: Path) -> list[dict[str, Any]]:
+    """The epochs so far; a last line that is being written counts for nothing."""
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    metrics = []
+    for place, line in enumerate(lines, 1):
+        try:
+            metrics.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if place < len(lines):
+                raise RunError(f"{file}, line {place}: no epoch of ours ({error}); remove that line") from error
+    return metrics
+
+
+def _recipe(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    yaml = require("yaml", "train")
+    try:
+        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(
+            f"{file} is no YAML ({first}): put it right, or remove it and the page is made without"
+        ) from error
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _title(run: Path, recipe: Mapping[str, Any]) -> str:
+    name = run.resolve().name
+    width = number(recipe.get("width"))
+    return (
+        f"{name}: {recipe['student']}" + (f" {width:g}" if width is not None else "") if recipe.get("student") else name
+    )
+
+
+def _lead(summary: Mapping[str, Any], metrics: Sequence[Row], recipe: Mapping[str, Any]) -> str:
+    if not summary:
+        return f"Not finished: {len(metrics)} of {recipe.get('epochs', 'its')} epochs."
+    seconds = number(summary.get("training_seconds")) or 0.0
+    return (
+        f"{number(summary.get('clips')) or 0:,.0f} clips, {number(summary.get('hours')) or 0:.2f} hours of sound, "
+        f"{number(summary.get('held_out')) or 0:,.0f} of them held out; "
+        f"{len(metrics)} epochs in {seconds / 60:.0f} minutes."
+    )
+
+
+def _clusters(run: Path) -> dict[str, Any] | None:
+    """The clusters that lie in a run's own corpus, where it made exactly one set of them."""
+    found = sorted((run / "corpus").glob("**/clusters-*/clusters.json"))
+    if len(found) != 1:
+        return None
+    groups = found[0].with_name("groups.json")
+    return read_json(groups if groups.exists() else found[0])
+
+
+def _points(layout: Layout) -> tuple[Points, str]:
+    """The map of a layout with its sounds, and a sentence where it must stay silent."""
+    modes = [cluster_mode(layout.clusters, layout.labels)]
+    if layout.labels is not None:
+        modes.append(Mode("label", layout.labels))
+    try:
+        from sondino.corpus.table import open_corpus
+        from sondino.corpus.waveforms import decode
+
+        corpus = open_corpus(layout.corpus)
+    except SondinoError as error:
+        return Points("", layout.coordinates, layout.ids, modes), f"The map is silent: {error}."
+    if corpus.hash != layout.hash:
+        return Points("", layout.coordinates, layout.ids, modes), (
+            f"The map is silent: {layout.corpus} holds another corpus than this run learnt from."
+        )
+
+    def hear(place: int, sounds: Sounds) -> int | None:
+        row = int(layout.rows[place])
+        return sounds.add(layout.ids[place], lambda: decode(corpus, row, RATE), RATE)
+
+    return Points("", layout.coordinates, layout.ids, modes, hear), ""

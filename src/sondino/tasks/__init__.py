@@ -1,0 +1,1 @@
+"""Labelled data sets: fetch, unpack, read, split."""

@@ -1,0 +1,362 @@
+"""Labelled sound: a folder with a subfolder a label, or a CSV list. Which clips there are, and how they are parted."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.reading import find_audio
+from sondino.errors import AudioError, OptionError
+
+MultiLabel = Literal["auto", "yes", "no"]
+Parting = Literal["fold", "split", "none"]
+"""Whether a list gives each clip a fold, or train, valid or test, or leaves it to us."""
+
+BETWEEN_LABELS = ";"
+COLUMNS = "path, label (or labels, several in a cell with ; between), and if wanted fold or split, and source"
+SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
+_END = 65_536
+FEWEST = 2
+"""Clips that a label needs: one to learn from, one to be checked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled file.
+
+    Attributes:
+        id: its path as the list has it, or below the folder.
+        path: where it lies.
+        labels: one, or several, or none where clips may have several.
+        fold: its fold, or "train", "valid" or "test"; "" where the list gives none.
+        source: clips that share it are from one recording and stay on one side of every split.
+        known: labels of which it is known whether the clip has them; None: of all.
+    """
+
+    id: str
+    path: str
+    labels: tuple[str, ...]
+    fold: str = ""
+    source: str = ""
+    known: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled clips.
+
+    Attributes:
+        clips: in the order of the list, or sorted.
+        labels: those that a head can be fitted for, sorted.
+        multi_label: whether a clip may have several.
+        parting: what `Clip.fold` means.
+        skipped: (path, reason) of clips that cannot be used.
+        notes: sentences on what was left out or may mislead.
+    """
+
+    clips: tuple[Clip, ...]
+    labels: tuple[str, ...]
+    multi_label: bool
+    parting: Parting = "none"
+    skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def targets(self) -> NDArray[np.bool_]:
+        """Which clip has which label, (clips, labels)."""
+        marks = np.zeros((len(self.clips), len(self.labels)), dtype=bool)
+        marks[self._places([clip.labels for clip in self.clips])] = True
+        return marks
+
+    def known(self) -> NDArray[np.bool_]:
+        """Of which clip and label it is known whether the clip has it, (clips, labels)."""
+        named = [clip.known for clip in self.clips]
+        marks = np.array([names is None for names in named], dtype=bool)[:, None].repeat(len(self.labels), axis=1)
+        marks[self._places([names or () for names in named])] = True
+        return marks
+
+    def _places(self, named: Sequence[tuple[str, ...]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of every label that is one of ours, of label names for each clip."""
+        column = {label: number for number, label in enumerate(self.labels)}
+        columns = np.array([column.get(name, -1) for names in named for name in names], dtype=np.int64)
+        rows = np.arange(len(named)).repeat(np.array([len(names) for names in named], dtype=np.int64))
+        return rows[columns >= 0], columns[columns >= 0]
+
+    def folds(self) -> NDArray[np.str_]:
+        """The fold of each clip, (clips,)."""
+        return np.array([clip.fold for clip in self.clips], dtype=np.str_)
+
+    def sources(self) -> NDArray[np.int64]:
+        """The number (clips,) of each clip's recording."""
+        names = [clip.source for clip in self.clips]
+        number = {name: place for place, name in enumerate(sorted(set(names)))}
+        return np.array([number[name] for name in names], dtype=np.int64)
+
+    def without(self, lost: Mapping[str, str]) -> Labelled:
+        """The clips that are left when some turn out to be unusable.
+
+        Args:
+            lost: path -> reason.
+
+        Raises:
+            OptionError: fewer than two labels are left.
+        """
+        clips = tuple(clip for clip in self.clips if clip.path not in lost)
+        skipped = self.skipped + tuple((clip.path, lost[clip.path]) for clip in self.clips if clip.path in lost)
+        left = replace(self, clips=clips, skipped=skipped)
+        return _checked(left, "the clips that could be heard") if self.labels else left
+
+
+def read_labelled(
+    audio: str | Path, labels: str | Path | None = None, multi_label: MultiLabel = "auto", *, fewest: int = FEWEST
+) -> Labelled:
+    """Find labelled clips.
+
+    A label needs `fewest` clips; one with fewer is left out and named in `notes`. Files that do not exist are listed in
+    `skipped` and stop nothing.
+
+    Args:
+        audio: a folder whose subfolders are the labels (deeper folders belong to the label at the top); with `labels`
+            the folder that its paths may start from; or a CSV itself.
+        labels: CSV with columns path (from the CSV's folder or from `audio`), and label or labels (several in one cell
+            with ";" between: then clips may have several). If wanted fold, or split (train, valid, test), and source
+            (clips cut from one recording share it and stay on one side of every split).
+        multi_label: whether clips may have several labels; "auto": where the list gives any clip several.
+        fewest: clips that a label needs.
+
+    Raises:
+        OptionError: no labels, one label only, a column that is missing, a split that has no such name.
+        AudioError: there is no such folder.
+    """
+    audio = Path(audio)
+    if not audio.exists():
+        raise AudioError(f"{audio}: no such file or folder; give a folder with a subfolder a label, or a CSV list")
+    if labels is None and audio.is_file():
+        audio, labels = audio.parent, audio
+    found = _read_folder(audio) if labels is None else _read_list(Path(labels), audio)
+    several = next((clip for clip in found.clips if len(clip.labels) > 1), None)
+    if multi_label == "no" and several is not None:
+        raise OptionError(
+            f"{several.id} has several labels ({', '.join(several.labels)}) and --multi-label is no: "
+            "give it one, or leave --multi-label out"
+        )
+    many = several is not None if multi_label == "auto" else multi_label == "yes"
+    if not many:
+        bare = tuple((clip.path, "has no label in the list") for clip in found.clips if not clip.labels)
+        clips = tuple(clip for clip in found.clips if clip.labels)
+        found = replace(found, clips=clips, skipped=found.skipped + bare)
+    clips, notes = _with_sources(found.clips, found.parting)
+    where = str(audio if labels is None else labels)
+    return _checked(replace(found, clips=clips, multi_label=many, notes=notes), where, fewest)
+
+
+def published(
+    clips: Sequence[Clip],
+    parting: Parting,
+    multi_label: bool,
+    where: str,
+    skipped: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> Labelled:
+    """Labelled clips of a published data set: its list is believed, and no file is opened, since there may be many.
+
+    Args:
+        clips: with `source` as the data set gives it; "" where a clip is a recording of its own.
+        parting: what `Clip.fold` means.
+        multi_label: whether clips may have several labels.
+        where: the data set, for messages.
+        skipped: (path, reason) of clips that are not there.
+        notes: sentences to tell.
+
+    Raises:
+        OptionError: fewer than two labels have clips.
+    """
+    named = tuple(clip if clip.source else replace(clip, source=clip.id) for clip in clips)
+    torn = _torn(named, parting)
+    told = (*notes, f"{torn}, as {where} was published") if torn else tuple(notes)
+    return _checked(Labelled(named, (), multi_label, parting, tuple(skipped), told), where)
+
+
+def _read_folder(folder: Path) -> Labelled:
+    clips, skipped = [], []
+    for path in find_audio(folder):
+        inside = path.relative_to(folder)
+        if len(inside.parts) == 1:
+            skipped.append((str(path), "lies in no label's folder"))
+        else:
+            clips.append(Clip(inside.as_posix(), str(path), (inside.parts[0],)))
+    if not clips:
+        raise OptionError(
+            f"{folder} has no subfolder with audio: put the clips of each label in a folder of its name, "
+            "or give a list of paths and labels, --labels CSV"
+        )
+    return Labelled(tuple(clips), (), False, "none", tuple(skipped))
+
+
+def _read_list(file: Path, folder: Path) -> Labelled:
+    rows, columns = _rows(file)
+    if "path" not in columns or not {"label", "labels"} & columns:
+        raise OptionError(
+            f"{file} needs the columns path and label (it has {', '.join(sorted(columns)) or 'none'}): "
+            f"a line of names at the top, with commas between; sondino reads {COLUMNS}"
+        )
+    for one, other in (("label", "labels"), ("fold", "split")):
+        if {one, other} <= columns:
+            raise OptionError(f"{file} has both a column {one} and a column {other}: keep one of them")
+    parting: Parting = "fold" if "fold" in columns else "split" if "split" in columns else "none"
+    clips: dict[str, Clip] = {}
+    skipped = []
+    for number, row in rows:
+        if not row.get("path"):
+            continue
+        path = _find(row["path"], (file.parent, folder))
+        if path is None:
+            skipped.append((row["path"], f"line {number} of {file.name}: there is no such file"))
+            continue
+        cell = row.get("label") or row.get("labels") or ""
+        names = tuple(dict.fromkeys(name.strip() for name in cell.split(BETWEEN_LABELS) if name.strip()))
+        clip = Clip(row["path"], path, names, _fold(row, parting, file, number), row.get("source", ""))
+        before = clips.setdefault(path, clip)
+        if before.labels != clip.labels or before.fold != clip.fold:
+            raise OptionError(
+                f"{file}, line {number}: {row['path']} is listed twice and differs ({', '.join(before.labels)} and "
+                f"{', '.join(clip.labels)}): give it one line, its labels in one cell with {BETWEEN_LABELS} between"
+            )
+    if not clips:
+        first = f"; the first, {skipped[0][0]}, was sought in {file.parent} and {folder}" if skipped else ""
+        raise OptionError(f"{file} lists no file that exists{first}: give paths from the list's folder or from AUDIO")
+    if parting == "split" and {clip.fold for clip in clips.values()} == {"train"}:
+        parting = "none"
+    return Labelled(tuple(clips.values()), (), False, parting, tuple(skipped))
+
+
+def _rows(file: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
+    """The rows of a CSV, each with the number of its line, and the names of its columns."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened, strict=True)
+            columns = {(name or "").strip().lower() for name in reader.fieldnames or ()} - {""}
+            rows = []
+            for row in reader:
+                cells = ((name, value) for name, value in row.items() if name and isinstance(value, str))
+                rows.append((reader.line_num, {name.strip().lower(): value.strip() for name, value in cells}))
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read ({error.strerror or error}): give a CSV list of {COLUMNS}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise OptionError(f"{file} is no CSV in UTF-8 ({error}): save it as one, with the columns {COLUMNS}") from error
+    return rows, columns
+
+
+def _find(path: str, folders: Iterable[Path]) -> str | None:
+    return next((str(folder / path) for folder in folders if (folder / path).is_file()), None)
+
+
+def _fold(row: Mapping[str, str], parting: Parting, file: Path, number: int) -> str:
+    if parting == "none":
+        return ""
+    name = row.get(parting, "")
+    if parting == "fold":
+        if not name:
+            raise OptionError(
+                f"{file}, line {number}: {row['path']} has no fold: give every clip one, or drop the column"
+            )
+        return name
+    if name.lower() not in SPLITS:
+        raise OptionError(f"{file}, line {number}: split is {name!r}: give train, valid or test")
+    return SPLITS[name.lower()]
+
+
+def _with_sources(clips: Sequence[Clip], parting: Parting) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
+    """Give every clip a source, files of the same bytes the same one; and a note where a source is on both sides."""
+    sizes = [os.stat(clip.path).st_size for clip in clips]  # noqa: PTH116 - of thousands
+    shared = Counter(sizes)
+    # Only files of one size, and of those the ones that begin and end alike, can hold the same bytes.
+    ends = [_ends(clip.path) if shared[size] > 1 else None for clip, size in zip(clips, sizes, strict=True)]
+    alike = Counter(zip(sizes, ends, strict=True))
+    given: dict[str, str] = {}  # content -> the first source that was seen with it
+    done = []
+    for clip, size, end in zip(clips, sizes, ends, strict=True):
+        source = f"given {clip.source}" if clip.source else clip.path
+        if end is not None and alike[size, end] > 1:
+            source = given.setdefault(_content(clip.path), source)
+        done.append(replace(clip, source=source))
+    torn = _torn(done, parting)
+    return tuple(done), (f"{torn}, so the scores are too good",) if torn else ()
+
+
+def _torn(clips: Sequence[Clip], parting: Parting) -> str:
+    """A phrase on recordings with clips in several folds; "" where there are none."""
+    folds: dict[str, str] = {}
+    torn = {clip.source: None for clip in clips if folds.setdefault(clip.source, clip.fold) != clip.fold}
+    if not torn:
+        return ""
+    first = next(iter(torn))
+    names = [clip.id for clip in clips if clip.source == first]
+    kind = "recording lies" if len(torn) == 1 else "recordings lie"
+    return f"{len(torn)} {kind} in more than one {parting} (such as {' and '.join(names[:2])})"
+
+
+def _ends(path: str) -> bytes:
+    """The first and the last 64 kB of a file: enough to tell most files of one size apart."""
+    with open(path, "rb") as opened:  # noqa: PTH123
+        first = opened.read(_END)
+        opened.seek(max(0, os.fstat(opened.fileno()).st_size - _END))
+        return hashlib.sha256(first + opened.read(_END)).digest()
+
+
+def _content(path: str) -> str:
+    with open(path, "rb") as opened:  # noqa: PTH123
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
+    """Leave out labels that have too few recordings or are on every clip, and refuse fewer than two."""
+    recordings = Counter(
+        label for _, label in {(clip.source, label) for clip in labelled.clips for label in clip.labels}
+    )
+    if not recordings:
+        raise OptionError(f"no clip of {where} has a label: {_how()}")
+    few = sorted(label for label, count in recordings.items() if count < fewest)
+    everywhere = []
+    if labelled.multi_label:
+        counts = Counter(label for clip in labelled.clips for label in clip.labels)
+        asked = Counter(label for clip in labelled.clips if clip.known is not None for label in clip.known)
+        free = sum(clip.known is None for clip in labelled.clips)
+        everywhere = sorted(label for label, count in counts.items() if count == free + asked[label])
+    gone = {*few, *everywhere}
+    notes = labelled.notes
+    if few:
+        notes += (f"left out, with fewer than {fewest} recordings: {_some(few)}",)
+    if everywhere:
+        notes += (f"left out, since every clip has it: {_some(everywhere)}",)
+    left = tuple(sorted(recordings.keys() - gone))
+    if len(left) < (1 if labelled.multi_label else 2):
+        told = f"only {left[0]}" if left else "none"
+        raise OptionError(
+            f"{where} has {told} with {fewest} clips or more"
+            + (f" (fewer: {_some(few)})" if few else "")
+            + f", and a head tells two labels or more apart: {_how()}"
+        )
+    clips = labelled.clips
+    if gone and labelled.multi_label:
+        clips = tuple(replace(c, labels=tuple(label for label in c.labels if label not in gone)) for c in clips)
+    elif gone:
+        clips = tuple(clip for clip in clips if clip.labels[0] not in gone)
+    return replace(labelled, clips=clips, labels=left, notes=notes)
+
+
+def _how() -> str:
+    return "put clips in a folder a label, or list them in a CSV of path and label"
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,1 @@
+"""What every training loop needs: device, batches, checkpoints, the run's folder."""

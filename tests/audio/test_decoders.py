@@ -1,0 +1,186 @@
+"""Containers, broken files, headers that are wrong: what comes out, and what is said."""
+
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers.sounds import FORMATS, HERTZ, LEVEL, noise, pipe_av, sine, write_av
+from sondino import audio
+from sondino.errors import AudioError, MissingExtra
+
+
+@pytest.fixture(autouse=True)
+def no_warning():
+    """A warning is an answer: only tests that expect one may see it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# ---- containers that PyAV reads ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "tolerance"),
+    [("clip.m4a", "aac", 44100, 0.02), ("clip.webm", "libopus", 48000, 0.02), ("clip.ac3", "ac3", 48000, 0.02)],
+)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_containers_that_pyav_reads(tmp_path, name, codec, rate, tolerance, channels):
+    path = write_av(tmp_path / name, np.stack([sine(rate, 1.5)] * channels, axis=1), rate, codec)
+    facts = audio.info(path)
+    assert (facts.sample_rate, facts.channels) == (rate, channels)
+    assert facts.duration == pytest.approx(1.5, abs=0.05)
+    y = audio.read(path, 32000)
+    assert len(y) == pytest.approx(48000, abs=0.05 * 32000)
+    # Priming samples may shift the sound by a codec's frame: fit phase and level of the known pitch.
+    part = y[8000:40000]
+    at = np.arange(8000, 40000) / 32000
+    basis = np.stack([np.sin(2 * np.pi * HERTZ * at), np.cos(2 * np.pi * HERTZ * at)], axis=1)
+    fit, *_ = np.linalg.lstsq(basis, part, rcond=None)
+    expected = LEVEL * 5 / 6 if channels == 6 and codec == "aac" else LEVEL  # as above
+    assert np.hypot(*fit) == pytest.approx(expected, abs=0.03)
+    assert np.abs(part - basis @ fit).max() < tolerance
+
+
+@pytest.mark.parametrize(("name", "codec", "clock"), [("x.m4a", "aac", 0), ("x.webm", "libopus", 32)])
+def test_a_stretch_of_a_container_is_a_slice_to_within_its_clock(tmp_path, name, codec, clock):
+    path = write_av(tmp_path / name, noise(48000, 4.0)[:, 0], 48000, codec)
+    whole = audio.read(path, 32000)
+    for start in (0.2, 1.0, 2.5):
+        part = audio.read(path, 32000, start, 0.5)
+        assert part.shape == (16000,)
+        first = round(start * 32000)
+        errors = [
+            np.abs(part - whole[first + shift : first + shift + 16000])[2000:].max()
+            for shift in range(-clock, clock + 1)
+        ]
+        assert min(errors) < (1e-5 if clock == 0 else 0.1)
+
+
+# ---- broken files ----------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_truncated_file_gives_what_is_there_with_a_warning(tmp_path, name):
+    form, subtype, rate, _ = FORMATS[name]
+    soundfile.write(tmp_path / name, noise(rate, 6.0), rate, format=form, subtype=subtype)
+    whole = audio.read(tmp_path / name, rate)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning, match=f"{name}: truncated or damaged"):
+        half = audio.read(tmp_path / name, rate)
+    assert 0.25 < len(half) / len(whole) < 0.6
+    assert np.abs(half[:-5000] - whole[: len(half) - 5000]).max() < 1e-5
+    with pytest.warns(UserWarning, match="truncated or damaged"):
+        assert np.array_equal(np.concatenate(list(audio.stream(tmp_path / name, rate, 0.5))), half)
+    # A stretch before the damage is whole, and nobody need worry.
+    assert len(audio.read(tmp_path / name, rate, 0.5, 0.5)) == rate // 2
+    (tmp_path / name).write_bytes(data[:30])
+    with pytest.raises(AudioError, match=name):
+        audio.read(tmp_path / name, rate)
+
+
+def test_a_truncated_container(tmp_path):
+    path = write_av(tmp_path / "x.webm", noise(48000, 6.0)[:, 0], 48000, "libopus")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning, match=r"x\.webm: truncated or damaged"):
+        y = audio.read(path, 32000)
+    assert 2 < len(y) / 32000 < 4
+    path = write_av(tmp_path / "x.m4a", noise(48000, 6.0)[:, 0], 48000, "aac")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])  # its index is at the end: nothing can be found
+    with pytest.raises(AudioError, match=r"x\.m4a: not a sound that can be decoded"):
+        audio.read(path, 32000)
+
+
+@pytest.mark.parametrize("with_av", [True, False])
+def test_a_text_file_named_wav(tmp_path, monkeypatch, with_av):
+    if with_av:
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "text.wav").write_text("this is no sound\n" * 100)
+    for call in (lambda: audio.read(tmp_path / "text.wav", 16000), lambda: audio.info(tmp_path / "text.wav")):
+        with pytest.raises(AudioError, match=r"text\.wav: not a sound that can be decoded"):
+            call()
+
+
+def test_a_container_without_the_extra_names_the_pip_line(tmp_path, monkeypatch):
+    path = write_av(tmp_path / "x.m4a", sine(44100, 0.5), 44100, "aac")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtra, match=r"x\.m4a: .*pip install 'sondino\[av\]'"):
+        audio.read(path, 16000)
+
+
+def test_a_video_without_sound(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        track = container.add_stream("mpeg4", rate=25)
+        track.width = track.height = 32
+        track.pix_fmt = "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    with pytest.raises(AudioError, match="no audio track"):
+        audio.read(tmp_path / "film.mp4", 16000)
+
+
+@pytest.mark.parametrize(("form", "codec"), [("flac", "flac"), ("wav", "pcm_s16le")])
+def test_a_header_that_leaves_the_length_open(tmp_path, form, codec):
+    x = sine(44100, 2.0)
+    (tmp_path / "pipe").write_bytes(pipe_av(x, 44100, form, codec))
+    assert audio.info(tmp_path / "pipe").duration == pytest.approx(2.0)
+    assert np.abs(audio.read(tmp_path / "pipe", 44100) - x).max() < 1e-4
+    assert len(audio.read(tmp_path / "pipe", 44100, 1.5, 3)) == 22050
+
+
+def mp3_without_length(path: Path, x: np.ndarray) -> None:
+    """A variable-rate mp3 that has lost its Xing header: a guess from the first frame's bit rate is wrong."""
+    soundfile.write(path, x, 44100)
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(b"\xff\xfb", data.index(b"Xing")) :])
+
+
+def test_an_mp3_may_be_longer_than_its_header_says(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    path = tmp_path / "bare.mp3"
+    x = np.concatenate([noise(44100, 0.5)[:, 0], np.zeros(5 * 44100, np.float32), noise(44100, 0.5)[:, 0]])
+    mp3_without_length(path, x)
+    with soundfile.SoundFile(path) as file:
+        assert file.frames < 4 * 44100  # the trap is there
+    assert audio.info(path).duration == pytest.approx(6.0, abs=0.1)
+    y = audio.read(path, 44100)
+    assert len(y) == pytest.approx(len(x), abs=4000)
+    assert np.abs(y[-20000:]).max() > 0.1
+    assert np.array_equal(audio.read(path, 44100, 5.5, 0.3), y[242550 : 242550 + 13230])
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.warns(UserWarning, match=r"bare\.mp3: its header leaves out .* s at the end"):
+        audio.read(path, 44100)
+
+
+def test_an_mp3_may_be_shorter_than_its_header_says(tmp_path):
+    path = tmp_path / "bare.mp3"
+    x = np.concatenate([np.zeros(22050, np.float32), noise(44100, 5.0)[:, 0]])
+    mp3_without_length(path, x)
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 10 * 44100  # the trap is there
+    assert audio.info(path).duration == pytest.approx(5.5, abs=0.1)
+    y = audio.read(path, 44100)  # whole, so no warning
+    assert len(y) == pytest.approx(len(x), abs=4000)
+    assert np.abs(audio.read(path, 44100, 4.0, 0.5) - y[176400:198450]).max() < 1e-5
+
+
+def test_two_mp3_put_together_are_both_read(tmp_path):
+    pytest.importorskip("av")
+    soundfile.write(tmp_path / "x.mp3", sine(44100, 2.0), 44100)
+    data = (tmp_path / "x.mp3").read_bytes()
+    (tmp_path / "two.mp3").write_bytes(data + data)
+    assert audio.info(tmp_path / "two.mp3").duration == pytest.approx(4.0, abs=0.15)
+    assert np.abs(audio.read(tmp_path / "two.mp3", 44100)[-44100:]).max() > 0.4
+    assert audio.info(io.BytesIO(data)).duration == pytest.approx(2.0, abs=0.01)

@@ -1,0 +1,88 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from sondino.distillation.recipe import Recipe, fully_resolved, resolve_recipe, write_yaml
+from sondino.errors import OptionError
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda f: f.stem)
+def test_every_shipped_recipe_is_valid(file: Path) -> None:
+    assert resolve_recipe(file).lr == 8e-4
+
+
+def test_the_six_published_pairs_are_shipped() -> None:
+    pairs = {f"{t}-{s}" for t in ("matpac", "m2d") for s in ("mobilenetv3", "dymn", "eres2net")}
+    assert pairs <= {f.stem for f in RECIPES}
+
+
+def test_published_schedule() -> None:
+    recipe = resolve_recipe(RECIPES[0])
+    assert recipe.rate(0) == pytest.approx(8e-4 * math.exp(-5 * (1 - 0.5 / 8) ** 2))
+    assert recipe.rate(4) == pytest.approx(8e-4 * math.exp(-5 * 0.25))
+    assert recipe.rate(8) == recipe.rate(80) == pytest.approx(8e-4)
+    assert recipe.rate(90) == pytest.approx(8e-4 * (1 - 0.99 * 10 / 95))
+    assert recipe.rate(175) == recipe.rate(500) == pytest.approx(8e-6)
+
+
+def test_default_schedule_fits_any_number_of_epochs() -> None:
+    for epochs in (1, 10, 1000):
+        recipe = Recipe(teacher=("birdnet",), epochs=epochs)
+        assert recipe.rate(epochs) == pytest.approx(8e-6)
+        assert max(recipe.rate(epochs * i / 100) for i in range(100)) <= 8e-4
+
+
+def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("teacher: birdnet\nepochs: 7\nclip: 3\nlr: 1e-3\n")
+    recipe = resolve_recipe(file, epochs=9, width=None)
+    assert (recipe.epochs, recipe.clip, recipe.width, recipe.lr) == (9, 3.0, 1.0, 1e-3)
+    assert recipe.teacher == ("birdnet",)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"epoch": 3}, "did you mean epochs"),
+        ({"student": "mobilnet"}, "did you mean mobilenetv3"),
+        ({"loss": "cosin"}, "did you mean cosine"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 1.5}, "give an int"),
+        ({"epochs": True}, "give an int"),
+        ({"width": -1}, "width is -1"),
+        ({"width": 20}, "from 0.1 to 8"),
+        ({"clip": float("inf")}, "finite"),
+        ({"seed": 5_000_000_000}, "seed is 5000000000"),
+        ({"lr": "fast"}, "lr is 'fast'"),
+        ({"validation": 1.5}, "from 0 to 1"),
+        ({"views": -2}, "0 or more"),
+        ({"draws": 0}, "draws is 0"),
+        ({"spec_augment": "yes"}, "give a bool"),
+        ({"teacher": ()}, "no teacher named"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(values: dict, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        resolve_recipe({"teacher": "birdnet"} | values)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1", ""])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(OptionError, match=r"r\.yaml"):
+        resolve_recipe(tmp_path / "r.yaml")
+    with pytest.raises(OptionError, match=r"gone\.yaml cannot be read"):
+        resolve_recipe(tmp_path / "gone.yaml")
+
+
+def test_a_written_recipe_reads_back_and_leaves_nothing_open(tmp_path: Path) -> None:
+    asked = Recipe(teacher=("a", "b"), lr=1e-5, epochs=50)
+    recipe = fully_resolved(asked, 200_000, "float32")
+    assert None not in (recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
+    assert (recipe.draws, recipe.warmup, recipe.precision) == (100_000, 4.0, "float32")
+    assert all(recipe.rate(e) == pytest.approx(asked.rate(e)) for e in (0, 3, 20, 49.5))
+    write_yaml(recipe, tmp_path / "recipe.yaml")
+    assert resolve_recipe(tmp_path / "recipe.yaml") == recipe

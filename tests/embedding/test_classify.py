@@ -1,0 +1,211 @@
+"""Labels with probabilities for clips and windows: tables, JSON lines, and the command."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import sondino
+from helpers.loudness import CARD, RATE
+from sondino import cli
+from sondino.embedding.classify import Heard, classify_files
+from sondino.errors import OptionError, SondinoError
+from sondino.model.bundle import copy_with_head
+from sondino.model.head import Head
+
+# On the tiny model's vectors (mean, mean square, peak): the louder, the likelier is "loud".
+WEIGHT = np.array([[0, 0, -10.0], [0, 0, 10], [0, 0, 0]])
+LOUD = Head("loudness", ("quiet", "loud", "never"), False, ((WEIGHT, np.array([4, -4, -99.0])),))
+
+
+def expected(peaks: float) -> np.ndarray:
+    """The probabilities of a vector whose mean peak is given."""
+    powers = np.exp([4 - 10 * peaks, 10 * peaks - 4, -99])
+    return powers / powers.sum()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, make_tiny_bundle: Callable[..., Path]) -> Path:
+    return copy_with_head(make_tiny_bundle("bare", **CARD), tmp_path / "bundle", LOUD, {})
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """quiet.wav of 1 s; deep/both.wav of 2.5 s: a quiet second, a loud one, and half a quiet one."""
+    (tmp_path / "sounds" / "deep").mkdir(parents=True)
+    level = np.concatenate([np.full(RATE, 0.1), np.full(RATE, 0.9), np.full(RATE // 2, 0.1)]).astype(np.float32)
+    soundfile.write(tmp_path / "sounds" / "deep" / "both.wav", level, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "sounds" / "quiet.wav", level[:RATE], RATE, subtype="FLOAT")
+    return tmp_path / "sounds"
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
+    heard: list[Heard] = []
+    report = classify_files(sounds, sondino.load(bundle), windows=True, show=heard.append)
+    assert (report.files, report.seconds, report.skipped) == (2, 3.5, [])
+    both, quiet = heard
+    assert (both.id, both.seconds, quiet.id) == ("deep/both.wav", 2.5, "quiet.wav")
+    # The mean of the windows' peaks by their real sound, not the mean of their probabilities.
+    merged = (1.0 * 0.1 + 1.0 * 0.9 + 0.5 * 0.1) / 2.5
+    assert [label for label, _ in both.labels] == ["loud", "quiet", "never"]
+    assert dict(both.labels)["loud"] == pytest.approx(expected(merged)[1], abs=1e-5)
+    assert [(start, end, labels[0][0]) for start, end, labels in both.windows] == [
+        (0.0, 1.0, "quiet"),
+        (1.0, 2.0, "loud"),
+        (2.0, 2.5, "quiet"),
+    ]
+    assert both.windows[1][2][0][1] == pytest.approx(expected(0.9)[1], abs=1e-5)
+    # As the model itself says, and as without windows.
+    assert [p for _, p in both.labels] == pytest.approx(sorted(sondino.load(bundle).classify(str(sounds))[0])[::-1])
+    whole: list[Heard] = []
+    classify_files(sounds, sondino.load(bundle), show=whole.append)
+    assert [h.windows for h in whole] == [[], []]
+    assert [dict(h.labels) for h in whole] == [pytest.approx(dict(h.labels), abs=1e-6) for h in heard]
+
+
+def test_the_table_has_a_row_for_each_label_of_each_clip_and_window(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--windows", "--top", 2) == 0
+    with (tmp_path / "o.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert list(rows[0]) == ["id", "window", "start", "end", "rank", "label", "probability"]
+    of_both = [row for row in rows if row["id"] == "deep/both.wav"]
+    assert [row["window"] for row in of_both] == ["", "", "0", "0", "1", "1", "2", "2"]
+    assert [row["rank"] for row in of_both] == ["1", "2"] * 4
+    assert [(row["start"], row["end"]) for row in of_both[::2]] == [("0", "2.5"), ("0", "1"), ("1", "2"), ("2", "2.5")]
+    assert [row["label"] for row in of_both[::2]] == ["loud", "quiet", "loud", "quiet"]
+    assert float(of_both[4]["probability"]) == pytest.approx(expected(0.9)[1], abs=1e-4)
+    assert len(rows) == 2 * (1 + 3) + 2 * (1 + 1)
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_json_lines_have_an_object_a_clip(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl", windows=True, top=1)
+    both, quiet = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert both["id"] == "deep/both.wav" and both["seconds"] == 2.5
+    assert [label["label"] for label in both["labels"]] == ["loud"]
+    assert [(w["start"], w["end"], w["labels"][0]["label"]) for w in both["windows"]] == [
+        (0.0, 1.0, "quiet"),
+        (1.0, 2.0, "loud"),
+        (2.0, 2.5, "quiet"),
+    ]
+    assert quiet["labels"][0]["probability"] == pytest.approx(expected(0.1)[0], abs=1e-5)
+    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl")
+    assert "windows" not in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
+
+
+def test_without_an_output_it_is_told_here(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("classify", sounds, "--model", bundle, "--windows", "--top", 1, "--quiet") == 0
+    both, first, second, third, quiet, only = capsys.readouterr().out.splitlines()
+    assert both.startswith("deep/both.wav  loud ") and "1.00 to    2.00 s  loud 100.0 %" in second
+    assert "quiet" in first and "2.50 s  quiet" in third and quiet.startswith("quiet.wav  quiet ") and "quiet" in only
+
+
+def test_several_labels_have_probabilities_of_their_own(
+    tmp_path: Path, sounds: Path, make_tiny_bundle: Callable[..., Path]
+) -> None:
+    both = Head("both", ("there", "here"), True, ((np.array([[0, 0, 0.0], [0, 0, 0]]), np.array([2.0, 3.0])),))
+    heard: list[Heard] = []
+    classify_files(sounds, sondino.load(make_tiny_bundle()).with_head(both), show=heard.append)
+    assert heard[0].labels == [
+        ("here", pytest.approx(1 / (1 + np.exp(-3)))),
+        ("there", pytest.approx(1 / (1 + np.exp(-2)))),
+    ]
+
+
+def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
+    heard: list[Heard] = []
+    classify_files(sounds / "deep", sondino.load(bundle, windows="published"), windows=True, show=heard.append)
+    assert [(start, end) for start, end, _ in heard[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
+    assert dict(heard[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
+
+
+def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    bare = make_tiny_bundle("other")
+    assert call("classify", sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
+    assert "loud" in (tmp_path / "o.csv").read_text()
+    wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
+    with pytest.raises(OptionError, match="takes vectors of 5 numbers, and tiny gives 3"):
+        sondino.load(bare).with_head(wide)
+
+
+def test_broken_files_are_listed_and_the_exit_code_says_so(
+    bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sounds / "broken.wav").write_text("no sound")
+    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 1
+    shown = capsys.readouterr()
+    assert "broken.wav" in shown.err and "2 files" in shown.out and "broken" not in (tmp_path / "o.csv").read_text()
+    assert "broken.wav" in (tmp_path / "o.skipped.csv").read_text()
+    assert call("classify", sounds / "quiet.wav", "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
+    assert not (tmp_path / "o.skipped.csv").exists()
+    (tmp_path / "o.csv").write_text("of an earlier call")
+    with pytest.raises(SondinoError, match=r"none of the 1 files could be heard.*broken\.wav"):
+        classify_files(sounds / "broken.wav", sondino.load(bundle), tmp_path / "o.csv")
+    assert (tmp_path / "o.csv").read_text() == "of an earlier call" and not list(tmp_path.glob("*.new"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--output", "o.txt"], "must end in .csv or .jsonl"),
+        (["--output", "folder.csv"], "is a folder"),
+        (["--top", "0"], "top is 0"),
+        (["--head", "esc5"], "did you mean esc50"),
+        (["--model", "bare"], "tiny has no head: fit one with"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(
+    options: list[str],
+    said: str,
+    bundle: Path,
+    sounds: Path,
+    make_tiny_bundle: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(bundle.parent)
+    make_tiny_bundle("bare")
+    Path("folder.csv").mkdir()
+    model = [] if "--model" in options else ["--model", bundle]
+    assert call("classify", sounds, *model, *options) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and error.startswith("sondino: ")
+
+
+def test_a_file_whose_name_is_not_utf8_keeps_it(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = b"\xff.wav".decode(errors="surrogateescape")
+    try:
+        soundfile.write(tmp_path / "x.wav", np.full(RATE, 0.1), RATE)
+        (tmp_path / "x.wav").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    for output in ("o.csv", "o.jsonl"):
+        classify_files(tmp_path / name, sondino.load(bundle), tmp_path / output)
+        assert b"\xff.wav" in (tmp_path / output).read_bytes()
+    assert call("classify", tmp_path / name, "--model", bundle, "--quiet") == 0
+    assert "?.wav  quiet" in capsys.readouterr().out
+
+
+def test_it_needs_no_extra(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfor absent in ('torch', 'sklearn', 'scipy', 'pyarrow', 'onnx', 'accelerate'):\n"
+        "    sys.modules[absent] = None\n"
+        "from sondino import cli; cli.main(['classify', *sys.argv[1:]])"
+    )
+    options = [sounds, "--model", bundle, "--output", tmp_path / "o.csv"]
+    run = subprocess.run([sys.executable, "-c", code, *map(str, options)], capture_output=True, text=True)
+    assert run.returncode == 0 and "2 files" in run.stdout, run.stderr

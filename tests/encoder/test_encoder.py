@@ -1,0 +1,251 @@
+"""The contract and its checker, on encoders whose vectors can be computed by hand."""
+
+import numpy as np
+import pytest
+
+from sondino.encoder.check import check_encoder
+from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
+from sondino.errors import AudioError, EncoderError
+
+RATE = 100
+WEIGHTS = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+
+
+class Fake:
+    """Mean, mean square, largest and first sample of a window, through a fixed matrix."""
+
+    name = "fake"
+    sample_rate = RATE
+    dim = 3
+    window: float | None = 1.0
+    batch_size = 4
+
+    def __init__(self, **attributes):
+        self.seen = []
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def embed(self, waveforms):
+        self.seen.append(waveforms.shape)
+        x = waveforms
+        return np.stack([x.mean(1), (x**2).mean(1), x.max(1), x[:, 0]], axis=1) @ WEIGHTS
+
+
+class Writes(Fake):
+    def embed(self, waveforms):
+        vectors = super().embed(waveforms)
+        waveforms *= 0.5
+        return vectors
+
+
+class Random(Fake):
+    def embed(self, waveforms):
+        vectors = super().embed(waveforms)
+        return vectors + np.random.default_rng().standard_normal(vectors.shape).astype(np.float32)
+
+
+class BatchNorm(Fake):
+    def embed(self, waveforms):
+        vectors = super().embed(waveforms)
+        return vectors - vectors.mean(axis=0)
+
+
+class Deaf(Fake):
+    def embed(self, waveforms):
+        return np.ones((len(waveforms), 3), np.float32)
+
+
+class NanInSilence(Fake):
+    def embed(self, waveforms):
+        with np.errstate(all="ignore"):
+            return super().embed(waveforms / np.abs(waveforms).max(axis=1, keepdims=True))
+
+
+class SpreadsNan(Fake):
+    def embed(self, waveforms):
+        return super().embed(waveforms) + 0 * waveforms.sum()
+
+
+class AnyLengthFrom(Fake):
+    window = None
+
+    def embed(self, waveforms):
+        if waveforms.shape[1] < 25:
+            raise ValueError("kernel larger than input")
+        return super().embed(waveforms)
+
+
+class Refuses(Fake):
+    def embed(self, waveforms):
+        raise RuntimeError("out of memory\nand a long trace")
+
+
+class Shaped(Fake):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def embed(self, waveforms):
+        return self.change(super().embed(waveforms))
+
+
+class Lists(Fake):
+    def embed(self, waveforms):
+        return super().embed(waveforms).tolist()
+
+
+GOOD = [Fake(), Fake(window=None), Fake(hop=0.5), Fake(window=1), AnyLengthFrom(minimum=25), Fake(fingerprint="a")]
+
+
+@pytest.mark.parametrize("encoder", GOOD)
+def test_good_encoders_have_no_fault(encoder):
+    assert isinstance(encoder, Encoder)
+    assert check_encoder(encoder) == []
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        (Fake(name=""), "`name` is ''"),
+        (Fake(sample_rate=16000.0), "`sample_rate` is 16000.0"),
+        (Fake(sample_rate=0), "`sample_rate` is 0"),
+        (Fake(dim=True), "`dim` is True"),
+        (Fake(window=-1), "`window` is -1"),
+        (Fake(window=float("nan")), "`window` is nan"),
+        (Fake(window=0.001), "holds no sample"),
+        (Fake(hop=2.0), "sound is lost"),
+        (Fake(batch_size=0), "`batch_size` is 0"),
+        (Fake(fingerprint=""), "`fingerprint` is ''"),
+        (Fake(embed=3), "`embed` is 3"),
+        (Fake(dim=4), "shape (3, 3) for 3 waveforms of noise (100 samples), not (3, 4)"),
+        (Writes(), "writes on the waveforms"),
+        (Random(), "a second time"),
+        (BatchNorm(), "alone than in a batch"),
+        (Deaf(), "does not listen"),
+        (NanInSilence(), "NaN or infinite values for silence"),
+        (SpreadsNan(), "NaN in one waveform"),
+        (AnyLengthFrom(), "kernel larger than input (say the fewest samples"),
+        (Refuses(), "embed fails on silence (100 samples): RuntimeError: out of memory"),
+        (Shaped(lambda v: v.astype(np.float64)), "float64"),
+        (Shaped(lambda v: v.T), "shape (3, 1) for 1 waveform"),
+        (Lists(), "a list for 3 waveforms"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_fault_is_found(encoder, said):
+    faults = check_encoder(encoder)
+    assert any(said in fault for fault in faults), faults
+
+
+def test_every_fault_is_listed_at_once():
+    class Nothing:
+        pass
+
+    missing = check_encoder(Nothing())
+    assert [f.split("`")[1] for f in missing] == ["name", "sample_rate", "dim", "window", "embed"]
+    assert not isinstance(Nothing(), Encoder)
+
+    class Bad(Random):
+        def embed(self, waveforms):
+            return super().embed(waveforms).astype(np.float64) / np.abs(waveforms).max()
+
+    with np.errstate(all="ignore"):
+        faults = check_encoder(Bad())
+    assert len(faults) >= 4
+    for said in ("float64", "a second time", "silence", "alone"):
+        assert any(said in fault for fault in faults), (said, faults)
+
+
+def test_precomputed_vectors_need_attributes_alone():
+    assert check_encoder(Refuses(lookup=lambda ids: None, window=None)) == []
+    assert len(check_encoder(Refuses(lookup=lambda ids: None, dim=0))) == 1
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
+
+
+def test_a_clip_is_the_mean_of_its_windows_by_real_samples():
+    fake, clip = Fake(), noise(230)
+    padded = np.concatenate([clip, np.zeros(70, np.float32)]).reshape(3, 100)
+    expected = np.average(fake.embed(padded).astype(np.float64), axis=0, weights=[100, 100, 30])
+    got = embed_clips(fake, [clip])
+    assert got.shape == (1, 3) and got.dtype == np.float32
+    np.testing.assert_allclose(got[0], expected, rtol=1e-5)
+
+
+def test_windows_are_batched_across_clips():
+    fake = Fake()
+    clips = [noise(300, 1), noise(100, 2), noise(150, 3), noise(40, 4)]  # 3 + 1 + 2 + 1 windows
+    together = embed_clips(fake, clips)
+    assert fake.seen == [(4, 100), (3, 100)]
+    alone = np.concatenate([embed_clips(Fake(), [clip]) for clip in clips])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_clips_of_any_length_are_batched_by_length():
+    fake = Fake(window=None)
+    clips = [noise(300, 1), noise(120, 2), noise(300, 3)]
+    got = embed_clips(fake, clips)
+    assert fake.seen == [(2, 300), (1, 120)]
+    np.testing.assert_allclose(got, np.concatenate([fake.embed(c[None]) for c in clips]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("short", ["pad", "native", "repeat"])
+def test_short_clips_follow_the_policy(short):
+    clip = noise(40)
+    heard = {"pad": np.pad(clip, (0, 60)), "native": clip, "repeat": np.resize(clip, 100)}[short]
+    np.testing.assert_allclose(embed_clips(Fake(), [clip], short)[0], Fake().embed(heard[None])[0], rtol=1e-5)
+
+
+def test_hop_gives_overlapping_windows():
+    fake = Fake(hop=0.5)
+    embed_clips(fake, [noise(200)])
+    assert sum(rows for rows, _ in fake.seen) == 3
+
+
+def test_no_clips_and_clips_of_nothing():
+    assert embed_clips(Fake(), []).shape == (0, 3)
+    with pytest.raises(AudioError, match="holds no sound"):
+        embed_clips(Fake(), [noise(10), noise(0)])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        (NanInSilence(), "'fake' gave NaN or infinite values for 1 of 2 waveforms"),
+        (Fake(dim=5), r"shape \(2, 3\) for 2 waveforms.*dimension is 5"),
+        (Shaped(lambda v: v[:1]), r"expected \(2, 3\)"),
+        (Refuses(), "'fake' failed on a 2x100 batch: RuntimeError: out of memory$"),
+    ],
+)
+def test_a_broken_answer_is_an_encoder_error(encoder, said):
+    with pytest.raises(EncoderError, match=said):
+        embed_clips(encoder, [np.zeros(100, np.float32), noise(100)])
+
+
+def test_a_dimension_that_changes_midway_is_an_encoder_error():
+    class Changes(Fake):
+        def embed(self, waveforms):
+            vectors = super().embed(waveforms)
+            return vectors if len(self.seen) == 1 else vectors[:, :2]
+
+    with pytest.raises(EncoderError, match="dimension is 3"):
+        embed_clips(Changes(), [noise(600)])
+
+
+def test_fingerprint_follows_the_vectors_and_the_windows():
+    plain = fingerprint(Fake())
+    assert fingerprint(Fake()) == plain and len(plain) == 64
+    assert fingerprint(Fake(fingerprint="abc")) == "abc"
+    others = [
+        Fake(hop=0.5),
+        Fake(window=2.0),
+        Fake(sample_rate=200),
+        Fake(name="other"),
+        Shaped(lambda v: v * np.float32(1.01)),
+        Shaped(lambda v: v + np.float32([0, 0, 0.05])),
+    ]
+    assert len({plain, *map(fingerprint, others)}) == 1 + len(others)
+    # What another number of threads changes must not make old targets useless.
+    assert fingerprint(Shaped(lambda v: v * np.float32(1 + 1e-6))) == plain

@@ -1,0 +1,281 @@
+import copy
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
+from sondino.exporters import export as exporting
+from sondino.exporters.export import export_bundle
+from sondino.files import sha256
+from sondino.frontend.logmel import log_mel
+from sondino.model.head import Head
+from sondino.model.network import Source
+from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.nets.student import Student
+from sondino.sample_sounds import sample_folder
+
+RATE, DIM = 32000, 24
+HEAD = Head("three", ("a", "b", "c"), False, ((np.random.default_rng(0).standard_normal((3, DIM)), np.zeros(3)),))
+
+
+class Small(Student):
+    """A student that traces in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name, self.width, self.dim = "small", 1.0, DIM
+        torch.manual_seed(0)
+        self.one, self.two = nn.Conv2d(1, 16, (128, 3), padding=(0, 1)), nn.Conv2d(16, DIM, (1, 1))
+
+    def forward(self, logmel: Tensor) -> Tensor:
+        return self.two(torch.relu(self.one(self.as_image(logmel)))).mean((2, 3))
+
+
+@cache
+def traced_front_end(samples: int | None) -> onnx.ModelProto:
+    return front_end_graph(Small(), samples)
+
+
+@cache
+def traced_net(samples: int | None) -> onnx.ModelProto:
+    return net_graph(Small().eval(), samples, HEAD)
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    config = {
+        "name": "mine",
+        "window": 1.0,
+        "short": "repeat",
+        "parameters": 6568,
+        "macs_per_10s": 4_000_000,
+        "hashes": {"model.safetensors": "abc"},
+        "teachers": [{"spec": "birdnet", "licence": "CC BY-NC-SA 4.0"}],
+    }
+    made = Source(folder, config, Small().eval(), HEAD)
+    monkeypatch.setattr(exporting, "open_source", lambda folder: made)
+    monkeypatch.setattr("sondino.pretrained.locate.locate", lambda name: folder)
+    # Tracing takes seconds, and it is the same each time.
+    for module in ("sondino.exporters.export", "sondino.exporters.quantize"):
+        monkeypatch.setattr(
+            f"{module}.front_end_graph", lambda _, samples=None: copy.deepcopy(traced_front_end(samples))
+        )
+    monkeypatch.setattr(exporting, "net_graph", lambda _, samples=None, head=None: copy.deepcopy(traced_net(samples)))
+    return made
+
+
+def noise(batch: int, samples: int) -> np.ndarray:
+    return (0.1 * np.random.default_rng(samples).standard_normal((batch, samples))).astype(np.float32)
+
+
+def close(ours: np.ndarray, theirs: np.ndarray, bound: float = 1e-4) -> None:
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).max() < bound * np.abs(theirs).max()
+
+
+def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source, tmp_path: Path) -> None:
+    facts = export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+    file = tmp_path / "out" / "model.onnx"
+    session = onnxruntime.InferenceSession(file)
+    assert [(i.name, i.shape) for i in session.get_inputs()] == [("waveform", ["batch", "samples"])]
+    assert [(o.name, o.shape) for o in session.get_outputs()] == [
+        ("vector", ["batch", DIM]),
+        ("probabilities", ["batch", 3]),
+    ]
+    for batch, samples in ((1, 1024), (3, RATE), (2, 77777)):
+        x = noise(batch, samples)
+        vectors, probabilities = session.run(None, {"waveform": x})
+        close(vectors, source.vectors(x))
+        assert source.head is not None
+        np.testing.assert_allclose(probabilities, source.head.probabilities(source.vectors(x)), atol=1e-5)
+    assert facts == json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (facts["samples"], facts["batch"], facts["labels"]) == (None, None, ["a", "b", "c"])
+    assert facts["hashes"]["model.onnx"] == sha256(file) and facts["verified"]["clips"] == 200
+    assert facts["verified"]["difference"] < 1e-4 and facts["verified"]["neighbours"] > 0.99
+    assert set(facts["verified"]["signals"]) == {
+        *("silence", "noise", "sweep", "noise of 1024 samples", "noise of 42667 samples")
+    }
+    said = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert (said["sample_rate"], said["dim"], said["window"]) == ("32000", str(DIM), "1")
+    assert json.loads(said["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in said["licence"]
+    assert said["source_sha256"] == "abc"
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "any length from 1024 samples on" in card and "CC BY-NC-SA 4.0" in card and "200 real clips" in card
+
+
+def test_a_fixed_window_and_the_net_without_its_front_end(source: Source, tmp_path: Path) -> None:
+    export_bundle("mine", "onnx", tmp_path / "fixed", window=0.5, quiet=True)
+    session = onnxruntime.InferenceSession(tmp_path / "fixed" / "model.onnx")
+    assert session.get_inputs()[0].shape == ["batch", 16000]
+    close(session.run(["vector"], {"waveform": noise(2, 16000)})[0], source.vectors(noise(2, 16000)))
+
+    facts = export_bundle("mine", "onnx", tmp_path / "body", body_only=True, window=0.5, quiet=True)
+    session = onnxruntime.InferenceSession(tmp_path / "body" / "model.onnx")
+    assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("logmel", ["batch", 128, 30])
+    assert (facts["input"], facts["frames"]) == ("logmel", 30)
+    x = noise(1, 16000)
+    logmel = log_mel(source.student.logmel, x[0])[None]
+    close(session.run(["vector"], {"logmel": logmel})[0], source.vectors(x))
+    said = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
+    assert json.loads(said["front_end"])["hop"] == 512 and said["window"] == "0.5"
+
+
+def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
+    sizes = {}
+    for precision in ("f32", "f16"):
+        facts = export_bundle("mine", "onnx", tmp_path / precision, precision=precision, quiet=True)
+        sizes[precision] = (tmp_path / precision / "model.onnx").stat().st_size
+        assert facts["precision"] == precision
+    assert facts["verified"]["difference"] > 1e-6
+    assert sizes["f16"] < 0.6 * sizes["f32"]
+
+
+def test_int8_is_calibrated_on_real_sound(source: Source, tmp_path: Path) -> None:
+    sounds = sample_folder() / "audio"
+    facts = export_bundle("mine", "onnx", tmp_path / "out", precision="int8", calibrate=sounds, quiet=True)
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert facts["verified"]["cosine"] > 0.99 and facts["kept_promise"]
+    x = noise(2, RATE)
+    close(onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx").run(["vector"], {"waveform": x})[0],
+          source.vectors(x), 0.1)  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_openvino_runs_its_own_files(source: Source, tmp_path: Path, precision: str) -> None:
+    pytest.importorskip("openvino")
+    from sondino.exporters.openvino import open_openvino
+
+    facts = export_bundle("mine", "openvino", tmp_path / "out", precision=precision, quiet=True)
+    assert sorted(facts["hashes"]) == ["model.bin", "model.xml"]
+    run = open_openvino(tmp_path / "out" / "model.xml", threads=1)
+    for samples in (RATE, 50001):
+        x = noise(2, samples)
+        close(run(x), source.vectors(x), 1e-4 if precision == "f32" else 1e-2)
+    assert "bfloat16" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: Source, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from sondino.exporters.openvino import open_openvino
+
+    for to in ("onnx", "openvino"):
+        export_bundle("mine", to, tmp_path / to, precision="f16", quiet=True)
+    # Two tones in silence: where the smallest constants were rounded as well, empty bands would show it.
+    time = np.arange(2 * RATE) / RATE
+    x = np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (440, 5000)]).astype(np.float32)
+    theirs = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx").run(["vector"], {"waveform": x})[0]
+    close(open_openvino(tmp_path / "openvino" / "model.xml")(x), theirs, 1e-4)
+    export_bundle("mine", "openvino", tmp_path / "f32", quiet=True)
+    sizes = [(tmp_path / folder / "model.bin").stat().st_size for folder in ("openvino", "f32")]
+    assert sizes[0] < 0.55 * sizes[1]
+
+
+def test_a_wrong_graph_is_refused_and_leaves_nothing(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*given: object) -> onnx.ModelProto:
+        student = Small().eval()
+        student.two.weight.data *= 1.02
+        return net_graph(student, *given[1:])
+
+    monkeypatch.setattr(exporting, "net_graph", other)
+    with pytest.raises(RunError, match=r"mine for onnx in f32 differs .* nothing was written"):
+        export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
+
+
+def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(student: Student, samples: int | None = None, head: Head | None = None) -> onnx.ModelProto:
+        assert head is not None
+        turned = Head("turned", head.labels, False, ((head.layers[0][0][::-1], head.layers[0][1]),))
+        return net_graph(student, samples, turned)
+
+    monkeypatch.setattr(exporting, "net_graph", other)
+    with pytest.raises(RunError, match="the exported head three gives probabilities that differ"):
+        export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OptionError, match="is the folder that you are in: name a new one"):
+        export_bundle("mine", "onnx", Path(), quiet=True)
+
+
+def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_bundle("mine", "onnx", out, window=0.5, quiet=True)
+    (out / "left.over").write_text("")
+    export_bundle("mine", "onnx", out, quiet=True)
+    assert sorted(file.name for file in out.iterdir()) == ["card.md", "export.json", "model.onnx"]
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(OptionError, match="is no export of ours"):
+        export_bundle("mine", "onnx", tmp_path / "letters", quiet=True)
+    with pytest.raises(OptionError, match="is a file"):
+        export_bundle("mine", "onnx", tmp_path / "letters" / "a.txt", quiet=True)
+    assert (tmp_path / "letters" / "a.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"to": "tensorrt"}, "to is 'tensorrt': give one of onnx, openvino"),
+        ({"precision": "int4"}, "precision is 'int4': give one of f32, f16, int8"),
+        ({"precision": "int8"}, "precision int8 needs calibrate: name a folder of real sound"),
+        ({"calibrate": Path()}, "calibrate is for precision int8"),
+        ({"window": 1.0, "dynamic": True}, "give one of them"),
+        ({"window": 0.01}, r"window is 0.01 s, and mine needs 0.032 s"),
+        ({"window": float("nan")}, r"window is nan s: give seconds above 0, 60 at most"),
+        ({"window": float("inf")}, r"window is inf s: give seconds above 0, 60 at most"),
+        ({"window": -1.0}, r"window is -1 s: give seconds above 0, 60 at most"),
+        ({"to": "web", "body_only": True}, "to web takes no window"),
+        ({"gallery": Path()}, "gallery is for web"),
+    ],
+)
+def test_options_that_do_not_go_together(source: Source, tmp_path: Path, options: dict, said: str) -> None:
+    to = options.pop("to", "onnx")
+    with pytest.raises(OptionError, match=said):
+        export_bundle("mine", to, tmp_path / "out", quiet=True, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_net_of_one_length_refuses_others(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.student.fixed_samples = RATE
+    with pytest.raises(OptionError, match="mine hears clips of 1 s only"):
+        export_bundle("mine", "onnx", tmp_path / "out", dynamic=True, quiet=True)
+    with pytest.raises(OptionError, match="window is 2 s, and mine hears 1 s only"):
+        export_bundle("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
+
+
+def test_a_runtime_that_is_not_there_is_a_sentence(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingExtra, match=r"openvino is not installed: pip install 'sondino\[openvino\]'"):
+        export_bundle("mine", "openvino", tmp_path / "out", quiet=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
+
+
+def test_what_is_no_bundle_is_a_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
+    with pytest.raises(SondinoError, match="nowhere"):
+        export_bundle(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
+    with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with, but neither"):
+        export_bundle(str(tiny_bundle), "onnx", tmp_path / "out")
+    config = json.loads((tiny_bundle / "config.json").read_text())
+    (tiny_bundle / "config.json").write_text(json.dumps({**config, "format": "other"}))
+    with pytest.raises(SondinoError, match="other"):
+        export_bundle(str(tiny_bundle), "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

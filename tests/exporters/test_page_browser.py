@@ -1,0 +1,410 @@
+"""The page in a headless Chromium: a file dropped and a microphone give Python's vectors; mistakes give sentences."""
+
+import csv
+import io
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import browser
+from helpers.page_bundle import LABELS, write_page_bundle
+from sondino.exporters.demo import page_server
+from sondino.exporters.web import PAGE, export_web
+from sondino.model.model import Model
+
+EXECUTABLE = browser.find()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium here"),
+    pytest.mark.skipif(not (PAGE / "index.html").is_file(), reason="the page is not built: make web"),
+]
+TOLERANCE = 1e-3
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
+TROUBLE = "!document.querySelector('#trouble').hidden && document.querySelector('#trouble').textContent"
+FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+def music(samples: int, rate: int, seed: int = 0) -> np.ndarray:
+    """Chords, clicks and noise (samples, 2): something in every band, differing by channel."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(samples) / rate
+    x = 0.02 * rng.standard_normal((samples, 2))
+    for hz in (110, 277, 660, 2093, 5000, 9000, 13100):
+        x[:, 0] += 0.06 * np.sin(2 * np.pi * hz * t) * (1 + np.sin(2 * np.pi * 1.7 * t))
+        x[:, 1] += 0.05 * np.sin(2 * np.pi * 1.01 * hz * t)
+    x[:: rate // 7] += 0.4
+    return x.astype(np.float32)
+
+
+def faults(page: browser.Page) -> list[str]:
+    """What the console complained of, but for Chromium's own word that it has no graphics card."""
+    return [error for error in page.errors if error != "No available adapters."]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page_bundle(tmp_path_factory.mktemp("page") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def page_folder(bundle: Path) -> Path:
+    """The page, under a folder of a site."""
+    return export_web(bundle, bundle.parent / "site" / "some folder" / "page", gallery=CLIPS)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder."""
+    with page_server(folder, 0) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tabs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[browser.Page]]:
+    @contextmanager
+    def made(*flags: str) -> Iterator[browser.Page]:
+        assert EXECUTABLE is not None
+        with browser.browser(EXECUTABLE, tmp_path_factory.mktemp("profile"), *flags) as page:
+            page.connect()
+            page.show(1280, 800)
+            yield page
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(page_folder: Path) -> Iterator[str]:
+    with served(page_folder.parents[1]) as root:
+        yield f"{root}some%20folder/page/"
+
+
+@pytest.fixture(scope="module")
+def opened(tabs: Any, address: str) -> Iterator[tuple[browser.Page, str]]:
+    with tabs() as page:
+        yield page, address
+
+
+@pytest.fixture
+def page(opened: tuple[browser.Page, str]) -> Iterator[browser.Page]:
+    """The page, freshly loaded, with its first sound heard; afterwards without errors or requests of others."""
+    page, address = opened
+    page.errors.clear()
+    page.requests.clear()
+    page.open(address)
+    page.until("window.sondino && sondino.heard.length === 1")
+    yield page
+    assert faults(page) == []
+    assert [url for url in page.requests if not url.startswith((address, "blob:"))] == []
+
+
+def heard(page: browser.Page, count: int) -> list[dict[str, Any]]:
+    """What was heard, once it is so many sounds."""
+    page.until(f"sondino.heard.length === {count}")
+    rows = "sondino.heard.map(h => ({...h, vector: [...h.vector], windows: [...h.windows], heard: null}))"
+    return page.run(rows)
+
+
+def assert_same(vector: list[float], expected: np.ndarray) -> None:
+    got = np.array(vector, np.float32)
+    assert np.abs(got - expected).max() <= TOLERANCE * min(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype"), [(44100, 2, "PCM_16"), (48000, 1, "FLOAT"), (32000, 2, "PCM_24")]
+)
+def test_a_dropped_wav_has_pythons_vector(
+    page: browser.Page, bundle: Path, tmp_path: Path, rate: int, channels: int, subtype: str
+) -> None:
+    file = tmp_path / 'müsic, "one" #2.wav'
+    soundfile.write(file, music(int(2.4 * rate), rate)[:, :channels], rate, subtype)
+    page.drop("#wave", file)
+    row = heard(page, 2)[1]
+    model = Model(bundle)
+    assert_same(row["vector"], model.embed(file)[0])
+    windows, starts = model.embed_windows(file)
+    assert row["starts"] == starts.tolist()
+    assert_same(row["windows"], windows.ravel())
+    assert page.run("document.querySelector('#what').textContent") == file.name
+    expected = model.head.top(model.classify(file)[0], 1)[0] if model.head else None
+    shown = page.run("document.querySelector('#labels li').textContent")
+    assert expected and shown == f"{expected[0]}{round(100 * expected[1])} %"
+
+
+def test_compressed_files_and_several_at_once(page: browser.Page, bundle: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.flac", "b.ogg", "c.wav")]
+    for number, file in enumerate(files):
+        soundfile.write(file, music(30000 + 1000 * number, 44100, number), 44100)
+    page.drop("#wave", *files)
+    rows = heard(page, 4)[1:]
+    assert [row["name"] for row in rows] == ["a.flac", "b.ogg", "c.wav"]
+    for row, expected in zip(rows, Model(bundle).embed(list(files)), strict=True):
+        assert_same(row["vector"], expected)
+
+
+def test_the_gallery_is_compared_with(page: browser.Page, bundle: Path, page_folder: Path) -> None:
+    facts = json.loads((page_folder / "model" / "model.json").read_text())
+    names = [clip["name"] for clip in facts["gallery"]]
+    vectors = np.fromfile(page_folder / "model" / "gallery.bin", "<f4").reshape(len(names), -1).astype(np.float64)
+    first = heard(page, 1)[0]
+    own = names.index(first["name"])
+    assert own == facts["first"]
+    assert_same(first["vector"], vectors[own].astype(np.float32))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit[own]
+    order = [i for i in np.argsort(-cosines) if i != own]
+    rows = page.run(
+        "[...document.querySelectorAll('#near li:not([hidden])')].map(r => [r.querySelector('b').textContent,"
+        " r.querySelector('.value').textContent])"
+    )
+    assert rows == [[names[i], f"{cosines[i]:.2f}"] for i in order[:5]]
+    page.click("#near li .name")
+    assert heard(page, 2)[1]["name"] == names[order[0]]
+    # All of its sounds are fetched, so that they play without the network.
+    page.until(
+        f"performance.getEntriesByType('resource').filter(e => e.name.includes('/gallery/')).length >= {len(names)}"
+    )
+    page.until("document.querySelector('#near .go').click() || true")
+    page.until("document.querySelector('#near .go').getAttribute('aria-label').startsWith('Stop ')")
+
+
+def test_vectors_are_saved_as_embed_writes_them(page: browser.Page, bundle: Path) -> None:
+    page.run(
+        "window.saved = []; URL.createObjectURL = (blob) => { if (/csv|json/.test(blob.type)) saved.push(blob.text());"
+        " return 'blob:none'; };"
+        "HTMLAnchorElement.prototype.click = function () { saved.push(this.download); }"
+    )
+    page.click("#csv")
+    page.click("#json")
+    table, name, text, other = page.run("Promise.all(saved)")
+    assert (name, other) == ("vectors.csv", "vectors.json")
+    head, row = csv.reader(io.StringIO(table))
+    vector = heard(page, 1)[0]["vector"]
+    assert head[:2] == ["id", "v0"]
+    assert np.array_equal(np.array(row[1:], np.float32), np.array(vector, np.float32))
+    told = json.loads(text)
+    assert told["model"] == "page-test"
+    assert np.array_equal(np.float32(told["sounds"][0]["vector"]), np.float32(vector))
+
+
+def test_files_that_are_no_sound_get_a_sentence_and_the_others_are_heard(page: browser.Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no sound")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "none.wav", np.zeros((0, 1)), 32000)
+    soundfile.write(tmp_path / "good.wav", music(20000, 32000), 32000)
+    page.drop("#wave", *(tmp_path / name for name in ("notes.txt", "empty.wav", "none.wav", "good.wav")))
+    assert heard(page, 2)[1]["name"] == "good.wav"
+    trouble = page.until(TROUBLE)
+    assert "notes.txt is no sound that this browser can read" in trouble
+    assert "empty.wav is no sound" in trouble
+    assert "none.wav holds no sound." in trouble
+    assert page.run("document.querySelector('#trouble').getAttribute('role')") == "alert"
+
+
+def test_everything_is_reached_with_the_keyboard(page: browser.Page) -> None:
+    page.run("document.body.tabIndex = -1; document.body.focus()")
+    seen = []
+    for _ in range(60):
+        page.press("Tab")
+        if page.run("document.activeElement === document.body"):
+            break
+        seen.append(page.run("document.activeElement.id || document.activeElement.className"))
+        outline = page.run("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none" or seen[-1] == "skip", seen
+    for name in ("skip", "choose", "listen", "play", "go small", "name", "copy", "json", "csv"):
+        assert name in seen, seen
+    page.run("document.querySelector('#near .name').focus()")
+    wanted = page.run("document.activeElement.querySelector('b').textContent")
+    page.press("Enter")
+    assert heard(page, 2)[1]["name"] == wanted
+    assert wanted in page.until("document.querySelector('#said').textContent")
+    assert page.run("document.querySelector('#said').getAttribute('role')") == "status"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_fits_its_window_and_can_be_read(page: browser.Page, width: int, dark: bool) -> None:
+    page.show(width, 800, dark, touch=width < 500)
+    page.run("document.querySelector('#gallery').open = true")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    contrast = """(() => {
+      const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+      const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data]; };
+      const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => (v /= 255) <= .04045 ? v / 12.92 :
+        ((v + .055) / 1.055) ** 2.4); return .2126 * x + .7152 * y + .0722 * z; };
+      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
+        if (c[3] === 255) return c; } return [255, 255, 255]; };
+      const worst = [];
+      for (const e of document.querySelectorAll('body *')) {
+        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
+        if (e.matches('.hide, .skip, :disabled, noscript, script')) continue;
+        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+        worst.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), e.tagName + '.' + e.className + '#' + e.id]);
+      }
+      return worst.sort((a, b) => a[0] - b[0])[0]; })()"""
+    ratio, where = page.run(contrast)
+    assert ratio >= 4.5, where
+    page.show(1280, 800)
+
+
+def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bundle: Path, tmp_path: Path) -> None:
+    spoken = tmp_path / "spoken.wav"
+    soundfile.write(spoken, music(5 * 48000, 48000), 48000, "PCM_16")
+    with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
+        page.open(address)
+        page.until("window.sondino && sondino.heard.length === 1")
+        page.run("document.querySelector('#listen').focus()")
+        page.press("Enter")
+        page.until("sondino.live && sondino.live.samples.some(x => Math.abs(x) > 0.1)")
+        live = page.run("({...sondino.live, samples: [...sondino.live.samples], vector: [...sondino.live.vector]})")
+        model = Model(bundle)
+        assert live["rate"] == model.sample_rate
+        samples = np.array(live["samples"], np.float32)
+        assert_same(live["vector"], model.embed([(samples, live["rate"])], short="native")[0])
+        page.press("Enter")
+        row = heard(page, 2)[1]
+        recording = np.array(page.run("[...sondino.heard[1].recording.samples]"), np.float32)
+        assert np.abs(recording).max() > 0.1
+        assert row["name"] == "microphone-1.wav"
+        assert_same(row["vector"], model.embed([(recording, model.sample_rate)])[0])
+        assert page.run("document.querySelector('#wav').hidden") is False
+        assert faults(page) == []
+
+
+HOLD = """
+window.held = [];
+window.Worker = class extends Worker {
+  set onmessage(heard) {
+    super.onmessage = (event) => (event.data.kind === 'live' ? held.push(() => heard(event)) : heard(event));
+  }
+};
+"""
+
+
+def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
+    tabs: Any, address: str, tmp_path: Path
+) -> None:
+    spoken = tmp_path / "spoken.wav"
+    soundfile.write(spoken, music(48000, 48000), 48000, "PCM_16")
+    with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=HOLD)
+        page.open(address)
+        page.until("window.sondino && sondino.heard.length === 1")
+        page.click("#listen")
+        page.until("held.length === 1")
+        page.click("#listen")
+        heard(page, 2)
+        page.click("#listen")
+        page.until("held.length === 2")
+        page.run("held[0]()")
+        assert page.run("sondino.live") is None  # it is of what was heard before
+        page.run("held[1]()")
+        assert page.run("sondino.live.vector.length")
+        page.drop("#wave", spoken)  # ends it
+        assert heard(page, 3)[2]["name"] == "spoken.wav"
+        assert page.run("document.querySelector('#what').textContent") == "spoken.wav"
+        assert faults(page) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "setting", "words"),
+    [
+        ((), "granted", "There is no microphone here"),
+        (("--use-fake-device-for-media-stream",), "denied", "The microphone was not allowed"),
+    ],
+)
+def test_no_microphone_and_no_permission_get_a_sentence(
+    tabs: Any, address: str, flags: tuple[str, ...], setting: str, words: str
+) -> None:
+    with tabs(*flags) as page:
+        page.open(address)
+        page.call("Browser.setPermission", permission={"name": "microphone"}, setting=setting)
+        page.until("!document.querySelector('#listen').disabled")
+        page.click("#listen")
+        assert words in page.until(TROUBLE)
+        assert page.run("document.querySelector('#listen').textContent") == "Use the microphone"
+        assert faults(page) == []
+
+
+def broken(folder: Path, out: Path, change: Callable[[Path], object]) -> Path:
+    shutil.copytree(folder, out)
+    change(out / "model")
+    return out
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda model: (model / "body.onnx").unlink(), "model/body.onnx is missing (404)"),
+        (lambda model: (model / "model.json").unlink(), "model/model.json is missing (404)"),
+        (lambda model: truncate(model / "body.onnx"), "model/body.onnx is damaged"),
+        (lambda model: flip(model / "body.onnx"), "model/body.onnx is damaged"),
+        (lambda model: truncate(model / "gallery.bin"), "model/gallery.bin is damaged"),
+        (lambda model: (model / "model.json").write_text("{}"), "model/model.json is not one that this page can read"),
+    ],
+)
+def test_a_model_that_is_missing_or_damaged_gets_a_sentence(
+    opened: tuple[browser.Page, str], page_folder: Path, tmp_path: Path, change: Any, sentence: str
+) -> None:
+    page, _ = opened
+    with served(broken(page_folder, tmp_path / "page", change)) as address:
+        page.open(address)
+        trouble = page.until(TROUBLE)
+    assert sentence in trouble
+    assert "export the page again" in trouble
+
+
+def test_opened_as_a_file_and_without_wasm_it_says_so(tabs: Any, address: str, page_folder: Path) -> None:
+    with tabs() as page:
+        page.open(page_folder / "index.html")
+        assert "opened as a file" in page.until(TROUBLE)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source="delete window.WebAssembly")
+        page.open(address)
+        assert "no WebAssembly" in page.until(TROUBLE)
+
+
+def test_a_graphics_card_that_fails_leaves_the_model_on_the_processor(tabs: Any, address: str) -> None:
+    promised = "GPU.prototype.requestAdapter = async () => ({info: {isFallbackAdapter: false}})"
+    with tabs() as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=promised)
+        page.open(address)
+        page.until("window.sondino && sondino.heard.length === 1")
+        page.until("performance.getEntriesByType('resource').some(e => e.name.includes('/assets/gpu-'))")
+        page.click("#near li .name")
+        assert heard(page, 2)
+        assert page.run("document.querySelector('#engine').textContent") == "the processor"
+        assert page.run("document.querySelector('#trouble').hidden") is True
+
+
+def test_its_rules_allow_no_others(page: browser.Page) -> None:
+    rules = page.run("document.querySelector('meta[http-equiv]').content")
+    for rule in (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "worker-src 'self'",
+        "connect-src 'self'",
+    ):
+        assert rule in rules
+    assert "unsafe-inline" not in rules
+    assert page.run("crossOriginIsolated") is True
+    assert page.run("document.querySelectorAll('#labels li').length") == len(LABELS)

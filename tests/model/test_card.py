@@ -1,0 +1,59 @@
+"""The card says what a model is, for distilled and for converted ones."""
+
+from typing import Any
+
+from sondino.model.card import card, markdown_table
+
+COMMON: dict[str, Any] = {
+    "name": "mine",
+    "student": "mobilenetv3",
+    "width": 0.5,
+    "dim": 480,
+    "window": 10.0,
+    "sample_rate": 32000,
+    "short": "pad",
+    "parameters": 785592,
+    "macs_per_10s": 1.2e8,
+    "onnx_difference": 2e-7,
+    "hashes": {"model.onnx": "ab" * 32},
+}
+TEACHER = {"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}
+
+
+def test_a_distilled_model_names_teacher_data_and_scores() -> None:
+    config = {**COMMON, "teachers": [TEACHER], "data": {"clips": 130}, "scores": {"validation_cosine": 0.84}}
+    text = card(config, 3_400_000)
+    for part in (
+        "# mine",
+        "distilled with sondino",
+        "| parameters | 785,592 |",
+        "3.4 MB",
+        "- `birdnet`: 1024 dimensions at 48000 Hz. Licence of its weights: CC BY-NC-SA 4.0.",
+        "clips: 130",
+        "| validation cosine | 0.84 |",
+        f"- model.onnx: `{'ab' * 32}`",
+    ):
+        assert part in text, part
+    assert "## Source" not in text and "## Head" not in text
+
+
+def test_a_converted_model_names_its_source_and_does_not_claim_to_be_distilled_here() -> None:
+    source = {"kind": "efficientat", "file": "mn05_as.pt", "sha256": "cd", "url": None, "licence": "MIT", "dropped": []}
+    head = {"name": "audioset", "labels": [f"label {i}" for i in range(527)], "multi_label": True, "note": "in order"}
+    text = card({**COMMON, "source": source, "teachers": [], "head": head}, 1)
+    assert "converted with sondino" in text and "distilled" not in text
+    assert "`mn05_as.pt`, SHA-256 `cd`" in text and "| licence of its weights | MIT |" in text
+    assert "527, a probability each: label 0, " in text and "and 515 more" in text and "model.classify(" in text
+    for absent in ("None", "## Teachers", "## Data", "held-out", "left out"):
+        assert absent not in text, absent
+
+
+def test_an_unknown_teacher_is_said_to_be_unknown() -> None:
+    source = {"kind": "ssondo", "file": "x.ckpt", "sha256": "cd", "licence": None, "dropped": ["the mapping head"]}
+    text = card({**COMMON, "source": source, "teachers": [{"spec": "unknown", "licence": None, "dim": 3840}]}, 1)
+    assert "- `unknown`: 3840 dimensions. Licence of its weights: not known to sondino" in text
+    assert "| left out | the mapping head |" in text and "| licence of its weights | not known to sondino" in text
+
+
+def test_bars_in_a_value_are_no_borders() -> None:
+    assert markdown_table({"labels": "a|b", "n": 2})[1:] == [r"| labels | a\|b |", "| n | 2 |"]

@@ -1,0 +1,219 @@
+"""CNN14 of PANNs from its published form: as a bundle, as a teacher, as the first weights of a student."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the train extra is not installed")
+import torch
+from safetensors.torch import save_file
+
+from helpers.golden import DATA, error, keys, wave
+from helpers.published import write_panns
+from sondino import cli
+from sondino.encoder.check import check_encoder
+from sondino.errors import OptionError
+from sondino.frontend.logmel import PANNS_LOGMEL
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.nets.checkpoints import read_state
+from sondino.nets.initial import load_initial
+from sondino.nets.registry import build_student
+from sondino.pretrained.convert import read_published
+from sondino.pretrained.efficientat import audioset_classes
+from sondino.pretrained.load import load
+from sondino.teachers import load_teacher
+from sondino.teachers.catalogue import RECORDS
+
+WIDTH = 0.125
+DIM = 256
+NAME = "Cnn14_mAP=0.431.pth"
+COUNTS = "num_batches_tracked"
+STATISTICS = ("running_mean", "running_var", COUNTS)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    return write_panns(tmp_path_factory.mktemp("panns") / NAME, WIDTH)
+
+
+def heard(student, waveform: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return student(FFTLogMel(student.logmel)(torch.from_numpy(waveform)[None])).numpy()
+
+
+# The published net
+
+
+def test_names_shapes_and_counts_are_the_published_ones():
+    listed = keys("panns_cnn14")
+    with torch.device("meta"):
+        ours = [(name, tuple(tensor.shape)) for name, tensor in build_student("cnn14").state_dict().items()]
+    assert sorted(ours) == sorted(entry for entry in listed if not entry[0].startswith("fc_audioset."))
+    learnt = {name: math.prod(shape) for name, shape in listed if not name.endswith(STATISTICS)}
+    assert sum(learnt.values()) == RECORDS["cnn14"].parameters == 80_753_615
+    assert sum(count for name, count in learnt.items() if not name.startswith("fc_audioset.")) == 79_673_792
+
+
+@pytest.mark.slow
+def test_the_whole_net_gives_its_golden_vector_and_probabilities(tmp_path):
+    file, golden = write_panns(tmp_path / NAME), np.load(DATA / "students.npz")
+    vectors = load_teacher(f"cnn14:{file}", device="cpu").embed(wave(10, 32000)[None])
+    assert error(vectors[None], golden["cnn14_emb_10s"]) < 1e-5
+    found = read_published(file)
+    assert found.student.width == 1.0 and error(heard(found.student, wave(10, 32000)), vectors) < 1e-6
+    assert error(found.head.probabilities(vectors), golden["cnn14_clipwise_10s"]) < 1e-5
+    file.unlink()  # 327 MB
+
+
+# As a bundle
+
+
+def test_what_is_found_in_a_file(file):
+    found = read_published(file)
+    assert (found.kind, found.student.name, found.student.width, found.student.dim) == ("panns", "cnn14", WIDTH, DIM)
+    assert (found.window, found.short, found.hop, found.student.logmel) == (10.0, "native", None, PANNS_LOGMEL)
+    assert (found.head.name, found.head.multi_label, found.head.labels) == ("audioset", True, audioset_classes())
+    assert found.dropped == ["the matrices of its log-mel (3 tensors)"]
+    assert "CC BY 4.0" in found.licence and "CC BY 4.0" in found.head.note and "3987831" in found.url
+    state = read_state(file)
+    vectors = heard(found.student, wave(1, 32000))
+    expected = 1 / (1 + np.exp(-(vectors @ state["fc_audioset.weight"].numpy().T + state["fc_audioset.bias"].numpy())))
+    assert error(found.head.probabilities(vectors), expected) < 1e-5
+
+
+def test_the_command_makes_a_bundle_that_hears_what_the_file_hears(file, tmp_path, capsys):
+    assert call_cli("convert", file, "--out", tmp_path / "bundle", "--name", "tagger") == 0
+    said = capsys.readouterr().out
+    assert f"panns, cnn14 of width 0.125, 1.25 M parameters; {DIM} numbers for each 10 s at 32000 Hz" in said
+    assert "527 classes of audioset" in said and "left out: the matrices of its log-mel (3 tensors)" in said
+    model, found = load(tmp_path / "bundle"), read_published(file)
+    for seconds in (10, 3):
+        got = model.embed([(wave(seconds, 32000), 32000)])
+        assert error(got, heard(found.student, wave(seconds, 32000))) < 1e-4
+    assert error(model.classify([(wave(3, 32000), 32000)]), found.head.probabilities(got)) < 1e-5
+    least = found.student.minimum_samples
+    padded = np.pad(wave(0.1, 32000), (0, least - 3200))
+    assert error(model.embed([(wave(0.1, 32000), 32000)]), heard(found.student, padded)) < 1e-4
+    assert "CC BY 4.0" in (tmp_path / "bundle" / "card.md").read_text()
+
+
+def call_cli(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+def test_without_matrices_and_classes_the_net_is_the_same(file, tmp_path):
+    state = {name: tensor for name, tensor in read_state(file).items() if "extractor" not in name}
+    bare = {name: tensor for name, tensor in state.items() if not name.startswith("fc_") and COUNTS not in name}
+    save_file(state, tmp_path / "plain.safetensors")
+    save_file(bare, tmp_path / "bare.safetensors")
+    plain, alone, whole = (
+        read_published(f) for f in (tmp_path / "plain.safetensors", tmp_path / "bare.safetensors", file)
+    )
+    assert (plain.dropped, plain.url, alone.head) == ([], "", None) and plain.head is not None
+    vectors = [heard(each.student, wave(1, 32000)) for each in (plain, alone, whole)]
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    np.testing.assert_array_equal(vectors[1], vectors[2])
+
+
+# As a teacher
+
+
+def test_a_teacher_keeps_the_contract_and_hears_any_length(file):
+    teacher = load_teacher(f"cnn14:{file}", device="cpu")
+    assert (teacher.sample_rate, teacher.dim, teacher.window) == (32000, DIM, None)
+    assert check_encoder(teacher) == []
+    student = read_published(file).student
+    for seconds in (1, 12.3):
+        assert error(teacher.embed(wave(seconds, 32000)[None]), heard(student, wave(seconds, 32000))) < 1e-6
+    assert teacher.embed(np.zeros((2, teacher.minimum), np.float32)).shape == (2, DIM)
+    assert "licence CC BY 4.0" in teacher.notice
+
+
+def test_options_of_a_teacher(file):
+    plain = load_teacher(f"cnn14:{file}", device="cpu")
+    cut = load_teacher(f"cnn14:{file}?window=2&hop=1&batch=3", device="cpu")
+    half = load_teacher(f"cnn14:{file}?precision=bfloat16", device="cpu")
+    assert (cut.window, cut.hop, cut.batch_size) == (2.0, 1.0, 3)
+    assert len({plain.fingerprint, cut.fingerprint, half.fingerprint}) == 3
+    exact, rounded = plain.embed(wave(1, 32000)[None]), half.embed(wave(1, 32000)[None])
+    assert rounded.dtype == np.float32 and 1e-5 < error(rounded, exact) < 0.05
+
+
+# As first weights
+
+
+def test_first_weights_of_a_student_and_what_is_left_of_the_file(file):
+    student = build_student("cnn14", WIDTH).eval()
+    notes = load_initial(student, file)
+    assert notes == [
+        "dropped fc_audioset (2 tensors)",
+        "dropped logmel_extractor (1 tensor)",
+        "dropped spectrogram_extractor.stft (2 tensors)",
+    ]
+    np.testing.assert_array_equal(heard(student, wave(1, 32000)), heard(read_published(file).student, wave(1, 32000)))
+    with pytest.raises(OptionError, match=r"does not fit cnn14 at width 0.25: .* choose the checkpoint's own --width"):
+        load_initial(build_student("cnn14", 0.25), file)
+
+
+# What is refused
+
+
+def sentence(path: Path) -> str:
+    """What conversion and teacher say of a file: the same."""
+    said = []
+    for ask in (read_published, lambda p: load_teacher(f"cnn14:{p}", device="cpu")):
+        with pytest.raises(OptionError) as raised:
+            ask(path)
+        said.append(str(raised.value))
+    assert said[0] == said[1] and "\n" not in said[0] and len(said[0]) < 400
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (
+            NAME,
+            {"conv_block3.conv1.weight": torch.ones(3)},
+            "in another shape 1 tensor, first conv_block3.conv1.weight",
+        ),
+        (NAME, {"conv_block3.conv1.weight": None}, "lacks 1 tensor, first conv_block3.conv1.weight"),
+        (NAME, {"pre_conv0.weight": torch.ones(3)}, "has beside them 1 tensor, first pre_conv0.weight"),
+        (NAME, {"bn0.bias": torch.full((64,), torch.nan)}, "holds 1 tensor with NaN or infinity, first bn0.bias"),
+        (NAME, {"fc1.weight": torch.ones(64, DIM)}, "fc1.weight is (64, 256) and not (256, 256)"),
+        (NAME, {"conv_block6.conv2.weight": None}, "is no CNN14, which has twelve convolutions"),
+        (NAME, {"conv_block6.conv2.weight": torch.ones(16, 16, 3, 3)}, "gives vectors of 16 numbers"),
+        (NAME, {"logmel_extractor.melW": torch.ones(257, 64)}, "hears through other mels than 64 from 50 to 14000 Hz"),
+        (NAME, {"logmel_extractor.melW": torch.zeros(513, 64)}, "hears through other mels than 64 from 50 to 14000 Hz"),
+        ("Cnn14_16k_mAP=0.438.pth", {"logmel_extractor.melW": None}, "another form of CNN14 (16k)"),
+        ("Cnn14_DecisionLevelMax_mAP=0.385.pth", {}, "another form of CNN14 (DecisionLevel)"),
+    ],
+)
+def test_a_file_that_is_no_such_net_is_a_sentence(tmp_path, name, change, said):
+    assert said in sentence(write_panns(tmp_path / name, WIDTH, change=change))
+
+
+def test_other_nets_of_panns_are_told_for_what_they_are_not(tmp_path):
+    classes = {"fc_audioset.weight": torch.ones(527, 8), "fc_audioset.bias": torch.ones(527)}
+    others = {
+        "Cnn10": {"bn0.weight": torch.ones(64), "conv_block4.conv2.weight": torch.ones(8, 8, 3, 3)},
+        "ResNet38": {"bn0.weight": torch.ones(64), "resnet.layer1.0.conv1.weight": torch.ones(8, 8, 3, 3)},
+        "MobileNetV1": {"features.0.0.weight": torch.ones(8, 1, 3, 3)},  # as EfficientAT calls one
+    }
+    for name, tensors in others.items():
+        torch.save({"model": tensors | classes}, tmp_path / f"{name}.pth")
+        assert "is no CNN14, which has twelve convolutions" in sentence(tmp_path / f"{name}.pth")
+
+
+def test_classes_that_are_not_audiosets_or_are_damaged(tmp_path):
+    fifty = write_panns(tmp_path / "esc.pth", WIDTH, classes=50)
+    with pytest.raises(OptionError, match=r"fc_audioset.weight \(50, 256\).* where AudioSet has 527 classes.*--init"):
+        read_published(fifty)
+    assert load_teacher(f"cnn14:{fifty}", device="cpu").dim == DIM  # which leaves them out
+    broken = write_panns(tmp_path / NAME, WIDTH, change={"fc_audioset.bias": torch.full((527,), torch.inf)})
+    with pytest.raises(OptionError, match=r"1 tensor with NaN or infinity, first fc_audioset.bias"):
+        read_published(broken)

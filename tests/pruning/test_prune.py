@@ -1,0 +1,263 @@
+"""From a bundle to a smaller one: what is written, what is kept, how it recovers, and that it goes on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch_pruning", reason="the train extra is not installed")
+import torch
+
+from helpers.golden import wave
+from sondino import cli, load
+from sondino.distillation.distill import new_student
+from sondino.distillation.recipe import resolve_recipe
+from sondino.errors import AudioError, OptionError, RunError
+from sondino.files import write_json
+from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.metrics.collapse import alike
+from sondino.model.head import Head
+from sondino.model.write import write_bundle
+from sondino.nets.registry import build_student
+from sondino.nets.saved import read_student, write_weights
+from sondino.pruning import prune as pruning
+from sondino.pruning.filters import prune_student
+from sondino.pruning.prune import Recovery, prune_bundle, settle_norms
+
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
+TEACHER = {"spec": "birdnet", "name": "birdnet", "licence": "CC BY-NC-SA 4.0"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A narrow QCNN14 with a head, as a bundle."""
+    torch.manual_seed(0)
+    student = build_student("qcnn14", 0.125).eval()
+    layer = np.random.default_rng(0).standard_normal((2, student.dim)).astype(np.float32), np.zeros(2, np.float32)
+    return write_bundle(
+        tmp_path_factory.mktemp("whole") / "whole",
+        student,
+        "whole",
+        window=1.0,
+        short="repeat",
+        real_clips=[wave(1, 32000)],
+        facts={"teachers": [TEACHER], "scores": {"validation_cosine": 0.9}},
+        head=Head("two", ("a", "b"), False, (layer,)),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_weights(tmp_path_factory) -> Path:
+    """What is told of a bundle, and its weights, without a graph: for what is refused before one is needed."""
+    from helpers.bad_inputs import Place
+    from helpers.bad_inputs_compress import whole
+
+    return whole(Place(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.mark.slow
+def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
+    before = {file.name: file.read_bytes() for file in whole.iterdir()}
+    options = ["--score", "operator-norm", "--ratio", "0.25,0.5", "--layers", "conv_block[456].*"]
+    cli.app(
+        ["prune", str(whole), *options, "--out", str(tmp_path / "out")],
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    assert {file.name: file.read_bytes() for file in whole.iterdir()} == before
+    said = capsys.readouterr().out
+    assert f"sondino compare {whole} {tmp_path / 'out' / '0.25'} {tmp_path / 'out' / '0.5'}" in said
+    folder = tmp_path / "out" / "0.5"
+    student = read_student(folder)
+    weights = prune_student(read_student(whole), "operator-norm", 0.5, layers="conv_block[456].*").student.state_dict()
+    norms = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(torch.equal(v, weights[k]) for k, v in student.state_dict().items() if not k.endswith(norms))
+    config, model = json.loads((folder / "config.json").read_text()), load(folder)
+    sound = wave(1, 32000)
+    with torch.inference_mode():
+        expected = student(FFTLogMel(student.logmel)(torch.from_numpy(sound)[None])).numpy()
+    assert np.allclose(model.embed(sound[None]), expected, atol=1e-4 * np.abs(expected).max())
+    assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+    assert config["build"]["channels"]["conv_block6.conv2"] == [128, 128]
+    assert config["teachers"] == [TEACHER] and "scores" not in config
+    assert config["pruned"]["recovery"] is None and config["pruned"]["left_whole"] == []
+    assert model.head is not None and model.head.labels == ("a", "b")
+    card = (folder / "card.md").read_text()
+    assert "50% of the filters, of each layer, by operator-norm, in layers conv_block[456].*" in card
+    assert "settled on the sounds that sondino ships" in card
+    assert not (tmp_path / "out" / "0.5.training").exists()
+
+
+def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_told(whole_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
+    asked = {"score": "l1", "ratio": 0.5, "layers": "conv_block[56].*", "quiet": True}
+    once = prune_bundle(whole_weights, tmp_path / "once", **asked)
+    there = {file: file.read_bytes() for file in (tmp_path / "once").iterdir()}
+    with pytest.raises(OptionError, match="once holds a bundle that was made otherwise: name another folder"):
+        prune_bundle(whole_weights, tmp_path / "once", **{**asked, "ratio": 0.6})
+    assert prune_bundle(whole_weights, tmp_path / "once", **asked) == once
+    assert {file: file.read_bytes() for file in (tmp_path / "once").iterdir()} == there
+    twice = prune_bundle(tmp_path / "once", tmp_path / "twice", **{**asked, "ratio": 0.25})
+    assert twice["pruned"]["from"] == "once" and twice["pruned"]["before"] == once["pruned"]
+    card = (tmp_path / "twice" / "card.md").read_text()
+    assert card.index("25% of the filters") < card.index("## Before, pruned") < card.index("50% of the filters")
+    assert 0 < once["pruned"]["alike"] < 1
+
+
+def test_norms_settle_so_that_vectors_of_different_sounds_differ(whole_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
+    command = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.75,0.75", "--out", str(tmp_path / "a b")]
+    cli.app(command, exit_on_error=False, result_action="return_value")
+    said = capsys.readouterr().out
+    assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in said
+    settled, raw = (
+        read_student(tmp_path / "a b" / "0.75"),
+        prune_student(read_student(whole_weights), "l1", 0.75).student,
+    )
+    logmels = FFTLogMel(settled.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
+    with torch.inference_mode():
+        assert alike(settled(logmels).numpy()) < alike(raw.eval()(logmels).numpy())
+    monkeypatch.setattr(pruning, "alike", lambda vectors: 0.995)
+    command[-1] = str(tmp_path / "c")
+    cli.app(command, exit_on_error=False, result_action="return_value")
+    assert "vectors of different sounds are 0.9950 alike" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    sounds = tmp_path / "sounds"
+    shutil.copytree(CLIPS, sounds)
+    asked = {
+        "score": "l1",
+        "ratio": 0.75,
+        "steps": 2,
+        "layers": "conv_block[3456].*",
+        "recovery": Recovery(2, sounds),
+        "device": "cpu",
+        "quiet": True,
+    }
+    copy = pruning.copy_with_head
+    monkeypatch.setattr(pruning, "copy_with_head", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prune_bundle(whole, tmp_path / "out", **asked)
+    work = tmp_path / "out.training"
+    trained = {place: place.stat().st_mtime_ns for place in work.glob("step-*/recovered/bundle/model.safetensors")}
+    assert len(trained) == 2 and not (tmp_path / "out").exists()
+    with pytest.raises(RunError, match=r"score was l1, now taylor"):
+        prune_bundle(whole, tmp_path / "out", **{**asked, "score": "taylor"})
+    monkeypatch.setattr(pruning, "copy_with_head", copy)
+    monkeypatch.setattr(shutil, "rmtree", lambda place, **_: place)  # so that what was there can be looked at
+    config = prune_bundle(whole, tmp_path / "out", **asked)
+    assert {place: place.stat().st_mtime_ns for place in trained} == trained, "nothing was trained again"
+    assert config["build"]["channels"]["conv_block6.conv2"] == [64, 64], "a half, twice"
+    assert config["pruned"]["recovery"] == {"epochs": 2, "by": "the unpruned net"}
+    assert config["name"] == "out" and config["teachers"] == [TEACHER]
+    assert config["scores"] != {"validation_cosine": 0.9}
+    recipe = json.loads((work / "step-2" / "recovered" / "run.json").read_text())["recipe"]
+    assert recipe["mapping"] == "none" and recipe["teacher"] == ["whole"]
+    assert load(tmp_path / "out").head is not None, "vectors of the same kind go into the same head"
+
+
+@pytest.mark.slow
+def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
+    rng = np.random.default_rng(0)
+    import soundfile
+
+    for label in ("high", "low"):
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for i in range(6):
+            hertz = rng.uniform(200, 400) * (10 if label == "high" else 1)
+            sound = np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) + 0.1 * rng.standard_normal(16000)
+            soundfile.write(tmp_path / "labelled" / label / f"{i}.wav", 0.3 * sound, 16000)
+    recovery = Recovery(2, tmp_path / "labelled", labelled=True)
+    config = prune_bundle(whole, tmp_path / "out", score="l1", ratio=0.5, recovery=recovery, device="cpu", quiet=True)
+    assert config["pruned"]["recovery"] == {"epochs": 2, "by": "labels"}
+    model = load(tmp_path / "out")
+    assert model.head is not None and model.head.labels == ("high", "low")
+    assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+
+
+def test_a_folder_of_the_users_is_never_taken_for_training(whole_weights, tmp_path):
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "letter.txt").write_text("dear")
+    with pytest.raises(OptionError, match="is where the training would be kept, and holds something else"):
+        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5)
+    assert (tmp_path / "out.training" / "letter.txt").read_text() == "dear"
+
+
+def test_after_a_mistake_the_right_options_are_taken(whole_weights, tmp_path):
+    mistakes = (
+        Recovery(0, tmp_path),
+        Recovery(1, CLIPS, teacher="birdnett"),
+    )
+    for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, *({"recovery": recovery} for recovery in mistakes)):
+        with pytest.raises((OptionError, AudioError)):
+            prune_bundle(whole_weights, tmp_path / "out", **{"score": "l1", "ratio": 0.5, "quiet": True, **wrong})
+        assert list(tmp_path.iterdir()) == [], wrong
+
+
+def test_clips_of_another_length_cannot_teach_the_same_vectors(whole_weights, tmp_path):
+    write_json(tmp_path / "corpus.json", {"clip": 4.0})
+    with pytest.raises(OptionError, match=r"was cut into clips of 4 s, and whole hears 1 s"):
+        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5, recovery=Recovery(1, tmp_path))
+
+
+def test_norms_settle_on_what_they_hear():
+    torch.manual_seed(0)
+    student = build_student("cnn14", 0.125)
+    heard = [torch.randn(2, 64, 40), 3 + torch.randn(2, 64, 40)]
+    settle_norms(student, heard)
+    together = torch.stack([batch.transpose(1, 2).transpose(0, 1) for batch in heard])  # (batch, frames, clips, mels)
+    assert torch.allclose(student.bn0.running_mean, together.mean((0, 1, 2)), atol=1e-5)
+    assert student.bn0.momentum == 0.1 and not student.training
+    block = student.get_submodule("conv_block6.bn2")
+    assert block.running_var.min() > 0 and not torch.allclose(block.running_var, torch.ones(()))
+
+
+# The form of a bundle's net goes on into a new run
+
+
+def test_a_run_begins_as_the_bundle_it_is_given(tmp_path):
+    torch.manual_seed(0)
+    small = prune_student(build_student("mobilenetv3", 0.2, quaternion="learned"), "l1", 0.5).student
+    write_weights(tmp_path / "small", small)
+    asked = {"teacher": "birdnet", "student": "mobilenetv3", "width": 0.2, "init": str(tmp_path / "small")}
+    student = new_student(resolve_recipe(asked))
+    assert student.build == small.build and student.quaternion == "learned"
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in student.state_dict().items())
+    with pytest.raises(OptionError, match=r"holds mobilenetv3 of width 0.2 with quaternion learned: give --student"):
+        new_student(resolve_recipe(asked, width=0.3))
+    with pytest.raises(OptionError, match="quaternion learned"):
+        new_student(resolve_recipe(asked, quaternion="derivatives"))
+    fresh = new_student(resolve_recipe(asked | {"init": None}, quaternion="derivatives"))
+    assert fresh.build == {"quaternion": "derivatives"}
+
+
+def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
+    from sondino.distillation.train import Distiller
+
+    student = build_student("mobilenetv3", 0.1)
+    x = torch.randn(2, 128, 20)
+    vectors, (projected,), _ = Distiller(student, [student.dim], mapped=False).eval()(x)
+    assert torch.equal(vectors, projected)
+    with pytest.raises(OptionError, match="mapping"):
+        resolve_recipe({"teacher": "birdnet", "mapping": "linear"})
+    with pytest.raises(OptionError, match="quaternion"):
+        resolve_recipe({"teacher": "birdnet", "quaternion": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": -1}, "epochs is -1: give 0 or more"),
+        ({"epochs": 1}, "epochs are of a recovery"),
+        ({"audio": CLIPS, "teacher": "birdnet"}, "a teacher is for a recovery on --corpus with --epochs"),
+        ({"epochs": 1, "audio": CLIPS / "lost"}, "lost does not exist"),
+        ({"epochs": 1, "audio": CLIPS, "lr": -1.0}, "lr is -1: give a learning rate above 0"),
+    ],
+)
+def test_what_does_not_go_together(given, said):
+    with pytest.raises(OptionError, match=said):
+        Recovery(**given)

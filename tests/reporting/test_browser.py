@@ -1,0 +1,282 @@
+"""The pages in a headless Chromium, at the width of a screen and of a phone, with the network off."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import browser
+from helpers.pages import Page as Written
+from helpers.results_fixture import evaluation, support, sweep
+
+pytest.importorskip("sklearn")
+EXECUTABLE = browser.find()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(EXECUTABLE is None, reason=f"none of {', '.join(browser.NAMES)} is installed"),
+]
+SIZES = {"screen": (1280, 900, False), "phone": (390, 844, True)}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A page of each kind."""
+    from sondino.reporting.map import Points, cluster_mode
+    from sondino.reporting.report import report
+    from sondino.reporting.run_page import write_report
+
+    where = tmp_path_factory.mktemp("pages")
+    found = {
+        "evaluation": report(evaluation(where / "evaluation")),
+        "support": report(support(where / "support")),
+        "sweep": report(sweep(where / "sweep", ("cosine", "mse"), (0, 30, 60))),
+    }
+    rng = np.random.default_rng(0)
+    points = Points(
+        "", rng.standard_normal((40, 2)), [f"clip {i}" for i in range(40)], [cluster_mode(np.arange(40) % 4)]
+    )
+    rows = [{"model": "small", "role": "student", "cosine": 0.8}]
+    metrics = [{"epoch": i, "loss": 1 / i, "validation_cosine": 1 - 1 / i} for i in (1, 2, 3)]
+    clusters = {"groups": [{"cluster": i, "clips": 9 - i, "mostly": None} for i in range(4)]}
+    write_report(where / "run.html", "A run", rows, metrics, points, {"a": 1}, {"b": 2}, clusters=clusters)
+    return found | {"run": where / "run.html"}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with browser.browser(EXECUTABLE, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(params=SIZES)
+def size(request):
+    return request.param
+
+
+def open_page(page: browser.Page, file: Path, size: str, dark: bool = False) -> None:
+    page.errors.clear()
+    page.requests.clear()
+    width, height, touch = SIZES[size]
+    page.show(width, height, dark, touch)
+    page.open(file)
+
+
+def assert_calm(page: browser.Page) -> None:
+    """No error was told, nothing was fetched, and nothing stands out at the side."""
+    assert page.errors == []
+    assert page.requests and all(address.startswith(("file:", "data:")) for address in page.requests)
+    assert page.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def now_playing(page: browser.Page) -> tuple[str, str]:
+    """The clip that is heard, and the address of its sound, once it has got on."""
+    page.until("player.currentTime > 0.02")
+    return page.run("player.dataset.clip"), page.run("player.src")
+
+
+def stop(page: browser.Page) -> None:
+    page.until("(player.pause(), player.paused)")
+
+
+@pytest.mark.parametrize("kind", ["run", "evaluation", "support", "sweep"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_page_is_calm(page, pages, kind, size, dark):
+    open_page(page, pages[kind], size, dark)
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert_calm(page)
+    drawn = page.run("[...document.querySelectorAll('svg.figure')].filter((one) => one.clientWidth > 0).length")
+    assert drawn == {"run": 1, "evaluation": 0, "support": 4, "sweep": 2}[kind]  # that for the other width is not seen
+    light = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, light[4:-1].split(","))) < 200) == dark
+
+
+def test_a_click_on_a_point_plays_its_clip(page, pages, size):
+    data = Written(pages["evaluation"].read_text()).data()
+    open_page(page, pages["evaluation"], size)
+    for i in (3, 77):
+        page.click(f"#stage path[data-i='{i}']")
+        # Points may lie upon each other: the one that was chosen says itself which it is.
+        clip, src = now_playing(page)
+        chosen = data["maps"][0]["id"].index(clip)
+        assert src == data["sounds"]["uri"][data["maps"][0]["sound"][chosen]]
+        assert page.run("document.getElementById('clip').textContent") == clip
+        assert page.run("document.getElementById('go').getAttribute('aria-label')") == "Stop"
+        sound, rate = soundfile.read(io.BytesIO(base64.b64decode(src.partition(",")[2])))
+        assert page.run("player.duration") == pytest.approx(len(sound) / rate, abs=0.1)
+    stop(page)
+    assert_calm(page)
+
+
+def test_the_map_of_the_other_model_keeps_the_clip(page, pages):
+    open_page(page, pages["evaluation"], "screen")
+    page.click("#stage path[data-i='5']")
+    clip, _ = now_playing(page)
+    before = page.run("document.querySelector('#stage .ring').parentElement.getAttribute('transform')")
+    choose(page, "whose", 1)
+    assert page.run("player.paused") and page.run("document.getElementById('clip').textContent") == clip
+    assert page.run("document.querySelector('#stage .ring').parentElement.getAttribute('transform')") != before
+    choose(page, "mode", 2)
+    chips = page.run("[...document.querySelectorAll('#chips .chip')].map((one) => one.textContent)")
+    assert sorted(chip.split()[0] for chip in chips) == ["right", "wrong"]
+    assert_calm(page)
+
+
+def choose(page: browser.Page, select: str, place: int) -> None:
+    page.run(
+        f"(() => {{ const s = document.getElementById('{select}'); s.selectedIndex = {place};"
+        " s.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_a_cell_tells_its_count_and_plays_its_clips(page, pages, size):
+    data = Written(pages["evaluation"].read_text()).data()
+    closer = data["closer"]
+    view = closer["views"]["0 0"]
+    open_page(page, pages["evaluation"], size)
+    truth, given, count = next(
+        cell for cell in view["cells"] if cell[0] != cell[1] and cell[:2] != view["pairs"][0][:2]
+    )
+    place = [cell[:2] for cell in view["cells"]].index([truth, given])
+    page.click(f"#cells > rect:nth-of-type({place + 2})")  # the first is the ground they stand on
+    names = view["labels"]
+    assert page.run("document.getElementById('cell').textContent") == f"{names[truth]} → {names[given]}"
+    told = page.run("document.getElementById('cell-what').textContent")
+    total = sum(n for t, _, n in view["cells"] if t == truth)
+    assert told.startswith(f"{count} of {total} clip") and f"taken for {names[given]}" in told
+    assert page.run("document.getElementById('matrix-status').textContent")  # for those who hear the page
+    clips = [closer["clips"][m["clip"]] for m in view["mistakes"] if (m["truth"], m["given"]) == (truth, given)]
+    assert page.run("[...document.querySelectorAll('#cell-clips .pair')].map((one) => one.textContent)") == clips
+    page.click("#cell-clips button")
+    clip, src = now_playing(page)
+    sound = closer["sound"][closer["clips"].index(clip)]
+    assert clip == clips[0] and src == data["sounds"]["uri"][sound]
+    stop(page)
+    assert_calm(page)
+
+
+def test_the_worst_mistake_plays_and_stops_what_played_before(page, pages, size):
+    data = Written(pages["evaluation"].read_text()).data()
+    closer = data["closer"]
+    open_page(page, pages["evaluation"], size)
+    page.click("#stage path[data-i='9']")
+    now_playing(page)
+    page.click("#confident li:first-child button")
+    view = closer["views"]["0 0"]
+    worst = view["mistakes"][view["listed"][0]]
+    page.until(f"player.dataset.clip === {closer['clips'][worst['clip']]!r}")
+    clip, src = now_playing(page)
+    assert src == data["sounds"]["uri"][closer["sound"][worst["clip"]]]
+    assert page.run("document.getElementById('go').getAttribute('aria-label')") == "Play the clip"
+    assert page.run("document.querySelector('#confident button').getAttribute('aria-label')") == f"Stop {clip}"
+    page.click("#confident li:first-child button")
+    page.until("player.paused")
+    assert page.run("document.querySelector('#confident button').getAttribute('aria-label')") == f"Play {clip}"
+    assert_calm(page)
+
+
+def test_another_model_and_task_show_their_own(page, pages):
+    closer = Written(pages["evaluation"].read_text()).data()["closer"]
+    open_page(page, pages["evaluation"], "screen")
+    choose(page, "closer-model", 2)
+    choose(page, "closer-task", 1)
+    view = closer["views"]["2 1"]
+    assert page.run("document.querySelectorAll('#cells rect.right').length") == sum(t == g for t, g, _ in view["cells"])
+    assert page.run("document.querySelectorAll('#cells rect.wrong').length") == sum(t != g for t, g, _ in view["cells"])
+    best = max(score for score in view["scores"])
+    assert page.run("document.querySelector('#label-bars .value').textContent") == f"{100 * best:.1f} %"
+    wide = "parseFloat(getComputedStyle(document.querySelector('#label-bars .track i')).width)"
+    track = "document.querySelector('#label-bars .track').clientWidth"
+    assert page.run(f"{wide} / {track}") == pytest.approx(best, abs=0.01)
+    assert f"{view['wrong']} of {view['clips']} clips" in page.run(
+        "document.getElementById('mistakes-note').textContent"
+    )
+    assert_calm(page)
+
+
+def test_keys_reach_everything(page, pages):
+    open_page(page, pages["evaluation"], "screen")
+    page.run("document.querySelector('svg.map').focus()")
+    page.press("ArrowRight")
+    page.press("Enter")
+    first, _ = now_playing(page)
+    page.press("ArrowLeft")
+    page.until(f"document.getElementById('clip').textContent !== {first!r}")
+    page.run("document.getElementById('cells').focus()")
+    told = page.run("document.getElementById('cell').textContent")
+    page.press("ArrowDown")
+    page.until(f"document.getElementById('cell').textContent !== {told!r}")
+    page.run(
+        "document.getElementById('cells').dispatchEvent(new KeyboardEvent('keydown', { key: 'n', bubbles: true }))"
+    )
+    assert "→" in page.run("document.getElementById('cell').textContent")
+    page.press("Enter")
+    assert page.run("document.querySelector('#cell-clips .pair').textContent") == now_playing(page)[0]
+    stop(page)
+    reached = set()
+    page.run("document.activeElement.blur()")
+    for _ in range(80):
+        page.press("Tab")
+        reached.add(page.run("document.activeElement.id || document.activeElement.getAttribute('class')"))
+    assert {"mode", "whose", "find", "cells", "closer-model", "closer-task", "go small", "chip", "scroll"} <= reached
+    assert_calm(page)
+
+
+def test_what_is_pointed_at_is_told(page, pages):
+    open_page(page, pages["evaluation"], "screen")
+    x, y = page.run(
+        "(() => { const e = document.querySelector('#cells rect.right'); e.scrollIntoView({ block: 'center' });"
+        " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    page.until("!document.getElementById('matrix-tip').hidden")
+    assert "are right (" in page.run("document.getElementById('matrix-tip').textContent")
+    open_page(page, pages["run"], "screen")
+    x, y = page.run(
+        "(() => { const e = document.querySelector('.chart svg'); e.scrollIntoView({ block: 'center' });"
+        " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    page.until("document.querySelector('.chart .tip').textContent === 'epoch 2'")
+    assert page.run("document.querySelector('.keys b').textContent") == "0.5"
+    assert_calm(page)
+
+
+def test_names_are_never_markup(page, tmp_path):
+    from helpers.results_fixture import LABELS, model, task, write_predictions, write_results, write_vectors
+    from sondino.reporting.report import report
+
+    evil = "<img src=x onerror=document.title='run'></script><script>document.title='run'</script>\"'"
+    paths = [f"{evil} {i}.wav" for i in range(12)]
+    rows = [{"path": p, "truth": evil, "predicted": f"not {evil}", "probability": 0.5, "fold": 1} for p in paths]
+    write_predictions(tmp_path / "p.csv", rows)
+    write_vectors(tmp_path / "v.npz", paths, [LABELS[0]] * 12, 1.0, 0)
+    score = {
+        "model": evil,
+        "task": evil,
+        "value": 0.5,
+        "predictions": "p.csv",
+        "vectors": "v.npz",
+        "per_label": {evil: 1},
+    }
+    models, own = [model(evil, "student")], task(evil, evil, labels=[evil], classes=2)
+    write_results(tmp_path, kind="evaluation", title=evil, tasks=[own], models=models, scores=[score])
+    with pytest.warns(UserWarning, match="could not be read: 12"):
+        file = report(tmp_path)
+    open_page(page, file, "phone")
+    page.click("#cells rect.wrong")
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.run("document.title") == evil and page.run("document.images.length") == 0
+    assert_calm(page)
+
+
+def test_a_script_that_is_not_ours_does_not_run(page, pages, tmp_path):
+    """The policy of the page knows its script by its hash."""
+    text = pages["run"].read_text().replace("<main>", "<main><script>window.ran = 1</script>")
+    (tmp_path / "page.html").write_text(text)
+    open_page(page, tmp_path / "page.html", "screen")
+    assert page.run("window.ran") is None
+    assert any("Content Security Policy" in error for error in page.errors)
