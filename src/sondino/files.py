@@ -177,7 +177,7 @@ def make_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path, name: str, doing: str) -> Iterator[None]:
+def lock_or_fail(folder: Path, name: str, doing: str) -> Iterator[None]:
     """Hold a lock of a folder; another process that asks for it meanwhile gets RunError."""
     # The system drops the lock with the process, so a kill leaves nothing to clear away.
     lock = FileLock(folder / f".{name}.lock")

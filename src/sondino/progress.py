@@ -24,7 +24,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(_told(task.speed or task.finished_speed or 0), style="dim")
+        return Text(_format_rate(task.speed or task.finished_speed or 0), style="dim")
 
 
 @contextmanager
@@ -69,11 +69,13 @@ def _lines(console: Console, description: str, unit: str) -> Report:
         last, told = now, done
         rate = (done - first) / max(now - began, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        console.print(f"{description}: {done} of {total} {unit}, {_told(rate)}{left}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{description}: {done} of {total} {unit}, {_format_rate(rate)}{left}", highlight=False, soft_wrap=True
+        )
 
     return report
 
 
-def _told(rate: float) -> str:
+def _format_rate(rate: float) -> str:
     """A rate in words: how many a second, or how long each takes."""
     return f"{1 / rate:.0f} s each" if 0 < rate < 0.5 else f"{rate:.0f}/s"

@@ -14,7 +14,7 @@ import soundfile
 import sondino
 from helpers.loudness import CARD, RATE
 from sondino import cli
-from sondino.embedding.classify import Heard, classify_files
+from sondino.embedding.classify import ClipPrediction, classify_files
 from sondino.errors import OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
@@ -52,7 +52,7 @@ def call(*arguments: object) -> int:
 
 
 def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
-    heard: list[Heard] = []
+    heard: list[ClipPrediction] = []
     report = classify_files(sounds, sondino.load(bundle), windows=True, show=heard.append)
     assert (report.files, report.seconds, report.skipped) == (2, 3.5, [])
     both, quiet = heard
@@ -69,7 +69,7 @@ def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Pat
     assert both.windows[1][2][0][1] == pytest.approx(expected(0.9)[1], abs=1e-5)
     # As the model itself says, and as without windows.
     assert [p for _, p in both.labels] == pytest.approx(sorted(sondino.load(bundle).classify(str(sounds))[0])[::-1])
-    whole: list[Heard] = []
+    whole: list[ClipPrediction] = []
     classify_files(sounds, sondino.load(bundle), show=whole.append)
     assert [h.windows for h in whole] == [[], []]
     assert [dict(h.labels) for h in whole] == [pytest.approx(dict(h.labels), abs=1e-6) for h in heard]
@@ -116,7 +116,7 @@ def test_several_labels_have_probabilities_of_their_own(
     tmp_path: Path, sounds: Path, make_tiny_bundle: Callable[..., Path]
 ) -> None:
     both = Head("both", ("there", "here"), True, ((np.array([[0, 0, 0.0], [0, 0, 0]]), np.array([2.0, 3.0])),))
-    heard: list[Heard] = []
+    heard: list[ClipPrediction] = []
     classify_files(sounds, sondino.load(make_tiny_bundle()).with_head(both), show=heard.append)
     assert heard[0].labels == [
         ("here", pytest.approx(1 / (1 + np.exp(-3)))),
@@ -125,7 +125,7 @@ def test_several_labels_have_probabilities_of_their_own(
 
 
 def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
-    heard: list[Heard] = []
+    heard: list[ClipPrediction] = []
     classify_files(sounds / "deep", sondino.load(bundle, windows="published"), windows=True, show=heard.append)
     assert [(start, end) for start, end, _ in heard[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
     assert dict(heard[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)

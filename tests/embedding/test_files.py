@@ -466,7 +466,7 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
             return tiny_vectors(waveforms)
 
     monkeypatch.setattr(pipeline, "stream", endless)
-    how = pipeline.cutting(Counting(), None, None, None)
+    how = pipeline.resolve_windowing(Counting(), None, None, None)
     found = list(pipeline.embed_sounds(Counting(), ["a", "b", "c", "d", "e"], how, readers=readers))
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
     assert all(f.seconds == 200 and f.vectors.tolist() == [[1, 1, 1]] for f in found)
@@ -478,7 +478,7 @@ def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
     monkeypatch.setattr(pipeline, "stream", lambda *_: (np.ones(TINY_RATE, np.float32) for _ in range(10_000)))
     monkeypatch.setattr(pipeline, "ROUND", 1)
     before = threading.active_count()
-    how = pipeline.cutting(Tiny(), None, None, None)
+    how = pipeline.resolve_windowing(Tiny(), None, None, None)
     found = pipeline.embed_sounds(Tiny(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)
     next(found)
     assert threading.active_count() > before

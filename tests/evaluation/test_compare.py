@@ -16,7 +16,7 @@ from helpers.tiny_bundle import write_tiny_bundle
 from sondino import cli
 from sondino.benchmark.measure import Energy, milliseconds_side_by_side
 from sondino.errors import OptionError
-from sondino.evaluation.compare import compare, rows, said, shown_rows
+from sondino.evaluation.compare import compare, format_results, rows, shown_rows
 from sondino.evaluation.evaluate import evaluate
 
 pytest.importorskip("sklearn")
@@ -90,7 +90,7 @@ def test_the_table_for_people():
     }  # fmt: skip
     assert (pruned["parameters"], pruned["file"], pruned["ms"]) == ("16 M (20 %)", "0.64 MB (0.2 %)", "22.5 (45 %)")
     assert (pruned["a"], pruned["average"]) == ("76.0 ± 2.0 (95 %)", "58.5 (97 %)")
-    lines = "\n".join(said(told))
+    lines = "\n".join(format_results(told))
     assert "share of whole's" in lines and "J: a meter" in lines and "at 100 g for a kilowatt-hour" in lines
     assert "chance: a 10.0, b 10.0" in lines and "a note" in lines
 
@@ -98,7 +98,7 @@ def test_the_table_for_people():
 def test_one_model_has_no_shares_and_what_is_not_known_no_column():
     told = results([model("alone", 1_000_000)], [], [])
     assert shown_rows(told) == [{"model": "alone", "parameters": "1 M", "ms": "1"}]
-    assert told["rows"][0]["parameters_share"] is None and not any("share of" in line for line in said(told))
+    assert told["rows"][0]["parameters_share"] is None and not any("share of" in line for line in format_results(told))
     one, two = results([model("a"), model("b", 5)], [], [])["rows"]
     assert one["parameters_share"] is None and two["parameters_share"] is None
 

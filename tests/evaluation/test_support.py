@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from sondino import cli
 from sondino.benchmark.footprint import Footprint, footprint
 from sondino.encoder.check import check_encoder
-from sondino.encoder.filled import Filled
+from sondino.encoder.padded import PaddedEncoder
 from sondino.errors import EncoderError, OptionError
 from sondino.evaluation import support as module
-from sondino.evaluation.support import check_windows, hearing, support
+from sondino.evaluation.support import check_windows, support, windows_for_model
 from sondino.evaluation.support_table import choose, rich_table
 
 RATE = 8000
@@ -194,33 +194,38 @@ class Fixed:
 
 def test_shorter_windows_are_filled_as_the_model_says() -> None:
     sound = np.arange(1, 4, dtype=np.float32)[None]
-    assert Filled(Fixed("pad"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
-    assert Filled(Fixed("native"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
-    assert Filled(Fixed("repeat"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+    assert PaddedEncoder(Fixed("pad"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
+    assert PaddedEncoder(Fixed("native"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
+    assert PaddedEncoder(Fixed("repeat"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
     whole = np.arange(8, dtype=np.float32)[None]
-    assert Filled(Fixed("repeat"), 1.0).embed(whole)[0].tolist() == list(range(8))
+    assert PaddedEncoder(Fixed("repeat"), 1.0).embed(whole)[0].tolist() == list(range(8))
 
 
 def test_a_filled_model_is_an_encoder_of_its_own() -> None:
-    filled = Filled(Fixed(), 0.5)
+    filled = PaddedEncoder(Fixed(), 0.5)
     assert check_encoder(filled) == []
-    prints = {filled.fingerprint, Filled(Fixed(), 0.25).fingerprint, Filled(Fixed("repeat"), 0.5).fingerprint, "fixed"}
+    prints = {
+        filled.fingerprint,
+        PaddedEncoder(Fixed(), 0.25).fingerprint,
+        PaddedEncoder(Fixed("repeat"), 0.5).fingerprint,
+        "fixed",
+    }
     assert len(prints) == 4
 
 
 def test_a_model_of_one_length_is_heard_at_its_own_in_place_of_longer_ones() -> None:
-    heard, notes = hearing(Fixed(), [0.25, 0.5, 2.0, 5.0])
+    heard, notes = windows_for_model(Fixed(), [0.25, 0.5, 2.0, 5.0])
     assert [(each.window, each.filled) for each in heard] == [(0.25, True), (0.5, True), (1.0, False)]
     assert notes == [
         "fixed takes 1 s at once: windows of 2, 5 s are left out, 1 s is heard",
         "fixed takes 1 s at once: shorter windows are zero-padded up to it",
     ]
-    heard, notes = hearing(Fixed("repeat"), [0.5, 1.0])
+    heard, notes = windows_for_model(Fixed("repeat"), [0.5, 1.0])
     assert [(each.window, each.filled) for each in heard] == [(0.5, True), (1.0, False)]
     assert notes == ["fixed takes 1 s at once: shorter windows are repeated up to it"]
-    assert [each.window for each in hearing(Fixed(), [2.0])[0]] == [1.0]
+    assert [each.window for each in windows_for_model(Fixed(), [2.0])[0]] == [1.0]
     # A clip under the one window that there is cannot be heard at its own length.
-    assert [hearing(Fixed(short), [1.0])[0][0].short for short in ("native", "pad", "repeat")] == [
+    assert [windows_for_model(Fixed(short), [1.0])[0][0].short for short in ("native", "pad", "repeat")] == [
         "pad",
         "pad",
         "repeat",
@@ -239,10 +244,10 @@ def test_a_model_that_takes_any_length_is_given_it() -> None:
         minimum = 8
 
     for encoder in (Free(), Any_()):
-        heard, notes = hearing(encoder, [0.25, 2.0])  # type: ignore[arg-type]
+        heard, notes = windows_for_model(encoder, [0.25, 2.0])  # type: ignore[arg-type]
         assert [(each.window, each.filled) for each in heard] == [(0.25, False), (2.0, False)] and notes == []
         assert {each.short for each in heard} == {"native"}
-    heard, _ = hearing(PadsItself(), [0.25, 2.0])
+    heard, _ = windows_for_model(PadsItself(), [0.25, 2.0])
     assert [(each.window, each.filled) for each in heard] == [(0.25, True), (1.0, False)]
 
 

@@ -19,7 +19,7 @@ from sondino.errors import OptionError, RunError, SondinoError
 from sondino.evaluation import sweep as module
 from sondino.evaluation.grid import folder_name, plan_runs, read_vary
 from sondino.evaluation.sweep import sweep
-from sondino.training.run import same_start
+from sondino.training.run import check_same_config
 
 BANDS = """
 import numpy as np
@@ -142,7 +142,7 @@ class Runs:
     def __call__(self, audio: Path, out: Path, recipe: dict[str, Any], **_: Any) -> None:
         self.calls.append((audio, recipe))
         out.mkdir(parents=True)
-        same_start(out, {"audio": str(audio.resolve()), "recipe": recipe})
+        check_same_config(out, {"audio": str(audio.resolve()), "recipe": recipe})
         if recipe["loss"] in self.fails:
             raise SondinoError("the loss became nan")
         row = {"role": "student", "cosine": recipe["clusters"] / 100, "neighbour_overlap": 0.5, "parameters": 7}

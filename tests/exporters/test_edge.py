@@ -63,7 +63,7 @@ def test_the_damage_is_measured_on_other_clips_than_the_ranges_come_from():
 
 
 def test_what_native_code_prints_is_kept_off_the_terminal(capfd):
-    with edge.hushed():
+    with edge.suppress_native_output():
         os.write(1, b"noise")
         os.write(2, b"noise")
     os.write(1, b"heard")

@@ -7,8 +7,8 @@ import soundfile
 
 from sondino.audio.clips import real_clips
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.exporters.verify import BOUNDS, Verified, refuse, signals, verify
-from sondino.metrics.collapse import alike, steady
+from sondino.exporters.verify import BOUNDS, Verified, check_bound, signals, verify
+from sondino.metrics.collapse import mean_pairwise_cosine, norm_ok
 from sondino.sample_sounds import sample_folder
 
 RATE = 8000
@@ -29,7 +29,7 @@ def test_the_same_model_is_the_same() -> None:
     assert found.cosine == pytest.approx(1, abs=1e-12) and told[-1] == (33, 33)
     assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two vectors of zeros are equal
     for precision in BOUNDS:
-        refuse(found, precision, "it")
+        check_bound(found, precision, "it")
 
 
 def test_what_is_measured_can_be_computed() -> None:
@@ -72,14 +72,14 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
     ],
 )
 def test_only_vectors_far_longer_than_usual_are_left_out(lengths: list[float], kept: list[bool]) -> None:
-    assert steady(np.array([[length, 0.0] for length in lengths], np.float32)).tolist() == kept
+    assert norm_ok(np.array([[length, 0.0] for length in lengths], np.float32)).tolist() == kept
 
 
 def test_a_net_that_gives_no_numbers_is_refused() -> None:
     found = verify(lambda x: spectrum(x) * np.nan, lambda x: spectrum(x) * np.nan, clips(), RATE)
     assert found.unsteady == 0
     with pytest.raises(RunError, match="nothing was written"):
-        refuse(found, "int8", "it")
+        check_bound(found, "int8", "it")
 
 
 def test_a_net_whose_vectors_are_all_alike_is_told_for_what_it_is() -> None:
@@ -89,16 +89,16 @@ def test_a_net_whose_vectors_are_all_alike_is_told_for_what_it_is() -> None:
     found = verify(lambda x: reference(x) * np.float32(1 + 1e-7), reference, clips(), RATE)
     assert found.alike == pytest.approx(1, abs=1e-6) and found.difference < 1e-5
     with pytest.raises(RunError, match=r"nearly the same vector for every sound \(cosine 1.00000 .*sondino prune"):
-        refuse(replace(found, neighbours=0.9), "f32", "it")
-    refuse(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
+        check_bound(replace(found, neighbours=0.9), "f32", "it")
+    check_bound(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
     assert verify(spectrum, spectrum, clips(), RATE).alike < 0.95
 
 
 def test_how_alike_vectors_are_can_be_computed() -> None:
     vectors = np.array([[1, 0], [0, 2], [3, 0]], np.float32)
-    assert alike(vectors) == pytest.approx(1 / 3)  # one pair of three
-    assert alike(vectors[:1]) == 0 and alike(np.zeros((3, 2), np.float32)) == 0
-    assert alike(np.full((3, 2), np.nan, np.float32)) == 0
+    assert mean_pairwise_cosine(vectors) == pytest.approx(1 / 3)  # one pair of three
+    assert mean_pairwise_cosine(vectors[:1]) == 0 and mean_pairwise_cosine(np.zeros((3, 2), np.float32)) == 0
+    assert mean_pairwise_cosine(np.full((3, 2), np.nan, np.float32)) == 0
 
 
 def test_one_clip_at_once_and_a_run_that_knows_nothing() -> None:
@@ -128,10 +128,10 @@ def test_past_its_bound_an_export_is_refused(precision: str) -> None:
     if np.isfinite(bound.difference):
         bad.append(Verified(200, 1.0, 1.01 * bound.difference, 1.0, 1.0, 1.0, signal))
         bad.append(Verified(200, 1.0, 0.0, 1.0, 1.0, 1.0, {"noise": {"difference": 1.0, "cosine": 1.0}}))
-    refuse(good, precision, "it")
+    check_bound(good, precision, "it")
     for verified in bad:
         with pytest.raises(RunError, match=rf"^it in {precision} differs .* nothing was written"):
-            refuse(verified, precision, "it")
+            check_bound(verified, precision, "it")
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8"])
@@ -139,7 +139,7 @@ def test_nan_is_past_every_bound(precision: str) -> None:
     found = verify(lambda x: np.full((len(x), 32), np.nan, np.float32), spectrum, clips(), RATE)
     assert found.difference == np.inf and found.cosine == 0.0
     with pytest.raises(RunError):
-        refuse(found, precision, "it")
+        check_bound(found, precision, "it")
 
 
 def test_another_dimension_is_a_sentence() -> None:
@@ -174,7 +174,7 @@ def test_other_lengths_are_tried_too() -> None:
     assert found.signals["noise of 64 samples"]["difference"] == 0.0
     assert found.signals["noise of 77 samples"]["difference"] == pytest.approx(1.0)
     with pytest.raises(RunError, match=r"differs from the trained net by 1.0e"):
-        refuse(found, "f32", "it")
+        check_bound(found, "f32", "it")
 
 
 def test_of_long_windows_fewer_are_heard() -> None:

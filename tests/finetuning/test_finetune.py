@@ -41,8 +41,8 @@ from sondino.finetuning.train import (
     is_over,
     label_weights,
     loss_for,
-    merit,
     train_head,
+    validation_score,
 )
 from sondino.model.head_layers import (
     Standard,
@@ -55,7 +55,7 @@ from sondino.model.network import Network
 from sondino.probing.linear import standard
 from sondino.tasks.labelled import read_labelled
 from sondino.tasks.splits import (
-    Round,
+    Fold,
     holdout,
 )
 from sondino.training.accelerator import make_accelerator
@@ -111,9 +111,9 @@ def test_training_ends_with_the_epochs_or_when_none_is_better_for_long() -> None
 def test_of_epochs_that_are_right_equally_often_the_surer_one_is_better() -> None:
     targets = np.array([[True, False], [False, True]])
     sure, unsure, wrong = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), -np.eye(2)
-    merits = [merit(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
+    merits = [validation_score(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
     assert merits[0] == (1.0, pytest.approx(-np.log(1 + np.exp(-1)))) and best_of(merits) == 1
-    several = merit(np.array([[2.0, -1.0], [-1.0, 2.0]]), targets, True)
+    several = validation_score(np.array([[2.0, -1.0], [-1.0, 2.0]]), targets, True)
     assert several == (1.0, pytest.approx(-(np.log(1 + np.exp(-2)) + np.log(1 + np.exp(-1))) / 2))
 
 
@@ -130,7 +130,7 @@ def test_a_head_alone_learns_vectors_of_any_scale(hidden: tuple[int, ...]) -> No
     answers = np.arange(60) % 3
     x = (1e-4 * (rng.standard_normal((60, 6)) + 4 * np.eye(3, 6)[answers]) + 5.0).astype(np.float32)
     targets = np.eye(3, dtype=bool)[answers]
-    parts = Round(np.arange(60) < 45, np.arange(60) >= 45, np.zeros(60, bool))
+    parts = Fold(np.arange(60) < 45, np.arange(60) >= 45, np.zeros(60, bool))
     torch.manual_seed(0)
     layers = after(Standard(*standard(x)), new_layers(6, 3, "mlp" if hidden else "linear", hidden))
     plan = replace(PLAN, freeze=True, epochs=60, lr=0.02, batch_size=16)
@@ -160,7 +160,7 @@ def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("sondino.finetuning.train.merit", judged)
     x, half = np.random.default_rng(0).standard_normal((8, 2)).astype(np.float32), np.arange(8) < 4
-    parts = Round(half, ~half, np.zeros(8, bool))
+    parts = Fold(half, ~half, np.zeros(8, bool))
     merits = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
     assert [score for score, _ in merits] == [0.1, 0.3, 0.9, 0.2, 0.9]
     assert torch.equal(layers.weight, seen[2]) and not torch.equal(seen[2], seen[3])

@@ -16,7 +16,7 @@ from helpers.loudness import CARD, loudness_rows, write_list, write_loudness
 from sondino import cli
 from sondino.errors import OptionError
 from sondino.finetuning.linear_head import check_out, fit_head, probe
-from sondino.metrics.classification import judge, score_of
+from sondino.metrics.classification import score_of, score_with_interval
 
 sklearn = pytest.importorskip("sklearn")
 
@@ -90,14 +90,14 @@ def test_average_precision_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 0]], bool)
     # First label: hits at ranks 1 and 3, (1/1 + 2/3) / 2; second: at rank 1; third: none has it.
     assert score_of(logits, targets, "mAP") == pytest.approx((5 / 6 + 1) / 2)
-    one = judge([logits], [targets], "mAP", "some clips")
+    one = score_with_interval([logits], [targets], "mAP", "some clips")
     assert one.value == pytest.approx(11 / 12) and 0.0 <= one.interval95[0] <= one.value <= one.interval95[1] <= 1.0
 
 
 def test_wilsons_interval_by_hand() -> None:
     logits, targets = np.zeros((10, 2)), np.zeros((10, 2), bool)
     targets[:8, 0] = targets[8:, 1] = True
-    score = judge([logits], [targets], "accuracy", "ten clips")
+    score = score_with_interval([logits], [targets], "accuracy", "ten clips")
     assert score.value == score.chance == 0.8
     assert score.interval95 == (pytest.approx(0.4901, abs=1e-3), pytest.approx(0.9433, abs=1e-3))
     assert str(score) == "accuracy 80.0 % (95 % interval 49.0 to 94.3), chance 80.0 %, on ten clips"

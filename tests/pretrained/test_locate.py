@@ -302,7 +302,7 @@ def test_a_name_waits_for_another_that_gets_the_same(monkeypatch, tmp_path):
         "with only_here('a/b', 'the model b'):\n"
         "    remember('a/b', '', {})\n"
     )
-    with cache.only_here("a/b", "b"):
+    with cache.lock_and_wait("a/b", "b"):
         child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
         assert child.stderr.readline() == "sondino: waiting for another process that is getting the model b\n"
         assert cache.recall("a/b") == {}

@@ -8,7 +8,7 @@ from sondino.errors import OptionError
 from sondino.metrics.classification import score_of
 from sondino.probing.probe import _resampled, probe, probe_labels
 from sondino.tasks.labelled import Clip, Labelled
-from sondino.tasks.splits import part
+from sondino.tasks.splits import make_splits
 
 
 def blobs(per_class: int, classes: int = 3, dim: int = 8, gap: float = 6.0, seed: int = 0):
@@ -230,7 +230,7 @@ def test_small_lists_choose_over_all_other_folds_and_large_ones_over_the_next():
     for per_class, turns in ((20, 4), (400, 0)):
         _, y = blobs(per_class)
         clips = labelled(y.tolist(), [str(i % 5) for i in range(len(y))], "fold")
-        (first, *_), _ = part(clips, 0)
+        (first, *_), _ = make_splits(clips, 0)
         assert len(first.folds) == turns
         for fold in first.folds:
             assert fold.any() and not (fold & first.test).any()

@@ -17,7 +17,7 @@ from sondino.distillation.recipe import resolve_recipe
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.files import write_json
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.metrics.collapse import alike
+from sondino.metrics.collapse import mean_pairwise_cosine
 from sondino.model.head import Head
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
@@ -118,7 +118,7 @@ def test_norms_settle_so_that_vectors_of_different_sounds_differ(whole_weights, 
     )
     logmels = FFTLogMel(settled.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
     with torch.inference_mode():
-        assert alike(settled(logmels).numpy()) < alike(raw.eval()(logmels).numpy())
+        assert mean_pairwise_cosine(settled(logmels).numpy()) < mean_pairwise_cosine(raw.eval()(logmels).numpy())
     monkeypatch.setattr(pruning, "alike", lambda vectors: 0.995)
     command[-1] = str(tmp_path / "c")
     cli.app(command, exit_on_error=False, result_action="return_value")

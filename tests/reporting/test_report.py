@@ -197,7 +197,7 @@ def test_sounds_are_capped_and_spread_over_clusters(tmp_path, monkeypatch):
 
 def test_sounds_take_no_more_bytes_than_they_may():
     noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
-    sounds, asked = report_sounds.Sounds(), []
+    sounds, asked = report_sounds.ReportClips(), []
 
     def read(row):
         asked.append(row)
@@ -215,7 +215,7 @@ def test_sounds_take_no_more_bytes_than_they_may():
 
 def test_sounds_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
-    sounds = report_sounds.Sounds()
+    sounds = report_sounds.ReportClips()
     assert sounds.add_file(tmp_path / "broken.wav") is None
     assert sounds.add_file(tmp_path / "gone.wav") is None
     assert sounds.add_file(tmp_path / "gone.wav") is None  # asked for again, told once

@@ -15,7 +15,7 @@ import pytest
 from helpers.tasks_layouts import write_layout
 from sondino import cli
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import only_one
+from sondino.files import lock_or_fail
 from sondino.hub.download import Remote, download
 from sondino.tasks import fetch as room
 from sondino.tasks.fetch import fetch_task
@@ -258,7 +258,7 @@ def test_a_folder_in_the_way_or_in_use_and_no_room(server: Server, us8k: Task, t
     root = tmp_path / "sets"
     root.mkdir()
     with (
-        only_one(root, "UrbanSound8K.fetching", "fetching"),
+        lock_or_fail(root, "UrbanSound8K.fetching", "fetching"),
         pytest.raises(RunError, match="another process is fetching UrbanSound8K into"),
     ):
         fetch_task(us8k, root, quiet=True)

@@ -9,7 +9,7 @@ import pytest
 from helpers.loudness import loudness_rows, write_list, write_loudness
 from sondino.errors import AudioError, OptionError
 from sondino.tasks.labelled import Clip, published, read_labelled
-from sondino.tasks.splits import draw_folds, holdout, part, unlearnt
+from sondino.tasks.splits import draw_folds, holdout, make_splits, unseen_labels
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def with_columns(sounds: Path, **columns: object):
 
 def test_drawn_folds_spread_labels_and_keep_recordings_whole(tmp_path: Path) -> None:
     found = with_columns(write_loudness(tmp_path / "s", clips=10, seconds=0.05), source=lambda i: f"night {i // 2}")
-    rounds, on = part(found, seed=0)
+    rounds, on = make_splits(found, seed=0)
     assert len(rounds) == 5 and on == "5 folds in turn, drawn by seed 0"
     assert np.sum([r.test for r in rounds], axis=0).tolist() == [1] * 30
     for r in rounds:
@@ -220,7 +220,7 @@ def test_drawn_folds_spread_labels_and_keep_recordings_whole(tmp_path: Path) -> 
         assert not (r.train & r.valid).any() and not (r.test & (r.train | r.valid)).any()
         sides = [set(found.sources()[mask].tolist()) for mask in (r.train, r.valid, r.test)]
         assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
-    other = part(found, seed=1)[0]
+    other = make_splits(found, seed=1)[0]
     assert any((a.test != b.test).any() for a, b in zip(rounds, other, strict=True))
 
 
@@ -231,7 +231,7 @@ def test_few_recordings_make_fewer_folds(sounds: Path) -> None:
 
 def test_two_clips_a_label_are_enough(tmp_path: Path) -> None:
     found = read_labelled(write_loudness(tmp_path / "s", clips=2, seconds=0.05))
-    rounds, _ = part(found, 0)
+    rounds, _ = make_splits(found, 0)
     assert len(rounds) == 2
     for r in rounds:
         assert r.train.any() and r.valid.any() and found.targets()[r.test].sum(0).tolist() == [1, 1, 1]
@@ -240,14 +240,14 @@ def test_two_clips_a_label_are_enough(tmp_path: Path) -> None:
 
 def test_a_lists_folds_are_left_out_in_turn(sounds: Path) -> None:
     found = with_columns(sounds, fold=lambda i: i % 4)
-    rounds, on = part(found, 0)
+    rounds, on = make_splits(found, 0)
     assert on == "the list's 4 folds in turn"
     assert [set(found.folds()[r.test]) for r in rounds] == [{"0"}, {"1"}, {"2"}, {"3"}]
     assert [set(found.folds()[r.valid]) for r in rounds] == [{"1"}, {"2"}, {"3"}, {"0"}]
     first, on = holdout(found, 0)
     assert set(found.folds()[first.valid]) == {"0"} and not first.test.any() and on == "fold 0 of the list"
     with pytest.raises(OptionError, match="one fold alone"):
-        part(with_columns(sounds, fold=lambda i: 1), 0)
+        make_splits(with_columns(sounds, fold=lambda i: 1), 0)
 
 
 def test_numbered_folds_are_in_the_order_of_numbers(sounds: Path) -> None:
@@ -259,7 +259,7 @@ def test_numbered_folds_are_in_the_order_of_numbers(sounds: Path) -> None:
 def test_a_lists_splits_are_kept_and_what_is_missing_is_drawn_from_train(sounds: Path, missing: str | None) -> None:
     names = ["train", "train", "valid", "test"]
     found = with_columns(sounds, split=lambda i: "train" if names[i % 4] == missing else names[i % 4])
-    ((each,), on) = part(found, 0)
+    ((each,), on) = make_splits(found, 0)
     folds = found.folds()
     assert set(folds[each.train]) == {"train"}
     asked = "valid" if missing == "test" else "test"
@@ -272,10 +272,10 @@ def test_a_lists_splits_are_kept_and_what_is_missing_is_drawn_from_train(sounds:
 
 def test_a_label_that_is_asked_and_never_learnt_is_told(sounds: Path) -> None:
     found = with_columns(sounds, fold=lambda i: 1 if i < 4 else i % 2)
-    (note,) = unlearnt(found, part(found, 0)[0])
+    (note,) = unseen_labels(found, make_splits(found, 0)[0])
     assert note.startswith("all clips of loud lie in one part")
     spread = with_columns(sounds, fold=lambda i: i % 2)
-    assert unlearnt(spread, part(spread, 0)[0]) == ()
+    assert unseen_labels(spread, make_splits(spread, 0)[0]) == ()
 
 
 def test_what_is_known_of_a_clip() -> None:

@@ -16,7 +16,7 @@ from sondino.tasks.gtzan import FILTERED, numbers
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.ravdess import FOLDS
 from sondino.tasks.registry import TASKS, find_task, read_tasks
-from sondino.tasks.splits import part
+from sondino.tasks.splits import make_splits
 
 
 def read(name: str, root: Path) -> Labelled:
@@ -41,7 +41,7 @@ def test_every_task_can_be_parted_and_counts_what_is_there(name: str, tmp_path: 
     assert found.multi_label == task.multi_label and (task.metric == "mAP") == task.multi_label
     assert all(Path(clip.path).is_file() for clip in found.clips)
     assert len({clip.path for clip in found.clips}) == len({clip.id for clip in found.clips}) == len(found.clips)
-    rounds, on = part(found, 0)
+    rounds, on = make_splits(found, 0)
     assert on.startswith("the list's")
     for each in rounds:
         assert each.train.any() and each.valid.any() and each.test.any()
@@ -78,7 +78,7 @@ def test_urbansound8k_keeps_its_ten_folds(tmp_path: Path) -> None:
     assert found.labels == ("drilling", "siren")
     assert Counter(found.folds().tolist()) == {str(fold): 4 for fold in range(1, 11)}
     assert len(np.unique(found.sources())) == 20 and found.clips[0].source == "100"
-    assert len(part(found, 0)[0]) == 10
+    assert len(make_splits(found, 0)[0]) == 10
 
 
 def test_fsd50k_has_several_labels_and_asks_the_eval_clips(tmp_path: Path) -> None:

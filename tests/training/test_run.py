@@ -6,18 +6,18 @@ import pytest
 
 from sondino.errors import RunError
 from sondino.files import write_skipped
-from sondino.training.run import open_run, same_start
+from sondino.training.run import check_same_config, open_run
 
 
 def test_what_a_run_was_started_with_is_kept_and_defended(tmp_path: Path) -> None:
-    same_start(tmp_path, {"audio": "a", "recipe": {"epochs": 3, "teacher": ["x"]}})
-    same_start(tmp_path, {"audio": "a", "recipe": {"epochs": 3, "teacher": ["x"]}})
-    same_start(tmp_path, {"corpus": "c1"})
+    check_same_config(tmp_path, {"audio": "a", "recipe": {"epochs": 3, "teacher": ["x"]}})
+    check_same_config(tmp_path, {"audio": "a", "recipe": {"epochs": 3, "teacher": ["x"]}})
+    check_same_config(tmp_path, {"corpus": "c1"})
     assert json.loads((tmp_path / "run.json").read_text()).keys() == {"audio", "recipe", "corpus"}
     with pytest.raises(RunError, match="epochs was 3, now 4"):
-        same_start(tmp_path, {"audio": "a", "recipe": {"epochs": 4, "teacher": ["x"]}})
+        check_same_config(tmp_path, {"audio": "a", "recipe": {"epochs": 4, "teacher": ["x"]}})
     with pytest.raises(RunError, match="corpus was c1, now c2"):
-        same_start(tmp_path, {"corpus": "c2"})
+        check_same_config(tmp_path, {"corpus": "c2"})
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ LEAST = 0.3
 PATIENCE = 600.0
 """Seconds after which a process is taken for stuck."""
 
-LONGEST = 600.0
+MAX_CLIP_SECONDS = 600.0
 """Seconds of a clip."""
 
 
@@ -173,6 +173,6 @@ def _thread_counts(threads: Sequence[int] | None) -> list[int]:
 
 def _lengths(seconds: Sequence[float]) -> list[float]:
     for length in seconds:
-        if not 0.1 <= length <= LONGEST:
-            raise OptionError(f"seconds is {length:g}: give lengths of clips from 0.1 to {LONGEST:g}")
+        if not 0.1 <= length <= MAX_CLIP_SECONDS:
+            raise OptionError(f"seconds is {length:g}: give lengths of clips from 0.1 to {MAX_CLIP_SECONDS:g}")
     return list(dict.fromkeys(map(float, seconds)))

@@ -134,7 +134,7 @@ def import_libraries(name: str) -> None:
 
 def main() -> None:
     """Measure what the argument asks for, and print it as JSON."""
-    from sondino.encoder.filled import Filled
+    from sondino.encoder.padded import PaddedEncoder
     from sondino.errors import SondinoError
     from sondino.pretrained.open import open_model
 
@@ -143,7 +143,7 @@ def main() -> None:
 
     def open_encoder() -> Encoder:
         encoder = open_model(asked["name"], asked["threads"])
-        return Filled(encoder, asked["window"]) if asked["filled"] else encoder
+        return PaddedEncoder(encoder, asked["window"]) if asked["filled"] else encoder
 
     try:
         found = measure(open_encoder, asked["window"])

@@ -15,7 +15,7 @@ from rich.table import Table
 from sondino.benchmark.record import Bench, Measured
 from sondino.files import write_json, write_whole
 
-FORMAT = "sondino-bench-1"
+BENCH_FORMAT = "sondino-bench-1"
 
 QUIET = 0.9
 """Share of a processor that a process gets where nothing else runs, at least."""
@@ -45,7 +45,7 @@ def write(done: Bench, out: Path) -> None:
     write_json(
         out / "bench.json",
         {
-            "format": FORMAT,
+            "format": BENCH_FORMAT,
             "machine": done.machine,
             "seconds": done.seconds,
             "stopped": done.stopped,
@@ -66,7 +66,7 @@ def rows(done: Bench) -> list[dict[str, Any]]:
     for model, why in done.nowhere.items():
         found.append({"model": model.name, "peer": model.peer, "source": model.source, "error": why, **done.machine})
     for each in done.measured:
-        about = _about(each) | done.machine
+        about = _combination_facts(each) | done.machine
         lengths = each.rounds[0]["clips"] if each.rounds else []
         if each.error or not lengths:
             found.append({**about, "error": each.error or "stopped before it was measured"})
@@ -75,7 +75,7 @@ def rows(done: Bench) -> list[dict[str, Any]]:
     return found
 
 
-def _about(each: Measured) -> dict[str, Any]:
+def _combination_facts(each: Measured) -> dict[str, Any]:
     """What does not depend on the clip."""
     how, weighed = each.combination, each.weighed or {}
     about: dict[str, Any] = {
@@ -162,7 +162,7 @@ def table(done: Bench) -> Table | None:
 
 
 def _line(each: Measured) -> list[str]:
-    how, about = each.combination, _about(each)
+    how, about = each.combination, _combination_facts(each)
     clips = [_clip(each, at) for at in range(len(each.rounds[0]["clips"]))]
     alone = [clip for clip in clips if clip["batch"] == 1]
     return [

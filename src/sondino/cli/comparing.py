@@ -43,13 +43,13 @@ def compare(
 
     from sondino.cli.experiments import listed
     from sondino.evaluation.compare import compare as run_compare
-    from sondino.evaluation.compare import said, shown_rows
+    from sondino.evaluation.compare import format_results, shown_rows
 
     done = run_compare(bundles or [], out, tasks=listed(tasks or ()), data=data, seeds=seeds, grid=grid,
                        threads=threads, quiet=quiet, command=sys.argv)  # fmt: skip
     show_table(shown_rows(done.results))
     print()
-    for line in said(done.results):
+    for line in format_results(done.results):
         Console().print(line, highlight=False, soft_wrap=True, markup=False)
     if out is None:
         return list_skipped(done.skipped)

@@ -58,7 +58,7 @@ def sweep(
     table, under = rich_table(swept.results)
     console = _console()
     console.print(table)
-    _say(console, "", *under)
+    _print_lines(console, "", *under)
     for name, reason in swept.failed:
         print(f"failed: {name}: {reason}", file=sys.stderr)
     if swept.unreadable:
@@ -111,8 +111,8 @@ def support(
                         command=sys.argv)  # fmt: skip
     console = _console()
     console.print(rich_table(found.results))
-    _say(console, "", *(chosen["sentence"] for chosen in found.results["chosen"]), "")
-    _say(console, *(f"note: {note}" for note in found.results["notes"]))
+    _print_lines(console, "", *(chosen["sentence"] for chosen in found.results["chosen"]), "")
+    _print_lines(console, *(f"note: {note}" for note in found.results["notes"]))
     if found.unreadable:
         print(f"{found.unreadable} clips could not be heard: results.json has them by task", file=sys.stderr)
     print(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
@@ -127,7 +127,7 @@ def _console() -> "Console":
     return console if console.is_terminal else Console(width=200)
 
 
-def _say(console: "Console", *lines: str) -> None:
+def _print_lines(console: "Console", *lines: str) -> None:
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

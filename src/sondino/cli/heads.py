@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from sondino.cli.app import Device, app, list_skipped, report_skipped
 
 if TYPE_CHECKING:
-    from sondino.embedding.classify import Heard
+    from sondino.embedding.classify import ClipPrediction
     from sondino.tasks.labelled import Labelled
 
 
@@ -173,7 +173,7 @@ def finetune(
     return list_skipped(list(done.labelled.skipped))
 
 
-def _tell(heard: "Heard") -> None:
+def _tell(heard: "ClipPrediction") -> None:
     def likely(labels: list[tuple[str, float]]) -> str:
         return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
 

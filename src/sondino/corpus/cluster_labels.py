@@ -13,7 +13,7 @@ from sondino.corpus.table import Corpus
 from sondino.errors import OptionError, require
 from sondino.files import read_json, write_json
 
-FORMAT = "sondino-groups-1"
+GROUPS_FORMAT = "sondino-groups-1"
 FILE = "groups.json"
 
 
@@ -120,15 +120,15 @@ def describe_clusters(corpus: Corpus, clusters: Clusters) -> Groups:
     key = corpus.label_hash()
     if file.exists():
         facts = read_json(file)
-        if facts.get("format") == FORMAT and facts.get("label_hash") == key:
-            return _read(facts)
+        if facts.get("format") == GROUPS_FORMAT and facts.get("label_hash") == key:
+            return _read_groups(facts)
     clips = corpus.column("view") == 0
     found = compare_groups(clusters.assignment[clips], corpus.column("label")[clips].tolist(), len(clusters.sizes))
     quality = {name: None if np.isnan(value) else value for name, value in clusters.quality.items()}
-    write_json(file, {"format": FORMAT, "label_hash": key, "quality": quality} | asdict(found))
+    write_json(file, {"format": GROUPS_FORMAT, "label_hash": key, "quality": quality} | asdict(found))
     return found
 
 
-def _read(facts: dict[str, Any]) -> Groups:
+def _read_groups(facts: dict[str, Any]) -> Groups:
     figures = {name: facts[name] for name in ("clips", "labelled", "labels", "nmi", "ari", "purity")}
     return Groups(**figures, groups=tuple(Group(**group) for group in facts["groups"]))

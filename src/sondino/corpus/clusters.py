@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from sondino.corpus.targets import Targets
 from sondino.errors import OptionError, RunError, require
-from sondino.files import disk_error, make_folder, only_one, read_json, write_array, write_json
+from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_array, write_json
 from sondino.progress import Report
 
-FORMAT = "sondino-clusters-1"
+CLUSTERS_FORMAT = "sondino-clusters-1"
 BATCH = 10_000
 TRIALS = 10
 MOST_EPOCHS = 100
@@ -69,13 +69,13 @@ def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report 
         raise OptionError(f"{k} clusters of {valid} clips cannot be: give --clusters from 1 to {valid}")
     folder = targets.folder / f"clusters-k{k}-seed{seed}"
     if not (folder / "clusters.json").exists():
-        with only_one(targets.folder, folder.name, "clustering the targets in"):
+        with lock_or_fail(targets.folder, folder.name, "clustering the targets in"):
             # One thread: sums in another order would end in other bits, and reading takes longer than the sums.
             with require("threadpoolctl", "train").threadpool_limits(limits=1):
                 centres, batches = _fit(targets, k, seed, progress)
                 assignment = _assign(targets, centres)
                 quality = _quality(targets, assignment, seed)
-            facts = {"format": FORMAT, "targets": targets.key, "k": k, "seed": seed, "batches": batches}
+            facts = {"format": CLUSTERS_FORMAT, "targets": targets.key, "k": k, "seed": seed, "batches": batches}
             sizes = np.bincount(assignment[assignment >= 0], minlength=k).tolist()
             _save(folder, centres, assignment, facts | {"quality": quality, "sizes": sizes})
     return _open(folder, targets)
@@ -86,10 +86,10 @@ def _batches(targets: Targets, rng: np.random.Generator) -> Iterator[NDArray[np.
     order = rng.permutation(-(-len(targets) // BLOCK))
     a_batch = BATCH // BLOCK
     for first in range(0, len(order), a_batch):
-        yield _read(targets, np.sort(order[first : first + a_batch]))
+        yield _read_targets(targets, np.sort(order[first : first + a_batch]))
 
 
-def _read(targets: Targets, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
+def _read_targets(targets: Targets, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
     spans = [(int(b) * BLOCK, min(len(targets), (int(b) + 1) * BLOCK)) for b in blocks]
     valid = np.concatenate([targets.valid[start:stop] for start, stop in spans])
     rows = targets.read(spans)
@@ -126,7 +126,7 @@ def _sample(targets: Targets, rows: int, rng: np.random.Generator) -> NDArray[np
     """About so many vectors (at least, where there are), in blocks drawn from all over."""
     order = rng.permutation(-(-len(targets) // BLOCK))
     kept = np.add.accumulate([np.count_nonzero(targets.valid[b * BLOCK : (b + 1) * BLOCK]) for b in order])
-    return _read(targets, np.sort(order[: int(np.searchsorted(kept, rows)) + 1]))
+    return _read_targets(targets, np.sort(order[: int(np.searchsorted(kept, rows)) + 1]))
 
 
 def _first_centres(sample: NDArray[np.float32], k: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
-from sondino.files import DUPLICATE, make_folder, only_one, read_json, write_json, write_skipped
+from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
 from sondino.progress import Report
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ else:
     pa = require("pyarrow", "train")
     pc = require("pyarrow.compute", "train")
 
-FORMAT = "sondino-corpus-1"
+CORPUS_FORMAT = "sondino-corpus-1"
 SHORTEST_TAIL = 0.05
 """A tail under this share of a clip, past the last whole clip, is left out (and counted)."""
 HASHED = ("id", "content", "start", "duration")
@@ -140,16 +140,16 @@ def build_corpus(
     out = Path(out)
     listing = list_audio(audio)
     make_folder(out)
-    with only_one(out, "corpus", "building the corpus in"):
+    with lock_or_fail(out, "corpus", "building the corpus in"):
         files, row_of = scan(listing, out, workers, progress)
-        table, skipped, tails = _clips(listing, files, row_of, clip)
+        table, skipped, tails = _clip_rows(listing, files, row_of, clip)
         if len(table) == 0:
             raise AudioError(
                 f"none of the {len(listing.entries)} files of {audio} can be used; the first, {skipped[0][0]}: "
                 f"{skipped[0][1]}"
             )
         facts = {
-            "format": FORMAT,
+            "format": CORPUS_FORMAT,
             "hash": content_hash(table, clip),
             "clip": clip,
             "root": listing.root,
@@ -189,7 +189,7 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     if not (folder / "corpus.json").exists():
         raise RunError(f"{folder} holds no corpus: make one with `sondino corpus AUDIO --out {folder}`")
     facts = read_json(folder / "corpus.json")
-    if facts.get("format") != FORMAT:
+    if facts.get("format") != CORPUS_FORMAT:
         raise RunError(f"{folder} holds a corpus of another format ({facts.get('format')}): build it again")
     try:
         # One chunk a column: rows are looked up one by one.
@@ -206,7 +206,7 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
 
 def content_hash(table: pa.Table, clip: float) -> str:
     """What a table's clips are: their ids, contents, stretches and views, and the clip length."""
-    digest = hashlib.sha256(f"{FORMAT} {clip!r}".encode())
+    digest = hashlib.sha256(f"{CORPUS_FORMAT} {clip!r}".encode())
     for name in (*HASHED, *HASHED_VIEWS):
         if name not in table.column_names:
             continue
@@ -220,7 +220,7 @@ def content_hash(table: pa.Table, clip: float) -> str:
     return digest.hexdigest()
 
 
-def _clips(
+def _clip_rows(
     listing: Listing, files: pa.Table, row_of: NDArray[np.int64], clip: float
 ) -> tuple[pa.Table, list[tuple[str, str]], dict[str, float]]:
     """The table of clips, what was left out, and how many tails were."""
@@ -254,7 +254,7 @@ def _clips(
     skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
     kept = kept[original == np.arange(len(kept))]
 
-    entry, starts, durations, tails = _cut(kept, start[kept], end[kept], clip)
+    entry, starts, durations, tails = _clip_spans(kept, start[kept], end[kept], clip)
     rows = pa.array(entry)
     columns = {
         "id": pa.array(_clip_ids(names, entry, starts, row_of, listing), pa.string()),
@@ -277,7 +277,7 @@ def _numbers(entries: pa.Table, name: str, default: float) -> NDArray[np.float64
     return np.where(np.isnan(values), default, values)
 
 
-def _cut(
+def _clip_spans(
     entry: NDArray[np.int64], start: NDArray[np.float64], end: NDArray[np.float64], clip: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], dict[str, float]]:
     """Clips of each stretch: its entry, start and duration; and the tails that were left out."""
@@ -315,7 +315,7 @@ def _clip_ids(
     for row in np.flatnonzero(shared).tolist():
         ids[row] = f"{ids[row]}@{starts[row]:.3f}"
     if len(set(ids)) < len(ids):
-        _refuse_repeats(ids, row_of[entry])
+        _check_repeats(ids, row_of[entry])
         seen: dict[str, int] = {}
         for row, name in enumerate(ids):  # stretches of one file that begin within a millisecond
             seen[name] = seen.get(name, 0) + 1
@@ -324,7 +324,7 @@ def _clip_ids(
     return ids
 
 
-def _refuse_repeats(ids: Sequence[str], file: NDArray[np.int64]) -> None:
+def _check_repeats(ids: Sequence[str], file: NDArray[np.int64]) -> None:
     owner: dict[str, int] = {}
     for name, own in zip(ids, file.tolist(), strict=True):
         if owner.setdefault(name, own) != own:

@@ -25,10 +25,10 @@ from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
 from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
 from sondino.errors import EncoderError, RunError
-from sondino.files import make_folder, only_one, read_json, write_json
+from sondino.files import lock_or_fail, make_folder, read_json, write_json
 from sondino.progress import Report
 
-FORMAT = "sondino-targets-1"
+TARGETS_FORMAT = "sondino-targets-1"
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -156,7 +156,7 @@ def compute_targets(
     targets = _described(folder, old)
     parts, timed, before = targets.parts, _Timed(encoder), targets.parts.rows_done()
     if before < len(corpus) or not (folder / "targets.npy").exists():
-        with only_one(folder, "fill" if world == 1 else f"fill-{rank}-of-{world}", "filling the targets in"):
+        with lock_or_fail(folder, "fill" if world == 1 else f"fill-{rank}-of-{world}", "filling the targets in"):
             parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
             before = parts.rows_done()
             _fill(corpus, timed, parts, short, progress, workers, rank, world)
@@ -170,7 +170,7 @@ def compute_targets(
 def _facts(corpus: Corpus, encoder: Encoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
     """What decides the vectors, its hash, and what a reader wants to know beside it."""
     decides = {
-        "format": FORMAT,
+        "format": TARGETS_FORMAT,
         "fingerprint": fingerprint(encoder),
         "sample_rate": encoder.sample_rate,
         "window": encoder.window,
@@ -198,7 +198,7 @@ def _fill(
     source = (
         _looked_up(corpus, encoder, parts, rank, world)
         if hasattr(encoder.encoder, "lookup")
-        else _heard(corpus, encoder, parts, short, workers, rank, world)
+        else _response(corpus, encoder, parts, short, workers, rank, world)
     )
     with closing(source):
         for part, vectors, reasons in source:
@@ -214,7 +214,7 @@ Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
 """Part, its vectors (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
 
 
-def _heard(
+def _response(
     corpus: Corpus,
     encoder: _Timed,
     parts: Parts,

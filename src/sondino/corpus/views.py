@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sondino.corpus.table import Corpus, content_hash, save_corpus
 from sondino.errors import OptionError, require
-from sondino.files import make_folder, only_one
+from sondino.files import lock_or_fail, make_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,7 +134,7 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
     }
     if corpus.facts.get("root_from_here") is not None:
         facts["root_from_here"] = f"../{corpus.facts['root_from_here']}"
-    with only_one(folder, "corpus", "making the views in"):
+    with lock_or_fail(folder, "corpus", "making the views in"):
         return save_corpus(folder, table, facts, corpus.skipped, 0.0)
 
 

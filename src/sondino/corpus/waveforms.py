@@ -19,10 +19,10 @@ from sondino.corpus.sources import open_source
 from sondino.corpus.table import Corpus
 from sondino.corpus.views import VIEW_COLUMNS, View, render, view_of
 from sondino.errors import AudioError, RunError, SondinoError
-from sondino.files import cores, make_folder, only_one, read_json, write_json
+from sondino.files import cores, lock_or_fail, make_folder, read_json, write_json
 from sondino.progress import Report
 
-FORMAT = "sondino-waveforms-1"
+WAVEFORMS_FORMAT = "sondino-waveforms-1"
 FULL_SCALE = 32767
 PART_SECONDS = 2560.0
 """Sound decoded at once, at most: 164 MB at 16 kHz."""
@@ -254,7 +254,7 @@ def open_waveforms(
         RunError: the disk is full, or another process is at it.
     """
     offsets = _offsets(corpus, sample_rate)
-    key = hashlib.sha256(f"{FORMAT} {corpus.hash} {sample_rate}".encode()).hexdigest()
+    key = hashlib.sha256(f"{WAVEFORMS_FORMAT} {corpus.hash} {sample_rate}".encode()).hexdigest()
     folder = corpus.folder / "waveforms" / key[:16]
     if cache is None and not folder.exists():
         cache = 2 * int(offsets[-1]) <= shutil.disk_usage(corpus.folder).free // 2
@@ -265,11 +265,17 @@ def open_waveforms(
     described = folder / "waveforms.json"
     if not described.exists():
         size = rows_a_part(corpus.clip)
-        facts = {"format": FORMAT, "key": key, "sample_rate": sample_rate, "clips": len(own), "part_rows": size}
+        facts = {
+            "format": WAVEFORMS_FORMAT,
+            "key": key,
+            "sample_rate": sample_rate,
+            "clips": len(own),
+            "part_rows": size,
+        }
         write_json(described, facts | {"samples": int(offsets[-1])})
     parts = Parts(folder, len(own), int(read_json(described)["part_rows"]))
     if len(parts.done()) < parts.count:
-        with only_one(folder, "fill", "decoding clips into"):
+        with lock_or_fail(folder, "fill", "decoding clips into"):
             parts.prepare(
                 samples=((int(offsets[-1]),), np.int16),
                 lengths=((len(own),), np.int32),

@@ -19,7 +19,7 @@ from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
 from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import finish_run, teacher_facts
-from sondino.distillation.train import Lessons, train
+from sondino.distillation.train import TrainingData, train
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder
 from sondino.errors import EncoderError, OptionError, RunError
@@ -31,7 +31,7 @@ from sondino.progress import show
 from sondino.teachers import load_teacher
 from sondino.training.accelerator import computes_in, make_accelerator
 from sondino.training.batches import split_by_file
-from sondino.training.run import open_run, same_start
+from sondino.training.run import check_same_config, open_run
 
 if TYPE_CHECKING:
     from sondino.nets.student import Student
@@ -79,7 +79,7 @@ def distill(
         raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:
-            same_start(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
+            check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
         if finished:
             return run / "bundle"
         # Of several processes the first gathers, and the others open what it made; targets are shared out between them.
@@ -93,7 +93,9 @@ def distill(
         lessons = plan_lessons(corpus, targets, clusters, waveforms.valid, plan)
         plan = fully_resolved(plan, len(lessons.split.train), computes_in(accelerator))
         if accelerator.is_main_process:
-            same_start(run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": [t.key for t in targets]})
+            check_same_config(
+                run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": [t.key for t in targets]}
+            )
             write_yaml(plan, run / "recipe.yaml")
             reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
             skipped = write_skipped(run / "skipped.csv", reasons)
@@ -140,7 +142,7 @@ def gather(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerato
             with show("headers", "files", quiet) as progress:
                 corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
         folder = add_views(corpus, recipe.views, recipe.seed).folder
-    return open_corpus(from_first(folder))
+    return open_corpus(broadcast_from_main(folder))
 
 
 def teach(
@@ -160,10 +162,10 @@ def sounds(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bo
         with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
             waveforms = open_waveforms(corpus, sample_rate, progress)
             folder, skipped = waveforms.folder, waveforms.skipped
-    return Waveforms(corpus, sample_rate, from_first(folder), skipped)
+    return Waveforms(corpus, sample_rate, broadcast_from_main(folder), skipped)
 
 
-def from_first(value: Any) -> Any:
+def broadcast_from_main(value: Any) -> Any:
     """What the first of several processes has, in all of them."""
     box = [value]
     broadcast_object_list(box)
@@ -215,7 +217,7 @@ def plan_lessons(
     clusters: Clusters | None,
     heard: NDArray[np.bool_],
     recipe: Recipe,
-) -> Lessons:
+) -> TrainingData:
     """Who trains, who is held out, and how likely each clip is to be drawn."""
     usable = np.logical_and.reduce([heard, *(t.valid for t in targets)])
     labels = corpus.label_numbers() if recipe.label_weight > 0 else None
@@ -241,4 +243,4 @@ def plan_lessons(
     weights = uniform_weights(trains)
     if recipe.sampling == "balanced" and clusters is not None:
         weights = balanced_weights(np.where(trains, clusters.assignment, -1))
-    return Lessons([t.matrix for t in targets], weights, split, labels)
+    return TrainingData([t.matrix for t in targets], weights, split, labels)

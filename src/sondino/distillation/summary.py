@@ -17,7 +17,7 @@ from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distillation.recipe import Recipe, as_dict
-from sondino.distillation.train import Distiller, Lessons, score
+from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder
 from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
@@ -64,7 +64,7 @@ def finish_run(
     teachers: Sequence[Mapping[str, Any]],
     targets: Sequence[Targets],
     clusters: Clusters | None,
-    lessons: Lessons,
+    lessons: TrainingData,
     read: Read,
     distiller: Distiller,
     skipped: Sequence[tuple[str, str]],

@@ -33,7 +33,7 @@ MOST_VALIDATION_ROWS = 2_000
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """What there is to learn: targets (rows, dim) of each teacher, labels, balanced weights, and who is held out."""
 
     targets: Sequence[NDArray[np.float16]]
@@ -67,7 +67,7 @@ class Distiller(nn.Module):
 
 def train(
     student: Student,
-    lessons: Lessons,
+    lessons: TrainingData,
     read: Callable[[int], NDArray[np.float32]],
     recipe: Recipe,
     run: Path,
@@ -99,7 +99,7 @@ class _Trainer:
     def __init__(
         self,
         student: Student,
-        lessons: Lessons,
+        lessons: TrainingData,
         read: Callable[[int], NDArray[np.float32]],
         recipe: Recipe,
         run: Path,

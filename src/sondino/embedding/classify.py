@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.windows import merge
 from sondino.embedding.files import Progress, list_inputs
-from sondino.encoder.pipeline import Embedded, Sound, cutting, embed_sounds, readers
+from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, SondinoError
 from sondino.files import disk_error, thread_count
 from sondino.model.head import Head
@@ -29,7 +29,7 @@ Ranking = list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClipPrediction:
     """What a head makes of one clip.
 
     Attributes:
@@ -62,7 +62,7 @@ def classify_files(
     top: int = 3,
     threads: int | None = None,
     *,
-    show: Callable[[Heard], None] | None = None,
+    show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
     """Classify files and folders with a model's head.
@@ -92,7 +92,7 @@ def classify_files(
     write = _writer_for(None if output is None else Path(output))
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    how = cutting(model, None, None, None)
+    how = resolve_windowing(model, None, None, None)
     report = ClassifyReport()
     sounds: list[Sound] = [file.path for file in files]
     with write as put, closing(embed_sounds(model, sounds, how, windows, ahead)) as found:
@@ -101,7 +101,7 @@ def classify_files(
             if clip.error is not None:
                 report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
             else:
-                heard = _heard(model.head, file.id, clip, how.window, top, windows)
+                heard = _predict_clip(model.head, file.id, clip, how.window, top, windows)
                 put(heard)
                 if show is not None:
                     show(heard)
@@ -115,14 +115,16 @@ def classify_files(
     return report
 
 
-def _heard(head: Head, name: str, clip: Embedded, window: float | None, top: int, windows: bool) -> Heard:
+def _predict_clip(
+    head: Head, name: str, clip: Embedded, window: float | None, top: int, windows: bool
+) -> ClipPrediction:
     vectors = clip.vectors
     if not windows:
-        return Heard(name, clip.seconds, _ranked(head, vectors, top)[0])
+        return ClipPrediction(name, clip.seconds, _ranked(head, vectors, top)[0])
     ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
     whole = merge(vectors, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
     spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, vectors, top), strict=True)
-    return Heard(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
+    return ClipPrediction(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
 
 
 def _ranked(head: Head, vectors: NDArray[np.float32], top: int) -> list[Ranking]:
@@ -132,7 +134,7 @@ def _ranked(head: Head, vectors: NDArray[np.float32], top: int) -> list[Ranking]
 # ---- output ---------------------------------------------------------------------------------------------------
 
 
-def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[Heard], None]]:
+def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[ClipPrediction], None]]:
     if output is None:
         return _nowhere()
     writers = {".csv": _csv, ".jsonl": _json_lines}
@@ -144,23 +146,23 @@ def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[Heard],
 
 
 @contextmanager
-def _nowhere() -> Iterator[Callable[[Heard], None]]:
+def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
     yield lambda heard: None
 
 
 @contextmanager
-def _csv(output: Path) -> Iterator[Callable[[Heard], None]]:
+def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
     with _in_place(output) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
 
-        def put(heard: Heard) -> None:
+        def put(heard: ClipPrediction) -> None:
             table.writerows(csv_rows(heard))
 
         yield put
 
 
-def csv_rows(heard: Heard) -> Iterator[list[str]]:
+def csv_rows(heard: ClipPrediction) -> Iterator[list[str]]:
     """A clip's rows of the table: the whole clip's labels, then each window's."""
     spans: list[tuple[str, float, float, Ranking]] = [("", 0.0, heard.seconds, heard.labels)]
     spans += [(str(number), *window) for number, window in enumerate(heard.windows)]
@@ -170,16 +172,16 @@ def csv_rows(heard: Heard) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _json_lines(output: Path) -> Iterator[Callable[[Heard], None]]:
+def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
     with _in_place(output) as file:
 
-        def put(heard: Heard) -> None:
+        def put(heard: ClipPrediction) -> None:
             file.write(json.dumps(_as_dict(heard), ensure_ascii=False) + "\n")
 
         yield put
 
 
-def _as_dict(heard: Heard) -> dict[str, Any]:
+def _as_dict(heard: ClipPrediction) -> dict[str, Any]:
     def told(labels: Ranking) -> list[dict[str, Any]]:
         return [{"label": label, "probability": round(probability, 6)} for label, probability in labels]
 

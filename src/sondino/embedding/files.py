@@ -20,9 +20,9 @@ from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy
 from sondino.embedding.tables import Part, writer_for
 from sondino.encoder.encoder import Encoder, fingerprint
-from sondino.encoder.pipeline import Cutting, Sound, cutting, embed_sounds, readers
+from sondino.encoder.pipeline import Sound, Windowing, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import only_one, thread_count, write_json
+from sondino.files import lock_or_fail, thread_count, write_json
 
 PART_FILES = 256
 PART_BYTES = 1 << 30  # so that a part of long recordings is not a day's work
@@ -102,13 +102,13 @@ def embed_files(
     output = Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    how = cutting(model, window, hop, short)
+    how = resolve_windowing(model, window, hop, short)
     ahead = readers(thread_count(getattr(model, "threads", None) if threads is None else threads))
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
-    with only_one(partial, "embed", "filling"):
+    with lock_or_fail(partial, "embed", "filling"):
         with _disk(output):
             _match_key(partial, _key(model, how, windows, files))
         report = EmbedReport(output)
@@ -170,7 +170,7 @@ def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
     return files
 
 
-def _key(model: Encoder, how: Cutting, windows: bool, files: Sequence[Input]) -> str:
+def _key(model: Encoder, how: Windowing, windows: bool, files: Sequence[Input]) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([1, fingerprint(model), how.window, how.hop, how.short, how.policy, windows]).encode())
     for file in files:
@@ -191,7 +191,7 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
 def _embed_part(
     model: Encoder,
     files: Sequence[Input],
-    how: Cutting,
+    how: Windowing,
     windows: bool,
     readers: int,
     tell: Callable[[int, float], None],

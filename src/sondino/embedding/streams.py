@@ -23,7 +23,7 @@ from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
 from sondino.encoder.encoder import Encoder
-from sondino.encoder.pipeline import cutting
+from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import EncoderError, OptionError
 from sondino.files import disk_error
 
@@ -131,7 +131,7 @@ def embed_stream(
     """
     if not (math.isfinite(hop) and hop > 0):
         raise OptionError(f"hop is {hop}: give seconds above 0")
-    how = cutting(model, window, hop, short)
+    how = resolve_windowing(model, window, hop, short)
     if how.window is None:
         raise OptionError(f"{model.name} takes sound of any length: say how much of the stream at a time, --window")
     pipe = Pipe(source)

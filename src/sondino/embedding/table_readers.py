@@ -50,7 +50,7 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
         raise OptionError(f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them")
     if not table.is_file():
         raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
-    with _whole(table):
+    with _report_damage(table):
         yield from READERS[suffix](table)
 
 
@@ -222,7 +222,7 @@ def _open_csv(file: Path) -> IO[str]:
 
 
 @contextmanager
-def _whole(table: Path) -> Iterator[None]:
+def _report_damage(table: Path) -> Iterator[None]:
     """Turn what a broken file raises into a sentence."""
     try:
         yield

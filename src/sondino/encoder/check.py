@@ -84,16 +84,16 @@ def _attribute_faults(encoder: Any) -> list[str]:
             faults.append(f"`{attribute}` is {value!r}, not {what}")
 
     need("name", lambda v: isinstance(v, str) and bool(v.strip()), "a name that is not empty")
-    need("sample_rate", lambda v: _whole(v) and v > 0, "a whole number of hertz above 0")
-    need("dim", lambda v: _whole(v) and v > 0, "the whole number of values in a vector")
+    need("sample_rate", lambda v: _is_whole_number(v) and v > 0, "a whole number of hertz above 0")
+    need("dim", lambda v: _is_whole_number(v) and v > 0, "the whole number of values in a vector")
     if not hasattr(encoder, "window"):
         faults.append("it has no attribute `window`, seconds of sound it takes at once, or None for any length")
     else:
         need("window", _positive, "a number of seconds above 0, or None for any length", optional=True)
     need("embed", callable, "a method from (batch, samples) to (batch, dim)")
     need("hop", _positive, "a number of seconds above 0", optional=True)
-    need("batch_size", lambda v: _whole(v) and v > 0, "a whole number of waveforms above 0", optional=True)
-    need("minimum", lambda v: _whole(v) and v >= 0, "a whole number of samples", optional=True)
+    need("batch_size", lambda v: _is_whole_number(v) and v > 0, "a whole number of waveforms above 0", optional=True)
+    need("minimum", lambda v: _is_whole_number(v) and v >= 0, "a whole number of samples", optional=True)
     need("fingerprint", lambda v: isinstance(v, str) and bool(v), "a string that changes with the vectors", True)
     if not faults and encoder.window is not None:
         hop = getattr(encoder, "hop", None)
@@ -143,7 +143,7 @@ def _apart(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12))
 
 
-def _whole(value: Any) -> bool:
+def _is_whole_number(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

@@ -138,10 +138,10 @@ def fingerprint(encoder: Encoder) -> str:
     if isinstance(own, str) and own:
         return own
     about = [encoder.name, encoder.sample_rate, encoder.dim, encoder.window, getattr(encoder, "hop", None)]
-    return hashlib.sha256(json.dumps([*about, heard(encoder)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*about, response_fingerprint(encoder)]).encode()).hexdigest()
 
 
-def heard(encoder: Encoder) -> str:
+def response_fingerprint(encoder: Encoder) -> str:
     """A sha256 (hex) of the encoder's answer to two fixed sounds: a noise, and the same noise fading out.
 
     Taken from eight random projections of the vectors, rounded to a thousandth: fine enough for any retraining,

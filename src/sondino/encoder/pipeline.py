@@ -38,12 +38,12 @@ BEHIND = 256  # batches whose vectors may wait for an earlier one that takes lon
 ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
-LONGEST = 3600.0  # seconds of a window
+MAX_WINDOW_SECONDS = 3600.0  # seconds of a window
 BLOCK = 10.0  # seconds decoded at once
 
 
 @dataclass(frozen=True)
-class Cutting:
+class Windowing:
     """How sounds are cut for a model: seconds of window and hop, what is done with short clips, and with tails."""
 
     window: float | None
@@ -71,13 +71,13 @@ class Embedded:
     error: SondinoError | None = None
 
 
-def cutting(
+def resolve_windowing(
     model: Encoder,
     window: float | None,
     hop: float | None,
     short: ShortPolicy | None,
     policy: WindowPolicy | None = None,
-) -> Cutting:
+) -> Windowing:
     """The model's own way of cutting, with what is given put in its place.
 
     The model's hop goes with the model's window: another window alone is not cut at the old hop.
@@ -88,9 +88,9 @@ def cutting(
     own_hop: float | None = getattr(model, "hop", None)
     if policy is not None and policy not in get_args(WindowPolicy):
         raise OptionError(f"windows is {policy!r}: give one of {', '.join(get_args(WindowPolicy))}")
-    if window is not None and window > LONGEST:
-        raise OptionError(f"window is {window:g} s: give {LONGEST:g} s at the most")
-    return Cutting(
+    if window is not None and window > MAX_WINDOW_SECONDS:
+        raise OptionError(f"window is {window:g} s: give {MAX_WINDOW_SECONDS:g} s at the most")
+    return Windowing(
         model.window if window is None else window,
         hop if hop is not None else (own_hop if window is None else None),
         short if short is not None else getattr(model, "short", "pad"),
@@ -113,7 +113,7 @@ def batch_size(samples: int, sample_rate: int) -> int:
 
 
 def embed_sounds(
-    model: Encoder, sounds: Sequence[Sound], how: Cutting, windows: bool = False, readers: int = 2
+    model: Encoder, sounds: Sequence[Sound], how: Windowing, windows: bool = False, readers: int = 2
 ) -> Generator[Embedded, None, None]:
     """Embed sounds, and yield what became of each in order. A sound that cannot be heard is an error of its own.
 

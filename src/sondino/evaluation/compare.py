@@ -12,12 +12,12 @@ from typing import Any
 from sondino.benchmark.measure import milliseconds_side_by_side
 from sondino.encoder.encoder import Encoder
 from sondino.errors import OptionError
-from sondino.evaluation.evaluate import Entrant, enter
+from sondino.evaluation.evaluate import EvaluatedModel, add_model
 from sondino.evaluation.models import model_facts
-from sondino.evaluation.record import about, task_facts
+from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import as_bytes, as_csv, as_markdown, explained, retention
 from sondino.evaluation.scores import score_task
-from sondino.files import make_folder, only_one, thread_count, write_json, write_whole
+from sondino.files import lock_or_fail, make_folder, thread_count, write_json, write_whole
 from sondino.probing.probe import check_probe
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled
@@ -88,9 +88,9 @@ def compare(
     on = read_tasks(tasks, None if data is None else Path(data)) if tasks else []
     for task, labelled in on:
         check_probe(task.title, labelled)
-    entrants: list[Entrant] = []
+    entrants: list[EvaluatedModel] = []
     for one in given:
-        entrants.append(enter(one, entrants, threads=threads))
+        entrants.append(add_model(one, entrants, threads=threads))
     with _folder(out) as folder:
         skipped: list[tuple[str, str]] = []
         facts = _costs(entrants, quiet)
@@ -99,7 +99,7 @@ def compare(
         if any(model["joules_per_10s"] is None for model in facts):
             notes.append("no energy: that needs codecarbon, pip install 'sondino[energy]'")
         results = {
-            **about("comparison", ", ".join(task.title for task, _ in on), command, notes),
+            **results_header("comparison", ", ".join(task.title for task, _ in on), command, notes),
             "seeds": seeds,
             "rounds": ROUNDS,
             "grid": grid,
@@ -111,7 +111,7 @@ def compare(
         if out is not None:
             write_json(folder / "compare.json", results)
             write_whole(folder / "compare.csv", as_bytes(as_csv(results["rows"])))
-            write_whole(folder / "compare.md", as_bytes(as_markdown(shown_rows(results), said(results))))
+            write_whole(folder / "compare.md", as_bytes(as_markdown(shown_rows(results), format_results(results))))
     return Compared(results, skipped)
 
 
@@ -123,11 +123,11 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
             yield Path(passing)
         return
     folder = make_folder(Path(out))
-    with only_one(folder, "comparison", "filling"):
+    with lock_or_fail(folder, "comparison", "filling"):
         yield folder
 
 
-def _costs(entrants: Sequence[Entrant], quiet: bool) -> list[dict[str, Any]]:
+def _costs(entrants: Sequence[EvaluatedModel], quiet: bool) -> list[dict[str, Any]]:
     with show("size, speed and energy", "models", quiet) as progress:
         progress(0, len(entrants))
         times = milliseconds_side_by_side([one.encoder for one in entrants], ROUNDS)
@@ -139,7 +139,7 @@ def _costs(entrants: Sequence[Entrant], quiet: bool) -> list[dict[str, Any]]:
 
 
 def _scores(
-    entrants: Sequence[Entrant],
+    entrants: Sequence[EvaluatedModel],
     on: Sequence[tuple[Task, Labelled]],
     folder: Path,
     seeds: int,
@@ -248,7 +248,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
 
 
-def said(results: Mapping[str, Any]) -> list[str]:
+def format_results(results: Mapping[str, Any]) -> list[str]:
     """Sentences on what the table's numbers are.
 
     Args:

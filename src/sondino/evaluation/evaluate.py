@@ -16,10 +16,10 @@ import numpy as np
 from sondino.encoder.encoder import Encoder
 from sondino.errors import MissingExtra, OptionError
 from sondino.evaluation.models import Role, Untrained, check_hears, model_facts
-from sondino.evaluation.record import about, task_facts
+from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import retention, write_tables
 from sondino.evaluation.scores import score_task
-from sondino.files import make_folder, only_one, thread_count, write_json
+from sondino.files import lock_or_fail, make_folder, thread_count, write_json
 from sondino.metrics.agreement import agreement
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
@@ -50,7 +50,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Entrant:
+class EvaluatedModel:
     """A model in an evaluation.
 
     Attributes:
@@ -118,9 +118,9 @@ def evaluate(
     for task, labelled in on:
         check_probe(task.title, labelled)
     unlabelled = [] if sounds is None else [read_unlabelled(Path(sounds))]
-    entrants, notes = _enter(models, teacher, supervised, untrained and bool(tasks), threads, device)
+    entrants, notes = _add_model(models, teacher, supervised, untrained and bool(tasks), threads, device)
     folder = make_folder(Path(out))
-    with only_one(folder, "evaluation", "filling"):
+    with lock_or_fail(folder, "evaluation", "filling"):
         evaluation = _Evaluation(folder, entrants, teacher is not None, seeds, threads, quiet)
         for task, labelled in on:
             evaluation.probe(task, labelled)
@@ -132,27 +132,29 @@ def evaluate(
     return Evaluated(folder, results, evaluation.skipped)
 
 
-def _enter(
+def _add_model(
     models: Sequence[str | Encoder],
     teacher: str | Encoder | None,
     supervised: str | Encoder | None,
     untrained: bool,
     threads: int | None,
     device: str,
-) -> tuple[list[Entrant], list[str]]:
+) -> tuple[list[EvaluatedModel], list[str]]:
     """All models, opened, each with a name of its own; and what is to know of them."""
     asked: list[tuple[str | Encoder, Role | None]] = [] if teacher is None else [(teacher, "teacher")]
     asked += [(model, None) for model in models]
     asked += [] if supervised is None else [(supervised, "supervised")]
-    entrants: list[Entrant] = []
+    entrants: list[EvaluatedModel] = []
     notes: list[str] = []
     for given, as_what in asked:
-        entrants.append(enter(given, entrants, as_what, threads, device))
+        entrants.append(add_model(given, entrants, as_what, threads, device))
     student = next((one for one in entrants if one.role == "student" and isinstance(one.encoder, Model)), None)
     if untrained and student is not None:
         try:
             blank = Untrained(student.encoder)  # type: ignore[arg-type]
-            entrants.append(Entrant(_free(blank.name, "untrained", entrants), "untrained", student.source, blank))
+            entrants.append(
+                EvaluatedModel(_free(blank.name, "untrained", entrants), "untrained", student.source, blank)
+            )
         except MissingExtra:
             notes.append("no untrained student beside: that needs torch, pip install 'sondino[train]'")
         except OptionError:
@@ -160,13 +162,13 @@ def _enter(
     return entrants, notes
 
 
-def enter(
+def add_model(
     given: str | Encoder,
-    others: Sequence[Entrant],
+    others: Sequence[EvaluatedModel],
     role: Role | None = None,
     threads: int | None = None,
     device: str = "auto",
-) -> Entrant:
+) -> EvaluatedModel:
     """A model opened, under a name that none of the others has.
 
     Args:
@@ -183,12 +185,12 @@ def enter(
     source = given if isinstance(given, str) else encoder.name
     check_hears(encoder, source)
     named_as_teacher = isinstance(given, str) and not isinstance(encoder, Model)
-    return Entrant(
+    return EvaluatedModel(
         _free(encoder.name, source, others), role or ("teacher" if named_as_teacher else "student"), source, encoder
     )
 
 
-def _free(name: str, source: str, taken: Sequence[Entrant]) -> str:
+def _free(name: str, source: str, taken: Sequence[EvaluatedModel]) -> str:
     """A name that no other model has: its own, else with where it was opened from, else with a number."""
     names = {one.name for one in taken}
     for free in (name, f"{name} ({source})"):
@@ -201,7 +203,13 @@ class _Evaluation:
     """An evaluation under way; where there is a teacher that the others are compared with, it is the first."""
 
     def __init__(
-        self, folder: Path, entrants: Sequence[Entrant], taught: bool, seeds: int, threads: int | None, quiet: bool
+        self,
+        folder: Path,
+        entrants: Sequence[EvaluatedModel],
+        taught: bool,
+        seeds: int,
+        threads: int | None,
+        quiet: bool,
     ) -> None:
         self.folder, self.entrants, self.seeds, self.threads, self.quiet = folder, entrants, seeds, threads, quiet
         self.teacher = entrants[0] if taught else None
@@ -236,7 +244,7 @@ class _Evaluation:
             found = agreement(ours[rows[0]], theirs[rows[1]])
             self.agreements.append({"model": one.name, "task": task.name, **asdict(found)})
 
-    def vectors(self, one: Entrant, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
+    def vectors(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
         """A model's vectors, and the row of each path."""
         with show(f"{task.name}: vectors of {one.name}", "clips", self.quiet) as progress:
             heard, vectors, _ = task_vectors(
@@ -267,7 +275,7 @@ class _Evaluation:
         titles = ", ".join(task.title for task, _ in [*on, *unlabelled])
         without = [{**task_facts(task, labelled), "metric": None} for task, labelled in unlabelled]
         return {
-            **about("evaluation", titles, command, notes),
+            **results_header("evaluation", titles, command, notes),
             "seeds": self.seeds,
             "tasks": [*self.tasks, *without],
             "models": models,

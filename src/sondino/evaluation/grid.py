@@ -96,16 +96,16 @@ def plain(value: Any) -> Any:
 
 def in_words(settings: Mapping[str, Any]) -> str:
     """Settings in words, such as "loss=cosine, clusters=30"."""
-    return ", ".join(f"{name}={told(value)}" for name, value in settings.items())
+    return ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a person writes it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def folder_name(settings: Mapping[str, Any]) -> str:
     """A name for a run's folder that every system takes; other settings never share it."""
-    name = ",".join(f"{key}={told(value)}" for key, value in settings.items())
+    name = ",".join(f"{key}={format_value(value)}" for key, value in settings.items())
     safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", name)
     return name if safe == name and len(name) <= 100 else f"{safe[:90]}-{digest(settings)}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
     from sondino.tasks.task import Task
 
-FORMAT = "sondino-results-1"
+RESULTS_FORMAT = "sondino-results-1"
 NAMED = ("numpy", "scikit-learn", "onnxruntime", "torch")
 
 
@@ -24,10 +24,10 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def about(kind: str, title: str, command: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
+def results_header(kind: str, title: str, command: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
     """The first entries of results.json."""
     return {
-        "format": FORMAT,
+        "format": RESULTS_FORMAT,
         "kind": kind,
         "title": title,
         "command": list(command),

@@ -15,13 +15,13 @@ from sondino.audio.reading import info
 from sondino.audio.windows import ShortPolicy
 from sondino.benchmark.footprint import footprint
 from sondino.encoder.encoder import Encoder, fingerprint
-from sondino.encoder.filled import Filled
+from sondino.encoder.padded import PaddedEncoder
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluation.models import check_hears, model_facts
-from sondino.evaluation.record import about, digest, task_facts, versions
+from sondino.evaluation.record import digest, results_header, task_facts, versions
 from sondino.evaluation.scores import score_task
 from sondino.evaluation.support_table import choose, write_table
-from sondino.files import make_folder, only_one, read_json, write_json
+from sondino.files import lock_or_fail, make_folder, read_json, write_json
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.progress import show
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from sondino.tasks.task import Task
 
 WINDOWS = (0.5, 1.0, 2.0, 5.0, 10.0)
-LONGEST = 3600.0
-SHORTEST = 0.01
+MAX_WINDOW_SECONDS = 3600.0
+MIN_WINDOW_SECONDS = 0.01
 SHOWN = ("value", "interval95", "interval", "chance", "rounds")
 SAME = 0.01
 """Seconds by which a clip may be longer than a window that is said to hold all of it."""
@@ -44,7 +44,7 @@ HOW_MEASURED = (
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowedModel:
     """A model at a window.
 
     Attributes:
@@ -118,7 +118,7 @@ def support(
         check_hears(encoder, name)
     longest = {task.name: longest_clip(labelled, task.title, quiet) for task, labelled in read}
     folder = make_folder(Path(out))
-    with only_one(folder, "support", "working on"):
+    with lock_or_fail(folder, "support", "working on"):
         return _Support(folder, opened, read, longest, seeds, threads, quiet).run(asked, command)
 
 
@@ -127,8 +127,10 @@ def check_windows(windows: Sequence[float]) -> list[float]:
     if not windows:
         raise OptionError("no window is given: write --windows 0.5,1,2,5,10")
     for window in windows:
-        if not SHORTEST <= window <= LONGEST:
-            raise OptionError(f"window is {window:g} s: give seconds from {SHORTEST:g} to {LONGEST:g}")
+        if not MIN_WINDOW_SECONDS <= window <= MAX_WINDOW_SECONDS:
+            raise OptionError(
+                f"window is {window:g} s: give seconds from {MIN_WINDOW_SECONDS:g} to {MAX_WINDOW_SECONDS:g}"
+            )
     if len(set(windows)) < len(windows):
         raise OptionError(f"--windows names {Counter(windows).most_common(1)[0][0]:g} twice: give each length once")
     return sorted(windows)
@@ -145,7 +147,7 @@ def longest_clip(labelled: Labelled, title: str, quiet: bool = False) -> float:
     return longest
 
 
-def hearing(encoder: Encoder, windows: Sequence[float]) -> tuple[list[Heard], list[str]]:
+def windows_for_model(encoder: Encoder, windows: Sequence[float]) -> tuple[list[WindowedModel], list[str]]:
     """A model at each window that it can take, and sentences on those that it cannot.
 
     A model that takes one length alone gets shorter windows filled up; longer ones are left out, and its own is heard
@@ -157,20 +159,20 @@ def hearing(encoder: Encoder, windows: Sequence[float]) -> tuple[list[Heard], li
     """
     own = encoder.window
     policy: ShortPolicy = "repeat" if getattr(encoder, "short", "pad") == "repeat" else "pad"
-    short: ShortPolicy = "native" if own is None or takes(encoder, own / 2) else policy
-    taken: list[Heard] = []
+    short: ShortPolicy = "native" if own is None or accepts_window(encoder, own / 2) else policy
+    taken: list[WindowedModel] = []
     left_out: list[float] = []
     for window in windows:
-        if takes(encoder, window):
-            taken.append(Heard(window, encoder, False, short))
+        if accepts_window(encoder, window):
+            taken.append(WindowedModel(window, encoder, False, short))
         elif own is not None and window < own:
-            taken.append(Heard(window, Filled(encoder, window), True))
+            taken.append(WindowedModel(window, PaddedEncoder(encoder, window), True))
         else:
             left_out.append(window)
     notes = []
     if left_out and own is not None:
         if all(abs(each.window - own) > 1e-9 for each in taken):
-            taken.append(Heard(own, encoder, False, short))
+            taken.append(WindowedModel(own, encoder, False, short))
         lengths = ", ".join(f"{window:g}" for window in left_out)
         notes.append(f"{encoder.name} takes {own:g} s at once: windows of {lengths} s are left out, {own:g} s is heard")
     if any(each.filled for each in taken):
@@ -179,7 +181,7 @@ def hearing(encoder: Encoder, windows: Sequence[float]) -> tuple[list[Heard], li
     return sorted(taken, key=lambda each: each.window), notes
 
 
-def takes(encoder: Encoder, window: float) -> bool:
+def accepts_window(encoder: Encoder, window: float) -> bool:
     """Whether a model takes windows of so many seconds as they are."""
     rate, own = encoder.sample_rate, encoder.window
     samples, least = round(window * rate), int(getattr(encoder, "minimum", 0))
@@ -212,7 +214,7 @@ class _Support:
         rows: list[dict[str, Any]] = []
         chosen = []
         for given, encoder in self.models.items():
-            heard, said = hearing(encoder, windows)
+            heard, said = windows_for_model(encoder, windows)
             notes += said
             costs = self.costs(given, encoder, heard)
             for task, labelled in self.tasks:
@@ -231,7 +233,7 @@ class _Support:
         write_table(self.folder / "support.csv", rows)
         return Supported(self.folder, results, sum(task["skipped"] for task in results["tasks"]))
 
-    def enough(self, task: Task, heard: Sequence[Heard]) -> tuple[list[Heard], str]:
+    def enough(self, task: Task, heard: Sequence[WindowedModel]) -> tuple[list[WindowedModel], str]:
         """The windows up to the first that holds every clip whole, and a sentence on those beyond."""
         whole = [each for each in heard if self.longest[task.name] <= each.window + SAME]
         if len(whole) < 2:
@@ -241,14 +243,14 @@ class _Support:
             f"every clip of {task.title} fits into {whole[0].window:g} s, so windows of {beyond} s are the same"
         )
 
-    def score(self, name: str, heard: Heard, task: Task, labelled: Labelled) -> dict[str, Any]:
+    def score(self, name: str, heard: WindowedModel, task: Task, labelled: Labelled) -> dict[str, Any]:
         score, self.heard[task.name] = score_task(
             heard.encoder, f"{name}, {heard.window:g} s", task, labelled, self.folder, seeds=self.seeds,
             window=heard.window, short=heard.short, threads=self.threads, quiet=self.quiet,
         )  # fmt: skip
         return {part: score[part] for part in SHOWN}
 
-    def costs(self, given: str, encoder: Encoder, heard: Sequence[Heard]) -> dict[float, dict[str, Any]]:
+    def costs(self, given: str, encoder: Encoder, heard: Sequence[WindowedModel]) -> dict[float, dict[str, Any]]:
         """Memory and time at each window, measured once."""
         file = self.folder / "costs.json"
         found = {}
@@ -278,7 +280,7 @@ class _Support:
         ]
         title = f"temporal support of {', '.join(names.values())}"
         return {
-            **about("support", title, command, notes),
+            **results_header("support", title, command, notes),
             "tasks": tasks,
             "models": models,
             "rows": list(rows),

@@ -14,7 +14,7 @@ from sondino.distillation.distill import distill
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.evaluation.grid import Planned, folder_name, in_words, plain, plan_runs
-from sondino.evaluation.record import about, digest, task_facts
+from sondino.evaluation.record import digest, results_header, task_facts
 from sondino.evaluation.scores import score_task
 from sondino.evaluation.sweep_table import averages, tabulate, write_tables
 from sondino.files import read_json, write_json
@@ -23,7 +23,7 @@ from sondino.progress import show
 from sondino.tasks.registry import read_tasks
 from sondino.teachers import load_teacher
 from sondino.training.accelerator import make_accelerator
-from sondino.training.run import STARTED_WITH, open_run, same_start
+from sondino.training.run import STARTED_WITH, check_same_config, open_run
 
 if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
@@ -102,7 +102,7 @@ def sweep(
     under_way.check_teachers()
     with open_run(Path(out)) as folder:
         kept = {name: value for name, value in as_dict(planned[0].recipe).items() if name not in varied}
-        same_start(folder, {"audio": str(Path(audio).resolve()), "recipe": kept})
+        check_same_config(folder, {"audio": str(Path(audio).resolve()), "recipe": kept})
         return under_way.run({clip: _shared_corpus(Path(audio), folder, clip, quiet) for clip in clips})
 
 
@@ -266,7 +266,7 @@ class _Sweep:
         values = {name: [one.settings[name] for one in self.planned] for name in names}
         base = {name: value for name, value in as_dict(self.planned[0].recipe).items() if name not in names}
         results = {
-            **about("sweep", " × ".join(names), self.command, notes),
+            **results_header("sweep", " × ".join(names), self.command, notes),
             "tasks": [task_facts(task, self.heard.get(task.name, labelled)) for task, labelled in self.tasks],
             "models": [],
             "varied": {n: list(dict.fromkeys([*values[n], *(run["settings"][n] for run in runs)])) for n in names},

@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 
 from sondino.errors import MissingExtra, OptionError
 from sondino.frontend.logmel import log_mel, n_frames
-from sondino.metrics.collapse import steady
+from sondino.metrics.collapse import norm_ok
 from sondino.model.network import Source
 from sondino.model.onnx_graph import WaveformNet
 from sondino.nets.dymn import KERNELS, DynamicConv
@@ -38,7 +38,7 @@ CALIBRATING, MEASURING = 64, 32
 LISTENING = 240.0
 """Seconds of sound of both together, at most, but 24 clips: the ranges of one of 10 s take DyMN seconds to find."""
 
-ENOUGH = 0.992
+LITERT_INT8_COSINE = 0.992
 """Mean cosine to the float net at which no more layers are kept in float; a margin over the 0.99 that is promised."""
 ENOUGH_LOWEST = 0.95
 
@@ -151,7 +151,7 @@ def edge_form(student: Student, pointwise: bool = False) -> Student:
     return net
 
 
-def whole(source: Source, net: nn.Module, body_only: bool) -> WaveformNet:
+def assemble(source: Source, net: nn.Module, body_only: bool) -> WaveformNet:
     """A net, which may be quantised, with the front-end before it and the head behind it."""
     module = WaveformNet(source.student, source.head, body_only)
     module.set_submodule("student", net)
@@ -195,7 +195,7 @@ def exported(module: nn.Module, given: Tensor) -> torch.export.ExportedProgram:
         return torch.export.export(trace(module, given), (given,), strict=False)
 
 
-class Sounds(NamedTuple):
+class ExampleClips(NamedTuple):
     """Real sound for int8.
 
     Attributes:
@@ -207,13 +207,15 @@ class Sounds(NamedTuple):
     measured: NDArray[np.float32]
 
 
-def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> Sounds:
+def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> ExampleClips:
     """`real_sounds` of those clips whose vectors are of a usual length: one range does not hold others too."""
     sounds = real_sounds(calibration, samples, source.rate)
-    return Sounds(*(part[steady(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds))
+    return ExampleClips(
+        *(part[norm_ok(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds)
+    )
 
 
-def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> Sounds:
+def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> ExampleClips:
     """Calibration clips parted in two, every third to measure on; shorter ones are zero-padded.
 
     Args:
@@ -230,7 +232,9 @@ def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: 
     chosen = [calibration[int(i * max(1.0, len(calibration) / most))] for i in range(min(most, len(calibration)))]
     clips = np.stack([np.pad(clip[:samples], (0, max(0, samples - len(clip)))) for clip in chosen])
     measured = np.arange(len(clips)) % 3 == 2
-    return Sounds(clips[~measured][:CALIBRATING].astype(np.float32), clips[measured][:MEASURING].astype(np.float32))
+    return ExampleClips(
+        clips[~measured][:CALIBRATING].astype(np.float32), clips[measured][:MEASURING].astype(np.float32)
+    )
 
 
 def log_mels(source: Source, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -260,7 +264,7 @@ def least_float(
         cosines = _cosines(run(form), expected)
         if best is None or cosines.mean() > best[0]:
             best = (float(cosines.mean()), form, rung)
-        if cosines.mean() >= ENOUGH and cosines.min() >= ENOUGH_LOWEST:
+        if cosines.mean() >= LITERT_INT8_COSINE and cosines.min() >= ENOUGH_LOWEST:
             break
     assert best is not None
     return best[1], best[2], best[0]
@@ -284,7 +288,7 @@ def kept_in_float(rung: Rung, others: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
+def suppress_native_output() -> Iterator[None]:
     """Keeps what native code prints, which no Python setting reaches, off the user's terminal."""
     saved = [(stream, os.dup(stream)) for stream in (1, 2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -14,20 +14,20 @@ from torch import Tensor, fx, nn
 from sondino.errors import OptionError, SondinoError
 from sondino.exporters.edge import (
     Converted,
+    assemble,
     edge_form,
     example,
     exported,
     fixed_samples,
-    hushed,
     require_edge,
+    suppress_native_output,
     trace,
     versions,
-    whole,
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
 from sondino.model.network import Source
-from sondino.model.onnx_graph import quiet
+from sondino.model.onnx_graph import suppress_logs
 from sondino.model.sessions import first_line
 
 ENVIRONMENT = "executorch"
@@ -68,7 +68,7 @@ def write_executorch(
     partitioner = require_edge("executorch.backends.xnnpack.partition.xnnpack_partitioner", ENVIRONMENT)
     kept: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    with quiet(), hushed():
+    with suppress_logs(), suppress_native_output():
         net: nn.Module
         if precision == "int8":
             net = _quantised(edge_form(source.student, pointwise=True), example(source, length, body_only=True))
@@ -81,7 +81,7 @@ def write_executorch(
             net = edge_form(source.student)
         try:
             lowered = exir.to_edge_transform_and_lower(
-                exported(whole(source, net, body_only), example(source, length, body_only)),
+                exported(assemble(source, net, body_only), example(source, length, body_only)),
                 partitioner=[partitioner.XnnpackPartitioner()],
                 # The front-end's products with constants are no core ATen operators before they are lowered.
                 compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
@@ -161,7 +161,7 @@ def open_executorch(file: Path, threads: int | None = None) -> Run:
     """
     runtime = require_edge("executorch.extension.pybindings.portable_lib", ENVIRONMENT)
     try:
-        with hushed():
+        with suppress_native_output():
             runtime._unsafe_reset_threadpool(thread_count(threads))
             module: Any = runtime._load_for_executorch(str(file))
         shape = tuple(module.method_meta("forward").input_tensor_meta(0).sizes())

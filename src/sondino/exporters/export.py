@@ -20,8 +20,8 @@ from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.precision import halved, without_zeros
-from sondino.exporters.quantize import Sounds, int8_graphs, part_sounds, quantize_bundle
-from sondino.exporters.verify import PROMISED, Precision, Run, refuse, signals, verify
+from sondino.exporters.quantize import CalibrationClips, int8_graphs, part_sounds, quantize_bundle
+from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
@@ -31,9 +31,9 @@ from sondino.progress import show
 from sondino.version import __version__
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
-FORMAT = "sondino-export-1"
+EXPORT_FORMAT = "sondino-export-1"
 EXPORT = "export of ours"  # what a folder is called that may be replaced
-LONGEST = 60.0
+MAX_WINDOW_SECONDS = 60.0
 """Seconds of a fixed window."""
 
 FILES: Mapping[To, str] = {
@@ -65,7 +65,7 @@ class _Order:
     precision: Precision
     samples: int | None
     body_only: bool
-    sounds: Sounds | None
+    sounds: CalibrationClips | None
     gallery: Path | None
     quiet: bool
 
@@ -128,10 +128,10 @@ def export_bundle(
             run = _through_log_mel(source, made.run) if body_only else made.run
             lengths = () if made.samples else (source.student.minimum_samples, heard + heard // 3 + 1)
             verified = verify(run, source.vectors, clips, source.rate, made.batch, lengths, report)
-        refuse(verified, precision, f"{source.config['name']} for {to}")
+        check_bound(verified, precision, f"{source.config['name']} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
         if precision == "int8":
-            facts["kept_promise"] = verified.cosine >= PROMISED
+            facts["kept_promise"] = verified.cosine >= MINIMUM_COSINE
         write_json(partial / "export.json", facts)
         size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
         (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
@@ -140,7 +140,7 @@ def export_bundle(
 
 def _is_export(folder: Path) -> bool:
     try:
-        return json.loads((folder / "export.json").read_text(encoding="utf-8")).get("format") == FORMAT
+        return json.loads((folder / "export.json").read_text(encoding="utf-8")).get("format") == EXPORT_FORMAT
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -157,8 +157,8 @@ def _check_options(
     for name, value, choices in (("to", to, get_args(To)), ("precision", precision, get_args(Precision))):
         if value not in choices:
             raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-    if window is not None and not 0 < window <= LONGEST:
-        raise OptionError(f"window is {window:g} s: give seconds above 0, {LONGEST:g} at most")
+    if window is not None and not 0 < window <= MAX_WINDOW_SECONDS:
+        raise OptionError(f"window is {window:g} s: give seconds above 0, {MAX_WINDOW_SECONDS:g} at most")
     if window is not None and dynamic:
         raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
     if precision == "int8" and calibrate is None:
@@ -324,7 +324,7 @@ def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
     source, head = order.source, order.source.head
     logmel = source.student.logmel
     return {
-        "format": FORMAT,
+        "format": EXPORT_FORMAT,
         "name": source.config["name"],
         "to": to,
         "precision": order.precision,

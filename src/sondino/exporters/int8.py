@@ -20,14 +20,14 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sondino.metrics.collapse import steady
-from sondino.model.onnx_graph import quiet
+from sondino.metrics.collapse import norm_ok
+from sondino.model.onnx_graph import suppress_logs
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PERCENTILE = 99.99
 """Share of an activation's values that its range holds: all of them would leave few steps to the many."""
 
-ENOUGH = 0.999
+ONNX_INT8_COSINE = 0.999
 """Mean cosine to the float vectors at which no more layers are left in float: above the 0.99 promised, so that other
 sounds than those measured on keep it too."""
 
@@ -83,15 +83,15 @@ def quantized(
         judging: other log-mels, on which damage is measured.
         progress: told (done, total) groups of layers.
     """
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, suppress_logs():
         prepared = _prepared(net, Path(folder))
-    (calibrating, _), (judged, expected) = _steady(prepared, calibration), _steady(prepared, judging)
+    (calibrating, _), (judged, expected) = _norm_ok(prepared, calibration), _norm_ok(prepared, judging)
     unsteady = len(calibration) + len(judging) - len(calibrating) - len(judged)
     ranges = _ranges(prepared, list(calibrating))
     weights, mixed = _weights(prepared), _mixed(prepared)
 
     def cosine(names: Sequence[str], last: int = 0) -> tuple[float, onnx.ModelProto]:
-        with quiet():
+        with suppress_logs():
             model = _rewritten(prepared, ranges, names)
         return _cosine(_vectors(model, judged[-last:]), expected[-last:]), model
 
@@ -112,12 +112,12 @@ def quantized(
         return cosine([name for name in weights if name not in floats])
 
     fewest, most, made = 0, len(order), {0: with_first_in_float(0)}
-    if made[0][0] < ENOUGH:
+    if made[0][0] < ONNX_INT8_COSINE:
         made[most] = with_first_in_float(most)
-        while most - fewest > 1 and made[most][0] >= ENOUGH:
+        while most - fewest > 1 and made[most][0] >= ONNX_INT8_COSINE:
             middle = (fewest + most) // 2
             made[middle] = with_first_in_float(middle)
-            fewest, most = (fewest, middle) if made[middle][0] >= ENOUGH else (middle, most)
+            fewest, most = (fewest, middle) if made[middle][0] >= ONNX_INT8_COSINE else (middle, most)
         fewest = most
     reached, model = made[fewest]
     kept = [name for group in order[:fewest] for name in group]
@@ -131,13 +131,13 @@ def quantized(
     return Int8(model, tuple(names[name] for name in kept), len(weights), stored, unsteady, reached)
 
 
-def _steady(
+def _norm_ok(
     prepared: onnx.ModelProto, logmels: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Those log-mels whose vectors are of a usual length, and their vectors: no range of 255 steps holds others too."""
     given = np.stack(logmels)
     vectors = _vectors(prepared, given)
-    usual = steady(vectors)
+    usual = norm_ok(vectors)
     return given[usual], vectors[usual]
 
 

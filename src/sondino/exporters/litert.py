@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 
 from sondino.errors import OptionError, SondinoError, require
 from sondino.exporters.edge import (
-    ENOUGH,
+    LITERT_INT8_COSINE,
     Converted,
     Rung,
+    assemble,
     edge_form,
     example,
     fixed_samples,
-    hushed,
     kept_in_float,
     least_float,
     log_mels,
     require_edge,
     steady_sounds,
+    suppress_native_output,
     trace,
     versions,
-    whole,
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
 from sondino.model.network import Source
-from sondino.model.onnx_graph import quiet
+from sondino.model.onnx_graph import suppress_logs
 from sondino.model.sessions import first_line
 
 ENVIRONMENT = "litert"
@@ -72,11 +72,11 @@ def write_litert(
     converter = require_edge("litert_torch", ENVIRONMENT)
     kept: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    with quiet(), hushed():
+    with suppress_logs(), suppress_native_output():
         given = example(source, length, body_only)
-        net = whole(source, edge_form(source.student, pointwise=precision == "int8"), body_only)
+        net = assemble(source, edge_form(source.student, pointwise=precision == "int8"), body_only)
         try:
-            model = _read(converter.convert(trace(net.eval(), given), (given,)).model_content())
+            model = _read_model(converter.convert(trace(net.eval(), given), (given,)).model_content())
         except Exception as error:  # the converter's errors have no common base
             raise SondinoError(f"LiteRT cannot convert {source.config['name']}: {first_line(error)}") from error
         _short_names(model)
@@ -91,7 +91,7 @@ def write_litert(
     return Converted(1, length, kept, versions("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "torch"), notes)
 
 
-def _read(content: bytes) -> Any:
+def _read_model(content: bytes) -> Any:
     """A file as a tree of objects (`ModelT` of the schema)."""
     return require_edge("ai_edge_litert.tools.flatbuffer_utils", ENVIRONMENT).read_model_from_bytearray(
         bytearray(content)
@@ -157,10 +157,10 @@ def _quantised(
 
     form, rung, cosine = least_float(make, vectors, source.vectors(sounds.measured), layers)
     kept = kept_in_float(rung, "activations, means and gates")
-    if cosine < ENOUGH:
+    if cosine < LITERT_INT8_COSINE:
         form = _with_ranges(content, names, begin, end, None, ranging)
         kept = ("all computing: activations lose too much in int8, and weights alone are stored in it",)
-    made = _read(form)
+    made = _read_model(form)
     if not body_only:
         inside = {i for _, operator in _operators(made)[: begin + 1] for i in operator.inputs}
         _halve(made, inside)
@@ -272,7 +272,7 @@ def open_litert(file: Path, threads: int | None = None) -> Run:
 
 def _runner(content: bytes, threads: int, where: str) -> Run:
     """Runs a file row by row; gives its first output."""
-    with hushed():
+    with suppress_native_output():
         model = _interpreter(content, threads)
         model.allocate_tensors()
     given, result = model.get_input_details()[0], model.get_output_details()[0]

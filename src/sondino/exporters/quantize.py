@@ -17,7 +17,7 @@ from sondino.audio.clips import CLIPS, real_clips
 from sondino.errors import OptionError
 from sondino.exporters.int8 import Int8, quantized
 from sondino.exporters.precision import halved, without_zero_points, without_zeros
-from sondino.exporters.verify import PROMISED, Verified, refuse, signals, verify
+from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
 from sondino.model.bundle import finish_bundle, free_folder, new_bundle
@@ -34,12 +34,12 @@ from sondino.tasks.labelled import Labelled, read_labelled
 CALIBRATING, JUDGING = 64, 32
 """Windows of sound that fix the ranges, and those that choose the layers left in float."""
 
-LONGEST = 4.0
+MAX_CLIP_SECONDS = 4.0
 """Seconds of such a window that are heard, where the net hears any length: more would cost time and tell no more."""
 
 
 @dataclass(frozen=True)
-class Sounds:
+class CalibrationClips:
     """Real windows of sound, parted so that a model is verified on what it was not fitted to.
 
     Attributes:
@@ -53,7 +53,7 @@ class Sounds:
     verifying: list[NDArray[np.float32]]
 
 
-def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | None = None) -> Sounds:
+def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | None = None) -> CalibrationClips:
     """Windows of a folder of sound to calibrate on, to judge by and to verify on.
 
     Args:
@@ -70,18 +70,18 @@ def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | No
     if sounds is not None or len(clips) < 2 * fitted:
         verifying = real_clips(source.rate, samples, source.short, sounds)
         calibrating, judging = clips[0::2][:CALIBRATING], clips[1::2][:JUDGING]
-        return Sounds(calibrating, judging, verifying)
+        return CalibrationClips(calibrating, judging, verifying)
     step = len(clips) / fitted
     chosen = [int(i * step) for i in range(fitted)]  # spread over the files
     rest = [clip for i, clip in enumerate(clips) if i not in set(chosen)]
     picked = [clips[i] for i in chosen]
     judging = picked[1::3]
     calibrating = [clip for i, clip in enumerate(picked) if i % 3 != 1]
-    return Sounds(calibrating, judging, rest[:CLIPS])
+    return CalibrationClips(calibrating, judging, rest[:CLIPS])
 
 
 def int8_graphs(
-    source: Source, sounds: Sounds, samples: int | None, head: Head | None, progress: Report
+    source: Source, sounds: CalibrationClips, samples: int | None, head: Head | None, progress: Report
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, Int8]:
     """A bundle's front-end, in float, and its net, in int8 where that does little damage, as ONNX graphs.
 
@@ -97,7 +97,7 @@ def int8_graphs(
     # Silence and noise are heard too, and real sound alone says little of them.
     judging = [*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values()]
     fixed = samples or source.student.fixed_samples
-    most = fixed or max(source.student.minimum_samples, round(LONGEST * source.rate))
+    most = fixed or max(source.student.minimum_samples, round(MAX_CLIP_SECONDS * source.rate))
     calibrated, judged = ([log_mel(logmel, clip[:most]) for clip in clips] for clips in (sounds.calibrating, judging))
     found = quantized(net, calibrated, judged, progress)
     without_zero_points(found.model)
@@ -107,7 +107,7 @@ def int8_graphs(
 
 def quantize_bundle(
     model: str | Path,
-    calibrate: Path | Sounds,
+    calibrate: Path | CalibrationClips,
     out: Path,
     *,
     sounds: Path | None = None,
@@ -144,7 +144,7 @@ def quantize_bundle(
         raise OptionError(f"{folder} holds a bundle with its trained weights, which int8 has not: name another folder")
     source = open_source(locate(model))
     samples = round(source.window * source.rate)
-    parts = calibrate if isinstance(calibrate, Sounds) else part_sounds(source, samples, calibrate, sounds)
+    parts = calibrate if isinstance(calibrate, CalibrationClips) else part_sounds(source, samples, calibrate, sounds)
     labelled = None if labels is None else read_labelled(labels)
     with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:
@@ -164,9 +164,9 @@ def quantize_bundle(
         config = _config(source, found, partial)
         finish_bundle(partial, config, source.head)
         verified = _verified(partial, source, parts, quiet)
-        refuse(verified, "int8", str(config["name"]))
+        check_bound(verified, "int8", str(config["name"]))
         config["onnx_difference"] = verified.difference
-        config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= PROMISED}
+        config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= MINIMUM_COSINE}
         if labelled is not None:
             config["quantized"]["probe"] = _probed(source.folder, partial, labelled, quiet)
         finish_bundle(partial, config, source.head)
@@ -190,7 +190,7 @@ def _config(source: Source, found: Int8, partial: Path) -> dict[str, Any]:
     return config
 
 
-def _verified(partial: Path, source: Source, parts: Sounds, quiet: bool) -> Verified:
+def _verified(partial: Path, source: Source, parts: CalibrationClips, quiet: bool) -> Verified:
     with show("checking on real clips", "clips", quiet) as report:
         run: Callable[[NDArray[np.float32]], NDArray[np.float32]] = Model(partial).embed
         return verify(run, source.vectors, parts.verifying, source.rate, progress=report)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import RunError
 from sondino.metrics.agreement import neighbour_overlap
-from sondino.metrics.collapse import ALIKE, alike, steady
+from sondino.metrics.collapse import COLLAPSED_COSINE, mean_pairwise_cosine, norm_ok
 from sondino.progress import Report
 
 Precision = Literal["f32", "f16", "int8"]
@@ -20,7 +20,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 NEIGHBOURS = 10
-PROMISED = 0.99
+MINIMUM_COSINE = 0.99
 """Mean cosine on real clips that int8 should keep; where it does not, the card says so."""
 
 
@@ -60,8 +60,8 @@ class Verified:
         cosine_lowest: of any real clip.
         neighbours: mean share of the ten nearest clips, among the real ones, that stay the same.
         signals: for silence, noise and a sweep: difference and cosine.
-        unsteady: further clips, which say nothing of an export: see `steady`.
-        alike: mean cosine between the trained net's vectors of different real clips.
+        norm_outliers: further clips, which say nothing of an export: see `norm_ok`.
+        mean_pairwise_cosine: mean cosine between the trained net's vectors of different real clips.
     """
 
     clips: int
@@ -71,12 +71,14 @@ class Verified:
     cosine_lowest: float
     neighbours: float
     signals: dict[str, dict[str, float]]
-    unsteady: int = 0
-    alike: float = 0.0
+    norm_outliers: int = 0
+    mean_pairwise_cosine: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For export.json and config.json."""
-        return asdict(self)
+        facts = asdict(self)
+        facts["unsteady"], facts["alike"] = facts.pop("norm_outliers"), facts.pop("mean_pairwise_cosine")
+        return facts
 
 
 def signals(rate: int, samples: int) -> dict[str, NDArray[np.float32]]:
@@ -125,7 +127,7 @@ def verify(
         raise RunError(f"the export gives vectors of shape {ours.shape} where the trained net gives {theirs.shape}: "
                        "please report this with the bundle's config.json")  # fmt: skip
     differences, cosines = _differences(ours, theirs), _cosines(ours, theirs)
-    real = len(made) + np.flatnonzero(steady(theirs[len(made) :]))
+    real = len(made) + np.flatnonzero(norm_ok(theirs[len(made) :]))
     told = {name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)}
     for length in lengths:
         noise = signals(rate, length)["noise"][None]
@@ -143,12 +145,12 @@ def verify(
         cosine_lowest=float(cosines[real].min()),
         neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
         signals=told,
-        unsteady=len(clips) - len(real),
-        alike=alike(theirs[real]),
+        norm_outliers=len(clips) - len(real),
+        mean_pairwise_cosine=mean_pairwise_cosine(theirs[real]),
     )
 
 
-def refuse(verified: Verified, precision: Precision, what: str) -> None:
+def check_bound(verified: Verified, precision: Precision, what: str) -> None:
     """Stop an export that is past the bound of its precision, on real clips or on a made signal.
 
     Args:
@@ -165,12 +167,12 @@ def refuse(verified: Verified, precision: Precision, what: str) -> None:
     near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and heard >= bound.signals
     if worst <= bound.difference and near:
         return
-    if verified.alike > ALIKE:
+    if verified.mean_pairwise_cosine > COLLAPSED_COSINE:
         raise RunError(
             f"{what} cannot be checked: the trained net itself gives nearly the same vector for every sound (cosine "
-            f"{verified.alike:.5f} on average between different clips), as one does that was pruned too far or trained "
-            "too briefly: train it for longer, or let it recover with `sondino prune --corpus SOUND --epochs N`; "
-            "nothing was written"
+            f"{verified.mean_pairwise_cosine:.5f} on average between different clips), as one does that was pruned too "
+            "far or trained too briefly: train it for longer, or let it recover with `sondino prune --corpus SOUND "
+            "--epochs N`; nothing was written"
         )
     limit = f"bound {bound.difference:g}" if np.isfinite(bound.difference) else "no bound"
     raise RunError(

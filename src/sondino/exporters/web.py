@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.reading import find_audio
-from sondino.encoder.pipeline import cutting, embed_sounds, readers
+from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.exporters.inline import with_weights
 from sondino.files import replacing, sha256, write_whole
@@ -27,7 +27,7 @@ from sondino.model.model import Model
 from sondino.model.sessions import first_line
 from sondino.sample_sounds import sample_folder
 
-FORMAT = "sondino-page-1"
+PAGE_FORMAT = "sondino-page-1"
 PAGE = Path(__file__).parents[1] / "page"
 PLAYED = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"})
 """Suffixes of what browsers play."""
@@ -95,7 +95,7 @@ def gallery_clips(folder: Path) -> list[Clip]:
     """
     if folder.is_file():
         raise OptionError(f"{folder} is a file: name a folder of sounds for the gallery")
-    told = _told(folder / "samples.csv")
+    told = _asset_facts(folder / "samples.csv")
     clips = []
     for file in find_audio(folder):
         if file.suffix.lower() not in PLAYED:
@@ -109,7 +109,7 @@ def gallery_clips(folder: Path) -> list[Clip]:
     return clips
 
 
-def _told(file: Path) -> dict[str, dict[str, str]]:
+def _asset_facts(file: Path) -> dict[str, dict[str, str]]:
     """What a samples.csv says of each path; nothing where there is none."""
     try:
         with file.open(newline="", encoding="utf-8") as lines:
@@ -124,7 +124,7 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
     """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin."""
     folder.mkdir()
     fixed = _write_body(model, precision, folder / "body.onnx")
-    heard, vectors, seconds = _heard(model, clips)
+    heard, vectors, seconds = _embed_gallery(model, clips)
     (folder / "gallery.bin").write_bytes(vectors.astype("<f4").tobytes())
     (folder / "gallery").mkdir()
     rows = []
@@ -137,7 +137,7 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
         layers = [part.astype("<f4").tobytes() for layer in model.head.layers for part in layer]
         (folder / "head.bin").write_bytes(b"".join(layers))
     about = {
-        "format": FORMAT,
+        "format": PAGE_FORMAT,
         "name": model.name,
         "sample_rate": model.sample_rate,
         "dim": model.dim,
@@ -186,14 +186,16 @@ def _halved(whole: bytes) -> bytes:
     return data
 
 
-def _heard(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
+def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
     """The clips that can be heard, their vectors (clips, dim) and seconds; the others are told of."""
     heard: list[Clip] = []
     vectors: list[NDArray[np.float32]] = []
     seconds: list[float] = []
     skipped: list[tuple[str, str]] = []
     sounds = [clip.file for clip in clips]
-    with closing(embed_sounds(model, sounds, cutting(model, None, None, None), readers=readers(model.threads))) as all_:
+    with closing(
+        embed_sounds(model, sounds, resolve_windowing(model, None, None, None), readers=readers(model.threads))
+    ) as all_:
         for found in all_:
             clip = clips[found.index]
             if found.error is not None:

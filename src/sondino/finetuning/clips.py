@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.encoder.encoder import Encoder
-from sondino.encoder.pipeline import Sound, cutting, embed_sounds
+from sondino.encoder.pipeline import Sound, embed_sounds, resolve_windowing
 from sondino.files import DUPLICATE, make_folder, write_whole
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled
@@ -28,7 +28,7 @@ MOST_WINDOWS = 4
 
 
 @dataclass(frozen=True)
-class Sounds:
+class LabelledClips:
     """The sound of labelled clips at one rate.
 
     Attributes:
@@ -72,7 +72,7 @@ class Sounds:
         chosen = self.of(mask)
         total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
         whole = _Whole(self, chosen)
-        with closing(embed_sounds(model, whole, cutting(model, None, None, None), readers=1)) as embedded:
+        with closing(embed_sounds(model, whole, resolve_windowing(model, None, None, None), readers=1)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise found.error
@@ -86,7 +86,7 @@ class Sounds:
 class _Whole(Sequence[Sound]):
     """Stretches one after another, each read when its turn comes."""
 
-    def __init__(self, sounds: Sounds, stretches: NDArray[np.int64]) -> None:
+    def __init__(self, sounds: LabelledClips, stretches: NDArray[np.int64]) -> None:
         self._sounds, self._stretches = sounds, stretches
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class _Whole(Sequence[Sound]):
         return (self[place] for place in range(len(self)))
 
 
-def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> tuple[Labelled, Sounds]:
+def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> tuple[Labelled, LabelledClips]:
     """Decode labelled clips once, into a folder; stopped, the same call goes on.
 
     Returns:
@@ -126,7 +126,7 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
     place = {clip.path: number for number, clip in enumerate(kept.clips)}
     clips = np.array([place.get(paths[i], -1) for i in number], dtype=np.int64)
     rows = np.flatnonzero(waveforms.valid & (clips >= 0))
-    return kept, Sounds(waveforms, rows, clips[rows])
+    return kept, LabelledClips(waveforms, rows, clips[rows])
 
 
 def _number(name: str) -> int:

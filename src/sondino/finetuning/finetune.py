@@ -19,21 +19,30 @@ from sondino.errors import OptionError
 from sondino.files import read_json, write_json
 from sondino.finetuning.clips import gather
 from sondino.finetuning.linear_head import check_out, score_facts
-from sondino.finetuning.train import LAST, Merit, NetworkEncoder, Plan, Trainer, best_of, label_weights, train_head
-from sondino.metrics.classification import Mask, Score, judge, metric_of
+from sondino.finetuning.train import (
+    LAST,
+    NetworkEncoder,
+    Plan,
+    Trainer,
+    ValidationScore,
+    best_of,
+    label_weights,
+    train_head,
+)
+from sondino.metrics.classification import Mask, Score, metric_of, score_with_interval
 from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
 from sondino.model.network import Network
 from sondino.probing.linear import standard
-from sondino.probing.probe import best_strength, classifiers_up_to, merits
+from sondino.probing.probe import best_strength, classifiers_up_to, validation_scores
 from sondino.probing.vectors import embed_labelled
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
-from sondino.tasks.splits import Round, draw_part, holdout, unlearnt
+from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
 from sondino.training.accelerator import make_accelerator
-from sondino.training.run import open_run, same_start, training_folder
+from sondino.training.run import check_same_config, open_run, training_folder
 
 EPOCHS, FROZEN_EPOCHS = 30, 200
 REAL_CLIPS = 4
@@ -117,7 +126,7 @@ def finetune(
     labelled = read_labelled(audio, labels, multi_label)
     with open_run(training_folder(out)) as folder:
         started_with = {"audio": str(Path(audio).resolve()), "list": _hash(labelled), "model": model.fingerprint}
-        same_start(folder, {**started_with, "plan": plan.as_dict()})
+        check_same_config(folder, {**started_with, "plan": plan.as_dict()})
         try:
             if freeze:
                 done = _frozen(labelled, model, plan, out, folder, quiet)
@@ -164,9 +173,11 @@ def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Pat
         merits = train_head(layers, vectors, targets, parts, plan, labelled.multi_label, progress)
     head = as_head(layers, "head", labelled.labels, labelled.multi_label, _note(plan, parts))
     asked, told = _asked(parts, on, CHOSE)
-    score = judge([head.logits(vectors[asked])], [targets[asked]], metric_of(labelled.multi_label), told)
+    score = score_with_interval([head.logits(vectors[asked])], [targets[asked]], metric_of(labelled.multi_label), told)
     done = _finished(out, labelled, parts, probe, score, merits)
-    copy_with_head(model.folder, out, head, {**score_facts(model.config, score), "finetuned": _told(done, plan)})
+    copy_with_head(
+        model.folder, out, head, {**score_facts(model.config, score), "finetuned": _finetuning_facts(done, plan)}
+    )
     return done
 
 
@@ -207,30 +218,30 @@ def _unfrozen(
     with show("fine-tuning", "clips", quiet) as progress:
         trainer.run(progress, begun=lambda: write_json(start, asdict(probe)))
     asked, told = _asked(parts, on, CHOSE)
-    score = judge([trainer.logits(asked)], [targets[asked]], metric_of(labelled.multi_label), told)
+    score = score_with_interval([trainer.logits(asked)], [targets[asked]], metric_of(labelled.multi_label), told)
     done = _finished(out, labelled, parts, probe, score, trainer.merits)
     samples = round(plan.clip * network.sample_rate)
     clips = [sounds.waveforms.read(int(row))[:samples] for row in sounds.rows[:REAL_CLIPS]]
-    facts = {**score_facts({}, score), "finetuned": _told(done, plan)}
+    facts = {**score_facts({}, score), "finetuned": _finetuning_facts(done, plan)}
     network.save(out, out.name, facts, clips, _note(plan, parts))
     return done
 
 
 def linear_probe(
-    vectors: NDArray[np.float32], labelled: Labelled, parts: Round, on: str, seed: int
+    vectors: NDArray[np.float32], labelled: Labelled, parts: Fold, on: str, seed: int
 ) -> tuple[Score, Head]:
     """What a linear head reads off the vectors: fitted on those that train, its penalty chosen on some of them."""
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
     valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
-    strength = best_strength(merits(vectors, targets, parts.train & ~valid, valid, multi_label, known))
+    strength = best_strength(validation_scores(vectors, targets, parts.train & ~valid, valid, multi_label, known))
     *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, parts.train, multi_label, known)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     head = Head("head", labelled.labels, labelled.multi_label, (layer,))
     asked, told = _asked(parts, on)
-    return judge([head.logits(vectors[asked])], [targets[asked]], metric_of(multi_label), told), head
+    return score_with_interval([head.logits(vectors[asked])], [targets[asked]], metric_of(multi_label), told), head
 
 
-def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Round, plan: Plan) -> nn.Sequential:
+def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Fold, plan: Plan) -> nn.Sequential:
     """What a head begins as: the linear one itself, or an untrained MLP; on standardised vectors."""
     first = Standard(*standard(vectors[parts.train]))
     if plan.head == "linear":
@@ -239,25 +250,25 @@ def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Round, plan:
     return after(first, new_layers(linear.dim, len(linear.labels), plan.head, plan.hidden))
 
 
-def _asked(parts: Round, on: str, after: str = "") -> tuple[Mask, str]:
+def _asked(parts: Fold, on: str, after: str = "") -> tuple[Mask, str]:
     """Whom the score is of, and in words: a list's test clips, else those that `on` tells of and what is to know."""
     return (parts.test, "the list's test clips") if parts.test.any() else (parts.valid, on + after)
 
 
-def _note(plan: Plan, parts: Round) -> str:
+def _note(plan: Plan, parts: Fold) -> str:
     how = "alone" if plan.freeze else "with the backbone"
     return f"Trained {how} on {int(parts.train.sum())} labelled clips."
 
 
 def _finished(
-    out: Path, labelled: Labelled, parts: Round, probe: Score, score: Score, merits: Sequence[Merit]
+    out: Path, labelled: Labelled, parts: Fold, probe: Score, score: Score, merits: Sequence[ValidationScore]
 ) -> Finetuned:
-    labelled = replace(labelled, notes=labelled.notes + unlearnt(labelled, [parts]))
+    labelled = replace(labelled, notes=labelled.notes + unseen_labels(labelled, [parts]))
     weights = label_weights(labelled.targets()[parts.train])
     return Finetuned(out, labelled, probe, score, weights, len(merits) - 1, best_of(merits))
 
 
-def _told(done: Finetuned, plan: Plan) -> dict[str, Any]:
+def _finetuning_facts(done: Finetuned, plan: Plan) -> dict[str, Any]:
     """For config.json."""
     return {
         **plan.as_dict(),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from sondino.embedding.files import Progress
 from sondino.errors import OptionError, require
-from sondino.metrics.classification import Score, judge, metric_of
+from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
 from sondino.probing.vectors import embed_labelled
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
-from sondino.tasks.splits import part, unlearnt
+from sondino.tasks.splits import make_splits, unseen_labels
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, n
     """
     check_finite(vectors)
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
-    rounds, on = part(labelled, seed)
+    rounds, on = make_splits(labelled, seed)
     found = [held_out(vectors, targets, each, multi_label, known) for each in rounds]
     values = [logits for logits, _ in found]
-    score = judge(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
+    score = score_with_interval(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
     strength = best_strength(np.sum([tried for _, tried in found], axis=0))
     everything = np.ones(len(vectors), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
     *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, everything, multi_label, known)
@@ -119,4 +119,4 @@ def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, n
         ((weight.astype(np.float32), bias.astype(np.float32)),),
         note=f"Logistic regression on {int(everything.sum())} labelled clips, C {strength:g}.",
     )
-    return Fitted(head, score, strength, replace(labelled, notes=labelled.notes + unlearnt(labelled, rounds)))
+    return Fitted(head, score, strength, replace(labelled, notes=labelled.notes + unseen_labels(labelled, rounds)))

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from sondino.audio.windows import ShortPolicy
 from sondino.errors import SondinoError
-from sondino.finetuning.clips import Sounds
-from sondino.metrics.classification import Mask, doubt, metric_of, score_of
+from sondino.finetuning.clips import LabelledClips
+from sondino.metrics.classification import Mask, cross_entropy, metric_of, score_of
 from sondino.model.head_layers import Kind
 from sondino.model.network import Network
 from sondino.progress import Report
-from sondino.tasks.splits import Round
+from sondino.tasks.splits import Fold
 from sondino.training.batches import Batches, fit_length
 from sondino.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -40,7 +40,7 @@ LAST = "last.safetensors"
 """The checkpoint of the last whole epoch."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Merit = tuple[float, float]
+ValidationScore = tuple[float, float]
 """The score on held-out clips, and how sure of it; more is better in both."""
 
 
@@ -104,17 +104,17 @@ def loss_for(targets: Mask, multi_label: bool, device: torch.device) -> Loss:
     return lambda logits, wanted: entropy(logits, wanted.argmax(1))
 
 
-def merit(logits: NDArray[np.float32], targets: Mask, multi_label: bool) -> Merit:
+def validation_score(logits: NDArray[np.float32], targets: Mask, multi_label: bool) -> ValidationScore:
     """How good an epoch is by whole clips that were held out; of those that are right equally often, the surer one."""
-    return score_of(logits, targets, metric_of(multi_label)), -doubt(logits, targets, multi_label)
+    return score_of(logits, targets, metric_of(multi_label)), -cross_entropy(logits, targets, multi_label)
 
 
-def best_of(merits: Sequence[Merit]) -> int:
+def best_of(merits: Sequence[ValidationScore]) -> int:
     """The best epoch; 0 is the start."""
     return max(range(len(merits)), key=lambda epoch: (merits[epoch], -epoch))
 
 
-def is_over(merits: Sequence[Merit], plan: Plan) -> bool:
+def is_over(merits: Sequence[ValidationScore], plan: Plan) -> bool:
     """Whether training ends: all epochs done, or no better one for some time."""
     return len(merits) > plan.epochs or len(merits) - 1 - best_of(merits) >= plan.patience
 
@@ -126,11 +126,11 @@ def train_head(
     head: nn.Module,
     vectors: NDArray[np.float32],
     targets: Mask,
-    parts: Round,
+    parts: Fold,
     plan: Plan,
     multi_label: bool,
     progress: Report = lambda done, total: None,
-) -> list[Merit]:
+) -> list[ValidationScore]:
     """Train a head on vectors (clips, dim), and leave it as it was at its best epoch.
 
     Returns:
@@ -143,9 +143,9 @@ def train_head(
     optimizer = torch.optim.AdamW(head.parameters(), lr=plan.lr)
     rng = np.random.default_rng(plan.seed)
 
-    def judged() -> Merit:
+    def judged() -> ValidationScore:
         with torch.inference_mode():
-            return merit(head(x[valid]).numpy(), targets[valid], multi_label)
+            return validation_score(head(x[valid]).numpy(), targets[valid], multi_label)
 
     merits, best = [judged()], copy.deepcopy(head.state_dict())
     steps = math.ceil(len(train) / plan.batch_size)
@@ -198,9 +198,9 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        sounds: Sounds,
+        sounds: LabelledClips,
         targets: Mask,
-        parts: Round,
+        parts: Fold,
         plan: Plan,
         folder: Path,
         accelerator: Accelerator,
@@ -224,7 +224,7 @@ class Trainer:
         self.windows = np.array([sounds.windows_of(stretch, self.samples) for stretch in range(len(sounds.rows))])
 
     @property
-    def merits(self) -> list[Merit]:
+    def merits(self) -> list[ValidationScore]:
         """How good the network was before the first epoch and after each."""
         return [(epoch["score"], -epoch["doubt"]) for epoch in self.history]
 
@@ -296,7 +296,7 @@ class Trainer:
     def finish_epoch(self, metrics: dict[str, Any]) -> None:
         """Validate, and write the best checkpoint where it is one, then the last."""
         valid = self.parts.valid
-        score, certainty = merit(self.logits(valid), self.targets[valid], self.network.multi_label)
+        score, certainty = validation_score(self.logits(valid), self.targets[valid], self.network.multi_label)
         self.history.append({**metrics, "score": score, "doubt": -certainty})
         state = {"history": self.history}
         if best_of(self.merits) == len(self.history) - 1:

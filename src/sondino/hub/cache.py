@@ -46,7 +46,7 @@ def remember(name: str, revision: str, facts: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def only_here(name: str, what: str) -> Iterator[None]:
+def lock_and_wait(name: str, what: str) -> Iterator[None]:
     """Hold the lock of a record's name, waiting for another process that gets the same: `what`, to the user."""
     with _disk():
         place = _record(name).with_suffix(".lock")
@@ -55,7 +55,7 @@ def only_here(name: str, what: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"waiting for another process that is getting {what}")
+            print_message(f"waiting for another process that is getting {what}")
             lock.acquire()
     try:
         yield
@@ -79,7 +79,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Tell the user what takes long."""
     sys.stderr.write(f"sondino: {text}\n")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sondino.errors import OptionError, SondinoError
 from sondino.files import sha256
-from sondino.hub.cache import say
+from sondino.hub.cache import print_message
 from sondino.hub.catalogue import HubFile
 
 TIMEOUT = 10.0  # seconds without an answer; huggingface_hub's own for files
@@ -176,7 +176,7 @@ def fetch_file(file: HubFile, by_hand: str, revision: str | None = None, pinned:
         if wanted != file.revision or revision is not None:
             raise
         listing = _listing_with(file, MAIN, by_hand)
-        say(f"{file.repo} has no {file.path} at {wanted[:12]} any more: taking that of {listing.commit[:12]}")
+        print_message(f"{file.repo} has no {file.path} at {wanted[:12]} any more: taking that of {listing.commit[:12]}")
     stated = listing.files[file.path]
     if digest and stated and digest != stated:
         raise SondinoError(

@@ -104,7 +104,7 @@ def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float
     return float(shares[shares > 0].mean()) if shares.any() else 0.0
 
 
-def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known: Mask | None = None) -> float:
+def cross_entropy(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known: Mask | None = None) -> float:
     """The mean surprise at the true labels: what tells two heads apart that are right equally often.
 
     Args:
@@ -119,7 +119,9 @@ def doubt(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known:
     return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets.argmax(1)]).mean())
 
 
-def judge(logits: Sequence[NDArray[np.floating]], targets: Sequence[Mask], metric: Metric, on: str) -> Score:
+def score_with_interval(
+    logits: Sequence[NDArray[np.floating]], targets: Sequence[Mask], metric: Metric, on: str
+) -> Score:
     """The score over parts that were held out in turn, or of one part.
 
     The interval is Student's t over parts; of one part Wilson's for an accuracy, and the bootstrap's for mAP.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-ALIKE = 0.999
+COLLAPSED_COSINE = 0.999
 """Mean cosine between vectors of different clips from which rounding decides which of them are near."""
 
-UNSTEADY = 30.0
+NORM_OUTLIER_RATIO = 30.0
 """Times the usual length from which a vector is one that the net itself has no hold of."""
 
 
-def steady(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+def norm_ok(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of a net's vectors (n, dim) are of a usual length.
 
     Nets of dynamic kernels that were trained for minutes give some real sounds vectors a million times as long as
@@ -22,10 +22,10 @@ def steady(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     said = lengths[np.isfinite(lengths) & (lengths > 0)]
     usual = np.median(said) if len(said) else np.inf
-    return np.asarray(~np.isfinite(lengths) | (lengths <= UNSTEADY * usual))
+    return np.asarray(~np.isfinite(lengths) | (lengths <= NORM_OUTLIER_RATIO * usual))
 
 
-def alike(vectors: NDArray[np.float32]) -> float:
+def mean_pairwise_cosine(vectors: NDArray[np.float32]) -> float:
     """Mean cosine between different ones of a net's vectors (n, dim): near 1, it gives one vector for every sound.
 
     0 where there is one vector alone, or numbers that are not finite.

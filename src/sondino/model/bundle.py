@@ -19,7 +19,7 @@ from sondino.files import sha256
 from sondino.model.card import card
 from sondino.model.head import Head, write_head
 
-FORMAT = "sondino-bundle-1"
+BUNDLE_FORMAT = "sondino-bundle-1"
 
 
 def free_folder(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def new_bundle(folder: Path) -> AbstractContextManager[Path]:
 
 def _is_bundle(folder: Path) -> bool:
     try:
-        return FORMAT in (folder / "config.json").read_text(encoding="utf-8")
+        return BUNDLE_FORMAT in (folder / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
 
@@ -91,7 +91,7 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
             config = json.loads(file.read_text())
         except (OSError, ValueError):
             continue  # somebody else's config.json
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
+        if not isinstance(config, dict) or config.get("format") != BUNDLE_FORMAT:
             continue
         licences = sorted({str(t.get("licence") or "unknown") for t in config.get("teachers", [])})
         rows.append(

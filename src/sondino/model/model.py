@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 import sondino.files as files
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy
-from sondino.encoder.pipeline import Sound, batch_size, cutting, embed_sounds, readers
+from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend.logmel import LogMel, log_mel
-from sondino.model.bundle import FORMAT, read_config
+from sondino.model.bundle import BUNDLE_FORMAT, read_config
 from sondino.model.head import Head, read_head
 from sondino.model.sessions import Engine, Precision, Session, first_line, open_session
 
@@ -122,9 +122,9 @@ class Model:
     def _take_config(self) -> None:
         where = self.folder / "config.json"
         config = self.config
-        if config.get("format") != FORMAT:
+        if config.get("format") != BUNDLE_FORMAT:
             raise SondinoError(
-                f"{where}: format is {config.get('format')!r}, where this version of sondino reads {FORMAT!r}"
+                f"{where}: format is {config.get('format')!r}, where this version of sondino reads {BUNDLE_FORMAT!r}"
             )
         try:
             self.name = str(config["name"])
@@ -179,7 +179,7 @@ class Model:
         """
         if isinstance(sounds, np.ndarray):
             return self._embed_waveforms(sounds)
-        how = cutting(self, window, hop, short, windows)
+        how = resolve_windowing(self, window, hop, short, windows)
         rows = []
         listed = _listed(sounds)
         with closing(embed_sounds(self, listed, how, readers=readers(self.threads))) as embedded:
@@ -213,7 +213,7 @@ class Model:
         sounds = _listed(sound)
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
-        how = cutting(self, window, hop, short, windows)
+        how = resolve_windowing(self, window, hop, short, windows)
         (found,) = embed_sounds(self, sounds, how, windows=True, readers=readers(self.threads))
         if found.error is not None:
             raise found.error

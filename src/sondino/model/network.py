@@ -18,7 +18,7 @@ from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError, SondinoError
 from sondino.files import read_json
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.model.bundle import FORMAT, read_config
+from sondino.model.bundle import BUNDLE_FORMAT, read_config
 from sondino.model.head import Head, read_head
 from sondino.model.head_layers import Kind, as_head, layers_of, new_layers
 from sondino.nets.saved import read_student
@@ -298,9 +298,11 @@ def open_source(folder: Path) -> Source:
         SondinoError: it is no bundle, or damaged.
     """
     config = read_config(folder / "config.json")
-    if config.get("format") != FORMAT:
-        raise SondinoError(f"{folder / 'config.json'}: format is {config.get('format')!r}, not {FORMAT!r}; name the "
-                           "folder of a bundle")  # fmt: skip
+    if config.get("format") != BUNDLE_FORMAT:
+        raise SondinoError(
+            f"{folder / 'config.json'}: format is {config.get('format')!r}, not {BUNDLE_FORMAT!r}; "
+            "name the folder of a bundle"
+        )
     student = read_student(folder).float().cpu().eval()
     missing = [key for key in NEEDED if key not in config]
     if missing or "model.safetensors" not in config["hashes"]:

@@ -71,7 +71,7 @@ def trace(
     dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if length is not None:
         dims[example.ndim - 1] = length
-    with quiet(), torch.no_grad():
+    with suppress_logs(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -110,7 +110,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_logs() -> Iterator[None]:
     """Keeps the exporter's progress, warnings and logs off the user's terminal; errors still rise."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import RunError, require
 from sondino.files import sha256
-from sondino.model.bundle import FORMAT, finish_bundle, new_bundle
+from sondino.model.bundle import BUNDLE_FORMAT, finish_bundle, new_bundle
 from sondino.model.head import Head
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_bundle(
                 f"bound of {bound:.0e}: no bundle was written; please report this with the run's recipe.yaml"
             )
         config = {
-            "format": FORMAT,
+            "format": BUNDLE_FORMAT,
             "name": name,
             "student": student.name,
             "width": student.width,

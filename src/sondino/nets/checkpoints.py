@@ -144,7 +144,7 @@ def _check_archive(path: Path) -> None:
 
 def _refusal(path: Path, start: bytes) -> str:
     """The sentence for a file that the restricted reader did not take."""
-    wanted = list(dict.fromkeys(name for name in _wanted(path, start) if not _KNOWN.fullmatch(name)))[:3]
+    wanted = list(dict.fromkeys(name for name in _global_names(path, start) if not _KNOWN.fullmatch(name)))[:3]
     if not wanted:
         return f"{path} is no checkpoint, or a damaged one: fetch it again, or give a .ckpt, .pt, .pth or .safetensors"
     return (
@@ -153,7 +153,7 @@ def _refusal(path: Path, start: bytes) -> str:
     )
 
 
-def _wanted(path: Path, start: bytes) -> Iterator[str]:
+def _global_names(path: Path, start: bytes) -> Iterator[str]:
     """The names that a checkpoint's pickles refer to, as `module.name`; nothing is built or called."""
     try:
         if start.startswith(b"PK"):

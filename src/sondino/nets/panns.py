@@ -10,7 +10,7 @@ from torch import Tensor
 from sondino.errors import OptionError
 from sondino.frontend.logmel import PANNS_LOGMEL, mel_matrix
 from sondino.nets.cnn14 import CHANNELS, CNN14
-from sondino.nets.weights import fill
+from sondino.nets.weights import load_weights
 
 CLASSIFIER = "fc_audioset."
 
@@ -52,5 +52,7 @@ def build(tensors: Mapping[str, Tensor], path: Path) -> CNN14:
     if not 0.1 <= width <= 8:
         raise OptionError(f"{path} gives vectors of {len(last)} numbers, as no CNN14 of a width from 0.1 to 8 does")
     net = CNN14(width)
-    fill(net, {name: tensor for name, tensor in tensors.items() if not name.startswith((CLASSIFIER, *LOGMEL))}, path)
+    load_weights(
+        net, {name: tensor for name, tensor in tensors.items() if not name.startswith((CLASSIFIER, *LOGMEL))}, path
+    )
     return net

@@ -10,7 +10,7 @@ from sondino.errors import OptionError
 from sondino.nets.student import Student
 
 
-def fill(student: Student, tensors: Mapping[str, Tensor], path: Path) -> Student:
+def load_weights(student: Student, tensors: Mapping[str, Tensor], path: Path) -> Student:
     """Gives a student all of its weights.
 
     Args:

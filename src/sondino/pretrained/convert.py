@@ -21,7 +21,7 @@ from sondino.audio.reading import read
 from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError, RunError, unknown_name
 from sondino.files import read_json, sha256
-from sondino.model.bundle import FORMAT
+from sondino.model.bundle import BUNDLE_FORMAT
 from sondino.model.network import CheckpointKind, Published
 from sondino.model.write import write_bundle
 from sondino.nets import m2d, matpac
@@ -93,13 +93,13 @@ def read_published(
     tensors = state_dict(content, path)
     kind = kind or _kind_of(content, tensors, path)
     if kind == "ssondo":
-        found = ssondo.read(content, tensors, path, name or "")
+        found = ssondo.read_ssondo(content, tensors, path, name or "")
     elif kind == "efficientat":
-        found = efficientat.read(tensors, path)
+        found = efficientat.read_efficientat(tensors, path)
     elif kind == "panns":
-        found = panns.read(tensors, path)
+        found = panns.read_panns(tensors, path)
     else:
-        found = vit.read(kind, tensors, path, window)
+        found = vit.read_vit(kind, tensors, path, window)
     return replace(found, window=window or found.window, hop=None if window else found.hop, short=short or found.short)
 
 
@@ -128,7 +128,7 @@ def write_converted(found: Published, file: Path, out: Path, name: str | None = 
     facts: dict[str, Any] = {"source": source, "teachers": found.teachers}
     if found.hop is not None:
         facts["hop"] = found.hop
-    clips = _clips(found.student.logmel.sample_rate, found.window)
+    clips = _comparison_clips(found.student.logmel.sample_rate, found.window)
     return write_bundle(out, found.student, name or file.stem, found.window, found.short, clips, facts, head=found.head)
 
 
@@ -144,7 +144,7 @@ def check_free(out: Path, file: Path) -> None:
         config = {}
     source = config.get("source")
     made_of = source.get("sha256") if isinstance(source, Mapping) else None
-    if config.get("format") != FORMAT or not file.is_file() or made_of != sha256(file):
+    if config.get("format") != BUNDLE_FORMAT or not file.is_file() or made_of != sha256(file):
         raise OptionError(f"{out} holds something that was not made of {file}: remove it, or give another folder")
 
 
@@ -169,6 +169,6 @@ def _kind_of(content: Any, tensors: Mapping[str, Tensor], path: Path) -> Checkpo
     )
 
 
-def _clips(rate: int, window: float) -> list[NDArray[np.float32]]:
+def _comparison_clips(rate: int, window: float) -> list[NDArray[np.float32]]:
     folder = sample_folder() / "audio"
     return [read(folder / f"{name}.ogg", rate)[: round(window * rate)] for name in CLIPS]

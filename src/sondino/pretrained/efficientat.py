@@ -15,7 +15,7 @@ from sondino.model.head import Head, Layer
 from sondino.model.network import Published
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import mobilenet_blocks
-from sondino.nets.weights import check_finite, fill
+from sondino.nets.weights import check_finite, load_weights
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}
@@ -33,7 +33,7 @@ _CONVOLUTION = ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_v
 _RELEASED = re.compile(r"(dy)?mn\d\d_(replace_se_)?as\w*")
 
 
-def read(tensors: Mapping[str, Tensor], path: Path) -> Published:
+def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> Published:
     """The tagger of an EfficientAT release.
 
     Args:
@@ -53,7 +53,7 @@ def read(tensors: Mapping[str, Tensor], path: Path) -> Published:
     width = _width(backbone, architecture, path)
     student = build_student(architecture, width, temperature=1.0)  # where their training on AudioSet ends
     student.logmel = logmel
-    fill(student, backbone, path)
+    load_weights(student, backbone, path)
     check_finite(classifier, path)
     released = _RELEASED.fullmatch(path.stem)
     return Published(

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 from sondino.errors import OptionError, SondinoError, require, unknown_name
 from sondino.files import sha256, write_whole
 from sondino.hub import huggingface
-from sondino.hub.cache import models_folder, only_here, recall, remember
+from sondino.hub.cache import lock_and_wait, models_folder, recall, remember
 from sondino.hub.catalogue import HEADS
 from sondino.model.head import Head, read_head
 
@@ -171,6 +171,6 @@ def fetch_head(name: str) -> Path:
     by_hand = f"download {huggingface.url(file.repo, file.path)} by hand and name that file as the head"
     found = huggingface.fetch_file(file, by_hand, pinned=pinned)
     if not pinned:
-        with only_here(record, f"head {name}"):
+        with lock_and_wait(record, f"head {name}"):
             remember(record, "", {"commit": found.commit})
     return found.path

@@ -13,7 +13,7 @@ from typing import Any
 from sondino.errors import MissingExtra, OptionError, SondinoError, unknown_name
 from sondino.files import sha256
 from sondino.hub import huggingface, releases
-from sondino.hub.cache import models_folder, new_folder, only_here, recall, remember, say
+from sondino.hub.cache import lock_and_wait, models_folder, new_folder, print_message, recall, remember
 from sondino.hub.catalogue import PUBLISHED, Published
 from sondino.hub.huggingface import Listing
 
@@ -117,14 +117,14 @@ def _from_repo(text: str) -> Path:
 
 def _fetch_bundle(listing: Listing, folder: Path, by_hand: str) -> None:
     """Copy a bundle's files from the hub into a folder, or refuse a repository that holds none."""
-    from sondino.model.bundle import FORMAT
+    from sondino.model.bundle import BUNDLE_FORMAT
 
     address = huggingface.url(listing.repo)
     config: dict[str, Any] = {}
     if "config.json" in listing.files:
         config = huggingface.read_config(huggingface.download(listing, "config.json", by_hand)) or {}
-    if config.get("format") != FORMAT:
-        raise OptionError(f"{address} is no bundle of sondino (format {FORMAT!r}): it holds {listing.some()}")
+    if config.get("format") != BUNDLE_FORMAT:
+        raise OptionError(f"{address} is no bundle of sondino (format {BUNDLE_FORMAT!r}): it holds {listing.some()}")
     hashes = config.get("hashes") or {}
     lacking = [file for file in BUNDLE_FILES if file not in listing.files and (file in hashes or file == "model.onnx")]
     if lacking:
@@ -149,7 +149,7 @@ def _once(name: str, revision: str | None, get: Callable[[str | None], tuple[str
     kept = _kept(name, revision)
     if kept is not None and not moves:
         return kept
-    with only_here(name, name):
+    with lock_and_wait(name, name):
         kept = _kept(name, revision)  # another process may have been faster
         if kept is not None and not moves:
             return kept
@@ -186,11 +186,11 @@ def _converted(file: Path, name: str | None = None) -> Path:
     if _is_bundle(folder):
         return folder
     _need_torch(name or str(file))
-    with only_here(f"converted/{key}", name or file.name):
+    with lock_and_wait(f"converted/{key}", name or file.name):
         if not _is_bundle(folder):
             from sondino.pretrained.convert import convert
 
-            say(f"converting {file.name} into a bundle, once, kept in {folder}")
+            print_message(f"converting {file.name} into a bundle, once, kept in {folder}")
             with new_folder(folder) as partial:
                 convert(file, partial, name=name)
     return folder

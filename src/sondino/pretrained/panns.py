@@ -23,7 +23,7 @@ NOTE = (
 )
 
 
-def read(tensors: Mapping[str, Tensor], path: Path) -> Published:
+def read_panns(tensors: Mapping[str, Tensor], path: Path) -> Published:
     """The net of a CNN14 checkpoint, and its classes where it has them.
 
     Args:

@@ -14,7 +14,7 @@ from sondino.model.network import Published
 from sondino.nets.checkpoints import under
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
-from sondino.nets.weights import counted, fill
+from sondino.nets.weights import counted, load_weights
 from sondino.teachers.catalogue import RECORDS
 
 BACKBONE = "student_model.model."
@@ -38,7 +38,7 @@ _ONE_WAY: dict[str, dict[str, Any]] = {
 }
 
 
-def read(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> Published:
+def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> Published:
     """The student of an S-SONDO checkpoint.
 
     Args:
@@ -55,7 +55,7 @@ def read(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, 
     student = _build(config)
     # ERes2Net's vector has a number for each band that is left at its end; the others take the mean of all bands.
     student.logmel = _front_end(config, (128, 128) if student.name == "eres2net" else (16, 1024))
-    fill(student, under(tensors, BACKBONE), path)
+    load_weights(student, under(tensors, BACKBONE), path)
     window = config.number("preprocess.slice_audio.win_len", 0.1, 3600)
     step = config.number("preprocess.slice_audio.step_size", 0.1, 3600)
     rest = [key for key in tensors if not key.startswith(BACKBONE)]

@@ -46,7 +46,7 @@ class ViTStudent(Student):
         return torch.cat(columns, dim=1).mean(dim=1)
 
 
-def read(
+def read_vit(
     kind: Literal["matpac", "m2d"], tensors: Mapping[str, Tensor], path: Path, window: float | None = None
 ) -> Published:
     """The encoder of a MATPAC or M2D checkpoint.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import require
 
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
+C_VALUES = (0.0001, 0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the penalty that are tried: scikit-learn's C, on standardised vectors."""
 
 UNSEEN = -30.0

@@ -16,12 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
-from sondino.metrics.classification import Mask, Metric, average_precisions, chance_of, doubt, metric_of, score_of
+from sondino.metrics.classification import (
+    Mask,
+    Metric,
+    average_precisions,
+    chance_of,
+    cross_entropy,
+    metric_of,
+    score_of,
+)
 from sondino.metrics.intervals import Interval, draw_again, middle_95, t_interval, wilson
-from sondino.probing.linear import STRENGTHS, Linear, fit_linear
+from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
 from sondino.tasks.labelled import Clip, Labelled
-from sondino.tasks.splits import Round, part, unlearnt
+from sondino.tasks.splits import Fold, make_splits, unseen_labels
 
 Array = NDArray[np.float64]
 
@@ -104,7 +112,7 @@ def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> 
             found, tried = held_out(vectors, targets, each, labelled.multi_label, known)
             strengths.append(best_strength(tried))
             logits[-1].append(found)
-    notes = labelled.notes + unlearnt(labelled, partings[0])
+    notes = labelled.notes + unseen_labels(labelled, partings[0])
     values = [
         [_score(of, targets[rows], metric, known[rows]) for of, rows in zip(*pair, strict=True)]
         for pair in zip(logits, asked, strict=True)
@@ -173,7 +181,7 @@ def probe_labels(
 
 
 def held_out(
-    vectors: NDArray[np.floating], targets: Mask, each: Round, multi_label: bool, known: Mask
+    vectors: NDArray[np.floating], targets: Mask, each: Fold, multi_label: bool, known: Mask
 ) -> tuple[Array, Array]:
     """The logits (asked, labels) of a round's test clips, and the merits that chose the penalty.
 
@@ -182,12 +190,14 @@ def held_out(
     """
     seen = each.train | each.valid
     parts = each.folds or (each.valid,)
-    tried = np.mean([merits(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0)
+    tried = np.mean(
+        [validation_scores(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0
+    )
     *_, classifier = classifiers_up_to(best_strength(tried), vectors, targets, each.learn, multi_label, known)
     return classifier.logits(vectors[each.test]), tried
 
 
-def merits(
+def validation_scores(
     vectors: NDArray[np.floating], targets: Mask, train: Mask, valid: Mask, multi_label: bool, known: Mask
 ) -> Array:
     """How good the classifiers of all `STRENGTHS` that learn from some clips are on others.
@@ -198,27 +208,27 @@ def merits(
     """
     metric = metric_of(multi_label)
     tried: list[tuple[float, float]] = []
-    for classifier in fit_linear(vectors, targets, STRENGTHS, multi_label, known, train):
+    for classifier in fit_linear(vectors, targets, C_VALUES, multi_label, known, train):
         logits = classifier.logits(vectors[valid])
         score = score_of(logits, targets[valid], metric, known[valid])
-        tried.append((score, -doubt(logits, targets[valid], multi_label, known[valid])))
+        tried.append((score, -cross_entropy(logits, targets[valid], multi_label, known[valid])))
         best = tried.index(max(tried))
         chance = 0.5 / valid.sum() ** 0.5  # the largest standard error that an accuracy of so many clips has
         if len(tried) - 1 - best >= WORSE or score < tried[best][0] - chance:
             break
-    return np.array(tried + tried[-1:] * (len(STRENGTHS) - len(tried)))
+    return np.array(tried + tried[-1:] * (len(C_VALUES) - len(tried)))
 
 
 def best_strength(tried: Array) -> float:
     """The C of the highest merits (strengths, 2)."""
-    return max(zip(tried.tolist(), STRENGTHS, strict=True), key=lambda of: of[0])[1]
+    return max(zip(tried.tolist(), C_VALUES, strict=True), key=lambda of: of[0])[1]
 
 
 def classifiers_up_to(
     strength: float, vectors: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask
 ) -> list[Linear]:
     """Classifiers from the strongest penalty to the one that is wanted: each is a good start for the next."""
-    upto = [s for s in STRENGTHS if s <= strength]
+    upto = [s for s in C_VALUES if s <= strength]
     return list(fit_linear(vectors, targets, upto, multi_label, known, rows))
 
 
@@ -231,7 +241,7 @@ def check_probe(name: str, labelled: Labelled) -> None:
     """
     require("sklearn", "report")
     try:
-        part(labelled, 0)
+        make_splits(labelled, 0)
     except OptionError as error:
         raise OptionError(f"{name}: {error}") from error
 
@@ -281,18 +291,18 @@ def _recalls(pairs: Sequence[tuple[Array, NDArray[np.int64]]], targets: Mask) ->
     return np.array([right[has].mean() if has.any() else np.nan for has in targets[rows].T])
 
 
-def _partings(labelled: Labelled, seeds: int) -> list[list[Round]]:
+def _partings(labelled: Labelled, seeds: int) -> list[list[Fold]]:
     """How clips are parted, once for each seed that changes anything."""
-    partings = [part(labelled, 0)[0]]
+    partings = [make_splits(labelled, 0)[0]]
     for seed in range(1, seeds):
-        rounds = part(labelled, seed)[0]
+        rounds = make_splits(labelled, seed)[0]
         if seed == 1 and all(_same(*pair) for pair in zip(rounds, partings[0], strict=False)):
             break  # the list says it all
         partings.append(rounds)
     return partings
 
 
-def _same(one: Round, other: Round) -> bool:
+def _same(one: Fold, other: Fold) -> bool:
     return bool((one.train == other.train).all() and (one.test == other.test).all())
 
 
@@ -352,7 +362,7 @@ def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.unsi
 
 
 def _nearest(
-    vectors: NDArray[np.floating], targets: Mask, known: Mask, rounds: Sequence[Round], metric: Metric
+    vectors: NDArray[np.floating], targets: Mask, known: Mask, rounds: Sequence[Fold], metric: Metric
 ) -> float:
     """What the nearest neighbours say, the mean over rounds."""
     values: list[float] = []

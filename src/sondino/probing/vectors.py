@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sondino.audio.windows import ShortPolicy
 from sondino.embedding.files import Progress, embed_files
 from sondino.encoder.encoder import Encoder, fingerprint
-from sondino.encoder.pipeline import cutting
+from sondino.encoder.pipeline import resolve_windowing
 from sondino.files import make_folder, read_json, write_json
 from sondino.progress import Report
 from sondino.tasks.labelled import Labelled
@@ -62,12 +62,12 @@ def task_vectors(
     store = make_folder(Path(store))
     paths = [clip.path for clip in labelled.clips]
     contents = _contents(store / CONTENTS, paths)
-    how = cutting(model, window, hop, short)
+    how = resolve_windowing(model, window, hop, short)
     heard = [fingerprint(model), how.window, how.hop, how.short, how.policy]
     key = hashlib.sha256(json.dumps([1, heard, contents]).encode()).hexdigest()[:16]
     table = store / f"{key}.npz"
     facts = table.with_suffix(".json")
-    vectors = _read(table) if facts.exists() else None
+    vectors = _read_kept(table) if facts.exists() else None
     if vectors is not None:
         lost = {paths[row]: reason for row, reason in read_json(facts)["lost"]}
     else:
@@ -121,7 +121,7 @@ def _embed(
     return report.files, vectors, lost
 
 
-def _read(table: Path) -> NDArray[np.float32] | None:
+def _read_kept(table: Path) -> NDArray[np.float32] | None:
     """The vectors of a table; None where it is missing or damaged, and they are to be computed again."""
     try:
         with np.load(table) as found:

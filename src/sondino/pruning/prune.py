@@ -20,7 +20,7 @@ from sondino.corpus.waveforms import decode
 from sondino.errors import OptionError, SondinoError
 from sondino.files import read_json, sha256
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.metrics.collapse import alike
+from sondino.metrics.collapse import mean_pairwise_cosine
 from sondino.model.bundle import copy_with_head, free_folder
 from sondino.model.network import WRITTEN, Source, open_source
 from sondino.model.write import write_bundle
@@ -33,7 +33,7 @@ from sondino.pruning.scores import ScoreName
 from sondino.sample_sounds import sample_folder
 from sondino.tasks.labelled import read_labelled
 from sondino.training.batches import fit_length, spread
-from sondino.training.run import open_run, same_start, training_folder
+from sondino.training.run import check_same_config, open_run, training_folder
 
 HEARD, BATCH = 640.0, 80.0
 """Seconds of real sound that norms settle on and the Taylor score is taken over, and how many at once."""
@@ -139,7 +139,7 @@ def prune_bundle(
             return made_before
         raise OptionError(f"{folder} holds a bundle that was made otherwise: name another folder, or remove it")
     with open_run(training_folder(folder)) as work:
-        same_start(work, begun)
+        check_same_config(work, begun)
         try:
             current, made = source, None
             corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
@@ -166,10 +166,12 @@ def prune_bundle(
             if not any(work.glob("step-*/recovered*/**/*.safetensors")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
-        told = _told(source, current, begun, pruned.whole, recovery, sound)
+        told = _pruning_facts(source, current, begun, pruned.whole, recovery, sound)
         if made is None:
-            write_bundle(folder, current.student, folder.name, source.window, source.short, _clips(source), told,
-                         head=current.head)  # fmt: skip
+            clips = _comparison_clips(source)
+            write_bundle(
+                folder, current.student, folder.name, source.window, source.short, clips, told, head=current.head
+            )
         else:
             copy_with_head(made, folder, current.head, {**told, "name": folder.name})
         shutil.rmtree(work, ignore_errors=True)
@@ -216,8 +218,8 @@ def _recovered(
 
         if not (pruned / "config.json").exists():
             facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
-            write_bundle(pruned, current.student, source.config["name"], source.window, source.short, _clips(source),
-                         facts, head=current.head)  # fmt: skip
+            name, clips = source.config["name"], _comparison_clips(source)
+            write_bundle(pruned, current.student, name, source.window, source.short, clips, facts, head=current.head)
         if not (recovered / "config.json").exists():
             lr = FINETUNING_LR if recovery.lr is None else recovery.lr
             finetune(recovery.audio, Model(pruned), recovered, epochs=recovery.epochs, lr=lr, device=device,
@@ -281,11 +283,11 @@ def _sound(source: Source, corpus: Corpus) -> list[Tensor]:
     return [front_end(torch.stack(heard[i : i + batch])) for i in range(0, len(heard), batch)]
 
 
-def _clips(source: Source) -> list[Any]:
+def _comparison_clips(source: Source) -> list[Any]:
     return real_clips(source.rate, round(source.window * source.rate), source.short, None, CHECKED_CLIPS)
 
 
-def _told(
+def _pruning_facts(
     source: Source,
     made: Source,
     begun: dict[str, Any],
@@ -319,7 +321,7 @@ def _told(
             "norms_settled_on": "the sounds that sondino ships"
             if recovery.audio is None
             else "the sound that was given",
-            "alike": alike(_vectors(made.student, sound[:2])),
+            "alike": mean_pairwise_cosine(_vectors(made.student, sound[:2])),
             "asked_recovery": begun["recovery"],
             "recovery": trained if recovery.epochs else None,
             "before": source.config.get("pruned"),

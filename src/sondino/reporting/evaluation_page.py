@@ -22,7 +22,7 @@ from sondino.reporting.html import notes_section, number, scrolling, section, te
 from sondino.reporting.map import map_data, map_section
 from sondino.reporting.mistakes import CLOSER_BYTES, closer_data, closer_sections, read_predictions
 from sondino.reporting.results import Results, interval
-from sondino.reporting.sounds import Sounds
+from sondino.reporting.sounds import ReportClips
 from sondino.reporting.vectors import maps_of
 
 TOGETHER = 4
@@ -76,9 +76,9 @@ AGREEMENT = {
 Row = Mapping[str, Any]
 
 
-def write_evaluation(results: Results) -> Sounds:
+def write_evaluation(results: Results) -> ReportClips:
     """Write report.html beside the results; what could not be read for its sound is in the sounds given back."""
-    sounds = Sounds()
+    sounds = ReportClips()
     predictions, notes = read_predictions(results)
     closer = closer_data(results, predictions, sounds, CLOSER_BYTES)
     points, more = maps_of(results, predictions)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
 from sondino.reporting.html import fill, section, text
-from sondino.reporting.sounds import Sounds
+from sondino.reporting.sounds import ReportClips
 
 MAP_POINTS = 2000
 SOUNDS = 400
@@ -50,7 +50,7 @@ class Points:
     coordinates: NDArray[np.floating]
     ids: Sequence[str]
     modes: Sequence[Mode]
-    hear: Callable[[int, Sounds], int | None] | None = None
+    hear: Callable[[int, ReportClips], int | None] | None = None
 
 
 def map_2d(vectors: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS) -> NDArray[np.float32]:
@@ -127,7 +127,7 @@ def cluster_mode(clusters: NDArray[np.integer] | Sequence[int], labels: Sequence
     return Mode("cluster", [names[cluster] for cluster in own])
 
 
-def map_data(points: Points, sounds: Sounds) -> dict[str, Any]:
+def map_data(points: Points, sounds: ReportClips) -> dict[str, Any]:
     """A map as the page's script reads it; the sounds of its clips are added to those of the page.
 
     Raises:
@@ -150,7 +150,7 @@ def map_data(points: Points, sounds: Sounds) -> dict[str, Any]:
         "width": round(float(size[0]), 4),
         "height": round(float(size[1]), 4),
         "id": [str(points.ids[i]) for i in rows],
-        "sound": _heard(points, rows, sounds),
+        "sound": _playable(points, rows, sounds),
         "modes": [_coloured(mode, [mode.of[i] for i in rows], unit) for mode in points.modes],
         "left_out": len(points.ids) - len(rows),
     }
@@ -180,7 +180,7 @@ def _coloured(mode: Mode, of: Sequence[str], unit: NDArray[np.float64]) -> dict[
     return {"name": mode.name, "of": group.tolist(), "groups": groups}
 
 
-def _heard(points: Points, rows: list[int], sounds: Sounds) -> list[int]:
+def _playable(points: Points, rows: list[int], sounds: ReportClips) -> list[int]:
     """The place of each point's sound, -1 for none: every group in turn, until the page has enough."""
     places = [-1] * len(rows)
     if points.hear is None:

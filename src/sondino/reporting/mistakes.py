@@ -8,7 +8,7 @@ from typing import Any
 
 from sondino.reporting.html import fill, number, section, shown, text
 from sondino.reporting.results import Results
-from sondino.reporting.sounds import Sounds
+from sondino.reporting.sounds import ReportClips
 
 CLOSER_BYTES = 3_500_000
 """Of sound, for the mistakes of all models and tasks together; the map has the rest."""
@@ -79,7 +79,7 @@ def _prediction(row: Mapping[str, str], several: bool) -> Prediction:
     return Prediction(row["path"], names(row["truth"]), names(row["top" if several else "predicted"]), probability)
 
 
-def closer_data(results: Results, predictions: Predictions, sounds: Sounds, upto: int) -> dict[str, Any]:
+def closer_data(results: Results, predictions: Predictions, sounds: ReportClips, upto: int) -> dict[str, Any]:
     """What the page's script draws: of each model and task the labels, the matrix and the mistakes.
 
     Args:

@@ -10,7 +10,7 @@ from sondino.errors import RunError
 from sondino.reporting.html import number
 
 RESULTS = "results.json"
-FORMAT = "sondino-results-1"
+RESULTS_FORMAT = "sondino-results-1"
 NEEDED = {
     "evaluation": {
         "tasks": ("name",),
@@ -99,9 +99,9 @@ def read_results(folder: Path) -> Results:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}): {again}") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(told, dict) or told.get("format") != RESULTS_FORMAT:
         found = told.get("format") if isinstance(told, dict) else None
-        raise RunError(f"{file} is not in the format {FORMAT} (it says {found}): {again} with this sondino")
+        raise RunError(f"{file} is not in the format {RESULTS_FORMAT} (it says {found}): {again} with this sondino")
     kind = told.get("kind")
     if kind not in NEEDED:
         raise RunError(f"{file} holds results of the kind {kind!r}, not {', '.join(NEEDED)}: {again} with this sondino")

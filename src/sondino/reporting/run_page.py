@@ -27,7 +27,7 @@ from sondino.reporting.html import (
     write_page,
 )
 from sondino.reporting.map import Mode, Points, cluster_mode, map_data, map_section
-from sondino.reporting.sounds import RATE, Sounds
+from sondino.reporting.sounds import RATE, ReportClips
 
 if TYPE_CHECKING:
     from sondino.corpus.table import Corpus
@@ -145,7 +145,7 @@ def report_run(run: Path) -> Path:
     if not summary and not metrics:
         raise RunError(f"{run} holds no run that has finished an epoch: give the folder that `sondino distill` wrote")
     recipe = _recipe(run / "recipe.yaml")
-    notes, points, sounds = [], None, Sounds()
+    notes, points, sounds = [], None, ReportClips()
     layout = read_layout(run)
     if layout is not None:
         points, complaint = _points(layout)
@@ -184,7 +184,7 @@ def write_report(
     *,
     clusters: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
-    sounds: Sounds | None = None,
+    sounds: ReportClips | None = None,
 ) -> None:
     """Write the page of a run, replacing `file` only once it is whole.
 
@@ -210,7 +210,7 @@ def write_report(
         OptionError: the parts of `points` differ in length.
         RunError: it cannot be written.
     """
-    sounds = sounds or Sounds()
+    sounds = sounds or ReportClips()
     maps = [map_data(points, sounds)] if points is not None else []
     plots = curves(metrics)
     data: dict[str, Any] = {}
@@ -351,7 +351,7 @@ def _points(layout: Layout) -> tuple[Points, str]:
             f"The map is silent: {layout.corpus} holds another corpus than this run learnt from."
         )
 
-    def hear(place: int, sounds: Sounds) -> int | None:
+    def hear(place: int, sounds: ReportClips) -> int | None:
         row = int(layout.rows[place])
         return sounds.add(layout.ids[place], lambda: decode(corpus, row, RATE), RATE)
 

@@ -20,7 +20,7 @@ RATE = 24_000
 Waveform = NDArray[np.floating] | None
 
 
-class Sounds:
+class ReportClips:
     """Short excerpts, each known by its place.
 
     Attributes:

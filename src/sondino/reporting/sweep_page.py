@@ -67,7 +67,7 @@ class Measure:
 
     def write(self, row: Row) -> str | None:
         """Value ± half of the interval."""
-        return _told(self.key, self.value(row), self.interval(row))
+        return _format_metric(self.key, self.value(row), self.interval(row))
 
 
 def write_sweep(results: Results) -> None:
@@ -120,7 +120,7 @@ def _named(name: str, value: object) -> str:
     return told if isinstance(value, str) or told == UNIFORMLY else f"{_words(name)} {told}"
 
 
-def _told(key: str, value: float | None, ends: Interval | None) -> str | None:
+def _format_metric(key: str, value: float | None, ends: Interval | None) -> str | None:
     """A value, ± half of its interval where it has one."""
     if value is None:
         return None
@@ -224,11 +224,12 @@ def _table_section(results: Results, rows: Sequence[Row], varied: Sequence[str],
         cells = [f'<td class="text">{text(value)}</td>' for value in settings[1:]]
         cells += [_share((row.get("domains") or {}).get(domain)) for domain in domains]
         cells += [
-            grid_cell(_told("average", number(row.get("average")), interval(row.get("interval95"))), "", True)
+            grid_cell(_format_metric("average", number(row.get("average")), interval(row.get("interval95"))), "", True)
         ] * averaged
         cells += [_share((row.get("tasks") or {}).get(task)) for task in tasks]
         cells += [
-            grid_cell(_told(key, number(row.get(key)), interval(row.get(f"{key}_interval95")))) for key in agreement
+            grid_cell(_format_metric(key, number(row.get(key)), interval(row.get(f"{key}_interval95"))))
+            for key in agreement
         ]
         cells += [grid_cell(None if (size := number(row.get("parameters"))) is None else count(size))] * sized
         cells.append(grid_cell(None if (seeds := number(row.get("seeds"))) is None else f"{seeds:.0f}"))

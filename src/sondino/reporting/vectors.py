@@ -13,7 +13,7 @@ from sondino.reporting.html import number, shown
 from sondino.reporting.map import MAP_POINTS, Mode, Points, cluster_mode, map_2d
 from sondino.reporting.mistakes import Prediction, Predictions, root_of
 from sondino.reporting.results import Results
-from sondino.reporting.sounds import Sounds
+from sondino.reporting.sounds import ReportClips
 
 RIGHT, WRONG = 2, 3
 """Colours: green and red."""
@@ -70,7 +70,7 @@ def _points(results: Results, row: Mapping[str, Any], predictions: Sequence[Pred
     classes = int(number(task.get("classes")) or 10)
     modes = _modes(_clusters(vectors, coordinates, classes), [told[path] for path in ids] if told else [])
 
-    def hear(place: int, sounds: Sounds) -> int | None:
+    def hear(place: int, sounds: ReportClips) -> int | None:
         return sounds.add_file(results.clip(ids[place], row["task"]))
 
     root = root_of(ids)

@@ -11,19 +11,19 @@ _LISTS = ("meta/esc50.csv", "esc50.csv")
 _COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 
 
-def _clips(folder: Path, only_ten: bool) -> Iterator[Clip]:
+def _esc_clips(folder: Path, only_ten: bool) -> Iterator[Clip]:
     columns = ("filename", "fold", "category", "esc10", "src_file")
     for name, fold, label, ten, source in read_columns(folder / first_there(folder, *_LISTS), columns):
         if ten == "True" or not only_ten:
             yield Clip(f"audio/{name}", f"audio/{name}", (label,), fold, source)
 
 
-def _read_50(folder: Path) -> Labelled:
-    return collect(ESC50, folder, _clips(folder, only_ten=False), "fold")
+def _read_esc50(folder: Path) -> Labelled:
+    return collect(ESC50, folder, _esc_clips(folder, only_ten=False), "fold")
 
 
-def _read_10(folder: Path) -> Labelled:
-    return collect(ESC10, folder, _clips(folder, only_ten=True), "fold")
+def _read_esc10(folder: Path) -> Labelled:
+    return collect(ESC10, folder, _esc_clips(folder, only_ten=True), "fold")
 
 
 ESC50 = Task(
@@ -52,7 +52,7 @@ ESC50 = Task(
         ),
     ),
     how="",
-    read=_read_50,
+    read=_read_esc50,
 )
 
 ESC10 = Task(
@@ -70,5 +70,5 @@ ESC10 = Task(
     marks=_LISTS,
     archives=ESC50.archives,
     how="",
-    read=_read_10,
+    read=_read_esc10,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import disk_error, make_folder, only_one, read_json, write_json
+from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_json
 from sondino.hub.download import Remote, download, verify
 from sondino.progress import show
 from sondino.tasks.registry import find_task
@@ -48,7 +48,7 @@ def fetch_task(task: Task, root: Path, quiet: bool = False) -> tuple[Path, list[
         )
     make_folder(root)
     workshop = make_folder(target.with_name(f"{target.name}.partial"))
-    with only_one(root, f"{target.name}.fetching", f"fetching {task.title} into"):
+    with lock_or_fail(root, f"{target.name}.fetching", f"fetching {task.title} into"):
         links = _fill(task, workshop, quiet)
         if find_task(task, workshop / "data") != workshop / "data":
             raise SondinoError(

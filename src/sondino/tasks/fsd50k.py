@@ -13,7 +13,7 @@ _EVAL = ("FSD50K.eval_audio", "eval_audio")
 _PART = 3 << 30  # bytes of all parts of a split zip but the last
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _fsd50k_clips(folder: Path) -> Iterator[Clip]:
     truth = folder / first_there(folder, *_TRUTH)
     dev, evaluation = first_there(folder, *_DEV), first_there(folder, *_EVAL)
     for name, labels, split in read_columns(truth / "dev.csv", ("fname", "labels", "split")):
@@ -22,8 +22,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
         yield Clip(f"eval/{name}", f"{evaluation}/{name}.wav", tuple(labels.split(",")), "test")
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(FSD50K, folder, _clips(folder), "split")
+def _read_fsd50k(folder: Path) -> Labelled:
+    return collect(FSD50K, folder, _fsd50k_clips(folder), "split")
 
 
 def _archive(name: str, size: int, md5: str, unpacked: int = 0) -> Archive:
@@ -55,5 +55,5 @@ FSD50K = Task(
         _archive("FSD50K.eval_audio.zip", 3_037_675_767, "6fa47636c3a3ad5c7dfeba99f2637982", 12_000_000_000),
     ),
     how="",
-    read=_read,
+    read=_read_fsd50k,
 )

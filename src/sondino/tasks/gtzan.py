@@ -61,7 +61,7 @@ def numbers(spans: str) -> list[int]:
     return [number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)]
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _gtzan_clips(folder: Path) -> Iterator[Clip]:
     inside = "" if (folder / "blues").is_dir() else first_there(folder, *_FOLDERS) + "/"
     for split, genres in FILTERED.items():
         for genre, spans in genres.items():
@@ -70,8 +70,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
                 yield Clip(name, inside + name, (genre,), split)
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(GTZAN, folder, _clips(folder), "split")
+def _read_gtzan(folder: Path) -> Labelled:
+    return collect(GTZAN, folder, _gtzan_clips(folder), "split")
 
 
 GTZAN = Task(
@@ -90,5 +90,5 @@ GTZAN = Task(
     archives=(),
     how="its archive (genres.tar.gz) is no longer where its authors put it, and they vouch for no copy of it: "
     "get one that you may use and unpack it so that ROOT/GTZAN/genres/blues/blues.00000.wav is there (.au also does)",
-    read=_read,
+    read=_read_gtzan,
 )

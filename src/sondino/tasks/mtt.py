@@ -15,7 +15,7 @@ _VALID, _TEST = "c", "def"  # of the sixteen folders 0 to f; the others are trai
 _TIMES = re.compile(r"-\d+-\d+\.mp3$")  # where in its track a clip begins and ends, in seconds
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _mtt_clips(folder: Path) -> Iterator[Clip]:
     header, rows = read_table(folder / _LIST, "\t")
     if header[:1] != ["clip_id"] or header[-1:] != ["mp3_path"]:
         raise OptionError(f"{folder / _LIST} has no columns clip_id and mp3_path: it is not the published list")
@@ -33,8 +33,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
         yield Clip(name, inside + name, labels, part, _TIMES.sub("", name))
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(MTT, folder, _clips(folder), "split", look=True)
+def _read_mtt(folder: Path) -> Labelled:
+    return collect(MTT, folder, _mtt_clips(folder), "split", look=True)
 
 
 MTT = Task(
@@ -54,5 +54,5 @@ MTT = Task(
     how="no checksum of its files is published, so they cannot be verified: download annotations_final.csv and "
     "mp3.zip.001 to mp3.zip.003 from https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset, join the parts "
     "(cat mp3.zip.00? > mp3.zip), and unpack them so that ROOT/MagnaTagATune/mp3/0 to f lie beside the list",
-    read=_read,
+    read=_read_mtt,
 )

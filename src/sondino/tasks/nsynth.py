@@ -20,7 +20,7 @@ def _note(entry: dict[str, Any]) -> Any:
     return entry
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _nsynth_clips(folder: Path) -> Iterator[Clip]:
     for split in _SPLITS:
         file = folder / f"nsynth-{split}" / "examples.json"
         if not file.exists():
@@ -36,8 +36,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
             raise OptionError(f"{file} is damaged ({str(error)[:80]}): unpack the data set again") from error
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(NSYNTH, folder, _clips(folder), "split")
+def _read_nsynth(folder: Path) -> Labelled:
+    return collect(NSYNTH, folder, _nsynth_clips(folder), "split")
 
 
 def _archive(split: str, size: int, md5: str, unpacked: int) -> Archive:
@@ -66,5 +66,5 @@ NSYNTH = Task(
         _archive("train", 23_815_298_079, "fde6665a93865503ba598b9fac388660", 50_000_000_000),
     ),
     how="",
-    read=_read,
+    read=_read_nsynth,
 )

@@ -14,7 +14,7 @@ PRESENT = 0.5
 """Relevance from which an instrument counts as there, as in the data set's own baseline."""
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _openmic_clips(folder: Path) -> Iterator[Clip]:
     # The .npz beside it holds the same and could only be read by unpickling.
     file = folder / _LABELS
     relevance: dict[str, dict[str, float]] = defaultdict(dict)
@@ -38,8 +38,8 @@ def _keys(file: Path) -> list[str]:
         raise OptionError(f"{file} cannot be read ({error}): unpack the data set again") from error
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(OPENMIC, folder, _clips(folder), "split")
+def _read_openmic(folder: Path) -> Labelled:
+    return collect(OPENMIC, folder, _openmic_clips(folder), "split")
 
 
 OPENMIC = Task(
@@ -66,5 +66,5 @@ OPENMIC = Task(
         ),
     ),
     how="",
-    read=_read,
+    read=_read_openmic,
 )

@@ -15,7 +15,7 @@ FOLDS = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21
 _SPEECH = ("Audio_Speech_Actors_01-24", "audio_speech_actors_01-24")
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _ravdess_clips(folder: Path) -> Iterator[Clip]:
     inside = next((f"{name}/" for name in _SPEECH if (folder / name).is_dir()), "")
     for fold, actors in enumerate(FOLDS):
         for actor, (number, emotion) in product(actors, enumerate(EMOTIONS, 1)):
@@ -26,8 +26,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
                 yield Clip(name, inside + name, (emotion,), str(fold), f"actor {actor}")
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(RAVDESS, folder, _clips(folder), "fold")
+def _read_ravdess(folder: Path) -> Labelled:
+    return collect(RAVDESS, folder, _ravdess_clips(folder), "fold")
 
 
 RAVDESS = Task(
@@ -53,5 +53,5 @@ RAVDESS = Task(
         ),
     ),
     how="",
-    read=_read,
+    read=_read_ravdess,
 )

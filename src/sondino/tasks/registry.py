@@ -64,7 +64,7 @@ def read_tasks(names: Sequence[str], root: Path | None = None) -> list[tuple[Tas
     asked = [name for given in names for name in (_found(root) if given == "all" else [given])]
     done: list[tuple[Task, Labelled]] = []
     for name in dict.fromkeys(asked):
-        task, labelled = _read(name, root)
+        task, labelled = _read_one(name, root)
         taken = {other.name for other, _ in done}
         free = (f"{task.name}-{number}" if number > 1 else task.name for number in count(1))
         done.append((replace(task, name=next(n for n in free if n not in taken)), labelled))
@@ -81,7 +81,7 @@ def _found(root: Path) -> list[str]:
     return found
 
 
-def _read(name: str, root: Path) -> tuple[Task, Labelled]:
+def _read_one(name: str, root: Path) -> tuple[Task, Labelled]:
     if name in TASKS:
         task = TASKS[name]
         folder = find_task(task, root)

@@ -21,7 +21,7 @@ ONE_FOLD = "the list has one fold alone: give two or more, or drop the column, a
 
 
 @dataclass(frozen=True)
-class Round:
+class Fold:
     """Clips to learn from, to choose the penalty on, and to score: three masks (clips,).
 
     Attributes:
@@ -46,7 +46,7 @@ class Round:
         return seen if self.shared is None else seen & ~self.shared
 
 
-def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
+def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
     """How clips are parted to fit and to score, and which are scored, in words.
 
     A list's own folds or splits are kept; else folds are drawn, with labels spread evenly and recordings kept whole.
@@ -62,7 +62,7 @@ def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
             test = test | valid
             valid = train & draw_part(targets, sources, labelled.multi_label, seed, among=train)
             train = train & ~valid
-        return [Round(train, valid, test, shared=valid & np.isin(sources, sources[test]))], on
+        return [Fold(train, valid, test, shared=valid & np.isin(sources, sources[test]))], on
     on = f"the list's {len(np.unique(folds))} folds in turn"
     if labelled.parting == "none":
         folds = draw_folds(targets, sources, labelled.multi_label, seed)
@@ -79,11 +79,11 @@ def part(labelled: Labelled, seed: int) -> tuple[list[Round], str]:
             valid = ~test & draw_part(targets, sources, labelled.multi_label, seed, among=~test)
         others = [folds == other for other in names if other != name]
         turns = tuple(others) if len(names) > 2 and len(folds) <= MOST_IN_TURN else ()
-        rounds.append(Round(~test & ~valid, valid, test, turns))
+        rounds.append(Fold(~test & ~valid, valid, test, turns))
     return rounds, on
 
 
-def holdout(labelled: Labelled, seed: int) -> tuple[Round, str]:
+def holdout(labelled: Labelled, seed: int) -> tuple[Fold, str]:
     """One parting to train by, and which clips choose the epoch, in words.
 
     Of a list's folds the first is held out, of its splits valid, or else some of train; without a list's word a fifth
@@ -95,17 +95,17 @@ def holdout(labelled: Labelled, seed: int) -> tuple[Round, str]:
         names = sorted(set(folds.tolist()), key=lambda name: (len(name), name))
         if len(names) < 2:
             raise OptionError(ONE_FOLD)
-        return Round(folds != names[0], folds == names[0], nobody), f"fold {names[0]} of the list"
+        return Fold(folds != names[0], folds == names[0], nobody), f"fold {names[0]} of the list"
     train, valid, test = (folds == name for name in ("train", "valid", "test"))
     if labelled.parting == "none":
         train, test = ~nobody, nobody
     if valid.any():
-        return Round(train, valid, test), "the list's valid clips"
+        return Fold(train, valid, test), "the list's valid clips"
     valid = draw_part(targets, sources, labelled.multi_label, seed, among=train)
-    return Round(train & ~valid, valid, test), f"clips drawn by seed {seed}"
+    return Fold(train & ~valid, valid, test), f"clips drawn by seed {seed}"
 
 
-def unlearnt(labelled: Labelled, rounds: Sequence[Round]) -> tuple[str, ...]:
+def unseen_labels(labelled: Labelled, rounds: Sequence[Fold]) -> tuple[str, ...]:
     """A sentence where some labels are asked for and were never learnt."""
     targets = labelled.targets()
     asked = [targets[r.test].any(0) & ~targets[r.train | r.valid].any(0) for r in rounds]

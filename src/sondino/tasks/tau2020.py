@@ -28,7 +28,7 @@ _AUDIO = (  # bytes and md5 of the sixteen archives, as in the DCASE challenge's
 )
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _tau2020_clips(folder: Path) -> Iterator[Clip]:
     # Several devices and cuts of one place share its identifier, such as barcelona-203.
     listed = read_columns(folder / "meta.csv", ("filename", "identifier"), "\t")
     places = {row[0]: row[1] for row in listed}
@@ -38,8 +38,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
             yield Clip(path, path, (scene,), split, places.get(path, ""))
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(TAU2020, folder, _clips(folder), "split")
+def _read_tau2020(folder: Path) -> Labelled:
+    return collect(TAU2020, folder, _tau2020_clips(folder), "split")
 
 
 def _archive(part: str, size: int, md5: str, unpacked: int) -> Archive:
@@ -66,5 +66,5 @@ TAU2020 = Task(
         *(_archive(f"audio.{number}", *facts, 4_000_000_000) for number, facts in enumerate(_AUDIO, 1)),
     ),
     how="",
-    read=_read,
+    read=_read_tau2020,
 )

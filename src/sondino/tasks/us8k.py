@@ -10,15 +10,15 @@ from sondino.tasks.task import Archive, Task
 _LISTS = ("metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
 
 
-def _clips(folder: Path) -> Iterator[Clip]:
+def _us8k_clips(folder: Path) -> Iterator[Clip]:
     inside = "" if (folder / "fold1").is_dir() else "audio/"
     columns = ("slice_file_name", "fsID", "fold", "class")
     for name, source, fold, label in read_columns(folder / first_there(folder, *_LISTS), columns):
         yield Clip(f"fold{fold}/{name}", f"{inside}fold{fold}/{name}", (label,), fold, source)
 
 
-def _read(folder: Path) -> Labelled:
-    return collect(US8K, folder, _clips(folder), "fold")
+def _read_us8k(folder: Path) -> Labelled:
+    return collect(US8K, folder, _us8k_clips(folder), "fold")
 
 
 US8K = Task(
@@ -45,5 +45,5 @@ US8K = Task(
         ),
     ),
     how="",
-    read=_read,
+    read=_read_us8k,
 )

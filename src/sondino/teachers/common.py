@@ -15,7 +15,7 @@ VERSION = 1
 """Part of every fingerprint: raised when an adapter's own computation changes, so that old targets are not reused."""
 
 
-def identity(kind: str, content: str, **facts: Any) -> str:
+def fingerprint(kind: str, content: str, **facts: Any) -> str:
     """A fingerprint: sha256 (hex) of the kind, the content's hash and whatever else decides the vectors."""
     about = {"version": VERSION, "kind": kind, "content": content, **facts}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

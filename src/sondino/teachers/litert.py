@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import cores, sha256
 from sondino.teachers import tflite
-from sondino.teachers.common import identity, one_vector_each, title
+from sondino.teachers.common import fingerprint, one_vector_each, title
 from sondino.teachers.spec import TeacherSpec
 
 SHARE = 4  # windows that a thread takes on at a time
@@ -76,7 +76,7 @@ class LiteRTEncoder:
         self._ready(first)
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self.dim = self._run(np.zeros((1, self._samples), dtype=np.float32)).shape[1]
-        self.fingerprint = identity(
+        self.fingerprint = fingerprint(
             "litert",
             sha256(path),
             tensor=wanted.name,

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.encoder.check import check_encoder
-from sondino.encoder.encoder import Encoder, heard
+from sondino.encoder.encoder import Encoder, response_fingerprint
 from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
-from sondino.teachers.common import identity, one_vector_each
+from sondino.teachers.common import fingerprint, one_vector_each
 from sondino.teachers.spec import TeacherSpec
 
 Embed = Callable[[NDArray[np.float32]], Any]
@@ -53,11 +53,11 @@ class FunctionEncoder:
         self.batch_size = int(spec.options.get("batch", 16))
         length = max(round((self.window or 1.0) * self.sample_rate), self.minimum)
         self.dim = dim or self._first(length)
-        self.fingerprint = identity(
+        self.fingerprint = fingerprint(
             spec.kind,
             content,
             # Code is part of such a teacher; a hash of weights does not see it, its answer does.
-            heard=heard(self),
+            heard=response_fingerprint(self),
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,

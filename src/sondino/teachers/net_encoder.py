@@ -15,7 +15,7 @@ from sondino.hub.releases import fetch
 from sondino.nets.cnn14 import CNN14
 from sondino.nets.vit import ViT
 from sondino.progress import show
-from sondino.teachers.common import identity
+from sondino.teachers.common import fingerprint
 from sondino.teachers.spec import TeacherSpec
 
 
@@ -72,7 +72,7 @@ class NetEncoder:
         self._forward, self._logmel = forward, FFTLogMel(logmel).to(device)
         self._half = spec.options.get("precision", "float32") == "bfloat16"
         all_facts = {"logmel": repr(logmel), "window": self.window, "hop": self.hop, **facts, "half": self._half}
-        self.fingerprint = identity(spec.kind, sha256(path), **all_facts)
+        self.fingerprint = fingerprint(spec.kind, sha256(path), **all_facts)
 
     @torch.inference_mode()
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

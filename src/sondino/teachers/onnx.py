@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require, unknown_name
 from sondino.files import sha256
-from sondino.teachers.common import identity, one_vector_each, title
+from sondino.teachers.common import fingerprint, one_vector_each, title
 from sondino.teachers.spec import TeacherSpec
 
 
@@ -60,7 +60,7 @@ class OnnxEncoder:
         self.batch_size = int(spec.options.get("batch", 16))
         length = samples or round((self.window or 1.0) * self.sample_rate)
         self.dim = self._call(np.zeros((1, max(length, self.minimum)), dtype=np.float32)).shape[1]
-        self.fingerprint = identity(
+        self.fingerprint = fingerprint(
             "onnx",
             _content_hash(path),
             output=self._output,

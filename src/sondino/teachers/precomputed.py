@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import sha256
-from sondino.teachers.common import identity, title
+from sondino.teachers.common import fingerprint, title
 from sondino.teachers.spec import TeacherSpec
 
 SHOWN = 3  # ids that a sentence names
@@ -28,7 +28,7 @@ class Precomputed:
     """
 
     def __init__(self, path: Path, spec: TeacherSpec) -> None:
-        ids, self._vectors = _read(path)
+        ids, self._vectors = _read_table(path)
         self._path = path
         self._rows = {name: row for row, name in enumerate(ids)}
         if len(self._rows) != len(ids):
@@ -41,7 +41,7 @@ class Precomputed:
         self.window: float | None = None
         self.hop: float | None = None
         self.batch_size = 1
-        self.fingerprint = identity("precomputed", sha256(path))
+        self.fingerprint = fingerprint("precomputed", sha256(path))
 
     def lookup(self, ids: list[str]) -> NDArray[np.float32]:
         """The vectors (n, dim) of clips by their ids, in the order asked.
@@ -72,7 +72,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN]))
 
 
-def _read(path: Path) -> tuple[list[str], NDArray[np.floating]]:
+def _read_table(path: Path) -> tuple[list[str], NDArray[np.floating]]:
     if path.suffix == ".npz":
         ids, vectors = _read_npz(path)
     elif path.suffix in (".parquet", ".pq"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sondino.errors import OptionError, RunError
-from sondino.files import disk_error, make_folder, only_one, read_json, write_json
+from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_json
 
 STARTED_WITH = "run.json"
 
@@ -23,7 +23,7 @@ def open_run(folder: Path, is_main: bool = True) -> Iterator[Path]:
         RunError: another process works on it, or it cannot be written (the disk is full, say).
     """
     try:
-        with only_one(make_folder(folder), "run", "working on") if is_main else nullcontext():
+        with lock_or_fail(make_folder(folder), "run", "working on") if is_main else nullcontext():
             yield folder
     except OSError as error:
         # Python does not name the file of a write that failed; nothing else in here fails with an OSError.
@@ -44,7 +44,7 @@ def training_folder(out: Path) -> Path:
     return folder
 
 
-def same_start(folder: Path, facts: Mapping[str, Any]) -> None:
+def check_same_config(folder: Path, facts: Mapping[str, Any]) -> None:
     """Keep what a run was started with, and refuse to go on with anything else.
 
     Args:

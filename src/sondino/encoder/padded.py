@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sondino.encoder.encoder import Encoder, fingerprint
 
 
-class Filled:
+class PaddedEncoder:
     """An encoder of one length, made to take shorter windows: they are repeated or zero-padded up to it.
 
     Attributes:
