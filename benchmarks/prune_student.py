@@ -24,7 +24,7 @@ from sondino.model.network import open_source
 from sondino.nets.registry import build_student
 from sondino.nets.size import macs
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
+from sondino.probing.embeddings import task_vectors
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import Recovery, prune_bundle
 from sondino.tasks.labelled import read_labelled

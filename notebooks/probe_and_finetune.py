@@ -20,7 +20,7 @@ with app.setup:
 
     from sondino import load
     from sondino.probing.probe import probe
-    from sondino.probing.vectors import task_vectors
+    from sondino.probing.embeddings import task_vectors
     from sondino.sample_sounds import sample_list
     from sondino.tasks.labelled import read_labelled
 
