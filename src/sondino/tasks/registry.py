@@ -52,10 +52,10 @@ def read_tasks(names: Sequence[str], root: Path | None = None) -> list[tuple[Tas
         root: where data sets lie. None: as `data_folder` says.
 
     Returns:
-        (task, its clips) in the order of the names, each once. Two folders of one name are told apart by a number.
+        (task, its clips) in the order of the names, each once. Two folders of one name get a number.
 
     Raises:
-        OptionError: an unknown name, or a data set that is not there: the sentence says what to do.
+        OptionError: an unknown name, or a data set that is not there: the message says what to do.
         AudioError: a folder cannot be read.
     """
     if not names:
