@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.corpora import RATE, noise, write, write_sounds
+from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from sondino import audio
 from sondino.corpus import sources
 from sondino.corpus.table import build_corpus, open_corpus
-from sondino.corpus.waveforms import read_clips
 from sondino.errors import AudioError, OptionError, RunError
 
 SOUNDS = {"a/short.wav": 0.3, "a/whole.wav": 2.0, "b/long.wav": 5.0, "b/tail.wav": 4.05}

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import soxr
 
-from helpers.corpora import RATE, noise, write, write_sounds
+from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.corpus.views import BLOCK, GRID, LOWEST_GAIN, LOWEST_MIX, View, add_views, render
-from sondino.corpus.waveforms import read_clips
 from sondino.errors import OptionError
 
 

@@ -20,6 +20,7 @@ from sondino.audio.reading import SUFFIXES, find_audio, info
 from sondino.errors import AudioError, OptionError, SondinoError, require
 from sondino.files import cores, disk_error, make_folder
 from sondino.progress import Report
+from sondino.text import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,7 +183,7 @@ def _list_rows(file: Path) -> Listing:
         else:
             rows = require("pyarrow.parquet", "train").read_table(file)
     except (pa.ArrowException, OSError) as error:
-        raise OptionError(f"{file} cannot be read as a list: {str(error).splitlines()[0]}") from error
+        raise OptionError(f"{file} cannot be read as a list: {first_line(error)}") from error
     if "path" not in rows.column_names:
         raise OptionError(
             f"{file} has no column path (it has {', '.join(map(str, rows.column_names))}): name the column of "

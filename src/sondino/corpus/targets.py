@@ -8,7 +8,6 @@ targets of another teacher or policy can never be taken for these.
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -260,30 +259,6 @@ def _halved(embeddings: NDArray[np.float32], name: str) -> NDArray[np.float16]:
             "take another of its outputs, or scale it"
         )
     return embeddings.astype(np.float16)
-
-
-def open_targets(folder: str | Path, verify: bool = False) -> Targets:
-    """Open the targets in a folder that `compute_targets` made.
-
-    Args:
-        folder: `CORPUS/targets/KEY`.
-        verify: also read every part and compare its checksum.
-
-    Raises:
-        RunError: there are none, parts are missing, or the matrix is not what was written.
-    """
-    folder = Path(folder)
-    if not (folder / "targets.json").exists():
-        raise RunError(f"{folder} holds no targets: make them with `sondino targets CORPUS --teacher TEACHER`")
-    targets = _described(folder, read_json(folder / "targets.json"))
-    for part_of_it in ("valid", "matrix"):
-        getattr(targets, part_of_it)  # raises RunError where something is missing
-    if verify:
-        for record in targets.parts.records():
-            first, stop = record["rows"]
-            if zlib.crc32(targets.read([(first, stop)]).data) != record["crc32"]:
-                raise RunError(f"{folder}: rows {first} to {stop} have changed on disk: remove it and make it again")
-    return targets
 
 
 def _described(folder: Path, facts: dict[str, Any]) -> Targets:

@@ -86,31 +86,6 @@ def try_clips(
     return [made(int(row)) for row in rows]
 
 
-def read_clips(
-    corpus: Corpus, rows: Sequence[int] | NDArray[np.integer], sample_rate: int, workers: int | None = None
-) -> list[Array]:
-    """Decode some rows of a corpus in threads, views included.
-
-    Args:
-        corpus: any corpus.
-        rows: row numbers.
-        sample_rate: hertz of the waveforms.
-        workers: threads; None: one a processor.
-
-    Returns:
-        a waveform (samples,) float32 for each row.
-
-    Raises:
-        AudioError: one of them cannot be decoded.
-    """
-    with ThreadPoolExecutor(workers or cores()) as pool:
-        found = try_clips(corpus, rows, sample_rate, pool)
-    for row, waveform in zip(rows, found, strict=True):
-        if isinstance(waveform, str):
-            raise AudioError(f"{corpus.ids([int(row)])[0]}: {waveform}")
-    return found  # type: ignore[return-value]
-
-
 def to_int16(waveform: Array) -> tuple[NDArray[np.int16], float]:
     """Samples as integers, and the value of one step.
 

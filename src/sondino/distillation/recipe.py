@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 from sondino.files import write_whole
+from sondino.text import first_line
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]
@@ -173,7 +174,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise OptionError(f"recipe {file} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise OptionError(f"recipe {file} is not valid YAML: {str(error).splitlines()[0]}") from error
+        raise OptionError(f"recipe {file} is not valid YAML: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise OptionError(f"recipe {file} holds no entries: write `name: value` lines such as `epochs: 20`")
     return values

@@ -27,6 +27,7 @@ from typing import BinaryIO
 from sondino.errors import SondinoError
 from sondino.files import disk_error
 from sondino.hub.download import BLOCK
+from sondino.text import first_line
 
 MEMBERS = 1_000_000
 """Files that an archive may hold; the largest data set has 290,000 in one."""
@@ -99,7 +100,7 @@ def unpack(
             if progress:
                 progress(member.at, member.of)
     except _DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        reason = first_line(error).rstrip(":")
         raise SondinoError(
             f"{name} is damaged or no archive ({reason}): delete {files[-1]} and fetch it again"
         ) from error

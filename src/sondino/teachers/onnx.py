@@ -11,6 +11,7 @@ from sondino.errors import EncoderError, OptionError, require, unknown_name
 from sondino.files import sha256
 from sondino.teachers.common import fingerprint, one_vector_each, title
 from sondino.teachers.spec import TeacherSpec
+from sondino.text import first_line
 
 
 class OnnxEncoder:
@@ -95,8 +96,7 @@ class OnnxEncoder:
         try:
             answer = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EncoderError(f"{self.path} fails on waveforms of {batch.shape}: {reason}") from error
+            raise EncoderError(f"{self.path} fails on waveforms of {batch.shape}: {first_line(error)}") from error
         return one_vector_each(answer, rows, f"{self.path}#{self._output}")
 
 
@@ -114,8 +114,7 @@ def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device
     try:
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({reason})") from error
+        raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({first_line(error)})") from error
 
 
 def _only_output(session: Any, path: Path) -> str:
