@@ -8,7 +8,7 @@ import pytest
 
 from sondino import hub
 from sondino.errors import MissingExtra, OptionError, SondinoError
-from sondino.teachers import catalogue, load_teacher
+from sondino.teachers import list_teachers, load_teacher
 from sondino.teachers.spec import TeacherSpec, parse_teacher
 
 
@@ -73,16 +73,16 @@ def test_files_and_windows_that_cannot_be(tmp_path):
 
 
 def test_the_catalogue_is_whole():
-    for record in catalogue():
+    for record in list_teachers():
         spec = parse_teacher(record.example)  # every example is a valid name
         assert spec.kind == record.kind
         assert all(isinstance(cell, str) for cell in record.row().values())
-        assert record.row()["licence"] and list(record.row()) == list(catalogue()[0].row())
+        assert record.row()["licence"] and list(record.row()) == list(list_teachers()[0].row())
         text = record.kind if record.file != "required" else f"{record.kind}:x"
         for option in record.options:
             with pytest.raises(OptionError, match=f"option {option} of {record.kind} is ''"):
                 parse_teacher(f"{text}?{option}=")
-    assert {r.kind for r in catalogue()} == {
+    assert {r.kind for r in list_teachers()} == {
         *("matpac", "m2d", "cnn14", "birdnet", "onnx", "litert", "torchscript", "module", "hear", "precomputed")
     }
 

@@ -182,6 +182,9 @@ def save_corpus(
 def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     """Open the corpus that `build_corpus` or `add_views` wrote into a folder.
 
+    Args:
+        folder: of the corpus.
+
     Raises:
         RunError: there is none, or a file of it is damaged.
     """

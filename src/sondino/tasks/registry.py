@@ -22,12 +22,21 @@ from sondino.tasks.task import Archive, Domain, Metric, Task
 from sondino.tasks.tau2020 import TAU2020
 from sondino.tasks.us8k import US8K
 
-__all__ = ["TASKS", "Archive", "Domain", "Metric", "Task", "data_folder", "find_task", "read_tasks"]
+__all__ = ["TASKS", "Archive", "Domain", "Metric", "Task", "data_folder", "find_task", "list_tasks", "read_tasks"]
 
 TASKS: dict[str, Task] = {
     task.name: task for task in (ESC50, ESC10, US8K, FSD50K, TAU2020, GTZAN, OPENMIC, NSYNTH, MTT, RAVDESS)
 }
 """The published data sets by name."""
+
+
+def list_tasks() -> list[Task]:
+    """The labelled data sets that `evaluate` and `compare` take by name.
+
+    Returns:
+        One record per data set: name, clips, classes, hours, licence, home page, archives to download.
+    """
+    return list(TASKS.values())
 
 
 def data_folder(root: Path | None = None) -> Path:

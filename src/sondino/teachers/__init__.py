@@ -11,11 +11,16 @@ from sondino.errors import require, unknown_name
 from sondino.teachers.catalogue import RECORDS, TeacherRecord
 from sondino.teachers.spec import TeacherSpec, parse_teacher
 
-__all__ = ["TeacherRecord", "TeacherSpec", "catalogue", "load_teacher", "parse_teacher"]
+__all__ = ["TeacherRecord", "TeacherSpec", "list_teachers", "load_teacher", "parse_teacher"]
 
 
-def catalogue() -> list[TeacherRecord]:
-    """A record of every kind of teacher, the ready ones first."""
+def list_teachers() -> list[TeacherRecord]:
+    """The kinds of teachers that `load_teacher` opens, the ready-made ones first.
+
+    Returns:
+        One record per kind: name, options, example, and where known parameters, sample rate, embedding dimension,
+        window, licence.
+    """
     return list(RECORDS.values())
 
 
