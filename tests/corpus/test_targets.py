@@ -44,8 +44,8 @@ def test_every_row_is_the_teachers_vector(corpus):
     assert targets.valid.all() and targets.skipped == []
     assert seen == [(0, 20), (6, 20), (12, 20), (18, 20), (20, 20)]
     assert 0 < targets.timing["teacher_seconds"] <= targets.timing["seconds"] and targets.timing["rows"] == 20
-    said = json.loads((targets.folder / "targets.json").read_text())
-    assert said["teacher"] == "moments" and said["spec"] == "module:moments" and said["corpus"] == corpus.hash
+    message = json.loads((targets.folder / "targets.json").read_text())
+    assert message["teacher"] == "moments" and message["spec"] == "module:moments" and message["corpus"] == corpus.hash
 
 
 def test_views_are_embedded_as_they_sound(corpus):
@@ -86,7 +86,7 @@ def test_a_moved_corpus_keeps_its_targets(corpus, tmp_path):
     assert teacher.heard == 0 and (tmp_path / "new/corpus/targets" / first.folder.name).exists()
 
 
-def test_a_clip_that_cannot_be_heard_is_left_out(corpus):
+def test_a_clip_that_cannot_be_decoded_is_left_out(corpus):
     whole = np.array(compute_targets(corpus, Moments(), part_rows=6).matrix)
     for name in ("07.wav", "18.wav", "19.wav"):
         (Path(corpus.root) / name).write_bytes(b"RIFF no more")
@@ -102,7 +102,7 @@ def test_a_clip_that_cannot_be_heard_is_left_out(corpus):
     teacher.fingerprint = "yet again"
     for name in SOUNDS:
         (Path(corpus.root) / name).unlink()
-    with pytest.raises(RunError, match=r"no clip .* could be heard; the first, 00\.wav"):
+    with pytest.raises(RunError, match=r"no clip .* could be decoded; the first, 00\.wav"):
         compute_targets(corpus, teacher)
 
 
@@ -123,7 +123,7 @@ class Breaking(Moments):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda v: v * np.nan, "NaN"),
         (lambda v: v[:, :3], "shape"),
@@ -132,10 +132,10 @@ class Breaking(Moments):
         (lambda v: v + 1e5, r"1e\+05.*at most 65504"),
     ],
 )
-def test_a_teacher_that_breaks_midway_keeps_what_is_done(corpus, spoil, said):
+def test_a_teacher_that_breaks_midway_keeps_what_is_done(corpus, spoil, message):
     teacher = Breaking()
     teacher.spoil = spoil
-    with pytest.raises(EncoderError, match=said):
+    with pytest.raises(EncoderError, match=message):
         compute_targets(corpus, teacher, part_rows=6)
     teacher.broken, teacher.heard = False, 0
     targets = compute_targets(corpus, teacher, part_rows=6)
@@ -216,7 +216,7 @@ def test_damage_is_noticed(corpus):
     assert changed_rows(again) == []
 
 
-def test_a_full_disk_is_a_sentence_and_what_is_done_stays(corpus, monkeypatch):
+def test_a_full_disk_is_an_error_message_and_what_is_done_stays(corpus, monkeypatch):
     write_rows, writes = module.write_rows, []
 
     def full(file, first, rows):
@@ -234,7 +234,7 @@ def test_a_full_disk_is_a_sentence_and_what_is_done_stays(corpus, monkeypatch):
     assert teacher.heard == 8
 
 
-def test_a_write_that_fails_is_a_sentence(corpus, monkeypatch):
+def test_a_write_that_fails_is_an_error_message(corpus, monkeypatch):
     def fail(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -36,7 +36,7 @@ def rows_a_part(clip: float) -> int:
 
 
 def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
-    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be heard."""
+    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be decoded."""
     path, offset, length, start, duration = (
         corpus.table[name][row].as_py() for name in ("path", "offset", "length", "start", "duration")
     )
@@ -309,7 +309,7 @@ def decoded_parts(
     Args:
         corpus: any corpus.
         sample_rate: hertz of the clips.
-        parts: how the rows are parted.
+        parts: how the rows are divided into parts.
         rows: corpus row of each row of the parts.
         workers: threads that decode; None: one a processor.
         rank: which of the processes that share the work this is; it takes every `world`-th part.

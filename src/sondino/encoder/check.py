@@ -18,6 +18,12 @@ def check_encoder(encoder: Any) -> list[str]:
     Looks at the attributes, then embeds silence, noise, noise with a NaN, short and long sounds, one alone and
     several together, and the same twice. An encoder that offers `lookup(ids)` in place of `embed` (precomputed
     vectors) is asked for its attributes alone.
+
+    Args:
+        encoder: any object.
+
+    Returns:
+        An error message for each fault; an empty list for a valid encoder.
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):

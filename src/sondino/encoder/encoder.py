@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.windows import ShortPolicy, merge, stack_windows
+from sondino.audio.windows import ShortPolicy, Windowing, merge, stack_windows
 from sondino.errors import EncoderError
 from sondino.text import format_error
 
@@ -76,15 +76,10 @@ def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy
     batches: dict[int, list[tuple[int, Array]]] = {}  # window length -> (row of the window, its samples)
     weights: list[NDArray[np.float64]] = []
     rows = 0
+    windowing = Windowing(encoder.window, getattr(encoder, "hop", None), short)
+    minimum = int(getattr(encoder, "minimum", 0))
     for waveform in waveforms:
-        pieces, _, real = stack_windows(
-            waveform,
-            encoder.sample_rate,
-            encoder.window,
-            getattr(encoder, "hop", None),
-            short,
-            int(getattr(encoder, "minimum", 0)),
-        )
+        pieces, _, real = stack_windows(waveform, encoder.sample_rate, windowing, minimum)
         for piece in pieces:
             batches.setdefault(len(piece), []).append((rows, piece))
             rows += 1

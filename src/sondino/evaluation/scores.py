@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sondino.audio.windows import ShortPolicy
+from sondino.audio.windows import Windowing
 from sondino.encoder.encoder import Encoder
 from sondino.files import make_folder, read_json, write_json, write_whole
 from sondino.probing.embeddings import task_vectors
@@ -35,8 +35,7 @@ def score_task(
     out: Path,
     *,
     seeds: int = 5,
-    window: float | None = None,
-    short: ShortPolicy | None = None,
+    windowing: Windowing | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> tuple[dict[str, Any], Labelled]:
@@ -49,8 +48,7 @@ def score_task(
         labelled: its clips.
         out: the folder of the results: vectors/, scores/ and predictions/ are kept there.
         seeds: as in `probe`.
-        window: seconds; None: the model's.
-        short: what becomes of a clip under a window; None: as the model says.
+        windowing: how clips are cut into windows; None: as the model is.
         threads: processor threads; None: the model's.
         quiet: show no progress.
 
@@ -62,7 +60,7 @@ def score_task(
     """
     with show(f"{task.name}: vectors of {name}", "clips", quiet) as progress:
         heard, vectors, table = task_vectors(
-            model, labelled, out / "vectors", window=window, short=short, threads=threads, progress=progress
+            model, labelled, out / "vectors", windowing=windowing, threads=threads, progress=progress
         )
     key = score_key(table, task, heard, seeds)
     kept = make_folder(out / "scores") / f"{key}.json"

@@ -193,9 +193,7 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
     seconds: list[float] = []
     skipped: list[tuple[str, str]] = []
     sounds = [clip.file for clip in clips]
-    with closing(
-        embed_sounds(model, sounds, resolve_windowing(model, None, None, None), readers=readers(model.threads))
-    ) as all_:
+    with closing(embed_sounds(model, sounds, resolve_windowing(model), readers=readers(model.threads))) as all_:
         for found in all_:
             clip = clips[found.index]
             if found.error is not None:

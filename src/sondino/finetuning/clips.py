@@ -71,7 +71,7 @@ class LabelledClips:
         chosen = self.of(mask)
         total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
         whole = _Whole(self, chosen)
-        with closing(embed_sounds(model, whole, resolve_windowing(model, None, None, None), readers=1)) as embedded:
+        with closing(embed_sounds(model, whole, resolve_windowing(model), readers=1)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise found.error

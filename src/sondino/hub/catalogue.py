@@ -153,6 +153,16 @@ _ALL = (
 PUBLISHED: dict[str, Published] = {model.name: model for model in _ALL}
 """The published models by name."""
 
+
+def list_models() -> list[Published]:
+    """The published models that `load` opens by name.
+
+    Returns:
+        One record per model: name, architecture, width, parameters, embedding dimension, sample rate, teacher, licence.
+    """
+    return list(PUBLISHED.values())
+
+
 HEADS: dict[str, HubFile] = {
     name: _on_ssondo(f"heads/{name}.pth")
     for name in ("gtzan", "openmic", "nsynth", "esc50", "us8k", "magna-tag-a-tune", "fsd50k")

@@ -119,6 +119,15 @@ STUDENTS: dict[str, StudentRecord] = {
 """Every student by name."""
 
 
+def list_students() -> list[StudentRecord]:
+    """The student architectures that `distill` can train.
+
+    Returns:
+        One record per architecture: name, widths, embedding dimension, parameters, MACs, sample rate, licence.
+    """
+    return list(STUDENTS.values())
+
+
 def build_student(
     name: str,
     width: float = 1.0,

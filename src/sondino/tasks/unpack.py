@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: plain files only, nothing outside the folder, no more bytes than expected.
+"""Unpacking untrusted archives: plain files only, nothing outside the folder, no more bytes than expected.
 
 Zip (whole, or split into .z01, .z02, ... and .zip, which Python's zipfile cannot read) and tar.
 """
@@ -75,7 +75,7 @@ def unpack(
         folder: where to; made if needed. Files of the same names are overwritten.
         limit: bytes that may come out.
         strip: folders at the beginning of each name to leave out.
-        progress: told of (bytes done, bytes in all) as it goes on.
+        progress: called with (bytes done, bytes in all).
 
     Returns:
         Names of links and devices, which were left out.
@@ -132,7 +132,7 @@ def _parts(name: str, archive: str) -> list[str]:
     if straight.startswith("/") or re.match(r"[A-Za-z]:", straight) or ".." in parts or "\0" in straight:
         raise SondinoError(
             f"{archive} holds {name!r}, which would lie outside of the folder: do not use this archive, "
-            "and tell whoever gave it to you"
+            "and warn whoever gave it to you"
         )
     return parts
 

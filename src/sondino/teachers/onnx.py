@@ -1,4 +1,4 @@
-"""Teachers in ONNX files, on ONNX Runtime: waveforms in, the vector an output or an inner value."""
+"""Teachers in ONNX files, on ONNX Runtime: waveforms in, the embedding an output or an inner value."""
 
 import warnings
 from pathlib import Path
@@ -15,7 +15,7 @@ from sondino.text import first_line
 
 
 class OnnxEncoder:
-    """An ONNX model from waveforms to vectors.
+    """An ONNX model from waveforms to embeddings.
 
     The input may be (batch, samples), (batch, 1, samples) or (samples,), with the batch fixed to 1 or free, and the
     samples fixed (then they are the window) or free.
@@ -23,11 +23,11 @@ class OnnxEncoder:
     Attributes:
         name: kind and file.
         sample_rate: hertz.
-        dim: length of a vector.
+        dim: length of an embedding.
         window: seconds; None for any length.
         hop: seconds from one window to the next.
         batch_size: waveforms a call.
-        minimum: fewest samples it takes, as `?minimum=` says.
+        minimum: fewest samples it takes, from `?minimum=`.
         fingerprint: changes with the file, the output, the rate and the windows.
         licence: of the weights.
     """
@@ -146,7 +146,7 @@ def _with_output(path: Path, name: str, outputs: list[str]) -> bytes:
     model = onnx.load(path)
     inner = [value for node in model.graph.node for value in node.output if value]
     if name not in inner:
-        known = {i.name for i in model.graph.value_info} & set(inner)  # exporters name what may be wanted
+        known = {i.name for i in model.graph.value_info} & set(inner)  # exporters name the useful ones
         if len(inner) > 40:
             inner = [v for v in inner if v in known][-40:] or inner[-40:]
         raise unknown_name(f"output of {path}", name, [*outputs, *inner])
@@ -184,6 +184,6 @@ def load(spec: TeacherSpec, device: str = "auto") -> OnnxEncoder:
 
     Raises:
         OptionError: no such file or output, no rate, or a window that its input does not have.
-        EncoderError: no ONNX file, or not one waveform in and one vector out.
+        EncoderError: no ONNX file, or not one waveform in and one embedding out.
     """
     return OnnxEncoder(spec.path, spec, device)

@@ -17,7 +17,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
 
     Raises:
         OptionError: no such file or output, or no rate.
-        EncoderError: no TorchScript file, or not one waveform in and one vector out.
+        EncoderError: no TorchScript file, or not one waveform in and one embedding out.
     """
     torch = require("torch", "train")
     path = spec.path
