@@ -1,11 +1,11 @@
-"""The page in headless Chromium: seconds to the first vector, and work a second of sound.
+"""The demo page in headless Chromium: seconds to the first embedding, and computing time per second of audio.
 
     python benchmarks/page.py BUNDLE [--rounds 3]
 
-The page is served from this machine, without the headers that would give it threads, so it computes on one thread; a
+The page is served from this machine, without the headers that allow several threads, so it computes on one thread; a
 new browser each round, and then a second visit. A minute of noise is dropped as a WAV at 32 kHz and at 44.1 kHz stereo,
-then comes from a fake microphone. Told are milliseconds of the page's own processor time (its renderer process, drawing
-included) a second of sound. Nothing else should run meanwhile; needs Linux and Chromium. Writes results/page.csv.
+then fed through a fake microphone. The result is milliseconds of the page's own processor time (its renderer process,
+drawing included) per second of audio. Run nothing else meanwhile; needs Linux and Chromium. Writes results/page.csv.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def _round(chromium: str, profile: Path, address: str, sounds: dict[str, Path]) 
 
 
 def _told(page: browser.Page) -> float:
-    """What the page says that a second of sound takes it: log-mel and net."""
+    """Milliseconds per second of audio as the page shows them: log-mel and network."""
     return float(page.run("document.getElementById('second-cost').textContent").split()[0])
 
 
