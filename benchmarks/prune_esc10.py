@@ -5,8 +5,8 @@
 ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow since two cores are slow, are trained from
 scratch on four folds and pruned in their late layers as published. The pruned networks are scored without recovery,
 with BatchNorm statistics recalibrated on some of the clips, and fine-tuned for some epochs. For comparison a network of
-the same shape is distilled from scratch from the unpruned network's embeddings on the same clips, without labels, for as
-many epochs as both together, and another is randomly initialised. Results in FOLDER from an earlier call are reused.
+the same shape is distilled from scratch from the unpruned network's embeddings on the same clips, without labels, for
+as many epochs as both together, and another is randomly initialised. Results in FOLDER from an earlier call are reused.
 Writes results/prune_esc10.csv: mean accuracy on the held-out folds of a linear probe and, if there is one, of the
 network's head.
 """

@@ -9,7 +9,7 @@ async function rateOf(modelFile) {
     const text = await readFile(join(dirname(modelFile), name), "utf8").catch(() => null);
     if (text !== null) return JSON.parse(text).sample_rate;
   }
-  throw new Error(`neither config.json nor export.json is beside ${modelFile}: copy the model's whole folder`);
+  throw new Error(`neither config.json nor export.json lies beside ${modelFile}: copy the model's whole folder`);
 }
 
 /** Mono samples and rate of a WAV file of 16-bit or 32-bit float samples, its channels averaged. */
