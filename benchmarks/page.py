@@ -109,24 +109,24 @@ def _round(chromium: str, profile: Path, address: str, sounds: dict[str, Path]) 
         for what in ("new browser", "second visit"):
             page.open("about:blank")
             page.call("Page.navigate", url=address)
-            page.until("window.sondino && sondino.heard.length > 0")
+            page.until("window.sondino && sondino.entries.length > 0")
             found[f"s to the first vector, {what}"] = page.run("performance.now()") / 1000
         page.until("performance.getEntriesByType('resource').filter(e => e.name.includes('/gallery/')).length >= 130")
         for count, name in enumerate(("32000 Hz", "44100 Hz, stereo"), start=2):
             before = _processor_ms()
             page.drop("#wave", sounds[name])
-            page.until(f"sondino.heard.length === {count}")
+            page.until(f"sondino.entries.length === {count}")
             found[f"ms of work a second of sound, a file of {name}"] = (_processor_ms() - before) / SECONDS
         page.click("#listen")
         time.sleep(3)
         before = _processor_ms()
         time.sleep(LISTENING)
         found["ms of work a second of sound, microphone and drawing"] = (_processor_ms() - before) / LISTENING
-        found["ms of work a second of sound, microphone, as the page tells"] = _told(page)
+        found["ms of work a second of sound, microphone, as the page tells"] = _shown(page)
     return found
 
 
-def _told(page: browser.Page) -> float:
+def _shown(page: browser.Page) -> float:
     """Milliseconds per second of audio as the page shows them: log-mel and network."""
     return float(page.run("document.getElementById('second-cost').textContent").split()[0])
 

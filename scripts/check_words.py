@@ -92,6 +92,7 @@ WORDS = (
 
 ALLOWED = re.compile(
     r"\bHEAR\b|\bhear-(?:eval|validator)\b|\bsondino\.hear\b|\bhear:|\bhear\.py\b"  # the benchmark and its API
+    r"|\\?[\"']vectors?\\?[\"']"  # a key in quotes
     r"|\b(?:unit|basis|singular|support|zero) vectors?\b"  # of linear algebra
 )
 CODE = re.compile(r"```.*?```|`[^`]*`|<!--.*?-->|(?<=\])\([^)\s]*\)|^\s*(?:>>>|\.\.\.) .*?$", re.S | re.M)
@@ -179,7 +180,9 @@ def python(text: str) -> Iterator[Piece]:
 
 def typescript(text: str) -> Iterator[Piece]:
     """Names, comments and strings of TypeScript, JavaScript or C++."""
-    token = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`", re.S)
+    strings = r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`"
+    expressions = r"|/(?![/* ])(?:\\.|\[[^\]]*\]|[^/\\\n])+/(?=[a-z]*[.,;)])"
+    token = re.compile(r"//[^\n]*|/\*.*?\*/" + strings + expressions, re.S)
     for match in token.finditer(text):
         if match[0].startswith(("//", "/*")) or " " in match[0].strip():
             inside = blank(re.compile(r"\$\{[^{}]*\}"), match[0]).replace("`", " ")

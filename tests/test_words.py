@@ -65,6 +65,7 @@ def test_a_refused_word_is_found(words: ModuleType, tmp_path: Path, name: str, t
         ("a.py", 'f"{heard} was decoded"\n'),
         ("a.py", "class A:\n    part: int\n"),
         ("a.ts", 'const vector = results["vector"];\n'),
+        ("a.ts", 'const q = /["]/.test(x);\nconst text = `{"vector": ${vector}}`;\n'),
         ("a.html", '<p id="vector">Embedding</p><script>heard()</script>'),
         ("a.yaml", "told: heard\n"),
     ],
