@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test quick slow lint setup web web-test peers edge edge-test clean
+.PHONY: quickstart test quick slow lint docs setup web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -35,6 +35,17 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
+
+# The documentation site, in build/site; a broken link or anchor is an error.
+docs: .docs/ready
+	.docs/bin/python scripts/site_pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build
+
+.docs/ready: docs.txt
+	$(PYTHON) -m venv .docs
+	.docs/bin/pip install --quiet --disable-pip-version-check -r docs.txt
+	touch $@
 
 # The page that `sondino demo` shows, built with Node.js into the package.
 PAGE := src/sondino/page/index.html
@@ -64,4 +75,4 @@ edge-test: setup edge
 	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers .edge .docs build web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
