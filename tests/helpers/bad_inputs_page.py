@@ -1,4 +1,4 @@
-"""Writes tests/cli/bad_inputs.md, every mistake with its message: PYTHONPATH=tests python -m helpers.bad_inputs_page."""
+"""Writes cli/bad_inputs.md, every mistake with its message: PYTHONPATH=tests python -m helpers.bad_inputs_page."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def main() -> None:
         "",
         "Each mistake raises a `sondino.SondinoError` with this message; the command line prints it and exits with 2.",
         "In a folder, a file that cannot be decoded is skipped and listed with its message at the end, and the exit",
-        f"code is 1. `tests/cli/test_bad_inputs.py` makes all {len(MISTAKES)} mistakes and compares their messages with",
+        f"code is 1. `tests/cli/test_bad_inputs.py` makes all {len(MISTAKES)} mistakes and compares the messages with",
         "this page; `PYTHONPATH=tests python -m helpers.bad_inputs_page` writes it again.",
     ]
     group = ""
