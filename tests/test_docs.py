@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import sondino
+import sondino.corpus
 from helpers import compression_tables
 from sondino import cli
 from sondino.errors import OptionError
@@ -139,6 +140,13 @@ def test_python_code_uses_names_that_exist(page: Path) -> None:
                 assert is_public(node.attr), f"{page.name} names sondino.{node.attr}"
     for name in re.findall(r"`sondino\.(\w+)", page.read_text(encoding="utf-8")):
         assert is_public(name), f"{page.name} names sondino.{name}"
+
+
+def test_the_api_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    public = {f"sondino.{name}" for name in sondino.__all__ if name != "__version__"}
+    stages = {f"sondino.corpus.{name}" for name in sondino.corpus.__all__}
+    assert set(re.findall(r"^::: (\S+)$", page, re.M)) == public | stages
 
 
 def is_public(name: str) -> bool:
