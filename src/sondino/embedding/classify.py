@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import disk_error, thread_count
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.text import csv_writer
 
 COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
 
@@ -153,7 +153,7 @@ def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
 @contextmanager
 def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
     with _in_place(output) as file:
-        table = csv.writer(file, lineterminator="\n")
+        table = csv_writer(file)
         table.writerow(COLUMNS)
 
         def put(heard: ClipPrediction) -> None:

@@ -1,6 +1,5 @@
 """Tables of vectors on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written part by part, then put in place."""
 
-import csv
 import io
 import os
 import zipfile
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
+from sondino.text import csv_writer
 
 
 @dataclass
@@ -167,7 +167,7 @@ def _in_place(output: Path) -> Iterator[IO[bytes]]:
 def _csv(file: IO[bytes]) -> Iterator[Any]:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        yield csv.writer(text, lineterminator="\n")
+        yield csv_writer(text)
         text.flush()
     finally:
         text.detach()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, merge, stack_windows
 from sondino.errors import EncoderError
+from sondino.text import format_error
 
 Array = NDArray[np.float32]
 
@@ -221,7 +222,7 @@ def _embed(encoder: Encoder, batch: Array) -> Array:
         raise
     except Exception as error:
         shape = "x".join(map(str, batch.shape))
-        raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {described(error)}") from error
+        raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {format_error(error)}") from error
     if vectors.shape != (len(batch), encoder.dim):
         raise EncoderError(
             f"encoder {encoder.name!r} gave an array of shape {vectors.shape} for {len(batch)} waveforms, "
@@ -267,9 +268,3 @@ def samples_of(encoder: Encoder, seconds: float, least: int) -> int:
 def fixed_noise(count: int, samples: int) -> Array:
     """The same noise (count, samples) at every call."""
     return (0.1 * np.random.default_rng(0).standard_normal((count, samples))).astype(np.float32)
-
-
-def described(error: Exception) -> str:
-    """An error's kind and the first line of its message."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

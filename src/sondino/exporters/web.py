@@ -24,8 +24,8 @@ from sondino.exporters.inline import with_weights
 from sondino.files import replacing, sha256, write_whole
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.model.sessions import first_line
 from sondino.sample_sounds import sample_folder
+from sondino.text import first_line
 
 PAGE_FORMAT = "sondino-page-1"
 PAGE = Path(__file__).parents[1] / "page"

@@ -20,9 +20,11 @@ from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend.logmel import LogMel, log_mel
+from sondino.metrics.agreement import cosines
 from sondino.model.bundle import BUNDLE_FORMAT, read_config
 from sondino.model.head import Head, read_head
-from sondino.model.sessions import Engine, Precision, Session, first_line, open_session
+from sondino.model.sessions import Engine, Precision, Session, open_session
+from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.model.network import Network
@@ -283,8 +285,7 @@ class Model:
         """
         exact = Model(self.folder, self.threads).embed(waveforms).astype(np.float64)
         mine = self.embed(waveforms).astype(np.float64)
-        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(mine, axis=1)
-        return np.einsum("nd,nd->n", exact, mine) / np.maximum(lengths, 1e-30)
+        return cosines(exact, mine)
 
     def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
