@@ -23,8 +23,8 @@ from sondino.files import read_json
 from sondino.model.network import open_source
 from sondino.nets.registry import build_student
 from sondino.nets.size import macs
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import prune
 from sondino.tasks.labelled import read_labelled

@@ -19,8 +19,8 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import load
+    from sondino.probing.embeddings import task_vectors
     from sondino.probing.probe import probe
-    from sondino.probing.vectors import task_vectors
     from sondino.sample_sounds import sample_list
     from sondino.tasks.labelled import read_labelled
 
