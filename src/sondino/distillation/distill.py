@@ -76,6 +76,13 @@ def distill(
         OptionError: an unknown name, a value out of range, or `audio` does not exist.
         EncoderError: the teacher is no encoder, or gave NaN.
         RunError: `out` was started with other options, is in use, or the disk is full; finished work is kept.
+
+    Examples:
+        >>> teacher = "onnx:teacher.onnx?rate=16000&window=1"
+        >>> options = {"width": 0.1, "clip": 1.0, "epochs": 1, "quiet": True}
+        >>> bundle = sondino.distill("recordings", teacher=teacher, out="my_run", **options)
+        >>> sondino.load(bundle).window
+        1.0
     """
     plan, given = name_teachers(teacher, recipe, options)
     run = Path(out)

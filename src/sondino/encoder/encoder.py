@@ -29,6 +29,15 @@ class Encoder(Protocol):
     `batch_size` (waveforms a call, default 16), `minimum` (fewest samples a call takes, default 0),
     `fingerprint` (a string that changes whenever the vectors would), `licence`, `notice`; and `workers` above 1 with
     `embed_batch` (as `embed`, called from so many threads at once).
+
+    Examples:
+        >>> class Energy:
+        ...     name, sample_rate, dim, window = "energy", 16000, 1, None
+        ...
+        ...     def embed(self, waveforms):
+        ...         return (waveforms**2).mean(axis=1, keepdims=True)
+        >>> isinstance(Energy(), sondino.Encoder)
+        True
     """
 
     @property

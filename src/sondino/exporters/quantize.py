@@ -136,6 +136,11 @@ def quantize(
     Raises:
         OptionError: there is no such model or no sound, or `out` holds something else.
         RunError: what int8 gives is past the bound (a mean cosine of 0.95), or the disk is full.
+
+    Examples:
+        >>> config = sondino.quantize("run/bundle", "recordings", "run8", quiet=True)
+        >>> config["precision"]
+        'int8'
     """
     from sondino.pretrained.locate import locate
 

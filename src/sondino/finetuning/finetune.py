@@ -114,6 +114,13 @@ def finetune(
 
     Raises:
         SondinoError: what is wrong, in a sentence; what is done stays.
+
+    Examples:
+        >>> done = sondino.finetune("labelled", "run/bundle", "my_classifier", freeze=True, epochs=2, quiet=True)
+        >>> done.labelled.labels
+        ('bass', 'drum')
+        >>> sondino.load(done.out).head.labels
+        ('bass', 'drum')
     """
     from sondino.pretrained.load import load
 
