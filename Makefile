@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY = PASSIVE
 # What the README's commands install, and so what `make lock` pins.
 EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
 
-.PHONY: quickstart test quick slow lint setup lock web web-test peers edge edge-test clean
+.PHONY: quickstart test quick slow lint docs setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -38,6 +38,17 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
+
+# The documentation site, in build/site; a broken link or anchor is an error.
+docs: .docs/ready
+	.docs/bin/python scripts/site_pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build
+
+.docs/ready: docs.txt
+	$(PYTHON) -m venv .docs
+	.docs/bin/pip install --quiet --disable-pip-version-check -r docs.txt
+	touch $@
 
 # The constraints anew, from pyproject.toml: versions stay while they fit; `make lock UPGRADE=1` takes the newest of all.
 lock:
@@ -73,4 +84,4 @@ edge-test: setup edge
 	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers .edge .docs build web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache

@@ -36,19 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, student_bundle: Path) -> Pat
     return place
 
 
-@pytest.fixture
-def exported(student_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for an export, which takes seconds: the ONNX files of a student of the same kind."""
-
-    def copied(_: object, *files: Path) -> None:
-        for file in files:
-            shutil.copy(student_bundle / file.name, file)
-
-    monkeypatch.setattr("sondino.model.onnx_file.export_onnx", copied)
-    monkeypatch.setattr("sondino.model.onnx_file.verify_onnx", lambda *_: 0.0)
-
-
-@pytest.mark.usefixtures("exported", "assumed_energy")
+@pytest.mark.usefixtures("traced_once", "assumed_energy")
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda given: getattr(given, "__name__", given))
 def test_the_example_of_a_docstring_runs(
     module: types.ModuleType, name: str, place: Path, monkeypatch: pytest.MonkeyPatch

@@ -169,7 +169,7 @@ def test_what_is_done_is_kept(models: Path, task: Path, costs: list[Any], monkey
     again = found(models, task, "Halves", window_lengths=(1, 2)).results
     assert len(costs) == 2 and first["rows"] == again["rows"]
     monkeypatch.setattr("sondino.evaluation.scores.probe", lambda *_: pytest.fail("scored again"))
-    monkeypatch.setattr("sondino.probing.vectors.embed_table", lambda *_, **__: pytest.fail("embedded again"))
+    monkeypatch.setattr("sondino.probing.embeddings.embed_table", lambda *_, **__: pytest.fail("embedded again"))
     found(models, task, "Halves", window_lengths=(1, 2))
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sondino.benchmark.measure import milliseconds_per_10s, parameters_of
+from sondino.benchmark.measure import costs_of, milliseconds_per_10s
 from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
@@ -101,16 +101,16 @@ class Embeddings:
 
 def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
     """The facts of a teacher for the card and the table."""
-    file = getattr(encoder, "path", None)
-    runs = not hasattr(encoder, "lookup")  # precomputed embeddings have no speed
+    encoder = resolve(encoder)
+    runs = encoder.lookup is None  # precomputed embeddings have no speed
     return {
         "spec": spec,
         "name": encoder.name,
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
-        "licence": getattr(encoder, "licence", None),
-        "parameters": parameters_of(encoder),
-        "file_bytes": Path(file).stat().st_size if file else None,
+        "licence": encoder.licence,
+        "parameters": costs_of(encoder).parameters,
+        "file_bytes": encoder.path.stat().st_size if encoder.path else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)
         if runs
         else None,

@@ -14,8 +14,8 @@ import numpy as np
 from sondino.audio.windows import Windowing
 from sondino.encoder.encoder import Encoder
 from sondino.files import make_folder, read_json, write_json, write_whole
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import Probed, probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import show
 from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
 from sondino.tasks.task import Task

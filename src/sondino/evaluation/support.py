@@ -14,7 +14,7 @@ import numpy as np
 from sondino.audio.reading import info
 from sondino.audio.windows import ShortPolicy
 from sondino.benchmark.footprint import footprint
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.padded import PaddedEncoder
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError, SondinoError
@@ -160,7 +160,7 @@ def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tupl
         window_lengths: seconds, from short to long.
     """
     own = encoder.window
-    policy: ShortPolicy = "repeat" if getattr(encoder, "short", "pad") == "repeat" else "pad"
+    policy: ShortPolicy = "repeat" if resolve(encoder).short == "repeat" else "pad"
     short: ShortPolicy = "native" if own is None or accepts_window(encoder, own / 2) else policy
     taken: list[WindowedModel] = []
     left_out: list[float] = []
@@ -186,7 +186,7 @@ def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tupl
 def accepts_window(encoder: Encoder, window: float) -> bool:
     """Whether a model takes windows of so many seconds as they are."""
     rate, own = encoder.sample_rate, encoder.window
-    samples, least = round(window * rate), int(getattr(encoder, "minimum", 0))
+    samples, least = round(window * rate), resolve(encoder).minimum
     if own is None or samples == round(own * rate):
         return True
     if least >= round(own * rate):  # it pads every waveform to its window by itself
@@ -259,7 +259,7 @@ class _Support:
         found = {}
         with show(f"memory and time of {encoder.name}", "windows", self.quiet) as progress:
             for number, each in enumerate(heard):
-                place = digest([fingerprint(encoder), each.window, each.filled, self.threads, versions()])
+                place = digest([resolve(encoder).fingerprint, each.window, each.filled, self.threads, versions()])
                 kept = read_json(file) if file.exists() else {}
                 if place not in kept:
                     kept[place] = footprint(given, each.window, each.filled, self.threads).as_dict()

@@ -26,8 +26,8 @@ from sondino.model.model import Model
 from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled, read_labelled
 

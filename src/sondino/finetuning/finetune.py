@@ -35,9 +35,9 @@ from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
 from sondino.model.network import Network
+from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
 from sondino.probing.probe import best_strength, classifiers_up_to, validation_scores
-from sondino.probing.vectors import embed_labelled
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels

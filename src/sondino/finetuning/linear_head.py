@@ -14,8 +14,8 @@ from sondino.errors import OptionError, require
 from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.probing.embeddings import embed_labelled
 from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
-from sondino.probing.vectors import embed_labelled
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import make_splits, unseen_labels
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 import sondino.files as files
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
+from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend.logmel import LogMel, log_mel
@@ -44,6 +45,8 @@ class Model:
         head: from vectors to labels; None where the model has none.
         fingerprint: changes whenever the vectors would.
         config: all of config.json.
+        path: of model.onnx.
+        licence: of the weights, where the bundle has it.
         threads: processor threads that it runs on.
         workers: calls of `embed_batch` that do well side by side.
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
@@ -89,6 +92,7 @@ class Model:
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
+        self.path = self.folder / "model.onnx"
         self.threads = self.workers = files.thread_count(threads)
         check_policy(window_policy)
         self.window_policy = window_policy
@@ -140,6 +144,7 @@ class Model:
             self.hop = None if config.get("hop") is None else float(config["hop"])
             self.short = cast(ShortPolicy, config.get("short", "pad"))
             self.minimum = int(config.get("minimum", 0))
+            self.licence = config.get("licence")
             front_end = config.get("front_end")
             self._logmel = None if front_end is None else LogMel.from_dict(front_end)
         except (KeyError, TypeError, ValueError) as error:
@@ -224,6 +229,10 @@ class Model:
         if found.error is not None:
             raise found.error
         return found.vectors, found.starts
+
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s, as the bundle's config has them."""
+        return Costs(self.config.get("macs_per_10s"), self.config.get("parameters"))
 
     def with_head(self, head: Head) -> "Model":
         """The same model with another head; short clips are heard as the head was fitted.

@@ -9,7 +9,7 @@ import pytest
 from helpers.loudness import RATE, write_loudness
 from sondino.audio.reading import read
 from sondino.audio.windows import Windowing
-from sondino.probing.vectors import task_vectors
+from sondino.probing.embeddings import task_vectors
 from sondino.tasks.labelled import read_labelled
 
 

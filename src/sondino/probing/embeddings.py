@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.windows import Windowing
 from sondino.embedding.files import Progress, embed_table
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.files import make_folder, read_json, write_json
 from sondino.progress import Report
@@ -59,7 +59,7 @@ def task_vectors(
     paths = [clip.path for clip in labelled.clips]
     contents = _contents(store / CONTENTS, paths)
     how = windowing or resolve_windowing(model)
-    heard = [fingerprint(model), how.window, how.hop, how.short, how.policy]
+    heard = [resolve(model).fingerprint, how.window, how.hop, how.short, how.policy]
     key = hashlib.sha256(json.dumps([1, heard, contents]).encode()).hexdigest()[:16]
     table = store / f"{key}.npz"
     facts = table.with_suffix(".json")
