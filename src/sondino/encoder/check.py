@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
 from sondino.encoder.encoder import (
     Array,
     Encoder,
     call_length,
     embed_clips,
-    fixed_noise,
     resolve,
     samples_of,
 )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
 from sondino.errors import RunError
 from sondino.metrics.agreement import cosines, neighbour_overlap
 from sondino.metrics.collapse import COLLAPSED_COSINE, mean_pairwise_cosine, norm_ok
@@ -85,9 +86,9 @@ def signals(rate: int, samples: int) -> dict[str, NDArray[np.float32]]:
     """Silence, noise, and a sine that rises through all frequencies: (samples,) each."""
     time = np.arange(samples) / rate
     rising = 2 * np.pi * (20.0 * time + (rate / 2 - 20.0) * time**2 * rate / (2 * samples))
-    found = {
+    found: dict[str, NDArray[np.floating]] = {
         "silence": np.zeros(samples),
-        "noise": 0.1 * np.random.default_rng(0).standard_normal(samples),
+        "noise": fixed_noise(samples),
         "sweep": 0.5 * np.sin(rising),
     }
     return {name: signal.astype(np.float32) for name, signal in found.items()}

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from sondino.encoder.encoder import Encoder
 from sondino.teachers import load_teacher
-from sondino.teachers.catalogue import RECORDS
-from sondino.teachers.spec import SUFFIX_KINDS
+from sondino.teachers.spec import kind_of
 
 
 def open_model(name: str, threads: int | None = None, device: str = "auto") -> Encoder:
@@ -24,7 +23,6 @@ def open_model(name: str, threads: int | None = None, device: str = "auto") -> E
     """
     from sondino.pretrained.load import load
 
-    file = name.partition("?")[0].partition("#")[0]
-    if not Path(name).is_dir() and (file.partition(":")[0] in RECORDS or Path(file).suffix in SUFFIX_KINDS):
+    if not Path(name).is_dir() and kind_of(name):
         return load_teacher(name, device)
     return load(name, threads)
