@@ -23,7 +23,7 @@ from sondino.files import read_json
 from sondino.model.network import open_source
 from sondino.nets.registry import build_student
 from sondino.nets.size import macs
-from sondino.probing.embeddings import task_vectors
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import prune
@@ -76,7 +76,7 @@ def row(name: str, bundle: Path, labels: Path, epochs: int) -> dict[str, Any]:
     """Size of a bundle and probe accuracy of its embeddings."""
     config = read_json(bundle / "config.json")
     with tempfile.TemporaryDirectory() as store:
-        labelled, vectors, _ = task_vectors(load(bundle), read_labelled(labels), store)
+        labelled, vectors, _ = task_embeddings(load(bundle), read_labelled(labels), store)
     probed = probe(vectors, labelled)
     found = {
         "model": name,

@@ -19,7 +19,7 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import load
-    from sondino.probing.embeddings import task_vectors
+    from sondino.probing.embeddings import task_embeddings
     from sondino.probing.probe import probe
     from sondino.sample_sounds import sample_list
     from sondino.tasks.labelled import read_labelled
@@ -128,7 +128,7 @@ def _(bundle, out):
 @app.cell
 def _(labelled, model, out):
     with mo.status.spinner("Computing embeddings") as _spinner:
-        embedded, embeddings, _ = task_vectors(
+        embedded, embeddings, _ = task_embeddings(
             model,
             labelled,
             Path(out.value) / "vectors",

@@ -26,7 +26,7 @@ from sondino.model.model import Model
 from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
-from sondino.probing.embeddings import task_vectors
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled, read_labelled
@@ -210,7 +210,7 @@ def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dic
     with tempfile.TemporaryDirectory() as store:
         for name, bundle in (("f32", folder), ("int8", partial)):
             with show(f"probing in {name}", "clips", quiet) as report:
-                heard, vectors, _ = task_vectors(Model(bundle), labelled, store, progress=report)
+                heard, vectors, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
             probed = probe(vectors, heard)
             found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
     return found
