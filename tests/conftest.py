@@ -28,6 +28,7 @@ def student_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from helpers.tiny_student import RATE, small_student
     from sondino.audio.reading import read
     from sondino.model.head import Head
+    from sondino.model.torch_model import TorchModel
     from sondino.model.write import write_bundle
 
     sounds = [read(file, RATE) for file in sorted((Path(__file__).parent / "data" / "clips").glob("*.ogg"))]
@@ -36,7 +37,8 @@ def student_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
     facts = {"teachers": [{"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}]}
     head = Head("three", ("a", "b", "c"), False, (weights,))
-    return write_bundle(tmp_path_factory.mktemp("student") / "small", student, "small", 0.5, "repeat", [], facts, head)
+    model = TorchModel(student, "small", 0.5, "repeat", facts, head)
+    return write_bundle(model, tmp_path_factory.mktemp("student") / "small")
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from helpers.edge_runs import SAMPLES, real_clips, trained
 from sondino.errors import OptionError
 from sondino.exporters import edge
 from sondino.exporters.edge import RUNGS, Rung
-from sondino.model.network import Source
+from sondino.model.torch_model import TorchModel
 from sondino.nets.dymn import DynamicConv
 
 CLIPS = real_clips()
@@ -20,11 +19,11 @@ CLIPS = real_clips()
 )
 def test_the_form_that_runtimes_take_computes_the_same(name):
     student = trained(name)
-    source = Source(Path(), {"name": name, "window": 1.0, "short": "pad"}, student, None)
-    expected = source.vectors(CLIPS[:3])
+    source = TorchModel(student, name, 1.0)
+    expected = source.embed_array(CLIPS[:3])
     net = edge.edge_form(student, pointwise=True)
     assert not any(isinstance(module, DynamicConv) for module in net.modules())
-    traced = edge.trace(edge.whole(source, net, False).eval(), edge.example(source, SAMPLES, False))
+    traced = edge.trace(edge.assemble(source, net, False).eval(), edge.example(source, SAMPLES, False))
     with torch.no_grad():
         found = np.concatenate([traced(torch.from_numpy(clip[None])).numpy() for clip in CLIPS[:3]])
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -17,6 +17,7 @@ from sondino.exporters.precision import halved, without_zero_points, without_zer
 from sondino.exporters.quantize import quantize_bundle
 from sondino.files import sha256
 from sondino.model.head import Head
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.sample_sounds import sample_folder
@@ -180,7 +181,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     student = build_student("mobilenetv3", 0.1).eval()
     rng = np.random.default_rng(0)
     head = Head("three", ("a", "b", "c"), False, ((rng.standard_normal((3, student.dim)), np.zeros(3)),))
-    return write_bundle(tmp_path_factory.mktemp("q") / "small", student, "small", 0.5, "repeat", [], {}, head)
+    model = TorchModel(student, "small", 0.5, "repeat", head=head)
+    return write_bundle(model, tmp_path_factory.mktemp("q") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +235,7 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
 def test_what_needs_trained_weights_says_which_bundle_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
     out, _ = small
     with pytest.raises(OptionError, match=r"is quantised and holds no trained weights: take .* small"):
-        sondino.load(out).network()
+        sondino.load(out).torch_model()
     with pytest.raises(OptionError, match="is quantised"):
         quantize_bundle(out, sample_folder(), tmp_path / "again")
     assert list(tmp_path.iterdir()) == []

@@ -62,8 +62,8 @@ def test_the_whole_net_gives_its_golden_vector_and_probabilities(tmp_path):
     vectors = load_teacher(f"cnn14:{file}", device="cpu").embed(wave(10, 32000)[None])
     assert error(vectors[None], golden["cnn14_emb_10s"]) < 1e-5
     found = read_published(file)
-    assert found.student.width == 1.0 and error(heard(found.student, wave(10, 32000)), vectors) < 1e-6
-    assert error(found.head.probabilities(vectors), golden["cnn14_clipwise_10s"]) < 1e-5
+    assert found.backbone.width == 1.0 and error(heard(found.backbone, wave(10, 32000)), vectors) < 1e-6
+    assert error(found.as_head().probabilities(vectors), golden["cnn14_clipwise_10s"]) < 1e-5
     file.unlink()  # 327 MB
 
 
@@ -72,15 +72,17 @@ def test_the_whole_net_gives_its_golden_vector_and_probabilities(tmp_path):
 
 def test_what_is_found_in_a_file(file):
     found = read_published(file)
-    assert (found.kind, found.student.name, found.student.width, found.student.dim) == ("panns", "cnn14", WIDTH, DIM)
-    assert (found.window, found.short, found.hop, found.student.logmel) == (10.0, "native", None, PANNS_LOGMEL)
-    assert (found.head.name, found.head.multi_label, found.head.labels) == ("audioset", True, audioset_classes())
-    assert found.dropped == ["the matrices of its log-mel (3 tensors)"]
-    assert "CC BY 4.0" in found.licence and "CC BY 4.0" in found.head.note and "3987831" in found.url
+    source, head = found.facts["source"], found.as_head()
+    assert (found.backbone.name, found.backbone.width, found.backbone.dim) == ("cnn14", WIDTH, DIM)
+    assert (found.window, found.short, found.backbone.logmel) == (10.0, "native", PANNS_LOGMEL)
+    assert "hop" not in found.facts and source["kind"] == "panns"
+    assert (head.name, head.multi_label, head.labels) == ("audioset", True, audioset_classes())
+    assert source["dropped"] == ["the matrices of its log-mel (3 tensors)"]
+    assert "CC BY 4.0" in source["licence"] and "CC BY 4.0" in head.note and "3987831" in source["url"]
     state = read_state(file)
-    vectors = heard(found.student, wave(1, 32000))
+    vectors = heard(found.backbone, wave(1, 32000))
     expected = 1 / (1 + np.exp(-(vectors @ state["fc_audioset.weight"].numpy().T + state["fc_audioset.bias"].numpy())))
-    assert error(found.head.probabilities(vectors), expected) < 1e-5
+    assert error(found.as_head().probabilities(vectors), expected) < 1e-5
 
 
 def test_the_command_makes_a_bundle_that_hears_what_the_file_hears(file, tmp_path, capsys):
@@ -91,11 +93,11 @@ def test_the_command_makes_a_bundle_that_hears_what_the_file_hears(file, tmp_pat
     model, found = load(tmp_path / "bundle"), read_published(file)
     for seconds in (10, 3):
         got = model.embed([(wave(seconds, 32000), 32000)])
-        assert error(got, heard(found.student, wave(seconds, 32000))) < 1e-4
-    assert error(model.classify([(wave(3, 32000), 32000)]), found.head.probabilities(got)) < 1e-5
-    least = found.student.minimum_samples
+        assert error(got, heard(found.backbone, wave(seconds, 32000))) < 1e-4
+    assert error(model.classify([(wave(3, 32000), 32000)]), found.as_head().probabilities(got)) < 1e-5
+    least = found.backbone.minimum_samples
     padded = np.pad(wave(0.1, 32000), (0, least - 3200))
-    assert error(model.embed([(wave(0.1, 32000), 32000)]), heard(found.student, padded)) < 1e-4
+    assert error(model.embed([(wave(0.1, 32000), 32000)]), heard(found.backbone, padded)) < 1e-4
     assert "CC BY 4.0" in (tmp_path / "bundle" / "card.md").read_text()
 
 
@@ -113,8 +115,9 @@ def test_without_matrices_and_classes_the_net_is_the_same(file, tmp_path):
     plain, alone, whole = (
         read_published(f) for f in (tmp_path / "plain.safetensors", tmp_path / "bare.safetensors", file)
     )
-    assert (plain.dropped, plain.url, alone.head) == ([], "", None) and plain.head is not None
-    vectors = [heard(each.student, wave(1, 32000)) for each in (plain, alone, whole)]
+    source = plain.facts["source"]
+    assert (source["dropped"], source["url"], alone.head) == ([], "", None) and plain.head is not None
+    vectors = [heard(each.backbone, wave(1, 32000)) for each in (plain, alone, whole)]
     np.testing.assert_array_equal(vectors[0], vectors[2])
     np.testing.assert_array_equal(vectors[1], vectors[2])
 
@@ -126,7 +129,7 @@ def test_a_teacher_keeps_the_contract_and_hears_any_length(file):
     teacher = load_teacher(f"cnn14:{file}", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window) == (32000, DIM, None)
     assert check_encoder(teacher) == []
-    student = read_published(file).student
+    student = read_published(file).backbone
     for seconds in (1, 12.3):
         assert error(teacher.embed(wave(seconds, 32000)[None]), heard(student, wave(seconds, 32000))) < 1e-6
     assert teacher.embed(np.zeros((2, teacher.minimum), np.float32)).shape == (2, DIM)
@@ -154,7 +157,7 @@ def test_first_weights_of_a_student_and_what_is_left_of_the_file(file):
         "dropped logmel_extractor (1 tensor)",
         "dropped spectrogram_extractor.stft (2 tensors)",
     ]
-    np.testing.assert_array_equal(heard(student, wave(1, 32000)), heard(read_published(file).student, wave(1, 32000)))
+    np.testing.assert_array_equal(heard(student, wave(1, 32000)), heard(read_published(file).backbone, wave(1, 32000)))
     with pytest.raises(OptionError, match=r"does not fit cnn14 at width 0.25: .* choose the checkpoint's own --width"):
         load_initial(build_student("cnn14", 0.25), file)
 

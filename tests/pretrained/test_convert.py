@@ -30,11 +30,10 @@ def written(monkeypatch):
     """What `write_bundle` would have been given, in place of an export that takes long."""
     calls = []
 
-    def write(folder, student, name, window, short, clips, facts, head=None):
-        calls.append({"student": student, "name": name, "window": window, "short": short, "clips": clips, "head": head})
-        calls[-1] |= {"facts": facts}
+    def write(model, folder, clips=()):
+        calls.append({**vars(model), "clips": clips, "head": model.as_head()})
         folder.mkdir(parents=True)
-        config = {"format": "sondino-bundle-1", "onnx_difference": 1e-7, **facts}
+        config = {"format": "sondino-bundle-1", "onnx_difference": 1e-7, **model.facts}
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
@@ -62,13 +61,13 @@ def refused(path: Path, **options) -> str:
 def test_a_published_student_gives_its_published_vector(tmp_path, name):
     found = read_published(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name))
     golden = np.load(DATA / "students.npz")
-    assert error(vectors(found.student, wave(10, 32000))[None], golden[f"{name}_emb_10s"]) < 1e-5
-    assert (found.kind, found.student.name, found.student.width) == ("ssondo", name, 1.0)
-    assert (found.window, found.hop, found.short, found.head) == (10.0, None, "native", None)
-    assert found.student.logmel == STUDENT_LOGMEL
-    assert found.student.build == ({"temperature": 30.0} if name == "dymn" else {})
-    assert found.dropped == ["the mapping to the teacher's vectors (4 tensors)"]
-    assert [t["spec"] for t in found.teachers] == ["matpac"] and "MIT" in found.licence
+    assert error(vectors(found.backbone, wave(10, 32000))[None], golden[f"{name}_emb_10s"]) < 1e-5
+    assert (found.facts["source"]["kind"], found.backbone.name, found.backbone.width) == ("ssondo", name, 1.0)
+    assert (found.window, found.facts.get("hop"), found.short, found.head) == (10.0, None, "native", None)
+    assert found.backbone.logmel == STUDENT_LOGMEL
+    assert found.backbone.build == ({"temperature": 30.0} if name == "dymn" else {})
+    assert found.facts["source"]["dropped"] == ["the mapping to the teacher's vectors (4 tensors)"]
+    assert [t["spec"] for t in found.facts["teachers"]] == ["matpac"] and "MIT" in found.facts["source"]["licence"]
 
 
 @pytest.mark.parametrize(
@@ -76,18 +75,18 @@ def test_a_published_student_gives_its_published_vector(tmp_path, name):
 )
 def test_other_widths_are_those_of_the_training_config(tmp_path, name, width):
     found = read_published(write_ssondo(tmp_path / "mine.ckpt", name, width))
-    assert found.student.width == width
+    assert found.backbone.width == width
     expected = build_student(name, width).eval()
     state = by_rule(shapes(name, width, BACKBONE))
     expected.load_state_dict({k.removeprefix(BACKBONE): v for k, v in state.items()})
-    assert error(vectors(found.student, wave(1, 32000)), vectors(expected, wave(1, 32000))) < 1e-6
+    assert error(vectors(found.backbone, wave(1, 32000)), vectors(expected, wave(1, 32000))) < 1e-6
 
 
 def test_the_teacher_is_known_by_the_files_or_the_models_name(tmp_path):
     known = {"matpac_dymn.ckpt": None, "m2d_mobilenetv3.ckpt": None, "blob": "ssondo/m2d-mobilenetv3", "own.ckpt": None}
     specs = []
     for file, name in known.items():
-        (teacher,) = read_published(write_ssondo(tmp_path / file, "mobilenetv3", 0.1), name=name).teachers
+        (teacher,) = read_published(write_ssondo(tmp_path / file, "mobilenetv3", 0.1), name=name).facts["teachers"]
         specs.append(teacher["spec"])
     assert specs == ["matpac", "m2d", "m2d", "unknown"]
 
@@ -174,12 +173,12 @@ def test_other_front_ends_windows_and_temperatures_are_taken(tmp_path):
     })  # fmt: skip
     found = read_published(file)
     expected = replace(STUDENT_LOGMEL, n_fft=800, window_length=800, hop=320, n_mels=64, f_min=0.0, f_max=16000.0)
-    assert found.student.logmel == expected
-    assert (found.window, found.hop) == (5.0, 2.5)
-    assert np.isfinite(vectors(found.student, wave(1, 32000))).all()
+    assert found.backbone.logmel == expected
+    assert (found.window, found.facts["hop"]) == (5.0, 2.5)
+    assert np.isfinite(vectors(found.backbone, wave(1, 32000))).all()
     for value, temperature in ((7.5, 7.5), (..., 1.0)):
         found = read_published(changed(tmp_path, "dymn", f"{MN}.pretrain_final_temp", value))
-        assert found.student.build == {"temperature": temperature}
+        assert found.backbone.build == {"temperature": temperature}
 
 
 def test_tensors_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path):
@@ -207,7 +206,7 @@ def test_tensors_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path):
     counts = [name for name in state if name.endswith("num_batches_tracked")]  # older torch kept none
     old = {name: tensor.half() for name, tensor in state.items() if name not in counts}
     torch.save(lightning(config, old), file)
-    assert read_published(file).student.features[0][0].weight.dtype == torch.float32
+    assert read_published(file).backbone.features[0][0].weight.dtype == torch.float32
     torch.save({"state_dict": state}, file)
     assert "has no training_config" in refused(file)
 
@@ -220,15 +219,16 @@ def test_a_tagger_gives_its_published_vector_and_logits(tmp_path, name):
     file = "mn10_as" if name == "mobilenetv3" else "dymn10_as"
     found = read_published(write_efficientat(tmp_path / f"{file}.pt", name))
     golden = np.load(DATA / "efficientat.npz")
-    got = vectors(found.student, wave(10, 32000))
+    got = vectors(found.backbone, wave(10, 32000))
     assert error(got, golden[f"{file}_emb"]) < 1e-5
-    assert error(found.head.logits(got), golden[f"{file}_logits"]) < 1e-5
-    assert (found.kind, found.student.name, found.student.width) == ("efficientat", name, 1.0)
-    assert found.student.build == ({"temperature": 1.0} if name == "dymn" else {})
-    assert (found.window, found.short, found.student.logmel) == (10.0, "native", EFFICIENTAT_LOGMEL)
-    assert (found.head.name, found.head.multi_label, found.head.activation) == ("audioset", True, "hardswish")
-    assert found.head.labels == audioset_classes()
-    assert found.url.endswith(f"/v0.0.1/{file}.pt")
+    assert error(found.as_head().logits(got), golden[f"{file}_logits"]) < 1e-5
+    assert (found.facts["source"]["kind"], found.backbone.name, found.backbone.width) == ("efficientat", name, 1.0)
+    assert found.backbone.build == ({"temperature": 1.0} if name == "dymn" else {})
+    assert (found.window, found.short, found.backbone.logmel) == (10.0, "native", EFFICIENTAT_LOGMEL)
+    head = found.as_head()
+    assert (head.name, head.multi_label, head.activation) == ("audioset", True, "hardswish")
+    assert head.labels == audioset_classes()
+    assert found.facts["source"]["url"].endswith(f"/v0.0.1/{file}.pt")
 
 
 def test_the_classes_are_audiosets():
@@ -252,9 +252,9 @@ def test_the_classes_are_audiosets():
 )
 def test_the_width_is_seen_from_the_tensors(tmp_path, name, width):
     found = read_published(write_efficientat(tmp_path / "renamed.pt", name, width))
-    assert found.student.width == pytest.approx(width, abs=0.011)  # layers are rounded to 8 channels
-    assert found.student.dim == found.head.dim
-    assert found.url == ""
+    assert found.backbone.width == pytest.approx(width, abs=0.011)  # layers are rounded to 8 channels
+    assert found.backbone.dim == found.as_head().dim
+    assert found.facts["source"]["url"] == ""
 
 
 def test_releases_with_other_front_ends_are_told_by_their_names(tmp_path):
@@ -266,8 +266,8 @@ def test_releases_with_other_front_ends_are_told_by_their_names(tmp_path):
     }
     for name, logmel in expected.items():
         found = read_published(write_efficientat(tmp_path / name, "mobilenetv3", 0.1))
-        assert found.student.logmel == logmel
-        assert np.isfinite(vectors(found.student, wave(1, 32000))).all()
+        assert found.backbone.logmel == logmel
+        assert np.isfinite(vectors(found.backbone, wave(1, 32000))).all()
     assert "strides 2221" in refused(write_efficientat(tmp_path / "mn10_as_fc_s2221_mAP_466.pt", "mobilenetv3", 0.1))
 
 
@@ -282,7 +282,7 @@ def test_a_fully_convolutional_classifier_is_one_linear_layer(tmp_path):
     images = torch.randn(2, 96, 4, 5)
     with torch.inference_mode():
         expected = head(images).mean((2, 3))
-    assert error(found.head.logits(images.mean((2, 3)).numpy()), expected) < 1e-5
+    assert error(found.as_head().logits(images.mean((2, 3)).numpy()), expected) < 1e-5
 
 
 def test_weights_that_know_no_sound_and_other_classes_are_refused(tmp_path):
@@ -313,23 +313,25 @@ def test_a_teacher_gives_what_it_gives_as_a_teacher(tmp_path):
     torch.save({"model": tiny()}, folder / "checkpoint.pth")
     for kind, file in (("matpac", tmp_path / "matpac.pt"), ("m2d", folder / "checkpoint.pth")):
         found = read_published(file, window=1.0)
-        assert (found.kind, found.student.name, found.student.dim, found.window) == (kind, kind, 320, 1.0)
-        assert (found.short, found.student.fixed_samples, found.student.minimum_samples) == ("repeat", 16000, 16000)
+        assert (found.facts["source"]["kind"], found.backbone.name) == (kind, kind)
+        assert (found.backbone.dim, found.window) == (320, 1.0)
+        assert (found.short, found.backbone.fixed_samples, found.backbone.minimum_samples) == ("repeat", 16000, 16000)
         expected = load_teacher(f"{kind}:{file}", device="cpu").embed(wave(1, 16000)[None])
-        assert error(vectors(found.student, wave(1, 16000)), expected) < 1e-6
-    assert read_published(tmp_path / "matpac.pt").student.logmel == MATPAC_LOGMEL
-    assert read_published(tmp_path / "matpac.pt").student.fixed_samples == 160000
+        assert error(vectors(found.backbone, wave(1, 16000)), expected) < 1e-6
+    assert read_published(tmp_path / "matpac.pt").backbone.logmel == MATPAC_LOGMEL
+    assert read_published(tmp_path / "matpac.pt").backbone.fixed_samples == 160000
 
 
 def test_which_vit_it_is_can_be_said(tmp_path):
     flat = tmp_path / "vit.pt"
     torch.save(tiny(), flat)
     assert "could be MATPAC's or M2D's" in refused(flat)
-    assert read_published(flat, kind="m2d").student.logmel.center
-    assert not read_published(flat, kind="matpac").student.logmel.center
+    assert read_published(flat, kind="m2d").backbone.logmel.center
+    assert not read_published(flat, kind="matpac").backbone.logmel.center
     torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "decoder.weight": torch.ones(2)}, flat)
     found = read_published(flat)
-    assert (found.kind, found.dropped) == ("m2d", ["1 tensor of no use for vectors"])
+    source = found.facts["source"]
+    assert (source["kind"], source["dropped"]) == ("m2d", ["1 tensor of no use for vectors"])
     torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
     assert "1 tensor with NaN or infinity" in refused(flat)
     (tmp_path / M2D_FOLDER).mkdir()

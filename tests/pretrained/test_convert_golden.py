@@ -95,10 +95,9 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
         np.load(DATA / "efficientat.npz"),
     )
     with torch.inference_mode():
-        got = found.student(FFTLogMel(found.student.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
+        got = found.backbone(FFTLogMel(found.backbone.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
     assert error(got, golden["dymn10_as_emb"]) < 1e-4
-    assert found.head is not None
-    assert error(found.head.logits(got), golden["dymn10_as_logits"]) < 1e-4
+    assert error(found.as_head().logits(got), golden["dymn10_as_logits"]) < 1e-4
 
 
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
@@ -121,7 +120,7 @@ def test_a_whole_teacher_gives_its_golden_vector(tmp_path, kind):
     file.parent.mkdir(exist_ok=True)
     torch.save(state("student_encoder.") if kind == "matpac" else {"model": state(stats=True)}, file)
     golden = np.load(DATA / "teachers.npz")[f"{kind}_emb_10s"]
-    student = read_published(file).student
+    student = read_published(file).backbone
     with torch.inference_mode():
         vectors = student(FFTLogMel(student.logmel)(torch.from_numpy(wave(10, 16000))[None]))
     assert error(vectors, golden) < 1e-5

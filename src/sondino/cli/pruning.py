@@ -57,9 +57,6 @@ def prune(
         device: where the recovery runs.
         quiet: show no progress.
     """
-    from sondino.errors import require_export
-
-    require_export()
     from sondino.pruning.prune import Recovery, prune_bundle
 
     ratios = _ratios(ratio)

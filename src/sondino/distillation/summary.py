@@ -23,6 +23,7 @@ from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import new_net
 from sondino.nets.student import Student
@@ -80,14 +81,12 @@ def finish_run(
     own = heard[corpus.column("view")[heard] == 0]
     rows = spread(own, MAP_ROWS)
     scores = {name: best[name] for name in ("validation_cosine", "validation_overlap") if name in best}
-    write_bundle(
-        run / "bundle",
+    trained = TorchModel(
         student,
-        name=run.resolve().name,
-        window=recipe.clip,
-        short=recipe.short,
-        real_clips=[read(int(row)) for row in spread(own, REAL_CLIPS)],
-        facts={
+        run.resolve().name,
+        recipe.clip,
+        recipe.short,
+        {
             "teachers": list(teachers),
             "data": {"clips": len(own), "held_out": len(held_out), "hours": hours(corpus), "corpus": corpus.hash},
             "scores": scores,
@@ -95,6 +94,7 @@ def finish_run(
             "versions": made_with,
         },
     )
+    write_bundle(trained, run / "bundle", [read(int(row)) for row in spread(own, REAL_CLIPS)])
     model = load(run / "bundle")
     rate = model.sample_rate
     # A few clips at a time: all at once would be gigabytes.

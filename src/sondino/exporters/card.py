@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sondino.model.card import markdown_table, verified_rows
-
-if TYPE_CHECKING:
-    from sondino.model.network import Source
 
 _RUN = {
     "onnx": """import numpy as np, onnxruntime
@@ -36,11 +33,11 @@ vector = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])"""
 }
 
 
-def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
+def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     """The card of an export.
 
     Args:
-        source: the bundle.
+        bundle: name of the bundle's folder.
         facts: what export.json holds.
         size: bytes of the model's files.
     """
@@ -71,7 +68,7 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
     lines = [
         f"# {facts['name']} for {facts['to']}",
         "",
-        f"Exported by sondino from the bundle `{source.folder.name}`.",
+        f"Exported by sondino from the bundle `{bundle}`.",
         "",
         *markdown_table(rows),
         "",

@@ -24,8 +24,8 @@ from torch import Tensor, fx, nn
 from sondino.errors import MissingExtra, OptionError
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.metrics.collapse import norm_ok
-from sondino.model.network import Source
 from sondino.model.onnx_graph import WaveformNet
+from sondino.model.torch_model import TorchModel
 from sondino.nets.dymn import KERNELS, DynamicConv
 from sondino.nets.fold import folded
 from sondino.nets.student import Student
@@ -102,7 +102,7 @@ def require_edge(module: str, environment: str) -> ModuleType:
         ) from error
 
 
-def fixed_samples(source: Source, samples: int | None, runtime: str) -> int:
+def fixed_samples(source: TorchModel, samples: int | None, runtime: str) -> int:
     """The samples of each clip, or OptionError where they are left open."""
     if samples is not None:
         return samples
@@ -151,16 +151,16 @@ def edge_form(student: Student, pointwise: bool = False) -> Student:
     return net
 
 
-def assemble(source: Source, net: nn.Module, body_only: bool) -> WaveformNet:
+def assemble(source: TorchModel, net: nn.Module, body_only: bool) -> WaveformNet:
     """A net, which may be quantised, with the front-end before it and the head behind it."""
-    module = WaveformNet(source.student, source.head, body_only)
+    module = WaveformNet(source.backbone, source.as_head(), body_only)
     module.set_submodule("student", net)
     return module
 
 
-def example(source: Source, samples: int, body_only: bool) -> Tensor:
+def example(source: TorchModel, samples: int, body_only: bool) -> Tensor:
     """Zeros of the shape that a file takes: (1, samples), or (1, n_mels, frames) where `body_only`."""
-    logmel = source.student.logmel
+    logmel = source.backbone.logmel
     return torch.zeros(1, logmel.n_mels, n_frames(logmel, samples)) if body_only else torch.zeros(1, samples)
 
 
@@ -207,11 +207,11 @@ class ExampleClips(NamedTuple):
     measured: NDArray[np.float32]
 
 
-def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> ExampleClips:
+def steady_sounds(source: TorchModel, calibration: Sequence[NDArray[np.float32]], samples: int) -> ExampleClips:
     """`real_sounds` of those clips whose vectors are of a usual length: one range does not hold others too."""
-    sounds = real_sounds(calibration, samples, source.rate)
+    sounds = real_sounds(calibration, samples, source.sample_rate)
     return ExampleClips(
-        *(part[norm_ok(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds)
+        *(part[norm_ok(np.concatenate([source.embed_array(clip[None]) for clip in part]))] for part in sounds)
     )
 
 
@@ -237,9 +237,9 @@ def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: 
     )
 
 
-def log_mels(source: Source, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_mels(source: TorchModel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log-mels (clips, n_mels, frames) of waveforms (clips, samples)."""
-    return np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms])
+    return np.stack([log_mel(source.backbone.logmel, waveform) for waveform in waveforms])
 
 
 def least_float(

@@ -26,9 +26,9 @@ from sondino.exporters.edge import (
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
-from sondino.model.network import Source
 from sondino.model.onnx_graph import suppress_logs
 from sondino.model.sessions import first_line
+from sondino.model.torch_model import TorchModel
 
 ENVIRONMENT = "executorch"
 
@@ -38,7 +38,7 @@ _RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
 
 
 def write_executorch(
-    source: Source,
+    source: TorchModel,
     file: Path,
     precision: Precision,
     samples: int | None,
@@ -59,7 +59,7 @@ def write_executorch(
         SondinoError: ExecuTorch cannot convert it.
     """
     length = fixed_samples(source, samples, "ExecuTorch")
-    if precision == "int8" and source.student.name == "dymn":
+    if precision == "int8" and source.backbone.name == "dymn":
         raise OptionError(
             "dymn in int8: where it was tried, ExecuTorch did not end in a quarter of an hour with its 282 "
             "convolutions; take precision f32 or f16, or `sondino quantize`, which stores its kernels in int8"
@@ -71,14 +71,14 @@ def write_executorch(
     with suppress_logs(), suppress_native_output():
         net: nn.Module
         if precision == "int8":
-            net = _quantised(edge_form(source.student, pointwise=True), example(source, length, body_only=True))
+            net = _quantised(edge_form(source.backbone, pointwise=True), example(source, length, body_only=True))
             kept = ("the front-end", "depthwise convolutions", "sums, means and gates")
             notes = ("Weights are int8 by channel; the range of what a layer hears is found clip by clip, as it runs.",)
         elif precision == "f16":
-            net = _Half(edge_form(source.student))
+            net = _Half(edge_form(source.backbone))
             notes = ("The net computes in float16; its front-end and its vector are float32.",)
         else:
-            net = edge_form(source.student)
+            net = edge_form(source.backbone)
         try:
             lowered = exir.to_edge_transform_and_lower(
                 exported(assemble(source, net, body_only), example(source, length, body_only)),
@@ -88,7 +88,7 @@ def write_executorch(
             )
             content = lowered.to_executorch().buffer
         except Exception as error:  # the exporter's errors have no common base
-            raise SondinoError(f"ExecuTorch cannot convert {source.config['name']}: {first_line(error)}") from error
+            raise SondinoError(f"ExecuTorch cannot convert {source.name}: {first_line(error)}") from error
     write_whole(file, content)
     return Converted(1, length, kept, versions("executorch", "torch", "torchao"), notes)
 

@@ -25,13 +25,15 @@ from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
-from sondino.model.network import Source, open_source
+from sondino.model.bundle import EXPORT_FORMAT
+from sondino.model.head import Head
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.model.torch_model import TorchModel
+from sondino.nets.size import macs, parameters
 from sondino.progress import show
 from sondino.version import __version__
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
-EXPORT_FORMAT = "sondino-export-1"
 EXPORT = "export of ours"  # what a folder is called that may be replaced
 MAX_WINDOW_SECONDS = 60.0
 """Seconds of a fixed window."""
@@ -59,9 +61,11 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Order:
-    """What is to be made."""
+    """What is to be made, and of which bundle: its folder, its torch form, its head."""
 
-    source: Source
+    bundle: Path
+    source: TorchModel
+    head: Head | None
     precision: Precision
     samples: int | None
     body_only: bool
@@ -116,25 +120,28 @@ def export_bundle(
 
     _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
     folder = free_folder(Path(out), _is_export, EXPORT)
-    source = open_source(locate(model))
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
-    heard = samples or round(source.window * source.rate)
+    heard = samples or round(source.window * source.sample_rate)
     parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
-    order = _Order(source, precision, samples, body_only, parts, gallery, quiet)
+    order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
     with replacing(folder, _is_export, EXPORT) as partial:
         made = _MAKERS[to](order, partial)
-        clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
+        clips = (
+            parts.verifying if parts is not None else real_clips(source.sample_rate, heard, source.short_policy, sounds)
+        )
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run
-            lengths = () if made.samples else (source.student.minimum_samples, heard + heard // 3 + 1)
-            verified = verify(run, source.vectors, clips, source.rate, made.batch, lengths, report)
-        check_bound(verified, precision, f"{source.config['name']} for {to}")
+            lengths = () if made.samples else (source.backbone.minimum_samples, heard + heard // 3 + 1)
+            verified = verify(run, source.embed_array, clips, source.sample_rate, made.batch, lengths, report)
+        check_bound(verified, precision, f"{source.name} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
         if precision == "int8":
             facts["kept_promise"] = verified.cosine >= MINIMUM_COSINE
         write_json(partial / "export.json", facts)
         size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
-        (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
+        (partial / "card.md").write_text(export_card(bundle.name, facts, size), encoding="utf-8")
     return facts
 
 
@@ -171,22 +178,20 @@ def _check_options(
         raise OptionError(f"gallery is for web, and to is {to}: leave it out")
 
 
-def _samples(source: Source, to: To, window: float | None, dynamic: bool) -> int | None:
+def _samples(source: TorchModel, to: To, window: float | None, dynamic: bool) -> int | None:
     """Samples that every clip has; None: any number."""
-    fixed, least = source.student.fixed_samples, source.student.minimum_samples
+    fixed, least = source.backbone.fixed_samples, source.backbone.minimum_samples
     if window is not None:
-        samples = round(window * source.rate)
+        samples = round(window * source.sample_rate)
         if fixed is not None and samples != fixed:
-            raise OptionError(
-                f"window is {window:g} s, and {source.config['name']} hears {fixed / source.rate:g} s only"
-            )
+            raise OptionError(f"window is {window:g} s, and {source.name} hears {fixed / source.sample_rate:g} s only")
         if samples < least:
-            raise OptionError(f"window is {window:g} s, and {source.config['name']} needs {least / source.rate:g} s")
+            raise OptionError(f"window is {window:g} s, and {source.name} needs {least / source.sample_rate:g} s")
         return samples
     if dynamic and fixed is not None:
-        raise OptionError(f"dynamic: {source.config['name']} hears clips of {fixed / source.rate:g} s only")
+        raise OptionError(f"dynamic: {source.name} hears clips of {fixed / source.sample_rate:g} s only")
     by_length = to in ("executorch", "litert") and not dynamic
-    return fixed or (round(source.window * source.rate) if by_length else None)
+    return fixed or (round(source.window * source.sample_rate) if by_length else None)
 
 
 def _onnx(order: _Order, partial: Path) -> _Made:
@@ -199,13 +204,13 @@ def _onnx(order: _Order, partial: Path) -> _Made:
 
 def _check_probabilities(order: _Order, file: Path) -> None:
     """Stop where the probabilities of an ONNX file are not the head's of its own vectors."""
-    head = order.source.head
+    head = order.head
     if head is None:
         return
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    samples = order.samples or round(order.source.window * order.source.rate)
-    noise = signals(order.source.rate, samples)["noise"]
-    given = log_mel(order.source.student.logmel, noise) if order.body_only else noise
+    samples = order.samples or round(order.source.window * order.source.sample_rate)
+    noise = signals(order.source.sample_rate, samples)["noise"]
+    given = log_mel(order.source.backbone.logmel, noise) if order.body_only else noise
     vectors, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
     difference = float(np.abs(probabilities - head.probabilities(vectors)).max())
     if not difference < 1e-3:
@@ -245,10 +250,10 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
 def _web(order: _Order, partial: Path) -> _Made:
     kept: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
-        source = order.source.folder
+        source = order.bundle
         if order.sounds is not None:
             source = Path(temporary) / "int8"
-            facts = quantize_bundle(order.source.folder, order.sounds, source, quiet=order.quiet)
+            facts = quantize_bundle(order.bundle, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
         export_web(source, partial, order.precision, order.gallery)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
@@ -271,11 +276,11 @@ def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     if order.precision == "int8":
         assert order.sounds is not None
         with show("layers in int8", "layers", order.quiet) as report:
-            front_end, net, found = int8_graphs(source, order.sounds, order.samples, source.head, report)
+            front_end, net, found = int8_graphs(source, order.sounds, order.samples, order.head, report)
         kept = found.kept
     else:
-        net = net_graph(source.student, order.samples, source.head)
-        front_end = front_end_graph(source.student, order.samples)
+        net = net_graph(source.backbone, order.samples, order.head)
+        front_end = front_end_graph(source.backbone, order.samples)
         without_zeros(front_end)
         if order.precision == "f16":
             front_end, net = halved(front_end), halved(net)
@@ -289,9 +294,9 @@ def _open_onnx(file: Path) -> Run:
     return open_session(file, cores())
 
 
-def _through_log_mel(source: Source, run: Run) -> Run:
+def _through_log_mel(source: TorchModel, run: Run) -> Run:
     def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        return run(np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms]))
+        return run(np.stack([log_mel(source.backbone.logmel, waveform) for waveform in waveforms]))
 
     return embed
 
@@ -300,53 +305,53 @@ def _metadata(order: _Order) -> dict[str, str]:
     """What the ONNX file says of itself."""
     source = order.source
     found = {
-        "name": str(source.config["name"]),
-        "student": source.student.name,
-        "width": f"{source.student.width:g}",
-        "sample_rate": str(source.rate),
-        "dim": str(source.student.dim),
-        "window": f"{order.samples / source.rate if order.samples else source.window:g}",
-        "short": source.short,
-        "minimum": str(source.student.minimum_samples),
+        "name": source.name,
+        "student": source.backbone.name,
+        "width": f"{source.backbone.width:g}",
+        "sample_rate": str(source.sample_rate),
+        "dim": str(source.backbone.dim),
+        "window": f"{order.samples / source.sample_rate if order.samples else source.window:g}",
+        "short": source.short_policy,
+        "minimum": str(source.backbone.minimum_samples),
         "precision": order.precision,
-        "licence": licence_of(source.config),
-        "source_sha256": str(source.config["hashes"]["model.safetensors"]),
+        "licence": licence_of(source.facts),
+        "source_sha256": sha256(order.bundle / "model.safetensors"),
     }
     if order.body_only:
-        found["front_end"] = json.dumps(source.student.logmel.as_dict())
-    if source.head is not None:
-        found["labels"] = json.dumps(list(source.head.labels))
-        found["multi_label"] = str(source.head.multi_label).lower()
+        found["front_end"] = json.dumps(source.backbone.logmel.as_dict())
+    if order.head is not None:
+        found["labels"] = json.dumps(list(order.head.labels))
+        found["multi_label"] = str(order.head.multi_label).lower()
     return found
 
 
 def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
-    source, head = order.source, order.source.head
-    logmel = source.student.logmel
+    source, head = order.source, order.head
+    logmel = source.backbone.logmel
     return {
         "format": EXPORT_FORMAT,
-        "name": source.config["name"],
+        "name": source.name,
         "to": to,
         "precision": order.precision,
         "file": FILES[to],
         "input": "logmel" if order.body_only else "waveform",
-        "student": source.student.name,
-        "width": source.student.width,
-        "sample_rate": source.rate,
-        "dim": source.student.dim,
-        "window": (made.samples / source.rate) if made.samples else source.window,
+        "student": source.backbone.name,
+        "width": source.backbone.width,
+        "sample_rate": source.sample_rate,
+        "dim": source.backbone.dim,
+        "window": (made.samples / source.sample_rate) if made.samples else source.window,
         "samples": made.samples,
         "frames": n_frames(logmel, made.samples) if made.samples and order.body_only else None,
         "batch": made.batch,
-        "minimum": source.student.minimum_samples,
-        "short": source.short,
+        "minimum": source.backbone.minimum_samples,
+        "short": source.short_policy,
         "front_end": logmel.as_dict(),
-        "parameters": source.config["parameters"],
-        "macs_per_10s": source.config["macs_per_10s"],
+        "parameters": parameters(source.backbone),
+        "macs_per_10s": macs(source.backbone, 10.0),
         "labels": list(head.labels) if head is not None else None,
         "multi_label": head.multi_label if head is not None else None,
-        "licence": licence_of(source.config),
-        "source_hash": source.config["hashes"]["model.safetensors"],
+        "licence": licence_of(source.facts),
+        "source_hash": sha256(order.bundle / "model.safetensors"),
         "hashes": {file.name: sha256(file) for file in sorted(partial.glob("model*")) if file.is_file()}
         | {f"model/{file.name}": sha256(file) for file in sorted(partial.glob("model/*")) if file.is_file()},
         "kept_float": list(made.kept_float),

@@ -30,9 +30,9 @@ from sondino.exporters.edge import (
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
-from sondino.model.network import Source
 from sondino.model.onnx_graph import suppress_logs
 from sondino.model.sessions import first_line
+from sondino.model.torch_model import TorchModel
 
 ENVIRONMENT = "litert"
 
@@ -46,7 +46,7 @@ _HALVED = 4096
 
 
 def write_litert(
-    source: Source,
+    source: TorchModel,
     file: Path,
     precision: Precision,
     samples: int | None,
@@ -74,11 +74,11 @@ def write_litert(
     notes: tuple[str, ...] = ()
     with suppress_logs(), suppress_native_output():
         given = example(source, length, body_only)
-        net = assemble(source, edge_form(source.student, pointwise=precision == "int8"), body_only)
+        net = assemble(source, edge_form(source.backbone, pointwise=precision == "int8"), body_only)
         try:
             model = _read_model(converter.convert(trace(net.eval(), given), (given,)).model_content())
         except Exception as error:  # the converter's errors have no common base
-            raise SondinoError(f"LiteRT cannot convert {source.config['name']}: {first_line(error)}") from error
+            raise SondinoError(f"LiteRT cannot convert {source.name}: {first_line(error)}") from error
         _short_names(model)
         if precision == "int8":
             model, kept = _quantised(source, model, length, calibration, body_only)
@@ -136,7 +136,7 @@ def _operators(model: Any) -> list[tuple[str, Any]]:
 
 
 def _quantised(
-    source: Source, model: Any, samples: int, calibration: Sequence[NDArray[np.float32]], body_only: bool
+    source: TorchModel, model: Any, samples: int, calibration: Sequence[NDArray[np.float32]], body_only: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """The model in static int8, and what of it stays in float."""
     sounds = steady_sounds(source, calibration, samples)
@@ -146,7 +146,8 @@ def _quantised(
     # What comes before the log is the front-end.
     begin = 0 if body_only else 1 + [kind for kind, _ in found].index("LOG")
     names = [(kind, model.subgraphs[0].tensors[operator.outputs[0]].name.decode()) for kind, operator in found]
-    end = len(names) - (0 if source.head is None else 1 + 2 * len(source.head.layers))
+    head = source.as_head()
+    end = len(names) - (0 if head is None else 1 + 2 * len(head.layers))
     layers = sum(kind in _WEIGHTED for kind, _ in names[begin:end])
 
     def make(rung: Rung) -> bytes:
@@ -155,7 +156,7 @@ def _quantised(
     def vectors(form: bytes) -> NDArray[np.float32]:
         return _runner(form, 1, "the int8 file")(measured)
 
-    form, rung, cosine = least_float(make, vectors, source.vectors(sounds.measured), layers)
+    form, rung, cosine = least_float(make, vectors, source.embed_array(sounds.measured), layers)
     kept = kept_in_float(rung, "activations, means and gates")
     if cosine < LITERT_INT8_COSINE:
         form = _with_ranges(content, names, begin, end, None, ranging)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from sondino.exporters.precision import halved, without_zero_points, without_zer
 from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from sondino.model.bundle import finish_bundle, free_folder, new_bundle
+from sondino.model.bundle import finish_bundle, free_folder, new_bundle, read_config
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.model.torch_model import TorchModel
 from sondino.probing.probe import probe
 from sondino.probing.vectors import task_vectors
 from sondino.progress import Report, show
@@ -53,7 +53,7 @@ class CalibrationClips:
     verifying: list[NDArray[np.float32]]
 
 
-def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | None = None) -> CalibrationClips:
+def part_sounds(source: TorchModel, samples: int, calibrate: Path, sounds: Path | None = None) -> CalibrationClips:
     """Windows of a folder of sound to calibrate on, to judge by and to verify on.
 
     Args:
@@ -66,9 +66,9 @@ def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | No
         OptionError: either holds fewer than two sounds that can be heard.
     """
     fitted = CALIBRATING + JUDGING
-    clips = real_clips(source.rate, samples, source.short, calibrate, fitted + CLIPS)
+    clips = real_clips(source.sample_rate, samples, source.short_policy, calibrate, fitted + CLIPS)
     if sounds is not None or len(clips) < 2 * fitted:
-        verifying = real_clips(source.rate, samples, source.short, sounds)
+        verifying = real_clips(source.sample_rate, samples, source.short_policy, sounds)
         calibrating, judging = clips[0::2][:CALIBRATING], clips[1::2][:JUDGING]
         return CalibrationClips(calibrating, judging, verifying)
     step = len(clips) / fitted
@@ -81,7 +81,7 @@ def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | No
 
 
 def int8_graphs(
-    source: Source, sounds: CalibrationClips, samples: int | None, head: Head | None, progress: Report
+    source: TorchModel, sounds: CalibrationClips, samples: int | None, head: Head | None, progress: Report
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, Int8]:
     """A bundle's front-end, in float, and its net, in int8 where that does little damage, as ONNX graphs.
 
@@ -92,12 +92,12 @@ def int8_graphs(
         head: put behind the net.
         progress: told (done, total) layers.
     """
-    logmel = source.student.logmel
-    front_end, net = front_end_graph(source.student, samples), net_graph(source.student, samples, head)
+    logmel = source.backbone.logmel
+    front_end, net = front_end_graph(source.backbone, samples), net_graph(source.backbone, samples, head)
     # Silence and noise are heard too, and real sound alone says little of them.
-    judging = [*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values()]
-    fixed = samples or source.student.fixed_samples
-    most = fixed or max(source.student.minimum_samples, round(MAX_CLIP_SECONDS * source.rate))
+    judging = [*sounds.judging, *signals(source.sample_rate, len(sounds.judging[0])).values()]
+    fixed = samples or source.backbone.fixed_samples
+    most = fixed or max(source.backbone.minimum_samples, round(MAX_CLIP_SECONDS * source.sample_rate))
     calibrated, judged = ([log_mel(logmel, clip[:most]) for clip in clips] for clips in (sounds.calibrating, judging))
     found = quantized(net, calibrated, judged, progress)
     without_zero_points(found.model)
@@ -142,46 +142,48 @@ def quantize_bundle(
     folder = free_folder(Path(out))
     if (folder / "model.safetensors").exists():
         raise OptionError(f"{folder} holds a bundle with its trained weights, which int8 has not: name another folder")
-    source = open_source(locate(model))
-    samples = round(source.window * source.rate)
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
+    before, head = read_config(bundle / "config.json"), source.as_head()
+    samples = round(source.window * source.sample_rate)
     parts = calibrate if isinstance(calibrate, CalibrationClips) else part_sounds(source, samples, calibrate, sounds)
     labelled = None if labels is None else read_labelled(labels)
     with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:
             front_end, net, found = int8_graphs(source, parts, None, None, report)
-        kept = {key: source.config[key] for key in ("student", "sample_rate", "dim", "minimum")}
+        kept = {key: before[key] for key in ("student", "sample_rate", "dim", "minimum")}
         write_graphs(
             front_end,
             net,
             {
-                "name": str(source.config["name"]),
+                "name": source.name,
                 "precision": "int8",
                 **{key: str(value) for key, value in kept.items()},
             },
             partial / "model.onnx",
             partial / "body.onnx",
         )
-        config = _config(source, found, partial)
-        finish_bundle(partial, config, source.head)
+        config = _config(before, found, partial)
+        finish_bundle(partial, config, head)
         verified = _verified(partial, source, parts, quiet)
         check_bound(verified, "int8", str(config["name"]))
         config["onnx_difference"] = verified.difference
         config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= MINIMUM_COSINE}
         if labelled is not None:
-            config["quantized"]["probe"] = _probed(source.folder, partial, labelled, quiet)
-        finish_bundle(partial, config, source.head)
+            config["quantized"]["probe"] = _probed(bundle, partial, labelled, quiet)
+        finish_bundle(partial, config, head)
     return config
 
 
-def _config(source: Source, found: Int8, partial: Path) -> dict[str, Any]:
+def _config(before: Mapping[str, Any], found: Int8, partial: Path) -> dict[str, Any]:
     """The float bundle's config.json, with what is new."""
-    config: dict[str, Any] = json.loads(json.dumps(source.config))
+    config: dict[str, Any] = json.loads(json.dumps(before))
     config["precision"] = "int8"
     config["hashes"] = {name: sha256(partial / name) for name in ("model.onnx", "body.onnx")}
     config["onnx_difference"] = None
     config["quantized"] = {
-        "from": source.config["name"],
-        "from_sha256": source.config["hashes"]["model.onnx"],
+        "from": before["name"],
+        "from_sha256": before["hashes"]["model.onnx"],
         "layers": found.layers,
         "kept_in_float": list(found.kept),
         "stored": found.stored,
@@ -190,10 +192,10 @@ def _config(source: Source, found: Int8, partial: Path) -> dict[str, Any]:
     return config
 
 
-def _verified(partial: Path, source: Source, parts: CalibrationClips, quiet: bool) -> Verified:
+def _verified(partial: Path, source: TorchModel, parts: CalibrationClips, quiet: bool) -> Verified:
     with show("checking on real clips", "clips", quiet) as report:
         run: Callable[[NDArray[np.float32]], NDArray[np.float32]] = Model(partial).embed
-        return verify(run, source.vectors, parts.verifying, source.rate, progress=report)
+        return verify(run, source.embed_array, parts.verifying, source.sample_rate, progress=report)
 
 
 def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from sondino.model.card import card
 from sondino.model.head import Head, write_head
 
 BUNDLE_FORMAT = "sondino-bundle-1"
+EXPORT_FORMAT = "sondino-export-1"
+"""Of export.json, which stands in the folder of an exported model."""
 
 
 def free_folder(folder: Path) -> Path:
@@ -28,15 +30,16 @@ def free_folder(folder: Path) -> Path:
     Raises:
         OptionError: it holds something else.
     """
-    return files.free_folder(folder, _is_bundle, "bundle")
+    return files.free_folder(folder, is_bundle, "bundle")
 
 
 def new_bundle(folder: Path) -> AbstractContextManager[Path]:
     """An empty folder to write a bundle in, which becomes `folder` once it is whole: `files.replacing`."""
-    return files.replacing(folder, _is_bundle, "bundle")
+    return files.replacing(folder, is_bundle, "bundle")
 
 
-def _is_bundle(folder: Path) -> bool:
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle of this format, whole or damaged: config.json names the format."""
     try:
         return BUNDLE_FORMAT in (folder / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import sha256, write_whole
 
 Activation = Literal["relu", "hardswish"]
+Float = TypeVar("Float", NDArray[np.float32], NDArray[np.float64])
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 FILE = "head.safetensors"
@@ -84,8 +85,7 @@ class Head:
 
     def probabilities(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Probabilities (n, labels) float32 of vectors (n, dim); each row sums to 1 unless `multi_label`."""
-        logits = self.logits(vectors)
-        return sigmoid(logits) if self.multi_label else softmax(logits)
+        return as_probabilities(self.logits(vectors), self.multi_label)
 
     def top(self, probabilities: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
         """The `count` likeliest labels of one row (labels,) of probabilities, likeliest first."""
@@ -150,18 +150,21 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
         raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares of 1 along the last axis; no logit is too large."""
+def as_probabilities(logits: Float, multi_label: bool) -> Float:
+    """Sigmoid of each logit if `multi_label`, else softmax along the last axis; of the same type."""
+    return sigmoid(logits) if multi_label else softmax(logits)
+
+
+def softmax(logits: Float) -> Float:
+    """exp(x) / sum(exp(x)) along the last axis, without overflow."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) of each; no logit is too large."""
+def sigmoid(logits: Float) -> Float:
+    """1 / (1 + exp(-x)) of each, without overflow."""
     small = np.exp(-np.abs(logits))
-    values: NDArray[np.float32] = np.where(logits >= 0, 1, small) / (1 + small)
-    return values
+    return np.where(logits >= 0, 1, small) / (1 + small)
 
 
 def _activate(x: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:

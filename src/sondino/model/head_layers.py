@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError
 from sondino.model.head import Activation, Head
 
@@ -87,8 +88,25 @@ def layers_of(head: Head) -> nn.Module:
     return layers[0] if len(layers) == 2 else nn.Sequential(*layers[:-1])
 
 
-def as_head(layers: nn.Module, name: str, labels: tuple[str, ...], multi_label: bool, note: str = "") -> Head:
-    """Torch layers as a head; a standardising at their beginning is folded into the first.
+def as_head(
+    layers: nn.Module,
+    name: str,
+    labels: tuple[str, ...],
+    multi_label: bool,
+    note: str = "",
+    activation: Activation = "relu",
+    short: ShortPolicy | None = None,
+) -> Head:
+    """Torch layers as a head; a standardisation at their beginning is folded into the first.
+
+    Args:
+        layers: Linear layers with one kind of activation between them.
+        name: of the head.
+        labels: of the logits.
+        multi_label: whether a clip may have several labels.
+        note: where the weights come from.
+        activation: that a single layer is recorded with; of several layers, what stands between them counts.
+        short: how clips under a window were processed while the layers were fitted.
 
     Raises:
         OptionError: they are others than Linear with ReLU or Hardswish between, or do not fit the labels.
@@ -97,15 +115,15 @@ def as_head(layers: nn.Module, name: str, labels: tuple[str, ...], multi_label: 
     standard = parts.pop(0) if isinstance(parts[0], Standard) else None
     linears = [part for part in parts[::2] if isinstance(part, nn.Linear)]
     between = {type(part) for part in parts[1::2]}
-    activation = next((key for key, kind in ACTIVATIONS.items() if between <= {kind}), None)
-    if activation is None or len(linears) < len(parts[::2]):
+    found = next((key for key in (activation, *ACTIVATIONS) if between <= {ACTIVATIONS[key]}), None)
+    if found is None or len(linears) < len(parts[::2]):
         raise OptionError("only a head of Linear layers with ReLU, or Hardswish, between them can be saved")
     arrays = [(_array(linear.weight), _array(linear.bias)) for linear in linears]
     if isinstance(standard, Standard):
         weight, bias = arrays[0]
         weight = weight * _array(standard.share)
         arrays[0] = (weight, bias - weight @ _array(standard.mean))
-    return Head(name, labels, multi_label, tuple(arrays), activation, note)
+    return Head(name, labels, multi_label, tuple(arrays), found, note, short)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

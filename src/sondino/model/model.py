@@ -24,7 +24,7 @@ from sondino.model.head import Head, read_head
 from sondino.model.sessions import Engine, Precision, Session, first_line, open_session
 
 if TYPE_CHECKING:
-    from sondino.model.network import Network
+    from sondino.model.torch_model import TorchModel
 
 
 class Model:
@@ -253,16 +253,16 @@ class Model:
             raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
         return self.head.probabilities(self.embed(sounds, **how))
 
-    def network(self) -> "Network":
+    def torch_model(self) -> "TorchModel":
         """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
         require("torch", "train")
-        from sondino.model.network import Network
+        from sondino.model.torch_model import TorchModel
 
-        network = Network.open(self.folder)
-        network.short = self.short
+        model = TorchModel.open(self.folder)
+        model.short = self.short
         if self.head is not None:  # which need not be the folder's
-            network.set_head(self.head)
-        return network
+            model.set_head(self.head)
+        return model
 
     def cosine_to_float32(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
         """What another engine or precision costs: the cosine of each vector to that of ONNX Runtime in float32.

@@ -61,7 +61,7 @@ def _onnxruntime(file: Path, device: str) -> Session:
     if provider not in onnxruntime.get_available_providers():
         raise OptionError(
             "device cuda: this onnxruntime has no CUDA; pip uninstall onnxruntime, pip install onnxruntime-gpu, "
-            "or run the torch form, model.network().cuda()"
+            "or run the torch form, model.torch_model().cuda()"
         )
     options = onnxruntime.SessionOptions()
     # Batches side by side, each on the thread that calls, are faster than one batch on all threads.

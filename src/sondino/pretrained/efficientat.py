@@ -12,10 +12,11 @@ from torch import Tensor
 from sondino.errors import OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, LogMel
 from sondino.model.head import Head, Layer
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import mobilenet_blocks
 from sondino.nets.weights import check_finite, load_weights
+from sondino.pretrained.source import source_facts
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}
@@ -33,7 +34,7 @@ _CONVOLUTION = ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_v
 _RELEASED = re.compile(r"(dy)?mn\d\d_(replace_se_)?as\w*")
 
 
-def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> Published:
+def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> TorchModel:
     """The tagger of an EfficientAT release.
 
     Args:
@@ -56,15 +57,9 @@ def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> Published:
     load_weights(student, backbone, path)
     check_finite(classifier, path)
     released = _RELEASED.fullmatch(path.stem)
-    return Published(
-        kind="efficientat",
-        student=student,
-        window=10.0,
-        short="native",
-        licence=LICENCE,
-        head=_head(classifier, path),
-        url=f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{path.name}" if released else "",
-    )
+    url = f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{path.name}" if released else ""
+    facts = {"source": source_facts("efficientat", path, LICENCE, url=url), "teachers": []}
+    return TorchModel(student, path.stem, window=10.0, short="native", facts=facts, head=_head(classifier, path))
 
 
 def audioset_classes() -> tuple[str, ...]:

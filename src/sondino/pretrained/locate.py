@@ -16,6 +16,7 @@ from sondino.hub import huggingface, releases
 from sondino.hub.cache import lock_and_wait, models_folder, new_folder, print_message, recall, remember
 from sondino.hub.catalogue import PUBLISHED, Published
 from sondino.hub.huggingface import Listing
+from sondino.model.bundle import BUNDLE_FORMAT, is_bundle
 
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
 BUNDLE_FILES = ("config.json", "model.onnx", "body.onnx", "model.safetensors", "head.safetensors", "card.md")
@@ -46,7 +47,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
     try:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):
-            if text and _is_bundle(folder):
+            if text and (folder / "config.json").exists():  # opening it says what is wrong with a damaged one
                 return folder
         is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, no such user's home
@@ -68,7 +69,7 @@ def is_kept(name: str) -> bool:
 def _from_checkpoint(file: Path) -> Path:
     if file.suffix.lower() not in CHECKPOINTS:
         raise OptionError(f"{file} is no model: name a bundle's folder, or a checkpoint ({', '.join(CHECKPOINTS)})")
-    if _is_bundle(file.parent):
+    if is_bundle(file.parent):
         raise OptionError(f"{file} is part of a bundle: name its folder, {file.parent}")
     return _converted(file)
 
@@ -107,7 +108,7 @@ def _from_repo(text: str) -> Path:
         by_hand = f"download the files of {huggingface.url(repo)} by hand and name their folder"
         listing = huggingface.list_repo(repo, revision or pinned or huggingface.MAIN, by_hand)
         folder = models_folder() / "hub" / repo.replace("/", "--") / listing.commit
-        if not _is_bundle(folder):
+        if not is_bundle(folder):
             with new_folder(folder) as partial:
                 _fetch_bundle(listing, partial, by_hand)
         return listing.commit, folder
@@ -117,8 +118,6 @@ def _from_repo(text: str) -> Path:
 
 def _fetch_bundle(listing: Listing, folder: Path, by_hand: str) -> None:
     """Copy a bundle's files from the hub into a folder, or refuse a repository that holds none."""
-    from sondino.model.bundle import BUNDLE_FORMAT
-
     address = huggingface.url(listing.repo)
     config: dict[str, Any] = {}
     if "config.json" in listing.files:
@@ -167,7 +166,7 @@ def _once(name: str, revision: str | None, get: Callable[[str | None], tuple[str
 def _kept(name: str, revision: str | None) -> Path | None:
     facts = recall(name).get(revision or "", {})
     folder = models_folder() / facts.get("bundle", "")
-    return folder if facts.get("converter") == CONVERTER and _is_bundle(folder) else None
+    return folder if facts.get("converter") == CONVERTER and is_bundle(folder) else None
 
 
 def _converted(file: Path, name: str | None = None) -> Path:
@@ -183,11 +182,11 @@ def _converted(file: Path, name: str | None = None) -> Path:
     identity = json.dumps([CONVERTER, content, name, file.name, folder_name])
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     folder = models_folder() / "converted" / key
-    if _is_bundle(folder):
+    if is_bundle(folder):
         return folder
     _need_torch(name or str(file))
     with lock_and_wait(f"converted/{key}", name or file.name):
-        if not _is_bundle(folder):
+        if not is_bundle(folder):
             from sondino.pretrained.convert import convert
 
             print_message(f"converting {file.name} into a bundle, once, kept in {folder}")
@@ -202,10 +201,6 @@ def _need_torch(what: str) -> None:
             f"{what} must be converted once, and torch is not installed: pip install 'sondino[train]', "
             "or run `sondino convert` on another machine and copy the bundle here"
         )
-
-
-def _is_bundle(folder: Path) -> bool:
-    return (folder / "config.json").exists()
 
 
 def _nothing(text: str, path: Path) -> OptionError:

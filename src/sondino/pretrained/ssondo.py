@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sondino.errors import OptionError
 from sondino.frontend.logmel import LogMel
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets.checkpoints import under
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 from sondino.nets.weights import counted, load_weights
+from sondino.pretrained.source import source_facts
 from sondino.teachers.catalogue import RECORDS
 
 BACKBONE = "student_model.model."
@@ -38,7 +39,7 @@ _ONE_WAY: dict[str, dict[str, Any]] = {
 }
 
 
-def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> Published:
+def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> TorchModel:
     """The student of an S-SONDO checkpoint.
 
     Args:
@@ -60,19 +61,16 @@ def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
     step = config.number("preprocess.slice_audio.step_size", 0.1, 3600)
     rest = [key for key in tensors if not key.startswith(BACKBONE)]
     released = _RELEASED.search(path.name) or _RELEASED.search(name)
-    return Published(
-        kind="ssondo",
-        student=student,
-        window=window,
-        # The published package refuses short clips. Heard at their own length they take a fraction of the time, and a
-        # probe reads as much from them as from padded ones (benchmarks/results/window_policy.csv).
-        short="native",
-        licence=LICENCE,
-        hop=None if step == window else step,
-        teachers=[_teacher(released.group(1) if released else "", config)],
-        dropped=[f"the mapping to the teacher's vectors ({counted(len(rest), 'tensor')})"] if rest else [],
-        url="https://huggingface.co/mohammedali2501/ssondo" if released else "",
-    )
+    dropped = [f"the mapping to the teacher's vectors ({counted(len(rest), 'tensor')})"] if rest else []
+    url = "https://huggingface.co/mohammedali2501/ssondo" if released else ""
+    facts = {
+        "source": source_facts("ssondo", path, LICENCE, dropped, url),
+        "teachers": [_teacher(released.group(1) if released else "", config)],
+        **({} if step == window else {"hop": step}),
+    }
+    # The published package refuses short clips. Processed without padding they take a fraction of the time, and a probe
+    # scores as high on them as on padded ones (benchmarks/results/window_policy.csv).
+    return TorchModel(student, path.stem, window, short="native", facts=facts)
 
 
 class _Shown(Repr):

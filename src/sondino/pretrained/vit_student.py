@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sondino.frontend.logmel import LogMel, n_frames
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets import m2d, matpac
 from sondino.nets.student import Student
 from sondino.nets.vit import ViT
 from sondino.nets.weights import check_finite, counted
+from sondino.pretrained.source import source_facts
 from sondino.teachers.catalogue import RECORDS
 
 WINDOW = 10.0
@@ -48,7 +49,7 @@ class ViTStudent(Student):
 
 def read_vit(
     kind: Literal["matpac", "m2d"], tensors: Mapping[str, Tensor], path: Path, window: float | None = None
-) -> Published:
+) -> TorchModel:
     """The encoder of a MATPAC or M2D checkpoint.
 
     Args:
@@ -66,11 +67,6 @@ def read_vit(
     student = ViTStudent(kind, vit, logmel, window)
     check_finite(student.state_dict(), path)
     rest = len(tensors) - len(vit.state_dict()) - ("norm_stats" in tensors)
-    return Published(
-        kind=kind,
-        student=student.eval(),
-        window=window,
-        short="repeat",
-        licence=RECORDS[kind].licence,
-        dropped=[f"{counted(rest, 'tensor')} of no use for vectors"] if rest else [],
-    )
+    dropped = [f"{counted(rest, 'tensor')} of no use for vectors"] if rest else []
+    facts = {"source": source_facts(kind, path, RECORDS[kind].licence, dropped), "teachers": []}
+    return TorchModel(student.eval(), path.stem, window, short="repeat", facts=facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sondino.files import read_json, sha256
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.collapse import mean_pairwise_cosine
 from sondino.model.bundle import copy_with_head, free_folder
-from sondino.model.network import WRITTEN, Source, open_source
+from sondino.model.torch_model import NEW_AFTER_TRAINING, TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import write_weights
 from sondino.nets.size import macs, parameters
@@ -119,17 +119,18 @@ def prune_bundle(
     from sondino.pretrained.locate import locate
 
     folder = free_folder(Path(out))
-    source = open_source(locate(model))
-    if folder == source.folder.resolve():
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
+    if folder == bundle.resolve():
         raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
     if steps < 1 or (steps > 1 and not recovery.epochs):
         raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
     clip = _clip_of(recovery.audio)
     if recovery.epochs and recovery.teacher is None and clip not in (None, source.window):
-        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.config['name']} hears "
+        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.name} hears "
                           f"{source.window:g} s: give the folder of sound itself")  # fmt: skip
     begun = {
-        "model": sha256(source.folder / "model.safetensors"),
+        "model": sha256(bundle / "model.safetensors"),
         "pruning": {"score": score, "ratio": ratio, "layers": layers, "together": together, "steps": steps},
         "recovery": {name: str(value) for name, value in asdict(recovery).items()},
     }
@@ -146,34 +147,33 @@ def prune_bundle(
             sound = _sound(source, corpus)
             for step in range(1, steps + 1):
                 pruned = prune_student(
-                    current.student,
+                    current.backbone,
                     score,
                     1 - (1 - ratio) ** (step / steps),
                     layers=layers,
                     together=together,
                     logmels=() if recovery.audio is None else sound,
-                    whole=source.student if steps > 1 else None,
+                    whole=source.backbone if steps > 1 else None,
                 )
-                current = replace(current, student=pruned.student)
-                settle_norms(current.student, sound)
+                current = current.with_backbone(pruned.student)
+                settle_norms(current.backbone, sound)
                 if recovery.epochs:
-                    made = _recovered(current, source, corpus, work / f"step-{step}", recovery, device, quiet)
+                    made = _recovered(current, source, bundle, corpus, work / f"step-{step}", recovery, device, quiet)
                     # Only vectors of the unpruned net's own kind can go into its head.
-                    head = current.head if recovery.teacher is None else None
-                    current = open_source(made)
-                    current = current if recovery.labelled else replace(current, head=head)
+                    head = current.as_head() if recovery.teacher is None else None
+                    current = TorchModel.open(made)
+                    if not recovery.labelled:
+                        current.set_head(head)
         except SondinoError:
             if not any(work.glob("step-*/recovered*/**/*.safetensors")):
                 shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
             raise
         told = _pruning_facts(source, current, begun, pruned.whole, recovery, sound)
         if made is None:
-            clips = _comparison_clips(source)
-            write_bundle(
-                folder, current.student, folder.name, source.window, source.short, clips, told, head=current.head
-            )
+            current.name, current.short, current.facts = folder.name, source.short_policy, told
+            write_bundle(current, folder, _comparison_clips(source))
         else:
-            copy_with_head(made, folder, current.head, {**told, "name": folder.name})
+            copy_with_head(made, folder, current.as_head(), {**told, "name": folder.name})
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
 
@@ -207,7 +207,14 @@ def settle_norms(student: Student, logmels: Sequence[Tensor]) -> None:
 
 
 def _recovered(
-    current: Source, source: Source, corpus: Corpus, step: Path, recovery: Recovery, device: str, quiet: bool
+    current: TorchModel,
+    source: TorchModel,
+    bundle: Path,
+    corpus: Corpus,
+    step: Path,
+    recovery: Recovery,
+    device: str,
+    quiet: bool,
 ) -> Path:
     """The bundle that a pruned net is after its epochs."""
     assert recovery.audio is not None
@@ -217,35 +224,43 @@ def _recovered(
         from sondino.model.model import Model
 
         if not (pruned / "config.json").exists():
-            facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
-            name, clips = source.config["name"], _comparison_clips(source)
-            write_bundle(pruned, current.student, name, source.window, source.short, clips, facts, head=current.head)
+            model = TorchModel(
+                current.backbone, source.name, source.window, source.short_policy, source.facts, current.as_head()
+            )
+            write_bundle(model, pruned, _comparison_clips(source))
         if not (recovered / "config.json").exists():
             lr = FINETUNING_LR if recovery.lr is None else recovery.lr
             finetune(recovery.audio, Model(pruned), recovered, epochs=recovery.epochs, lr=lr, device=device,
                      quiet=quiet)  # fmt: skip
         return recovered
     if not (pruned / "config.json").exists():
-        write_weights(pruned, current.student)
-    return _distilled(pruned, source, corpus, recovered, recovery, device, quiet)
+        write_weights(pruned, current.backbone)
+    return _distilled(pruned, source, bundle, corpus, recovered, recovery, device, quiet)
 
 
 def _distilled(
-    pruned: Path, source: Source, corpus: Corpus, run: Path, recovery: Recovery, device: str, quiet: bool
+    pruned: Path,
+    source: TorchModel,
+    bundle: Path,
+    corpus: Corpus,
+    run: Path,
+    recovery: Recovery,
+    device: str,
+    quiet: bool,
 ) -> Path:
     from sondino.distillation.distill import distill
     from sondino.model.model import Model
 
     return distill(
         corpus.folder,
-        teacher=recovery.teacher or Model(source.folder),
+        teacher=recovery.teacher or Model(bundle),
         out=run,
-        student=source.student.name,
-        width=source.student.width,
+        student=source.backbone.name,
+        width=source.backbone.width,
         init=str(pruned),
         clip=corpus.clip,
         mapping="mlp" if recovery.teacher else "none",
-        short=source.short,
+        short=source.short_policy,
         epochs=recovery.epochs,
         lr=recovery.lr,
         device=device,
@@ -260,7 +275,7 @@ def _clip_of(audio: Path | None) -> float | None:
     return None if table is None or not table.exists() else float(read_json(table)["clip"])
 
 
-def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
+def _corpus(source: TorchModel, work: Path, audio: Path, quiet: bool) -> Corpus:
     """The sound as a corpus: the one that it is, or one for all steps, which share its targets and decoded sound."""
     if _clip_of(audio) is not None:
         return open_corpus(audio)
@@ -268,28 +283,33 @@ def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
         return build_corpus(audio, work / "corpus", source.window, progress=progress)
 
 
-def _sound(source: Source, corpus: Corpus) -> list[Tensor]:
+def _sound(source: TorchModel, corpus: Corpus) -> list[Tensor]:
     """Batches of real windows spread over a corpus, as log-mels; what cannot be heard is passed over."""
     # Batches are of one length: zeros behind a short sound would be most of what the norms hear.
-    samples, short = round(source.window * source.rate), "repeat" if source.short == "native" else source.short
+    samples, short = (
+        round(source.window * source.sample_rate),
+        "repeat" if source.short_policy == "native" else source.short_policy,
+    )
     heard: list[Tensor] = []
     for row in spread(np.arange(len(corpus)), round(HEARD / source.window)):
         with suppress(SondinoError):
-            heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
+            heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.sample_rate), samples, short)))
     if not heard:
         raise OptionError(f"nothing of {corpus.root} can be heard: give other sound")
-    front_end = FFTLogMel(source.student.logmel)
+    front_end = FFTLogMel(source.backbone.logmel)
     batch = max(2, round(BATCH / source.window))
     return [front_end(torch.stack(heard[i : i + batch])) for i in range(0, len(heard), batch)]
 
 
-def _comparison_clips(source: Source) -> list[Any]:
-    return real_clips(source.rate, round(source.window * source.rate), source.short, None, CHECKED_CLIPS)
+def _comparison_clips(source: TorchModel) -> list[Any]:
+    return real_clips(
+        source.sample_rate, round(source.window * source.sample_rate), source.short_policy, None, CHECKED_CLIPS
+    )
 
 
 def _pruning_facts(
-    source: Source,
-    made: Source,
+    source: TorchModel,
+    made: TorchModel,
     begun: dict[str, Any],
     whole: Sequence[str],
     recovery: Recovery,
@@ -297,12 +317,12 @@ def _pruning_facts(
 ) -> dict[str, Any]:
     """What config.json says of a pruned bundle: all that the unpruned one said, and what was done."""
     of_training = {"data", "recipe", "versions", "finetuned", "scores", "head_score"}
-    untrue = {*WRITTEN, "scores", "head_score", *(of_training if recovery.epochs else ())}
-    kept = {name: value for name, value in source.config.items() if name not in untrue}
-    new = {name: value for name, value in made.config.items() if name in of_training} if recovery.epochs else {}
+    untrue = {*NEW_AFTER_TRAINING, *(of_training if recovery.epochs else ())}
+    kept = {name: value for name, value in source.facts.items() if name not in untrue}
+    new = {name: value for name, value in made.facts.items() if name in of_training} if recovery.epochs else {}
     if "recipe" in new:
-        new["recipe"] = {**new["recipe"], "init": f"{source.config['name']}, pruned"}  # its folder is gone by now
-    teachers = kept.get("teachers", []) + (made.config.get("teachers", []) if recovery.teacher else [])
+        new["recipe"] = {**new["recipe"], "init": f"{source.name}, pruned"}  # its folder is gone by now
+    teachers = kept.get("teachers", []) + (made.facts.get("teachers", []) if recovery.teacher else [])
     trained = {
         "epochs": recovery.epochs,
         "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
@@ -313,18 +333,18 @@ def _pruning_facts(
         "teachers": teachers,
         "pruned": {
             **begun["pruning"],
-            "from": source.config["name"],
+            "from": source.name,
             "from_sha256": begun["model"],
-            "parameters_before": parameters(source.student),
-            "macs_per_10s_before": macs(source.student, 10.0),
+            "parameters_before": parameters(source.backbone),
+            "macs_per_10s_before": macs(source.backbone, 10.0),
             "left_whole": list(whole),
             "norms_settled_on": "the sounds that sondino ships"
             if recovery.audio is None
             else "the sound that was given",
-            "alike": mean_pairwise_cosine(_vectors(made.student, sound[:2])),
+            "alike": mean_pairwise_cosine(_vectors(made.backbone, sound[:2])),
             "asked_recovery": begun["recovery"],
             "recovery": trained if recovery.epochs else None,
-            "before": source.config.get("pruned"),
+            "before": source.facts.get("pruned"),
         },
     }
 
