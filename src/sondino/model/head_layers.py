@@ -1,4 +1,4 @@
-"""Heads as torch layers, and torch layers as heads."""
+"""Conversion between heads as NumPy arrays and as torch layers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hardswish": 
 
 
 class Standard(nn.Module):
-    """Vectors to mean 0 and deviation 1, as they were when training began: the first part of a head that is trained.
+    """Standardises embeddings to mean 0 and deviation 1, by statistics from before training: a head's first layer.
 
-    Learning rates then mean the same for every model, whatever the size of its numbers.
+    Learning rates then mean the same for every model, whatever the scale of its embeddings.
     """
 
     mean: Tensor
@@ -34,19 +34,19 @@ class Standard(nn.Module):
         self.register_buffer("mean", torch.from_numpy(np.asarray(mean, np.float32)))
         self.register_buffer("share", torch.from_numpy((1 / np.asarray(scale)).astype(np.float32)))
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Standardised vectors (batch, dim)."""
-        return (vectors - self.mean) * self.share
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Standardised embeddings (batch, dim)."""
+        return (embeddings - self.mean) * self.share
 
 
 def new_layers(dim: int, labels: int, kind: Kind, hidden: Sequence[int]) -> nn.Module:
-    """An untrained head: a Linear, or a Sequential of Linear with ReLU between.
+    """A randomly initialised head: a Linear, or a Sequential of Linear with ReLU between.
 
     Args:
-        dim: of the vectors.
+        dim: of the embeddings.
         labels: how many.
         kind: "linear" or "mlp".
-        hidden: numbers between the layers of an MLP.
+        hidden: units of each hidden layer of an MLP.
 
     Raises:
         OptionError: no such kind, or sizes that are not whole numbers above 0.
@@ -63,12 +63,12 @@ def new_layers(dim: int, labels: int, kind: Kind, hidden: Sequence[int]) -> nn.M
 
 
 def after(standard: Standard, layers: nn.Module) -> nn.Sequential:
-    """Layers that take standardised vectors, put behind what standardises them."""
+    """Layers on standardised embeddings, preceded by the standardisation."""
     return nn.Sequential(standard, *(layers if isinstance(layers, nn.Sequential) else [layers]))
 
 
 def unfolded(standard: Standard, head: Head) -> nn.Sequential:
-    """A head's layers behind a standardising of vectors, giving the same logits."""
+    """A head's layers preceded by a standardisation, with the same logits: the opposite of folding it in."""
     layers = layers_of(head)
     first = layers[0] if isinstance(layers, nn.Sequential) else layers
     assert isinstance(first, nn.Linear)

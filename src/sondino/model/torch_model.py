@@ -42,11 +42,11 @@ class TorchModel(nn.Module):
         head: embeddings to logits: a Linear, or a Sequential of Linear with activations between; None: no head.
         labels: of the logits.
         multi_label: train with `binary_cross_entropy_with_logits`; otherwise with `cross_entropy`.
-        head_facts: what else a bundle says of the head: its name, note, activation, and policy for short clips.
+        head_facts: what else a bundle records of the head: its name, note, activation, and policy for short clips.
         name: what the model is called.
         window: seconds that a clip is cut into.
         short: what is done with clips under a window: "pad", "native" or "repeat".
-        facts: what else config.json says: source, teachers and their licences, data, scores.
+        facts: further entries of config.json: source, teachers and their licences, data, scores.
     """
 
     def __init__(

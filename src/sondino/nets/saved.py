@@ -1,4 +1,4 @@
-"""A bundle's student as a torch net again, and a net's form and weights alone on disk."""
+"""Read a bundle's student as a torch module; write and read a student's configuration and weights alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,10 +69,10 @@ def _build(folder: Path, config: Mapping[str, Any]) -> Student:
 
 
 def write_weights(folder: Path, student: Student) -> None:
-    """Write a net's form and weights, and nothing to run it with: `read_student` and --init read them back.
+    """Write a net's configuration and weights, without ONNX: `read_student` and --init read them back.
 
     Args:
-        folder: where to; config.json comes last, so that a folder that has one is whole.
+        folder: where to; config.json comes last, so that a folder that has one is complete.
         student: the net.
     """
     safetensors = require("safetensors.torch", "train")

@@ -1,4 +1,4 @@
-"""A published checkpoint's file in, a bundle out."""
+"""Convert a published checkpoint into a bundle."""
 
 # ruff: noqa: E402 - a missing extra gets its message before anything imports it
 from sondino.errors import require_extra
@@ -28,7 +28,7 @@ from sondino.pretrained.source import CheckpointKind
 from sondino.sample_sounds import sample_folder
 
 CLIPS = ("ambi_choir", "bd_808", "guit_e_fifths", "loop_amen")
-"""Shipped sounds that a converted net is compared on."""
+"""Shipped clips that a converted net is compared on."""
 
 
 def convert(
@@ -46,9 +46,9 @@ def convert(
         file: a .ckpt of S-SONDO, an AudioSet release of EfficientAT (.pt), CNN14 of PANNs (.pth), or a checkpoint of
             MATPAC or M2D.
         out: the folder to write; a bundle already there is replaced if it was made of the same file.
-        kind: whose checkpoint it is; None: as its content says.
+        kind: whose checkpoint it is; None: detected from its content.
         name: what the model is to be called; None: the file's name.
-        window: seconds that it hears at once; None: as published, 10.
+        window: seconds of its input window; None: as published, 10.
         short: "pad", "native" or "repeat" clips under a window; None: as published.
 
     Returns:
@@ -105,7 +105,7 @@ def read_published(
 
 
 def write_converted(model: TorchModel, out: Path) -> Path:
-    """Write what `read_published` returned as a bundle, comparing it with torch on a few shipped sounds.
+    """Write what `read_published` returned as a bundle, comparing it with torch on a few shipped clips.
 
     Raises:
         OptionError: `out` holds something that is no bundle.

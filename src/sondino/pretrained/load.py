@@ -28,11 +28,11 @@ def load(
         source: a bundle, a run's folder, a published name such as "ssondo/matpac-mobilenetv3", "hf:owner/name" of a
             bundle on the Hugging Face hub, or a published checkpoint's file.
         threads: processor threads to use; None: all.
-        windows: "all" keeps short clips and tails; "published" hears full windows only, as the published package does.
+        windows: "all" keeps short clips and tails; "published" processes full windows only, as the published package does.
         head: in place of the model's own: a published head's name ("esc50"), a file of one, or a bundle that has one.
         device: "cpu", or "cuda" with onnxruntime-gpu.
         engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
-        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` says what it costs.
+        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` measures what it costs.
 
     Raises:
         OptionError: there is no such model, or an option is out of range.

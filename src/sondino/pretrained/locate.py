@@ -1,4 +1,4 @@
-"""Where a model is: a folder, a checkpoint that is converted once, a published name, or a repository of the hub."""
+"""Find a model's bundle: a folder, a checkpoint (converted once), a published name, or a repository of the hub."""
 
 import hashlib
 import importlib.util
@@ -47,7 +47,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
     try:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):
-            if text and (folder / "config.json").exists():  # opening it says what is wrong with a damaged one
+            if text and (folder / "config.json").exists():  # a damaged one gets its message when it is opened
                 return folder
         is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, no such user's home
@@ -62,7 +62,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
 
 
 def is_kept(name: str) -> bool:
-    """Whether a published model lies on this machine as a bundle."""
+    """Whether a published model is in the local cache as a bundle."""
     return _kept(name, None) is not None
 
 
@@ -117,7 +117,7 @@ def _from_repo(text: str) -> Path:
 
 
 def _fetch_bundle(listing: Listing, folder: Path, by_hand: str) -> None:
-    """Copy a bundle's files from the hub into a folder, or refuse a repository that holds none."""
+    """Copy a bundle's files from the hub into a folder, or raise OptionError if the repository holds none."""
     address = huggingface.url(listing.repo)
     config: dict[str, Any] = {}
     if "config.json" in listing.files:
@@ -172,7 +172,7 @@ def _kept(name: str, revision: str | None) -> Path | None:
 def _converted(file: Path, name: str | None = None) -> Path:
     """The bundle of a checkpoint, converted on its first use.
 
-    It is known again by its content and by what it is called: of some, only the name tells the front-end.
+    It is identified by its content and by its name: of some, only the name tells the front-end.
     """
     folder_name = file.parent.name if _SIZES.search(file.parent.name) else ""
     try:
@@ -204,7 +204,7 @@ def _need_torch(what: str) -> None:
 
 
 def _nothing(text: str, path: Path) -> OptionError:
-    """The sentence for what is neither on this machine nor published."""
+    """The error for what is neither on this machine nor published."""
     if path.is_dir() and text:
         return OptionError(f"{path} is no bundle (it has no config.json): name the folder that distill wrote")
     near = [name for name in PUBLISHED if name.endswith(f"/{text}")]

@@ -1,4 +1,4 @@
-"""What a converted bundle's config.json says of the checkpoint that it was made from."""
+"""What a converted bundle's config.json records of its checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path

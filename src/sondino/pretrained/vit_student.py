@@ -27,7 +27,7 @@ class ViTStudent(Student):
     Args:
         name: "matpac" or "m2d".
         vit: with its weights.
-        logmel: what it hears through.
+        logmel: its front-end.
         window: seconds that it takes, no more and no less: its graph has no loop over inputs.
     """
 
@@ -40,7 +40,7 @@ class ViTStudent(Student):
         self.vit = vit
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim) of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim) of log-mels (batch, n_mels, frames)."""
         image = self.as_image(logmel).squeeze(1)
         padded = F.pad(image, (0, -image.shape[2] % self.vit.shape.patch[1]))
         columns = [self.vit(part) for part in padded.split(self.vit.shape.frames, dim=2)]
@@ -56,7 +56,7 @@ def read_vit(
         kind: which of the two.
         tensors: its state dict.
         path: its file; the name of M2D's folder carries the rate.
-        window: seconds that the model is to hear at once; None: 10.
+        window: seconds of the model's input window; None: 10.
 
     Raises:
         EncoderError: these are not the tensors of such a model.
@@ -67,6 +67,6 @@ def read_vit(
     student = ViTStudent(kind, vit, logmel, window)
     check_finite(student.state_dict(), path)
     rest = len(tensors) - len(vit.state_dict()) - ("norm_stats" in tensors)
-    dropped = [f"{counted(rest, 'tensor')} of no use for vectors"] if rest else []
+    dropped = [f"{counted(rest, 'tensor')} not used for embeddings"] if rest else []
     facts = {"source": source_facts(kind, path, RECORDS[kind].licence, dropped), "teachers": []}
     return TorchModel(student.eval(), path.stem, window, short="repeat", facts=facts)
