@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test quick slow lint setup web web-test peers edge edge-test clean
+# What the README's commands install, and so what `make lock` pins.
+EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
+
+.PHONY: quickstart test quick slow lint setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -13,7 +16,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,birdnet,av,report,openvino,energy,notebooks,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 quickstart: setup
@@ -36,6 +39,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The constraints anew, from pyproject.toml: versions stay while they fit; `make lock UPGRADE=1` takes the newest of all.
+lock:
+	$(PYTHON) scripts/lock.py constraints.txt $(EXTRAS) $(if $(UPGRADE),--upgrade)
+	$(PYTHON) scripts/lock.py constraints-executorch.txt train edge-executorch.txt $(if $(UPGRADE),--upgrade)
+	$(PYTHON) scripts/lock.py constraints-litert.txt train edge-litert.txt $(if $(UPGRADE),--upgrade)
+
 # The page that `sondino demo` shows, built with Node.js into the package.
 PAGE := src/sondino/page/index.html
 web: $(PAGE)
@@ -55,9 +64,9 @@ peers:
 # The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
 edge: .edge/executorch/ready .edge/litert/ready
 
-.edge/%/ready: edge-%.txt pyproject.toml constraints.txt
+.edge/%/ready: edge-%.txt constraints-%.txt pyproject.toml
 	$(PYTHON) -m venv .edge/$*
-	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r edge-$*.txt -e '.[train]'
+	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt -r edge-$*.txt -e '.[train]'
 	touch $@
 
 edge-test: setup edge

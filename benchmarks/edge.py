@@ -24,7 +24,7 @@ from sondino.benchmark.bench import bench
 from sondino.benchmark.results import FIELDS, failures, notes, table
 from sondino.benchmark.results import rows as bench_rows
 from sondino.errors import SondinoError
-from sondino.exporters.quantize import quantize_bundle
+from sondino.exporters.quantize import quantize
 from sondino.files import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def main() -> None:
         models = [str(bundle), *_exports(bundle, name, given.calibrate, given.out)]
         try:
             if not small.exists():
-                quantize_bundle(bundle, given.calibrate, small, labels=given.labels)
+                quantize(bundle, given.calibrate, small, labels=given.labels)
             models.insert(1, str(small))
             _write("int8", [_int8_row(name, bundle, small)])
         except SondinoError as error:

@@ -36,7 +36,7 @@ from sondino.nets.registry import build_student
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.pruning.filters import prune_student
-from sondino.pruning.prune import settle_norms
+from sondino.pruning.prune import recalibrate_batchnorm
 from sondino.training.accelerator import computes_in_bfloat16
 
 LATE = "conv_block[456].*"
@@ -148,7 +148,7 @@ def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, rec
             asked = key | {"score": score, "ratio": ratio}
             done.unless(asked | {"recovery": "none"}, lambda: judged(pruned, head, sounds, fold))  # noqa: B023
             settled = copy.deepcopy(pruned)
-            settle_norms(settled, batches)
+            recalibrate_batchnorm(settled, batches)
             done.unless(asked | {"recovery": "norms settled"}, lambda: judged(settled, head, sounds, fold))  # noqa: B023
 
             def tuned() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from sondino.nets.size import macs
 from sondino.probing.probe import probe
 from sondino.probing.vectors import task_vectors
 from sondino.pruning.filters import prune_student
-from sondino.pruning.prune import Recovery, prune_bundle
+from sondino.pruning.prune import prune
 from sondino.tasks.labelled import read_labelled
 
 WIDTHS = np.arange(0.1, 1.0, 0.025)
@@ -63,11 +63,12 @@ def main() -> None:
         for score in given.scores.split(","):
             for name, teacher in {"none": None, "teacher": given.teacher, "itself": None}.items():
                 folder = given.out / f"{score}-{ratio:g}-{name}"
-                recovery = Recovery(0 if name == "none" else given.epochs, given.corpus, teacher=teacher)
+                epochs = 0 if name == "none" else given.epochs
                 if not (folder / "config.json").exists():
-                    prune_bundle(given.wide, folder, score=score, ratio=ratio, recovery=recovery)
+                    prune(given.wide, folder, score=score, ratio=ratio, corpus=given.corpus, teacher=teacher,
+                          epochs=epochs)  # fmt: skip
                 made = f"pruned by {score} at {ratio:g}, recovery: {name}"
-                rows.append(row(made, folder, given.labels, epochs=recovery.epochs))
+                rows.append(row(made, folder, given.labels, epochs=epochs))
         write_results("prune_student", rows)
 
 

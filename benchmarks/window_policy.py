@@ -39,7 +39,7 @@ def main() -> None:
     for seconds in LENGTHS:
         size = round(seconds * rate)
         recordings = [(x[at : at + size], rate) for x in joined.values() for at in range(0, len(x) - size + 1, size)]
-        kept, cut = (model.embed(recordings, windows=policy) for policy in ("all", "published"))
+        kept, cut = (model.embed(recordings, window_policy=policy) for policy in ("all", "published"))
         lengths = np.linalg.norm(kept, axis=1) * np.linalg.norm(cut, axis=1)
         cosines = np.einsum("nd,nd->n", kept, cut) / lengths
         dropped = 100 * (1 - seconds // model.window * model.window / seconds)

@@ -20,7 +20,8 @@ with app.setup:
     import numpy as np
     import pyarrow as pa
 
-    from sondino import build_corpus, compute_targets, fit_clusters, load_teacher
+    from sondino import load_teacher
+    from sondino.corpus import build_corpus, compute_targets, fit_clusters
     from sondino.corpus.cluster_labels import describe_clusters
     from sondino.corpus.waveforms import decode
     from sondino.frontend.logmel import MATPAC_LOGMEL, log_mel

@@ -46,7 +46,9 @@ def main() -> None:
     except (SondinoError, ImportError, MemoryError) as error:
         sys.exit(str(error) or "the memory of this machine is not enough")
     except Exception as error:  # a runtime's own, of which there are many
-        sys.exit(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['without a reason'])[0]}")
+        from sondino.text import format_error
+
+        sys.exit(format_error(error))
     print(json.dumps(found))  # noqa: T201 - its answer
 
 

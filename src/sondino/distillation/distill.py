@@ -1,4 +1,9 @@
-"""Distil a teacher into a student: the whole line from a folder of sound to a bundle."""
+"""Distil a teacher into a student: from a folder of audio to a bundle."""
+
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -31,6 +31,7 @@ from sondino.pretrained.load import load
 from sondino.probing.probe import probe_labels
 from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
+from sondino.text import if_known, megabytes, millions, percent
 from sondino.training.batches import Batches, spread
 from sondino.version import __version__
 
@@ -207,19 +208,19 @@ def print_summary(run: Path) -> int:
         report_run(run)
     console = Console()
     shown = {
-        "parameters": ("parameters", lambda v: f"{v / 1e6:.2f} M"),
-        "file_bytes": ("file", lambda v: f"{v / 1e6:.1f} MB"),
+        "parameters": ("parameters", millions),
+        "file_bytes": ("file", megabytes),
         "milliseconds_per_10s": ("ms / 10 s", lambda v: f"{v:.1f}"),
         "cosine": ("cosine", lambda v: f"{v:.3f}"),
-        "neighbour_overlap": ("neighbours", lambda v: f"{100 * v:.0f} %"),
-        "probe_accuracy": ("probe", lambda v: f"{100 * v:.1f} %"),
+        "neighbour_overlap": ("neighbours", lambda v: percent(v, 0)),
+        "probe_accuracy": ("probe", percent),
     }
     columns = [name for name in shown if any(row.get(name) is not None for row in summary["table"])]
     table = Table("model", box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(shown[name][0], justify="right")
     for row in summary["table"]:
-        table.add_row(row["model"], *("" if row.get(n) is None else shown[n][1](row[n]) for n in columns))
+        table.add_row(row["model"], *(if_known(row.get(n), shown[n][1]) for n in columns))
     console.print(table)
     console.print(
         f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Array, Encoder, call_length, described, embed_clips, fixed_noise, samples_of
+from sondino.encoder.encoder import Array, Encoder, call_length, embed_clips, fixed_noise, samples_of
+from sondino.text import format_error
 
 
 def check_encoder(encoder: Any) -> list[str]:
@@ -17,6 +18,12 @@ def check_encoder(encoder: Any) -> list[str]:
     Looks at the attributes, then embeds silence, noise, noise with a NaN, short and long sounds, one alone and
     several together, and the same twice. An encoder that offers `lookup(ids)` in place of `embed` (precomputed
     vectors) is asked for its attributes alone.
+
+    Args:
+        encoder: any object.
+
+    Returns:
+        An error message for each fault; an empty list for a valid encoder.
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):
@@ -64,7 +71,7 @@ def check_encoder(encoder: Any) -> list[str]:
             try:
                 embed_clips(encoder, [fixed_noise(1, length)[0]])
             except Exception as error:
-                fault = f"a clip of {length} samples, cut into its windows, fails: {described(error)}"
+                fault = f"a clip of {length} samples, cut into its windows, fails: {format_error(error)}"
                 if not faults:  # what a whole window does wrong is said above
                     faults.append(fault)
     return faults
@@ -121,7 +128,7 @@ def _attempt(encoder: Encoder, waveforms: Array, what: str, faults: list[str]) -
     try:
         vectors = encoder.embed(waveforms)
     except Exception as error:
-        faults.append(f"embed fails on {what}: {described(error)}")
+        faults.append(f"embed fails on {what}: {format_error(error)}")
         return None
     if not isinstance(vectors, np.ndarray):
         faults.append(f"embed gives a {type(vectors).__name__} for {what}, not a NumPy array")

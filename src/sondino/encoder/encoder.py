@@ -12,8 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.windows import ShortPolicy, merge, stack_windows
+from sondino.audio.windows import ShortPolicy, Windowing, merge, stack_windows
 from sondino.errors import EncoderError
+from sondino.text import format_error
 
 Array = NDArray[np.float32]
 
@@ -75,15 +76,10 @@ def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy
     batches: dict[int, list[tuple[int, Array]]] = {}  # window length -> (row of the window, its samples)
     weights: list[NDArray[np.float64]] = []
     rows = 0
+    windowing = Windowing(encoder.window, getattr(encoder, "hop", None), short)
+    minimum = int(getattr(encoder, "minimum", 0))
     for waveform in waveforms:
-        pieces, _, real = stack_windows(
-            waveform,
-            encoder.sample_rate,
-            encoder.window,
-            getattr(encoder, "hop", None),
-            short,
-            int(getattr(encoder, "minimum", 0)),
-        )
+        pieces, _, real = stack_windows(waveform, encoder.sample_rate, windowing, minimum)
         for piece in pieces:
             batches.setdefault(len(piece), []).append((rows, piece))
             rows += 1
@@ -113,7 +109,7 @@ def _embed(encoder: Encoder, batch: Array) -> Array:
         raise
     except Exception as error:
         shape = "x".join(map(str, batch.shape))
-        raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {described(error)}") from error
+        raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {format_error(error)}") from error
     if vectors.shape != (len(batch), encoder.dim):
         raise EncoderError(
             f"encoder {encoder.name!r} gave an array of shape {vectors.shape} for {len(batch)} waveforms, "
@@ -172,9 +168,3 @@ def samples_of(encoder: Encoder, seconds: float, least: int) -> int:
 def fixed_noise(count: int, samples: int) -> Array:
     """The same noise (count, samples) at every call."""
     return (0.1 * np.random.default_rng(0).standard_normal((count, samples))).astype(np.float32)
-
-
-def described(error: Exception) -> str:
-    """An error's kind and the first line of its message."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

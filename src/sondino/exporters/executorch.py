@@ -27,8 +27,8 @@ from sondino.exporters.edge import (
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
 from sondino.model.onnx_graph import suppress_logs
-from sondino.model.sessions import first_line
 from sondino.model.torch_model import TorchModel
+from sondino.text import first_line
 
 ENVIRONMENT = "executorch"
 

@@ -105,13 +105,13 @@ def int8_graphs(
     return halved(front_end), halved(found.model), found
 
 
-def quantize_bundle(
+def quantize(
     model: str | Path,
-    calibrate: Path | CalibrationClips,
-    out: Path,
+    calibrate: str | Path | CalibrationClips,
+    out: str | Path,
     *,
-    sounds: Path | None = None,
-    labels: Path | None = None,
+    sounds: str | Path | None = None,
+    labels: str | Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a bundle in int8.
@@ -146,7 +146,10 @@ def quantize_bundle(
     source = TorchModel.open(bundle)
     before, head = read_config(bundle / "config.json"), source.as_head()
     samples = round(source.window * source.sample_rate)
-    parts = calibrate if isinstance(calibrate, CalibrationClips) else part_sounds(source, samples, calibrate, sounds)
+    if isinstance(calibrate, CalibrationClips):
+        parts = calibrate
+    else:
+        parts = part_sounds(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
     labelled = None if labels is None else read_labelled(labels)
     with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:

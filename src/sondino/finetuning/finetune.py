@@ -74,7 +74,7 @@ class Finetuned:
 
 def finetune(
     audio: str | Path,
-    model: Model,
+    model: Model | str | Path,
     out: str | Path,
     labels: str | Path | None = None,
     *,
@@ -115,7 +115,9 @@ def finetune(
     Raises:
         SondinoError: what is wrong, in a sentence; what is done stays.
     """
-    out = Path(out)
+    from sondino.pretrained.load import load
+
+    out, model = Path(out), model if isinstance(model, Model) else load(model)
     check_out(out, model.folder)
     window = clip if clip is not None else (model.window or 10.0)
     most = epochs if epochs is not None else (FROZEN_EPOCHS if freeze else EPOCHS)

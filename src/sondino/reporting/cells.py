@@ -1,59 +1,19 @@
-"""The results table of a run and its headline numbers, as HTML; how numbers are written in any report."""
+"""The results table of a run and its headline numbers, as HTML."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sondino.reporting.html import number, scrolling, section, text
+from sondino.text import NO_BREAK, joules, milliseconds, short_bytes, short_count, times
+from sondino.text import percent as plain_percent
 
 Row = Mapping[str, Any]
 
 
-def count(value: float) -> str:
-    """12,345 as 12.3 k, 2,970,000 as 2.97 M."""
-    for size, unit in ((1e9, "\u00a0G"), (1e6, "\u00a0M"), (1e3, "\u00a0k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-def in_bytes(value: float) -> str:
-    """4,100,000 as 4.1 MB."""
-    for size, unit in ((1e9, "\u00a0GB"), (1e6, "\u00a0MB"), (1e3, "\u00a0kB")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.0f}\u00a0B"
-
-
-def percent(value: float) -> str:
-    """0.8123 as 81.2 %."""
-    return f"{100 * value:.1f}\u00a0%"
-
-
-def milliseconds(value: float) -> str:
-    """5.43 as 5.4, 1234.5 as 1,234."""
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def joules(value: float) -> str:
-    """Three digits of it: 0.0123, 1.23, 123."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-
-
-def times(value: float) -> str:
-    """How many times: 28.9 as 29×, 2.34 as 2.3×."""
-    return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"
-
-
-def seconds(value: float) -> str:
-    """A length of time: 0.5 s, 90 s as 1.5 min."""
-    return (
-        f"{value:.3g}\u00a0s"
-        if value < 90
-        else f"{value / 60:.1f}\u00a0min"
-        if value < 5400
-        else f"{value / 3600:.1f}\u00a0h"
-    )
+def percent(value: float, digits: int = 1) -> str:
+    """0.8123 as 81.2 %, on one line."""
+    return plain_percent(value, digits, NO_BREAK)
 
 
 @dataclass(frozen=True)
@@ -70,9 +30,9 @@ COLUMNS: dict[str, Column] = {
     "probe_accuracy": Column("probe accuracy", percent, bar=True),
     "cosine": Column("cosine to the teacher", lambda value: f"{value:.3f}"),
     "neighbour_overlap": Column("neighbours in common", percent, bar=True),
-    "parameters": Column("parameters", count),
-    "file_bytes": Column("file", in_bytes),
-    "macs_per_10s": Column("MACs for 10 s", count),
+    "parameters": Column("parameters", short_count),
+    "file_bytes": Column("file", short_bytes),
+    "macs_per_10s": Column("MACs for 10 s", short_count),
     "milliseconds_per_10s": Column("ms for 10 s", milliseconds),
     "joules_per_10s": Column("J for 10 s", joules),
 }
@@ -107,7 +67,7 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
     last = metrics[-1] if metrics else None
     out = []
 
-    for key, what, told in (("parameters", "parameters", count), ("file_bytes", "file size", in_bytes)):
+    for key, what, told in (("parameters", "parameters", short_count), ("file_bytes", "file size", short_bytes)):
         small, big = _get(student, key), _get(teacher, key)
         if small and big:
             word = "smaller than its teacher" if big >= small else "the teacher's size over the student's"
@@ -116,7 +76,7 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
     ours, theirs, blank = (_get(row, "probe_accuracy") for row in (student, teacher, untrained))
     if ours is not None and theirs:
         why = f"{percent(ours)}, teacher {percent(theirs)}" + (f", untrained {percent(blank)}" if blank else "")
-        out.append(Headline("of the teacher's probe accuracy", f"{100 * ours / theirs:.0f}\u00a0%", why))
+        out.append(Headline("of the teacher's probe accuracy", percent(ours / theirs, 0), why))
     elif ours is not None:
         out.append(Headline("probe accuracy", percent(ours), f"untrained {percent(blank)}" if blank else ""))
     # "is None", not "or": a cosine of 0 is an answer.
@@ -127,9 +87,7 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
     overlap = _get(student, "neighbour_overlap")
     overlap = _get(last, "validation_overlap") if overlap is None else overlap
     if overlap is not None:
-        out.append(
-            Headline("of neighbours in common", f"{100 * overlap:.0f}\u00a0%", "each held-out clip's 10 nearest")
-        )
+        out.append(Headline("of neighbours in common", percent(overlap, 0), "each held-out clip's 10 nearest"))
     speed = _get(student, "milliseconds_per_10s")
     if speed:
         out.append(Headline("ms for 10 s of sound", milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))

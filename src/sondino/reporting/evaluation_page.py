@@ -12,10 +12,8 @@ from sondino.reporting.cells import (
     grid_cell,
     grid_row,
     headline_section,
-    milliseconds,
     percent,
     range_under,
-    times,
 )
 from sondino.reporting.details import details_of
 from sondino.reporting.html import notes_section, number, scrolling, section, text, write_page
@@ -24,6 +22,7 @@ from sondino.reporting.mistakes import CLOSER_BYTES, closer_data, closer_section
 from sondino.reporting.results import Results, interval
 from sondino.reporting.sounds import ReportClips
 from sondino.reporting.vectors import maps_of
+from sondino.text import milliseconds, times
 
 TOGETHER = 4
 """Tasks with which scores and costs stand in one table; with more they are two."""
@@ -158,7 +157,7 @@ def _headline(results: Results) -> list[Headline]:
     out = []
     if (share := number(row.get("kept"))) is not None:
         against = f"{percent(own)} against {percent(theirs)}" if own is not None and theirs is not None else ""
-        out.append(Headline("of the teacher kept", f"{100 * share:.1f}\u00a0%", against))
+        out.append(Headline("of the teacher kept", percent(share), against))
     if own is not None:
         out.append(Headline(over, percent(own), f"untrained {percent(blank)}" if blank is not None else ""))
     if (smaller := number(row.get("times_smaller"))) is not None:

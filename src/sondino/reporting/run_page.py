@@ -28,6 +28,7 @@ from sondino.reporting.html import (
 )
 from sondino.reporting.map import Mode, Points, cluster_mode, map_data, map_section
 from sondino.reporting.sounds import RATE, ReportClips
+from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.corpus.table import Corpus
@@ -299,9 +300,8 @@ def _recipe(file: Path) -> dict[str, Any]:
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
         raise RunError(
-            f"{file} is no YAML ({first}): put it right, or remove it and the page is made without"
+            f"{file} is no YAML ({first_line(error)}): put it right, or remove it and the page is made without"
         ) from error
     return recipe if isinstance(recipe, dict) else {}
 

@@ -12,8 +12,6 @@ from sondino.reporting.cells import (
     grid_cell,
     grid_row,
     headline_section,
-    in_bytes,
-    milliseconds,
     percent,
     range_under,
 )
@@ -33,12 +31,13 @@ from sondino.reporting.figures import (
 )
 from sondino.reporting.html import notes_section, number, scrolling, section, shown, text, write_page
 from sondino.reporting.results import Results, interval
+from sondino.text import milliseconds, short_bytes
 
 SVG = "support.svg"
 WINDOW = Axis("window, seconds", "{:g}".format, log=True)
 COSTS = {
     "milliseconds_per_10s": (Axis("ms for 10 s of sound", "{:g}".format, zero=True), milliseconds),
-    "memory_bytes": (Axis("memory", in_bytes, zero=True), in_bytes),
+    "memory_bytes": (Axis("memory", short_bytes, zero=True), short_bytes),
 }
 FEW = 14
 """Rows with which the table is open at first."""

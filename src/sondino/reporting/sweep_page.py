@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from sondino.files import write_whole
-from sondino.reporting.cells import Headline, count, grid, grid_cell, grid_row, headline_section, percent, seconds
+from sondino.reporting.cells import Headline, grid, grid_cell, grid_row, headline_section, percent
 from sondino.reporting.details import details_of
 from sondino.reporting.figures import (
     PAGE,
@@ -25,6 +25,7 @@ from sondino.reporting.figures import (
 )
 from sondino.reporting.html import notes_section, number, scrolling, section, shown, text, write_page
 from sondino.reporting.results import Results, interval
+from sondino.text import NO_BREAK, score_text, short_count, short_duration
 
 SVG = "sweep.svg"
 SEED = "seed"
@@ -87,7 +88,7 @@ def write_sweep(results: Results) -> None:
     write_page(
         results.folder / "report.html",
         results.title,
-        lead + (f"; {seconds(took)} of training in all." if took else "."),
+        lead + (f"; {short_duration(took)} of training in all." if took else "."),
         [
             headline_section(_headline(rows, varied, measure)),
             section("figures", "What matters", figures) if figures else "",
@@ -126,7 +127,7 @@ def _format_metric(key: str, value: float | None, ends: Interval | None) -> str 
         return None
     if key == "cosine":
         return f"{value:.3f}" + (f" ± {(ends[1] - ends[0]) / 2:.3f}" if ends else "")
-    return f"{100 * value:.1f}" + (f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else "") + "\u00a0%"
+    return f"{score_text(value, ends)}{NO_BREAK}%"
 
 
 def _values(rows: Sequence[Row], name: str, measure: Measure) -> list[Any]:
@@ -231,7 +232,7 @@ def _table_section(results: Results, rows: Sequence[Row], varied: Sequence[str],
             grid_cell(_format_metric(key, number(row.get(key)), interval(row.get(f"{key}_interval95"))))
             for key in agreement
         ]
-        cells += [grid_cell(None if (size := number(row.get("parameters"))) is None else count(size))] * sized
+        cells += [grid_cell(None if (size := number(row.get("parameters"))) is None else short_count(size))] * sized
         cells.append(grid_cell(None if (seeds := number(row.get("seeds"))) is None else f"{seeds:.0f}"))
         winner = best is not None and measure.value(row) == best
         drawn.append(grid_row(settings[0], "", cells, "student" if winner else ""))
@@ -263,7 +264,7 @@ def _runs_table(results: Results) -> str:
         cells += [
             grid_cell(percent(fmean(known)) if known else None),
             grid_cell(None if cosine is None else f"{cosine:.3f}"),
-            grid_cell(None if took is None else seconds(took)),
+            grid_cell(None if took is None else short_duration(took)),
         ]
         drawn.append(grid_row(str(run.get("run") or "–"), "", cells))
     heads = [
