@@ -157,7 +157,7 @@ def test_openvino_runs_its_own_files(source: TorchModel, tmp_path: Path, precisi
     assert "bfloat16" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: TorchModel, tmp_path: Path) -> None:
+def test_openvino_in_f16_stores_the_values_that_onnx_stores(source: TorchModel, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     from sondino.exporters.openvino import open_openvino
 
@@ -250,9 +250,9 @@ def test_a_net_of_one_length_refuses_others(
     source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.backbone.fixed_samples = RATE
-    with pytest.raises(OptionError, match="mine hears clips of 1 s only"):
+    with pytest.raises(OptionError, match="mine takes clips of 1 s only"):
         export("mine", "onnx", tmp_path / "out", dynamic=True, quiet=True)
-    with pytest.raises(OptionError, match="window is 2 s, and mine hears 1 s only"):
+    with pytest.raises(OptionError, match="window is 2 s, and mine takes 1 s only"):
         export("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
 
 

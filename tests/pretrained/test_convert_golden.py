@@ -31,7 +31,7 @@ def through_torch(folder: Path, waveforms: np.ndarray) -> np.ndarray:
 
 
 def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
-    """The full windows of the golden wave (windows, samples): what the published package hears."""
+    """The full windows of the golden wave (windows, samples): what the published package processes."""
     size = int(window * rate)
     x = wave(seconds, rate)
     return x[: len(x) // size * size].reshape(-1, size)
@@ -45,7 +45,7 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
     model = load(folder, window_policy="published")
     for seconds in (10, 25):
         got, starts = model.embed_windows((wave(seconds, 32000), 32000))
-        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not heard
+        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not processed
         torchs = through_torch(folder, segments(seconds, 32000))
         assert error(got, torchs) < 1e-4
         if (key := f"{name}_emb_{seconds}s") in GOLDEN:  # the published DyMN fails on two segments

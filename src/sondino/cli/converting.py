@@ -41,7 +41,7 @@ def convert(
     student, head, source = found.backbone, found.as_head(), found.facts["source"]
     print(
         f"{file.name}: {source['kind']}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
-        f"parameters; {student.dim} numbers for each {found.window:g} s at {student.logmel.sample_rate} Hz"
+        f"parameters; {student.dim} dimensions for each {found.window:g} s at {student.logmel.sample_rate} Hz"
         + (f"; {len(head.labels)} classes of {head.name}" if head else "")
     )
     for part in source["dropped"]:
@@ -49,6 +49,8 @@ def convert(
     print("making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True)
     write_converted(found, out)
     difference = read_json(out / "config.json")["onnx_difference"]
-    print(f"in {out}; its vectors are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}")
+    print(
+        f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"
+    )
     print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz")
     return 0

@@ -1,4 +1,4 @@
-"""From a bundle to a file for a runtime, always run and compared with the trained net before it is handed over."""
+"""Export a bundle for a runtime; every export is run and compared with the trained net before it is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.precision import halved, without_zeros
-from sondino.exporters.quantize import CalibrationClips, int8_graphs, part_sounds, quantize
+from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
@@ -49,7 +49,7 @@ FILES: Mapping[To, str] = {
 
 @dataclass(frozen=True)
 class _Made:
-    """A file in the partial folder: how to run it, and what to say of it."""
+    """An exported file in the partial folder: how to run it, and facts for its card."""
 
     run: Run
     batch: int | None
@@ -90,8 +90,8 @@ def export(
 ) -> dict[str, Any]:
     """Write a model for a runtime: the file, a card, and export.json with what was measured.
 
-    The file takes a raw waveform. It is run on silence, noise, a sweep and real clips beside the trained net in torch,
-    and is written only if it is within the bound of its precision (`verify.BOUNDS`).
+    The file takes a raw waveform. Its outputs on silence, noise, a sweep and real clips are compared with the trained
+    net's in torch, and it is written only if it is within the bound of its precision (`verify.BOUNDS`).
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it.
@@ -102,10 +102,10 @@ def export(
         window: seconds that every clip has. Default: any length for onnx and openvino, the bundle's window for
             executorch and litert.
         dynamic: clips of any length, or an error where the runtime cannot.
-        body_only: take a log-mel instead, for runtimes that run a Fourier transform wrongly or slowly.
-        calibrate: a folder of real sound, which int8 needs.
-        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sounds that sondino ships.
-        gallery: to web: sounds to compare with. Default: those that sondino ships.
+        body_only: take a log-mel instead, for runtimes whose Fourier transform is wrong or slow.
+        calibrate: a folder of real audio, which int8 needs.
+        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sample sounds.
+        gallery: of the web page: sounds to compare with. Default: the sample sounds.
         quiet: show no progress.
 
     Returns:
@@ -124,17 +124,19 @@ def export(
     bundle = locate(model)
     source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
-    heard = samples or round(source.window * source.sample_rate)
-    parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
+    length = samples or round(source.window * source.sample_rate)
+    parts = split_clips(source, length, calibrate, sounds) if calibrate is not None else None
     order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
     with replacing(folder, _is_export, EXPORT) as partial:
         made = _MAKERS[to](order, partial)
         clips = (
-            parts.verifying if parts is not None else real_clips(source.sample_rate, heard, source.short_policy, sounds)
+            parts.verification
+            if parts is not None
+            else real_clips(source.sample_rate, length, source.short_policy, sounds)
         )
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run
-            lengths = () if made.samples else (source.backbone.minimum_samples, heard + heard // 3 + 1)
+            lengths = () if made.samples else (source.backbone.minimum_samples, length + length // 3 + 1)
             verified = verify(run, source.embed_array, clips, source.sample_rate, made.batch, lengths, report)
         check_bound(verified, precision, f"{source.name} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
@@ -170,11 +172,13 @@ def _check_options(
     if window is not None and dynamic:
         raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
     if precision == "int8" and calibrate is None:
-        raise OptionError("precision int8 needs calibrate: name a folder of real sound, of the kind it will hear")
+        raise OptionError("precision int8 needs calibrate: name a folder of real audio, like that it will be used on")
     if precision != "int8" and calibrate is not None:
         raise OptionError(f"calibrate is for precision int8, and precision is {precision}: leave it out")
     if to == "web" and (window is not None or dynamic or body_only):
-        raise OptionError("to web takes no window, dynamic or body-only: the page cuts sounds as the bundle does")
+        raise OptionError(
+            "to web takes no window, dynamic or body-only: the page cuts audio into windows as the bundle does"
+        )
     if to != "web" and gallery is not None:
         raise OptionError(f"gallery is for web, and to is {to}: leave it out")
 
@@ -185,12 +189,12 @@ def _samples(source: TorchModel, to: To, window: float | None, dynamic: bool) ->
     if window is not None:
         samples = round(window * source.sample_rate)
         if fixed is not None and samples != fixed:
-            raise OptionError(f"window is {window:g} s, and {source.name} hears {fixed / source.sample_rate:g} s only")
+            raise OptionError(f"window is {window:g} s, and {source.name} takes {fixed / source.sample_rate:g} s only")
         if samples < least:
             raise OptionError(f"window is {window:g} s, and {source.name} needs {least / source.sample_rate:g} s")
         return samples
     if dynamic and fixed is not None:
-        raise OptionError(f"dynamic: {source.name} hears clips of {fixed / source.sample_rate:g} s only")
+        raise OptionError(f"dynamic: {source.name} takes clips of {fixed / source.sample_rate:g} s only")
     by_length = to in ("executorch", "litert") and not dynamic
     return fixed or (round(source.window * source.sample_rate) if by_length else None)
 
@@ -204,7 +208,7 @@ def _onnx(order: _Order, partial: Path) -> _Made:
 
 
 def _check_probabilities(order: _Order, file: Path) -> None:
-    """Stop where the probabilities of an ONNX file are not the head's of its own vectors."""
+    """Raise RunError if an ONNX file's probabilities are not those that the head gives for its embeddings."""
     head = order.head
     if head is None:
         return
@@ -212,8 +216,8 @@ def _check_probabilities(order: _Order, file: Path) -> None:
     samples = order.samples or round(order.source.window * order.source.sample_rate)
     noise = signals(order.source.sample_rate, samples)["noise"]
     given = log_mel(order.source.backbone.logmel, noise) if order.body_only else noise
-    vectors, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
-    difference = float(np.abs(probabilities - head.probabilities(vectors)).max())
+    embeddings, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
+    difference = float(np.abs(probabilities - head.probabilities(embeddings)).max())
     if not difference < 1e-3:
         raise RunError(
             f"the exported head {head.name} gives probabilities that differ by {difference:.1e}: nothing was written; "
@@ -241,7 +245,7 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
             from sondino.exporters.litert import open_litert as opened
             from sondino.exporters.litert import write_litert
 
-            sounds = order.sounds.calibrating if order.sounds is not None else []
+            sounds = order.sounds.calibration if order.sounds is not None else []
             done = write_litert(order.source, file, order.precision, order.samples, sounds, order.body_only)
         return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
 
@@ -303,7 +307,7 @@ def _through_log_mel(source: TorchModel, run: Run) -> Run:
 
 
 def _metadata(order: _Order) -> dict[str, str]:
-    """What the ONNX file says of itself."""
+    """Metadata of the ONNX file."""
     source = order.source
     found = {
         "name": source.name,

@@ -110,17 +110,17 @@ class _Config:
         """A number in a range."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-            raise self.refuse(key, value, f"a number from {least:g} to {most:g}")
+            raise self.error(key, value, f"a number from {least:g} to {most:g}")
         return float(value)
 
     def integer(self, key: str, least: int, most: int) -> int:
         """A whole number in a range."""
         value = self.number(key, least, most)
         if value != int(value):
-            raise self.refuse(key, value, "a whole number")
+            raise self.error(key, value, "a whole number")
         return int(value)
 
-    def refuse(self, key: str, value: object, wanted: str) -> OptionError:
+    def error(self, key: str, value: object, wanted: str) -> OptionError:
         """The error for a value that our nets cannot have."""
         return OptionError(
             f"{self.path} cannot be converted: {key} of its training_config is {_Shown().repr(value)}, and "
@@ -138,15 +138,15 @@ def _build(config: _Config) -> Student:
     elif name == "ERes2Net":
         architecture = "eres2net"
     else:
-        raise config.refuse("student_model.model_name", model, "mn10_im, dymn10_im, ERes2Net or the like")
+        raise config.error("student_model.model_name", model, "mn10_im, dymn10_im, ERes2Net or the like")
     for entry, only in _ONE_WAY[architecture].items():
         value = config.get(f"student_model.{entry}")
         if not _is(value, only):
-            raise config.refuse(f"student_model.{entry}", value, str(only))
+            raise config.error(f"student_model.{entry}", value, str(only))
     if architecture == "eres2net":
         channels = config.integer("student_model.m_channels", 8, 128)
         if channels % 8:
-            raise config.refuse("student_model.m_channels", channels, "a multiple of 8")
+            raise config.error("student_model.m_channels", channels, "a multiple of 8")
         return build_student(architecture, channels / 16)
     width = config.number("student_model.width_mult", 0.1, 8)
     if architecture == "mobilenetv3":
