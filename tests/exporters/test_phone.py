@@ -10,7 +10,7 @@ from helpers.edge_environment import cosines, error, run_in
 from helpers.edge_runs import SAMPLES, trained
 from sondino.errors import MissingExtra, OptionError, SondinoError
 from sondino.exporters.executorch import write_executorch
-from sondino.model.network import Source
+from sondino.model.torch_model import TorchModel
 
 STUDENTS = ("mobilenetv3", "dymn", "eres2net")
 MODULES = {"executorch": "executorch", "litert": "litert_torch"}
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize("runtime", MODULES)
 
 
 def write(runtime: str, file: Path, samples: int | None) -> None:
-    source = Source(Path(), {"name": "small", "window": 1.0, "short": "pad"}, trained("mobilenetv3", steps=0), None)
+    source = TorchModel(trained("mobilenetv3", steps=0), "small", 1.0)
     getattr(importlib.import_module(f"sondino.exporters.{runtime}"), f"write_{runtime}")(source, file, "f32", samples)
 
 
@@ -34,7 +34,7 @@ def test_a_length_left_open_is_refused_with_the_option_to_give(runtime, tmp_path
 def test_dymn_in_int8_is_refused_where_it_does_not_end(runtime, tmp_path):
     if runtime == "litert":
         pytest.skip("it ends")
-    source = Source(Path(), {"name": "small", "window": 1.0}, trained("dymn", steps=0), None)
+    source = TorchModel(trained("dymn", steps=0), "small", 1.0)
     with pytest.raises(OptionError, match=r"dymn in int8: .* take precision f32 or f16"):
         write_executorch(source, tmp_path / "model.pte", "int8", SAMPLES)
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from sondino.audio.reading import read
 from sondino.exporters.edge import log_mels
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.head import Head
-from sondino.model.network import Source
+from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 
@@ -58,7 +58,7 @@ def main(runtime: str, name: str, precision: str, out: str, *options: str) -> No
     if "--head" in options:
         weight = np.random.default_rng(0).standard_normal((3, student.dim)).astype(np.float32)
         head = Head("three", ("a", "b", "c"), False, ((weight, np.zeros(3, np.float32)),))
-    source = Source(Path(), {"name": name, "window": 1.0, "short": "pad"}, student, head)
+    source = TorchModel(student, name, 1.0, head=head)
     body = "--body-only" in options
     file = Path(out).with_name(FILES[runtime])
     calibration = {"calibration": list(clips)} if runtime == "litert" else {}
@@ -66,7 +66,7 @@ def main(runtime: str, name: str, precision: str, out: str, *options: str) -> No
     given = log_mels(source, clips) if body else clips
     found = {f"threads{n}": getattr(module, f"open_{runtime}")(file, n)(given) for n in (1, 2)}
     facts = {"batch": done.batch, "samples": done.samples, "kept": done.kept_float, "versions": done.versions}
-    np.savez(out, expected=source.vectors(clips), bytes=file.stat().st_size, facts=json.dumps(facts), **found)
+    np.savez(out, expected=source.embed_array(clips), bytes=file.stat().st_size, facts=json.dumps(facts), **found)
 
 
 if __name__ == "__main__":
