@@ -8,6 +8,8 @@ import pytest
 
 from helpers.tiny_bundle import write_tiny_bundle
 
+pytest_plugins = ["helpers.skips"]
+
 
 @pytest.fixture
 def tiny_bundle(tmp_path: Path) -> Path:
