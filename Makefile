@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test quick slow lint setup web web-test peers edge edge-test clean
+# Where `make edge` makes the environments of the phones' runtimes.
+EDGE ?= .edge
+
+.PHONY: quickstart test quick slow full lint setup web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -25,10 +28,16 @@ test: lint
 	@$(MAKE) --no-print-directory -j2 --output-sync=target web-test quick slow
 
 quick: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not full"
 
 slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not full"
+
+# What `make test` leaves out, since it needs gigabytes or minutes: the phones' runtimes, the largest golden weights, the
+# examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
+full: setup edge
+	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n 2 --dist loadgroup --durations=25
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -53,15 +62,15 @@ peers:
 	  torchvision==0.26.0 soundfile soxr
 
 # The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
-edge: .edge/executorch/ready .edge/litert/ready
+edge: $(EDGE)/executorch/ready $(EDGE)/litert/ready
 
-.edge/%/ready: edge-%.txt pyproject.toml constraints.txt
-	$(PYTHON) -m venv .edge/$*
-	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r edge-$*.txt -e '.[train]'
+$(EDGE)/%/ready: edge-%.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(EDGE)/$*
+	$(EDGE)/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -r edge-$*.txt -e '.[train]'
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers $(EDGE) web/node_modules examples/javascript/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
