@@ -37,7 +37,7 @@ slow: setup
 # examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
 full: setup edge
 	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
-	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n 2 --dist loadgroup --durations=25
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n 2 --dist loadscope --durations=25
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -70,7 +70,7 @@ $(EDGE)/%/ready: edge-%.txt pyproject.toml constraints.txt
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=$(EDGE) $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n 2 --dist loadscope tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
 	rm -rf $(VENV) .peers $(EDGE) web/node_modules examples/javascript/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +13,41 @@ import torch
 
 from helpers.edge_runs import VARIANTS, trained
 
-DYMN_INT8 = ("executorch", "dymn", "int8")
-"""Refused: its conversion does not end."""
+OTHERS = ("f32", "int8")
+"""The variants of students other than MobileNetV3. ExecuTorch refuses DyMN's in int8."""
 
 
-def run_in(runtime: str, name: str, variant: str) -> dict[str, Any]:
-    """What edge_runs.py wrote of a variant of a student; skips where the environment is not there."""
+def run_in(folder: Path, runtime: str, name: str, variant: str) -> dict[str, Any]:
+    """What edge_runs.py wrote in a folder of a variant of a student; skips where `make edge` has not been run."""
     python = Path(os.environ.get("SONDINO_EDGE", ".edge")).absolute() / runtime / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{python} is not there: make edge")
-    folder, errors = _converted(python, runtime, name)
-    fault = folder / f"{variant}.txt"
+    made, errors = _converted(folder, python, runtime, name)
+    fault = made / f"{variant}.txt"
     assert not fault.exists(), fault.read_text()
-    assert (folder / f"{variant}.npz").exists(), errors
-    with np.load(folder / f"{variant}.npz") as found:
+    assert (made / f"{variant}.npz").exists(), errors
+    with np.load(made / f"{variant}.npz") as found:
         return {**{name: found[name] for name in found}, "facts": json.loads(str(found["facts"]))}
 
 
 @functools.cache
-def _converted(python: Path, runtime: str, name: str) -> tuple[Path, str]:
-    """A folder with all variants of a student that are tested, made by one process, and what that process printed.
-
-    Only of MobileNetV3 are there variants other than f32 and int8.
-    """
-    folder = Path(tempfile.mkdtemp(prefix=f"{runtime}-{name}-", dir=_root().name))
-    variants = [v for v in (VARIANTS if name == "mobilenetv3" else ("f32", "int8")) if (runtime, name, v) != DYMN_INT8]
+def _converted(folder: Path, python: Path, runtime: str, name: str) -> tuple[Path, str]:
+    """A folder with all variants of a student that are tested, made by one process, and how that process ended."""
+    made = folder / f"{runtime}-{name}"
+    made.mkdir()
+    variants = VARIANTS if name == "mobilenetv3" else OTHERS
     script = Path(__file__).with_name("edge_runs.py")
-    command = [python, "-W", "ignore", script, runtime, name, _weights(name), folder, *variants]
+    command = [python, "-W", "ignore", script, runtime, name, _weights(folder, name), made, *variants]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=script.parent, check=False)
-    return folder, f"exit status {done.returncode}: {done.stderr[-2000:]}"
+    return made, f"exit status {done.returncode}: {done.stderr[-2000:]}"
 
 
 @functools.cache
-def _weights(name: str) -> Path:
-    """The weights of a student, which is trained once for all runtimes of this process."""
-    file = Path(_root().name) / f"{name}.pt"
+def _weights(folder: Path, name: str) -> Path:
+    """The weights of a student, which is trained once for all runtimes."""
+    file = folder / f"{name}.pt"
     torch.save(trained(name).state_dict(), file)
     return file
-
-
-@functools.cache
-def _root() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="sondino-edge-")
 
 
 def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
