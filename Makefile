@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
+# What the README's commands install, and so what `make lock` pins.
+EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
 # Where `make edge` makes the environments of the phones' runtimes.
 EDGE ?= .edge
 
-.PHONY: quickstart test quick slow full lint setup web web-test peers edge edge-test clean
+.PHONY: quickstart test quick slow full lint docs setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -16,7 +18,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,birdnet,av,report,openvino,energy,notebooks,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 quickstart: setup
@@ -44,6 +46,23 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
+
+# The documentation site, in build/site; a broken link or anchor is an error.
+docs: .docs/ready
+	.docs/bin/python scripts/site_pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build
+
+.docs/ready: docs.txt
+	$(PYTHON) -m venv .docs
+	.docs/bin/pip install --quiet --disable-pip-version-check -r docs.txt
+	touch $@
+
+# The constraints anew, from pyproject.toml: versions stay while they fit; `make lock UPGRADE=1` takes the newest of all.
+lock:
+	$(PYTHON) scripts/lock.py constraints.txt $(EXTRAS) $(if $(UPGRADE),--upgrade)
+	$(PYTHON) scripts/lock.py constraints-executorch.txt train edge-executorch.txt $(if $(UPGRADE),--upgrade)
+	$(PYTHON) scripts/lock.py constraints-litert.txt train edge-litert.txt $(if $(UPGRADE),--upgrade)
 
 # The page that `sondino demo` shows, built with Node.js into the package.
 PAGE := src/sondino/page/index.html
@@ -64,13 +83,15 @@ peers:
 # The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
 edge: $(EDGE)/executorch/ready $(EDGE)/litert/ready
 
-$(EDGE)/%/ready: edge-%.txt pyproject.toml constraints.txt
+$(EDGE)/%/ready: edge-%.txt constraints-%.txt pyproject.toml
 	$(PYTHON) -m venv $(EDGE)/$*
-	$(EDGE)/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -r edge-$*.txt -e '.[train]'
+	$(EDGE)/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints-$*.txt -r edge-$*.txt \
+	  -e '.[train]'
 	touch $@
 
 edge-test: setup edge
 	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n 2 --dist loadscope tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers $(EDGE) web/node_modules examples/javascript/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers $(EDGE) .docs build web/node_modules examples/javascript/node_modules src/sondino/page \
+	  quickstart .mypy_cache .ruff_cache .pytest_cache

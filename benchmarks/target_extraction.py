@@ -1,8 +1,8 @@
-"""Is target extraction bound by the teacher? Its time beside the teacher's alone on the same sound already decoded.
+"""Is target extraction bound by the teacher? Its time against the teacher's alone on the same audio, already decoded.
 
     python benchmarks/target_extraction.py AUDIO TEACHER [TEACHER ...] [--clip 10] [--files 200]
 
-Writes results/target_extraction.csv. A share of 0.9 says that the whole takes at most 1 / 0.9 of the teacher alone.
+Writes results/target_extraction.csv. A share of 0.9 means that extraction takes at most 1 / 0.9 of the teacher's time.
 """
 
 import argparse
@@ -10,13 +10,14 @@ import shutil
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from provenance import provenance, write_results
 from sondino import audio
 from sondino.corpus.table import build_corpus
 from sondino.corpus.targets import compute_targets
-from sondino.corpus.waveforms import read_clips
+from sondino.corpus.waveforms import try_clips
 from sondino.encoder.encoder import embed_clips
 from sondino.teachers import load_teacher
 
@@ -38,7 +39,9 @@ def main() -> None:
         corpus = build_corpus(listed, Path(folder) / "corpus", given.clip)
         for spec in given.teachers:
             encoder = load_teacher(spec)
-            clips = read_clips(corpus, range(len(corpus)), encoder.sample_rate)
+            with ThreadPoolExecutor() as pool:
+                decoded = try_clips(corpus, range(len(corpus)), encoder.sample_rate, pool)
+            clips = [clip for clip in decoded if not isinstance(clip, str)]
             embed_clips(encoder, clips[:16])
             alone, whole = [], []
             for _ in range(given.repeats):

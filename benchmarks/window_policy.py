@@ -1,10 +1,10 @@
-"""How the published window policy (full windows only) and the default (all is heard) differ on real clips.
+"""How the published window policy (full windows only) and the default (no audio dropped) differ on real clips.
 
     python benchmarks/window_policy.py BUNDLE LIST.csv
 
-LIST.csv names labelled clips (path, label, fold). Recordings of every length are made by putting clips of one label one
-after another; the cosine compares a recording's two vectors. The clips themselves, shorter than the window, are refused
-by the published policy, so the probe compares what may be done with them. Writes results/window_policy.csv.
+LIST.csv names labelled clips (path, label, fold). Recordings of every length are made by concatenating clips of one
+label; the cosine compares a recording's two embeddings. The clips themselves, shorter than the window, are rejected
+by the published policy, so the probe compares the three short-clip policies. Writes results/window_policy.csv.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     for seconds in LENGTHS:
         size = round(seconds * rate)
         recordings = [(x[at : at + size], rate) for x in joined.values() for at in range(0, len(x) - size + 1, size)]
-        kept, cut = (model.embed(recordings, windows=policy) for policy in ("all", "published"))
+        kept, cut = (model.embed(recordings, window_policy=policy) for policy in ("all", "published"))
         lengths = np.linalg.norm(kept, axis=1) * np.linalg.norm(cut, axis=1)
         cosines = np.einsum("nd,nd->n", kept, cut) / lengths
         dropped = 100 * (1 - seconds // model.window * model.window / seconds)

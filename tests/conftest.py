@@ -1,14 +1,52 @@
 """Fixtures: a tiny model whose vectors can be computed by hand, and what stands in for what takes seconds."""
 
-from collections.abc import Callable
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
+# Each worker of a parallel run has its share of the cores: set before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 import pytest
 
+from helpers.forked import ForkServer
+from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
 
 pytest_plugins = ["helpers.skips"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files with most slow tests first, so that no worker idles at the end; a file's tests go to one worker."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Runs Python code in processes of their own, which have torch imported from the start."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """For tests that export nets and are not about the exporter: nets of one form are traced once."""
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers import traced_graphs
+
+    with traced_graphs.traced_once():
+        yield
 
 
 @pytest.fixture
@@ -26,19 +64,10 @@ def make_tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def student_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle of a narrow, untrained student with a head, made once: to export it takes seconds."""
-    torch = pytest.importorskip("torch", reason="the train extra is not installed")
-    from helpers.tiny_student import RATE, small_student
-    from sondino.audio.reading import read
-    from sondino.model.head import Head
-    from sondino.model.write import write_bundle
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.tiny_student import write_student_bundle
 
-    sounds = [read(file, RATE) for file in sorted((Path(__file__).parent / "data" / "clips").glob("*.ogg"))]
-    cuts = [sound[at : at + RATE // 2] for sound in sounds for at in range(0, len(sound) - RATE // 2, RATE // 2)]
-    student = small_student(torch.from_numpy(np.stack(cuts)))
-    weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
-    facts = {"teachers": [{"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}]}
-    head = Head("three", ("a", "b", "c"), False, (weights,))
-    return write_bundle(tmp_path_factory.mktemp("student") / "small", student, "small", 0.5, "repeat", [], facts, head)
+    return made_once(tmp_path_factory, "student", lambda folder: write_student_bundle(folder / "small")) / "small"
 
 
 @pytest.fixture

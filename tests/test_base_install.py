@@ -1,6 +1,6 @@
 """What the base install must do; CI runs this file again in an environment without torch.
 
-There SONDINO_STUDENT names a folder that helpers/make_student.py has filled in another environment.
+There SONDINO_BUNDLE names FOLDER/bundle, where FOLDER was filled by helpers/make_student.py in another environment.
 """
 
 import csv
@@ -80,10 +80,10 @@ def test_help_and_version() -> None:
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `bundle`, a student, and `vectors.npy`, its embeddings of tests/data/clips by torch."""
-    given = os.environ.get("SONDINO_STUDENT")
+    given = os.environ.get("SONDINO_BUNDLE")
     if given:
-        return Path(given)
-    pytest.importorskip("torch", reason="the train extra is not installed, and SONDINO_STUDENT names no student")
+        return Path(given).parent
+    pytest.importorskip("torch", reason="the train extra is not installed, and SONDINO_BUNDLE names no student")
     folder = tmp_path_factory.mktemp("student")
     subprocess.run(
         [sys.executable, "-W", "ignore", Path(__file__).parent / "helpers" / "make_student.py", folder], check=True

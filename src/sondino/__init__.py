@@ -1,60 +1,55 @@
-"""Sondino: small audio models out of big ones.
+"""Small audio models out of big ones: distil a teacher into a student, export it, and embed audio with it.
 
-`distill` makes a student from a teacher and a folder of sound; `load` opens what it made.
+`distill` makes a student from a teacher and a folder of audio; `load` opens what it made.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sondino.corpus.clusters import fit_clusters
-    from sondino.corpus.table import build_corpus, open_corpus
-    from sondino.corpus.targets import compute_targets
-    from sondino.distillation.distill import distill
-    from sondino.embedding.files import embed_files
-    from sondino.encoder.check import check_encoder
-    from sondino.encoder.encoder import Encoder
-    from sondino.errors import SondinoError
-    from sondino.model.model import Model
-    from sondino.pretrained.load import load
-    from sondino.teachers import load_teacher
-    from sondino.version import __version__ as __version__
-
-
-_HOMES = {
-    "__version__": "version",
-    "Encoder": "encoder.encoder",
-    "Model": "model.model",
-    "SondinoError": "errors",
-    "build_corpus": "corpus.table",
-    "check_encoder": "encoder.check",
-    "compute_targets": "corpus.targets",
-    "distill": "distillation.distill",
-    "embed_files": "embedding.files",
-    "fit_clusters": "corpus.clusters",
+# The module that each public name is defined in; __init__.pyi says the same to editors and type checkers.
+_MODULES = {
+    # use
     "load": "pretrained.load",
+    "Model": "model.model",
+    "Encoder": "encoder.encoder",
+    "check_encoder": "encoder.check",
+    "embed_files": "embedding.files",
+    "embed_stream": "embedding.streams",
+    "classify_files": "embedding.classify",
+    "find_similar": "embedding.similar",
+    # make
     "load_teacher": "teachers",
-    "open_corpus": "corpus.table",
+    "distill": "distillation.distill",
+    "finetune": "finetuning.finetune",
+    "convert": "pretrained.convert",
+    "prune": "pruning.prune",
+    "quantize": "exporters.quantize",
+    "export": "exporters.export",
+    # measure
+    "evaluate": "evaluation.evaluate",
+    "compare": "evaluation.compare",
+    "probe": "finetuning.linear_head",
+    "bench": "benchmark.bench",
+    "report": "reporting.report",
+    # list
+    "list_models": "hub.catalogue",
+    "list_students": "nets.registry",
+    "list_teachers": "teachers",
+    "list_tasks": "tasks.registry",
+    # errors and version
+    "SondinoError": "errors",
+    "__version__": "version",
 }
 
-__all__ = [
-    "Encoder",
-    "Model",
-    "SondinoError",
-    "build_corpus",
-    "check_encoder",
-    "compute_targets",
-    "distill",
-    "embed_files",
-    "fit_clusters",
-    "load",
-    "load_teacher",
-    "open_corpus",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, so that `import sondino` is quick and needs nothing that the user did not install.
-    if name not in _HOMES:
+    # Imported at first use: `import sondino` is fast, and needs only what the user installed.
+    if name not in _MODULES:
         raise AttributeError(f"module 'sondino' has no attribute {name!r}")
-    return getattr(import_module(f"sondino.{_HOMES[name]}"), name)
+    return getattr(import_module(f"sondino.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,5 @@
 """Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
 
-import csv
 import errno
 import hashlib
 import io
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, RunError
+from sondino.text import csv_text, to_bytes
 
 
 def sha256(file: Path) -> str:
@@ -203,9 +203,5 @@ def unreadable(skipped: Iterable[tuple[str, str]]) -> int:
 def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Write (path, reason) rows, each once, and return them."""
     rows = list(dict.fromkeys(skipped))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(rows)
-    write_whole(file, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
+    write_whole(file, to_bytes(csv_text(("path", "reason"), rows)))
     return rows

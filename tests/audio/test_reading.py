@@ -178,7 +178,7 @@ def test_an_hour_is_windowed_in_constant_memory():
             yield block
 
     total = weight = 0
-    for window, _, real in audio.iter_windows(hour(), 8000, 10.0, 5.0):
+    for window, _, real in audio.iter_windows(hour(), 8000, audio.Windowing(10.0, 5.0)):
         assert window.base is None or window.base.nbytes < 3 * 60 * 8000 * 4
         total, weight = total + 1, weight + real
     assert total == (3600 - 10) // 5 + 1 and weight == total * 80000
@@ -201,7 +201,7 @@ RAMP = np.arange(1, 10_001, dtype=np.float32)
     ],
 )
 def test_windows_keep_the_tail(samples, starts, weights):
-    cuts, at, real = audio.stack_windows(RAMP[:samples], 1000, 1.0)
+    cuts, at, real = audio.stack_windows(RAMP[:samples], 1000, audio.Windowing(1.0))
     assert at.tolist() == starts and real.tolist() == weights
     assert cuts.shape == (len(starts), 1000) and cuts.dtype == np.float32
     # Every sample is there once, in its place; the rest is zero.
@@ -210,36 +210,36 @@ def test_windows_keep_the_tail(samples, starts, weights):
 
 
 def test_windows_that_overlap_end_with_the_sound():
-    cuts, at, real = audio.stack_windows(RAMP[:2000], 1000, 1.0, hop=0.5)
+    cuts, at, real = audio.stack_windows(RAMP[:2000], 1000, audio.Windowing(1.0, hop=0.5))
     assert at.tolist() == [0, 0.5, 1.0] and real.tolist() == [1000, 1000, 1000]
-    cuts, at, real = audio.stack_windows(RAMP[:2001], 1000, 1.0, hop=0.5)
+    cuts, at, real = audio.stack_windows(RAMP[:2001], 1000, audio.Windowing(1.0, hop=0.5))
     assert at.tolist() == [0, 0.5, 1.0, 1.5] and real.tolist() == [1000, 1000, 1000, 501]
     assert cuts[3, 500] == 2001 and not cuts[3, 501:].any()
 
 
 def test_windows_with_gaps():
-    _, at, real = audio.stack_windows(RAMP[:4500], 1000, 1.0, hop=2.0)
+    _, at, real = audio.stack_windows(RAMP[:4500], 1000, audio.Windowing(1.0, hop=2.0))
     assert at.tolist() == [0, 2, 4] and real.tolist() == [1000, 1000, 500]
-    _, at, _ = audio.stack_windows(RAMP[:3500], 1000, 1.0, hop=2.0)
+    _, at, _ = audio.stack_windows(RAMP[:3500], 1000, audio.Windowing(1.0, hop=2.0))
     assert at.tolist() == [0, 2]
 
 
 def test_short_policies():
     x = RAMP[:300]
-    pad, _, weight = audio.stack_windows(x, 1000, 1.0, short="pad")
+    pad, _, weight = audio.stack_windows(x, 1000, audio.Windowing(1.0, short="pad"))
     assert np.array_equal(pad[0, :300], x) and not pad[0, 300:].any() and weight.tolist() == [300]
-    native, _, weight = audio.stack_windows(x, 1000, 1.0, short="native")
+    native, _, weight = audio.stack_windows(x, 1000, audio.Windowing(1.0, short="native"))
     assert np.array_equal(native, x[None]) and weight.tolist() == [300]
-    native, _, weight = audio.stack_windows(x, 1000, 1.0, short="native", minimum=400)
+    native, _, weight = audio.stack_windows(x, 1000, audio.Windowing(1.0, short="native"), minimum=400)
     assert native.shape == (1, 400) and not native[0, 300:].any() and weight.tolist() == [300]
-    repeat, _, weight = audio.stack_windows(x, 1000, 1.0, short="repeat")
+    repeat, _, weight = audio.stack_windows(x, 1000, audio.Windowing(1.0, short="repeat"))
     assert np.array_equal(repeat[0], np.tile(x, 4)[:1000]) and weight.tolist() == [300]
-    whole, at, weight = audio.stack_windows(x, 1000, None, minimum=301)
+    whole, at, weight = audio.stack_windows(x, 1000, audio.Windowing(None), minimum=301)
     assert whole.shape == (1, 301) and at.tolist() == [0] and weight.tolist() == [300]
     with pytest.raises(OptionError, match="pad, native, repeat"):
-        audio.stack_windows(x, 1000, 1.0, short="loop")
+        audio.stack_windows(x, 1000, audio.Windowing(1.0, short="loop"))
     with pytest.raises(OptionError, match="window"):
-        audio.stack_windows(x, 1000, 0.0)
+        audio.stack_windows(x, 1000, audio.Windowing(0.0))
 
 
 @pytest.mark.parametrize("window", [1.0, 0.1, 3.7, None])
@@ -248,8 +248,8 @@ def test_short_policies():
 def test_cutting_blocks_equals_cutting_the_whole(window, hop, samples):
     x = RAMP[:samples]
     blocks = np.split(x, [i for i in (1, 7, 900, 1000, 1007, 4000) if i < samples])
-    whole, starts, weights = audio.stack_windows(x, 1000, window, hop)
-    parts = list(audio.iter_windows(blocks, 1000, window, hop))
+    whole, starts, weights = audio.stack_windows(x, 1000, audio.Windowing(window, hop))
+    parts = list(audio.iter_windows(blocks, 1000, audio.Windowing(window, hop)))
     assert np.array_equal(np.stack([p for p, _, _ in parts]), whole)
     assert [s for _, s, _ in parts] == starts.tolist() and [w for _, _, w in parts] == weights.tolist()
 

@@ -14,19 +14,32 @@ CONTRACT = {
     "quickstart": {"out", "minutes"},
     "distill": {
         *("audio", "teacher", "out", "student", "width", "loss", "sampling", "clusters", "epochs", "draws"),
-        *("batch-size", "clip", "lr", "views", "init", "recipe", "seed", "device"),
+        *(
+            "batch-size",
+            "clip",
+            "lr",
+            "views",
+            "init",
+            "recipe",
+            "seed",
+            "device",
+            "quaternion",
+            "label-weight",
+            "mixup",
+        ),
+        *("spec-augment", "no-spec-augment", "short", "precision", "validation", "quiet"),
     },
     "corpus": {"audio", "out"},
     "targets": {"corpus", "teacher"},
     "cluster": {"corpus", "teacher", "k"},
-    "embed": {"inputs", "model", "output", "windows", "threads"},
+    "embed": {"inputs", "model", "output", "per-window", "threads"},
     "similar": {"query", "in", "k", "model", "output"},
     "convert": {"file", "out", "kind"},
     "probe": {"audio", "model", "out", "labels"},
-    "classify": {"inputs", "model", "head", "output", "windows", "top"},
+    "classify": {"inputs", "model", "head", "output", "per-window", "top"},
     "finetune": {"audio", "model", "out", "labels", "freeze", "unfreeze", "head", "hidden", "epochs"},
     "evaluate": {"models", "teacher", "supervised", "tasks", "sounds", "data", "seeds", "out", "untrained"},
-    "support": {"models", "tasks", "data", "windows", "seeds", "out", "threads"},
+    "support": {"models", "tasks", "data", "window-lengths", "seeds", "out", "threads"},
     "sweep": {"recipe", "audio", "vary", "out", "tasks", "data", "seeds", "teacher", "device"},
     "tasks": {"data", "fetch"},
     "report": {"path"},
@@ -49,6 +62,42 @@ def options_of(command: str) -> set[str]:
 @pytest.mark.parametrize("command", CONTRACT)
 def test_the_contract_of_commands_and_options(command: str) -> None:
     assert CONTRACT[command] <= options_of(command)
+
+
+def test_distill_has_these_options_and_no_other() -> None:
+    names = options_of("distill") - {"*", "no-quiet"}  # the group of recipe options; what the app's default leaves out
+    assert names == CONTRACT["distill"]
+
+
+def test_an_option_wins_over_the_recipe_file_even_at_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("accelerate", reason="the train extra is not installed")
+    from sondino.distillation import distill, summary
+    from sondino.distillation.recipe import Recipe, resolve_recipe
+
+    given = {}
+    monkeypatch.setattr(distill, "distill", lambda audio, **options: given.update(options))
+    monkeypatch.setattr(summary, "print_summary", lambda out: 0)
+    (tmp_path / "r.yaml").write_text("teacher: birdnet\nepochs: 7\nclip: 3\nspec_augment: true\nmapping: none\n")
+    options = [
+        "--recipe",
+        tmp_path / "r.yaml",
+        "--epochs",
+        100,
+        "--no-spec-augment",
+        "--teacher",
+        "a",
+        "--teacher",
+        "b",
+    ]
+    assert call("distill", tmp_path, "--out", tmp_path / "run", *options, "--quiet") == 0
+    assert (given.pop("out"), given.pop("quiet"), given.pop("device")) == (tmp_path / "run", True, "auto")
+    expected = Recipe(teacher=("a", "b"), epochs=100, clip=3.0, spec_augment=False, mapping="none")
+    assert resolve_recipe(**given) == expected
+    assert call("distill", tmp_path, "--out", tmp_path / "run", "--lr", 0.1) == 0
+    assert given["recipe"] is None and {name for name, value in given.items() if value is not None} >= {"lr"}
+    assert resolve_recipe(given["recipe"], teacher="c", lr=given["lr"]) == Recipe(teacher=("c",), lr=0.1)
 
 
 def call(*arguments: object) -> int:

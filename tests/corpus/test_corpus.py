@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.corpora import RATE, noise, write, write_sounds
+from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from sondino import audio
 from sondino.corpus import sources
 from sondino.corpus.table import build_corpus, open_corpus
-from sondino.corpus.waveforms import read_clips
 from sondino.errors import AudioError, OptionError, RunError
 
 SOUNDS = {"a/short.wav": 0.3, "a/whole.wav": 2.0, "b/long.wav": 5.0, "b/tail.wav": 4.05}
@@ -97,17 +96,17 @@ def test_a_moved_corpus_keeps_its_hash(sounds, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda sounds: write(sounds / "new.wav", noise(1, 9)), r"1 clips are new \(such as new.wav\)"),
         (lambda sounds: (sounds / "a/short.wav").unlink(), r"1 clips are gone \(such as a/short.wav\)"),
         (lambda sounds: write(sounds / "a/short.wav", noise(0.3, 9)), "some files have changed"),
     ],
 )
-def test_other_sound_is_refused(sounds, tmp_path, change, said):
+def test_other_sound_is_refused(sounds, tmp_path, change, message):
     build_corpus(sounds, tmp_path / "out", clip=2.0)
     change(sounds)
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(RunError, match=message):
         build_corpus(sounds, tmp_path / "out", clip=2.0)
 
 
@@ -176,7 +175,7 @@ def test_paths_of_a_list_may_lie_anywhere(sounds, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "error", "said"),
+    ("rows", "error", "message"),
     [
         ([{"file": "a.wav"}], OptionError, "has no column path"),
         ([{"path": "sounds/a/whole.wav", "start": "soon"}], OptionError, "column start"),
@@ -189,8 +188,8 @@ def test_paths_of_a_list_may_lie_anywhere(sounds, tmp_path):
         ),
     ],
 )
-def test_bad_lists_are_said(sounds, tmp_path, rows, error, said):
-    with pytest.raises(error, match=said):
+def test_bad_lists_are_said(sounds, tmp_path, rows, error, message):
+    with pytest.raises(error, match=message):
         build_corpus(listed(tmp_path / "list.csv", rows), tmp_path / "out")
 
 

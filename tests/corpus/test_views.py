@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import soxr
 
-from helpers.corpora import RATE, noise, write, write_sounds
+from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.corpus.views import BLOCK, GRID, LOWEST_GAIN, LOWEST_MIX, View, add_views, render
-from sondino.corpus.waveforms import read_clips
 from sondino.errors import OptionError
 
 
@@ -87,7 +86,9 @@ def test_a_view_is_the_arithmetic_of_its_row():
     plain = View(0, crop=0.4, duration=0.8, gain=-6, mix=-1, mix_crop=0.0, mix_gain=0.0)
     np.testing.assert_allclose(render(plain, read, rate), clips[0][40:120] * 10 ** (-6 / 20), rtol=1e-6)
     late = View(1, crop=0.8, duration=0.2, gain=0, mix=-1, mix_crop=0.0, mix_gain=0.0)
-    np.testing.assert_array_equal(render(late, read, rate), clips[1][:20])  # the clip was shorter than its header said
+    np.testing.assert_array_equal(
+        render(late, read, rate), clips[1][:20]
+    )  # the clip was shorter than its header message
 
 
 @pytest.mark.parametrize("rates", [(16000, 32000), (22050, 16000), (11025, 32000)])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.corpora import RATE, noise, write, write_sounds
+from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from helpers.skips import needs_posix
 from sondino.corpus import waveforms as module
 from sondino.corpus.table import build_corpus
 from sondino.corpus.views import add_views
-from sondino.corpus.waveforms import open_waveforms, read_clips, rows_a_part, to_int16
+from sondino.corpus.waveforms import open_waveforms, rows_a_part, to_int16
 from sondino.errors import AudioError, RunError
 
 SOUNDS = {"a.wav": 1.0, "b.wav": 0.4, "c.wav": 2.3, "d.wav": 0.7, "e.wav": 1.0}

@@ -54,7 +54,7 @@ def call(*arguments: object) -> int:
 
 def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
     heard: list[ClipPrediction] = []
-    report = classify_files(sounds, sondino.load(bundle), windows=True, show=heard.append)
+    report = classify_files(sounds, sondino.load(bundle), per_window=True, show=heard.append)
     assert (report.files, report.seconds, report.skipped) == (2, 3.5, [])
     both, quiet = heard
     assert (both.id, both.seconds, quiet.id) == ("deep/both.wav", 2.5, "quiet.wav")
@@ -77,7 +77,7 @@ def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Pat
 
 
 def test_the_table_has_a_row_for_each_label_of_each_clip_and_window(bundle: Path, sounds: Path, tmp_path: Path) -> None:
-    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--windows", "--top", 2) == 0
+    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--per-window", "--top", 2) == 0
     with (tmp_path / "o.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert list(rows[0]) == ["id", "window", "start", "end", "rank", "label", "probability"]
@@ -92,7 +92,7 @@ def test_the_table_has_a_row_for_each_label_of_each_clip_and_window(bundle: Path
 
 
 def test_json_lines_have_an_object_a_clip(bundle: Path, sounds: Path, tmp_path: Path) -> None:
-    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl", windows=True, top=1)
+    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl", per_window=True, top=1)
     both, quiet = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert both["id"] == "deep/both.wav" and both["seconds"] == 2.5
     assert [label["label"] for label in both["labels"]] == ["loud"]
@@ -107,7 +107,7 @@ def test_json_lines_have_an_object_a_clip(bundle: Path, sounds: Path, tmp_path: 
 
 
 def test_without_an_output_it_is_told_here(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("classify", sounds, "--model", bundle, "--windows", "--top", 1, "--quiet") == 0
+    assert call("classify", sounds, "--model", bundle, "--per-window", "--top", 1, "--quiet") == 0
     both, first, second, third, quiet, only = capsys.readouterr().out.splitlines()
     assert both.startswith("deep/both.wav  loud ") and "1.00 to    2.00 s  loud 100.0 %" in second
     assert "quiet" in first and "2.50 s  quiet" in third and quiet.startswith("quiet.wav  quiet ") and "quiet" in only
@@ -127,7 +127,7 @@ def test_several_labels_have_probabilities_of_their_own(
 
 def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
     heard: list[ClipPrediction] = []
-    classify_files(sounds / "deep", sondino.load(bundle, windows="published"), windows=True, show=heard.append)
+    classify_files(sounds / "deep", sondino.load(bundle, window_policy="published"), per_window=True, show=heard.append)
     assert [(start, end) for start, end, _ in heard[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
     assert dict(heard[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
 

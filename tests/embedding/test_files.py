@@ -46,7 +46,7 @@ def sound(samples: int, seed: int) -> np.ndarray:
 
 
 def by_hand(x: np.ndarray) -> np.ndarray:
-    pieces, _, weights = audio.stack_windows(x, TINY_RATE, 1.0)
+    pieces, _, weights = audio.stack_windows(x, TINY_RATE, audio.Windowing(1.0))
     return audio.merge(tiny_vectors(pieces), weights)
 
 
@@ -65,7 +65,7 @@ def folder(tmp_path) -> Path:
 IDS = ["0.wav", "1.wav", "2.wav", "3.wav", "sub/4.wav", "sub/5.wav"]
 VECTORS = np.stack([by_hand(sound(n, seed)) for seed, n in enumerate(LENGTHS)])
 SECONDS = sum(LENGTHS) / TINY_RATE
-WINDOWS = [audio.stack_windows(sound(n, seed), TINY_RATE, 1.0) for seed, n in enumerate(LENGTHS)]
+WINDOWS = [audio.stack_windows(sound(n, seed), TINY_RATE, audio.Windowing(1.0)) for seed, n in enumerate(LENGTHS)]
 ROWS = np.concatenate([tiny_vectors(w) for w, _, _ in WINDOWS])
 STARTS = np.concatenate([s for _, s, _ in WINDOWS])
 CLIP = np.repeat(np.arange(6), [len(s) for _, s, _ in WINDOWS])
@@ -85,7 +85,7 @@ def test_npz(folder, tmp_path, threads):
 
 
 def test_npz_of_windows(folder, tmp_path):
-    report = embed_files(folder, Tiny(), tmp_path / "out.npz", windows=True)
+    report = embed_files(folder, Tiny(), tmp_path / "out.npz", per_window=True)
     with np.load(tmp_path / "out.npz") as table:
         assert sorted(table.files) == ["clip", "ids", "start", "vectors"]
         assert table["ids"].tolist() == IDS
@@ -97,7 +97,7 @@ def test_npz_of_windows(folder, tmp_path):
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_npy(folder, tmp_path, windows):
-    embed_files([folder], Tiny(), tmp_path / "out.npy", windows=windows)
+    embed_files([folder], Tiny(), tmp_path / "out.npy", per_window=windows)
     assert np.load(tmp_path / "out.npy") == pytest.approx(ROWS if windows else VECTORS, abs=1e-6)
     with (tmp_path / "out.ids.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -108,8 +108,8 @@ def test_npy(folder, tmp_path, windows):
 @pytest.mark.parametrize("windows", [False, True])
 def test_csv_gives_back_the_same_floats(folder, tmp_path, windows):
     (folder / "0.wav").rename(folder / '0, "quoted".wav')
-    embed_files(folder, Tiny(), tmp_path / "out.csv", windows=windows)
-    embed_files(folder, Tiny(), tmp_path / "out.npy", windows=windows)
+    embed_files(folder, Tiny(), tmp_path / "out.csv", per_window=windows)
+    embed_files(folder, Tiny(), tmp_path / "out.npy", per_window=windows)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file))
     assert header == [*(["id", "start"] if windows else ["id"]), "v0", "v1", "v2"]
@@ -120,7 +120,7 @@ def test_csv_gives_back_the_same_floats(folder, tmp_path, windows):
 @pytest.mark.parametrize("windows", [False, True])
 def test_parquet(folder, tmp_path, windows):
     parquet = pytest.importorskip("pyarrow.parquet")
-    embed_files(folder, Tiny(), tmp_path / "out.parquet", windows=windows)
+    embed_files(folder, Tiny(), tmp_path / "out.parquet", per_window=windows)
     table = parquet.read_table(tmp_path / "out.parquet")
     assert table.column_names == (["id", "start", "vector"] if windows else ["id", "vector"])
     assert table["id"].to_pylist() == ([IDS[i] for i in CLIP] if windows else IDS)
@@ -162,9 +162,9 @@ def test_batches_side_by_side_give_what_they_give_in_turn(folder, tmp_path, monk
                 together.wait()
             return self.embed(waveforms)
 
-    embed_files(folder, Tiny(), tmp_path / "turn.npz", windows=True)
+    embed_files(folder, Tiny(), tmp_path / "turn.npz", per_window=True)
     model = Two()
-    embed_files(folder, model, tmp_path / "side.npz", windows=True)
+    embed_files(folder, model, tmp_path / "side.npz", per_window=True)
     assert len(model.shapes) == 7
     with np.load(tmp_path / "turn.npz") as one, np.load(tmp_path / "side.npz") as other:
         for name in ("ids", "vectors", "clip", "start"):
@@ -172,11 +172,11 @@ def test_batches_side_by_side_give_what_they_give_in_turn(folder, tmp_path, monk
 
 
 def test_options_reach_the_cutting(folder, tmp_path):
-    embed_files(folder, Tiny(), tmp_path / "out.npz", windows=True, short="native", window=2.0, hop=1.5)
+    embed_files(folder, Tiny(), tmp_path / "out.npz", per_window=True, short="native", window=2.0, hop=1.5)
     with np.load(tmp_path / "out.npz") as table:
         for clip, samples in enumerate(LENGTHS):
             x = sound(samples, clip)
-            pieces, starts, _ = audio.stack_windows(x, TINY_RATE, 2.0, 1.5, "native")
+            pieces, starts, _ = audio.stack_windows(x, TINY_RATE, audio.Windowing(2.0, 1.5, "native"))
             assert table["start"][table["clip"] == clip].tolist() == starts.tolist()
             assert table["vectors"][table["clip"] == clip] == pytest.approx(tiny_vectors(pieces), abs=1e-5)
 
@@ -292,14 +292,14 @@ class Killer(Tiny):
         return super().embed(waveforms)
 
 embed.PART_FILES = 2
-embed.embed_files(sys.argv[2], Killer(), sys.argv[3], windows=True)
+embed.embed_files(sys.argv[2], Killer(), sys.argv[3], per_window=True)
 """
 
 
 @pytest.mark.parametrize("calls", [1, 2])
 def test_a_killed_call_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch, calls):
     monkeypatch.setattr(embed, "PART_FILES", 2)
-    embed_files(folder, Tiny(), tmp_path / "whole.npz", windows=True)
+    embed_files(folder, Tiny(), tmp_path / "whole.npz", per_window=True)
     run = [
         sys.executable,
         "-c",
@@ -312,7 +312,7 @@ def test_a_killed_call_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch, 
     assert subprocess.run(run, capture_output=True).returncode == -signal.SIGKILL
     assert (tmp_path / "out.npz.partial").is_dir() and not (tmp_path / "out.npz").exists()
     model = Tiny()
-    report = embed_files(str(folder), model, tmp_path / "out.npz", windows=True)
+    report = embed_files(str(folder), model, tmp_path / "out.npz", per_window=True)
     assert report.resumed == 2 * calls
     assert len(model.shapes) == 3 - calls  # a call of the model for each part that was not there
     with np.load(tmp_path / "out.npz") as one, np.load(tmp_path / "whole.npz") as other:
@@ -347,7 +347,7 @@ def test_another_model_other_options_or_files_start_over(folder, tmp_path, monke
 
     for model, options, before in (
         (Other(), {}, None),
-        (Tiny(), {"windows": True}, None),
+        (Tiny(), {"per_window": True}, None),
         (Tiny(), {"hop": 0.5}, None),
         (Tiny(), {"short": "repeat"}, None),
         (Tiny(), {}, change_file),
@@ -466,7 +466,7 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
             return tiny_vectors(waveforms)
 
     monkeypatch.setattr(pipeline, "stream", endless)
-    how = pipeline.resolve_windowing(Counting(), None, None, None)
+    how = pipeline.resolve_windowing(Counting())
     found = list(pipeline.embed_sounds(Counting(), ["a", "b", "c", "d", "e"], how, readers=readers))
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
     assert all(f.seconds == 200 and f.vectors.tolist() == [[1, 1, 1]] for f in found)
@@ -478,7 +478,7 @@ def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
     monkeypatch.setattr(pipeline, "stream", lambda *_: (np.ones(TINY_RATE, np.float32) for _ in range(10_000)))
     monkeypatch.setattr(pipeline, "ROUND", 1)
     before = threading.active_count()
-    how = pipeline.resolve_windowing(Tiny(), None, None, None)
+    how = pipeline.resolve_windowing(Tiny())
     found = pipeline.embed_sounds(Tiny(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)
     next(found)
     assert threading.active_count() > before

@@ -282,7 +282,7 @@ def test_similar_in_a_table_of_windows_tells_when(
     recordings: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, answer = tmp_path / "windows.npz", tmp_path / "answer.csv"
-    assert call("embed", recordings, "--model", tiny_bundle, "--output", table, "--windows", "--quiet") == 0
+    assert call("embed", recordings, "--model", tiny_bundle, "--output", table, "--per-window", "--quiet") == 0
     assert call("similar", "loud.wav", "--in", table, "-k", 1, "--output", answer) == 0
     assert answer.read_text() == "rank,id,start,cosine\n1,both.wav,1,1.000000\n"
 

@@ -17,7 +17,7 @@ from sondino.encoder.check import check_encoder
 from sondino.encoder.padded import PaddedEncoder
 from sondino.errors import EncoderError, OptionError
 from sondino.evaluation import support as module
-from sondino.evaluation.support import check_windows, support, windows_for_model
+from sondino.evaluation.support import check_window_lengths, support, windows_for_model
 from sondino.evaluation.support_table import choose, rich_table
 
 RATE = 8000
@@ -115,9 +115,11 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, bool]]:
     return asked
 
 
-def found(models: Path, task: Path, *names: str, windows: tuple[float, ...] = (0.5, 1, 2, 5, 10)) -> module.Supported:
+def found(
+    models: Path, task: Path, *names: str, window_lengths: tuple[float, ...] = (0.5, 1, 2, 5, 10)
+) -> module.Supported:
     given = [f"module:{models}:{name}" for name in names]
-    return support(given, [str(task)], windows, out=task.parent / "out", seeds=1, quiet=True)
+    return support(given, [str(task)], window_lengths, out=task.parent / "out", seeds=1, quiet=True)
 
 
 def test_the_window_that_covers_both_halves_is_found(models: Path, task: Path, costs: list[Any]) -> None:
@@ -142,7 +144,7 @@ def test_a_model_that_needs_no_more_gets_the_shortest(models: Path, task: Path, 
 
 
 def test_what_is_written(models: Path, task: Path, costs: list[Any]) -> None:
-    done = found(models, task, "Halves", "Level", windows=(1, 2))
+    done = found(models, task, "Halves", "Level", window_lengths=(1, 2))
     out = task.parent / "out"
     results = json.loads((out / "results.json").read_text())
     assert results == done.results
@@ -163,12 +165,12 @@ def test_what_is_written(models: Path, task: Path, costs: list[Any]) -> None:
 
 
 def test_what_is_done_is_kept(models: Path, task: Path, costs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = found(models, task, "Halves", windows=(1, 2)).results
-    again = found(models, task, "Halves", windows=(1, 2)).results
+    first = found(models, task, "Halves", window_lengths=(1, 2)).results
+    again = found(models, task, "Halves", window_lengths=(1, 2)).results
     assert len(costs) == 2 and first["rows"] == again["rows"]
     monkeypatch.setattr("sondino.evaluation.scores.probe", lambda *_: pytest.fail("scored again"))
-    monkeypatch.setattr("sondino.probing.vectors.embed_files", lambda *_, **__: pytest.fail("embedded again"))
-    found(models, task, "Halves", windows=(1, 2))
+    monkeypatch.setattr("sondino.probing.embeddings.embed_table", lambda *_, **__: pytest.fail("embedded again"))
+    found(models, task, "Halves", window_lengths=(1, 2))
 
 
 # ---- models of one length ----------------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def test_a_model_that_takes_any_length_is_given_it() -> None:
 
 
 def test_scores_of_a_model_of_one_length(models: Path, task: Path, costs: list[Any]) -> None:
-    results = found(models, task, "OneSecond", windows=(0.5, 2)).results
+    results = found(models, task, "OneSecond", window_lengths=(0.5, 2)).results
     assert [(row["window"], row["filled"]) for row in results["rows"]] == [(0.5, True), (1.0, False)]
     assert [asked[1:] for asked in costs] == [(0.5, True), (1.0, False)]
     assert all(row["value"] < 0.7 for row in results["rows"])
@@ -324,7 +326,7 @@ def test_a_model_that_fails_in_its_process_is_told(models: Path) -> None:
 )
 def test_windows_that_cannot_be(windows: tuple[float, ...], said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        check_windows(windows)
+        check_window_lengths(windows)
 
 
 def test_the_command(models: Path, task: Path, costs: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,14 +336,14 @@ def test_the_command(models: Path, task: Path, costs: list[Any], capsys: pytest.
         return int(left.value.code or 0)
 
     model, out = f"module:{models}:Halves", task.parent / "out"
-    assert call(model, "--tasks", task, "--windows", "2,1", "--out", out, "--quiet") == 0
+    assert call(model, "--tasks", task, "--window-lengths", "2,1", "--out", out, "--quiet") == 0
     shown = capsys.readouterr().out
     assert "2 s is best" in shown and "support.csv" in shown and (out / "report.html").exists()
     (task / "alike" / "broken.wav").write_text("no sound")
-    assert call(model, "--tasks", task, "--windows", "2", "--out", out, "--quiet") == 1
+    assert call(model, "--tasks", task, "--window-lengths", "2", "--out", out, "--quiet") == 1
     assert "1 clips could not be heard" in capsys.readouterr().err
-    assert call(model, "--tasks", task, "--windows", "a,b", "--out", out) == 2
-    assert "--windows is 'a,b'" in capsys.readouterr().err
+    assert call(model, "--tasks", task, "--window-lengths", "a,b", "--out", out) == 2
+    assert "--window-lengths is 'a,b'" in capsys.readouterr().err
     assert call(model, model, "--tasks", task, "--out", out) == 2
     assert "named twice" in capsys.readouterr().err
     assert call(model, "--tasks", task, "--seeds", "0", "--out", out) == 2

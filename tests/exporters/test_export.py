@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
 from sondino.exporters import export as exporting
-from sondino.exporters.export import export_bundle
+from sondino.exporters.export import export
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
 from sondino.model.head import Head
@@ -82,7 +82,7 @@ def close(ours: np.ndarray, theirs: np.ndarray, bound: float = 1e-4) -> None:
 
 
 def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source, tmp_path: Path) -> None:
-    facts = export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+    facts = export("mine", "onnx", tmp_path / "out", quiet=True)
     file = tmp_path / "out" / "model.onnx"
     session = onnxruntime.InferenceSession(file)
     assert [(i.name, i.shape) for i in session.get_inputs()] == [("waveform", ["batch", "samples"])]
@@ -112,12 +112,12 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source,
 
 
 def test_a_fixed_window_and_the_net_without_its_front_end(source: Source, tmp_path: Path) -> None:
-    export_bundle("mine", "onnx", tmp_path / "fixed", window=0.5, quiet=True)
+    export("mine", "onnx", tmp_path / "fixed", window=0.5, quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "fixed" / "model.onnx")
     assert session.get_inputs()[0].shape == ["batch", 16000]
     close(session.run(["vector"], {"waveform": noise(2, 16000)})[0], source.vectors(noise(2, 16000)))
 
-    facts = export_bundle("mine", "onnx", tmp_path / "body", body_only=True, window=0.5, quiet=True)
+    facts = export("mine", "onnx", tmp_path / "body", body_only=True, window=0.5, quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "body" / "model.onnx")
     assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("logmel", ["batch", 128, 30])
     assert (facts["input"], facts["frames"]) == ("logmel", 30)
@@ -131,7 +131,7 @@ def test_a_fixed_window_and_the_net_without_its_front_end(source: Source, tmp_pa
 def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
     sizes = {}
     for precision in ("f32", "f16"):
-        facts = export_bundle("mine", "onnx", tmp_path / precision, precision=precision, quiet=True)
+        facts = export("mine", "onnx", tmp_path / precision, precision=precision, quiet=True)
         sizes[precision] = (tmp_path / precision / "model.onnx").stat().st_size
         assert facts["precision"] == precision
     assert facts["verified"]["difference"] > 1e-6
@@ -140,7 +140,7 @@ def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
 
 def test_int8_is_calibrated_on_real_sound(source: Source, tmp_path: Path) -> None:
     sounds = sample_folder() / "audio"
-    facts = export_bundle("mine", "onnx", tmp_path / "out", precision="int8", calibrate=sounds, quiet=True)
+    facts = export("mine", "onnx", tmp_path / "out", precision="int8", calibrate=sounds, quiet=True)
     model = onnx.load(tmp_path / "out" / "model.onnx")
     assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
     assert facts["verified"]["cosine"] > 0.99 and facts["kept_promise"]
@@ -154,7 +154,7 @@ def test_openvino_runs_its_own_files(source: Source, tmp_path: Path, precision: 
     pytest.importorskip("openvino")
     from sondino.exporters.openvino import open_openvino
 
-    facts = export_bundle("mine", "openvino", tmp_path / "out", precision=precision, quiet=True)
+    facts = export("mine", "openvino", tmp_path / "out", precision=precision, quiet=True)
     assert sorted(facts["hashes"]) == ["model.bin", "model.xml"]
     run = open_openvino(tmp_path / "out" / "model.xml", threads=1)
     for samples in (RATE, 50001):
@@ -168,13 +168,13 @@ def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: Source, tmp
     from sondino.exporters.openvino import open_openvino
 
     for to in ("onnx", "openvino"):
-        export_bundle("mine", to, tmp_path / to, precision="f16", quiet=True)
+        export("mine", to, tmp_path / to, precision="f16", quiet=True)
     # Two tones in silence: where the smallest constants were rounded as well, empty bands would show it.
     time = np.arange(2 * RATE) / RATE
     x = np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (440, 5000)]).astype(np.float32)
     theirs = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx").run(["vector"], {"waveform": x})[0]
     close(open_openvino(tmp_path / "openvino" / "model.xml")(x), theirs, 1e-4)
-    export_bundle("mine", "openvino", tmp_path / "f32", quiet=True)
+    export("mine", "openvino", tmp_path / "f32", quiet=True)
     sizes = [(tmp_path / folder / "model.bin").stat().st_size for folder in ("openvino", "f32")]
     assert sizes[0] < 0.55 * sizes[1]
 
@@ -189,7 +189,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
 
     monkeypatch.setattr(exporting, "net_graph", other)
     with pytest.raises(RunError, match=r"mine for onnx in f32 differs .* nothing was written"):
-        export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+        export("mine", "onnx", tmp_path / "out", quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
@@ -201,7 +201,7 @@ def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(exporting, "net_graph", other)
     with pytest.raises(RunError, match="the exported head three gives probabilities that differ"):
-        export_bundle("mine", "onnx", tmp_path / "out", quiet=True)
+        export("mine", "onnx", tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -211,21 +211,21 @@ def test_the_folder_that_one_is_in_is_not_replaced(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(OptionError, match="is the folder that you are in: name a new one"):
-        export_bundle("mine", "onnx", Path(), quiet=True)
+        export("mine", "onnx", Path(), quiet=True)
 
 
 def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    export_bundle("mine", "onnx", out, window=0.5, quiet=True)
+    export("mine", "onnx", out, window=0.5, quiet=True)
     (out / "left.over").write_text("")
-    export_bundle("mine", "onnx", out, quiet=True)
+    export("mine", "onnx", out, quiet=True)
     assert sorted(file.name for file in out.iterdir()) == ["card.md", "export.json", "model.onnx"]
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
     with pytest.raises(OptionError, match="is no export of ours"):
-        export_bundle("mine", "onnx", tmp_path / "letters", quiet=True)
+        export("mine", "onnx", tmp_path / "letters", quiet=True)
     with pytest.raises(OptionError, match="is a file"):
-        export_bundle("mine", "onnx", tmp_path / "letters" / "a.txt", quiet=True)
+        export("mine", "onnx", tmp_path / "letters" / "a.txt", quiet=True)
     assert (tmp_path / "letters" / "a.txt").read_text() == "dear"
 
 
@@ -248,16 +248,16 @@ def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: 
 def test_options_that_do_not_go_together(source: Source, tmp_path: Path, options: dict, said: str) -> None:
     to = options.pop("to", "onnx")
     with pytest.raises(OptionError, match=said):
-        export_bundle("mine", to, tmp_path / "out", quiet=True, **options)
+        export("mine", to, tmp_path / "out", quiet=True, **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_net_of_one_length_refuses_others(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source.student.fixed_samples = RATE
     with pytest.raises(OptionError, match="mine hears clips of 1 s only"):
-        export_bundle("mine", "onnx", tmp_path / "out", dynamic=True, quiet=True)
+        export("mine", "onnx", tmp_path / "out", dynamic=True, quiet=True)
     with pytest.raises(OptionError, match="window is 2 s, and mine hears 1 s only"):
-        export_bundle("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
+        export("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
 
 
 def test_a_runtime_that_is_not_there_is_a_sentence(
@@ -265,17 +265,17 @@ def test_a_runtime_that_is_not_there_is_a_sentence(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"openvino is not installed: pip install 'sondino\[openvino\]'"):
-        export_bundle("mine", "openvino", tmp_path / "out", quiet=True)
+        export("mine", "openvino", tmp_path / "out", quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
 def test_what_is_no_bundle_is_a_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(SondinoError, match="nowhere"):
-        export_bundle(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
+        export(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
     with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with, but neither"):
-        export_bundle(str(tiny_bundle), "onnx", tmp_path / "out")
+        export(str(tiny_bundle), "onnx", tmp_path / "out")
     config = json.loads((tiny_bundle / "config.json").read_text())
     (tiny_bundle / "config.json").write_text(json.dumps({**config, "format": "other"}))
     with pytest.raises(SondinoError, match="other"):
-        export_bundle(str(tiny_bundle), "onnx", tmp_path / "out")
+        export(str(tiny_bundle), "onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,10 +11,10 @@ from onnx import helper, numpy_helper
 
 import sondino
 from sondino.errors import AudioError, OptionError, RunError, SondinoError
-from sondino.exporters import quantize
+from sondino.exporters import quantize as quantizing
 from sondino.exporters.int8 import quantized
 from sondino.exporters.precision import halved, without_zero_points, without_zeros
-from sondino.exporters.quantize import quantize_bundle
+from sondino.exporters.quantize import quantize
 from sondino.files import sha256
 from sondino.model.head import Head
 from sondino.model.write import write_bundle
@@ -186,11 +186,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def small(bundle: Path) -> tuple[Path, dict]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantize, "CALIBRATING", 16)
-        patch.setattr(quantize, "JUDGING", 8)
-        patch.setattr(quantize, "CLIPS", 40)
+        patch.setattr(quantizing, "CALIBRATING", 16)
+        patch.setattr(quantizing, "JUDGING", 8)
+        patch.setattr(quantizing, "CLIPS", 40)
         out = bundle.with_name("small8")
-        return out, quantize_bundle(bundle, sample_folder(), out, labels=_families(bundle.parent), quiet=True)
+        return out, quantize(bundle, sample_folder(), out, labels=_families(bundle.parent), quiet=True)
 
 
 def _families(folder: Path) -> Path:
@@ -235,14 +235,14 @@ def test_what_needs_trained_weights_says_which_bundle_has_them(small: tuple[Path
     with pytest.raises(OptionError, match=r"is quantised and holds no trained weights: take .* small"):
         sondino.load(out).network()
     with pytest.raises(OptionError, match="is quantised"):
-        quantize_bundle(out, sample_folder(), tmp_path / "again")
+        quantize(out, sample_folder(), tmp_path / "again")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_trained_weights_are_never_replaced_by_int8(bundle: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(bundle, tmp_path / "mine")
     with pytest.raises(OptionError, match="holds a bundle with its trained weights, which int8 has not"):
-        quantize_bundle(copied, sample_folder(), copied)
+        quantize(copied, sample_folder(), copied)
     assert (copied / "model.safetensors").exists()
 
 
@@ -252,29 +252,29 @@ def test_damaged_weights_are_a_sentence(bundle: Path, tmp_path: Path) -> None:
     content[-1000] ^= 1
     (copied / "model.safetensors").write_bytes(content)
     with pytest.raises(SondinoError, match=r"model.safetensors is damaged, its hash is not the one in config.json"):
-        quantize_bundle(copied, sample_folder(), tmp_path / "out")
+        quantize(copied, sample_folder(), tmp_path / "out")
     shutil.copy(bundle / "model.safetensors", copied)
     config = json.loads((copied / "config.json").read_text())
     del config["window"]
     (copied / "config.json").write_text(json.dumps(config))
     with pytest.raises(SondinoError, match=r"config.json: is damaged \(without window\)"):
-        quantize_bundle(copied, sample_folder(), tmp_path / "out")
+        quantize(copied, sample_folder(), tmp_path / "out")
 
 
 def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudioError, match="empty"):
-        quantize_bundle(bundle, tmp_path / "empty", tmp_path / "out")
+        quantize(bundle, tmp_path / "empty", tmp_path / "out")
     broken = tmp_path / "broken"
     broken.mkdir()
     for number in range(3):
         (broken / f"{number}.wav").write_bytes(b"RIFF")
     with pytest.raises(OptionError, match="of its files 0 can be heard"):
-        quantize_bundle(bundle, broken, tmp_path / "out")
+        quantize(bundle, broken, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(OptionError, match="is no bundle"):
-        quantize_bundle(bundle, sample_folder(), tmp_path / "mine")
+        quantize(bundle, sample_folder(), tmp_path / "mine")
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "broken", "mine"}
 
 
@@ -288,9 +288,9 @@ def test_past_the_bound_nothing_is_written(bundle: Path, tmp_path: Path, monkeyp
                 tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
         return Int8(net, (), 1, 0, 0, 0.0)
 
-    monkeypatch.setattr(quantize, "quantized", wrong)
+    monkeypatch.setattr(quantizing, "quantized", wrong)
     for name, fewer in (("CALIBRATING", 4), ("JUDGING", 2), ("CLIPS", 12)):
-        monkeypatch.setattr(quantize, name, fewer)
+        monkeypatch.setattr(quantizing, name, fewer)
     with pytest.raises(RunError, match="nothing was written"):
-        quantize_bundle(bundle, sample_folder(), tmp_path / "out", quiet=True)
+        quantize(bundle, sample_folder(), tmp_path / "out", quiet=True)
     assert list(tmp_path.iterdir()) == []

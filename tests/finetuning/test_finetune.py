@@ -21,6 +21,7 @@ from helpers.loudness import CARD, loudness_rows, write_list, write_loudness
 from helpers.tiny_student import RATE, write_paper_bundle
 from sondino import cli
 from sondino.audio.windows import (
+    Windowing,
     merge,
     stack_windows,
 )
@@ -394,7 +395,7 @@ def test_whole_clips_are_judged_as_the_finished_model_hears_them(tmp_path: Path,
     expected = []
     for clip in np.flatnonzero(mask):
         waveform = sounds.waveforms.read(int(sounds.rows[np.flatnonzero(sounds.clips == clip)[0]]))
-        cut, _, weights = stack_windows(waveform, RATE, 0.25, None, "repeat")
+        cut, _, weights = stack_windows(waveform, RATE, Windowing(0.25, short="repeat"))
         with torch.inference_mode():
             expected.append(merge(network.eval().embed(torch.from_numpy(cut)).numpy(), weights))
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""What a user can get wrong, one function a mistake: each must raise a sentence. docs/bad_inputs.md shows them all."""
+"""What a user can get wrong, one function a mistake: each must raise a message. cli/bad_inputs.md shows them all."""
 
 import io
 import json
@@ -125,7 +125,7 @@ mistake(F, "a start past the end")(lambda p: audio.read(p.wav("a.wav"), 16000, s
 mistake(F, "a negative start")(lambda p: audio.read(p.wav("a.wav"), 16000, start=-1.0))
 mistake(F, "a duration of 0")(lambda p: audio.read(p.wav("a.wav"), 16000, duration=0.0))
 mistake(F, "a short clip where only full windows are heard")(
-    lambda p: p.model.embed(p.wav("short.wav", 4000), windows="published")
+    lambda p: p.model.embed(p.wav("short.wav", 4000), window_policy="published")
 )
 mistake(F, "a folder in which no file can be heard")(
     lambda p: sondino.embed_files(p.file("in/a.wav", "no").parent, p.model, p.folder / "out.npz")
@@ -155,7 +155,7 @@ mistake(A, "two sounds for `embed_windows`")(lambda p: p.model.embed_windows([(S
 
 OPTION = "An option"
 mistake(OPTION, "`short` that is none")(lambda p: p.model.embed((SECOND, 16000), short="stretch"))
-mistake(OPTION, "`windows` that is none")(lambda p: sondino.load(TINY, windows="most"))
+mistake(OPTION, "`window_policy` that is none")(lambda p: sondino.load(TINY, window_policy="most"))
 mistake(OPTION, "a window of 0 s")(lambda p: p.model.embed((SECOND, 16000), window=0.0))
 mistake(OPTION, "a negative hop")(lambda p: p.model.embed((SECOND, 16000), hop=-0.5))
 mistake(OPTION, "a window of NaN")(lambda p: p.model.embed((SECOND, 16000), window=float("nan")))
@@ -407,9 +407,11 @@ mistake(E, "a value that the entry cannot have", "torch")(lambda p: varied(p, "l
 mistake(E, "a value twice", "torch")(lambda p: varied(p, "loss=cosine,cosine"))
 mistake(E, "an entry to vary twice", "torch")(lambda p: varied(p, "loss=cosine", "loss=kl"))
 mistake(E, "a window of 0 s for temporal support")(
-    lambda p: p.command("support", TINY, "--tasks", "a", "--windows", "0")
+    lambda p: p.command("support", TINY, "--tasks", "a", "--window-lengths", "0")
 )
-mistake(E, "windows that are no numbers")(lambda p: p.command("support", TINY, "--tasks", "a", "--windows", "a,b"))
+mistake(E, "windows that are no numbers")(
+    lambda p: p.command("support", TINY, "--tasks", "a", "--window-lengths", "a,b")
+)
 mistake(E, "a report of a folder that holds nothing of ours")(reported)
 mistake(E, "a report of results that break off")(lambda p: (p.file("results.json", '{"format": "sond'), reported(p)))
 mistake(E, "a report of results of another program")(lambda p: (p.file("results.json", "{}"), reported(p)))

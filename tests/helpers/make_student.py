@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sondino.audio.reading import read
-from sondino.audio.windows import merge, stack_windows
+from sondino.audio.windows import Windowing, merge, stack_windows
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     write_bundle(folder / "bundle", student, "ci", window=1.0, short="repeat", real_clips=sounds, facts={})
     vectors = []
     for sound in sounds:
-        cut, _, weights = stack_windows(sound, rate, 1.0, short="repeat")
+        cut, _, weights = stack_windows(sound, rate, Windowing(1.0, short="repeat"))
         with torch.inference_mode():
             vectors.append(merge(student(frontend(torch.from_numpy(np.stack(list(cut))))).numpy(), weights))
     np.save(folder / "vectors.npy", np.stack(vectors))

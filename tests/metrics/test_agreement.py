@@ -6,7 +6,7 @@ import pytest
 
 from sondino.errors import OptionError
 from sondino.metrics import agreement as fidelity
-from sondino.metrics.agreement import agreement, cosine, linear_cka, neighbour_overlap
+from sondino.metrics.agreement import agreement, cosine, cosines, linear_cka, neighbour_overlap
 
 
 def test_cosine_of_known_angles():
@@ -17,6 +17,14 @@ def test_cosine_of_known_angles():
     assert cosine(ours, theirs) == pytest.approx(0.0, abs=1e-7)  # 1 + 0 - 1 + 0 for a zero vector
     assert cosine(ours[:1], np.array([[1.0, 1.0]])) == pytest.approx(np.sqrt(0.5))
     assert np.isnan(cosine(ours[:0], theirs[:0]))
+
+
+def test_cosines_are_row_by_row_in_the_precision_of_the_arrays():
+    ours = np.array([[1.0, 0.0], [3.0, 3.0], [0.0, 0.0]], np.float32)
+    found = cosines(ours, np.array([[2.0, 0.0], [1.0, 0.0], [1.0, 1.0]], np.float32))
+    assert found.dtype == np.float32 and found == pytest.approx([1, np.sqrt(0.5), 0])
+    assert cosines(ours.astype(float), ours.astype(float)).dtype == np.float64
+    assert np.isnan(cosines(np.array([[np.nan, 1.0]]), np.array([[1.0, 1.0]])))
 
 
 def test_cosine_of_float16_does_not_overflow_and_blocks_change_nothing(monkeypatch):

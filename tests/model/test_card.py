@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sondino.model.card import card, markdown_table
+from sondino.model.card import card
 
 COMMON: dict[str, Any] = {
     "name": "mine",
@@ -53,7 +53,3 @@ def test_an_unknown_teacher_is_said_to_be_unknown() -> None:
     text = card({**COMMON, "source": source, "teachers": [{"spec": "unknown", "licence": None, "dim": 3840}]}, 1)
     assert "- `unknown`: 3840 dimensions. Licence of its weights: not known to sondino" in text
     assert "| left out | the mapping head |" in text and "| licence of its weights | not known to sondino" in text
-
-
-def test_bars_in_a_value_are_no_borders() -> None:
-    assert markdown_table({"labels": "a|b", "n": 2})[1:] == [r"| labels | a\|b |", "| n | 2 |"]

@@ -26,7 +26,7 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 
 
 def by_hand(x: np.ndarray, short: str = "pad", window: float | None = 1.0, hop: float | None = None) -> np.ndarray:
-    pieces, _, weights = audio.stack_windows(x, TINY_RATE, window, hop, short, minimum=100)
+    pieces, _, weights = audio.stack_windows(x, TINY_RATE, audio.Windowing(window, hop, short), minimum=100)
     return audio.merge(tiny_vectors(pieces), weights)
 
 
@@ -111,7 +111,7 @@ def test_window_and_hop_can_be_given(make_tiny_bundle):
 def test_embed_windows(tiny_bundle):
     x = noise(40000)
     vectors, starts = Model(tiny_bundle).embed_windows((x, TINY_RATE))
-    pieces, at, _ = audio.stack_windows(x, TINY_RATE, 1.0)
+    pieces, at, _ = audio.stack_windows(x, TINY_RATE, audio.Windowing(1.0))
     assert starts.tolist() == at.tolist() == [0, 1, 2]
     assert vectors == pytest.approx(tiny_vectors(pieces), abs=1e-5)
     vectors, starts = Model(tiny_bundle).embed_windows((x, TINY_RATE), hop=0.5)
@@ -217,8 +217,8 @@ def test_a_model_that_gives_another_dimension_or_nan(make_tiny_bundle):
 @pytest.mark.parametrize("given_to", ["model", "call"])
 def test_published_windows_leave_out_the_tail(tiny_bundle, given_to):
     x = noise(40000)
-    model = Model(tiny_bundle, windows="published") if given_to == "model" else Model(tiny_bundle)
-    how = {} if given_to == "model" else {"windows": "published"}
+    model = Model(tiny_bundle, window_policy="published") if given_to == "model" else Model(tiny_bundle)
+    how = {} if given_to == "model" else {"window_policy": "published"}
     vectors, starts = model.embed_windows((x, TINY_RATE), **how)
     assert starts.tolist() == [0.0, 1.0]
     assert vectors == pytest.approx(tiny_vectors(x[:32000].reshape(2, 16000)), abs=1e-6)
@@ -227,13 +227,13 @@ def test_published_windows_leave_out_the_tail(tiny_bundle, given_to):
 
 
 def test_published_windows_refuse_a_short_clip(tiny_bundle):
-    model = Model(tiny_bundle, windows="published")
+    model = Model(tiny_bundle, window_policy="published")
     assert model.embed((noise(16000), TINY_RATE)).shape == (1, 3)
-    with pytest.raises(AudioError, match=r"a clip of 1 s is under the window of 1 s.*windows='all'"):
+    with pytest.raises(AudioError, match=r"a clip of 1 s is under the window of 1 s.*take 'all'"):
         model.embed((noise(15999), TINY_RATE))
     assert model.fingerprint != Model(tiny_bundle).fingerprint
-    with pytest.raises(OptionError, match="windows is 'some': give one of all, published"):
-        Model(tiny_bundle, windows="some")
+    with pytest.raises(OptionError, match="window policy is 'some': give one of all, published"):
+        Model(tiny_bundle, window_policy="some")
 
 
 # ---- heads ----------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_a_head_gives_probabilities_of_the_merged_vectors(tiny_bundle):
     expected = 1 / (1 + np.exp(-logits))
     assert model.classify(sounds)[:, 1] == pytest.approx(expected, abs=1e-6)
     assert model.classify(sounds).sum(axis=1) == pytest.approx(1)
-    assert model.classify(sounds, windows="published").shape == (2, 2)
+    assert model.classify(sounds, window_policy="published").shape == (2, 2)
     with pytest.raises(OptionError, match="has no head"):
         Model(tiny_bundle).classify(sounds)
 

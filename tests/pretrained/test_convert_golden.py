@@ -42,7 +42,7 @@ def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
 )
 def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_path, name):
     folder = convert(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name), tmp_path / "bundle")
-    model = load(folder, windows="published")
+    model = load(folder, window_policy="published")
     for seconds in (10, 25):
         got, starts = model.embed_windows((wave(seconds, 32000), 32000))
         assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not heard
@@ -69,7 +69,7 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
 def test_other_widths_agree_between_torch_and_onnx(tmp_path, name, width, dim):
     """A narrow MobileNetV3 and the blocks of a narrow DyMN are exported in test_export_onnx.py."""
     folder = convert(write_ssondo(tmp_path / "mine.ckpt", name, width), tmp_path / "bundle")
-    model = load(folder, windows="published")
+    model = load(folder, window_policy="published")
     assert (model.dim, model.config["width"]) == (dim, width)
     got, _ = model.embed_windows((wave(25, 32000), 32000))
     assert got.shape == (2, dim)
@@ -104,7 +104,7 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
     torch.save(tiny("student_encoder."), tmp_path / "matpac.pt")
     folder = convert(tmp_path / "matpac.pt", tmp_path / "bundle", window=1.0)
-    model = load(folder, windows="published")
+    model = load(folder, window_policy="published")
     got, starts = model.embed_windows((wave(3.5, 16000), 16000))
     assert list(starts) == [0.0, 1.0, 2.0]
     expected = load_teacher(f"matpac:{tmp_path / 'matpac.pt'}", device="cpu").embed(segments(3.5, 16000, 1.0))

@@ -24,7 +24,7 @@ from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student, write_weights
 from sondino.pruning import prune as pruning
 from sondino.pruning.filters import prune_student
-from sondino.pruning.prune import Recovery, prune_bundle, settle_norms
+from sondino.pruning.prune import Recovery, prune, recalibrate_batchnorm
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 TEACHER = {"spec": "birdnet", "name": "birdnet", "licence": "CC BY-NC-SA 4.0"}
@@ -93,13 +93,13 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
 def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_told(whole_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
     asked = {"score": "l1", "ratio": 0.5, "layers": "conv_block[56].*", "quiet": True}
-    once = prune_bundle(whole_weights, tmp_path / "once", **asked)
+    once = prune(whole_weights, tmp_path / "once", **asked)
     there = {file: file.read_bytes() for file in (tmp_path / "once").iterdir()}
     with pytest.raises(OptionError, match="once holds a bundle that was made otherwise: name another folder"):
-        prune_bundle(whole_weights, tmp_path / "once", **{**asked, "ratio": 0.6})
-    assert prune_bundle(whole_weights, tmp_path / "once", **asked) == once
+        prune(whole_weights, tmp_path / "once", **{**asked, "ratio": 0.6})
+    assert prune(whole_weights, tmp_path / "once", **asked) == once
     assert {file: file.read_bytes() for file in (tmp_path / "once").iterdir()} == there
-    twice = prune_bundle(tmp_path / "once", tmp_path / "twice", **{**asked, "ratio": 0.25})
+    twice = prune(tmp_path / "once", tmp_path / "twice", **{**asked, "ratio": 0.25})
     assert twice["pruned"]["from"] == "once" and twice["pruned"]["before"] == once["pruned"]
     card = (tmp_path / "twice" / "card.md").read_text()
     assert card.index("25% of the filters") < card.index("## Before, pruned") < card.index("50% of the filters")
@@ -119,7 +119,7 @@ def test_norms_settle_so_that_vectors_of_different_sounds_differ(whole_weights, 
     logmels = FFTLogMel(settled.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
     with torch.inference_mode():
         assert mean_pairwise_cosine(settled(logmels).numpy()) < mean_pairwise_cosine(raw.eval()(logmels).numpy())
-    monkeypatch.setattr(pruning, "alike", lambda vectors: 0.995)
+    monkeypatch.setattr(pruning, "mean_pairwise_cosine", lambda embeddings: 0.995)
     command[-1] = str(tmp_path / "c")
     cli.app(command, exit_on_error=False, result_action="return_value")
     assert "vectors of different sounds are 0.9950 alike" in capsys.readouterr().out
@@ -134,22 +134,23 @@ def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, 
         "ratio": 0.75,
         "steps": 2,
         "layers": "conv_block[3456].*",
-        "recovery": Recovery(2, sounds),
+        "corpus": sounds,
+        "epochs": 2,
         "device": "cpu",
         "quiet": True,
     }
     copy = pruning.copy_with_head
     monkeypatch.setattr(pruning, "copy_with_head", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        prune_bundle(whole, tmp_path / "out", **asked)
+        prune(whole, tmp_path / "out", **asked)
     work = tmp_path / "out.training"
     trained = {place: place.stat().st_mtime_ns for place in work.glob("step-*/recovered/bundle/model.safetensors")}
     assert len(trained) == 2 and not (tmp_path / "out").exists()
     with pytest.raises(RunError, match=r"score was l1, now taylor"):
-        prune_bundle(whole, tmp_path / "out", **{**asked, "score": "taylor"})
+        prune(whole, tmp_path / "out", **{**asked, "score": "taylor"})
     monkeypatch.setattr(pruning, "copy_with_head", copy)
     monkeypatch.setattr(shutil, "rmtree", lambda place, **_: place)  # so that what was there can be looked at
-    config = prune_bundle(whole, tmp_path / "out", **asked)
+    config = prune(whole, tmp_path / "out", **asked)
     assert {place: place.stat().st_mtime_ns for place in trained} == trained, "nothing was trained again"
     assert config["build"]["channels"]["conv_block6.conv2"] == [64, 64], "a half, twice"
     assert config["pruned"]["recovery"] == {"epochs": 2, "by": "the unpruned net"}
@@ -171,8 +172,8 @@ def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
             hertz = rng.uniform(200, 400) * (10 if label == "high" else 1)
             sound = np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) + 0.1 * rng.standard_normal(16000)
             soundfile.write(tmp_path / "labelled" / label / f"{i}.wav", 0.3 * sound, 16000)
-    recovery = Recovery(2, tmp_path / "labelled", labelled=True)
-    config = prune_bundle(whole, tmp_path / "out", score="l1", ratio=0.5, recovery=recovery, device="cpu", quiet=True)
+    asked = {"score": "l1", "ratio": 0.5, "labels": tmp_path / "labelled", "epochs": 2, "device": "cpu", "quiet": True}
+    config = prune(whole, tmp_path / "out", **asked)
     assert config["pruned"]["recovery"] == {"epochs": 2, "by": "labels"}
     model = load(tmp_path / "out")
     assert model.head is not None and model.head.labels == ("high", "low")
@@ -183,32 +184,34 @@ def test_a_folder_of_the_users_is_never_taken_for_training(whole_weights, tmp_pa
     (tmp_path / "out.training").mkdir()
     (tmp_path / "out.training" / "letter.txt").write_text("dear")
     with pytest.raises(OptionError, match="is where the training would be kept, and holds something else"):
-        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5)
+        prune(whole_weights, tmp_path / "out", score="l1", ratio=0.5)
     assert (tmp_path / "out.training" / "letter.txt").read_text() == "dear"
 
 
 def test_after_a_mistake_the_right_options_are_taken(whole_weights, tmp_path):
     mistakes = (
-        Recovery(0, tmp_path),
-        Recovery(1, CLIPS, teacher="birdnett"),
+        {"ratio": 0.99},
+        {"layers": "none.*"},
+        {"corpus": tmp_path},
+        {"corpus": CLIPS, "epochs": 1, "teacher": "birdnett"},
     )
-    for wrong in ({"ratio": 0.99}, {"layers": "none.*"}, *({"recovery": recovery} for recovery in mistakes)):
+    for wrong in mistakes:
         with pytest.raises((OptionError, AudioError)):
-            prune_bundle(whole_weights, tmp_path / "out", **{"score": "l1", "ratio": 0.5, "quiet": True, **wrong})
+            prune(whole_weights, tmp_path / "out", **{"score": "l1", "ratio": 0.5, "quiet": True, **wrong})
         assert list(tmp_path.iterdir()) == [], wrong
 
 
 def test_clips_of_another_length_cannot_teach_the_same_vectors(whole_weights, tmp_path):
     write_json(tmp_path / "corpus.json", {"clip": 4.0})
-    with pytest.raises(OptionError, match=r"was cut into clips of 4 s, and whole hears 1 s"):
-        prune_bundle(whole_weights, tmp_path / "out", score="l1", ratio=0.5, recovery=Recovery(1, tmp_path))
+    with pytest.raises(OptionError, match=r"was cut into clips of 4 s, and whole takes 1 s"):
+        prune(whole_weights, tmp_path / "out", score="l1", ratio=0.5, corpus=tmp_path, epochs=1)
 
 
 def test_norms_settle_on_what_they_hear():
     torch.manual_seed(0)
     student = build_student("cnn14", 0.125)
     heard = [torch.randn(2, 64, 40), 3 + torch.randn(2, 64, 40)]
-    settle_norms(student, heard)
+    recalibrate_batchnorm(student, heard)
     together = torch.stack([batch.transpose(1, 2).transpose(0, 1) for batch in heard])  # (batch, frames, clips, mels)
     assert torch.allclose(student.bn0.running_mean, together.mean((0, 1, 2)), atol=1e-5)
     assert student.bn0.momentum == 0.1 and not student.training

@@ -179,7 +179,7 @@ def test_what_was_fetched_by_hand_is_taken(server: Server, us8k: Task, tmp_path:
     assert len(us8k.read(fetch_task(us8k, tmp_path / "sets", quiet=True)[0]).clips) == 40
 
 
-def test_a_wrong_checksum_is_told_and_the_file_deleted(server: Server, us8k: Task, tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_reported_and_the_file_deleted(server: Server, us8k: Task, tmp_path: Path) -> None:
     right = server.files["UrbanSound8K.tar.gz"]
     server.files["UrbanSound8K.tar.gz"] = right[:-1] + bytes([right[-1] ^ 1])
     with pytest.raises(
@@ -192,7 +192,7 @@ def test_a_wrong_checksum_is_told_and_the_file_deleted(server: Server, us8k: Tas
     assert server.asked == [("UrbanSound8K.tar.gz", None)] * 2
 
 
-def test_more_or_fewer_bytes_than_published_are_told(server: Server, us8k: Task, tmp_path: Path) -> None:
+def test_more_or_fewer_bytes_than_published_are_reported(server: Server, us8k: Task, tmp_path: Path) -> None:
     right = server.files["UrbanSound8K.tar.gz"]
     for wrong in (right + bytes(5_000_000), right[:-9]):
         server.files["UrbanSound8K.tar.gz"] = wrong
@@ -293,7 +293,7 @@ def test_the_command_lists_and_fetches(us8k: Task, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("gtzan", "GTZAN cannot be fetched: its archive (genres.tar.gz) is no longer where"),
         ("mtt", "MagnaTagATune cannot be fetched: no checksum of its files is published"),
@@ -301,10 +301,10 @@ def test_the_command_lists_and_fetches(us8k: Task, tmp_path: Path, capsys: pytes
     ],
 )
 def test_what_is_not_fetched_says_what_to_do(
-    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("tasks", "--fetch", name, "--data", tmp_path) == 2
-    assert capsys.readouterr().err.startswith(f"sondino: {said}") and not list(tmp_path.iterdir())
+    assert capsys.readouterr().err.startswith(f"sondino: {message}") and not list(tmp_path.iterdir())
 
 
 def test_a_task_that_cannot_be_fetched_is_an_option_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Labelled sound: folders and lists, and a sentence for each thing that can be wrong with them."""
+"""Labelled sound: folders and lists, and a message for each thing that can be wrong with them."""
 
 import shutil
 from pathlib import Path
@@ -82,17 +82,17 @@ def test_folds_and_splits(sounds: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"split": "training-ish"}, r"line 3: split is 'training-ish': give train, valid or test"),
         ({"fold": ""}, "line 3: loud/1.wav has no fold"),
         ({"split": "test", "fold": "1"}, "both a column fold and a column split"),
     ],
 )
-def test_a_wrong_part_is_a_sentence(sounds: Path, row: dict[str, str], said: str) -> None:
+def test_a_wrong_part_is_an_error_message(sounds: Path, row: dict[str, str], message: str) -> None:
     rows = [{**r, **dict.fromkeys(row, "test" if "split" in row else "1")} for r in loudness_rows(sounds)]
     rows[1].update(row)
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         read_labelled(sounds, write_list(sounds / "l.csv", rows))
 
 
@@ -117,7 +117,7 @@ def test_a_file_listed_twice_must_agree_with_itself(sounds: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"file,label\na.wav,b\n", r"needs the columns path and label \(it has file, label\)"),
         (b"path;label\nloud/0.wav;loud\n", "with commas between"),
@@ -131,9 +131,9 @@ def test_a_file_listed_twice_must_agree_with_itself(sounds: Path) -> None:
         (b"path,label\nloud/0.wav,\nquiet/0.wav,\n", "no clip of .* has a label"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_a_sentence(sounds: Path, content: bytes, said: str) -> None:
+def test_a_list_that_cannot_be_used_is_an_error_message(sounds: Path, content: bytes, message: str) -> None:
     file = touch(sounds / "l.csv", content)
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         read_labelled(sounds, file)
 
 
@@ -143,7 +143,7 @@ def test_a_list_may_begin_with_a_byte_order_mark(sounds: Path) -> None:
     assert len(read_labelled(sounds, file).clips) == 12
 
 
-def test_what_is_no_labelled_sound_is_a_sentence(sounds: Path, tmp_path: Path) -> None:
+def test_what_is_no_labelled_sound_is_an_error_message(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file or folder"):
         read_labelled(tmp_path / "nowhere")
     with pytest.raises(OptionError, match="cannot be read"):
@@ -175,7 +175,7 @@ def test_a_label_that_every_clip_has_is_left_out_by_name(sounds: Path) -> None:
     assert found.labels == ("loud", "middle", "quiet") and found.notes == ("left out, since every clip has it: sine",)
 
 
-def test_clips_that_cannot_be_heard_can_take_their_label_with_them(sounds: Path) -> None:
+def test_clips_that_cannot_be_decoded_can_take_their_label_with_them(sounds: Path) -> None:
     found = read_labelled(sounds)
     lost = {str(sounds / "loud" / f"{number}.wav"): "broken" for number in range(3)}
     left = found.without(lost)
@@ -194,7 +194,7 @@ def test_the_same_bytes_and_the_same_source_are_one_recording(sounds: Path) -> N
     assert len(set(source.values())) == 4 + 4 + 2
 
 
-def test_a_recording_in_two_folds_is_told(sounds: Path) -> None:
+def test_a_recording_in_two_folds_is_reported(sounds: Path) -> None:
     shutil.copy(sounds / "loud" / "0.wav", sounds / "loud" / "copy.wav")
     rows = [{**row, "fold": i % 3} for i, row in enumerate(loudness_rows(sounds))]
     (note,) = read_labelled(sounds, write_list(sounds / "l.csv", rows)).notes
@@ -270,7 +270,7 @@ def test_a_lists_splits_are_kept_and_what_is_missing_is_drawn_from_train(sounds:
     assert not (held.valid & held.test).any() and not (held.train & (held.valid | held.test)).any()
 
 
-def test_a_label_that_is_asked_and_never_learnt_is_told(sounds: Path) -> None:
+def test_a_label_that_is_scored_and_never_trained_on_is_reported(sounds: Path) -> None:
     found = with_columns(sounds, fold=lambda i: 1 if i < 4 else i % 2)
     (note,) = unseen_labels(found, make_splits(found, 0)[0])
     assert note.startswith("all clips of loud lie in one part")

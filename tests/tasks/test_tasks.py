@@ -34,7 +34,7 @@ def sides(labelled: Labelled) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_task_can_be_parted_and_counts_what_is_there(name: str, tmp_path: Path) -> None:
+def test_every_task_has_splits_and_counts_what_is_there(name: str, tmp_path: Path) -> None:
     task, found = TASKS[name], read(name, tmp_path)
     assert found.notes[0] == f"{len(found.clips)} of {task.clips} clips of {task.title} are there"
     assert found.multi_label == task.multi_label and (task.metric == "mAP") == task.multi_label
@@ -58,7 +58,7 @@ def test_esc50_and_its_ten(tmp_path: Path) -> None:
     assert [task.name for task, _ in read_tasks(["all"], tmp_path)] == ["esc50", "esc10"]
 
 
-def test_a_recording_in_two_folds_is_told_and_kept_as_published(tmp_path: Path) -> None:
+def test_a_recording_in_two_folds_is_reported_and_kept_as_published(tmp_path: Path) -> None:
     folder = write_layout("esc50", tmp_path)
     file = folder / "meta" / "esc50.csv"
     rows = list(csv.reader(file.read_text().splitlines()))
@@ -229,16 +229,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_list_is_a_sentence(name: str, tmp_path: Path) -> None:
+def test_a_broken_list_is_an_error_message(name: str, tmp_path: Path) -> None:
     folder = write_layout(name, tmp_path)
-    file, content, said = BROKEN[name]
+    file, content, message = BROKEN[name]
     (folder / file).write_bytes(content)
-    with pytest.raises(OptionError, match=said) as caught:
+    with pytest.raises(OptionError, match=message) as caught:
         read_tasks([name], tmp_path)
     assert str(folder / file) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_list_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+def test_a_list_that_is_gone_is_an_error_message(tmp_path: Path) -> None:
     folder = write_layout("openmic", tmp_path)
     (folder / "partitions" / "split01_test.csv").unlink()
     with pytest.raises(OptionError, match=r"split01_test\.csv cannot be read"):
@@ -272,7 +272,7 @@ def test_own_folders_and_lists_are_tasks(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_cannot_be_found_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for names, said in (
+    for names, message in (
         (["esc5"], "unknown task 'esc5': did you mean esc50 or esc10"),
         (["birds/mine"], "birds/mine: no such folder or list"),
         (["mine.csv"], "mine.csv: no such folder or list"),
@@ -282,7 +282,7 @@ def test_what_cannot_be_found_says_what_to_do(tmp_path: Path, monkeypatch: pytes
         (["all"], "no data set is under data: fetch one with sondino tasks --fetch, give --data ROOT"),
         ([], "no task is named"),
     ):  # fmt: skip
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             read_tasks(names)
     folder = write_layout("esc50", tmp_path)
     with pytest.raises(OptionError, match="is ESC-50 as it is published: --tasks esc50 --data "):

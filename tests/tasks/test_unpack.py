@@ -173,7 +173,7 @@ def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
     assert sum(len(c) for c in contents(tmp_path / "out").values()) <= 3_000_000
 
 
-def test_a_member_whose_content_changed_is_told(tmp_path: Path) -> None:
+def test_a_member_whose_content_changed_is_reported(tmp_path: Path) -> None:
     file = make_zip(tmp_path / "set.zip", {"skip": b"", "a.wav": CONTENT})  # the second is stored as it is
     content = bytearray(file.read_bytes())
     content[content.index(CONTENT) + 7] ^= 1
@@ -184,7 +184,7 @@ def test_a_member_whose_content_changed_is_told(tmp_path: Path) -> None:
 
 @both
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.95])
-def test_an_archive_that_breaks_off_is_told(name: str, part: float, tmp_path: Path) -> None:
+def test_an_archive_that_breaks_off_is_reported(name: str, part: float, tmp_path: Path) -> None:
     file = MAKE[name](tmp_path / name, PLAIN)
     file.write_bytes(file.read_bytes()[: int(part * file.stat().st_size)])
     with pytest.raises(SondinoError, match=rf"{name} is damaged or no archive .*: delete {file} and fetch it again"):
@@ -192,13 +192,13 @@ def test_an_archive_that_breaks_off_is_told(name: str, part: float, tmp_path: Pa
 
 
 @both
-def test_what_is_no_archive_is_told(name: str, tmp_path: Path) -> None:
+def test_what_is_no_archive_is_reported(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(CONTENT)
     with pytest.raises(SondinoError, match="is damaged or no archive"):
         unpack([tmp_path / name], tmp_path / "out", 400_000)
 
 
-def test_a_locked_zip_is_told(tmp_path: Path) -> None:
+def test_a_locked_zip_is_reported(tmp_path: Path) -> None:
     file = make_zip(tmp_path / "set.zip", {"a.wav": b"a"})
     content = bytearray(file.read_bytes())
     content[content.rindex(b"PK\1\2") + 8] |= 1
@@ -215,13 +215,13 @@ def test_the_litter_of_desktops_is_left_out(name: str, tmp_path: Path) -> None:
 
 
 @not_as_root
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(RunError, match="could not be written"):
         unpack([make_zip(tmp_path / "set.zip", PLAIN)], tmp_path / "out", 400_000)
 
 
-def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_reported(tmp_path: Path) -> None:
     file = make_zip(tmp_path / "set.zip", {"a": b"a", "a/b.wav": b"b"})
     with pytest.raises(RunError, match="could not be written"):
         unpack([file], tmp_path / "out", 1000)

@@ -174,7 +174,7 @@ def test_fingerprints_follow_content_and_windows(tmp_path):
     assert len(prints) == 5
 
 
-def test_bad_checkpoints_are_sentences(tmp_path):
+def test_bad_checkpoints_are_error_messages(tmp_path):
     class Evil:
         def __reduce__(self):
             return (print, ("this ran while the file was read",))
@@ -194,8 +194,8 @@ def test_bad_checkpoints_are_sentences(tmp_path):
         save([1, 2], tmp_path / "list.pt"): (OptionError, "no state dict"),
         text: (OptionError, "text.pt"),
     }
-    for path, (kind, said) in cases.items():
-        with pytest.raises(kind, match=said):
+    for path, (kind, message) in cases.items():
+        with pytest.raises(kind, match=message):
             load_teacher(f"matpac:{path}", device="cpu")
 
 

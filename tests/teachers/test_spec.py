@@ -8,7 +8,7 @@ import pytest
 
 from sondino import hub
 from sondino.errors import MissingExtra, OptionError, SondinoError
-from sondino.teachers import catalogue, load_teacher
+from sondino.teachers import list_teachers, load_teacher
 from sondino.teachers.spec import TeacherSpec, parse_teacher
 
 
@@ -27,13 +27,13 @@ def test_a_name_is_read_in_its_parts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("lite:x.tflite", "unknown kind of teacher 'lite': did you mean litert"),
         ("", "unknown kind of teacher ''"),
-        ("C:\\x\\model.onnx", "does not say its kind: write onnx:C:"),
-        ("mine.py", "does not say its kind: write module:mine.py:FUNCTION"),
-        ("yamnet.tflite#t", "does not say its kind: write litert:yamnet.tflite#t"),
+        ("C:\\x\\model.onnx", "has no kind: write onnx:C:"),
+        ("mine.py", "has no kind: write module:mine.py:FUNCTION"),
+        ("yamnet.tflite#t", "has no kind: write litert:yamnet.tflite#t"),
         ("litert:x?rat=16000", "unknown option of litert 'rat': did you mean rate"),
         ("birdnet?rate=1", "unknown option of birdnet 'rate'"),
         ("litert:x?rate=-1", "option rate of litert is '-1': give hertz"),
@@ -49,19 +49,19 @@ def test_a_name_is_read_in_its_parts(tmp_path):
         ("matpac:x.pt#layer", "matpac has no tensor to name"),
     ],
 )
-def test_a_wrong_name_is_a_sentence(text, said):
+def test_a_wrong_name_is_an_error_message(text, message):
     with pytest.raises(OptionError) as caught:
         parse_teacher(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_files_and_windows_that_cannot_be(tmp_path):
-    for text, said in {
+    for text, message in {
         f"onnx:{tmp_path / 'no.onnx'}?rate=16000": "no.onnx does not exist",
         f"onnx:{tmp_path}?rate=16000": "is a folder, not a file",
         f"matpac:{tmp_path / 'no.pt'}": "no.pt does not exist",
     }.items():
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             load_teacher(text, device="cpu")
     with pytest.raises(OptionError, match="unknown device 'gpu'"):
         load_teacher("birdnet", device="gpu")
@@ -73,16 +73,16 @@ def test_files_and_windows_that_cannot_be(tmp_path):
 
 
 def test_the_catalogue_is_whole():
-    for record in catalogue():
+    for record in list_teachers():
         spec = parse_teacher(record.example)  # every example is a valid name
         assert spec.kind == record.kind
         assert all(isinstance(cell, str) for cell in record.row().values())
-        assert record.row()["licence"] and list(record.row()) == list(catalogue()[0].row())
+        assert record.row()["licence"] and list(record.row()) == list(list_teachers()[0].row())
         text = record.kind if record.file != "required" else f"{record.kind}:x"
         for option in record.options:
             with pytest.raises(OptionError, match=f"option {option} of {record.kind} is ''"):
                 parse_teacher(f"{text}?{option}=")
-    assert {r.kind for r in catalogue()} == {
+    assert {r.kind for r in list_teachers()} == {
         *("matpac", "m2d", "cnn14", "birdnet", "onnx", "litert", "torchscript", "module", "hear", "precomputed")
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sondino.encoder.check import check_encoder
-from sondino.encoder.encoder import embed_clips, fingerprint
+from sondino.encoder.encoder import embed_clips, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 from sondino.teachers import load_teacher
 
@@ -87,11 +87,11 @@ def test_litert_gives_inner_tensors_and_outputs(tmp_path, free):
     assert inner.embed(x[:0]).shape == (0, 4)
 
 
-def test_litert_faults_are_sentences(tmp_path):
+def test_litert_faults_are_error_messages(tmp_path):
     path = tiny_tflite(tmp_path / "tiny.tflite", [2, 4])
     (tmp_path / "text.tflite").write_text("this is no model at all")
     (tmp_path / "cut.tflite").write_bytes(path.read_bytes()[:40])
-    for text, error, said in [
+    for text, error, message in [
         (f"litert:{path}#net/iner?rate=1000", OptionError, "no tensor 'net/iner': did you mean net/inner"),
         (f"litert:{path}#w1?rate=1000", OptionError, "no tensor 'w1'"),
         (f"litert:{path}?rate=1000", OptionError, "has 2 outputs: name the one to take, #net/inner or #net/head"),
@@ -101,7 +101,7 @@ def test_litert_faults_are_sentences(tmp_path):
         (f"litert:{tmp_path / 'text.tflite'}?rate=1000", EncoderError, "no LiteRT"),
         (f"litert:{tmp_path / 'cut.tflite'}?rate=1000", EncoderError, "damaged"),
     ]:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             load_teacher(text)
     teacher = load_teacher(f"litert:{path}#net/inner?rate=1000")
     with pytest.raises(EncoderError, match=r"takes \(batch, 16\) samples"):
@@ -204,14 +204,14 @@ def test_onnx_outputs_and_inner_values_by_name(tmp_path):
     top = load_teacher(f"onnx:{path}#top?rate={RATE}")
     np.testing.assert_allclose(top.embed(x), (x.reshape(3, -1, 16) @ PROJECT).max(1), rtol=1e-4, atol=1e-5)
     assert top.fingerprint != inner.fingerprint
-    for text, error, said in [
+    for text, error, message in [
         (f"onnx:{path}?rate=1000", OptionError, "has 2 outputs: name the one to take, #vector"),
         (f"onnx:{path}#iner?rate=1000", OptionError, "did you mean inner"),
-        (f"onnx:{path}#projected?rate=1000", EncoderError, "not one vector each"),
-        (f"onnx:{path}#top", OptionError, "does not say its sample rate"),
+        (f"onnx:{path}#projected?rate=1000", EncoderError, "not one embedding each"),
+        (f"onnx:{path}#top", OptionError, "has no sample rate"),
         (f"onnx:{path}#top?rate=1000&window=2", OptionError, "32 samples, 0.032 s"),
     ]:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             load_teacher(text)
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(EncoderError, match="cannot be opened by ONNX Runtime"):
@@ -224,7 +224,7 @@ def test_onnx_fingerprint_follows_the_content_not_the_name(tmp_path):
     copy = load_teacher(f"onnx:{tiny_onnx(tmp_path / 'a' / 'x.onnx', ['b', 32])}?rate=1000")
     other = load_teacher(f"onnx:{tiny_onnx(tmp_path / 'a' / 'x.onnx', ['b', 48])}?rate=1000")
     faster = load_teacher(f"onnx:{tmp_path / 'x.onnx'}?rate=2000")
-    assert fingerprint(first) == fingerprint(copy)
+    assert resolve(first).fingerprint == resolve(copy).fingerprint
     assert len({t.fingerprint for t in (first, other, faster)}) == 3
 
 
@@ -307,14 +307,14 @@ def test_an_encoder_or_a_function_is_taken_too(code):
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "said"),
+    ("text", "error", "message"),
     [
         ("module:mymodels", OptionError, "names no function"),
         ("module:mymodel:net?rate=1000", OptionError, "no module 'mymodel'"),
         ("module:no.py:net?rate=1000", OptionError, "no.py does not exist"),
         ("module:mymodels:nett?rate=1000", OptionError, "unknown function of mymodels 'nett': did you mean net"),
         ("module:mymodels:limit?rate=1000", OptionError, "unknown function of mymodels 'limit'"),
-        ("module:mymodels:net", OptionError, "does not say its sample rate"),
+        ("module:mymodels:net", OptionError, "has no sample rate"),
         ("module:mymodels:mine?rate=1000", OptionError, "of its own: leave out"),
         ("module:mymodels:number?rate=1000", EncoderError, "of type int, not an encoder"),
         ("module:mymodels:fails?rate=1000", EncoderError, "ValueError: no weights"),
@@ -326,9 +326,9 @@ def test_an_encoder_or_a_function_is_taken_too(code):
         ("hear:mymodels?weights=no.pt", OptionError, "no.pt do not exist"),
     ],
 )
-def test_what_is_no_teacher_is_a_sentence(code, monkeypatch, text, error, said):
+def test_what_is_no_teacher_is_an_error_message(code, monkeypatch, text, error, message):
     monkeypatch.syspath_prepend(code)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         load_teacher(text, device="cpu")
 
 
@@ -410,11 +410,11 @@ def test_precomputed_vectors_are_looked_up(tmp_path, form):
     assert check_encoder(teacher) == []
     with pytest.raises(EncoderError, match=r"lacks 2 of 3 clips, such as 'x', 'y'; its own ids are such as 'a.wav'"):
         teacher.lookup(["a.wav", "x", "y"])
-    with pytest.raises(EncoderError, match="cannot embed new sound"):
+    with pytest.raises(EncoderError, match="cannot embed new audio"):
         embed_clips(teacher, [sound(1)[0]])
 
 
-def test_bad_precomputed_files_are_sentences(tmp_path):
+def test_bad_precomputed_files_are_error_messages(tmp_path):
     v = sound(2, 3)
 
     def npz(name, **arrays):
@@ -428,16 +428,16 @@ def test_bad_precomputed_files_are_sentences(tmp_path):
     npz("nan.npz", ids=np.array(["a", "b"]), vectors=np.where(v == v[1, 1], np.nan, v))
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "x.csv").write_text("id,v0")
-    for name, said in {
+    for name, message in {
         "keys.npz": "holds names, vectors, not `ids` and `vectors`",
-        "rows.npz": "has 3 ids and vectors of shape",
+        "rows.npz": "has 3 ids and embeddings of shape",
         "objects.npz": "save ids as strings",
         "twice.npz": "1 ids more than once, such as 'a'",
         "whole.npz": "not of floats",
         "text.npz": "cannot be read",
         "x.csv": "neither .npz nor .parquet",
     }.items():
-        with pytest.raises(SondinoError, match=said):
+        with pytest.raises(SondinoError, match=message):
             load_teacher(f"precomputed:{tmp_path / name}")
     teacher = load_teacher(f"precomputed:{tmp_path / 'nan.npz'}")
     np.testing.assert_array_equal(teacher.lookup(["a"]), v[:1])

@@ -3,7 +3,7 @@
 from sondino.audio.decoders import Source
 from sondino.audio.reading import SUFFIXES, AudioInfo, find_audio, info, read, stream
 from sondino.audio.signal import from_array, resample, to_mono
-from sondino.audio.windows import ShortPolicy, WindowPolicy, iter_windows, merge, stack_windows
+from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, iter_windows, merge, stack_windows
 
 __all__ = [
     "SUFFIXES",
@@ -11,6 +11,7 @@ __all__ = [
     "ShortPolicy",
     "Source",
     "WindowPolicy",
+    "Windowing",
     "find_audio",
     "from_array",
     "info",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.reading import find_audio, read
-from sondino.audio.windows import ShortPolicy, stack_windows
+from sondino.audio.windows import ShortPolicy, Windowing, stack_windows
 from sondino.errors import AudioError, OptionError
 from sondino.sample_sounds import sample_folder
 
@@ -40,16 +40,16 @@ def real_clips(
     folder = sample_folder() / "audio" if sounds is None else sounds
     files = find_audio(folder)
     heard = []
-    filled: ShortPolicy = "pad" if short == "native" else short
+    windowing = Windowing(samples / rate, short="pad" if short == "native" else short)
     for file in _spread(files, count):
         try:
             sound = read(file, rate, duration=60.0)
         except AudioError:
             continue
-        pieces, _, weights = stack_windows(sound, rate, samples / rate, short=filled)
+        pieces, _, weights = stack_windows(sound, rate, windowing)
         cut = [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= min(weights[0], rate / 4)]
         # Last, where there are few: the second half of a sound by itself is another sound.
-        heard.append([*cut, stack_windows(sound[len(sound) // 2 :], rate, samples / rate, short=filled)[0][0]])
+        heard.append([*cut, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
     if len(heard) < 2:
         raise OptionError(f"{folder}: of its files {len(heard)} can be heard, where comparing needs 2 or more: "
                           "name a folder of audio")  # fmt: skip

@@ -1,7 +1,8 @@
-"""Cut a waveform into windows, and merge the embeddings of its windows into one."""
+"""Cut a waveform into windows, and average the embeddings of its windows."""
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,68 +11,93 @@ from numpy.typing import NDArray
 from sondino.errors import AudioError, OptionError
 
 ShortPolicy = Literal["pad", "native", "repeat"]
-"""A clip under a window is zero-padded, heard at its own length, or repeated until it fills the window."""
+"""A clip shorter than a window is zero-padded, processed without padding (variable length), or repeated to fill it."""
 
 WindowPolicy = Literal["all", "published"]
-"""All of a sound is heard, short clips and tails included; or full windows only, as the published package does."""
+"""All of a clip is processed, short clips and tails included; or full windows only, as the published package does."""
+
+Window = tuple[NDArray[np.float32], float, float]
+"""A window (samples,), its start in seconds, how many of its samples are real (not padding)."""
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How clips are cut into windows.
+
+    Attributes:
+        window: seconds; None = one window, the whole clip.
+        hop: seconds from one window's start to the next; None = `window`.
+        short: what is done with a clip shorter than a window.
+        policy: "published" leaves out tails, and short clips are an AudioError.
+
+    Raises:
+        OptionError: an unknown `short` or `policy`.
+    """
+
+    window: float | None
+    hop: float | None = None
+    short: ShortPolicy = "pad"
+    policy: WindowPolicy = "all"
+
+    def __post_init__(self) -> None:
+        if self.short not in get_args(ShortPolicy):
+            raise OptionError(f"short is {self.short!r}: give one of {', '.join(get_args(ShortPolicy))}")
+        check_policy(self.policy)
+
+
+def check_policy(policy: str) -> None:
+    """Raises OptionError if a window policy is unknown."""
+    if policy not in get_args(WindowPolicy):
+        raise OptionError(f"window policy is {policy!r}: give one of {', '.join(get_args(WindowPolicy))}")
 
 
 def stack_windows(
-    waveform: NDArray[np.float32],
-    sample_rate: int,
-    window: float | None,
-    hop: float | None = None,
-    short: ShortPolicy = "pad",
-    minimum: int = 0,
+    waveform: NDArray[np.float32], sample_rate: int, windowing: Windowing, minimum: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Cut a waveform into windows of equal length; the tail is kept.
 
     Args:
         waveform: (samples,).
         sample_rate: its hertz.
-        window: seconds a window; None = one window, the whole waveform.
-        hop: seconds from one window's start to the next; None = `window`.
-        short: what a waveform under a window becomes.
-        minimum: samples under which even a waveform heard at its own length is zero-padded.
+        windowing: how it is cut.
+        minimum: samples up to which a waveform without padding is zero-padded all the same.
 
     Returns:
         windows (n, samples) float32; starts (n,) in seconds; weights (n,): how many samples of each are real.
+
+    Raises:
+        AudioError: the waveform has no samples.
+        OptionError: a window or hop under one sample.
     """
-    cuts = list(iter_windows([waveform], sample_rate, window, hop, short, minimum))
-    if not cuts:
+    windows = list(iter_windows([waveform], sample_rate, windowing, minimum))
+    if not windows:
         raise AudioError("a waveform holds no sound: it has no samples")
     return (
-        np.stack([piece for piece, _, _ in cuts]),
-        np.array([start for _, start, _ in cuts], dtype=np.float64),
-        np.array([weight for _, _, weight in cuts], dtype=np.float64),
+        np.stack([samples for samples, _, _ in windows]),
+        np.array([start for _, start, _ in windows], dtype=np.float64),
+        np.array([weight for _, _, weight in windows], dtype=np.float64),
     )
 
 
 def iter_windows(
-    blocks: Iterable[NDArray[np.float32]],
-    sample_rate: int,
-    window: float | None,
-    hop: float | None = None,
-    short: ShortPolicy = "pad",
-    minimum: int = 0,
-    policy: WindowPolicy = "all",
-) -> Iterator[tuple[NDArray[np.float32], float, float]]:
-    """The windows of a waveform that comes in blocks: `windows`, one at a time, holding about one window and a block.
+    blocks: Iterable[NDArray[np.float32]], sample_rate: int, windowing: Windowing, minimum: int = 0
+) -> Iterator[Window]:
+    """Cut a waveform that comes in blocks (samples,) into windows, holding about one window and one block in memory.
 
     Args:
         blocks: (samples,) each.
-        sample_rate: as in `windows`.
-        window: as in `windows`.
-        hop: as in `windows`.
-        short: as in `windows`.
-        minimum: as in `windows`.
-        policy: "published" leaves out short clips (an AudioError) and tails.
+        sample_rate: as in `stack_windows`.
+        windowing: as in `stack_windows`.
+        minimum: as in `stack_windows`.
 
     Yields:
         window (samples,) float32, its start in seconds, how many of its samples are real.
+
+    Raises:
+        AudioError: a short clip where the policy is "published".
+        OptionError: a window or hop under one sample.
     """
-    if short not in get_args(ShortPolicy):
-        raise OptionError(f"short is {short!r}: give one of {', '.join(get_args(ShortPolicy))}")
+    window, hop, short = windowing.window, windowing.hop, windowing.short
     if window is None:
         whole = [block for block in blocks if len(block)]
         if whole:
@@ -93,11 +119,11 @@ def iter_windows(
             yield held[at - base : at - base + size], at / sample_rate, float(size)
             at += step
     rest = base + len(held) - at  # samples from the next window's start to the end
-    if policy == "published":
+    if windowing.policy == "published":
         if at == 0 and rest > 0:
             raise AudioError(
-                f"a clip of {rest / sample_rate:.3g} s is under the window of {window:g} s, and windows='published' "
-                "hears full windows only; take windows='all'"
+                f"a clip of {rest / sample_rate:.3g} s is under the window of {window:g} s, and the window policy "
+                "'published' takes full windows only; take 'all'"
             )
     elif at == 0:
         if rest > 0:
@@ -107,11 +133,11 @@ def iter_windows(
         yield _pad(held[at - base :], size), at / sample_rate, float(rest)
 
 
-def merge(vectors: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """One vector for a clip: the mean (dim,) of its windows' vectors (n, dim), weighted by their real samples (n,)."""
+def merge(embeddings: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """One embedding for a clip: the mean (dim,) of its windows' (n, dim), weighted by their real samples (n,)."""
     total = float(np.sum(weights))
     share = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
-    return (share @ vectors.astype(np.float64)).astype(np.float32)
+    return (share @ embeddings.astype(np.float64)).astype(np.float32)
 
 
 def _pad(x: NDArray[np.float32], size: int) -> NDArray[np.float32]:

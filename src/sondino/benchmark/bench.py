@@ -29,7 +29,7 @@ MAX_CLIP_SECONDS = 600.0
 
 def bench(
     models: Sequence[str],
-    out: Path,
+    out: str | Path,
     *,
     against: Sequence[str] = (),
     runtimes: Sequence[str] = ("all",),
@@ -69,16 +69,16 @@ def bench(
         raise OptionError("nothing to measure: name a bundle, an export's folder or a model's file")
     given = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
     found, missing, nowhere = combinations(given, list(runtimes) or list(OF_BUNDLES), counts)
-    make_folder(out)
+    folder = make_folder(Path(out))
     done = Bench([Measured(each) for each in found], missing, nowhere, lengths, machine())
     from sondino.benchmark.results import write
 
     try:
         with show("bench", "processes", quiet) as progress:
-            _measure(done, rounds, least, energy, progress, out)
+            _measure(done, rounds, least, energy, progress, folder)
     except KeyboardInterrupt:
         done.stopped = True
-    write(done, out)
+    write(done, folder)
     return done
 
 

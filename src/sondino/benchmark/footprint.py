@@ -20,8 +20,8 @@ from statistics import median
 
 import numpy as np
 
-from sondino.audio.windows import stack_windows
-from sondino.encoder.encoder import Encoder
+from sondino.audio.windows import Windowing, stack_windows
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import EncoderError
 from sondino.teachers.catalogue import RECORDS
 
@@ -90,7 +90,8 @@ def measure(open_encoder: Callable[[], Encoder], window: float) -> Footprint:
     before = _status("VmRSS")
     encoder = open_encoder()
     noise = (0.1 * np.random.default_rng(0).standard_normal(round(SECONDS * encoder.sample_rate))).astype(np.float32)
-    cut, _, _ = stack_windows(noise, encoder.sample_rate, window, None, "native", int(getattr(encoder, "minimum", 0)))
+    minimum = resolve(encoder).minimum
+    cut, _, _ = stack_windows(noise, encoder.sample_rate, Windowing(window, short="native"), minimum)
 
     def embed() -> float:
         began = time.perf_counter()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, SondinoError, require
 from sondino.files import read_json
+from sondino.text import first_line
 
 Array = NDArray[np.float32]
 Run = Callable[[Array], Array]
@@ -157,8 +158,6 @@ def _plain(engine: str, precision: str, threads: int) -> Callable[[Path], Run]:
 def _plain_onnxruntime(file: Path, threads: int) -> Run:
     import onnxruntime
 
-    from sondino.model.sessions import first_line
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -195,7 +194,7 @@ def _plain_executorch(file: Path, threads: int) -> Run:
     try:
         module = runtime._load_for_executorch(str(file))
     except RuntimeError as error:
-        raise SondinoError(f"{file}: ExecuTorch cannot open it ({str(error).strip().splitlines()[0]})") from error
+        raise SondinoError(f"{file}: ExecuTorch cannot open it ({first_line(error)})") from error
 
     def run(x: Array) -> Array:
         rows = (torch.from_numpy(row[None]) for row in x)
@@ -211,7 +210,7 @@ def _plain_litert(file: Path, threads: int, dim: int) -> Run:
         model = litert.Interpreter(model_path=str(file), num_threads=threads)
         model.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise SondinoError(f"{file}: LiteRT cannot open it ({str(error).strip().splitlines()[0]})") from error
+        raise SondinoError(f"{file}: LiteRT cannot open it ({first_line(error)})") from error
     source = model.get_input_details()[0]["index"]
     # Where there is a head its probabilities are an output too.
     result = next(each["index"] for each in model.get_output_details() if each["shape"][-1] == dim)
@@ -276,6 +275,7 @@ def open_teacher(name: str, threads: int) -> Opened:
     Raises:
         SondinoError: it cannot be opened.
     """
+    from sondino.encoder.encoder import resolve
     from sondino.teachers import load_teacher
     from sondino.teachers.catalogue import RECORDS
     from sondino.teachers.spec import parse_teacher
@@ -285,13 +285,11 @@ def open_teacher(name: str, threads: int) -> Opened:
         name = f"{name}{'&' if parse_teacher(name).options else '?'}threads={threads}"
     elif record.extra == "train":
         require("torch", "train").set_num_threads(threads)
-    teacher = load_teacher(name, "cpu")
-    file = getattr(teacher, "path", None) or parse_teacher(name).file
+    teacher = resolve(load_teacher(name, "cpu"))
+    file = teacher.path or parse_teacher(name).file
     beside = [Path(file), Path(f"{file}.data")] if file else []
     files = tuple(each for each in beside if each.is_file())
-    return Opened(
-        teacher.embed, teacher.sample_rate, teacher.window, getattr(teacher, "hop", None), files, encoder=teacher
-    )
+    return Opened(teacher.embed, teacher.sample_rate, teacher.window, teacher.hop, files, encoder=teacher)
 
 
 def check_vectors(vectors: Array, rows: int) -> None:

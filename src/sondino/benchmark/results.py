@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from sondino.benchmark.record import Bench, Measured
 from sondino.files import write_json, write_whole
+from sondino.text import csv_of_dicts, to_bytes
 
 BENCH_FORMAT = "sondino-bench-1"
 
@@ -37,11 +36,7 @@ def write(done: Bench, out: Path) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(done))
-    write_whole(out / "bench.csv", text.getvalue().encode())
+    write_whole(out / "bench.csv", to_bytes(csv_of_dicts(rows(done), FIELDS)))
     write_json(
         out / "bench.json",
         {

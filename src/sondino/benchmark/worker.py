@@ -46,7 +46,9 @@ def main() -> None:
     except (SondinoError, ImportError, MemoryError) as error:
         sys.exit(str(error) or "the memory of this machine is not enough")
     except Exception as error:  # a runtime's own, of which there are many
-        sys.exit(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['without a reason'])[0]}")
+        from sondino.text import format_error
+
+        sys.exit(format_error(error))
     print(json.dumps(found))  # noqa: T201 - its answer
 
 
@@ -172,9 +174,10 @@ def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
         if energy is not None:
             found |= {"joules_per_10s": energy.joules, "joules_how": energy.how}
     if opened.encoder is not None:
-        from sondino.benchmark.measure import macs_of, parameters_of
+        from sondino.benchmark.measure import costs_of
 
-        found |= {"parameters": parameters_of(opened.encoder), "macs_per_10s": macs_of(opened.encoder)}
+        costs = costs_of(opened.encoder)
+        found |= {"parameters": costs.parameters, "macs_per_10s": costs.macs}
     return found
 
 

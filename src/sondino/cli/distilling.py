@@ -1,13 +1,31 @@
 """The commands that make a student: quickstart, distill, and its stages by themselves."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped, show_table
+from sondino.distillation.recipe import FIELDS, Recipe
 
-Loss = Literal["cosine", "clap", "kl", "l1", "mse"]
+
+def recipe_options() -> type[Any]:
+    """A dataclass of the recipe's entries that are options; None: not given, so that a recipe file decides."""
+    hints = get_type_hints(Recipe) | {"teacher": list[str]}
+    options = []
+    for name, entry in FIELDS.items():
+        if entry.metadata.get("option", True):
+            default = f"{entry.default:g}" if isinstance(entry.default, float) else entry.default
+            parameter = Parameter(
+                help=entry.metadata["help"] + ("." if default in (None, ()) else f". Default {default}."),
+                negative=f"--no-{name.replace('_', '-')}" if hints[name] is bool else (),
+            )
+            options.append((name, Annotated[hints[name] | None, parameter], None))
+    return dataclasses.make_dataclass("RecipeOptions", options, namespace={"__module__": __name__})
+
+
+RecipeOptions = recipe_options()
 
 
 @app.command
@@ -32,28 +50,8 @@ def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
 def distill(
     audio: Path,
     *,
-    teacher: Annotated[list[str] | None, Parameter(negative=())] = None,
+    entries: Annotated[RecipeOptions, Parameter(name="*")] = None,  # type: ignore[valid-type]
     out: Path,
-    student: str | None = None,
-    width: float | None = None,
-    quaternion: Literal["derivatives", "learned"] | None = None,
-    init: str | None = None,
-    clip: float | None = None,
-    views: int | None = None,
-    loss: Loss | None = None,
-    label_weight: float | None = None,
-    sampling: Literal["balanced", "uniform"] | None = None,
-    clusters: int | None = None,
-    epochs: int | None = None,
-    draws: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    mixup: float | None = None,
-    spec_augment: Annotated[bool | None, Parameter(negative="--no-spec-augment")] = None,
-    short: Literal["pad", "native", "repeat"] | None = None,
-    precision: Literal["auto", "float32", "bfloat16"] | None = None,
-    validation: float | None = None,
-    seed: int | None = None,
     recipe: Path | None = None,
     device: Device = "auto",
     quiet: bool = False,
@@ -66,44 +64,17 @@ def distill(
 
     Args:
         audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus made by `sondino corpus`.
-        teacher: KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists
-            the kinds. Several times: several teachers.
         out: the run's folder.
-        student: mobilenetv3, dymn, eres2net, cnn14 or qcnn14. Default mobilenetv3.
-        width: multiplies the student's channels. Default 1.0.
-        quaternion: the student's quaternion form, and what makes four parts of its log-mel.
-        init: a checkpoint that the student starts from, such as EfficientAT's mn10_im.pt, or a bundle.
-        clip: seconds that teacher and student both hear for one target; longer files give several clips. Default 10.
-        views: augmented views of every clip (crop, gain, a mix of two), as rows of their own. Default 0.
-        loss: distance between projected student and teacher vectors. Default cosine.
-        label_weight: lambda of lambda * supervised + (1 - lambda) * distil, where the corpus has labels. Default 0.
-        sampling: balanced draws every cluster of the teacher's vectors equally often. Default balanced.
-        clusters: number of clusters; 0: every clip is drawn alike. Default 50.
-        epochs: Default 100.
-        draws: clips drawn an epoch. Default: as many as train, at most 100,000.
-        batch_size: Default 32.
-        lr: highest learning rate. Default 8e-4.
-        mixup: alpha of mixup; 0 is off. Default 0.
-        spec_augment: hide a band of mels and a stretch of time in every clip.
-        short: what the finished model does with clips under its window.
-        precision: auto computes in bfloat16 where the machine does. Default auto.
-        validation: share of the source files held out. Default 0.1.
-        seed: Default 0.
         recipe: a YAML file of these options (see recipes/); options given here win over it.
         device: where teacher and student run.
         quiet: show no progress.
     """
-    given = {
-        name: value
-        for name, value in locals().items()
-        if value is not None and name not in ("audio", "teacher", "out", "recipe", "device", "quiet")
-    }
     from sondino.distillation.distill import distill as run_distill
     from sondino.distillation.summary import print_summary
 
     from accelerate import PartialState  # isort: skip
 
-    run_distill(audio, teacher=teacher, out=out, recipe=recipe, device=device, quiet=quiet, **given)
+    run_distill(audio, out=out, recipe=recipe, device=device, quiet=quiet, **(vars(entries) if entries else {}))
     return print_summary(out) if PartialState().is_main_process else 0  # the others are those of `accelerate launch`
 
 

@@ -23,7 +23,7 @@ def embed(
     *,
     model: str,
     output: Path | None = None,
-    windows: bool = False,
+    per_window: bool = False,
     window: float | None = None,
     hop: float | None = None,
     short: Literal["pad", "native", "repeat"] | None = None,
@@ -47,7 +47,7 @@ def embed(
         inputs: files and folders; or - alone, for WAV or raw sound on standard input, a line of JSON a window.
         model: a bundle, a run's folder, a published name (`sondino models` lists them), hf:owner/name, or a checkpoint.
         output: vectors.npz (ids, vectors), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard output.
-        windows: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
+        per_window: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
         window: seconds that a sound is cut into. Default: the model's.
         hop: seconds from one window to the next. Default: the window; of a stream 0.5.
         short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
@@ -75,7 +75,7 @@ def embed(
         raise OptionError("--output is missing: name vectors.npz, .npy, .csv or .parquet")
     if STREAM not in inputs and (rate is not None or sample_format != "s16le" or channels != 1):
         raise OptionError("--rate, --sample-format and --channels are for raw sound on standard input: sondino embed -")
-    opened = load(model, threads, windows=window_policy, device=device, engine=engine,
+    opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
                   precision=precision)  # fmt: skip
     if STREAM in inputs:
         from sondino.embedding.streams import embed_stdin
@@ -86,14 +86,14 @@ def embed(
             print(f"sondino: {report}", file=sys.stderr)
         return 0
     assert output is not None
-    return _embed_files(inputs, opened, output, windows, threads, quiet, window=window, hop=hop, short=short)
+    return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short)
 
 
 def _embed_files(
     inputs: list[Path],
     model: "Model",
     output: Path,
-    windows: bool,
+    per_window: bool,
     threads: int | None,
     quiet: bool,
     *,
@@ -105,7 +105,7 @@ def _embed_files(
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
-        report = embed_files(inputs, model, output, windows=windows, threads=threads, short=short, window=window,
+        report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
                              hop=hop, progress=lambda done, total, _: progress(done, total))  # fmt: skip
     print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
     if not model.exact:
@@ -118,7 +118,7 @@ def _cost(inputs: list[Path], model: "Model") -> str:
     import numpy as np
 
     from sondino.audio.reading import find_audio, read
-    from sondino.audio.windows import stack_windows
+    from sondino.audio.windows import Windowing, stack_windows
     from sondino.errors import AudioError
 
     seconds = model.window or 10.0
@@ -126,7 +126,9 @@ def _cost(inputs: list[Path], model: "Model") -> str:
     for file in [file for given in inputs for file in find_audio(given)][:16]:
         try:
             heard.append(
-                stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, seconds)[0][0]
+                stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, Windowing(seconds))[
+                    0
+                ][0]
             )
         except AudioError:
             continue  # listed among the skipped

@@ -75,7 +75,7 @@ def support(
     *,
     tasks: Annotated[list[str], Parameter(negative=())],
     data: Path | None = None,
-    windows: str = "0.5,1,2,5,10",
+    window_lengths: str = "0.5,1,2,5,10",
     seeds: int = 5,
     out: Path = Path("support"),
     threads: int | None = None,
@@ -85,14 +85,15 @@ def support(
 
     Names the shortest window that is within one interval of the best. The same command goes on where it was stopped.
 
-    Example: `sondino support run/bundle birdnet --tasks my_labelled_sounds --windows 0.5,1,3,5 --out support`
+    Example: `sondino support run/bundle birdnet --tasks my_labelled_sounds --window-lengths 0.5,1,3,5 --out support`
 
     Args:
         models: bundles, runs' folders, published names, or teachers.
         tasks: what they are probed on: names that `sondino tasks` lists, all, a folder whose subfolders are the labels,
             or a CSV; several with commas.
         data: the folder that the tasks' data lie in.
-        windows: seconds, with commas between. A model of one length gets shorter windows filled up, and no longer ones.
+        window_lengths: seconds, with commas between. A model of one length gets shorter windows padded, and no
+            longer ones.
         seeds: how many times a probe draws its folds, where a task has none of its own.
         out: folder for results.json, support.csv and what is kept.
         threads: processor threads. Default: all.
@@ -104,9 +105,11 @@ def support(
     from sondino.reporting.report import report
 
     try:
-        lengths = [float(window) for window in windows.split(",")]
+        lengths = [float(window) for window in window_lengths.split(",")]
     except ValueError:
-        raise OptionError(f"--windows is {windows!r}: give seconds with commas between, such as 0.5,1,2,5,10") from None
+        raise OptionError(
+            f"--window-lengths is {window_lengths!r}: give seconds with commas between, such as 0.5,1,2,5,10"
+        ) from None
     found = run_support(models, listed(tasks), lengths, out=out, data=data, seeds=seeds, threads=threads, quiet=quiet,
                         command=sys.argv)  # fmt: skip
     console = _console()

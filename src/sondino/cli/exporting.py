@@ -42,9 +42,10 @@ def export(
     from sondino.errors import require_export
 
     require_export()
-    from sondino.exporters.export import FILES, export_bundle
+    from sondino.exporters.export import FILES
+    from sondino.exporters.export import export as run_export
 
-    facts = export_bundle(
+    facts = run_export(
         bundle,
         to,
         out,
@@ -79,9 +80,9 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
     from sondino.errors import require_export
 
     require_export()
-    from sondino.exporters.quantize import quantize_bundle
+    from sondino.exporters.quantize import quantize as run_quantize
 
-    facts = quantize_bundle(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
+    facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
     _tell(facts["verified"])
     if "probe" in facts:

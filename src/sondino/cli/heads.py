@@ -61,7 +61,7 @@ def classify(
     model: str,
     head: str | None = None,
     output: Path | None = None,
-    windows: bool = False,
+    per_window: bool = False,
     top: int = 3,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
@@ -77,7 +77,7 @@ def classify(
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
         output: labels.csv (id, window, start, end, rank, label, probability) or labels.jsonl. Default: a table here.
-        windows: also the labels of every window, with its start and end in seconds.
+        per_window: also the labels of every window, with its start and end in seconds.
         top: how many labels are told, likeliest first.
         window_policy: published hears full windows only, as the published package does; all keeps short clips and
             tails.
@@ -89,12 +89,12 @@ def classify(
     from sondino.pretrained.load import load
     from sondino.progress import show
 
-    opened = load(model, threads, windows=window_policy, head=head)
+    opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit(opened.head, opened.config)):
         print(f"note: {note}", file=sys.stderr)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
-        report = classify_files(inputs, opened, output, windows, top, threads, show=_tell if here else None,
+        report = classify_files(inputs, opened, output, per_window, top, threads, show=_tell if here else None,
                                 progress=lambda done, total, _: progress(done, total))  # fmt: skip
     if output is None:
         return list_skipped(report.skipped)

@@ -33,9 +33,9 @@ def teachers() -> int:
 
     Example: `sondino teachers`
     """
-    from sondino.teachers import catalogue
+    from sondino.teachers import list_teachers
 
-    return show_table([record.row() for record in catalogue()])
+    return show_table([record.row() for record in list_teachers()])
 
 
 @app.command
@@ -44,9 +44,9 @@ def students() -> int:
 
     Example: `sondino students`
     """
-    from sondino.nets.registry import STUDENTS
+    from sondino.nets.registry import list_students
 
-    return show_table([record.row() for record in STUDENTS.values()])
+    return show_table([record.row() for record in list_students()])
 
 
 @app.command
@@ -60,11 +60,11 @@ def models(folder: Path = Path()) -> int:
     Args:
         folder: looked through with its subfolders.
     """
-    from sondino.hub.catalogue import PUBLISHED
+    from sondino.hub.catalogue import list_models
     from sondino.model.bundle import find_bundles
     from sondino.pretrained.locate import is_kept
 
-    show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in PUBLISHED.values()])
+    show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in list_models()])
     print()
     rows = find_bundles(folder)
     if not rows:

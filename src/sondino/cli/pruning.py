@@ -57,18 +57,12 @@ def prune(
         device: where the recovery runs.
         quiet: show no progress.
     """
-    from sondino.errors import require_export
-
-    require_export()
-    from sondino.pruning.prune import Recovery, prune_bundle
+    from sondino.pruning.prune import prune as run_prune
 
     ratios = _ratios(ratio)
     folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}
-    if corpus is not None and labels is not None:
-        raise OptionError("recovery is on --corpus or on --labels, not on both: leave one out")
-    recovery = Recovery(epochs, corpus or labels, labels is not None, teacher, lr)
     for value, folder in folders.items():
-        facts = prune_bundle(
+        facts = run_prune(
             bundle,
             folder,
             score=score,
@@ -76,7 +70,11 @@ def prune(
             layers=layers,
             together=together,
             steps=steps,
-            recovery=recovery,
+            corpus=corpus,
+            labels=labels,
+            teacher=teacher,
+            epochs=epochs,
+            lr=lr,
             device=device,
             quiet=quiet,
         )

@@ -1,7 +1,5 @@
 """The command that searches: similar."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,10 +51,7 @@ def similar(
         rows.append({"rank": str(rank), "id": near.id, **start, "cosine": f"{near.cosine:.6f}"})
     if output is not None:
         from sondino.files import write_whole
+        from sondino.text import csv_of_dicts, to_bytes
 
-        text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(output, text.getvalue().encode(errors="surrogateescape"))  # names need not be UTF-8
+        write_whole(output, to_bytes(csv_of_dicts(rows)))
     return show_table(rows)

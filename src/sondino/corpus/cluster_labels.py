@@ -109,7 +109,7 @@ def _group(cluster: int, clips: int, found: Counter[str]) -> Group:
 def describe_clusters(corpus: Corpus, clusters: Clusters) -> Groups:
     """The clusters of a corpus beside its labels; views do not count. Kept as groups.json beside the clusters.
 
-    groups.json holds the fields of `Groups`, `quality` (as of `Clusters`) and `label_hash`: it is written anew where
+    groups.json holds the fields of `Groups`, `quality` (as of `Clusters`) and `label_hash`: it is written again where
     the labels have changed.
 
     Args:

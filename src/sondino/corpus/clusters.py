@@ -1,7 +1,7 @@
-"""Clusters of a teacher's vectors: mini-batch k-means that never holds more than a batch of them.
+"""Clusters of a teacher's embeddings: mini-batch k-means that never holds more than a batch of them.
 
 As published for balanced data sampling (S-SONDO, arXiv 2604.24933): k-means++ with 10 trials, batches of 10,000, no
-reassignment, on the vectors as they are.
+reassignment, on the embeddings as they are.
 """
 
 import shutil
@@ -36,7 +36,7 @@ class Clusters:
     centres: NDArray[np.float32]
     """(k, dim)."""
     assignment: NDArray[np.int32]
-    """(rows,): the nearest centre of each row, -1 for rows without a vector."""
+    """(rows,): the nearest centre of each row, -1 for rows without an embedding."""
     sizes: NDArray[np.int64]
     """(k,): rows of each cluster."""
     quality: dict[str, float]
@@ -45,12 +45,12 @@ class Clusters:
 
 
 def balanced_weights(assignment: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Weight of each row (rows,): 1 / size of its own cluster, so that clusters are drawn alike; 0 for cluster -1."""
+    """Weight of each row (rows,): 1 / size of its cluster, so that each cluster is drawn equally often; 0 for -1."""
     return np.append(1 / np.maximum(np.bincount(assignment[assignment >= 0], minlength=1), 1), 0.0)[assignment]
 
 
 def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report = lambda done, total: None) -> Clusters:
-    """Cluster the vectors of a corpus; what was clustered before with the same k and seed is opened.
+    """Cluster the embeddings of a corpus; a clustering with the same k and seed is reused.
 
     Streams over the matrix in batches drawn by seed: memory does not grow with the rows. The same targets, k and seed
     give the same bits.
@@ -62,7 +62,7 @@ def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report 
         progress: called with (batches done, batches at most).
 
     Raises:
-        OptionError: k is below 1, or above the number of vectors.
+        OptionError: k is below 1, or above the number of embeddings.
     """
     valid = int(np.count_nonzero(targets.valid))
     if not 1 <= k <= valid:
@@ -82,7 +82,7 @@ def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report 
 
 
 def _batches(targets: Targets, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Every vector once, in batches of about 10,000 (rows, dim): blocks of neighbours in an order drawn anew."""
+    """Every embedding once, in batches of about 10,000 (rows, dim): blocks of neighbours in a new random order."""
     order = rng.permutation(-(-len(targets) // BLOCK))
     a_batch = BATCH // BLOCK
     for first in range(0, len(order), a_batch):
@@ -123,7 +123,7 @@ def _fit(targets: Targets, k: int, seed: int, progress: Report) -> tuple[NDArray
 
 
 def _sample(targets: Targets, rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """About so many vectors (at least, where there are), in blocks drawn from all over."""
+    """About so many embeddings (at least, where there are), in blocks drawn from all over."""
     order = rng.permutation(-(-len(targets) // BLOCK))
     kept = np.add.accumulate([np.count_nonzero(targets.valid[b * BLOCK : (b + 1) * BLOCK]) for b in order])
     return _read_targets(targets, np.sort(order[: int(np.searchsorted(kept, rows)) + 1]))
@@ -139,7 +139,7 @@ def _first_centres(sample: NDArray[np.float32], k: int, rng: np.random.Generator
 def _plus_plus(sample: NDArray[np.float32], k: int, rng: np.random.Generator) -> tuple[list[int], float]:
     """Greedy k-means++: rows of the sample to begin from, and the sum of squared distances to the nearest of them.
 
-    scikit-learn's own works in float64, which takes four times as long on vectors of 3840 dimensions.
+    scikit-learn's own works in float64, which takes four times as long on embeddings of 3840 dimensions.
     """
     norms = np.einsum("nd,nd->n", sample, sample).astype(np.float64)
     nearest = np.full(len(sample), np.inf)

@@ -39,7 +39,7 @@ class Parts:
         return part * self.size, min(self.rows, (part + 1) * self.size)
 
     def marker(self, part: int) -> Path:
-        """The file that says a part is whole."""
+        """The file that marks a part as complete."""
         return self.folder / "parts" / f"{part:06d}.json"
 
     def prepare(self, **matrices: tuple[tuple[int, ...], DTypeLike]) -> None:
@@ -54,7 +54,7 @@ class Parts:
             create_matrix(self.folder / f"{name}.npy", shape, dtype)
 
     def mark(self, part: int, values: Mapping[str, Any]) -> None:
-        """Say that a part is whole; its data must be on disk."""
+        """Mark a part as complete; its data must be on disk."""
         make_folder(self.folder / "parts")
         write_json(self.marker(part), values)
 
@@ -115,7 +115,8 @@ def matrix_offset(opened: BinaryIO) -> int:
 def write_rows(file: Path, first: int, rows: NDArray[Any]) -> int:
     """Write rows of a matrix made by `create_matrix`, put them on disk, and return their CRC-32.
 
-    Plain writes, not a memory map: on a full disk they fail with an error that can be told, where a map kills.
+    Plain writes, not a memory map: on a full disk they fail with an error that can be reported, where a map
+    kills the process.
     """
     content = np.ascontiguousarray(rows)
     try:

@@ -20,6 +20,7 @@ from sondino.audio.reading import SUFFIXES, find_audio, info
 from sondino.errors import AudioError, OptionError, SondinoError, require
 from sondino.files import cores, disk_error, make_folder
 from sondino.progress import Report
+from sondino.text import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +76,7 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
     """Find the sound in a folder, a CSV or Parquet list, a tar file, a folder of tar shards, or one audio file.
 
     Raises:
-        AudioError: there is nothing there, or no sound in it; the sentence says what can be given.
+        AudioError: there is nothing there, or no sound in it; the message says what can be given.
         OptionError: a list without a column path, or with a value that is not a number.
     """
     path = Path(given).absolute()
@@ -182,7 +183,7 @@ def _list_rows(file: Path) -> Listing:
         else:
             rows = require("pyarrow.parquet", "train").read_table(file)
     except (pa.ArrowException, OSError) as error:
-        raise OptionError(f"{file} cannot be read as a list: {str(error).splitlines()[0]}") from error
+        raise OptionError(f"{file} cannot be read as a list: {first_line(error)}") from error
     if "path" not in rows.column_names:
         raise OptionError(
             f"{file} has no column path (it has {', '.join(map(str, rows.column_names))}): name the column of "
@@ -282,7 +283,7 @@ def _keys(root: str, files: pa.Table) -> pa.Array:
                 state = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118
                 stamps[path] = f"{state.st_size} {state.st_mtime_ns}"
             except (OSError, ValueError):
-                stamps[path] = f"never {os.urandom(8).hex()}"  # a URL, or a file that may come back: look again
+                stamps[path] = f"never {os.urandom(8).hex()}"  # a URL, or a file that may come back: check again
         return stamps[path]
 
     columns = zip(files["path"].to_pylist(), files["offset"].to_pylist(), strict=True)
@@ -309,7 +310,7 @@ def _known(folder: Path) -> pa.Table:
         try:
             table = require("pyarrow.parquet", "train").read_table(file)
         except (OSError, pa.ArrowException):
-            continue  # only a saving of time: look again
+            continue  # only a saving of time: check again
         if table.schema == empty.schema:
             # What could not be read may have been a passing fault.
             tables.append(table.filter(pc.is_null(table["reason"])))
@@ -317,7 +318,7 @@ def _known(folder: Path) -> pa.Table:
 
 
 def _look(root: str, path: str, offset: int | None, length: int | None) -> tuple[str, int, float, str | None]:
-    """Content hash, rate, seconds of one file, or the reason why it cannot be heard: one file never stops a scan."""
+    """Content hash, rate, seconds of one file, or the reason why it cannot be decoded: one file never stops a scan."""
     try:
         with open_source(root, path, offset, length) as source:
             if isinstance(source, str | os.PathLike):

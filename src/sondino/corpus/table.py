@@ -1,4 +1,4 @@
-"""The clip table: which stretches of which files teacher and student hear. Audio stays where it is."""
+"""The clip table: which stretches of which files are clips for teacher and student. Audio stays where it is."""
 
 import csv
 import hashlib
@@ -82,8 +82,8 @@ class Corpus:
 
     def label_hash(self) -> str:
         """Of labels and splits, which `hash` leaves out so that targets outlive a new label."""
-        told = ["\0".join(map(str, self.column(name))) for name in ("label", "split")]
-        return hashlib.sha256("\1".join(told).encode()).hexdigest()
+        joined = ["\0".join(map(str, self.column(name))) for name in ("label", "split")]
+        return hashlib.sha256("\1".join(joined).encode()).hexdigest()
 
     def ids(self, rows: Sequence[int] | NDArray[np.integer] | slice = slice(None)) -> list[str]:
         """Ids of some rows, or of all."""
@@ -119,7 +119,7 @@ def build_corpus(
     Headers are read and files hashed in threads; nothing is decoded. A file longer than a clip gives clips back to
     back, the last one moved back to end with the file, so that every clip of a long file is whole; a tail under 5 %
     of a clip is left out and counted. A file with the same bytes as an earlier one is left out. One that cannot be
-    read never stops the rest: skipped.csv says why. Made again from the same sound, the table stays as it is.
+    read never stops the rest: skipped.csv gives the reason. Made again from the same sound, the table stays as it is.
 
     Args:
         audio: folder, CSV or Parquet list (path; optional id, start, duration, label, split), tar file, folder of
@@ -130,7 +130,7 @@ def build_corpus(
         progress: called with (files looked at, files in all).
 
     Raises:
-        AudioError: there is nothing there, or nothing that can be heard.
+        AudioError: there is nothing there, or nothing that can be decoded.
         OptionError: a bad list or clip length.
         RunError: `out` holds a corpus of other sound or of another clip length, or cannot be written.
     """
@@ -181,6 +181,9 @@ def save_corpus(
 
 def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     """Open the corpus that `build_corpus` or `add_views` wrote into a folder.
+
+    Args:
+        folder: of the corpus.
 
     Raises:
         RunError: there is none, or a file of it is damaged.
@@ -339,7 +342,7 @@ def _from_here(root: str, out: Path) -> str | None:
 
 
 def _differences(old: Corpus, table: pa.Table, facts: dict[str, Any]) -> str:
-    """The sentence for a folder that holds a corpus of other sound."""
+    """The error for a folder that holds a corpus of other sound."""
     found = []
     if old.clip != facts["clip"]:
         found.append(f"its clips are {old.clip:g} s long, not {facts['clip']:g} s")

@@ -1,14 +1,13 @@
-"""A teacher's vectors for every clip: a float16 matrix on disk, row for row beside the corpus table.
+"""A teacher's embeddings for every clip: a float16 matrix on disk, row for row beside the corpus table.
 
 Filled in parts, each of which counts only once it is whole on disk: a run killed at any moment goes on and ends with
-the same bits. The folder's name is a hash of all that decides the vectors (teacher, window policy, corpus), so targets
-of another teacher or policy can never be taken for these.
+the same bits. The folder's name is a hash of all that determines the embeddings (teacher, window policy, corpus), so
+targets of another teacher or policy can never be taken for these.
 """
 
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
-from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, embed_clips, resolve
 from sondino.errors import EncoderError, RunError
 from sondino.files import lock_or_fail, make_folder, read_json, write_json
 from sondino.progress import Report
@@ -34,13 +33,13 @@ LARGEST = float(np.finfo(np.float16).max)
 
 @dataclass
 class Targets:
-    """A teacher's vectors for a corpus, row for row; rows that could not be heard are zeros and not valid."""
+    """A teacher's embeddings for a corpus, row for row; rows that could not be decoded are zeros and not valid."""
 
     folder: Path
     rows: int
     dim: int
     key: str
-    """Hash of all that decides the vectors."""
+    """Hash of all that determines the embeddings."""
     part_rows: int
     timing: dict[str, float] = field(default_factory=dict)
     """Of the call that made this: rows embedded, seconds in all, teacher_seconds in the encoder alone."""
@@ -69,14 +68,14 @@ class Targets:
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
-        """(rows,): which rows have a vector. RunError where parts are missing."""
+        """(rows,): which rows have an embedding. RunError where parts are missing."""
         valid = np.ones(self.rows, dtype=bool)
         valid[[row for row, _, _ in self._left_out]] = False
         return valid
 
     @cached_property
     def skipped(self) -> list[tuple[str, str]]:
-        """(id, reason) of clips without a vector. RunError where parts are missing."""
+        """(id, reason) of clips without an embedding. RunError where parts are missing."""
         return [(name, reason) for _, name, reason in self._left_out]
 
     @cached_property
@@ -97,7 +96,7 @@ class Targets:
 class _Timed:
     """An encoder that measures the seconds spent in its own code."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: ResolvedEncoder) -> None:
         self.encoder, self.seconds = encoder, 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -122,11 +121,11 @@ def compute_targets(
     rank: int = 0,
     world: int = 1,
 ) -> Targets:
-    """A teacher's vector for every row of a corpus, kept in the corpus's folder; what is there is not made again.
+    """A teacher's embedding for every row of a corpus, kept in the corpus's folder and never computed twice.
 
     Clips of the next part are decoded in threads while the teacher works on this one. A clip that cannot be decoded
-    has no vector, and `skipped` says why. An encoder with `lookup(ids) -> (n, dim)` is asked by id, and no sound is
-    read.
+    has no embedding, and `skipped` says why. An encoder with `lookup(ids) -> (n, dim)` is called with the ids, and no
+    audio is read.
 
     Args:
         corpus: clips, views included.
@@ -141,9 +140,10 @@ def compute_targets(
 
     Raises:
         EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
-        RunError: the disk is full, another process is at it, or no clip could be heard.
+        RunError: the disk is full, another process is at it, or no clip could be decoded.
     """
     began = time.perf_counter()
+    encoder = resolve(encoder)
     facts = _facts(corpus, encoder, spec, short)
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
@@ -161,21 +161,21 @@ def compute_targets(
             before = parts.rows_done()
             _fill(corpus, timed, parts, short, progress, workers, rank, world)
     if world == 1 and not targets.valid.any():
-        raise RunError(f"no clip of {corpus.folder} could be heard; the first, {': '.join(targets.skipped[0])}")
+        raise RunError(f"no clip of {corpus.folder} could be decoded; the first, {': '.join(targets.skipped[0])}")
     seconds, done = time.perf_counter() - began, parts.rows_done() - before
     targets.timing = {"rows": done, "seconds": seconds, "teacher_seconds": timed.seconds}
     return targets
 
 
-def _facts(corpus: Corpus, encoder: Encoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
-    """What decides the vectors, its hash, and what a reader wants to know beside it."""
+def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
+    """What determines the embeddings, its hash, and further facts for the reader."""
     decides = {
         "format": TARGETS_FORMAT,
-        "fingerprint": fingerprint(encoder),
+        "fingerprint": encoder.fingerprint,
         "sample_rate": encoder.sample_rate,
         "window": encoder.window,
-        "hop": getattr(encoder, "hop", None),
-        "minimum": int(getattr(encoder, "minimum", 0)),
+        "hop": encoder.hop,
+        "minimum": encoder.minimum,
         "short": short,
         "corpus": corpus.hash,
     }
@@ -197,13 +197,13 @@ def _fill(
     progress(finished, parts.rows)
     source = (
         _looked_up(corpus, encoder, parts, rank, world)
-        if hasattr(encoder.encoder, "lookup")
+        if encoder.encoder.lookup is not None
         else _response(corpus, encoder, parts, short, workers, rank, world)
     )
     with closing(source):
-        for part, vectors, reasons in source:
+        for part, embeddings, reasons in source:
             first, stop = parts.span(part)
-            check = write_rows(parts.folder / "targets.npy", first, _halved(vectors, encoder.name))
+            check = write_rows(parts.folder / "targets.npy", first, _halved(embeddings, encoder.name))
             skipped = [(first + place, corpus.ids([first + place])[0], reason) for place, reason in reasons.items()]
             parts.mark(part, {"part": part, "rows": [first, stop], "crc32": check, "skipped": skipped})
             finished += stop - first
@@ -211,7 +211,7 @@ def _fill(
 
 
 Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
-"""Part, its vectors (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
+"""Part, its embeddings (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
 
 
 def _response(
@@ -228,13 +228,13 @@ def _response(
         for part, clips in decoded:
             reasons = {place: clip for place, clip in enumerate(clips) if isinstance(clip, str)}
             good = [place for place in range(len(clips)) if place not in reasons]
-            vectors = np.zeros((len(clips), encoder.dim), np.float32)
+            embeddings = np.zeros((len(clips), encoder.dim), np.float32)
             if good:
-                heard = embed_clips(encoder, [clips[place] for place in good], short)  # type: ignore[misc]
-                if heard.shape != (len(good), encoder.dim):
-                    raise EncoderError(f"teacher {encoder.name} changed its dimension midway, to {heard.shape[1]}")
-                vectors[good] = heard
-            yield part, vectors, reasons
+                found = embed_clips(encoder, [clips[place] for place in good], short)  # type: ignore[misc]
+                if found.shape != (len(good), encoder.dim):
+                    raise EncoderError(f"teacher {encoder.name} changed its dimension midway, to {found.shape[1]}")
+                embeddings[good] = found
+            yield part, embeddings, reasons
 
 
 def _looked_up(corpus: Corpus, encoder: _Timed, parts: Parts, rank: int, world: int) -> Made:
@@ -243,47 +243,23 @@ def _looked_up(corpus: Corpus, encoder: _Timed, parts: Parts, rank: int, world: 
         if part in done:
             continue
         first, stop = parts.span(part)
-        vectors = np.asarray(encoder.lookup(corpus.ids(slice(first, stop))), dtype=np.float32)
-        if vectors.shape != (stop - first, encoder.dim) or not np.isfinite(vectors).all():
+        embeddings = np.asarray(encoder.lookup(corpus.ids(slice(first, stop))), dtype=np.float32)
+        if embeddings.shape != (stop - first, encoder.dim) or not np.isfinite(embeddings).all():
             raise EncoderError(
-                f"teacher {encoder.name} gave vectors of shape {vectors.shape}, or not finite, for {stop - first} "
-                f"ids; its dimension is {encoder.dim}: look into the file they come from"
+                f"teacher {encoder.name} gave embeddings of shape {embeddings.shape}, or not finite, for "
+                f"{stop - first} ids; its dimension is {encoder.dim}: look into the file they come from"
             )
-        yield part, vectors, {}
+        yield part, embeddings, {}
 
 
-def _halved(vectors: NDArray[np.float32], name: str) -> NDArray[np.float16]:
-    largest = float(np.max(np.abs(vectors), initial=0.0))
+def _halved(embeddings: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+    largest = float(np.max(np.abs(embeddings), initial=0.0))
     if largest > LARGEST:
         raise EncoderError(
             f"teacher {name} gave a value of {largest:.3g}, and targets hold at most {LARGEST:.0f} (float16): "
             "take another of its outputs, or scale it"
         )
-    return vectors.astype(np.float16)
-
-
-def open_targets(folder: str | Path, verify: bool = False) -> Targets:
-    """Open the targets in a folder that `compute_targets` made.
-
-    Args:
-        folder: `CORPUS/targets/KEY`.
-        verify: also read every part and compare its checksum.
-
-    Raises:
-        RunError: there are none, parts are missing, or the matrix is not what was written.
-    """
-    folder = Path(folder)
-    if not (folder / "targets.json").exists():
-        raise RunError(f"{folder} holds no targets: make them with `sondino targets CORPUS --teacher TEACHER`")
-    targets = _described(folder, read_json(folder / "targets.json"))
-    for part_of_it in ("valid", "matrix"):
-        getattr(targets, part_of_it)  # raises RunError where something is missing
-    if verify:
-        for record in targets.parts.records():
-            first, stop = record["rows"]
-            if zlib.crc32(targets.read([(first, stop)]).data) != record["crc32"]:
-                raise RunError(f"{folder}: rows {first} to {stop} have changed on disk: remove it and make it again")
-    return targets
+    return embeddings.astype(np.float16)
 
 
 def _described(folder: Path, facts: dict[str, Any]) -> Targets:

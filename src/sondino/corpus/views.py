@@ -1,14 +1,15 @@
-"""Augmented views of clips as rows of their own, so that teacher and student hear the very same sound.
+"""Augmented views of clips as rows of their own, so that teacher and student get exactly the same audio.
 
-A good teacher is patient and consistent (Beyer and others, 2022): what the student hears is what the teacher gave its
-vector for. A view is drawn once, by seed, as a few numbers in the table, and made from the clip whenever it is heard:
+A good teacher is patient and consistent (Beyer and others, 2022): the student processes the same audio that
+the teacher embedded. A view is drawn once, by seed, as a few numbers in the table, and made from the clip whenever it
+is read:
 
 - crop: a stretch of half the clip to all of it;
 - mix: with an even chance, another clip from 12 dB below it to as loud as it is; the sum is scaled back so that it
   cannot exceed the louder of the two;
 - gain: 0 to 12 dB down.
 
-Nothing here looks at the samples (no peak or loudness is measured) and no time falls between samples at any usual
+Nothing here depends on the samples (no peak or loudness is measured) and no time falls between samples at any usual
 rate, so a view is the same sound at the teacher's rate and at the student's, and no view clips where its clip did not.
 """
 

@@ -36,7 +36,7 @@ def rows_a_part(clip: float) -> int:
 
 
 def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
-    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be heard."""
+    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be decoded."""
     path, offset, length, start, duration = (
         corpus.table[name][row].as_py() for name in ("path", "offset", "length", "start", "duration")
     )
@@ -84,31 +84,6 @@ def try_clips(
         return render(view, stretch, sample_rate)
 
     return [made(int(row)) for row in rows]
-
-
-def read_clips(
-    corpus: Corpus, rows: Sequence[int] | NDArray[np.integer], sample_rate: int, workers: int | None = None
-) -> list[Array]:
-    """Decode some rows of a corpus in threads, views included.
-
-    Args:
-        corpus: any corpus.
-        rows: row numbers.
-        sample_rate: hertz of the waveforms.
-        workers: threads; None: one a processor.
-
-    Returns:
-        a waveform (samples,) float32 for each row.
-
-    Raises:
-        AudioError: one of them cannot be decoded.
-    """
-    with ThreadPoolExecutor(workers or cores()) as pool:
-        found = try_clips(corpus, rows, sample_rate, pool)
-    for row, waveform in zip(rows, found, strict=True):
-        if isinstance(waveform, str):
-            raise AudioError(f"{corpus.ids([int(row)])[0]}: {waveform}")
-    return found  # type: ignore[return-value]
 
 
 def to_int16(waveform: Array) -> tuple[NDArray[np.int16], float]:
@@ -334,7 +309,7 @@ def decoded_parts(
     Args:
         corpus: any corpus.
         sample_rate: hertz of the clips.
-        parts: how the rows are parted.
+        parts: how the rows are divided into parts.
         rows: corpus row of each row of the parts.
         workers: threads that decode; None: one a processor.
         rank: which of the processes that share the work this is; it takes every `world`-th part.

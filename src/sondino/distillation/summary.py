@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sondino.benchmark.measure import milliseconds_per_10s, parameters_of
+from sondino.benchmark.measure import costs_of, milliseconds_per_10s
 from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
@@ -30,6 +30,7 @@ from sondino.pretrained.load import load
 from sondino.probing.probe import probe_labels
 from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
+from sondino.text import if_known, megabytes, millions, percent
 from sondino.training.batches import Batches, spread
 from sondino.version import __version__
 
@@ -41,16 +42,16 @@ REAL_CLIPS = 4
 
 def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
     """What the card and the table say of a teacher."""
-    file = getattr(encoder, "path", None)
-    heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
+    encoder = resolve(encoder)
+    heard = encoder.lookup is None  # vectors that were computed elsewhere have no speed
     return {
         "spec": spec,
         "name": encoder.name,
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
-        "licence": getattr(encoder, "licence", None),
-        "parameters": parameters_of(encoder),
-        "file_bytes": Path(file).stat().st_size if file else None,
+        "licence": encoder.licence,
+        "parameters": costs_of(encoder).parameters,
+        "file_bytes": encoder.path.stat().st_size if encoder.path else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)
         if heard
         else None,
@@ -207,19 +208,19 @@ def print_summary(run: Path) -> int:
         report_run(run)
     console = Console()
     shown = {
-        "parameters": ("parameters", lambda v: f"{v / 1e6:.2f} M"),
-        "file_bytes": ("file", lambda v: f"{v / 1e6:.1f} MB"),
+        "parameters": ("parameters", millions),
+        "file_bytes": ("file", megabytes),
         "milliseconds_per_10s": ("ms / 10 s", lambda v: f"{v:.1f}"),
         "cosine": ("cosine", lambda v: f"{v:.3f}"),
-        "neighbour_overlap": ("neighbours", lambda v: f"{100 * v:.0f} %"),
-        "probe_accuracy": ("probe", lambda v: f"{100 * v:.1f} %"),
+        "neighbour_overlap": ("neighbours", lambda v: percent(v, 0)),
+        "probe_accuracy": ("probe", percent),
     }
     columns = [name for name in shown if any(row.get(name) is not None for row in summary["table"])]
     table = Table("model", box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(shown[name][0], justify="right")
     for row in summary["table"]:
-        table.add_row(row["model"], *("" if row.get(n) is None else shown[n][1](row[n]) for n in columns))
+        table.add_row(row["model"], *(if_known(row.get(n), shown[n][1]) for n in columns))
     console.print(table)
     console.print(
         f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "

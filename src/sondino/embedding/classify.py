@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import disk_error, thread_count
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.text import csv_writer
 
 COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
 
@@ -58,7 +58,7 @@ def classify_files(
     inputs: str | Path | Sequence[str | Path],
     model: Model,
     output: str | Path | None = None,
-    windows: bool = False,
+    per_window: bool = False,
     top: int = 3,
     threads: int | None = None,
     *,
@@ -72,7 +72,7 @@ def classify_files(
         model: has a head.
         output: .csv (a row for each label of each clip: id, window, start, end, rank, label, probability; window is
             empty for the whole clip) or .jsonl (an object a clip); it appears whole, at the end.
-        windows: also the labels of each window.
+        per_window: also the labels of each window.
         top: how many labels are given; those of the largest probability.
         threads: as in `embed_files`.
         show: called with each clip.
@@ -92,16 +92,16 @@ def classify_files(
     write = _writer_for(None if output is None else Path(output))
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    how = resolve_windowing(model, None, None, None)
+    windowing = resolve_windowing(model)
     report = ClassifyReport()
     sounds: list[Sound] = [file.path for file in files]
-    with write as put, closing(embed_sounds(model, sounds, how, windows, ahead)) as found:
+    with write as put, closing(embed_sounds(model, sounds, windowing, per_window, ahead)) as found:
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:
                 report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
             else:
-                heard = _predict_clip(model.head, file.id, clip, how.window, top, windows)
+                heard = _predict_clip(model.head, file.id, clip, windowing.window, top, per_window)
                 put(heard)
                 if show is not None:
                     show(heard)
@@ -116,10 +116,10 @@ def classify_files(
 
 
 def _predict_clip(
-    head: Head, name: str, clip: Embedded, window: float | None, top: int, windows: bool
+    head: Head, name: str, clip: Embedded, window: float | None, top: int, per_window: bool
 ) -> ClipPrediction:
     vectors = clip.vectors
-    if not windows:
+    if not per_window:
         return ClipPrediction(name, clip.seconds, _ranked(head, vectors, top)[0])
     ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
     whole = merge(vectors, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
@@ -153,7 +153,7 @@ def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
 @contextmanager
 def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
     with _in_place(output) as file:
-        table = csv.writer(file, lineterminator="\n")
+        table = csv_writer(file)
         table.writerow(COLUMNS)
 
         def put(heard: ClipPrediction) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from sondino.audio.reading import find_audio
-from sondino.audio.windows import ShortPolicy
+from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import Part, writer_for
-from sondino.encoder.encoder import Encoder, fingerprint
-from sondino.encoder.pipeline import Sound, Windowing, embed_sounds, readers, resolve_windowing
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
+from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import lock_or_fail, thread_count, write_json
 
@@ -53,6 +53,13 @@ class EmbedReport:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
 
+    def add(self, part: Part) -> None:
+        """Count a finished part."""
+        self.files += len(part.ids)
+        self.vectors += len(part.vectors)
+        self.seconds += part.seconds
+        self.skipped += part.skipped
+
 
 @dataclass(frozen=True)
 class Input:
@@ -68,7 +75,7 @@ def embed_files(
     inputs: str | Path | Sequence[str | Path],
     model: Encoder,
     output: str | Path,
-    windows: bool = False,
+    per_window: bool = False,
     threads: int | None = None,
     *,
     short: ShortPolicy | None = None,
@@ -78,71 +85,64 @@ def embed_files(
 ) -> EmbedReport:
     """Embed files and folders into one table.
 
-    Files that cannot be heard are left out and listed in the report. Stopped at any moment, the same call goes on
-    from the last whole part; with another model, other options or other files it starts over.
+    Files that cannot be decoded are left out and listed in the report. Stopped at any moment, the same call resumes
+    from the last finished part; with another model, other options or other files it starts over.
 
     Args:
         inputs: files and folders. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
-        output: .npz (ids, vectors; with `windows` also clip and start), .npy (and ids in a CSV beside it), .csv or
+        output: .npz (ids, vectors; with `per_window` also clip and start), .npy (and ids in a CSV beside it), .csv or
             .parquet.
-        windows: a row for every window, where otherwise a file has one: the mean of its windows.
+        per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
-        short: what becomes of a clip under a window; None: as the model says.
+        short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.
         progress: called after every file.
 
     Raises:
         AudioError: an input does not exist or holds no audio.
-        OptionError: the output's suffix is none of the above.
+        OptionError: an option is out of range, or the output's suffix is none of the above.
         RunError: another process is writing this output, or the disk is full; what is done stays.
-        SondinoError: no file could be heard.
+        SondinoError: no file could be decoded.
     """
-    output = Path(output)
+    windowing = resolve_windowing(model, window, hop, short)
+    return embed_table(inputs, model, output, windowing, per_window, threads, progress)
+
+
+def embed_table(
+    inputs: str | Path | Sequence[str | Path],
+    model: Encoder,
+    output: str | Path,
+    windowing: Windowing,
+    per_window: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """`embed_files` with a windowing that is resolved already."""
+    model, output = resolve(model), Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    how = resolve_windowing(model, window, hop, short)
-    ahead = readers(thread_count(getattr(model, "threads", None) if threads is None else threads))
+    ahead = readers(thread_count(model.threads if threads is None else threads))
+    job = _Job(model, windowing, per_window, ahead)
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
     with lock_or_fail(partial, "embed", "filling"):
         with _disk(output):
-            _match_key(partial, _key(model, how, windows, files))
-        report = EmbedReport(output)
-        parts = []
-        for number, (first, last) in enumerate(_part_bounds(files)):
-            part = _load_part(partial, number)
-            if part is None:
-                began = report.seconds
-
-                def tell(done: int, seconds: float, first: int = first, began: float = began) -> None:
-                    if progress is not None:
-                        progress(first + done, len(files), began + seconds)
-
-                part = _embed_part(model, files[first:last], how, windows, ahead, tell)
-                with _disk(output):
-                    _save_part(partial, number, part)
-            else:
-                report.resumed += last - first
-            parts.append(partial / _part_name(number))
-            report.files += len(part.ids)
-            report.vectors += len(part.vectors)
-            report.seconds += part.seconds
-            report.skipped += part.skipped
-            if progress is not None:
-                progress(last, len(files), report.seconds)
-        if report.files == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            path, reason = report.skipped[0]
-            raise SondinoError(
-                f"none of the {len(files)} files could be heard, and {output} was not written; {path}: {reason}"
-            )
-        with _disk(output):
-            write(output, (_read_part(folder) for folder in parts), report.files, report.vectors, model.dim, windows)
+            _match_key(partial, job.key(files))
+        report = _embed_parts(job, files, output, partial, progress or (lambda done, total, seconds: None))
+        if report.files:
+            parts = (_read_part(partial / _part_name(number)) for number, _ in enumerate(_part_bounds(files)))
+            with _disk(output):
+                write(output, parts, report.files, report.vectors, model.dim, per_window)
         shutil.rmtree(partial, ignore_errors=True)
+    if not report.files:
+        path, reason = report.skipped[0]
+        raise SondinoError(
+            f"none of the {len(files)} files could be heard, and {output} was not written; {path}: {reason}"
+        )
     return report
 
 
@@ -170,12 +170,25 @@ def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
     return files
 
 
-def _key(model: Encoder, how: Windowing, windows: bool, files: Sequence[Input]) -> str:
-    digest = hashlib.sha256()
-    digest.update(json.dumps([1, fingerprint(model), how.window, how.hop, how.short, how.policy, windows]).encode())
-    for file in files:
-        digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
-    return digest.hexdigest()
+def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
+    """Embed the parts that an earlier call did not finish, each kept on disk as soon as it is done."""
+    report = EmbedReport(output)
+    for number, (first, last) in enumerate(_part_bounds(files)):
+        part = _load_part(partial, number)
+        if part is None:
+            before = report.seconds
+
+            def of_part(done: int, seconds: float, first: int = first, before: float = before) -> None:
+                progress(first + done, len(files), before + seconds)
+
+            part = job.embed(files[first:last], of_part)
+            with _disk(output):
+                _save_part(partial, number, part)
+        else:
+            report.resumed += last - first
+        report.add(part)
+        progress(last, len(files), report.seconds)
+    return report
 
 
 def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
@@ -188,35 +201,46 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
     yield first, len(files)
 
 
-def _embed_part(
-    model: Encoder,
-    files: Sequence[Input],
-    how: Windowing,
-    windows: bool,
-    readers: int,
-    tell: Callable[[int, float], None],
-) -> Part:
-    ids: list[str] = []
-    rows, starts, counts = [], [], []
-    skipped: list[tuple[str, str]] = []
-    seconds = 0.0
-    sounds: list[Sound] = [file.path for file in files]
-    with closing(embed_sounds(model, sounds, how, windows, readers)) as embedded:
-        for found in embedded:
-            file = files[found.index]
-            if found.error is not None:
-                # The path stands beside the reason: once is enough.
-                skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
-            else:
-                ids.append(file.id)
-                rows.append(found.vectors)
-                starts.append(found.starts)
-                counts.append(len(found.vectors))
-                seconds += found.seconds
-            tell(found.index + 1, seconds)
-    vectors = np.concatenate(rows) if rows else np.zeros((0, model.dim), np.float32)
-    start = np.concatenate(starts) if starts else np.zeros(0)
-    return Part(ids, counts, vectors, start, seconds, skipped)
+@dataclass(frozen=True)
+class _Job:
+    """How files are embedded."""
+
+    model: ResolvedEncoder
+    windowing: Windowing
+    per_window: bool
+    readers: int
+
+    def key(self, files: Sequence[Input]) -> str:
+        """A hash of all that decides the table: parts of another key are not reused."""
+        cut = self.windowing
+        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        for file in files:
+            digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
+        return digest.hexdigest()
+
+    def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> Part:
+        """Embed some files; `progress` is called with files done and seconds of sound."""
+        ids: list[str] = []
+        rows, starts = [], []
+        skipped: list[tuple[str, str]] = []
+        seconds = 0.0
+        sounds: list[Sound] = [file.path for file in files]
+        with closing(embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers)) as embedded:
+            for found in embedded:
+                file = files[found.index]
+                if found.error is not None:
+                    # The path stands beside the reason: once is enough.
+                    skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
+                else:
+                    ids.append(file.id)
+                    rows.append(found.vectors)
+                    starts.append(found.starts)
+                    seconds += found.seconds
+                progress(found.index + 1, seconds)
+        vectors = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
+        start = np.concatenate(starts) if starts else np.zeros(0)
+        return Part(ids, [len(each) for each in rows], vectors, start, seconds, skipped)
 
 
 # ---- what a stopped call leaves -------------------------------------------------------------------------------

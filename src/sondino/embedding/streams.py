@@ -22,7 +22,7 @@ from sondino.audio.decoders import Decoded
 from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import EncoderError, OptionError
 from sondino.files import disk_error
@@ -131,20 +131,17 @@ def embed_stream(
     """
     if not (math.isfinite(hop) and hop > 0):
         raise OptionError(f"hop is {hop}: give seconds above 0")
-    how = resolve_windowing(model, window, hop, short)
-    if how.window is None:
+    windowing = resolve_windowing(model, window, hop, short)
+    if windowing.window is None:
         raise OptionError(f"{model.name} takes sound of any length: say how much of the stream at a time, --window")
     pipe = Pipe(source)
     stream = open_wav(pipe) if rate is None else open_raw(pipe, rate, sample_format, channels)
     # Whether channels cancel is judged on the first block: it holds as much as the first vector waits for anyway.
-    first = math.ceil(how.window * stream.rate) if stream.channels > 1 else 1
+    first = math.ceil(windowing.window * stream.rate) if stream.channels > 1 else 1
     sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
     delay = resampler_delay(stream.rate, model.sample_rate)
-    minimum = int(getattr(model, "minimum", 0))
-    for piece, start, real in iter_windows(
-        blocks, model.sample_rate, how.window, how.hop, how.short, minimum, how.policy
-    ):
+    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):
         vector = model.embed(piece[None])[0]
         if not np.isfinite(vector).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")
@@ -159,8 +156,8 @@ def write_stream(vectors: Iterable[StreamVector], out: BinaryIO, form: LineForma
     Args:
         vectors: from `embed_stream`.
         out: open for writing in binary.
-        form: "jsonl": start, end and latency in seconds, and vector; or "csv": the table that `sondino embed --windows`
-            writes.
+        form: "jsonl": start, end and latency in seconds, and vector; or "csv": the table that
+            `sondino embed --per-window` writes.
     """
     report = StreamReport()
     with suppress(KeyboardInterrupt, BrokenPipeError):

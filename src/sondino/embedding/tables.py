@@ -1,6 +1,5 @@
 """Tables of vectors on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written part by part, then put in place."""
 
-import csv
 import io
 import os
 import zipfile
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
+from sondino.text import csv_writer
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Part:
 
 
 Writer = Callable[[Path, Iterable[Part], int, int, int, bool], None]
-"""Called with (output, parts, files, rows, dim, windows); the output appears whole or not at all."""
+"""Called with (output, parts, files, rows, dim, per_window); the output appears whole or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -62,8 +62,8 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, windows: bool) -> None:
-    """`ids` (files,) str and `vectors` (rows, dim) float32; with windows also `clip` (rows,) and `start` (rows,).
+def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
 
     Vectors go to the file part by part; ids and starts are held in memory.
     """
@@ -79,7 +79,7 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 counts += part.counts
                 starts.append(part.starts)
         others: dict[str, NDArray[Any]] = {"ids": np.array(ids, dtype=np.str_)}
-        if windows:
+        if per_window:
             others["clip"] = np.repeat(np.arange(files, dtype=np.int64), counts)
             others["start"] = np.concatenate(starts)
         for name, array in others.items():
@@ -87,35 +87,35 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, windows: bool) -> None:
-    """Vectors (rows, dim) float32, and beside them `<stem>.ids.csv`: id, with windows also start, row for row."""
+def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Vectors (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         _in_place(output.with_name(output.stem + ".ids.csv")) as names,
         _in_place(output) as file,
         _csv(names) as table,
     ):
-        table.writerow(["id", "start"] if windows else ["id"])
+        table.writerow(["id", "start"] if per_window else ["id"])
         _npy_header(file, rows, dim)
         for part in parts:
             file.write(np.ascontiguousarray(part.vectors, np.float32).tobytes())
-            table.writerows(_keys(part, windows))
+            table.writerows(_keys(part, per_window))
 
 
-def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, windows: bool) -> None:
-    """One row a vector: id, with windows also start, then v0, v1 and so on; nine digits give back the same float32."""
+def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """One row a vector: id, per window also start, then v0, v1 and so on; nine digits give back the same float32."""
     with _in_place(output) as file, _csv(file) as table:
-        keys = ["id", "start"] if windows else ["id"]
+        keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])
         for part in parts:
-            for key, vector in zip(_keys(part, windows), part.vectors.tolist(), strict=True):
+            for key, vector in zip(_keys(part, per_window), part.vectors.tolist(), strict=True):
                 table.writerow([*key, *(f"{value:.9g}" for value in vector)])
 
 
-def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, windows: bool) -> None:
-    """Columns id, with windows also start, and vector: a list of `dim` float32."""
+def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns id, per window also start, and vector: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
-    if windows:
+    if per_window:
         fields.append(pyarrow.field("start", pyarrow.float64()))
     vector = pyarrow.list_(pyarrow.float32(), dim)
     schema = pyarrow.schema([*fields, pyarrow.field("vector", vector)])
@@ -125,7 +125,7 @@ def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, di
             # File names need not be UTF-8, Parquet's strings must.
             ids = [name.encode(errors="replace").decode() for name in part.row_ids()]
             columns = [pyarrow.array(ids, pyarrow.string())]
-            if windows:
+            if per_window:
                 columns.append(pyarrow.array(part.starts))
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
             if len(part.vectors):
@@ -140,9 +140,9 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def _keys(part: Part, windows: bool) -> Iterator[list[str]]:
+def _keys(part: Part, per_window: bool) -> Iterator[list[str]]:
     for name, start in zip(part.row_ids(), part.starts.tolist(), strict=True):
-        yield [name, f"{start:.9g}"] if windows else [name]
+        yield [name, f"{start:.9g}"] if per_window else [name]
 
 
 def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
@@ -167,7 +167,7 @@ def _in_place(output: Path) -> Iterator[IO[bytes]]:
 def _csv(file: IO[bytes]) -> Iterator[Any]:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        yield csv.writer(text, lineterminator="\n")
+        yield csv_writer(text)
         text.flush()
     finally:
         text.detach()

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Array, Encoder, call_length, described, embed_clips, fixed_noise, samples_of
+from sondino.encoder.encoder import (
+    Array,
+    Encoder,
+    call_length,
+    embed_clips,
+    fixed_noise,
+    resolve,
+    samples_of,
+)
+from sondino.text import format_error
 
 
 def check_encoder(encoder: Any) -> list[str]:
@@ -17,6 +26,12 @@ def check_encoder(encoder: Any) -> list[str]:
     Looks at the attributes, then embeds silence, noise, noise with a NaN, short and long sounds, one alone and
     several together, and the same twice. An encoder that offers `lookup(ids)` in place of `embed` (precomputed
     vectors) is asked for its attributes alone.
+
+    Args:
+        encoder: any object.
+
+    Returns:
+        An error message for each fault; an empty list for a valid encoder.
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):
@@ -50,7 +65,7 @@ def check_encoder(encoder: Any) -> list[str]:
         _check_nan(encoder, noise, together, faults)
 
     if window is None:
-        least = max(int(getattr(encoder, "minimum", 0)), 1)
+        least = max(resolve(encoder).minimum, 1)
         lengths = sorted({least, least + 1, samples_of(encoder, 0.3, least), samples_of(encoder, 12.5, least)})
         for length in lengths:
             what = f"1 waveform of {length} samples"
@@ -64,7 +79,7 @@ def check_encoder(encoder: Any) -> list[str]:
             try:
                 embed_clips(encoder, [fixed_noise(1, length)[0]])
             except Exception as error:
-                fault = f"a clip of {length} samples, cut into its windows, fails: {described(error)}"
+                fault = f"a clip of {length} samples, cut into its windows, fails: {format_error(error)}"
                 if not faults:  # what a whole window does wrong is said above
                     faults.append(fault)
     return faults
@@ -96,7 +111,7 @@ def _attribute_faults(encoder: Any) -> list[str]:
     need("minimum", lambda v: _is_whole_number(v) and v >= 0, "a whole number of samples", optional=True)
     need("fingerprint", lambda v: isinstance(v, str) and bool(v), "a string that changes with the vectors", True)
     if not faults and encoder.window is not None:
-        hop = getattr(encoder, "hop", None)
+        hop = resolve(encoder).hop
         if round(encoder.window * encoder.sample_rate) < 1:
             faults.append(f"its window of {encoder.window} s holds no sample at {encoder.sample_rate} Hz")
         if hop is not None and hop > encoder.window * (1 + 1e-9):
@@ -121,7 +136,7 @@ def _attempt(encoder: Encoder, waveforms: Array, what: str, faults: list[str]) -
     try:
         vectors = encoder.embed(waveforms)
     except Exception as error:
-        faults.append(f"embed fails on {what}: {described(error)}")
+        faults.append(f"embed fails on {what}: {format_error(error)}")
         return None
     if not isinstance(vectors, np.ndarray):
         faults.append(f"embed gives a {type(vectors).__name__} for {what}, not a NumPy array")

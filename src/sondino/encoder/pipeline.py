@@ -12,25 +12,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sondino.audio.reading import stream
 from sondino.audio.signal import from_array
-from sondino.audio.windows import ShortPolicy, WindowPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
 """A path, or an array with its rate."""
 
-Cut = tuple[NDArray[np.float32], float, float]
-"""A window (samples,), its start in seconds, how many of its samples are real."""
-
-_Cutter = Callable[[Sound], Iterator[Cut]]
-_Shelf = queue.Queue[Cut | BaseException | None]
+_Cutter = Callable[[Sound], Iterator[Window]]
+_Shelf = queue.Queue[Window | BaseException | None]
 
 BATCH = 16  # windows of equal length through the model at once, at most
 BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
@@ -40,16 +36,6 @@ QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
 MAX_WINDOW_SECONDS = 3600.0  # seconds of a window
 BLOCK = 10.0  # seconds decoded at once
-
-
-@dataclass(frozen=True)
-class Windowing:
-    """How sounds are cut for a model: seconds of window and hop, what is done with short clips, and with tails."""
-
-    window: float | None
-    hop: float | None = None
-    short: ShortPolicy = "pad"
-    policy: WindowPolicy = "all"
 
 
 @dataclass
@@ -72,29 +58,27 @@ class Embedded:
 
 
 def resolve_windowing(
-    model: Encoder,
-    window: float | None,
-    hop: float | None,
-    short: ShortPolicy | None,
+    encoder: Encoder,
+    window: float | None = None,
+    hop: float | None = None,
+    short: ShortPolicy | None = None,
     policy: WindowPolicy | None = None,
 ) -> Windowing:
-    """The model's own way of cutting, with what is given put in its place.
+    """The encoder's own windowing, with the given options in place of its own.
 
-    The model's hop goes with the model's window: another window alone is not cut at the old hop.
+    The encoder's hop belongs to its window: where another window is given, the hop is that window.
 
     Raises:
-        OptionError: a window policy that is none, or a window of more than an hour.
+        OptionError: an unknown `short` or `policy`, or a window of more than an hour.
     """
-    own_hop: float | None = getattr(model, "hop", None)
-    if policy is not None and policy not in get_args(WindowPolicy):
-        raise OptionError(f"windows is {policy!r}: give one of {', '.join(get_args(WindowPolicy))}")
+    own = resolve(encoder).windowing
     if window is not None and window > MAX_WINDOW_SECONDS:
         raise OptionError(f"window is {window:g} s: give {MAX_WINDOW_SECONDS:g} s at the most")
     return Windowing(
-        model.window if window is None else window,
-        hop if hop is not None else (own_hop if window is None else None),
-        short if short is not None else getattr(model, "short", "pad"),
-        policy if policy is not None else getattr(model, "windows", "all"),
+        own.window if window is None else window,
+        hop if hop is not None else (own.hop if window is None else None),
+        own.short if short is None else short,
+        own.policy if policy is None else policy,
     )
 
 
@@ -113,35 +97,35 @@ def batch_size(samples: int, sample_rate: int) -> int:
 
 
 def embed_sounds(
-    model: Encoder, sounds: Sequence[Sound], how: Windowing, windows: bool = False, readers: int = 2
+    model: Encoder, sounds: Sequence[Sound], windowing: Windowing, per_window: bool = False, readers: int = 2
 ) -> Generator[Embedded, None, None]:
     """Embed sounds, and yield what became of each in order. A sound that cannot be heard is an error of its own.
 
     Args:
         model: any encoder.
         sounds: paths, or (array, rate).
-        how: see `cutting`.
-        windows: a row for every window, where otherwise a sound has one.
+        windowing: from `resolve_windowing`.
+        per_window: a row for every window, where otherwise a sound has one.
         readers: threads that decode ahead; 0: decode in turn with the model.
 
     Raises:
         EncoderError: the model fails, or its vectors have another shape than it says.
     """
-    minimum = int(getattr(model, "minimum", 0))
+    model = resolve(model)
 
-    def cuts(sound: Sound) -> Iterator[Cut]:
+    def cuts(sound: Sound) -> Iterator[Window]:
         if isinstance(sound, tuple):
             blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
         else:
             blocks = stream(sound, model.sample_rate, BLOCK)
-        return iter_windows(blocks, model.sample_rate, how.window, how.hop, how.short, minimum, how.policy)
+        return iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()
-    waiting: list[tuple[_Clip, Cut]] = []
+    waiting: list[tuple[_Clip, Window]] = []
     # Closed by hand, so that no thread is left waiting when the caller stops in the middle.
     with closing(_read_ahead(sounds, cuts, readers)) as ahead, closing(_Runner(model)) as runner:
         for index, pieces in enumerate(ahead):
-            clip = _Clip(index, windows, model.sample_rate)
+            clip = _Clip(index, per_window, model.sample_rate)
             clips.append(clip)
             try:
                 for piece in pieces:
@@ -167,7 +151,7 @@ class _Clip:
     """A sound whose windows are on their way. Where windows are merged it holds their sum, not all of them."""
 
     index: int
-    windows: bool
+    per_window: bool
     sample_rate: int
     waiting: int = 0  # windows that have not been through the model
     ended: bool = False
@@ -183,7 +167,7 @@ class _Clip:
         self.seconds = max(self.seconds, start + weight / self.sample_rate)
         if not np.isfinite(vector).all():
             self.error = EncoderError(f"the model gave NaN or infinite values at {start:g} s")
-        elif self.windows:
+        elif self.per_window:
             self.rows.append(vector.copy())
             self.starts.append(start)
         else:
@@ -195,7 +179,7 @@ class _Clip:
         none = np.zeros((0, dim), np.float32)
         if self.error is not None:
             return Embedded(self.index, none, np.zeros(0), self.seconds, self.error)
-        if self.windows:
+        if self.per_window:
             return Embedded(self.index, np.stack(self.rows), np.array(self.starts), self.seconds)
         assert self.total is not None  # a sound without a window is an error
         vector = (self.total / self.weight).astype(np.float32)
@@ -214,15 +198,15 @@ class _Runner:
     The calling thread is one of the workers: where it would have to wait for the others, it takes a batch itself.
     """
 
-    def __init__(self, model: Encoder) -> None:
+    def __init__(self, model: ResolvedEncoder) -> None:
         self._model = model
-        self._others = int(getattr(model, "workers", 1)) - 1
+        self._others = model.workers - 1
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Place], Future[NDArray[np.float32]]]] = deque()
 
-    def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
+    def run(self, waiting: list[tuple[_Clip, Window]]) -> None:
         """Take the waiting windows, those of equal length together, and empty the list."""
-        lengths: dict[int, list[tuple[_Clip, Cut]]] = {}
+        lengths: dict[int, list[tuple[_Clip, Window]]] = {}
         for entry in waiting:
             lengths.setdefault(len(entry[1][0]), []).append(entry)
         waiting.clear()
@@ -231,7 +215,7 @@ class _Runner:
             for first in range(0, len(entries), size):
                 self._start(entries[first : first + size])
 
-    def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
+    def _start(self, batch: list[tuple[_Clip, Window]]) -> None:
         if self._pool is None:
             _add(_places(batch), _vectors(self._model, batch, alone=True))
             return
@@ -260,11 +244,11 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: Encoder, batch: list[tuple[_Clip, Cut]], alone: bool = False) -> NDArray[np.float32]:
+def _vectors(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
-    embed = model.embed if alone else cast(Any, model).embed_batch
+    embed = model.embed if alone else model.embed_batch
     vectors = embed(waveforms)
     if vectors.shape != (len(batch), model.dim):
         raise EncoderError(
@@ -278,7 +262,7 @@ _Place = tuple[_Clip, float, float]
 """Where a vector belongs: its clip, its window's start, how many samples were real."""
 
 
-def _places(batch: list[tuple[_Clip, Cut]]) -> list[_Place]:
+def _places(batch: list[tuple[_Clip, Window]]) -> list[_Place]:
     return [(clip, start, weight) for clip, (_, start, weight) in batch]
 
 
@@ -290,7 +274,7 @@ def _add(places: list[_Place], vectors: NDArray[np.float32]) -> None:
 # ---- reading ahead --------------------------------------------------------------------------------------------
 
 
-def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Generator[Iterator[Cut], None, None]:
+def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Generator[Iterator[Window], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
     Readers take the sounds in order, so the sound whose turn it is always has a reader, and readers of later ones
@@ -327,7 +311,7 @@ def _fill(shelf: _Shelf, cuts: _Cutter, sound: Sound, stop: threading.Event) -> 
         _put(shelf, error, stop)
 
 
-def _put(shelf: _Shelf, item: Cut | BaseException | None, stop: threading.Event) -> bool:
+def _put(shelf: _Shelf, item: Window | BaseException | None, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             shelf.put(item, timeout=0.2)
@@ -337,7 +321,7 @@ def _put(shelf: _Shelf, item: Cut | BaseException | None, stop: threading.Event)
     return False
 
 
-def _take(shelf: _Shelf) -> Iterator[Cut]:
+def _take(shelf: _Shelf) -> Iterator[Window]:
     while (item := shelf.get()) is not None:
         if isinstance(item, BaseException):
             raise item

@@ -15,7 +15,7 @@ from sondino.errors import OptionError
 from sondino.evaluation.evaluate import EvaluatedModel, add_model
 from sondino.evaluation.models import model_facts
 from sondino.evaluation.record import results_header, task_facts
-from sondino.evaluation.retention import as_bytes, as_csv, as_markdown, explained, retention
+from sondino.evaluation.retention import explained, retention, table_with_notes
 from sondino.evaluation.scores import score_task
 from sondino.files import lock_or_fail, make_folder, thread_count, write_json, write_whole
 from sondino.probing.probe import check_probe
@@ -23,6 +23,7 @@ from sondino.progress import show
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
+from sondino.text import csv_of_dicts, if_known, percent, score_text, to_bytes
 
 GRID = 475.0
 """Grams of CO2e a kilowatt-hour: the world's average, which codecarbon takes where it knows no better."""
@@ -110,8 +111,8 @@ def compare(
         }
         if out is not None:
             write_json(folder / "compare.json", results)
-            write_whole(folder / "compare.csv", as_bytes(as_csv(results["rows"])))
-            write_whole(folder / "compare.md", as_bytes(as_markdown(shown_rows(results), format_results(results))))
+            write_whole(folder / "compare.csv", to_bytes(csv_of_dicts(results["rows"], digits=6)))
+            write_whole(folder / "compare.md", to_bytes(table_with_notes(shown_rows(results), format_results(results))))
     return Compared(results, skipped)
 
 
@@ -217,19 +218,18 @@ def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
     for number, row in enumerate(results["rows"]):
 
         def cell(value: str, share: float | None, first: bool = number == 0) -> str:
-            return value if first or share is None else f"{value} ({_percent(share)})"
+            return value if first or share is None else f"{value} ({percent(share, 0 if share >= 0.1 else 1)})"
 
         line = {"model": row["model"]}
         for cost, (title, scale, unit) in _SHOWN.items():
             value = row[cost]
             line[title] = "" if value is None else cell(f"{value / scale:.3g}{unit}", row[f"{cost}_share"])
         carbon = row["mg_co2e_per_10s"]
-        line["mg CO2e"] = "" if carbon is None else f"{carbon:.2g}"
+        line["mg CO2e"] = if_known(carbon, "{:.2g}".format)
         for name in names:
-            half = 50 * (row[f"{name}_high"] - row[f"{name}_low"])
-            line[name] = cell(f"{100 * row[name]:.1f} ± {half:.1f}", row[f"{name}_kept"])
+            line[name] = cell(score_text(row[name], (row[f"{name}_low"], row[f"{name}_high"])), row[f"{name}_kept"])
         if len(names) > 1:
-            line["average"] = cell(f"{100 * row['average']:.1f}", row["kept"])
+            line["average"] = cell(score_text(row["average"]), row["kept"])
         shown.append(line)
     known = [title for title in shown[0] if any(line[title] for line in shown)]
     return [{title: line[title] for title in known} for line in shown]
@@ -242,10 +242,6 @@ _SHOWN = {
     "milliseconds_per_10s": ("ms", 1.0, ""),
     "joules_per_10s": ("J", 1.0, ""),
 }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
 
 
 def format_results(results: Mapping[str, Any]) -> list[str]:
@@ -262,7 +258,7 @@ def format_results(results: Mapping[str, Any]) -> list[str]:
     lines += explained({**results, "retention": []})
     chance = {score["task"]: score["chance"] for score in results["scores"]}
     if chance:
-        lines.append(f"chance: {', '.join(f'{name} {100 * value:.1f}' for name, value in chance.items())}")
+        lines.append(f"chance: {', '.join(f'{name} {score_text(value)}' for name, value in chance.items())}")
     if any(row["mg_co2e_per_10s"] is not None for row in results["rows"]):
         lines.append(f"mg CO2e: an estimate, those joules at {results['grid']:g} g for a kilowatt-hour (--grid)")
     return [*lines, *results["notes"]]

@@ -23,8 +23,8 @@ from sondino.files import lock_or_fail, make_folder, thread_count, write_json
 from sondino.metrics.agreement import agreement
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import check_probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.own import read_unlabelled

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.windows import ShortPolicy
-from sondino.benchmark.measure import energy_per_10s, macs_of, milliseconds_per_10s, parameters_of
-from sondino.encoder.encoder import Encoder
+from sondino.benchmark.measure import costs_of, energy_per_10s, milliseconds_per_10s
+from sondino.encoder.encoder import Costs, Encoder, resolve
 from sondino.errors import OptionError, require
 from sondino.model.model import Model
 
@@ -31,7 +31,7 @@ class Untrained:
         short: what becomes of a clip under a window.
         minimum: samples under which a waveform is zero-padded.
         fingerprint: changes whenever the vectors would.
-        config: parameters and macs_per_10s, which are the student's.
+        costs: parameters and multiply-accumulates, which are the student's.
     """
 
     def __init__(self, model: Model, seed: int = 0) -> None:
@@ -60,7 +60,7 @@ class Untrained:
         self.window, self.hop, self.minimum = model.window, model.hop, model.minimum
         self.short: ShortPolicy = model.short
         build = {name: model.config.get(name) for name in ("student", "width", "build", "front_end")}
-        self.config = {name: model.config.get(name) for name in ("parameters", "macs_per_10s")}
+        self.costs: Callable[[], Costs] = model.costs
         drawn = ["untrained", build, self.window, self.hop, self.short, seed, torch.__version__]
         self.fingerprint = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 
@@ -83,10 +83,10 @@ def model_facts(
         source: where it was opened from.
         milliseconds: for 10 s, where they have been taken already.
     """
-    window, hop = encoder.window, getattr(encoder, "hop", None)
-    heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
+    encoder = resolve(encoder)
+    window, hop, costs = encoder.window, encoder.hop, costs_of(encoder)
+    heard = encoder.lookup is None  # vectors that were computed elsewhere have no speed
     energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if heard else None
-    config = getattr(encoder, "config", {})
     return {
         "name": name,
         "role": role,
@@ -95,26 +95,19 @@ def model_facts(
         "sample_rate": encoder.sample_rate,
         "window": window,
         "hop": hop,
-        "parameters": parameters_of(encoder),
-        "file_bytes": _file_bytes(encoder),
-        "macs_per_10s": macs_of(encoder),
+        "parameters": costs.parameters,
+        "file_bytes": file.stat().st_size if (file := encoder.path) and file.is_file() else None,
+        "macs_per_10s": costs.macs,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, window=window, hop=hop)
         if heard and milliseconds is None
         else milliseconds,
         "joules_per_10s": None if energy is None else energy.joules,
         "joules_how": None if energy is None else energy.how,
-        "licence": getattr(encoder, "licence", None) or config.get("licence"),
+        "licence": encoder.licence,
     }
 
 
 def check_hears(encoder: Encoder, name: str) -> None:
     """Refuse vectors by id: they are of other clips."""
-    if hasattr(encoder, "lookup"):
+    if resolve(encoder).lookup is not None:
         raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
-
-
-def _file_bytes(encoder: Encoder) -> int | None:
-    folder, file = getattr(encoder, "folder", None), getattr(encoder, "path", None)
-    if isinstance(folder, Path):
-        return (folder / "model.onnx").stat().st_size
-    return Path(file).stat().st_size if file and Path(file).is_file() else None

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from sondino.reporting.results import RESULTS_FORMAT
 from sondino.version import __version__
 
 if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
     from sondino.tasks.task import Task
 
-RESULTS_FORMAT = "sondino-results-1"
 NAMED = ("numpy", "scikit-learn", "onnxruntime", "torch")
 
 

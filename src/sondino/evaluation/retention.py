@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sondino.files import write_whole
+from sondino.text import csv_of_dicts, if_known, markdown_table, megabytes, millions, percent, score_text, to_bytes
 
 Row = Mapping[str, Any]
 
@@ -57,13 +56,13 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """Write retention.md, retention.csv, scores.csv and agreement.csv from results.json's content."""
     if results["tasks"] and results["scores"]:
         rows = flat_rows(results)
-        write_whole(folder / "retention.csv", as_bytes(as_csv(rows)))
-        write_whole(folder / "retention.md", as_bytes(_markdown(results)))
+        write_whole(folder / "retention.csv", to_bytes(csv_of_dicts(rows, digits=6)))
+        write_whole(folder / "retention.md", to_bytes(_markdown(results)))
         flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
         left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
-        write_whole(folder / "scores.csv", as_bytes(as_csv([_without(row, left_out) for row in flat])))
+        write_whole(folder / "scores.csv", to_bytes(csv_of_dicts([_without(row, left_out) for row in flat], digits=6)))
     if results["agreement"]:
-        write_whole(folder / "agreement.csv", as_bytes(as_csv(results["agreement"])))
+        write_whole(folder / "agreement.csv", to_bytes(csv_of_dicts(results["agreement"], digits=6)))
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,19 +91,18 @@ def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
         shown = {"model": row["model"], "role": row["role"]}
         for task, value in row["scores"].items():
             ends = scores.get((row["model"], task), {}).get("interval95")
-            half = f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""
-            shown[task] = "" if value is None else f"{100 * value:.1f}{half}"
+            shown[task] = "" if value is None else score_text(value, ends)
         if len(row["scores"]) > 1:
-            shown["average"] = "" if row["average"] is None else f"{100 * row['average']:.1f}"
+            shown["average"] = if_known(row["average"], score_text)
         model = facts.get(row["model"], {})
         shown |= {
-            "kept": _shown(row["kept"], lambda v: f"{100 * v:.1f} %"),
-            "smaller": _shown(row["times_smaller"], lambda v: f"{v:.1f}×"),
-            "parameters": _shown(model.get("parameters"), lambda v: f"{v / 1e6:.2f} M"),
-            "file": _shown(model.get("file_bytes"), lambda v: f"{v / 1e6:.1f} MB"),
-            "MACs, 10 s": _shown(model.get("macs_per_10s"), lambda v: f"{v / 1e9:.3g} G"),
-            "ms, 10 s": _shown(model.get("milliseconds_per_10s"), lambda v: f"{v:.1f}"),
-            "J, 10 s": _shown(model.get("joules_per_10s"), lambda v: f"{v:.2g}"),
+            "kept": if_known(row["kept"], percent),
+            "smaller": if_known(row["times_smaller"], "{:.1f}×".format),
+            "parameters": if_known(model.get("parameters"), millions),
+            "file": if_known(model.get("file_bytes"), megabytes),
+            "MACs, 10 s": if_known(model.get("macs_per_10s"), lambda v: f"{v / 1e9:.3g} G"),
+            "ms, 10 s": if_known(model.get("milliseconds_per_10s"), "{:.1f}".format),
+            "J, 10 s": if_known(model.get("joules_per_10s"), "{:.2g}".format),
         }
         rows.append(shown)
     known = [name for name in rows[0] if name in ("model", "role") or any(row[name] for row in rows)]
@@ -129,37 +127,17 @@ def explained(results: Mapping[str, Any]) -> list[str]:
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
-    return as_markdown(shown_rows(results), [*explained(results), *results["notes"]])
+    return table_with_notes(shown_rows(results), [*explained(results), *results["notes"]])
 
 
-def as_markdown(rows: Sequence[Mapping[str, str]], said: Sequence[str]) -> str:
-    """Rows as a table in Markdown, with sentences under it."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "| " + " | ".join("---" for _ in rows[0]) + " |"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in rows]
-    lines += ["", *(f"- {sentence}" for sentence in said)]
-    return "\n".join(lines) + "\n"
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV, by the names of the first one's columns."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def as_bytes(text: str) -> bytes:
-    """Text as it is written to a file."""
-    return text.encode(errors="surrogateescape")  # names of files need not be UTF-8
+def table_with_notes(rows: Sequence[Mapping[str, str]], notes: Sequence[str]) -> str:
+    """Rows of named cells as a table in Markdown, with notes as a list under it."""
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+    return "\n".join([table, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
-
-
-def _shown(value: Any, words: Any) -> str:
-    return "" if value is None else str(words(value))
 
 
 def _average(scores: Mapping[str, float | None]) -> float | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -13,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from sondino.audio.windows import ShortPolicy
+from sondino.audio.windows import Windowing
 from sondino.encoder.encoder import Encoder
 from sondino.files import make_folder, read_json, write_json, write_whole
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import Probed, probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import show
 from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
 from sondino.tasks.task import Task
+from sondino.text import csv_text, to_bytes
 
 PROTOCOL = 2
 """One up whenever a probe of the same vectors would score otherwise."""
@@ -36,8 +35,7 @@ def score_task(
     out: Path,
     *,
     seeds: int = 5,
-    window: float | None = None,
-    short: ShortPolicy | None = None,
+    windowing: Windowing | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> tuple[dict[str, Any], Labelled]:
@@ -50,8 +48,7 @@ def score_task(
         labelled: its clips.
         out: the folder of the results: vectors/, scores/ and predictions/ are kept there.
         seeds: as in `probe`.
-        window: seconds; None: the model's.
-        short: what becomes of a clip under a window; None: as the model says.
+        windowing: how clips are cut into windows; None: as the model is.
         threads: processor threads; None: the model's.
         quiet: show no progress.
 
@@ -63,7 +60,7 @@ def score_task(
     """
     with show(f"{task.name}: vectors of {name}", "clips", quiet) as progress:
         heard, vectors, table = task_vectors(
-            model, labelled, out / "vectors", window=window, short=short, threads=threads, progress=progress
+            model, labelled, out / "vectors", windowing=windowing, threads=threads, progress=progress
         )
     key = score_key(table, task, heard, seeds)
     kept = make_folder(out / "scores") / f"{key}.json"
@@ -72,7 +69,7 @@ def score_task(
         return read_json(kept), heard
     found = probe(vectors, heard, seeds)
     make_folder(predictions.parent)
-    write_whole(predictions, _predictions(found, heard).encode(errors="surrogateescape"))
+    write_whole(predictions, to_bytes(_predictions(found, heard)))
     entry = {
         "model": name,
         "task": task.name,
@@ -114,19 +111,18 @@ def in_file_name(name: str) -> str:
 
 def _predictions(found: Probed, labelled: Labelled) -> str:
     """Held-out predictions as CSV: one label with its probability, or the likeliest few."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     labels = labelled.labels
     several = labelled.multi_label
-    table.writerow(("path", "truth", "top") if several else ("path", "truth", "predicted", "probability", "fold"))
+    header = ("path", "truth", "top") if several else ("path", "truth", "predicted", "probability", "fold")
+    rows: list[tuple[Any, ...]] = []
     for row, probabilities in zip(found.rows.tolist(), found.probabilities, strict=True):
         clip = labelled.clips[row]
         path = os.path.abspath(clip.path)  # noqa: PTH100 - so that the page finds its sound from any folder
         if several:
             likely = np.argsort(-probabilities, kind="stable")[: max(TOP, len(clip.labels))].tolist()
             between = BETWEEN_LABELS
-            table.writerow((path, between.join(clip.labels), between.join(labels[k] for k in likely)))
+            rows.append((path, between.join(clip.labels), between.join(labels[k] for k in likely)))
         else:
             best = int(probabilities.argmax())
-            table.writerow((path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))
-    return text.getvalue()
+            rows.append((path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))
+    return csv_text(header, rows)

@@ -14,8 +14,9 @@ import numpy as np
 from sondino.audio.reading import info
 from sondino.audio.windows import ShortPolicy
 from sondino.benchmark.footprint import footprint
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.padded import PaddedEncoder
+from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluation.models import check_hears, model_facts
 from sondino.evaluation.record import digest, results_header, task_facts, versions
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
     from sondino.tasks.task import Task
 
-WINDOWS = (0.5, 1.0, 2.0, 5.0, 10.0)
+WINDOW_LENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0)
 MAX_WINDOW_SECONDS = 3600.0
 MIN_WINDOW_SECONDS = 0.01
 SHOWN = ("value", "interval95", "interval", "chance", "rounds")
@@ -78,7 +79,7 @@ class Supported:
 def support(
     models: Sequence[str],
     tasks: Sequence[str],
-    windows: Sequence[float] = WINDOWS,
+    window_lengths: Sequence[float] = WINDOW_LENGTHS,
     *,
     out: str | Path,
     data: Path | None = None,
@@ -96,7 +97,7 @@ def support(
     Args:
         models: bundles, runs, published names or teachers.
         tasks: names, folders or CSVs.
-        windows: seconds.
+        window_lengths: seconds.
         out: folder for results.json, support.csv and what is kept.
         data: where the tasks' data lie.
         seeds: of the probes.
@@ -107,7 +108,7 @@ def support(
     Raises:
         SondinoError: what is wrong, in a sentence; what is done stays.
     """
-    asked = check_windows(windows)
+    asked = check_window_lengths(window_lengths)
     if seeds < 1:
         raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
     if repeated := [name for name, count in Counter(models).items() if count > 1]:
@@ -122,18 +123,19 @@ def support(
         return _Support(folder, opened, read, longest, seeds, threads, quiet).run(asked, command)
 
 
-def check_windows(windows: Sequence[float]) -> list[float]:
-    """The windows from short to long; raises OptionError where one cannot be."""
-    if not windows:
-        raise OptionError("no window is given: write --windows 0.5,1,2,5,10")
-    for window in windows:
+def check_window_lengths(window_lengths: Sequence[float]) -> list[float]:
+    """The lengths from short to long; raises OptionError where one is out of range or given twice."""
+    if not window_lengths:
+        raise OptionError("no window is given: write --window-lengths 0.5,1,2,5,10")
+    for window in window_lengths:
         if not MIN_WINDOW_SECONDS <= window <= MAX_WINDOW_SECONDS:
             raise OptionError(
                 f"window is {window:g} s: give seconds from {MIN_WINDOW_SECONDS:g} to {MAX_WINDOW_SECONDS:g}"
             )
-    if len(set(windows)) < len(windows):
-        raise OptionError(f"--windows names {Counter(windows).most_common(1)[0][0]:g} twice: give each length once")
-    return sorted(windows)
+    if len(set(window_lengths)) < len(window_lengths):
+        twice = Counter(window_lengths).most_common(1)[0][0]
+        raise OptionError(f"--window-lengths names {twice:g} twice: give each length once")
+    return sorted(window_lengths)
 
 
 def longest_clip(labelled: Labelled, title: str, quiet: bool = False) -> float:
@@ -147,7 +149,7 @@ def longest_clip(labelled: Labelled, title: str, quiet: bool = False) -> float:
     return longest
 
 
-def windows_for_model(encoder: Encoder, windows: Sequence[float]) -> tuple[list[WindowedModel], list[str]]:
+def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tuple[list[WindowedModel], list[str]]:
     """A model at each window that it can take, and sentences on those that it cannot.
 
     A model that takes one length alone gets shorter windows filled up; longer ones are left out, and its own is heard
@@ -155,14 +157,14 @@ def windows_for_model(encoder: Encoder, windows: Sequence[float]) -> tuple[list[
 
     Args:
         encoder: any.
-        windows: seconds, from short to long.
+        window_lengths: seconds, from short to long.
     """
     own = encoder.window
-    policy: ShortPolicy = "repeat" if getattr(encoder, "short", "pad") == "repeat" else "pad"
+    policy: ShortPolicy = "repeat" if resolve(encoder).short == "repeat" else "pad"
     short: ShortPolicy = "native" if own is None or accepts_window(encoder, own / 2) else policy
     taken: list[WindowedModel] = []
     left_out: list[float] = []
-    for window in windows:
+    for window in window_lengths:
         if accepts_window(encoder, window):
             taken.append(WindowedModel(window, encoder, False, short))
         elif own is not None and window < own:
@@ -184,7 +186,7 @@ def windows_for_model(encoder: Encoder, windows: Sequence[float]) -> tuple[list[
 def accepts_window(encoder: Encoder, window: float) -> bool:
     """Whether a model takes windows of so many seconds as they are."""
     rate, own = encoder.sample_rate, encoder.window
-    samples, least = round(window * rate), int(getattr(encoder, "minimum", 0))
+    samples, least = round(window * rate), resolve(encoder).minimum
     if own is None or samples == round(own * rate):
         return True
     if least >= round(own * rate):  # it pads every waveform to its window by itself
@@ -208,13 +210,13 @@ class _Support:
     heard: dict[str, Labelled] = field(default_factory=dict)
     """Clips of each task that could be heard."""
 
-    def run(self, windows: Sequence[float], command: Sequence[str]) -> Supported:
+    def run(self, window_lengths: Sequence[float], command: Sequence[str]) -> Supported:
         names = called(self.models)
         notes = [HOW_MEASURED]
         rows: list[dict[str, Any]] = []
         chosen = []
         for given, encoder in self.models.items():
-            heard, said = windows_for_model(encoder, windows)
+            heard, said = windows_for_model(encoder, window_lengths)
             notes += said
             costs = self.costs(given, encoder, heard)
             for task, labelled in self.tasks:
@@ -244,9 +246,10 @@ class _Support:
         )
 
     def score(self, name: str, heard: WindowedModel, task: Task, labelled: Labelled) -> dict[str, Any]:
+        windowing = resolve_windowing(heard.encoder, heard.window, short=heard.short)
         score, self.heard[task.name] = score_task(
             heard.encoder, f"{name}, {heard.window:g} s", task, labelled, self.folder, seeds=self.seeds,
-            window=heard.window, short=heard.short, threads=self.threads, quiet=self.quiet,
+            windowing=windowing, threads=self.threads, quiet=self.quiet,
         )  # fmt: skip
         return {part: score[part] for part in SHOWN}
 
@@ -256,7 +259,7 @@ class _Support:
         found = {}
         with show(f"memory and time of {encoder.name}", "windows", self.quiet) as progress:
             for number, each in enumerate(heard):
-                place = digest([fingerprint(encoder), each.window, each.filled, self.threads, versions()])
+                place = digest([resolve(encoder).fingerprint, each.window, each.filled, self.threads, versions()])
                 kept = read_json(file) if file.exists() else {}
                 if place not in kept:
                     kept[place] = footprint(given, each.window, each.filled, self.threads).as_dict()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sondino.evaluation.sweep_table import percent
 from sondino.files import write_whole
+from sondino.text import csv_text, if_known, megabytes, percent, score_text, to_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +26,7 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
     best = max(rows, key=lambda row: row["value"])
     half = (best["interval95"][1] - best["interval95"][0]) / 2
     short = next(row for row in rows if row["value"] >= best["value"] - half)
-    at = f"{percent(best['value'])} % at {best['window']:g} s"
+    at = f"{percent(best['value'])} at {best['window']:g} s"
     told = f"{best['model']} on {task}: {short['window']:g} s"
     if best is rows[0]:
         sentence = f"{told}, the shortest tried, is best, {at}"
@@ -36,7 +34,7 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
         sentence = f"{told} is best, {at}, and no shorter window comes within its interval (± {100 * half:.1f})"
     else:
         sentence = (
-            f"{told} is enough, {percent(short['value'])} %, within one interval (± {100 * half:.1f}) of the best, "
+            f"{told} is enough, {percent(short['value'])}, within one interval (± {100 * half:.1f}) of the best, "
             f"{at}{_saved(short, best)}"
         )
     return {
@@ -51,26 +49,15 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
 def _saved(short: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     told = []
     if short["memory_bytes"] is not None and best["memory_bytes"] is not None:
-        told.append(f"{megabytes(short['memory_bytes'])} MB of memory for {megabytes(best['memory_bytes'])}")
+        told.append(f"{megabytes(short['memory_bytes'])} of memory for {best['memory_bytes'] / 1e6:.1f}")
     told.append(f"{short['milliseconds_per_10s']:.1f} ms for 10 s in place of {best['milliseconds_per_10s']:.1f}")
     return "; " + ", ".join(told)
 
 
-def megabytes(count: float) -> str:
-    """Bytes as MB."""
-    return f"{count / 1e6:.1f}"
-
-
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """support.csv: a row for every model, task and window."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        flat = {**row, "low95": row["interval95"][0], "high95": row["interval95"][1]}
-        values = [flat[name] for name in COLUMNS]
-        writer.writerow(["" if v is None else round(v, 6) if isinstance(v, float) else v for v in values])
-    write_whole(file, text.getvalue().encode(errors="surrogateescape"))
+    flat = [{**row, "low95": row["interval95"][0], "high95": row["interval95"][1]} for row in rows]
+    write_whole(file, to_bytes(csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in flat], 6)))
 
 
 def rich_table(results: Mapping[str, Any]) -> Table:
@@ -93,9 +80,9 @@ def rich_table(results: Mapping[str, Any]) -> Table:
         scores = []
         for task in tasks:
             row = cells.get(task["name"])
-            told = "" if row is None else percent(row["value"], row["interval95"])
+            told = "" if row is None else score_text(row["value"], row["interval95"])
             scores.append(f"[bold]{told}[/bold]" if enough[(model, task["name"])] == window else told)
         cost = next(iter(cells.values()))
-        memory = "" if cost["memory_bytes"] is None else f"{megabytes(cost['memory_bytes'])} MB"
+        memory = if_known(cost["memory_bytes"], megabytes)
         table.add_row(model, f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")
     return table

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from sondino.errors import require
 from sondino.files import write_whole
+from sondino.metrics.intervals import t_quantile
+from sondino.text import csv_text, if_known, markdown_table, millions, score_text, to_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,9 +95,7 @@ def over_seeds(values: Sequence[float]) -> list[float] | None:
     """Student's 95 % interval of a mean, [low, high], beyond 0 and 1 too; None of fewer than two values."""
     if len(values) < 2:
         return None
-    half = (
-        float(require("scipy.stats", "report").t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    )
+    half = t_quantile(len(values)) * stdev(values) / math.sqrt(len(values))
     return [fmean(values) - half, fmean(values) + half]
 
 
@@ -106,27 +103,18 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """runs.csv with a row for every run, table.csv and table.md with one for all seeds of a setting."""
     tasks = [task["name"] for task in results["tasks"]]
     names = list(results["varied"])
-    runs: list[list[Any]] = [[*names, "run", *tasks, "average", *AGREEMENT, "parameters", "training_seconds"]]
+    header = [*names, "run", *tasks, "average", *AGREEMENT, "parameters", "training_seconds"]
+    runs: list[list[Any]] = []
     for run in results["runs"]:
         scores = [run["scores"].get(task, {}).get("value") for task in tasks]
         rest = [run[name] for name in ("average", *AGREEMENT, "parameters", "training_seconds")]
         runs.append([*run["settings"].values(), run["run"], *scores, *rest])
-    write_whole(folder / "runs.csv", _csv(runs))
-    write_whole(folder / "table.csv", _csv(_plain_table(results)))
-    write_whole(folder / "table.md", _markdown(results).encode(errors="surrogateescape"))
+    write_whole(folder / "runs.csv", to_bytes(csv_text(header, runs, 6)))
+    write_whole(folder / "table.csv", to_bytes(csv_text(*_plain_table(results), 6)))
+    write_whole(folder / "table.md", to_bytes(_markdown(results)))
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["" if v is None else _rounded(v) for v in row] for row in rows])
-    return text.getvalue().encode(errors="surrogateescape")
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, 6) if isinstance(value, float) else value
-
-
-def _plain_table(results: Mapping[str, Any]) -> list[list[Any]]:
+def _plain_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     table = results["table"]
     domains = _domains(results)
     tasks = [task["name"] for task in results["tasks"]]
@@ -140,14 +128,16 @@ def _plain_table(results: Mapping[str, Any]) -> list[list[Any]]:
         "low95",
         "high95",
         "interval",
+        *AGREEMENT,
+        "parameters",
     ]
-    rows: list[list[Any]] = [[*head, *AGREEMENT, "parameters"]]
+    rows: list[list[Any]] = []
     for row in table:
         low, high = row["interval95"] or (None, None)
         values = [row["domains"].get(d) for d in domains] + [row["tasks"].get(t) for t in tasks if t not in domains]
         rows.append([*row["settings"].values(), row["seeds"], *values, row["average"], low, high, row["interval"],
                      *(row[name] for name in AGREEMENT), row["parameters"]])  # fmt: skip
-    return rows
+    return head, rows
 
 
 def _domains(results: Mapping[str, Any]) -> list[str]:
@@ -170,11 +160,11 @@ def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[
     rows = []
     for row in table:
         line = [setting(name, row["settings"][name]) for name in settings] or ["as it is"]
-        line += [percent(row["domains"].get(domain)) for domain in domains]
+        line += [if_known(row["domains"].get(domain), score_text) for domain in domains]
         if tasks:
-            line.append(percent(row["average"], row["interval95"]))
+            line.append("" if row["average"] is None else score_text(row["average"], row["interval95"]))
         line += ["" if row[n] is None else _agreement(n, row[n], row[f"{n}_interval95"]) for n in shown]
-        line += ["" if row[n] is None else f"{row[n] / 1e6:.2f} M" for n in sizes]
+        line += [if_known(row[n], millions) for n in sizes]
         line += [row["interval"]] if len(ways) > 1 else []
         rows.append(line)
     return head, rows, _under(results, shown, ways)
@@ -187,16 +177,9 @@ def setting(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """A score of 0 to 1 as percent, with half the width of its interval."""
-    if value is None:
-        return ""
-    return f"{100 * value:.1f}" + (f" ± {50 * (interval[1] - interval[0]):.1f}" if interval else "")
-
-
 def _agreement(name: str, value: float, interval: Sequence[float] | None) -> str:
     if name == "neighbour_overlap":
-        return percent(value, interval)
+        return score_text(value, interval)
     return f"{value:.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else "")
 
 
@@ -216,9 +199,7 @@ def _under(results: Mapping[str, Any], shown: Sequence[str], ways: Sequence[str]
 def _markdown(results: Mapping[str, Any]) -> str:
     head, rows, under = cells(results)
     settings = max(1, sum(name != SEED for name in results["varied"]))
-    lines = [head, ["---"] * settings + ["---:"] * (len(head) - settings), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return "\n\n".join([table, *under]) + "\n"
+    return "\n\n".join([markdown_table(head, rows, left=settings), *under]) + "\n"
 
 
 def rich_table(results: Mapping[str, Any]) -> tuple[Table, list[str]]:

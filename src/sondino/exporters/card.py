@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sondino.model.card import markdown_table, verified_rows
+from sondino.model.card import verified_rows
+from sondino.text import markdown_facts
 
 if TYPE_CHECKING:
     from sondino.model.network import Source
@@ -73,10 +74,10 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
         "",
         f"Exported by sondino from the bundle `{source.folder.name}`.",
         "",
-        *markdown_table(rows),
+        markdown_facts(rows),
         "",
         "## Checked",
-        *markdown_table(verified_rows(facts["verified"])),
+        markdown_facts(verified_rows(facts["verified"])),
         *[f"\n{note}" for note in facts["notes"]],
     ]
     if facts["to"] in _RUN:

@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 
 from sondino.errors import MissingExtra, OptionError
 from sondino.frontend.logmel import log_mel, n_frames
+from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
 from sondino.model.network import Source
 from sondino.model.onnx_graph import WaveformNet
@@ -261,18 +262,13 @@ def least_float(
         if best is not None and rung.first + rung.last >= layers:
             break
         form = make(rung)
-        cosines = _cosines(run(form), expected)
-        if best is None or cosines.mean() > best[0]:
-            best = (float(cosines.mean()), form, rung)
-        if cosines.mean() >= LITERT_INT8_COSINE and cosines.min() >= ENOUGH_LOWEST:
+        reached = cosines(run(form), expected)
+        if best is None or reached.mean() > best[0]:
+            best = (float(reached.mean()), form, rung)
+        if reached.mean() >= LITERT_INT8_COSINE and reached.min() >= ENOUGH_LOWEST:
             break
     assert best is not None
     return best[1], best[2], best[0]
-
-
-def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    return np.einsum("nd,nd->n", ours, theirs) / np.maximum(lengths, 1e-12)
 
 
 def kept_in_float(rung: Rung, others: str) -> tuple[str, ...]:

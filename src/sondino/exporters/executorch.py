@@ -28,7 +28,7 @@ from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
 from sondino.model.network import Source
 from sondino.model.onnx_graph import suppress_logs
-from sondino.model.sessions import first_line
+from sondino.text import first_line
 
 ENVIRONMENT = "executorch"
 

@@ -20,7 +20,7 @@ from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.precision import halved, without_zeros
-from sondino.exporters.quantize import CalibrationClips, int8_graphs, part_sounds, quantize_bundle
+from sondino.exporters.quantize import CalibrationClips, int8_graphs, part_sounds, quantize
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
@@ -70,18 +70,18 @@ class _Order:
     quiet: bool
 
 
-def export_bundle(
+def export(
     model: str | Path,
     to: To,
-    out: Path,
+    out: str | Path,
     *,
     precision: Precision = "f32",
     window: float | None = None,
     dynamic: bool = False,
     body_only: bool = False,
-    calibrate: Path | None = None,
-    sounds: Path | None = None,
-    gallery: Path | None = None,
+    calibrate: str | Path | None = None,
+    sounds: str | Path | None = None,
+    gallery: str | Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a model for a runtime: the file, a card, and export.json with what was measured.
@@ -114,6 +114,7 @@ def export_bundle(
     """
     from sondino.pretrained.locate import locate
 
+    calibrate, sounds, gallery = (None if given is None else Path(given) for given in (calibrate, sounds, gallery))
     _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
     folder = free_folder(Path(out), _is_export, EXPORT)
     source = open_source(locate(model))
@@ -248,7 +249,7 @@ def _web(order: _Order, partial: Path) -> _Made:
         source = order.source.folder
         if order.sounds is not None:
             source = Path(temporary) / "int8"
-            facts = quantize_bundle(order.source.folder, order.sounds, source, quiet=order.quiet)
+            facts = quantize(order.source.folder, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
         export_web(source, partial, order.precision, order.gallery)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))

@@ -20,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
 from sondino.model.onnx_graph import suppress_logs
 
@@ -282,5 +283,4 @@ def _vectors(model: onnx.ModelProto, logmels: NDArray[np.float32]) -> NDArray[np
 
 def _cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     a, b = np.nan_to_num(ours).astype(np.float64), theirs.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float((np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-30)).mean())
+    return float(cosines(a, b).mean())

@@ -26,8 +26,8 @@ from sondino.model.model import Model
 from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.probing.embeddings import task_vectors
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled, read_labelled
 
@@ -105,13 +105,13 @@ def int8_graphs(
     return halved(front_end), halved(found.model), found
 
 
-def quantize_bundle(
+def quantize(
     model: str | Path,
-    calibrate: Path | CalibrationClips,
-    out: Path,
+    calibrate: str | Path | CalibrationClips,
+    out: str | Path,
     *,
-    sounds: Path | None = None,
-    labels: Path | None = None,
+    sounds: str | Path | None = None,
+    labels: str | Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a bundle in int8.
@@ -144,7 +144,10 @@ def quantize_bundle(
         raise OptionError(f"{folder} holds a bundle with its trained weights, which int8 has not: name another folder")
     source = open_source(locate(model))
     samples = round(source.window * source.rate)
-    parts = calibrate if isinstance(calibrate, CalibrationClips) else part_sounds(source, samples, calibrate, sounds)
+    if isinstance(calibrate, CalibrationClips):
+        parts = calibrate
+    else:
+        parts = part_sounds(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
     labelled = None if labels is None else read_labelled(labels)
     with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:

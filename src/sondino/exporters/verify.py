@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import RunError
-from sondino.metrics.agreement import neighbour_overlap
+from sondino.metrics.agreement import cosines, neighbour_overlap
 from sondino.metrics.collapse import COLLAPSED_COSINE, mean_pairwise_cosine, norm_ok
 from sondino.progress import Report
 
@@ -192,7 +192,6 @@ def _differences(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDAr
 
 
 def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The cosine of each row; 0 where a number is not finite."""
+    """The cosine of each row; 0 where a number is not finite, 1 for two rows of zeros."""
     a, b = np.nan_to_num(ours).astype(np.float64), np.nan_to_num(theirs).astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.where(lengths > 0, np.einsum("nd,nd->n", a, b) / np.maximum(lengths, 1e-30), (a == b).all(axis=1))
+    return np.where(a.any(axis=1) & b.any(axis=1), cosines(a, b), (a == b).all(axis=1))

@@ -24,8 +24,8 @@ from sondino.exporters.inline import with_weights
 from sondino.files import replacing, sha256, write_whole
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.model.sessions import first_line
 from sondino.sample_sounds import sample_folder
+from sondino.text import first_line
 
 PAGE_FORMAT = "sondino-page-1"
 PAGE = Path(__file__).parents[1] / "page"
@@ -193,9 +193,7 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
     seconds: list[float] = []
     skipped: list[tuple[str, str]] = []
     sounds = [clip.file for clip in clips]
-    with closing(
-        embed_sounds(model, sounds, resolve_windowing(model, None, None, None), readers=readers(model.threads))
-    ) as all_:
+    with closing(embed_sounds(model, sounds, resolve_windowing(model), readers=readers(model.threads))) as all_:
         for found in all_:
             clip = clips[found.index]
             if found.error is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from sondino.encoder.pipeline import Sound, embed_sounds, resolve_windowing
 from sondino.files import DUPLICATE, make_folder, write_whole
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled
+from sondino.text import csv_text, to_bytes
 
 STRETCH = 60.0
 """Seconds of the longest stretch that is kept as one; a longer file gives several, with its labels."""
@@ -72,7 +71,7 @@ class LabelledClips:
         chosen = self.of(mask)
         total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
         whole = _Whole(self, chosen)
-        with closing(embed_sounds(model, whole, resolve_windowing(model, None, None, None), readers=1)) as embedded:
+        with closing(embed_sounds(model, whole, resolve_windowing(model), readers=1)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise found.error
@@ -109,11 +108,8 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
     strange = {clip.path: "its name is not UTF-8: rename it" for clip in labelled.clips if not _is_utf8(clip.path)}
     labelled = labelled.without(strange) if strange else labelled
     paths = [clip.path for clip in labelled.clips]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "id"))
-    table.writerows((str(Path(path).absolute()), str(number)) for number, path in enumerate(paths))
-    write_whole(make_folder(folder) / "list.csv", text.getvalue().encode())
+    listed = [(str(Path(path).absolute()), number) for number, path in enumerate(paths)]
+    write_whole(make_folder(folder) / "list.csv", to_bytes(csv_text(("path", "id"), listed)))
     with show("headers", "files", quiet) as progress:
         corpus = build_corpus(folder / "list.csv", folder / "corpus", STRETCH, progress=progress)
     with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:

@@ -35,9 +35,9 @@ from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
 from sondino.model.network import Network
+from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
 from sondino.probing.probe import best_strength, classifiers_up_to, validation_scores
-from sondino.probing.vectors import embed_labelled
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
@@ -74,7 +74,7 @@ class Finetuned:
 
 def finetune(
     audio: str | Path,
-    model: Model,
+    model: Model | str | Path,
     out: str | Path,
     labels: str | Path | None = None,
     *,
@@ -115,7 +115,9 @@ def finetune(
     Raises:
         SondinoError: what is wrong, in a sentence; what is done stays.
     """
-    out = Path(out)
+    from sondino.pretrained.load import load
+
+    out, model = Path(out), model if isinstance(model, Model) else load(model)
     check_out(out, model.folder)
     window = clip if clip is not None else (model.window or 10.0)
     most = epochs if epochs is not None else (FROZEN_EPOCHS if freeze else EPOCHS)

@@ -1,6 +1,4 @@
-"""A linear head fitted on frozen vectors of labelled sound, with an honest score, saved into a copy of the bundle."""
-
-from __future__ import annotations
+"""A linear head fitted on frozen embeddings of labelled audio, with a cross-validated score, saved as a new bundle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,8 +14,8 @@ from sondino.errors import OptionError, require
 from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.probing.embeddings import embed_labelled
 from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
-from sondino.probing.vectors import embed_labelled
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import make_splits, unseen_labels
 
@@ -41,36 +39,46 @@ class Fitted:
 
 def probe(
     audio: str | Path,
-    model: Model,
-    out: str | Path,
+    model: Model | str | Path,
+    out: str | Path | None = None,
     labels: str | Path | None = None,
     multi_label: MultiLabel = "auto",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Fit a linear head on a model's vectors and save it into a copy of the model's bundle.
+    """Fit a linear head on a model's frozen embeddings of labelled audio, and score it by cross-validation.
 
     Args:
-        audio: as in `read_labelled`.
-        model: its vectors stay as they are, to the bit.
-        out: folder of the new bundle.
-        labels: as in `read_labelled`.
-        multi_label: as in `read_labelled`.
-        seed: draws folds where the list gives none.
-        progress: called with (files done, files in all, seconds of sound so far).
+        audio: a folder whose subfolders are the labels, or a CSV list as for `labels`.
+        model: a model, or a bundle, run or published name as `sondino.load` takes it; its embeddings do not change.
+        out: folder of a new bundle, the model with the head; None: nothing is written.
+        labels: CSV with columns path and label, or labels (several separated by ;); optionally fold, or split
+            (train, valid, test), and source (clips of one recording are kept in one fold).
+        multi_label: "auto", "yes" or "no", whether clips may have several labels; "auto": if the list has such clips.
+        seed: of the folds, if the list has none.
+        progress: called with (files done, files in all, seconds of audio so far).
+
+    Returns:
+        The head, its score with a 95 % interval, and the labelled clips.
 
     Raises:
-        SondinoError: what is wrong, in a sentence.
+        OptionError: there is no such model, or `out` holds something else.
+        AudioError: no labelled clip can be decoded.
+        MissingExtra: scikit-learn is not installed.
     """
     from sondino.model.bundle import copy_with_head
+    from sondino.pretrained.load import load
 
     require("sklearn", "report")
-    check_out(out, model.folder)
+    model = model if isinstance(model, Model) else load(model)
+    if out is not None:
+        check_out(out, model.folder)
     labelled = read_labelled(audio, labels, multi_label)
     with TemporaryDirectory() as folder:
-        labelled, vectors = embed_labelled(model, labelled, Path(folder) / "vectors.npz", progress)
-    fitted = fit_head(vectors, labelled, seed)
-    copy_with_head(model.folder, Path(out), fitted.head, score_facts(model.config, fitted.score))
+        labelled, embeddings = embed_labelled(model, labelled, Path(folder) / "vectors.npz", progress)
+    fitted = fit_head(embeddings, labelled, seed)
+    if out is not None:
+        copy_with_head(model.folder, Path(out), fitted.head, score_facts(model.config, fitted.score))
     return fitted
 
 

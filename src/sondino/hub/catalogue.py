@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sondino.text import millions
+
 
 @dataclass(frozen=True)
 class HubFile:
@@ -51,7 +53,7 @@ class Published:
         return {
             "model": self.name,
             "architecture": self.architecture + (f", width {self.width:g}" if self.width else ""),
-            "parameters": f"{self.parameters / 1e6:.2f} M",
+            "parameters": millions(self.parameters),
             "dimension": str(self.dim),
             "rate": f"{self.sample_rate} Hz",
             "teacher": self.teacher,
@@ -150,6 +152,16 @@ _ALL = (
 
 PUBLISHED: dict[str, Published] = {model.name: model for model in _ALL}
 """The published models by name."""
+
+
+def list_models() -> list[Published]:
+    """The published models that `load` opens by name.
+
+    Returns:
+        One record per model: name, architecture, width, parameters, embedding dimension, sample rate, teacher, licence.
+    """
+    return list(PUBLISHED.values())
+
 
 HEADS: dict[str, HubFile] = {
     name: _on_ssondo(f"heads/{name}.pth")

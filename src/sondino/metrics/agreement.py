@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 MOST_CLIPS = 10_000  # that `agreement` compares
 MOST_QUERIES = 2_000  # clips whose neighbours it looks at
@@ -107,6 +110,15 @@ def linear_cka(student: NDArray[np.floating], teacher: NDArray[np.floating], unb
     """
     _check_rows("linear_cka", student, teacher)
     return _ckas(student, teacher)[unbiased]
+
+
+def cosines(ours: NDArray[_Float], theirs: NDArray[_Float]) -> NDArray[_Float]:
+    """The cosine (n,) of each row of one array (n, dim) to the same row of another, computed in their precision.
+
+    0 where a row is zero; NaN where a value is not finite.
+    """
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return np.einsum("nd,nd->n", ours, theirs) / np.maximum(lengths, 1e-30)
 
 
 def cosine(projected: NDArray[np.floating], targets: NDArray[np.floating]) -> float:

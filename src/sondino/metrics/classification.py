@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import require
 from sondino.metrics.intervals import t_interval, wilson
+from sondino.text import percent
 
 RESAMPLES = 200
 """Bootstrap draws for the interval of a mean average precision on one set of clips."""
@@ -48,8 +49,8 @@ class Score:
 
     def __str__(self) -> str:
         low, high = self.interval95
-        value = f"{100 * self.value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        return f"{self.metric} {value}, chance {100 * self.chance:.1f} %, on {self.on}"
+        value = f"{percent(self.value)} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        return f"{self.metric} {value}, chance {percent(self.chance)}, on {self.on}"
 
     def as_dict(self) -> dict[str, Any]:
         """For config.json."""

@@ -23,9 +23,14 @@ def t_interval(scores: Sequence[float], parts: int | None = None) -> Interval:
     """
     n = len(scores)
     spread = 1 / n + (0.0 if parts is None else 1 / (parts - 1))
-    half = float(require("scipy.stats", "report").t.ppf(0.975, n - 1)) * float(np.std(scores, ddof=1)) * spread**0.5
+    half = t_quantile(n) * float(np.std(scores, ddof=1)) * spread**0.5
     mean = float(np.mean(scores))
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def t_quantile(n: int) -> float:
+    """The 97.5 % quantile of Student's t with n - 1 degrees of freedom: half a 95 % interval in standard errors."""
+    return float(require("scipy.stats", "report").t.ppf(0.975, n - 1))
 
 
 def wilson(share: float, count: int) -> Interval:

@@ -18,6 +18,7 @@ from sondino.errors import SondinoError
 from sondino.files import sha256
 from sondino.model.card import card
 from sondino.model.head import Head, write_head
+from sondino.text import millions
 
 BUNDLE_FORMAT = "sondino-bundle-1"
 
@@ -98,7 +99,7 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
             {
                 "name": str(config.get("name")),
                 "folder": str(file.parent),
-                "parameters": f"{config['parameters'] / 1e6:.2f} M" if "parameters" in config else "",
+                "parameters": millions(config["parameters"]) if "parameters" in config else "",
                 "rate": f"{config.get('sample_rate')} Hz",
                 "window": f"{config['window']:g} s" if config.get("window") else "any",
                 "dimension": str(config.get("dim")),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sondino.text import markdown_facts, megabytes
+
 _UNSTEADY = "of which the trained net's own vectors are over 30 times as long as usual (trained too briefly?)"
 UNKNOWN = "not known to sondino; ask its makers before you share this model"
 
@@ -20,7 +22,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "clips under a window": config["short"],
         "parameters": f"{config['parameters']:,}",
         "multiply-adds for 10 s": f"{config['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
-        "model.onnx": f"{onnx_bytes / 1e6:.1f} MB, raw waveform in, vector out{_agreement(config)}",
+        "model.onnx": f"{megabytes(onnx_bytes)}, raw waveform in, vector out{_agreement(config)}",
     }
     source, head = config.get("source"), config.get("head")
     lines = [
@@ -28,7 +30,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "",
         "A small audio model " + ("converted" if source else "distilled") + " with sondino.",
         "",
-        *markdown_table(rows),
+        markdown_facts(rows),
         *(_quantized(config["quantized"]) if "quantized" in config else []),
         *(_pruned(config, config["pruned"]) if "pruned" in config else []),
         *(_source(source) if source else []),
@@ -65,7 +67,7 @@ def _quantized(facts: Mapping[str, Any]) -> list[str]:
         **(verified_rows(facts["verified"]) if "verified" in facts else {}),
         "linear probe": _probe(facts["probe"]) if "probe" in facts else "not measured",
     }
-    return ["", "## Quantised to int8", *markdown_table(rows)]
+    return ["", "## Quantised to int8", markdown_facts(rows)]
 
 
 def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -94,9 +96,9 @@ def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any], title: str = "P
         "vectors of different sounds": f"a cosine of {facts['alike']:.4f} on average",
     }
     if not facts["before"]:
-        return ["", f"## {title}", *markdown_table(rows)]
+        return ["", f"## {title}", markdown_facts(rows)]
     sizes = {"parameters": before, "macs_per_10s": facts["macs_per_10s_before"]}
-    return ["", f"## {title}", *markdown_table(rows), *_pruned({**config, **sizes}, facts["before"], "Before, pruned")]
+    return ["", f"## {title}", markdown_facts(rows), *_pruned({**config, **sizes}, facts["before"], "Before, pruned")]
 
 
 def _probe(probe: Mapping[str, Any]) -> str:
@@ -122,12 +124,6 @@ def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def markdown_table(rows: Mapping[str, Any]) -> list[str]:
-    """Names and values as the lines of a table; bars in them, as a label may have, are no borders of cells."""
-    cells = [[str(cell).replace("|", r"\|") for cell in row] for row in rows.items()]
-    return ["| | |\n| --- | --- |", *[f"| {name} | {value} |" for name, value in cells]]
-
-
 def _list(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items())
 
@@ -140,7 +136,7 @@ def _source(source: Mapping[str, Any]) -> list[str]:
         "licence of its weights": source.get("licence") or UNKNOWN,
         "left out": "; ".join(source.get("dropped") or []),
     }
-    return ["", "## Source", *markdown_table({name: value for name, value in rows.items() if value})]
+    return ["", "## Source", markdown_facts({name: value for name, value in rows.items() if value})]
 
 
 def _teachers(config: Mapping[str, Any]) -> list[str]:
@@ -158,11 +154,11 @@ def _head(head: Mapping[str, Any]) -> list[str]:
     shown = ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
     kind = "a probability each" if head.get("multi_label") else "probabilities that sum to 1"
     rows = {"name": head.get("name"), "labels": f"{len(labels)}, {kind}: {shown}", "note": head.get("note")}
-    return ["", "## Head", *markdown_table({name: value for name, value in rows.items() if value})]
+    return ["", "## Head", markdown_facts({name: value for name, value in rows.items() if value})]
 
 
 def _scores(config: Mapping[str, Any]) -> list[str]:
     scores = {name.replace("_", " "): value for name, value in config.get("scores", {}).items()}
     if scores:
-        return ["", "## Scores on held-out clips", *markdown_table(scores)]
+        return ["", "## Scores on held-out clips", markdown_facts(scores)]
     return [] if config.get("source") else ["", "## Scores on held-out clips", "none: nothing was held out"]

@@ -15,13 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 import sondino.files as files
 from sondino.audio.reading import find_audio
-from sondino.audio.windows import ShortPolicy, WindowPolicy
+from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
+from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend.logmel import LogMel, log_mel
+from sondino.metrics.agreement import cosines
 from sondino.model.bundle import BUNDLE_FORMAT, read_config
 from sondino.model.head import Head, read_head
-from sondino.model.sessions import Engine, Precision, Session, first_line, open_session
+from sondino.model.sessions import Engine, Precision, Session, open_session
+from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.model.network import Network
@@ -37,11 +40,13 @@ class Model:
         window: seconds that a sound is cut into; None = whole.
         hop: seconds from one window to the next; None = `window`.
         short: what becomes of a clip under a window.
-        windows: "all", or "published": full windows only.
+        window_policy: "all", or "published": full windows only.
         minimum: samples under which a waveform is zero-padded.
         head: from vectors to labels; None where the model has none.
         fingerprint: changes whenever the vectors would.
         config: all of config.json.
+        path: of model.onnx.
+        licence: of the weights, where the bundle has it.
         threads: processor threads that it runs on.
         workers: calls of `embed_batch` that do well side by side.
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
@@ -63,7 +68,7 @@ class Model:
         folder: str | Path,
         threads: int | None = None,
         *,
-        windows: WindowPolicy = "all",
+        window_policy: WindowPolicy = "all",
         device: str = "cpu",
         engine: Engine = "onnxruntime",
         precision: Precision = "float32",
@@ -73,7 +78,7 @@ class Model:
         Args:
             folder: holds config.json and model.onnx.
             threads: processor threads to run on; None: all that this process may use.
-            windows: "all" keeps short clips and tails; "published" hears full windows only.
+            window_policy: "all" keeps short clips and tails; "published" takes full windows only.
             device: "cpu" or "cuda".
             engine: "onnxruntime" or "openvino".
             precision: "float32", or with OpenVINO "bfloat16" or "float16".
@@ -82,15 +87,15 @@ class Model:
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
+        self.path = self.folder / "model.onnx"
         self.threads = self.workers = files.thread_count(threads)
-        if windows not in get_args(WindowPolicy):
-            raise OptionError(f"windows is {windows!r}: give one of {', '.join(get_args(WindowPolicy))}")
-        self.windows = windows
+        check_policy(window_policy)
+        self.window_policy = window_policy
         self.exact = engine == "onnxruntime" and device == "cpu"
         self.config = read_config(self.folder / "config.json")
         self._take_config()
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
-        hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, windows]
+        hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, window_policy]
         self.fingerprint = sha256(json.dumps([*hearing, engine, precision, device]).encode()).hexdigest()
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
         # product of matrices that takes longer than the net.
@@ -134,6 +139,7 @@ class Model:
             self.hop = None if config.get("hop") is None else float(config["hop"])
             self.short = cast(ShortPolicy, config.get("short", "pad"))
             self.minimum = int(config.get("minimum", 0))
+            self.licence = config.get("licence")
             front_end = config.get("front_end")
             self._logmel = None if front_end is None else LogMel.from_dict(front_end)
         except (KeyError, TypeError, ValueError) as error:
@@ -156,7 +162,7 @@ class Model:
         short: ShortPolicy | None = None,
         window: float | None = None,
         hop: float | None = None,
-        windows: WindowPolicy | None = None,
+        window_policy: WindowPolicy | None = None,
     ) -> NDArray[np.float32]:
         """Turn sounds into vectors.
 
@@ -168,7 +174,7 @@ class Model:
                 ("repeat"); None: as the model says.
             window: seconds; None: the model's.
             hop: seconds from one window to the next; None: the model's.
-            windows: "all" keeps short clips and tails, "published" hears full windows only; None: the model's.
+            window_policy: "all" keeps short clips and tails, "published" takes full windows only; None: the model's.
 
         Returns:
             (n, dim) float32, a row a sound. A folder counts as the sounds in it, sorted.
@@ -179,10 +185,10 @@ class Model:
         """
         if isinstance(sounds, np.ndarray):
             return self._embed_waveforms(sounds)
-        how = resolve_windowing(self, window, hop, short, windows)
+        windowing = resolve_windowing(self, window, hop, short, window_policy)
         rows = []
         listed = _listed(sounds)
-        with closing(embed_sounds(self, listed, how, readers=readers(self.threads))) as embedded:
+        with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads))) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise _named(found.error, listed[found.index], found.index, len(listed))
@@ -196,7 +202,7 @@ class Model:
         short: ShortPolicy | None = None,
         window: float | None = None,
         hop: float | None = None,
-        windows: WindowPolicy | None = None,
+        window_policy: WindowPolicy | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Turn one sound into a vector a window.
 
@@ -205,7 +211,7 @@ class Model:
             short: as in `embed`.
             window: as in `embed`.
             hop: as in `embed`.
-            windows: as in `embed`.
+            window_policy: as in `embed`.
 
         Returns:
             vectors (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
@@ -213,11 +219,15 @@ class Model:
         sounds = _listed(sound)
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
-        how = resolve_windowing(self, window, hop, short, windows)
-        (found,) = embed_sounds(self, sounds, how, windows=True, readers=readers(self.threads))
+        windowing = resolve_windowing(self, window, hop, short, window_policy)
+        (found,) = embed_sounds(self, sounds, windowing, per_window=True, readers=readers(self.threads))
         if found.error is not None:
             raise found.error
         return found.vectors, found.starts
+
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s, as the bundle's config has them."""
+        return Costs(self.config.get("macs_per_10s"), self.config.get("parameters"))
 
     def with_head(self, head: Head) -> "Model":
         """The same model with another head; short clips are heard as the head was fitted.
@@ -275,8 +285,7 @@ class Model:
         """
         exact = Model(self.folder, self.threads).embed(waveforms).astype(np.float64)
         mine = self.embed(waveforms).astype(np.float64)
-        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(mine, axis=1)
-        return np.einsum("nd,nd->n", exact, mine) / np.maximum(lengths, 1e-30)
+        return cosines(exact, mine)
 
     def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """`embed` of a few waveforms (batch, samples) on the calling thread alone."""

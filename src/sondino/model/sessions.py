@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.text import first_line
 
 Engine = Literal["onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -47,11 +48,6 @@ def open_session(
     if precision != "float32":
         raise OptionError(f"precision {precision} needs engine openvino: ONNX Runtime computes in float32 on a cpu")
     return _onnxruntime(file, device)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an engine complains of."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _onnxruntime(file: Path, device: str) -> Session:

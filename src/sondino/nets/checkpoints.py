@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.text import first_line
 
 ALLOWED: tuple[type, ...] = (argparse.Namespace,)
 """M2D's checkpoints keep their training options in one. Making it calls nothing: its attributes are set, no more."""
@@ -98,7 +99,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     except SondinoError:
         raise
     except (OSError, RuntimeError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+        reason = first_line(error)[:160].rstrip(".")
         raise OptionError(f"{path} cannot be read as a checkpoint ({reason}): fetch it again") from error
     except Exception as error:  # a reader that meets nonsense fails in any way, and safetensors has its own
         raise OptionError(_refusal(path, start)) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sondino.errors import OptionError, require, unknown_name
+from sondino.text import millions
 
 if TYPE_CHECKING:
     from sondino.nets.student import Student
@@ -43,7 +44,7 @@ class StudentRecord:
         return {
             "student": self.name,
             "widths": ", ".join(f"{width:g}" for width in self.widths),
-            "parameters": f"{self.parameters / 1e6:.2f} M",
+            "parameters": millions(self.parameters),
             "MACs / 10 s": f"{self.macs / 1e9:.2f} G",
             "rate": f"{self.sample_rate} Hz",
             "dim": str(self.dim),
@@ -116,6 +117,15 @@ STUDENTS: dict[str, StudentRecord] = {
     )
 }
 """Every student by name."""
+
+
+def list_students() -> list[StudentRecord]:
+    """The student architectures that `distill` can train.
+
+    Returns:
+        One record per architecture: name, widths, embedding dimension, parameters, MACs, sample rate, licence.
+    """
+    return list(STUDENTS.values())
 
 
 def build_student(

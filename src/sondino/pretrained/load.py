@@ -14,7 +14,7 @@ def load(
     source: str | Path,
     threads: int | None = None,
     *,
-    windows: WindowPolicy = "all",
+    window_policy: WindowPolicy = "all",
     head: Head | str | Path | None = None,
     device: str = "cpu",
     engine: Engine = "onnxruntime",
@@ -28,7 +28,8 @@ def load(
         source: a bundle, a run's folder, a published name such as "ssondo/matpac-mobilenetv3", "hf:owner/name" of a
             bundle on the Hugging Face hub, or a published checkpoint's file.
         threads: processor threads to use; None: all.
-        windows: "all" keeps short clips and tails; "published" hears full windows only, as the published package does.
+        window_policy: "all" keeps short clips and tails; "published" takes full windows only, as the published
+            package does.
         head: in place of the model's own: a published head's name ("esc50"), a file of one, or a bundle that has one.
         device: "cpu", or "cuda" with onnxruntime-gpu.
         engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
@@ -40,7 +41,9 @@ def load(
     """
     from sondino.pretrained.locate import locate
 
-    model = Model(locate(source), threads, windows=windows, device=device, engine=engine, precision=precision)
+    model = Model(
+        locate(source), threads, window_policy=window_policy, device=device, engine=engine, precision=precision
+    )
     if head is None:
         return model
     from sondino.pretrained.heads import load_head

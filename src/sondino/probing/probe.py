@@ -193,7 +193,7 @@ def held_out(
     tried = np.mean(
         [validation_scores(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0
     )
-    *_, classifier = classifiers_up_to(best_strength(tried), vectors, targets, each.learn, multi_label, known)
+    *_, classifier = classifiers_up_to(best_strength(tried), vectors, targets, each.refit, multi_label, known)
     return classifier.logits(vectors[each.test]), tried
 
 
@@ -371,7 +371,7 @@ def _nearest(
         ask = np.flatnonzero(each.test)
         if len(ask) > most:
             ask = np.sort(np.random.default_rng(0).choice(ask, most, replace=False))
-        learn = each.learn
-        said: Any = nearest_labels(vectors[learn], targets[learn], vectors[ask], known[learn])
+        refit = each.refit
+        said: Any = nearest_labels(vectors[refit], targets[refit], vectors[ask], known[refit])
         values.append(_score(said, targets[ask], metric, known[ask]))
     return float(_mean(np.array(values)))

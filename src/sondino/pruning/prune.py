@@ -1,10 +1,8 @@
-"""Prune a bundle: leave filters out, let the net recover, and write what is left as a bundle like any other."""
-
-from __future__ import annotations
+"""Prune a bundle: remove filters, let the net recover, and write the result as a bundle like any other."""
 
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,25 +33,36 @@ from sondino.tasks.labelled import read_labelled
 from sondino.training.batches import fit_length, spread
 from sondino.training.run import check_same_config, open_run, training_folder
 
-HEARD, BATCH = 640.0, 80.0
-"""Seconds of real sound that norms settle on and the Taylor score is taken over, and how many at once."""
+CALIBRATION_SECONDS, BATCH_SECONDS = 640.0, 80.0
+"""Audio that BatchNorm statistics are recalibrated on and the Taylor score is computed from, in all and per batch."""
 FINETUNING_LR = 1e-2
-"""Of the head; the backbone's is a tenth, and a pruned one has more to learn than one that is whole."""
+"""Of the head; the backbone's is a tenth. A pruned backbone has more to learn than an unpruned one."""
 CHECKED_CLIPS = 4
-"""Shipped sounds that each written bundle is compared with torch on."""
+"""Sample sounds on which each written bundle is compared with torch."""
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Which filters are removed, as in `prune`."""
+
+    score: ScoreName
+    ratio: float
+    layers: str | None
+    together: bool
+    steps: int
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a pruned net learns again.
+    """How a pruned net is trained again.
 
     Attributes:
         epochs: of training after each step; 0: none.
-        audio: any sound, to distil on, for norms to settle on and for the Taylor score to hear: a folder, or a corpus
-            already built. None: norms settle on the sounds that sondino ships.
+        audio: to distil on, to recalibrate BatchNorm on and to compute the Taylor score from: a folder, or a corpus
+            already built. None: BatchNorm is recalibrated on the sample sounds.
         labelled: whether `audio` has labels, which the net is then fine-tuned on, with a new head.
-        teacher: that it is distilled from, as `sondino distill` names one; None: the unpruned net itself, whose vectors
-            it goes on giving, so that heads go on fitting.
+        teacher: to distil from, as `sondino distill` names one; None: the unpruned net itself, whose embeddings the
+            pruned one is to keep, so that heads still fit.
         lr: highest learning rate; None: that of `sondino distill` or `sondino finetune`.
     """
 
@@ -64,22 +73,39 @@ class Recovery:
     lr: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise OptionError for what does not go together."""
+        """Raise OptionError for values that are out of range or do not go together."""
         if self.epochs < 0:
             raise OptionError(f"epochs is {self.epochs}: give 0 or more")
         if self.epochs and self.audio is None:
-            raise OptionError("epochs are of a recovery: name its sound with --corpus, or labelled sound with --labels")
+            raise OptionError("epochs are of a recovery: name its audio with --corpus, or labelled audio with --labels")
         if self.audio is not None and not self.audio.exists():
-            raise OptionError(f"{self.audio} does not exist: give a folder of sound, a list or a corpus to recover on")
+            raise OptionError(f"{self.audio} does not exist: give a folder of audio, a list or a corpus to recover on")
         if self.labelled and self.audio is not None:
-            read_labelled(self.audio)  # what is wrong with the labels is told before anything is done
+            read_labelled(self.audio)  # wrong labels are reported before anything is done
         if self.lr is not None and not 0 < self.lr < np.inf:
             raise OptionError(f"lr is {self.lr:g}: give a learning rate above 0")
         if self.teacher is not None and (self.labelled or not self.epochs):
             raise OptionError("a teacher is for a recovery on --corpus with --epochs: give both, or leave it out")
 
 
-def prune_bundle(
+@dataclass(frozen=True)
+class _Pruned:
+    """What the steps made.
+
+    Attributes:
+        model: the pruned net.
+        bundle: of the last recovery; None: there was none.
+        unpruned: layers that lost no filter.
+        logmels: of the calibration audio.
+    """
+
+    model: Source
+    bundle: Path | None
+    unpruned: list[str]
+    logmels: list[Tensor]
+
+
+def prune(
     model: str | Path,
     out: str | Path,
     *,
@@ -88,23 +114,33 @@ def prune_bundle(
     layers: str | None = None,
     together: bool = False,
     steps: int = 1,
-    recovery: Recovery = Recovery(),
+    corpus: str | Path | None = None,
+    labels: str | Path | None = None,
+    teacher: str | None = None,
+    epochs: int = 0,
+    lr: float | None = None,
     device: str = "auto",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a bundle with fewer filters. Needs `pip install 'sondino[train]'`.
 
-    Stopped, the same call goes on where it was, in `out`.training.
+    If interrupted, the same call resumes, from `out`.training.
 
     Args:
-        model: a bundle, a run or a published name, as `sondino.load` takes it; it stays as it is.
-        out: the new bundle's folder. Where the same call made it before, it stays as it is.
-        score: how filters are ranked.
-        ratio: share of the filters to leave out, between 0 and 1: of each layer, or of all with `together`.
-        layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
+        model: a bundle, a run or a published name, as `sondino.load` takes it; it is not changed.
+        out: the new bundle's folder. A bundle that the same call made before is kept.
+        score: how filters are ranked: "operator-norm", "l1", "geometric-median" (by their weights) or "taylor" (by
+            their effect on the embeddings of `corpus` or `labels`).
+        ratio: share of the filters to remove, between 0 and 1: of each layer, or of all with `together`.
+        layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all but the last.
         together: rank the filters of all layers as one list.
         steps: prune a little and recover, so many times.
-        recovery: what is trained after each step.
+        corpus: audio to recover on by distillation, to recalibrate BatchNorm on, and for "taylor" to score by: a
+            folder, or a corpus already built. None: BatchNorm is recalibrated on the sample sounds.
+        labels: labelled audio instead (a folder with a subfolder a label, or a CSV); with `epochs` it gives a new head.
+        teacher: to recover from; None: the unpruned model itself.
+        epochs: of recovery after each step; 0: none.
+        lr: highest learning rate of the recovery; None: that of `distill` or `finetune`.
         device: "auto", "cpu" or "cuda", of the recovery.
         quiet: show no progress.
 
@@ -118,79 +154,115 @@ def prune_bundle(
     """
     from sondino.pretrained.locate import locate
 
+    if corpus is not None and labels is not None:
+        raise OptionError("recovery is on --corpus or on --labels, not on both: leave one out")
+    audio = labels if corpus is None else corpus
+    recovery = Recovery(epochs, None if audio is None else Path(audio), labels is not None, teacher, lr)
+    pruning = Pruning(score, ratio, layers, together, steps)
     folder = free_folder(Path(out))
     source = open_source(locate(model))
+    _check_options(source, folder, steps, recovery)
+    asked = _asked(source, pruning, recovery)
+    if (folder / "config.json").exists():
+        return _same_bundle(folder, asked)
+    with open_run(training_folder(folder)) as work:
+        check_same_config(work, asked)
+        with _discarded_if_untrained(work):
+            pruned = _prune_in_steps(source, pruning, recovery, work, device, quiet)
+        _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
+        shutil.rmtree(work, ignore_errors=True)
+    return read_json(folder / "config.json")
+
+
+def _check_options(source: Source, folder: Path, steps: int, recovery: Recovery) -> None:
     if folder == source.folder.resolve():
         raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
     if steps < 1 or (steps > 1 and not recovery.epochs):
         raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
     clip = _clip_of(recovery.audio)
     if recovery.epochs and recovery.teacher is None and clip not in (None, source.window):
-        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.config['name']} hears "
-                          f"{source.window:g} s: give the folder of sound itself")  # fmt: skip
-    begun = {
+        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.config['name']} takes "
+                          f"{source.window:g} s: give the folder of audio itself")  # fmt: skip
+
+
+def _asked(source: Source, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:
+    """What identifies a call, as JSON."""
+    return {
         "model": sha256(source.folder / "model.safetensors"),
-        "pruning": {"score": score, "ratio": ratio, "layers": layers, "together": together, "steps": steps},
+        "pruning": asdict(pruning),
         "recovery": {name: str(value) for name, value in asdict(recovery).items()},
     }
-    if (folder / "config.json").exists():
-        made_before = read_json(folder / "config.json")
-        if _is_same(made_before.get("pruned") or {}, begun):
-            return made_before
+
+
+def _same_bundle(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """config.json of a bundle that the same call made before, as when a call of several ratios was interrupted.
+
+    Raises:
+        OptionError: it was made otherwise.
+    """
+    config = read_json(folder / "config.json")
+    pruned = config.get("pruned") or {}
+    same = {**asked["pruning"], "from_sha256": asked["model"], "asked_recovery": asked["recovery"]}
+    if any(pruned.get(name) != value for name, value in same.items()):
         raise OptionError(f"{folder} holds a bundle that was made otherwise: name another folder, or remove it")
-    with open_run(training_folder(folder)) as work:
-        check_same_config(work, begun)
-        try:
-            current, made = source, None
-            corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
-            sound = _sound(source, corpus)
-            for step in range(1, steps + 1):
-                pruned = prune_student(
-                    current.student,
-                    score,
-                    1 - (1 - ratio) ** (step / steps),
-                    layers=layers,
-                    together=together,
-                    logmels=() if recovery.audio is None else sound,
-                    whole=source.student if steps > 1 else None,
-                )
-                current = replace(current, student=pruned.student)
-                settle_norms(current.student, sound)
-                if recovery.epochs:
-                    made = _recovered(current, source, corpus, work / f"step-{step}", recovery, device, quiet)
-                    # Only vectors of the unpruned net's own kind can go into its head.
-                    head = current.head if recovery.teacher is None else None
-                    current = open_source(made)
-                    current = current if recovery.labelled else replace(current, head=head)
-        except SondinoError:
-            if not any(work.glob("step-*/recovered*/**/*.safetensors")):
-                shutil.rmtree(work, ignore_errors=True)  # else the right options would not be those it began with
-            raise
-        told = _pruning_facts(source, current, begun, pruned.whole, recovery, sound)
-        if made is None:
-            clips = _comparison_clips(source)
-            write_bundle(
-                folder, current.student, folder.name, source.window, source.short, clips, told, head=current.head
-            )
-        else:
-            copy_with_head(made, folder, current.head, {**told, "name": folder.name})
-        shutil.rmtree(work, ignore_errors=True)
-    return read_json(folder / "config.json")
+    return config
 
 
-def _is_same(pruned: dict[str, Any], begun: dict[str, Any]) -> bool:
-    """Whether a bundle came of the same call, as where several ratios were stopped on the way."""
-    asked = {**begun["pruning"], "from_sha256": begun["model"], "asked_recovery": begun["recovery"]}
-    return all(pruned.get(name) == value for name, value in asked.items())
+@contextmanager
+def _discarded_if_untrained(work: Path) -> Iterator[None]:
+    """Remove a work folder after an error that left no trained weights in it, so that options may be corrected."""
+    try:
+        yield
+    except SondinoError:
+        if not any(work.glob("step-*/recovered*/**/*.safetensors")):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _prune_in_steps(
+    source: Source, pruning: Pruning, recovery: Recovery, work: Path, device: str, quiet: bool
+) -> _Pruned:
+    corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
+    logmels = _logmels(source, corpus)
+    current, bundle = source, None
+    for step in range(1, pruning.steps + 1):
+        pruned = prune_student(
+            current.student,
+            pruning.score,
+            1 - (1 - pruning.ratio) ** (step / pruning.steps),
+            layers=pruning.layers,
+            together=pruning.together,
+            logmels=() if recovery.audio is None else logmels,
+            whole=source.student if pruning.steps > 1 else None,
+        )
+        current = replace(current, student=pruned.student)
+        recalibrate_batchnorm(current.student, logmels)
+        if recovery.epochs:
+            bundle = _recover(current, source, corpus, work / f"step-{step}", recovery, device, quiet)
+            recovered = open_source(bundle)
+            # The head fits only embeddings of the unpruned net's own kind.
+            head = recovered.head if recovery.labelled else current.head if recovery.teacher is None else None
+            current = replace(recovered, head=head)
+    return _Pruned(current, bundle, pruned.whole, logmels)
+
+
+def _write(folder: Path, source: Source, pruned: _Pruned, facts: dict[str, Any]) -> None:
+    """Write the bundle; that of a recovery is copied, since its graphs are made already."""
+    head = pruned.model.head
+    if pruned.bundle is not None:
+        copy_with_head(pruned.bundle, folder, head, {**facts, "name": folder.name})
+        return
+    clips, student = _comparison_clips(source), pruned.model.student
+    write_bundle(folder, student, folder.name, source.window, source.short, clips, facts, head=head)
 
 
 @torch.no_grad()
-def settle_norms(student: Student, logmels: Sequence[Tensor]) -> None:
-    """Let norms take the averages of what they hear now, in place: those of the unpruned net are of other inputs.
+def recalibrate_batchnorm(student: Student, logmels: Sequence[Tensor]) -> None:
+    """Recompute BatchNorm's running statistics, in place: those of the unpruned net are of other inputs.
 
     Args:
         student: the net.
-        logmels: batches (clips, n_mels, frames) of real sound.
+        logmels: batches (clips, n_mels, frames) of real audio.
     """
     norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -206,28 +278,33 @@ def settle_norms(student: Student, logmels: Sequence[Tensor]) -> None:
     student.eval()
 
 
-def _recovered(
+def _recover(
     current: Source, source: Source, corpus: Corpus, step: Path, recovery: Recovery, device: str, quiet: bool
 ) -> Path:
-    """The bundle that a pruned net is after its epochs."""
-    assert recovery.audio is not None
+    """Train a pruned net again; returns the bundle."""
     pruned, recovered = step / "pruned", step / "recovered"
     if recovery.labelled:
-        from sondino.finetuning.finetune import finetune
-        from sondino.model.model import Model
-
-        if not (pruned / "config.json").exists():
-            facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
-            name, clips = source.config["name"], _comparison_clips(source)
-            write_bundle(pruned, current.student, name, source.window, source.short, clips, facts, head=current.head)
-        if not (recovered / "config.json").exists():
-            lr = FINETUNING_LR if recovery.lr is None else recovery.lr
-            finetune(recovery.audio, Model(pruned), recovered, epochs=recovery.epochs, lr=lr, device=device,
-                     quiet=quiet)  # fmt: skip
-        return recovered
+        return _finetuned(current, source, pruned, recovered, recovery, device, quiet)
     if not (pruned / "config.json").exists():
         write_weights(pruned, current.student)
     return _distilled(pruned, source, corpus, recovered, recovery, device, quiet)
+
+
+def _finetuned(
+    current: Source, source: Source, pruned: Path, out: Path, recovery: Recovery, device: str, quiet: bool
+) -> Path:
+    from sondino.finetuning.finetune import finetune
+    from sondino.model.model import Model
+
+    assert recovery.audio is not None
+    if not (pruned / "config.json").exists():
+        facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
+        name, clips = source.config["name"], _comparison_clips(source)
+        write_bundle(pruned, current.student, name, source.window, source.short, clips, facts, head=current.head)
+    if not (out / "config.json").exists():
+        lr = FINETUNING_LR if recovery.lr is None else recovery.lr
+        finetune(recovery.audio, Model(pruned), out, epochs=recovery.epochs, lr=lr, device=device, quiet=quiet)
+    return out
 
 
 def _distilled(
@@ -255,81 +332,73 @@ def _distilled(
 
 
 def _clip_of(audio: Path | None) -> float | None:
-    """Seconds that a corpus was cut into; None for sound that is no corpus yet."""
+    """Seconds of a corpus's clips; None for audio that is no corpus yet."""
     table = None if audio is None else audio / "corpus.json"
     return None if table is None or not table.exists() else float(read_json(table)["clip"])
 
 
 def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
-    """The sound as a corpus: the one that it is, or one for all steps, which share its targets and decoded sound."""
+    """The audio as a corpus: opened, or built once for all steps, which share its targets and decoded audio."""
     if _clip_of(audio) is not None:
         return open_corpus(audio)
     with show("headers", "files", quiet) as progress:
         return build_corpus(audio, work / "corpus", source.window, progress=progress)
 
 
-def _sound(source: Source, corpus: Corpus) -> list[Tensor]:
-    """Batches of real windows spread over a corpus, as log-mels; what cannot be heard is passed over."""
-    # Batches are of one length: zeros behind a short sound would be most of what the norms hear.
+def _logmels(source: Source, corpus: Corpus) -> list[Tensor]:
+    """Log-mels of windows spread over a corpus, in batches (clips, n_mels, frames); undecodable clips are left out."""
+    # A batch has one length: with zero-padding, BatchNorm statistics of short clips would be mostly of zeros.
     samples, short = round(source.window * source.rate), "repeat" if source.short == "native" else source.short
-    heard: list[Tensor] = []
-    for row in spread(np.arange(len(corpus)), round(HEARD / source.window)):
+    decoded: list[Tensor] = []
+    for row in spread(np.arange(len(corpus)), round(CALIBRATION_SECONDS / source.window)):
         with suppress(SondinoError):
-            heard.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
-    if not heard:
-        raise OptionError(f"nothing of {corpus.root} can be heard: give other sound")
+            decoded.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
+    if not decoded:
+        raise OptionError(f"nothing of {corpus.root} can be decoded: give other audio")
     front_end = FFTLogMel(source.student.logmel)
-    batch = max(2, round(BATCH / source.window))
-    return [front_end(torch.stack(heard[i : i + batch])) for i in range(0, len(heard), batch)]
+    batch = max(2, round(BATCH_SECONDS / source.window))
+    # (samples,) each -> (clips, samples) -> (clips, n_mels, frames)
+    return [front_end(torch.stack(decoded[i : i + batch])) for i in range(0, len(decoded), batch)]
 
 
 def _comparison_clips(source: Source) -> list[Any]:
     return real_clips(source.rate, round(source.window * source.rate), source.short, None, CHECKED_CLIPS)
 
 
-def _pruning_facts(
-    source: Source,
-    made: Source,
-    begun: dict[str, Any],
-    whole: Sequence[str],
-    recovery: Recovery,
-    sound: Sequence[Tensor],
-) -> dict[str, Any]:
-    """What config.json says of a pruned bundle: all that the unpruned one said, and what was done."""
+def _pruning_facts(source: Source, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
+    """The entries of a pruned bundle's config.json: those of the unpruned one that still hold, and what was done."""
     of_training = {"data", "recipe", "versions", "finetuned", "scores", "head_score"}
-    untrue = {*WRITTEN, "scores", "head_score", *(of_training if recovery.epochs else ())}
-    kept = {name: value for name, value in source.config.items() if name not in untrue}
-    new = {name: value for name, value in made.config.items() if name in of_training} if recovery.epochs else {}
+    outdated = {*WRITTEN, "scores", "head_score", *(of_training if recovery.epochs else ())}
+    kept = {name: value for name, value in source.config.items() if name not in outdated}
+    config = made.model.config
+    new = {name: value for name, value in config.items() if name in of_training} if recovery.epochs else {}
     if "recipe" in new:
-        new["recipe"] = {**new["recipe"], "init": f"{source.config['name']}, pruned"}  # its folder is gone by now
-    teachers = kept.get("teachers", []) + (made.config.get("teachers", []) if recovery.teacher else [])
+        new["recipe"] = {**new["recipe"], "init": f"{source.config['name']}, pruned"}  # its folder is removed
+    teachers = kept.get("teachers", []) + (config.get("teachers", []) if recovery.teacher else [])
+    return {**kept, **new, "teachers": teachers, "pruned": _pruned_entry(source, made, asked, recovery)}
+
+
+def _pruned_entry(source: Source, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
     trained = {
         "epochs": recovery.epochs,
         "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
     }
     return {
-        **kept,
-        **new,
-        "teachers": teachers,
-        "pruned": {
-            **begun["pruning"],
-            "from": source.config["name"],
-            "from_sha256": begun["model"],
-            "parameters_before": parameters(source.student),
-            "macs_per_10s_before": macs(source.student, 10.0),
-            "left_whole": list(whole),
-            "norms_settled_on": "the sounds that sondino ships"
-            if recovery.audio is None
-            else "the sound that was given",
-            "alike": mean_pairwise_cosine(_vectors(made.student, sound[:2])),
-            "asked_recovery": begun["recovery"],
-            "recovery": trained if recovery.epochs else None,
-            "before": source.config.get("pruned"),
-        },
+        **asked["pruning"],
+        "from": source.config["name"],
+        "from_sha256": asked["model"],
+        "parameters_before": parameters(source.student),
+        "macs_per_10s_before": macs(source.student, 10.0),
+        "left_whole": made.unpruned,
+        "norms_settled_on": "the sounds that sondino ships" if recovery.audio is None else "the sound that was given",
+        "alike": mean_pairwise_cosine(_embeddings(made.model.student, made.logmels[:2])),
+        "asked_recovery": asked["recovery"],
+        "recovery": trained if recovery.epochs else None,
+        "before": source.config.get("pruned"),
     }
 
 
 @torch.inference_mode()
-def _vectors(student: Student, logmels: Sequence[Tensor]) -> NDArray[np.float32]:
-    """(clips, dim) of batches of log-mels."""
+def _embeddings(student: Student, logmels: Sequence[Tensor]) -> NDArray[np.float32]:
+    """Embeddings (clips, dim) of batches (clips, n_mels, frames) of log-mels."""
     return torch.cat([student.eval()(batch) for batch in logmels]).numpy()

@@ -41,7 +41,7 @@ ESC50 = Task(
     marks=_LISTS,
     archives=(
         Archive(
-            # GitHub packs it anew for everybody; this is what it gave whoever wrote it down (such as
+            # GitHub packs it for each download; these are the size and hash that others recorded (such as
             # public notes on the same commit by seven projects, which agree) since its packing changed in 2023.
             name="ESC-50.zip",
             url=f"https://github.com/karolpiczak/ESC-50/archive/{_COMMIT}.zip",

@@ -1,4 +1,4 @@
-"""Getting a data set: its archives fetched, checked and unpacked, so that the same command goes on after a stop."""
+"""Fetch a data set: its archives are downloaded, checked and unpacked; the same command resumes after a stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch_task(task: Task, root: Path, quiet: bool = False) -> tuple[Path, list[
         Its folder, and the names of links in its archives, which are never made.
 
     Raises:
-        OptionError: it cannot be fetched: the sentence says what to do by hand.
+        OptionError: it cannot be fetched: the message says what to do by hand.
         SondinoError: an archive cannot be fetched, is not the one that was published, or is dangerous.
         RunError: no room, or another process is fetching it.
     """

@@ -1,4 +1,4 @@
-"""Labelled sound: a folder with a subfolder a label, or a CSV list. Which clips there are, and how they are parted."""
+"""Labelled sound: a folder with a subfolder a label, or a CSV list. Which clips there are, and their splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = "path, label (or labels, several in a cell with ; between), and if wan
 SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 _END = 65_536
 FEWEST = 2
-"""Clips that a label needs: one to learn from, one to be checked on."""
+"""Clips that a label needs: one to train on, one to score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Labelled:
         multi_label: whether a clip may have several.
         parting: what `Clip.fold` means.
         skipped: (path, reason) of clips that cannot be used.
-        notes: sentences on what was left out or may mislead.
+        notes: messages on what was left out or may mislead.
     """
 
     clips: tuple[Clip, ...]
@@ -112,7 +112,7 @@ class Labelled:
         clips = tuple(clip for clip in self.clips if clip.path not in lost)
         skipped = self.skipped + tuple((clip.path, lost[clip.path]) for clip in self.clips if clip.path in lost)
         left = replace(self, clips=clips, skipped=skipped)
-        return _checked(left, "the clips that could be heard") if self.labels else left
+        return _checked(left, "the clips that could be decoded") if self.labels else left
 
 
 def read_labelled(
@@ -166,7 +166,7 @@ def published(
     skipped: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> Labelled:
-    """Labelled clips of a published data set: its list is believed, and no file is opened, since there may be many.
+    """Labelled clips of a published data set: its list is trusted, and no file is opened, since there may be many.
 
     Args:
         clips: with `source` as the data set gives it; "" where a clip is a recording of its own.
@@ -174,15 +174,15 @@ def published(
         multi_label: whether clips may have several labels.
         where: the data set, for messages.
         skipped: (path, reason) of clips that are not there.
-        notes: sentences to tell.
+        notes: messages to report.
 
     Raises:
         OptionError: fewer than two labels have clips.
     """
     named = tuple(clip if clip.source else replace(clip, source=clip.id) for clip in clips)
     torn = _torn(named, parting)
-    told = (*notes, f"{torn}, as {where} was published") if torn else tuple(notes)
-    return _checked(Labelled(named, (), multi_label, parting, tuple(skipped), told), where)
+    messages = (*notes, f"{torn}, as {where} was published") if torn else tuple(notes)
+    return _checked(Labelled(named, (), multi_label, parting, tuple(skipped), messages), where)
 
 
 def _read_folder(folder: Path) -> Labelled:
@@ -278,14 +278,14 @@ def _with_sources(clips: Sequence[Clip], parting: Parting) -> tuple[tuple[Clip, 
     """Give every clip a source, files of the same bytes the same one; and a note where a source is on both sides."""
     sizes = [os.stat(clip.path).st_size for clip in clips]  # noqa: PTH116 - of thousands
     shared = Counter(sizes)
-    # Only files of one size, and of those the ones that begin and end alike, can hold the same bytes.
+    # Only files of one size, and of those the ones that begin and end the same, can hold the same bytes.
     ends = [_ends(clip.path) if shared[size] > 1 else None for clip, size in zip(clips, sizes, strict=True)]
-    alike = Counter(zip(sizes, ends, strict=True))
+    same_ends = Counter(zip(sizes, ends, strict=True))
     given: dict[str, str] = {}  # content -> the first source that was seen with it
     done = []
     for clip, size, end in zip(clips, sizes, ends, strict=True):
         source = f"given {clip.source}" if clip.source else clip.path
-        if end is not None and alike[size, end] > 1:
+        if end is not None and same_ends[size, end] > 1:
             source = given.setdefault(_content(clip.path), source)
         done.append(replace(clip, source=source))
     torn = _torn(done, parting)
@@ -305,7 +305,7 @@ def _torn(clips: Sequence[Clip], parting: Parting) -> str:
 
 
 def _ends(path: str) -> bytes:
-    """The first and the last 64 kB of a file: enough to tell most files of one size apart."""
+    """The first and the last 64 kB of a file: enough to distinguish most files of one size."""
     with open(path, "rb") as opened:  # noqa: PTH123
         first = opened.read(_END)
         opened.seek(max(0, os.fstat(opened.fileno()).st_size - _END))
@@ -328,9 +328,9 @@ def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
     everywhere = []
     if labelled.multi_label:
         counts = Counter(label for clip in labelled.clips for label in clip.labels)
-        asked = Counter(label for clip in labelled.clips if clip.known is not None for label in clip.known)
+        known = Counter(label for clip in labelled.clips if clip.known is not None for label in clip.known)
         free = sum(clip.known is None for clip in labelled.clips)
-        everywhere = sorted(label for label, count in counts.items() if count == free + asked[label])
+        everywhere = sorted(label for label, count in counts.items() if count == free + known[label])
     gone = {*few, *everywhere}
     notes = labelled.notes
     if few:
@@ -339,11 +339,11 @@ def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
         notes += (f"left out, since every clip has it: {_some(everywhere)}",)
     left = tuple(sorted(recordings.keys() - gone))
     if len(left) < (1 if labelled.multi_label else 2):
-        told = f"only {left[0]}" if left else "none"
+        usable = f"only {left[0]}" if left else "none"
         raise OptionError(
-            f"{where} has {told} with {fewest} clips or more"
+            f"{where} has {usable} with {fewest} clips or more"
             + (f" (fewer: {_some(few)})" if few else "")
-            + f", and a head tells two labels or more apart: {_how()}"
+            + f", and a head needs two labels or more: {_how()}"
         )
     clips = labelled.clips
     if gone and labelled.multi_label:

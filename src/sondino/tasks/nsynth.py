@@ -1,4 +1,4 @@
-"""NSynth, 11 families of instruments, single notes; the instruments that are asked were never learnt (Engel 2017)."""
+"""NSynth, 11 families of instruments, single notes; no instrument is in both train and test (Engel 2017)."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 def _note(entry: dict[str, Any]) -> Any:
-    """All that is wanted of a note, so that 300,000 of them are small; the list of notes itself stays as it is."""
+    """What is kept of a note, so that 300,000 of them are small; the list of notes itself stays as it is."""
     if "instrument_family_str" in entry:
         return entry["instrument_family_str"], entry.get("instrument_str", "")
     return entry
@@ -24,7 +24,7 @@ def _nsynth_clips(folder: Path) -> Iterator[Clip]:
     for split in _SPLITS:
         file = folder / f"nsynth-{split}" / "examples.json"
         if not file.exists():
-            continue  # whoever wants a smaller set leaves one away; the count says so
+            continue  # a user may leave one out for a smaller set; the count shows it
         try:
             with file.open(encoding="utf-8") as opened:
                 notes = json.load(opened, object_hook=_note)

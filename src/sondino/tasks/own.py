@@ -8,7 +8,7 @@ from sondino.tasks.labelled import Clip, Labelled, read_labelled
 from sondino.tasks.task import Task
 
 PLAIN = {"labels.csv", "meta.csv", "metadata.csv"}
-"""Names of lists that say nothing: the folder's name says more."""
+"""Names of lists that are no title: the folder's name is used."""
 
 
 def read_own(place: Path) -> tuple[Task, Labelled]:

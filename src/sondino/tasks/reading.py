@@ -56,7 +56,7 @@ def collect(task: Task, folder: Path, rows: Iterable[Clip], parting: Parting, lo
         look: whether to look for files without content, which takes a while where there are many.
 
     Raises:
-        OptionError: nothing is there, or nothing to learn from, or nothing to score on.
+        OptionError: nothing is there, or nothing to train on, or nothing to score on.
     """
     files = Files(folder)
     clips: list[Clip] = []

@@ -22,12 +22,21 @@ from sondino.tasks.task import Archive, Domain, Metric, Task
 from sondino.tasks.tau2020 import TAU2020
 from sondino.tasks.us8k import US8K
 
-__all__ = ["TASKS", "Archive", "Domain", "Metric", "Task", "data_folder", "find_task", "read_tasks"]
+__all__ = ["TASKS", "Archive", "Domain", "Metric", "Task", "data_folder", "find_task", "list_tasks", "read_tasks"]
 
 TASKS: dict[str, Task] = {
     task.name: task for task in (ESC50, ESC10, US8K, FSD50K, TAU2020, GTZAN, OPENMIC, NSYNTH, MTT, RAVDESS)
 }
 """The published data sets by name."""
+
+
+def list_tasks() -> list[Task]:
+    """The labelled data sets that `evaluate` and `compare` take by name.
+
+    Returns:
+        One record per data set: name, clips, classes, hours, licence, home page, archives to download.
+    """
+    return list(TASKS.values())
 
 
 def data_folder(root: Path | None = None) -> Path:
@@ -52,10 +61,10 @@ def read_tasks(names: Sequence[str], root: Path | None = None) -> list[tuple[Tas
         root: where data sets lie. None: as `data_folder` says.
 
     Returns:
-        (task, its clips) in the order of the names, each once. Two folders of one name are told apart by a number.
+        (task, its clips) in the order of the names, each once. Two folders of one name get a number.
 
     Raises:
-        OptionError: an unknown name, or a data set that is not there: the sentence says what to do.
+        OptionError: an unknown name, or a data set that is not there: the message says what to do.
         AudioError: a folder cannot be read.
     """
     if not names:

@@ -1,4 +1,4 @@
-"""Which labelled clips learn, and which are asked: folds and splits that keep every recording on one side."""
+"""Which labelled clips train and which are scored: folds and splits that keep every recording on one side."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from sondino.tasks.labelled import Labelled
 
 FOLDS = 5
 MOST_IN_TURN = 1_000
-"""Clips up to which every other fold is a part to choose the penalty on: one fold of a small list says too little."""
+"""Clips up to which the penalty is chosen on every other fold in turn: one fold of a small list is too small."""
 ONE_FOLD = "the list has one fold alone: give two or more, or drop the column, and clips are drawn"
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Clips to learn from, to choose the penalty on, and to score: three masks (clips,).
+    """Clips to train on, to choose the penalty on, and to score: three masks (clips,).
 
     Attributes:
-        train: to learn from.
+        train: to train on.
         valid: to choose on.
         test: to score.
         folds: where there is time for more than `valid`: parts of train and valid together, each to choose on in turn
-            after learning from the others.
-        shared: of `valid`, clips whose recording is in `test` too; they choose, and are not learnt from.
+            after training on the others.
+        shared: of `valid`, clips whose recording is in `test` too; the penalty is chosen on them, but they do
+            not train.
     """
 
     train: Mask
@@ -40,14 +41,14 @@ class Fold:
     shared: Mask | None = None
 
     @property
-    def learn(self) -> Mask:
-        """Whom the classifier that is scored learns from, once its penalty is chosen."""
+    def refit(self) -> Mask:
+        """Clips that the scored classifier is trained on, once its penalty is chosen."""
         seen = self.train | self.valid
         return seen if self.shared is None else seen & ~self.shared
 
 
 def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
-    """How clips are parted to fit and to score, and which are scored, in words.
+    """The folds to fit and to score on, and a description of what is scored.
 
     A list's own folds or splits are kept; else folds are drawn, with labels spread evenly and recordings kept whole.
     """
@@ -56,7 +57,7 @@ def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
     if labelled.parting == "split":
         train, valid, test = (folds == name for name in ("train", "valid", "test"))
         if not train.any():
-            raise OptionError("the list has no train clips: call those train that may be learnt from")
+            raise OptionError("the list has no train clips: mark those that may be trained on as train")
         on = "the list's test clips" if test.any() else "the list's valid clips"
         if not (valid.any() and test.any()):
             test = test | valid
@@ -70,7 +71,7 @@ def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
     names = np.unique(folds)
     if len(names) < 2:
         raise OptionError(ONE_FOLD)
-    rounds = []
+    made = []
     for place, name in enumerate(names):
         test = folds == name
         if len(names) > 2:
@@ -79,15 +80,15 @@ def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
             valid = ~test & draw_part(targets, sources, labelled.multi_label, seed, among=~test)
         others = [folds == other for other in names if other != name]
         turns = tuple(others) if len(names) > 2 and len(folds) <= MOST_IN_TURN else ()
-        rounds.append(Fold(~test & ~valid, valid, test, turns))
-    return rounds, on
+        made.append(Fold(~test & ~valid, valid, test, turns))
+    return made, on
 
 
 def holdout(labelled: Labelled, seed: int) -> tuple[Fold, str]:
-    """One parting to train by, and which clips choose the epoch, in words.
+    """One split to train by, and a description of the clips that choose the epoch.
 
-    Of a list's folds the first is held out, of its splits valid, or else some of train; without a list's word a fifth
-    is drawn. Only a list's test clips are in `test`.
+    Of a list's folds the first is held out, of its splits valid, or else some of train; where the list gives none, a
+    fifth is drawn. Only a list's test clips are in `test`.
     """
     folds, targets, sources = labelled.folds(), labelled.targets(), labelled.sources()
     nobody = np.zeros(len(folds), dtype=bool)
@@ -105,16 +106,14 @@ def holdout(labelled: Labelled, seed: int) -> tuple[Fold, str]:
     return Fold(train & ~valid, valid, test), f"clips drawn by seed {seed}"
 
 
-def unseen_labels(labelled: Labelled, rounds: Sequence[Fold]) -> tuple[str, ...]:
-    """A sentence where some labels are asked for and were never learnt."""
+def unseen_labels(labelled: Labelled, folds: Sequence[Fold]) -> tuple[str, ...]:
+    """A message where some labels are scored and none of their clips is trained on."""
     targets = labelled.targets()
-    asked = [targets[r.test].any(0) & ~targets[r.train | r.valid].any(0) for r in rounds]
-    names = [labelled.labels[k] for k in np.flatnonzero(np.logical_or.reduce(asked))]
+    unseen = [targets[r.test].any(0) & ~targets[r.train | r.valid].any(0) for r in folds]
+    names = [labelled.labels[k] for k in np.flatnonzero(np.logical_or.reduce(unseen))]
     if not names:
         return ()
-    return (
-        f"all clips of {', '.join(names)} lie in one part of the list, so no head can learn them before it is asked",
-    )
+    return (f"all clips of {', '.join(names)} lie in one part of the list, so a head is scored on them untrained",)
 
 
 def draw_folds(
@@ -148,7 +147,7 @@ def draw_part(
     """One fold's worth of the clips in `among`, as a mask (clips,)."""
     rows = np.flatnonzero(among)
     if len(np.unique(sources[rows])) < 2:
-        raise OptionError("there is one recording alone to learn from: none can be held out; give more clips to train")
+        raise OptionError("there is only one recording to train on: none can be held out; give more clips to train")
     present = targets[np.ix_(rows, np.flatnonzero(targets[rows].any(0)))]
     drawn = draw_folds(present, sources[rows], multi_label, seed, folds)
     mask = np.zeros(len(targets), dtype=bool)

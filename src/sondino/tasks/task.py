@@ -1,4 +1,4 @@
-"""What a task is: a labelled data set with a published way of parting it, and where it comes from."""
+"""What a task is: a labelled data set its published split, and where it comes from."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Task:
     """A data set to probe models on.
 
     Attributes:
-        name: what it is asked for by, such as "esc50".
+        name: on the command line, such as "esc50".
         title: what its authors call it.
-        about: what is told apart, in a few words.
+        about: what is classified, in a few words.
         domain: kind of sound, for averages; "own" for a user's.
         clips: how many its authors say there are in the parts that are used.
         classes: how many labels.
@@ -52,7 +52,7 @@ class Task:
         folders: names that its folder may have under ROOT; the first is the one that is fetched into.
         marks: files or folders below it, any of which shows that it is there.
         archives: what `sondino tasks --fetch` downloads; () where it cannot.
-        how: what to do where nothing can be fetched, a sentence; "" elsewhere.
+        how: what to do where nothing can be fetched, a message; "" elsewhere.
         read: its folder -> labelled clips. Files that are missing are in `Labelled.skipped`.
     """
 

@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: plain files only, nothing outside the folder, no more bytes than expected.
+"""Unpacking untrusted archives: plain files only, nothing outside the folder, no more bytes than expected.
 
 Zip (whole, or split into .z01, .z02, ... and .zip, which Python's zipfile cannot read) and tar.
 """
@@ -27,6 +27,7 @@ from typing import BinaryIO
 from sondino.errors import SondinoError
 from sondino.files import disk_error
 from sondino.hub.download import BLOCK
+from sondino.text import first_line
 
 MEMBERS = 1_000_000
 """Files that an archive may hold; the largest data set has 290,000 in one."""
@@ -74,7 +75,7 @@ def unpack(
         folder: where to; made if needed. Files of the same names are overwritten.
         limit: bytes that may come out.
         strip: folders at the beginning of each name to leave out.
-        progress: told of (bytes done, bytes in all) as it goes on.
+        progress: called with (bytes done, bytes in all).
 
     Returns:
         Names of links and devices, which were left out.
@@ -99,7 +100,7 @@ def unpack(
             if progress:
                 progress(member.at, member.of)
     except _DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        reason = first_line(error).rstrip(":")
         raise SondinoError(
             f"{name} is damaged or no archive ({reason}): delete {files[-1]} and fetch it again"
         ) from error
@@ -131,7 +132,7 @@ def _parts(name: str, archive: str) -> list[str]:
     if straight.startswith("/") or re.match(r"[A-Za-z]:", straight) or ".." in parts or "\0" in straight:
         raise SondinoError(
             f"{archive} holds {name!r}, which would lie outside of the folder: do not use this archive, "
-            "and tell whoever gave it to you"
+            "and warn whoever gave it to you"
         )
     return parts
 

@@ -1,4 +1,4 @@
-"""Teachers: any model that turns sound into a vector, behind one contract (see `sondino.encoder`).
+"""Teachers: any model that turns sound into an embedding, behind one contract (see `sondino.encoder`).
 
 A teacher is named `KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48`; each kind is one adapter in a file of its
 own, imported only when it is asked for.
@@ -11,11 +11,16 @@ from sondino.errors import require, unknown_name
 from sondino.teachers.catalogue import RECORDS, TeacherRecord
 from sondino.teachers.spec import TeacherSpec, parse_teacher
 
-__all__ = ["TeacherRecord", "TeacherSpec", "catalogue", "load_teacher", "parse_teacher"]
+__all__ = ["TeacherRecord", "TeacherSpec", "list_teachers", "load_teacher", "parse_teacher"]
 
 
-def catalogue() -> list[TeacherRecord]:
-    """A record of every kind of teacher, the ready ones first."""
+def list_teachers() -> list[TeacherRecord]:
+    """The kinds of teachers that `load_teacher` opens, the ready-made ones first.
+
+    Returns:
+        One record per kind: name, options, example, and where known parameters, sample rate, embedding dimension,
+        window, licence.
+    """
     return list(RECORDS.values())
 
 
@@ -33,14 +38,14 @@ def load_teacher(spec: str | TeacherSpec, device: str = "auto") -> Encoder:
         OptionError: an unknown kind, option or tensor (with the nearest names), or a file that is not there or
             cannot be read safely.
         MissingExtra: the kind needs packages that are not installed; the message is the pip line.
-        EncoderError: the file does not hold such a model, or it does not give one finite vector a waveform.
+        EncoderError: the file does not hold such a model, or it does not give one finite embedding a waveform.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise unknown_name("device", device, ("auto", "cpu", "cuda"))
     parsed = parse_teacher(spec) if isinstance(spec, str) else spec
     record = RECORDS[parsed.kind]
     if record.extra == "train":
-        require("torch", "train")  # before the adapter's own import of it, for the sake of the sentence
+        require("torch", "train")  # before the adapter's own import of it, for the sake of the message
     adapter = importlib.import_module(f"sondino.teachers.{record.module}")
     encoder: Encoder = adapter.load(parsed, device)
     return encoder

@@ -36,7 +36,7 @@ def find_model() -> Path:
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
-    """Open BirdNET: windows of 3 s at 48 kHz to vectors of 1024, before its classifier."""
+    """Open BirdNET: windows of 3 s at 48 kHz to embeddings of 1024, before its classifier."""
     path = spec.path if spec.file else find_model()
     encoder = LiteRTEncoder(path, TENSOR, spec, rate=SAMPLE_RATE, licence=BIRDNET_LICENCE, notice=NOTICE)
     encoder.name = spec.text.partition("?")[0] or "birdnet"

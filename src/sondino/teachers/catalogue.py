@@ -20,7 +20,7 @@ class TeacherRecord:
         example: a whole name.
         parameters: how many; None where the file decides (as for all that follow).
         sample_rate: hertz.
-        dim: length of a vector.
+        dim: length of an embedding.
         window: seconds; None: any length, or the file decides.
         licence: of the weights; "the file's" where the user brings it.
         extra: the extra of ours that it needs; None: the base install is enough.
@@ -55,9 +55,9 @@ class TeacherRecord:
 
 
 BIRDNET_LICENCE = "CC BY-NC-SA 4.0 (K. Lisa Yang Center for Conservation Bioacoustics, Chemnitz University)"
-MATPAC_LICENCE = "not stated by its repository: ask the authors before you publish what it taught"
+MATPAC_LICENCE = "not stated by its repository: ask the authors before you publish what was distilled from it"
 CNN14_LICENCE = "CC BY 4.0 (PANNs: Q. Kong, Y. Cao, T. Iqbal, Y. Wang, W. Wang, M. D. Plumbley)"
-M2D_LICENCE = "NTT's own (a PDF in its repository): read it before you publish what it taught"
+M2D_LICENCE = "NTT's own (a PDF in its repository): read it before you publish what was distilled from it"
 
 _ALL = (
     TeacherRecord(
@@ -120,7 +120,7 @@ _ALL = (
     TeacherRecord(
         kind="litert",
         module="litert",
-        what="a LiteRT (TFLite) file, the vector one of its inner tensors or its output",
+        what="a LiteRT (TFLite) file, the embedding one of its inner tensors or its output",
         file="required",
         example="litert:yamnet.tflite#yamnet_frames/global_average_pooling2d/Mean?rate=16000",
         tensor=True,
@@ -130,7 +130,7 @@ _ALL = (
     TeacherRecord(
         kind="onnx",
         module="onnx",
-        what="an ONNX file, the vector one of its outputs",
+        what="an ONNX file, the embedding one of its outputs",
         file="required",
         example="onnx:model.onnx#embedding?rate=16000",
         tensor=True,
@@ -167,9 +167,9 @@ _ALL = (
     TeacherRecord(
         kind="precomputed",
         module="precomputed",
-        what="vectors computed elsewhere (.npz with ids and vectors, or .parquet with id and vector)",
+        what="embeddings computed elsewhere (.npz with ids and vectors, or .parquet with id and vector)",
         file="required",
-        example="precomputed:vectors.npz",
+        example="precomputed:embeddings.npz",
         options=("rate",),
     ),
 )

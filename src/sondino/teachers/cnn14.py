@@ -1,4 +1,4 @@
-"""CNN14 of PANNs (arXiv 1912.10211): a convolutional net over 64 mels in decibels, one vector of 2048 a clip."""
+"""CNN14 of PANNs (arXiv 1912.10211): a convolutional net over 64 mels in decibels, one embedding of 2048 a clip."""
 
 from sondino.nets.checkpoints import read_state
 from sondino.nets.panns import build

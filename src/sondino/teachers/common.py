@@ -16,7 +16,7 @@ VERSION = 1
 
 
 def fingerprint(kind: str, content: str, **facts: Any) -> str:
-    """A fingerprint: sha256 (hex) of the kind, the content's hash and whatever else decides the vectors."""
+    """A fingerprint: sha256 (hex) of the kind, the content's hash and whatever else determines the embeddings."""
     about = {"version": VERSION, "kind": kind, "content": content, **facts}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -33,7 +33,7 @@ def one_vector_each(values: NDArray[Any], rows: int, where: str) -> NDArray[np.f
     Sides of length 1 are dropped; for a single waveform an answer of (frames, dim) is averaged over its frames.
 
     Raises:
-        EncoderError: it cannot be read as one vector a waveform.
+        EncoderError: it cannot be read as one embedding a waveform.
     """
     array = np.asarray(values, dtype=np.float32)
     sides = [n for n in array.shape[1:] if n != 1]
@@ -46,6 +46,6 @@ def one_vector_each(values: NDArray[Any], rows: int, where: str) -> NDArray[np.f
         if array.ndim == 2:
             return array.mean(axis=0, keepdims=True)
     raise EncoderError(
-        f"{where} gives an array of shape {array.shape} for {rows} waveforms, not one vector each: "
+        f"{where} gives an array of shape {array.shape} for {rows} waveforms, not one embedding each: "
         "name an output of shape (batch, dim)"
     )

@@ -16,11 +16,11 @@ from sondino.teachers.spec import TeacherSpec
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
-    """Open `hear:package?weights=FILE`; rate and dimension are the model's own, any length goes in.
+    """Open `hear:package?weights=FILE`; rate and dimension are the model's own, it takes any length.
 
     Raises:
         OptionError: the package is not installed or has not the two functions.
-        EncoderError: `load_model` fails, or its model does not say its rate and dimension.
+        EncoderError: `load_model` fails, or its model does not give its rate and dimension.
     """
     torch = require("torch", "train")
     name = spec.file or ""

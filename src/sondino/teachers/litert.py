@@ -1,4 +1,4 @@
-"""Teachers in LiteRT (TFLite) files, their vector an output or any inner tensor."""
+"""Teachers in LiteRT (TFLite) files, their embedding an output or any inner tensor."""
 
 import difflib
 import math
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import cores, sha256
 from sondino.teachers import tflite
 from sondino.teachers.common import fingerprint, one_vector_each, title
+from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.spec import TeacherSpec
 
 SHARE = 4  # windows that a thread takes on at a time
@@ -25,20 +27,20 @@ class LiteRTEncoder:
 
     Each thread has an interpreter of its own that takes one window at a time: measured on two cores against one
     interpreter with two threads, and against batches where the model allows them, this is as fast or faster
-    (YAMNet 0.5 ms a window against 0.55, BirdNET 20 against 27), and a window's vector does not depend on its
+    (YAMNet 0.5 ms a window against 0.55, BirdNET 20 against 27), and a window's embedding does not depend on its
     neighbours by a single bit.
 
     Attributes:
         name: kind and file.
         path: of the model.
         sample_rate: hertz.
-        dim: length of a vector.
+        dim: length of an embedding.
         window: seconds, as the model's input is long.
         hop: seconds from one window to the next.
         batch_size: windows a call, shared out to the threads.
         fingerprint: changes with the file, the tensor, the rate and the windows.
         licence: of the weights.
-        notice: a sentence about them.
+        notice: a message about them.
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class LiteRTEncoder:
     ) -> None:
         interpreter = require("ai_edge_litert.interpreter", "birdnet" if spec.kind == "birdnet" else "litert")
         content = path.read_bytes()
-        wanted = _choose(content, tensor, path)
-        self.path, self._tensor = path, wanted.name
-        self._model = tflite.cut_after(content, wanted, str(path))
+        chosen = _choose(content, tensor, path)
+        self.path, self._tensor = path, chosen.name
+        self._model = tflite.cut_after(content, chosen, str(path))
         self._new: Callable[..., Any] = interpreter.Interpreter
         self._local = threading.local()
         self.name = title(spec, path.name)
@@ -79,7 +81,7 @@ class LiteRTEncoder:
         self.fingerprint = fingerprint(
             "litert",
             sha256(path),
-            tensor=wanted.name,
+            tensor=chosen.name,
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,
@@ -96,6 +98,10 @@ class LiteRTEncoder:
         # Shares smaller than one a thread: none waits long for a thread that another program has slowed down.
         shares = [waveforms[i : i + SHARE] for i in range(0, len(waveforms), SHARE)]
         return np.concatenate(list(self._pool.map(self._run, shares)))
+
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s."""
+        return for_10_seconds(litert_costs(self._model, one_window(self).reshape(self._shape)), self)
 
     def _run(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """One window after another through this thread's interpreter."""
@@ -143,7 +149,7 @@ class LiteRTEncoder:
         if free or signature[axis] == 1:
             if "window" not in spec.options:
                 sign = "&" if "?" in spec.text else "?"
-                raise OptionError(f"teacher {spec.text!r} takes any length: say how much, {sign}window=1 (seconds)")
+                raise OptionError(f"teacher {spec.text!r} takes any length: give one, {sign}window=1 (seconds)")
             shape[axis] = round(spec.options["window"] * self.sample_rate)
         else:
             shape[axis] = int(details[0]["shape"][axis])
@@ -171,10 +177,10 @@ def _choose(content: bytes, name: str | None, path: Path) -> tflite.InnerTensor:
     if named:
         return named[-1]
     near = difflib.get_close_matches(name, [t.name for t in tensors], n=3, cutoff=0.4)
-    vectors = [t for t in tensors if sum(n != 1 for n in t.shape) == 1][-5:]
-    listing = ", ".join(f"{t.name} ({max(t.shape)})" for t in vectors)
+    embeddings = [t for t in tensors if sum(n != 1 for n in t.shape) == 1][-5:]
+    listing = ", ".join(f"{t.name} ({max(t.shape)})" for t in embeddings)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise OptionError(f"{path} has no tensor {name!r}: {hint}its last tensors of one vector each are {listing}")
+    raise OptionError(f"{path} has no tensor {name!r}: {hint}its last tensors of one embedding each are {listing}")
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
@@ -182,6 +188,6 @@ def load(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
 
     Raises:
         OptionError: no such tensor or file, no rate, or a window that its input does not have.
-        EncoderError: no TFLite file, or not one waveform in and one vector out.
+        EncoderError: no TFLite file, or not one waveform in and one embedding out.
     """
     return LiteRTEncoder(spec.path, spec.tensor, spec)

@@ -1,4 +1,4 @@
-"""M2D, masked modelling duo (arXiv 2210.14648): a ViT-B over 80 mels, one vector of 3840 a clip."""
+"""M2D, masked modelling duo (arXiv 2210.14648): a ViT-B over 80 mels, one embedding of 3840 a clip."""
 
 from sondino.nets.checkpoints import read_state
 from sondino.nets.m2d import build, named_sizes

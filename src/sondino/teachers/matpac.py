@@ -1,4 +1,4 @@
-"""MATPAC and MATPAC++ (arXiv 2502.12031, 2508.12709): a ViT-B over 80 mels, one vector of 3840 a clip."""
+"""MATPAC and MATPAC++ (arXiv 2502.12031, 2508.12709): a ViT-B over 80 mels, one embedding of 3840 a clip."""
 
 from sondino.nets.checkpoints import read_state
 from sondino.nets.matpac import build

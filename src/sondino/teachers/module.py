@@ -26,7 +26,7 @@ class FunctionEncoder:
     Attributes:
         name: the teacher's name without its options.
         sample_rate: hertz.
-        dim: length of a vector, found by one call.
+        dim: length of an embedding, found by one call.
         window: seconds; None for any length.
         hop: seconds from one window to the next.
         batch_size: waveforms a call.
@@ -82,7 +82,7 @@ def torch_function(model: Any, device: str, output: str | None = None) -> Embed:
     Args:
         model: any module from (batch, samples) to a tensor, or to a tuple or dict of them.
         device: "auto", "cpu" or "cuda".
-        output: which of a dict (a key) or tuple (an index) is the vector.
+        output: the key in a dict, or index in a tuple, of the embedding.
     """
     import torch
 

@@ -26,14 +26,14 @@ class NetEncoder:
         name: kind and file.
         path: of the checkpoint.
         sample_rate: hertz.
-        dim: length of a vector.
+        dim: length of an embedding.
         window: seconds; None for any length.
         hop: seconds from one window to the next.
         batch_size: waveforms a call.
         minimum: fewest samples that it takes.
         fingerprint: changes with the weights, the front-end and the windows.
         licence: of the weights.
-        notice: a sentence about them.
+        notice: a message about them.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class NetEncoder:
             spec: how the teacher was named.
             path: of the checkpoint.
             net: what `forward` computes with.
-            forward: log-mels (batch, n_mels, frames) to vectors (batch, dim).
+            forward: log-mels (batch, n_mels, frames) to embeddings (batch, dim).
             logmel: the front-end.
             minimum: fewest samples that it takes.
             device: where it computes.
             licence: of the weights.
-            facts: what else its vectors depend on.
+            facts: what else its embeddings depend on.
         """
         self.name, self.path = f"{spec.kind}:{path.name}", path
         self.sample_rate, self.dim, self.minimum = logmel.sample_rate, net.dim, minimum
@@ -79,14 +79,14 @@ class NetEncoder:
         """(batch, samples) to (batch, dim)."""
         batch = torch.from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32)).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half):
-            vectors: NDArray[np.float32] = self._forward(self._logmel(batch)).float().cpu().numpy()
-        return vectors
+            embeddings: NDArray[np.float32] = self._forward(self._logmel(batch)).float().cpu().numpy()
+        return embeddings
 
 
 def vit_encoder(
     spec: TeacherSpec, path: Path, vit: ViT, logmel: LogMel, device: torch.device, licence: str
 ) -> NetEncoder:
-    """A ViT as an encoder: the mean over time of the vectors of its columns of patches (0.16 s each).
+    """A ViT as an encoder: the mean over time of the embeddings of its columns of patches (0.16 s each).
 
     It takes any length, since the ViT cuts its input into stretches of its own.
     """

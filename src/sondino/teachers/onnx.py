@@ -1,5 +1,6 @@
-"""Teachers in ONNX files, on ONNX Runtime: waveforms in, the vector an output or an inner value."""
+"""Teachers in ONNX files, on ONNX Runtime: waveforms in, the embedding an output or an inner value."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require, unknown_name
 from sondino.files import sha256
 from sondino.teachers.common import fingerprint, one_vector_each, title
+from sondino.teachers.graph_costs import for_10_seconds, one_window, onnx_costs
 from sondino.teachers.spec import TeacherSpec
+from sondino.text import first_line
 
 
 class OnnxEncoder:
-    """An ONNX model from waveforms to vectors.
+    """An ONNX model from waveforms to embeddings.
 
     The input may be (batch, samples), (batch, 1, samples) or (samples,), with the batch fixed to 1 or free, and the
     samples fixed (then they are the window) or free.
@@ -22,11 +26,11 @@ class OnnxEncoder:
     Attributes:
         name: kind and file.
         sample_rate: hertz.
-        dim: length of a vector.
+        dim: length of an embedding.
         window: seconds; None for any length.
         hop: seconds from one window to the next.
         batch_size: waveforms a call.
-        minimum: fewest samples it takes, as `?minimum=` says.
+        minimum: fewest samples it takes, from `?minimum=`.
         fingerprint: changes with the file, the output, the rate and the windows.
         licence: of the weights.
     """
@@ -84,6 +88,14 @@ class OnnxEncoder:
             parts.append(self._call(full)[: len(part)])
         return np.concatenate(parts)
 
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s; MissingExtra without onnx."""
+        waveform = one_window(self)
+        shape = [side or 1 for side in self._shape[:-1]]
+        costs = onnx_costs(self.path, self._output, np.broadcast_to(waveform[0], (*shape, waveform.size)).copy())
+        macs = None if costs.macs is None else costs.macs // math.prod(shape)
+        return for_10_seconds(Costs(macs, costs.parameters), self)
+
     def _call(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         rows, samples = waveforms.shape
         shapes = {1: (samples,), 2: (rows, samples), 3: (rows, 1, samples)}
@@ -95,8 +107,7 @@ class OnnxEncoder:
         try:
             answer = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:
-            said = str(error).strip().splitlines()[0]
-            raise EncoderError(f"{self.path} fails on waveforms of {batch.shape}: {said}") from error
+            raise EncoderError(f"{self.path} fails on waveforms of {batch.shape}: {first_line(error)}") from error
         return one_vector_each(answer, rows, f"{self.path}#{self._output}")
 
 
@@ -114,8 +125,7 @@ def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device
     try:
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:
-        said = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({said})") from error
+        raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({first_line(error)})") from error
 
 
 def _only_output(session: Any, path: Path) -> str:
@@ -147,7 +157,7 @@ def _with_output(path: Path, name: str, outputs: list[str]) -> bytes:
     model = onnx.load(path)
     inner = [value for node in model.graph.node for value in node.output if value]
     if name not in inner:
-        known = {i.name for i in model.graph.value_info} & set(inner)  # exporters name what may be wanted
+        known = {i.name for i in model.graph.value_info} & set(inner)  # exporters name the useful ones
         if len(inner) > 40:
             inner = [v for v in inner if v in known][-40:] or inner[-40:]
         raise unknown_name(f"output of {path}", name, [*outputs, *inner])
@@ -185,6 +195,6 @@ def load(spec: TeacherSpec, device: str = "auto") -> OnnxEncoder:
 
     Raises:
         OptionError: no such file or output, no rate, or a window that its input does not have.
-        EncoderError: no ONNX file, or not one waveform in and one vector out.
+        EncoderError: no ONNX file, or not one waveform in and one embedding out.
     """
     return OnnxEncoder(spec.path, spec, device)

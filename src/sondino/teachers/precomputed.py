@@ -1,4 +1,4 @@
-"""Vectors computed elsewhere, looked up by clip id: a teacher that you can only call on another machine."""
+"""Embeddings computed elsewhere, looked up by clip id: a teacher that you can only call on another machine."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from sondino.files import sha256
 from sondino.teachers.common import fingerprint, title
 from sondino.teachers.spec import TeacherSpec
 
-SHOWN = 3  # ids that a sentence names
+SHOWN = 3  # ids that a message names
 
 
 class Precomputed:
-    """A table of vectors by id. It has `lookup` in place of `embed`, which hears nothing and always refuses.
+    """A table of embeddings by id. It has `lookup` in place of `embed`, which always raises an error.
 
     Attributes:
         name: kind and file.
         sample_rate: hertz that the clips would be read at; nothing is read, so only a default.
-        dim: length of a vector.
+        dim: of the embeddings.
         window: None, each id is a whole clip.
         hop: None.
         batch_size: 1.
         fingerprint: changes with the file.
-        licence: of the vectors.
+        licence: of the embeddings.
     """
 
     def __init__(self, path: Path, spec: TeacherSpec) -> None:
-        ids, self._vectors = _read_table(path)
+        ids, self._embeddings = _read_table(path)
         self._path = path
         self._rows = {name: row for row, name in enumerate(ids)}
         if len(self._rows) != len(ids):
@@ -37,17 +37,17 @@ class Precomputed:
         self.name = title(spec)
         self.licence = "the file's"
         self.sample_rate = spec.rate(16000)
-        self.dim = int(self._vectors.shape[1])
+        self.dim = int(self._embeddings.shape[1])
         self.window: float | None = None
         self.hop: float | None = None
         self.batch_size = 1
         self.fingerprint = fingerprint("precomputed", sha256(path))
 
     def lookup(self, ids: list[str]) -> NDArray[np.float32]:
-        """The vectors (n, dim) of clips by their ids, in the order asked.
+        """The embeddings (n, dim) of clips by their ids, in the order given.
 
         Raises:
-            EncoderError: ids that the file lacks, how many and the first ones; or vectors of NaN.
+            EncoderError: ids that the file lacks, how many and the first ones; or embeddings of NaN.
         """
         lacking = [name for name in ids if name not in self._rows]
         if lacking:
@@ -55,16 +55,16 @@ class Precomputed:
                 f"{self._path} lacks {len(lacking)} of {len(ids)} clips, such as {_few(lacking)}; its own ids are such "
                 f"as {_few(list(self._rows))}: compute the missing ones, or leave those clips out of the corpus"
             )
-        vectors = self._vectors[[self._rows[name] for name in ids]].astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        embeddings = self._embeddings[[self._rows[name] for name in ids]].astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
         if len(bad):
             raise EncoderError(f"{self._path} has NaN or infinite values for {_few([ids[i] for i in bad])}")
-        return vectors
+        return embeddings
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Refuses: there is no model here, only vectors by id."""
+        """Raises an error: there is no model here, only embeddings by id."""
         raise EncoderError(
-            f"{self.name} holds vectors by id and cannot embed new sound: it can only teach its own clips"
+            f"{self.name} holds embeddings by id and cannot embed new audio: it is a teacher for its own clips only"
         )
 
 
@@ -74,17 +74,17 @@ def _few(names: list[str]) -> str:
 
 def _read_table(path: Path) -> tuple[list[str], NDArray[np.floating]]:
     if path.suffix == ".npz":
-        ids, vectors = _read_npz(path)
+        ids, embeddings = _read_npz(path)
     elif path.suffix in (".parquet", ".pq"):
-        ids, vectors = _read_parquet(path)
+        ids, embeddings = _read_parquet(path)
     else:
-        raise OptionError(f"{path} is neither .npz nor .parquet: give a file of ids and vectors in one of them")
-    if vectors.ndim != 2 or len(ids) != len(vectors) or not len(ids):
+        raise OptionError(f"{path} is neither .npz nor .parquet: give a file of ids and embeddings in one of them")
+    if embeddings.ndim != 2 or len(ids) != len(embeddings) or not len(ids):
         raise EncoderError(
-            f"{path} has {len(ids)} ids and vectors of shape {vectors.shape}: give one vector an id (n, dim), "
+            f"{path} has {len(ids)} ids and embeddings of shape {embeddings.shape}: give one embedding an id (n, dim), "
             "not one a window"
         )
-    return ids, vectors
+    return ids, embeddings
 
 
 def _read_npz(path: Path) -> tuple[list[str], NDArray[np.floating]]:
@@ -94,14 +94,14 @@ def _read_npz(path: Path) -> tuple[list[str], NDArray[np.floating]]:
             key = next(((i, v) for i, v in (("ids", "vectors"), ("id", "vector")) if {i, v} <= names), None)
             if key is None:
                 raise OptionError(f"{path} holds {', '.join(sorted(names)) or 'nothing'}, not `ids` and `vectors`")
-            ids, vectors = file[key[0]], np.asarray(file[key[1]])
+            ids, embeddings = file[key[0]], np.asarray(file[key[1]])
     except (OSError, ValueError) as error:  # ValueError: arrays of Python objects, which would have to be unpickled
         raise EncoderError(
-            f"{path} cannot be read ({error}): save ids as strings and vectors as numbers with numpy.savez"
+            f"{path} cannot be read ({error}): save ids as strings and embeddings as floats with numpy.savez"
         ) from error
-    if vectors.dtype.kind != "f":
-        raise EncoderError(f"{path} has vectors of {vectors.dtype}, not of floats")
-    return [str(name) for name in ids.tolist()], vectors
+    if embeddings.dtype.kind != "f":
+        raise EncoderError(f"{path} has embeddings of {embeddings.dtype}, not of floats")
+    return [str(name) for name in ids.tolist()], embeddings
 
 
 def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.floating]]:
@@ -115,9 +115,9 @@ def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.floating]]:
     except StopIteration:
         raise OptionError(f"{path} holds {', '.join(table.column_names)}, not the columns id and vector") from None
     except Exception as error:
-        raise EncoderError(f"{path} is no Parquet file of ids and vectors of one length: {error}") from error
+        raise EncoderError(f"{path} is no Parquet file of ids and embeddings of one length: {error}") from error
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> Precomputed:
-    """Open a file of vectors: .npz with `ids` and `vectors` (as `sondino embed` writes), or .parquet id, vector."""
+    """Open a file of embeddings: .npz with `ids` and `vectors` (as `sondino embed` writes), or .parquet id, vector."""
     return Precomputed(spec.path, spec)

@@ -53,12 +53,12 @@ class TeacherSpec:
         return path
 
     def rate(self, known: int | None = None) -> int:
-        """Hertz from the options, else `known`; OptionError where neither says it."""
+        """Hertz from the options, else `known`; OptionError where neither gives it."""
         rate = self.options.get("rate", known)
         if rate is None:
             sign = "&" if "?" in self.text else "?"
             raise OptionError(
-                f"teacher {self.text!r} does not say its sample rate: add {sign}rate=16000 (the rate it was trained on)"
+                f"teacher {self.text!r} has no sample rate: add {sign}rate=16000 (the rate it was trained on)"
             )
         return int(rate)
 
@@ -126,12 +126,12 @@ def _is_file(text: str) -> bool:
 
 
 def _check_unnamed_kind(text: str, rest: str) -> None:
-    """A path without its kind is the likeliest slip: say which kind it wants."""
+    """A path without its kind is the likeliest mistake: name the kind it needs."""
     kind = SUFFIX_KINDS.get(Path(rest.partition("#")[0]).suffix.lower())
     before, colon, _ = rest.partition(":")
     if kind and (not colon or len(before) == 1):  # one letter: a Windows drive
         factory = ":FUNCTION" if kind == "module" else ""
-        raise OptionError(f"teacher {text!r} does not say its kind: write {kind}:{text}{factory}")
+        raise OptionError(f"teacher {text!r} has no kind: write {kind}:{text}{factory}")
 
 
 def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, Any]:
@@ -140,13 +140,13 @@ def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, 
         name, equals, value = option.partition("=")
         if name not in record.options:
             raise unknown_name(f"option of {kind}", name, record.options)
-        convert, wanted = OPTIONS[name]
+        convert, expected = OPTIONS[name]
         try:
             if not equals:
                 raise ValueError
             values[name] = convert(value)
         except ValueError:
-            raise OptionError(f"option {name} of {kind} is {value!r}: give {wanted}") from None
+            raise OptionError(f"option {name} of {kind} is {value!r}: give {expected}") from None
     return values
 
 
@@ -193,4 +193,4 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "precision": (_one_of("float32", "bfloat16"), "float32 or bfloat16"),
     "weights": (_text, "the path of the model's weights"),
 }
-"""Every option: how its text is read, and what to say when it cannot be."""
+"""Every option: how its text is read, and the hint when it cannot be."""

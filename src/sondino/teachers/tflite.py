@@ -1,7 +1,7 @@
 """A LiteRT (TFLite) file read just far enough to cut it after one inner tensor.
 
 An embedding is often not an output. Asking the runtime to keep every inner tensor costs memory and speed (and without
-its fast kernels a factor of seven), so the file itself is changed, in memory: the wanted tensor becomes the only
+its fast kernels a factor of seven), so the file itself is changed, in memory: the chosen tensor becomes the only
 output and the operators after the one that makes it are left out. Operators stand in the order of execution, so all
 that the tensor needs stands before it. The format is FlatBuffers; its few tables are read here with `struct`, since
 the runtime does not ship its schema in every version.
@@ -50,7 +50,7 @@ class _Buffer:
         return at + self.number("I", at)
 
     def vector(self, table: int, number: int) -> tuple[int, int]:
-        """Where a vector's first item stands, and how many there are."""
+        """The position of a FlatBuffers vector's first item, and how many there are."""
         at = self.field(table, number)
         if not at:
             return 0, 0

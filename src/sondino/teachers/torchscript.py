@@ -7,6 +7,7 @@ from sondino.files import sha256
 from sondino.teachers.common import title
 from sondino.teachers.module import FunctionEncoder, torch_function
 from sondino.teachers.spec import TeacherSpec
+from sondino.text import first_line
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
@@ -16,7 +17,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
 
     Raises:
         OptionError: no such file or output, or no rate.
-        EncoderError: no TorchScript file, or not one waveform in and one vector out.
+        EncoderError: no TorchScript file, or not one waveform in and one embedding out.
     """
     torch = require("torch", "train")
     path = spec.path
@@ -25,8 +26,7 @@ def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
             warnings.simplefilter("ignore", DeprecationWarning)  # files outlive the advice to write new ones otherwise
             model = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{path} is no TorchScript file: {said}") from error
+        raise EncoderError(f"{path} is no TorchScript file: {first_line(error)}") from error
     rate = getattr(model, "sample_rate", None)
     window = getattr(model, "window", None)
     encoder = FunctionEncoder(

@@ -8,7 +8,8 @@ import pytest
 
 from helpers.loudness import RATE, write_loudness
 from sondino.audio.reading import read
-from sondino.probing.vectors import task_vectors
+from sondino.audio.windows import Windowing
+from sondino.probing.embeddings import task_vectors
 from sondino.tasks.labelled import read_labelled
 
 
@@ -47,13 +48,15 @@ def test_another_model_window_or_sound_is_computed_anew(tmp_path: Path) -> None:
     other = Counting("two")
     assert task_vectors(other, labelled, tmp_path / "kept")[2] != table and other.heard == 6
     shorter = Counting()
-    assert task_vectors(shorter, labelled, tmp_path / "kept", window=0.1)[2] != table and shorter.heard > 12
+    assert (
+        task_vectors(shorter, labelled, tmp_path / "kept", windowing=Windowing(0.1))[2] != table and shorter.heard > 12
+    )
     quiet = Path(labelled.clips[0].path)
     shutil.copy(labelled.clips[-1].path, quiet)
     changed = Counting()
-    found = task_vectors(changed, labelled, tmp_path / "kept")
-    assert changed.heard == 6 and found[2] != table
-    assert np.array_equal(found[1][1:], vectors[1:]) and not np.allclose(found[1][0], vectors[0])
+    _, new, found = task_vectors(changed, labelled, tmp_path / "kept")
+    assert changed.heard == 6 and found != table
+    assert np.array_equal(new[1:], vectors[1:]) and not np.allclose(new[0], vectors[0])
 
 
 def test_what_cannot_be_heard_is_left_out_now_and_later(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.windows import ShortPolicy
-from sondino.embedding.files import Progress, embed_files
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.audio.windows import Windowing
+from sondino.embedding.files import Progress, embed_table
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.files import make_folder, read_json, write_json
 from sondino.progress import Report
@@ -32,9 +32,7 @@ def task_vectors(
     labelled: Labelled,
     store: str | Path,
     *,
-    window: float | None = None,
-    hop: float | None = None,
-    short: ShortPolicy | None = None,
+    windowing: Windowing | None = None,
     threads: int | None = None,
     progress: Report | None = None,
 ) -> tuple[Labelled, NDArray[np.float32], Path]:
@@ -47,9 +45,7 @@ def task_vectors(
         model: any encoder.
         labelled: the clips.
         store: folder that vectors are kept in.
-        window: seconds; None: the model's.
-        hop: seconds from one window to the next; None: the model's.
-        short: what becomes of a clip under a window; None: the model's.
+        windowing: how clips are cut into windows; None: as the model is.
         threads: processor threads; None: the model's.
         progress: called with (clips done, clips in all).
 
@@ -62,8 +58,8 @@ def task_vectors(
     store = make_folder(Path(store))
     paths = [clip.path for clip in labelled.clips]
     contents = _contents(store / CONTENTS, paths)
-    how = resolve_windowing(model, window, hop, short)
-    heard = [fingerprint(model), how.window, how.hop, how.short, how.policy]
+    how = windowing or resolve_windowing(model)
+    heard = [resolve(model).fingerprint, how.window, how.hop, how.short, how.policy]
     key = hashlib.sha256(json.dumps([1, heard, contents]).encode()).hexdigest()[:16]
     table = store / f"{key}.npz"
     facts = table.with_suffix(".json")
@@ -72,7 +68,7 @@ def task_vectors(
         lost = {paths[row]: reason for row, reason in read_json(facts)["lost"]}
     else:
         tell = None if progress is None else _files_alone(progress)
-        embedded, vectors, lost = _embed(model, paths, table, window, hop, short, threads, tell)
+        embedded, vectors, lost = _embed(model, paths, table, how, threads, tell)
         place = {path: row for row, path in enumerate(paths)}
         write_json(facts, {
             "model": model.name, "window": how.window, "hop": how.hop, "short": how.short, "clips": embedded,
@@ -95,7 +91,8 @@ def embed_labelled(
     Returns:
         the clips that could be heard, and their vectors (clips, dim).
     """
-    _, vectors, lost = _embed(model, [clip.path for clip in labelled.clips], table, progress=progress)
+    paths = [clip.path for clip in labelled.clips]
+    _, vectors, lost = _embed(model, paths, table, resolve_windowing(model), progress=progress)
     return labelled.without(lost), vectors
 
 
@@ -103,14 +100,12 @@ def _embed(
     model: Encoder,
     paths: Sequence[str],
     table: Path,
-    window: float | None = None,
-    hop: float | None = None,
-    short: ShortPolicy | None = None,
+    windowing: Windowing,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[int, NDArray[np.float32], dict[str, str]]:
     """How many were embedded, their vectors in the order of the paths, and path -> reason of the others."""
-    report = embed_files(paths, model, table, threads=threads, short=short, window=window, hop=hop, progress=progress)
+    report = embed_table(paths, model, table, windowing, threads=threads, progress=progress)
     lost = dict(report.skipped)
     with np.load(table) as found:
         row = {name: number for number, name in enumerate(found["ids"].tolist())}
