@@ -4,14 +4,13 @@ import csv
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.forked import CLI, ForkServer
 from helpers.loudness import RATE, loudness_rows, write_list, write_loudness
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluation.evaluate import evaluate
@@ -224,13 +223,12 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_evaluates_a_student_beside_its_randomly_initialised_net(
-    student_bundle: Path, tmp_path: Path
+    student_bundle: Path, tmp_path: Path, forks: ForkServer
 ) -> None:
     bundle, folder = student_bundle, sounds(tmp_path)
     (folder / "loud" / "0.wav").write_bytes(b"broken")
-    command = [sys.executable, "-m", "sondino", "evaluate", bundle, "--teacher", bundle, "--tasks", folder,
-               "--seeds", "1", "--out", tmp_path / "out", "--quiet"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = forks.run(CLI, "evaluate", bundle, "--teacher", bundle, "--tasks", folder, "--seeds", "1",
+                     "--out", tmp_path / "out", "--quiet")  # fmt: skip
     assert done.returncode == 1, done.stderr  # a file could not be read
     assert "loud/0.wav" in done.stderr and (tmp_path / "out" / "report.html").exists()
     results = json.loads((tmp_path / "out" / "results.json").read_text())

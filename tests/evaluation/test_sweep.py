@@ -1,10 +1,7 @@
 """Sweeps: which runs, in which order, what is cached, and which input is an error."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.corpora import write_sounds
+from helpers.forked import ForkServer
 from sondino import cli
-from sondino.distillation.distill import group
+from sondino.distillation.distill import cluster
 from sondino.distillation.recipe import as_dict, resolve_recipe
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.evaluation import sweep as module
@@ -110,7 +108,7 @@ def test_every_combination_is_checked_before_any_runs(varied: dict[str, list[Any
 
 def test_no_clusters_mean_that_every_clip_is_drawn_alike() -> None:
     recipe = resolve_recipe({"teacher": "birdnet", "clusters": 0})
-    assert recipe.sampling == "balanced" and group(None, recipe) is None  # type: ignore[arg-type]
+    assert recipe.sampling == "balanced" and cluster(None, recipe) is None  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="clusters is -1"):
         resolve_recipe({"teacher": "birdnet", "clusters": -1})
 
@@ -315,13 +313,15 @@ def dies(*args, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(*args, **options)
 train.save_checkpoint = dies
+from helpers.traced_graphs import traced_once
 from sondino.cli import main
-main(sys.argv[2:])
+with traced_once():
+    main(sys.argv[2:])
 """
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path) -> None:
+def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path, forks: ForkServer) -> None:
     recipe = place / "recipe.yaml"
     other = f"[module:{place / 'bands.py'}:Bands, module:{place / 'bands.py'}:Other]"
     recipe.write_text(
@@ -331,8 +331,7 @@ def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path) -> None:
 
     def go(saves: int) -> int:
         asked = ["sweep", recipe, "--audio", place / "sounds", "--vary", "clusters=0,5", "--out", out, "--quiet"]
-        script = [sys.executable, "-c", KILLED, str(saves), *map(str, asked)]
-        return subprocess.run(script, check=False, env=os.environ, capture_output=True).returncode
+        return forks.run(KILLED, saves, *asked).returncode
 
     assert go(5) == -signal.SIGKILL  # in the second run's first epoch: each epoch saves twice at most
     assert (out / "runs" / "clusters=0" / "summary.json").exists()

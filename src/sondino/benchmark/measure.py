@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
+from sondino.benchmark.timing import time_in_turn
 from sondino.encoder.encoder import Costs, Encoder, resolve
 from sondino.errors import MissingExtra, OptionError, require
 from sondino.nets.size import SECONDS
@@ -41,7 +43,7 @@ def milliseconds_per_10s(
     if repeats < 1:
         raise OptionError(f"timing needs repeats of 1 or more, not {repeats}")
     sound, share = _ten_seconds(sample_rate, window, hop)
-    return 1000.0 * share * _in_turn([lambda: embed(sound)], repeats)[0]
+    return 1000.0 * share * _medians([lambda: embed(sound)], repeats)[0]
 
 
 def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[float]:
@@ -53,20 +55,13 @@ def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[
     """
     given = [_ten_seconds(one.sample_rate, one.window, resolve(one).hop) for one in encoders]
     calls = [partial(one.embed, sound) for one, (sound, _) in zip(encoders, given, strict=True)]
-    return [1000.0 * share * took for (_, share), took in zip(given, _in_turn(calls, rounds), strict=True)]
+    return [1000.0 * share * took for (_, share), took in zip(given, _medians(calls, rounds), strict=True)]
 
 
-def _in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median seconds of each call over rounds; the first call of each is not timed, it may plan and take memory."""
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, kept in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - start)
-    return [statistics.median(kept) for kept in times]
+def _medians(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median seconds of each call, timed in turn."""
+    times, _ = time_in_turn(calls, lambda done, _: done >= rounds)
+    return [statistics.median(each) for each in times]
 
 
 def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> tuple[NDArray[np.float32], float]:
@@ -77,8 +72,7 @@ def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> t
     rows = 1 if window is None or step is None else max(1, round(SECONDS / step))
     samples = round((SECONDS if window is None else window) * sample_rate)
     # Noise, not zeros: some kernels are slower or faster on zeros and denormals.
-    sound = (0.1 * np.random.default_rng(0).standard_normal((rows, samples))).astype(np.float32)
-    return sound, 1.0 if window is None or step is None else SECONDS / (rows * step)
+    return fixed_noise(rows, samples), 1.0 if window is None or step is None else SECONDS / (rows * step)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
 from sondino.encoder.encoder import (
     Array,
     Encoder,
     call_length,
     embed_clips,
-    fixed_noise,
     resolve,
     samples_of,
 )
@@ -32,6 +32,10 @@ def check_encoder(encoder: Any) -> list[str]:
 
     Returns:
         An error message for each fault; an empty list for a valid encoder.
+
+    Examples:
+        >>> sondino.check_encoder(sondino.load("run/bundle"))
+        []
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):

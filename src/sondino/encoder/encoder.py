@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
 from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, merge, stack_windows
 from sondino.errors import EncoderError
 from sondino.text import format_error
@@ -30,6 +31,15 @@ class Encoder(Protocol):
     """Audio in, one embedding per waveform out.
 
     The optional attributes, and what is assumed where one is missing, are those of `ResolvedEncoder`.
+
+    Examples:
+        >>> class Energy:
+        ...     name, sample_rate, dim, window = "energy", 16000, 1, None
+        ...
+        ...     def embed(self, waveforms):
+        ...         return (waveforms**2).mean(axis=1, keepdims=True)
+        >>> isinstance(Energy(), sondino.Encoder)
+        True
     """
 
     @property
@@ -223,11 +233,7 @@ def _embed(encoder: Encoder, batch: Array) -> Array:
     except Exception as error:
         shape = "x".join(map(str, batch.shape))
         raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {format_error(error)}") from error
-    if vectors.shape != (len(batch), encoder.dim):
-        raise EncoderError(
-            f"encoder {encoder.name!r} gave an array of shape {vectors.shape} for {len(batch)} waveforms, "
-            f"but its dimension is {encoder.dim}: expected {(len(batch), encoder.dim)}"
-        )
+    check_shape(encoder, vectors, len(batch))
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise EncoderError(
@@ -237,6 +243,15 @@ def _embed(encoder: Encoder, batch: Array) -> Array:
     return vectors.astype(np.float32, copy=False)
 
 
+def check_shape(encoder: Encoder, embeddings: Array, count: int) -> None:
+    """Raises EncoderError if the embeddings of so many waveforms are not (count, dim)."""
+    if embeddings.shape != (count, encoder.dim):
+        raise EncoderError(
+            f"encoder {encoder.name!r} gave an array of shape {embeddings.shape} for {count} waveforms, "
+            f"but its dimension is {encoder.dim}: expected {(count, encoder.dim)}"
+        )
+
+
 def response_fingerprint(encoder: Encoder) -> str:
     """A sha256 (hex) of the encoder's response to two fixed waveforms: a noise, and the same noise fading out.
 
@@ -244,7 +259,7 @@ def response_fingerprint(encoder: Encoder) -> str:
     coarse enough that another number of threads or another processor does not make old targets useless.
     """
     samples = call_length(encoder, 1.0)
-    noise = fixed_noise(1, samples)[0]
+    noise = fixed_noise(samples)
     fading = noise * np.linspace(1, 0, samples, dtype=np.float32)
     vectors = _embed(encoder, np.stack([noise, fading])).astype(np.float64)
     scale = float(np.sqrt(np.mean(vectors**2))) or 1.0
@@ -263,8 +278,3 @@ def call_length(encoder: Encoder, seconds: float) -> int:
 def samples_of(encoder: Encoder, seconds: float, least: int) -> int:
     """Samples of so many seconds at the encoder's rate, `least` at the least."""
     return max(least, round(seconds * encoder.sample_rate), 1)
-
-
-def fixed_noise(count: int, samples: int) -> Array:
-    """The same noise (count, samples) at every call."""
-    return (0.1 * np.random.default_rng(0).standard_normal((count, samples))).astype(np.float32)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sondino.audio.reading import stream
 from sondino.audio.signal import from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
-from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
@@ -250,11 +250,7 @@ def _vectors(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: b
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
     embed = model.embed if alone else model.embed_batch
     vectors = embed(waveforms)
-    if vectors.shape != (len(batch), model.dim):
-        raise EncoderError(
-            f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
-            f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
-        )
+    check_shape(model, vectors, len(batch))
     return vectors
 
 

@@ -77,6 +77,11 @@ def compare(
 
     Raises:
         SondinoError: the fault and what to do; finished work stays.
+
+    Examples:
+        >>> done = sondino.compare(["run/bundle"], quiet=True)
+        >>> [row["model"] for row in done.results["rows"]]
+        ['small']
     """
     given = list(dict.fromkeys(models))
     if not given:

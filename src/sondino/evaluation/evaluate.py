@@ -104,6 +104,11 @@ def evaluate(
 
     Raises:
         SondinoError: the fault and what to do; finished work stays.
+
+    Examples:
+        >>> done = sondino.evaluate(["run/bundle"], "evaluation", tasks=["labelled"], untrained=False, quiet=True)
+        >>> [score["task"] for score in done.results["scores"]]
+        ['labelled']
     """
     if not models and teacher is None:
         raise OptionError("no model is named: give a bundle, a run, a published name or a teacher")

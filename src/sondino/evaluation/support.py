@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sondino.audio.reading import info
+from sondino.audio.signal import fixed_noise
 from sondino.audio.windows import ShortPolicy
 from sondino.benchmark.footprint import footprint
 from sondino.encoder.encoder import Encoder, resolve
@@ -190,9 +191,8 @@ def accepts_window(encoder: Encoder, window: float) -> bool:
         return True
     if least >= round(own * rate):  # it pads every waveform to its window itself
         return False
-    noise = 0.1 * np.random.default_rng(0).standard_normal((1, max(samples, least)))
     try:
-        return np.asarray(encoder.embed(noise.astype(np.float32))).shape == (1, encoder.dim)
+        return np.asarray(encoder.embed(fixed_noise(1, max(samples, least)))).shape == (1, encoder.dim)
     except Exception:  # an adapter's error may be of any kind
         return False
 

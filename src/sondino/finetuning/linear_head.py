@@ -65,6 +65,10 @@ def probe(
         OptionError: there is no such model, or `out` holds something else.
         AudioError: no labelled clip can be decoded.
         MissingExtra: scikit-learn is not installed.
+
+    Examples:
+        >>> sondino.probe("labelled", "run/bundle").head.labels
+        ('bass', 'drum')
     """
     from sondino.model.bundle import copy_with_head
     from sondino.pretrained.load import load

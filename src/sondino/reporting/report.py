@@ -25,6 +25,11 @@ def report(path: str | Path) -> Path:
     Raises:
         RunError: the folder holds no results, or they are damaged.
         MissingExtra: a package that a map or a run's recipe needs is not installed.
+
+    Examples:
+        >>> done = sondino.evaluate(["run/bundle"], "evaluation", tasks=["labelled"], untrained=False, quiet=True)
+        >>> sondino.report("evaluation").name
+        'report.html'
     """
     path = Path(path)
     if path.name == RESULTS and path.is_file():

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Array, Costs, Encoder, call_length, fixed_noise, resolve
+from sondino.audio.signal import fixed_noise
+from sondino.encoder.encoder import Array, Costs, Encoder, call_length, resolve
 from sondino.errors import require
 from sondino.nets.size import SECONDS, element_count, flop_counter
 
