@@ -1,10 +1,10 @@
-"""What does a student of YAMNet keep on ESC-10? Teachers, student, the same net untrained, and chance in one table.
+"""Accuracy of a student of YAMNet on ESC-10: teachers, student, randomly initialised student and chance level.
 
     python benchmarks/esc10_kept.py ESC10 YAMNET.tflite RUN --out FOLDER
 
 ESC10 is a folder with labels.csv (path, label, fold), RUN the folder that `sondino distill` made (or
 benchmarks/yamnet_esc10.py). The table is that of `sondino evaluate`, whose page is FOLDER/report.html. BirdNET, which
-taught this student nothing, stands beside where it is installed (its weights are CC BY-NC-SA 4.0). Writes
+was not this student's teacher, is added for comparison if installed (its weights are CC BY-NC-SA 4.0). Writes
 results/esc10_kept.csv and results/esc10_agreement.csv.
 """
 
@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from esc10 import esc10_folder
 from provenance import provenance, write_results
 from sondino.evaluation.evaluate import evaluate
 from sondino.evaluation.retention import flat_rows
@@ -23,7 +24,7 @@ YAMNET = "litert:{}#yamnet_frames/global_average_pooling2d/Mean?rate=16000&hop=0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=esc10_folder)
     parser.add_argument("yamnet", type=Path)
     parser.add_argument("run")
     parser.add_argument("--out", type=Path, required=True)

@@ -1,9 +1,9 @@
-"""What does a student of YAMNet keep, from an hour on this machine? A linear probe on ESC-10 says.
+"""Accuracy of a student of YAMNet after an hour on this machine: a linear probe on ESC-10.
 
     python benchmarks/yamnet_esc10.py CORPUS ESC10 YAMNET.tflite --out RUN --epochs 20 --draws 16000
 
-CORPUS is a folder of unlabelled sound; ESC10 a folder with labels.csv (path, label, fold); the run's folder must be
-new, so that the seconds tell the whole line. Writes results/yamnet_esc10.csv.
+CORPUS is a folder of unlabelled audio; ESC10 a folder with labels.csv (path, label, fold); the run's folder must be
+new, so that the seconds cover all stages. Writes results/yamnet_esc10.csv.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from esc10 import esc10_folder
 from provenance import provenance, write_results
 from sondino import audio, distill, load, load_teacher
 from sondino.distillation.recipe import resolve_recipe
@@ -29,7 +30,7 @@ TENSOR = "yamnet_frames/global_average_pooling2d/Mean"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=esc10_folder)
     parser.add_argument("yamnet", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=float, default=1.0)

@@ -18,6 +18,8 @@ from helpers.forked import ForkServer
 from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
 
+pytest_plugins = ["helpers.skips"]
+
 
 LONG = 900
 """Seconds that a slow test may take; the others have what pyproject.toml says."""

@@ -83,7 +83,7 @@ def test_clusters_as_a_page_with_the_teacher_that_needs_nothing(tmp_path):
     words = ("--out", "kept", "--teacher", "bands")
     run(tmp_path, "-m", "marimo", "export", "html", notebook, "-o", page, "--", *words)
     shown = page.read_text(encoding="utf-8")
-    assert "160 numbers each" in shown and "clusters.csv" in shown
+    assert "of dimension 160" in shown and "clusters.csv" in shown
     assert "Traceback" not in shown and "marimo-error" not in shown
     assert shown.count("data:audio/x-wav") == 4  # of the first cluster
 

@@ -148,7 +148,7 @@ def test_what_cannot_be_exported_gets_a_sentence_and_leaves_nothing(bundle: Path
         (tmp_path / "none", AudioError, "no such file or folder"),
         (empty, AudioError, "no audio found"),
         (odd, OptionError, "no sound that browsers play"),
-        (silent, OptionError, "no sound of the gallery can be heard"),
+        (silent, OptionError, "no sound of the gallery can be decoded"),
         (bundle / "config.json", OptionError, "is a file"),
     ):
         with pytest.raises(error, match=words):

@@ -10,6 +10,7 @@ from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import sha256
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model import bundle as bundles
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import read_student
 from sondino.nets.student import Student
@@ -48,7 +49,7 @@ def test_a_difference_over_the_bound_is_refused_and_leaves_nothing(
     for difference in (2e-4, float("nan")):
         monkeypatch.setattr("sondino.model.onnx_file.verify_onnx", lambda *_, d=difference: d)
         with pytest.raises(RunError, match="no bundle was written"):
-            write_bundle(tmp_path / "b", student, "b", 1.0, "repeat", [], {})
+            write_bundle(TorchModel(student, "b", 1.0, "repeat"), tmp_path / "b")
         assert list(tmp_path.iterdir()) == []
 
 

@@ -116,7 +116,7 @@ def test_any_length_and_a_batch_gives_what_its_clips_give(name):
             vectors = student(logmel)
             assert vectors.shape == (3, student.dim)
             assert vectors.isfinite().all()
-            assert vectors.std(dim=0).max() > 1e-4 * vectors.abs().max()  # the clips are heard
+            assert vectors.std(dim=0).max() > 1e-4 * vectors.abs().max()  # embeddings depend on the clips
             for i in range(3):
                 assert error(student(logmel[i : i + 1]), vectors[i : i + 1]) < 1e-4
         logmel = noise(2, 40, student.logmel.n_mels)

@@ -32,7 +32,7 @@ def through_torch(folder: Path, waveforms: np.ndarray) -> np.ndarray:
 
 
 def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
-    """The full windows of the golden wave (windows, samples): what the published package hears."""
+    """The full windows of the golden wave (windows, samples): what the published package processes."""
     size = int(window * rate)
     x = wave(seconds, rate)
     return x[: len(x) // size * size].reshape(-1, size)
@@ -46,7 +46,7 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
     model = load(folder, window_policy="published")
     for seconds in (10, 25):
         got, starts = model.embed_windows((wave(seconds, 32000), 32000))
-        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not heard
+        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not processed
         torchs = through_torch(folder, segments(seconds, 32000))
         assert error(got, torchs) < 1e-4
         if (key := f"{name}_emb_{seconds}s") in GOLDEN:  # the published DyMN fails on two segments
@@ -99,10 +99,9 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
         np.load(DATA / "efficientat.npz"),
     )
     with torch.inference_mode():
-        got = found.student(FFTLogMel(found.student.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
+        got = found.backbone(FFTLogMel(found.backbone.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
     assert error(got, golden["dymn10_as_emb"]) < 1e-4
-    assert found.head is not None
-    assert error(found.head.logits(got), golden["dymn10_as_logits"]) < 1e-4
+    assert error(found.as_head().logits(got), golden["dymn10_as_logits"]) < 1e-4
 
 
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
@@ -122,7 +121,7 @@ def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
 @pytest.mark.parametrize("kind", ["matpac", "m2d"])
 def test_a_whole_teacher_gives_its_golden_vector(request, kind):
     golden = np.load(DATA / "teachers.npz")[f"{kind}_emb_10s"]
-    student = read_published(request.getfixturevalue(f"{kind}_file")).student
+    student = read_published(request.getfixturevalue(f"{kind}_file")).backbone
     with torch.inference_mode():
         vectors = student(FFTLogMel(student.logmel)(torch.from_numpy(wave(10, 16000))[None]))
     assert error(vectors, golden) < 1e-5

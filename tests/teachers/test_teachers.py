@@ -8,7 +8,7 @@ import pytest
 
 from helpers.tiny_tflite import HEAD, INNER, tiny_tflite
 from sondino.encoder.check import check_encoder
-from sondino.encoder.encoder import embed_clips, fingerprint
+from sondino.encoder.encoder import embed_clips, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 from sondino.teachers import load_teacher
 
@@ -180,7 +180,7 @@ def test_onnx_fingerprint_follows_the_content_not_the_name(tmp_path):
     copy = load_teacher(f"onnx:{tiny_onnx(tmp_path / 'a' / 'x.onnx', ['b', 32])}?rate=1000")
     other = load_teacher(f"onnx:{tiny_onnx(tmp_path / 'a' / 'x.onnx', ['b', 48])}?rate=1000")
     faster = load_teacher(f"onnx:{tmp_path / 'x.onnx'}?rate=2000")
-    assert fingerprint(first) == fingerprint(copy)
+    assert resolve(first).fingerprint == resolve(copy).fingerprint
     assert len({t.fingerprint for t in (first, other, faster)}) == 3
 
 

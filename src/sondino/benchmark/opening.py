@@ -275,6 +275,7 @@ def open_teacher(name: str, threads: int) -> Opened:
     Raises:
         SondinoError: it cannot be opened.
     """
+    from sondino.encoder.encoder import resolve
     from sondino.teachers import load_teacher
     from sondino.teachers.catalogue import RECORDS
     from sondino.teachers.spec import parse_teacher
@@ -284,13 +285,11 @@ def open_teacher(name: str, threads: int) -> Opened:
         name = f"{name}{'&' if parse_teacher(name).options else '?'}threads={threads}"
     elif record.extra == "train":
         require("torch", "train").set_num_threads(threads)
-    teacher = load_teacher(name, "cpu")
-    file = getattr(teacher, "path", None) or parse_teacher(name).file
+    teacher = resolve(load_teacher(name, "cpu"))
+    file = teacher.path or parse_teacher(name).file
     beside = [Path(file), Path(f"{file}.data")] if file else []
     files = tuple(each for each in beside if each.is_file())
-    return Opened(
-        teacher.embed, teacher.sample_rate, teacher.window, getattr(teacher, "hop", None), files, encoder=teacher
-    )
+    return Opened(teacher.embed, teacher.sample_rate, teacher.window, teacher.hop, files, encoder=teacher)
 
 
 def check_vectors(vectors: Array, rows: int) -> None:

@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sondino.benchmark.timing import peak_memory, time_in_turn
 
 if TYPE_CHECKING:
     from sondino.benchmark.opening import Opened, Parts, Run
@@ -80,24 +81,14 @@ def clips(opened: Opened, seconds: float, batch: int) -> tuple[Array, float]:
 
 
 def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[list[float]], float]:
-    """Seconds that each of some calls takes, again and again in turn, and how many processors they kept busy.
+    """Time calls in turn for `least` seconds and `REPEATS` rounds, or for `LONGEST` where calls are slow.
 
-    Args:
-        calls: what to time, after one call that is not: the first of a shape may plan and take memory.
-        least: seconds to go on for, at least.
+    Returns:
+        the seconds of each call, a list a call; how many processors they kept busy.
     """
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    processor, began = time.process_time(), time.perf_counter()
-    while True:
-        for call, kept in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - start)
-        gone = time.perf_counter() - began
-        if (len(times[0]) >= REPEATS and gone >= least) or gone >= max(least, LONGEST):
-            return times, (time.process_time() - processor) / gone
+    return time_in_turn(
+        calls, lambda rounds, gone: (rounds >= REPEATS and gone >= least) or gone >= max(least, LONGEST)
+    )
 
 
 def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
@@ -165,7 +156,7 @@ def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
         sound, _share = clips(opened, seconds, 1)
         for at in range(max(1, round(STREAM / (sound.shape[1] / opened.sample_rate)))):
             opened.embed(sound[at % len(sound)][None])
-        peaks[f"{seconds:g}"] = _peak_memory()
+        peaks[f"{seconds:g}"] = peak_memory()
     found: dict[str, Any] = {"peak_memory_bytes": peaks}
     if asked["energy"]:
         from sondino.benchmark.measure import energy_per_10s
@@ -174,19 +165,11 @@ def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
         if energy is not None:
             found |= {"joules_per_10s": energy.joules, "joules_how": energy.how}
     if opened.encoder is not None:
-        from sondino.benchmark.measure import macs_of, parameters_of
+        from sondino.benchmark.measure import costs_of
 
-        found |= {"parameters": parameters_of(opened.encoder), "macs_per_10s": macs_of(opened.encoder)}
+        costs = costs_of(opened.encoder)
+        found |= {"parameters": costs.parameters, "macs_per_10s": costs.macs}
     return found
-
-
-def _peak_memory() -> int | None:
-    """Bytes that this process has held at the most; None where the system does not tell (Linux does)."""
-    # Not getrusage: what a process held before it became another program counts there.
-    with suppress(OSError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-    return None
 
 
 def _version(package: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import Part, writer_for
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import lock_or_fail, thread_count, write_json
@@ -105,6 +105,11 @@ def embed_files(
         OptionError: an option is out of range, or the output's suffix is none of the above.
         RunError: another process is writing this output, or the disk is full; what is done stays.
         SondinoError: no file could be decoded.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.embed_files("recordings", model, "embeddings.npz").files
+        8
     """
     windowing = resolve_windowing(model, window, hop, short)
     return embed_table(inputs, model, output, windowing, per_window, threads, progress)
@@ -120,10 +125,10 @@ def embed_table(
     progress: Progress | None = None,
 ) -> EmbedReport:
     """`embed_files` with a windowing that is resolved already."""
-    output = Path(output)
+    model, output = resolve(model), Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    ahead = readers(thread_count(getattr(model, "threads", None) if threads is None else threads))
+    ahead = readers(thread_count(model.threads if threads is None else threads))
     job = _Job(model, windowing, per_window, ahead)
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
@@ -205,7 +210,7 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
 class _Job:
     """How files are embedded."""
 
-    model: Encoder
+    model: ResolvedEncoder
     windowing: Windowing
     per_window: bool
     readers: int
@@ -213,7 +218,7 @@ class _Job:
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""
         cut = self.windowing
-        facts = [1, fingerprint(self.model), cut.window, cut.hop, cut.short, cut.policy, self.per_window]
+        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window]
         digest = hashlib.sha256(json.dumps(facts).encode())
         for file in files:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())

@@ -22,7 +22,7 @@ from sondino.audio.decoders import Decoded
 from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import EncoderError, OptionError
 from sondino.files import disk_error
@@ -128,6 +128,13 @@ def embed_stream(
         AudioError: no sound came, or a header that is broken or of a codec that cannot be read.
         OptionError: a rate, number of channels, hop or window out of range, or neither WAV nor a rate.
         EncoderError: the model gave NaN.
+
+    Examples:
+        >>> import io
+        >>> silence = io.BytesIO(bytes(3 * 2 * 16000))  # 3 s of 16-bit samples at 16 kHz
+        >>> model = sondino.load("run/bundle")
+        >>> [found.start for found in sondino.embed_stream(model, silence, rate=16000, hop=1.0)]
+        [0.0, 1.0, 2.0]
     """
     if not (math.isfinite(hop) and hop > 0):
         raise OptionError(f"hop is {hop}: give seconds above 0")
@@ -141,8 +148,7 @@ def embed_stream(
     sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
     delay = resampler_delay(stream.rate, model.sample_rate)
-    minimum = int(getattr(model, "minimum", 0))
-    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, minimum):
+    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):
         vector = model.embed(piece[None])[0]
         if not np.isfinite(vector).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Array, Encoder, call_length, embed_clips, fixed_noise, samples_of
+from sondino.audio.signal import fixed_noise
+from sondino.encoder.encoder import (
+    Array,
+    Encoder,
+    call_length,
+    embed_clips,
+    resolve,
+    samples_of,
+)
 from sondino.text import format_error
 
 
@@ -24,6 +32,10 @@ def check_encoder(encoder: Any) -> list[str]:
 
     Returns:
         An error message for each fault; an empty list for a valid encoder.
+
+    Examples:
+        >>> sondino.check_encoder(sondino.load("run/bundle"))
+        []
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):
@@ -57,7 +69,7 @@ def check_encoder(encoder: Any) -> list[str]:
         _check_nan(encoder, noise, together, faults)
 
     if window is None:
-        least = max(int(getattr(encoder, "minimum", 0)), 1)
+        least = max(resolve(encoder).minimum, 1)
         lengths = sorted({least, least + 1, samples_of(encoder, 0.3, least), samples_of(encoder, 12.5, least)})
         for length in lengths:
             what = f"1 waveform of {length} samples"
@@ -103,7 +115,7 @@ def _attribute_faults(encoder: Any) -> list[str]:
     need("minimum", lambda v: _is_whole_number(v) and v >= 0, "a whole number of samples", optional=True)
     need("fingerprint", lambda v: isinstance(v, str) and bool(v), "a string that changes with the vectors", True)
     if not faults and encoder.window is not None:
-        hop = getattr(encoder, "hop", None)
+        hop = resolve(encoder).hop
         if round(encoder.window * encoder.sample_rate) < 1:
             faults.append(f"its window of {encoder.window} s holds no sample at {encoder.sample_rate} Hz")
         if hop is not None and hop > encoder.window * (1 + 1e-9):

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sondino.audio.reading import stream
 from sondino.audio.signal import from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
@@ -72,14 +71,14 @@ def resolve_windowing(
     Raises:
         OptionError: an unknown `short` or `policy`, or a window of more than an hour.
     """
-    own_hop: float | None = getattr(encoder, "hop", None)
+    own = resolve(encoder).windowing
     if window is not None and window > MAX_WINDOW_SECONDS:
         raise OptionError(f"window is {window:g} s: give {MAX_WINDOW_SECONDS:g} s at the most")
     return Windowing(
-        encoder.window if window is None else window,
-        hop if hop is not None else (own_hop if window is None else None),
-        short if short is not None else getattr(encoder, "short", "pad"),
-        policy if policy is not None else getattr(encoder, "window_policy", "all"),
+        own.window if window is None else window,
+        hop if hop is not None else (own.hop if window is None else None),
+        own.short if short is None else short,
+        own.policy if policy is None else policy,
     )
 
 
@@ -112,14 +111,14 @@ def embed_sounds(
     Raises:
         EncoderError: the model fails, or its vectors have another shape than it says.
     """
-    minimum = int(getattr(model, "minimum", 0))
+    model = resolve(model)
 
     def cuts(sound: Sound) -> Iterator[Window]:
         if isinstance(sound, tuple):
             blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
         else:
             blocks = stream(sound, model.sample_rate, BLOCK)
-        return iter_windows(blocks, model.sample_rate, windowing, minimum)
+        return iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Window]] = []
@@ -199,9 +198,9 @@ class _Runner:
     The calling thread is one of the workers: where it would have to wait for the others, it takes a batch itself.
     """
 
-    def __init__(self, model: Encoder) -> None:
+    def __init__(self, model: ResolvedEncoder) -> None:
         self._model = model
-        self._others = int(getattr(model, "workers", 1)) - 1
+        self._others = model.workers - 1
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Place], Future[NDArray[np.float32]]]] = deque()
 
@@ -245,17 +244,13 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: Encoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
+def _vectors(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
-    embed = model.embed if alone else cast(Any, model).embed_batch
+    embed = model.embed if alone else model.embed_batch
     vectors = embed(waveforms)
-    if vectors.shape != (len(batch), model.dim):
-        raise EncoderError(
-            f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
-            f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
-        )
+    check_shape(model, vectors, len(batch))
     return vectors
 
 
