@@ -160,7 +160,7 @@ def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(layers.weight.detach().clone())
         return next(told)
 
-    monkeypatch.setattr("sondino.finetuning.train.merit", judged)
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", judged)
     x, half = np.random.default_rng(0).standard_normal((8, 2)).astype(np.float32), np.arange(8) < 4
     parts = Fold(half, ~half, np.zeros(8, bool))
     merits = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
@@ -274,7 +274,7 @@ def test_head_and_backbone_learn_together(
     tmp_path: Path, model: SimpleNamespace, written: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merits = iter([(0.1, -1.0), (0.2, -1.0), (0.3, -1.0), (0.4, -1.0)])  # each epoch is better than the one before
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: next(merits))
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: next(merits))
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine")
     assert (done.epochs, done.best) == (3, 3) and done.probe.value == 1.0 and done.weights is None
     (bundle,) = written
@@ -295,7 +295,7 @@ def test_head_and_backbone_learn_together(
 def test_where_no_epoch_is_better_the_start_is_kept(
     tmp_path: Path, model: SimpleNamespace, written: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: (1.0, -0.5))
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: (1.0, -0.5))
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine")
     assert done.best == 0 and done.score.value == done.probe.value == 1.0  # the probe was right already
     assert equal(written[0]["backbone"], TorchModel.open(model.folder).backbone)
@@ -313,7 +313,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     sounds = write_pitches(tmp_path / "sounds", clips=6)
     options = {"head": "mlp", "hidden": (8,), "clip": 0.2, "seed": 3}
     better = itertools.count()  # each epoch is better than the one before, so the last one's weights are written
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: (float(next(better)), 0.0))
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: (float(next(better)), 0.0))
     whole = tune(sounds, model, tmp_path / "whole", **options)
     heard: list[int] = []
     finish, train_epoch = Trainer.finish_epoch, Trainer.train_epoch
