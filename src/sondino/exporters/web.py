@@ -200,7 +200,7 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
                 skipped.append((str(clip.file), str(found.error)))
                 continue
             heard.append(clip)
-            vectors.append(found.vectors[0])
+            vectors.append(found.embeddings[0])
             seconds.append(round(found.seconds, 3))
     if not heard:
         raise OptionError(f"no sound of the gallery can be heard: {skipped[0][1]}")
