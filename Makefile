@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that the tests are spread over.
+WORKERS ?= 2
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
 # What the README's commands install, and so what `make lock` pins.
 EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
 
-.PHONY: quickstart test quick slow lint setup lock web web-test peers edge edge-test clean
+.PHONY: quickstart test check quick lint docs setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -22,22 +24,33 @@ $(VENV)/ready: pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/sondino quickstart --out quickstart
 
-# The slow tests trace nets on one core: the quick ones have the other.
-test: lint
-	@echo "quick and slow tests side by side: some ten minutes before they say anything"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target web-test quick slow
+# Lint and the page's tests take what the workers leave of the cores.
+test: setup
+	@$(MAKE) --no-print-directory -j3 lint web-test check
+
+# All tests but those that are marked full; quick leaves out the slow ones too.
+check: setup
+	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 quick: setup
-	$(BIN)/pytest -m "not slow"
-
-slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
+
+# The documentation site, in build/site; a broken link or anchor is an error.
+docs: .docs/ready
+	.docs/bin/python scripts/site_pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build
+
+.docs/ready: docs.txt
+	$(PYTHON) -m venv .docs
+	.docs/bin/pip install --quiet --disable-pip-version-check -r docs.txt
+	touch $@
 
 # The constraints anew, from pyproject.toml: versions stay while they fit; `make lock UPGRADE=1` takes the newest of all.
 lock:
@@ -73,4 +86,4 @@ edge-test: setup edge
 	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers .edge .docs build web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache .cache

@@ -1,7 +1,7 @@
 """Peak memory of clustering targets of 3840 dimensions, at 100,000 and at 1,000,000 rows (7.7 GB on disk).
 
-Each size is clustered in a process of its own, whose peak resident memory the system tells; the figure includes
-Python and the libraries (measured too, as "before"). The matrix is made in a temporary folder and removed.
+Each size is clustered in a separate process; its peak resident memory includes
+Python and the libraries (measured too, as "before"). The matrix is written to a temporary folder and removed.
 
     OMP_NUM_THREADS=1 python benchmarks/clusters_memory.py [--rows 100000 1000000] [--epochs 1] [--folder /tmp]
 """

@@ -1,12 +1,12 @@
-"""Students on small machines: every runtime and precision side by side, and what int8 costs.
+"""Students in every runtime and precision, side by side, and what int8 costs.
 
     python benchmarks/edge.py BUNDLE... --calibrate AUDIO --labels LABELLED --out FOLDER [--against TEACHER...]
 
 Each bundle is quantised on AUDIO and exported for LiteRT and ExecuTorch with a window of 10 s, where `make edge` has
-built their environments; what is in FOLDER from an earlier call is used again. Then `sondino bench` times each student
-by itself, all its combinations in turn, so that students can be timed in calls of their own: nothing else should run
-meanwhile. Writes results/edge.csv, and results/int8.csv: what int8 keeps of the vectors and of a linear probe on
-LABELLED. Rows of students that are not given stay as an earlier call has written them.
+built their environments; results in FOLDER from an earlier call are reused. Then `sondino bench` times each student
+separately, all its combinations in turn, so that students can be timed in separate calls; run nothing else
+meanwhile. Writes results/edge.csv, and results/int8.csv: cosine to the float embeddings and accuracy of a linear probe
+on LABELLED. Rows of students that are not given are kept from an earlier call.
 """
 
 import argparse
@@ -58,13 +58,13 @@ def main() -> None:
         done = bench(models, given.out / name, against=given.against, runtimes=RUNTIMES, rounds=given.rounds,
                      energy=False)  # fmt: skip
         Console(width=160).print(table(done), *notes(done), *failures(done), sep="\n")
-        commit = provenance()["commit"]  # bench tells the rest
+        commit = provenance()["commit"]  # bench writes the rest
         rows = [{field: row.get(field) for field in FIELDS} | {"commit": commit} for row in bench_rows(done)]
         _write("edge", [{"student": name, **row, "source": _place(row["source"])} for row in rows])
 
 
 def _write(name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write results/NAME.csv anew, where these are in place of older rows of the same students."""
+    """Write results/NAME.csv again, with these rows in place of older ones of the same students."""
     made, file = {row["student"] for row in rows}, RESULTS / f"{name}.csv"
     kept = []
     if file.exists():
@@ -80,7 +80,7 @@ def _place(source: str) -> str:
 
 
 def _exports(bundle: Path, name: str, calibrate: Path, out: Path) -> list[str]:
-    """Exports for the runtimes of `make edge`; one that fails is told, and left out."""
+    """Exports for the runtimes of `make edge`; one that fails is printed and left out."""
     made = []
     for to in ("litert", "executorch"):
         command = ROOT / ".edge" / to / "bin" / "sondino"

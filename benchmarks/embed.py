@@ -1,12 +1,12 @@
-"""How many files a second `sondino embed` does, in how much memory, beside the published package.
+"""Files per second and peak memory of `sondino embed`, compared with the published package.
 
     python benchmarks/embed.py AUDIO [--peer .peers/bin/python] [--repeats 3] [--hours 10] [--work FOLDER]
 
-AUDIO is a folder of real sound. Sets of files are made of it: `effects`, 200 files of 4 s at the most in five formats;
+AUDIO is a folder of real audio. Sets of files are made from it: `effects`, 200 files of at most 4 s in five formats;
 `mixed`, 200 of any length; `full`, 200 WAV files of 10 s; `thousand`, 1,000 files; `long`, one WAV file of so many
-hours. Both packages get equal weights (by the rule of tests/golden.py, in the published file format). Each run is a
-process of its own, from its start to its end, in turn; `start_s` is what the same command takes for one file of 0.1 s;
-peak memory is what the system counted. Writes results/embed.csv.
+hours. Both packages get equal weights (by the rule of tests/helpers/golden.py, in the published file format). Each run
+is a separate process, timed from start to end, in turn; `start_s` is the time of the same command for one file of
+0.1 s; peak memory is that of the operating system. Writes results/embed.csv.
 """
 
 import argparse
@@ -239,7 +239,7 @@ def main() -> None:
 
 
 def difference(work: Path, name: str, tool: str) -> str:
-    """Largest difference of our vectors from the peer's, relative to the largest value."""
+    """Largest difference of our embeddings from the peer's, relative to the largest value."""
     options = "".join(tool.split()[1:])
     with np.load(work / f"{name}{options}.npz") as one, np.load(work / f"{name}.peer.npz") as other:
         return f"{np.abs(one['vectors'] - other['vectors']).max() / np.abs(other['vectors']).max():.1e}"

@@ -1,10 +1,10 @@
-"""What does a student of YAMNet keep on ESC-10? Teachers, student, the same net untrained, and chance in one table.
+"""Accuracy of a student of YAMNet on ESC-10: teachers, student, randomly initialised student and chance level.
 
     python benchmarks/esc10_kept.py ESC10 YAMNET.tflite RUN --out FOLDER
 
 ESC10 is a folder with labels.csv (path, label, fold), RUN the folder that `sondino distill` made (or
 benchmarks/yamnet_esc10.py). The table is that of `sondino evaluate`, whose page is FOLDER/report.html. BirdNET, which
-taught this student nothing, stands beside where it is installed (its weights are CC BY-NC-SA 4.0). Writes
+was not this student's teacher, is added for comparison if installed (its weights are CC BY-NC-SA 4.0). Writes
 results/esc10_kept.csv and results/esc10_agreement.csv.
 """
 

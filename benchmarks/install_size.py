@@ -1,4 +1,4 @@
-"""What an install takes: packages and megabytes of an environment's site-packages.
+"""Size of an installation: packages and megabytes of an environment's site-packages.
 
     python -m venv base && base/bin/pip install .
     python benchmarks/install_size.py sondino=base/bin/python "ssondo 0.3.1=.peers/bin/python"

@@ -1,11 +1,11 @@
-"""The page in headless Chromium: seconds to the first vector, and work a second of sound.
+"""The demo page in headless Chromium: seconds to the first embedding, and computing time per second of audio.
 
     python benchmarks/page.py BUNDLE [--rounds 3]
 
-The page is served from this machine, without the headers that would give it threads, so it computes on one thread; a
+The page is served from this machine, without the headers that allow several threads, so it computes on one thread; a
 new browser each round, and then a second visit. A minute of noise is dropped as a WAV at 32 kHz and at 44.1 kHz stereo,
-then comes from a fake microphone. Told are milliseconds of the page's own processor time (its renderer process, drawing
-included) a second of sound. Nothing else should run meanwhile; needs Linux and Chromium. Writes results/page.csv.
+then fed through a fake microphone. The result is milliseconds of the page's own processor time (its renderer process,
+drawing included) per second of audio. Run nothing else meanwhile; needs Linux and Chromium. Writes results/page.csv.
 """
 
 import argparse
@@ -109,25 +109,25 @@ def _round(chromium: str, profile: Path, address: str, sounds: dict[str, Path]) 
         for what in ("new browser", "second visit"):
             page.open("about:blank")
             page.call("Page.navigate", url=address)
-            page.until("window.sondino && sondino.heard.length > 0")
+            page.until("window.sondino && sondino.entries.length > 0")
             found[f"s to the first vector, {what}"] = page.run("performance.now()") / 1000
         page.until("performance.getEntriesByType('resource').filter(e => e.name.includes('/gallery/')).length >= 130")
         for count, name in enumerate(("32000 Hz", "44100 Hz, stereo"), start=2):
             before = _processor_ms()
             page.drop("#wave", sounds[name])
-            page.until(f"sondino.heard.length === {count}")
+            page.until(f"sondino.entries.length === {count}")
             found[f"ms of work a second of sound, a file of {name}"] = (_processor_ms() - before) / SECONDS
         page.click("#listen")
         time.sleep(3)
         before = _processor_ms()
         time.sleep(LISTENING)
         found["ms of work a second of sound, microphone and drawing"] = (_processor_ms() - before) / LISTENING
-        found["ms of work a second of sound, microphone, as the page tells"] = _told(page)
+        found["ms of work a second of sound, microphone, as the page tells"] = _shown(page)
     return found
 
 
-def _told(page: browser.Page) -> float:
-    """What the page says that a second of sound takes it: log-mel and net."""
+def _shown(page: browser.Page) -> float:
+    """Milliseconds per second of audio as the page shows them: log-mel and network."""
     return float(page.run("document.getElementById('second-cost').textContent").split()[0])
 
 

@@ -1,10 +1,10 @@
-"""How long do probes take, and in how much memory? 100,000 vectors of 960 numbers, 50 labels: nine tasks' worth.
+"""Time and memory of probes: 100,000 embeddings of dimension 960, 50 labels, the sizes of nine tasks.
 
     python benchmarks/probe.py [--clips 100000] [--runs 3]
 
-Each case runs in a process of its own: linear probe with its penalty chosen on validation clips, held-out predictions,
-nearest neighbours, mAP and interval, as `sondino evaluate` does from vectors it has kept. Beside it, at a tenth of the
-clips, scikit-learn's LogisticRegression fitted once, at the penalty that was chosen. Writes results/probe.csv.
+Each case runs in a separate process: linear probe with C chosen on validation clips, held-out predictions,
+nearest neighbours, mAP and interval, as `sondino evaluate` does from cached embeddings. For comparison, on a tenth of
+the clips, scikit-learn's LogisticRegression fitted once with the chosen C. Writes results/probe.csv.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a figure was measured with: every results/*.csv row carries it."""
+"""Versions and machine of a measurement, written to every row of results/*.csv."""
 
 import csv
 import datetime
@@ -28,7 +28,7 @@ def provenance(*packages: str) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name, if the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

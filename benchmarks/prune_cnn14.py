@@ -1,9 +1,9 @@
-"""CNN14, its quaternion twin, and that one pruned: parameters, multiply-adds and time, beside what is published.
+"""CNN14, its quaternion form, and that form pruned: parameters, multiply-adds and time, and the published figures.
 
     python benchmarks/prune_cnn14.py [--threads 2] [--rounds 5]
 
-Sizes and times need no trained weights. The nets hear 10 s of noise as a log-mel, one clip at a time, in PyTorch and in
-ONNX Runtime, all in turn. "late" prunes blocks 4 to 6, as published (C7 to C12 there); "all" every block. Writes
+Sizes and times need no trained weights. The networks process 10 s of noise as a log-mel, one clip at a time, in PyTorch
+and in ONNX Runtime, all in turn. "late" prunes blocks 4 to 6, as published (C7 to C12 there); "all" every block. Writes
 results/prune_cnn14.csv.
 """
 

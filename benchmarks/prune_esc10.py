@@ -2,12 +2,13 @@
 
     python benchmarks/prune_esc10.py ESC10 --out FOLDER
 
-ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow ones since two cores are slow, are trained from
-scratch on four folds and pruned in their late layers as published; told are the pruned nets as they are, with norms
-settled on some of the clips, and fine-tuned for some epochs. A student of the same form is distilled from scratch from
-the unpruned net's vectors on the same clips, without labels, for as many epochs as both together, and told untrained
-too. What FOLDER holds from an earlier call is not done again. Writes results/prune_esc10.csv: means over folds of the
-accuracy on the fold that was left out, of a linear probe on the vectors and, where there is one, of the net's own head.
+ESC10 holds labels.csv (path, label, fold). CNN14 and QCNN14, narrow since two cores are slow, are trained from
+scratch on four folds and pruned in their late layers as published. The pruned networks are scored without recovery,
+with BatchNorm statistics recalibrated on some of the clips, and fine-tuned for some epochs. For comparison a network of
+the same shape is distilled from scratch from the unpruned network's embeddings on the same clips, without labels, for
+as many epochs as both together, and another is randomly initialised. Results in FOLDER from an earlier call are reused.
+Writes results/prune_esc10.csv: mean accuracy on the held-out folds of a linear probe and, if there is one, of the
+network's head.
 """
 
 import argparse
@@ -128,7 +129,7 @@ def learned(width: float, fold: int, sounds: Sounds, epochs: int, done: Done) ->
 
 
 def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, recovery: int, done: Done) -> None:
-    """Train, prune and recover one net on four folds, and judge all on the fifth."""
+    """Train, prune and recover one network on four folds, and score all on the fifth."""
     train = np.flatnonzero(sounds.folds != fold)
     key = {"net": name, "fold": fold}
     weights = done.file.with_name(f"{name}-{fold}.pt")
@@ -202,7 +203,7 @@ def vectors(net: Student, sounds: Sounds, rows: Any) -> Tensor:
 def judged(net: Student, head: nn.Linear | None, sounds: Sounds, fold: int) -> dict[str, Any]:
     """What a net is, and the share of a fold's clips that its head and a linear probe name rightly.
 
-    The probe is fitted on the vectors of the other folds.
+    The probe is fitted on the embeddings of the other folds.
     """
     train, test = np.flatnonzero(sounds.folds != fold), np.flatnonzero(sounds.folds == fold)
     heard, asked = vectors(net, sounds, train), vectors(net, sounds, test)
@@ -216,13 +217,13 @@ def judged(net: Student, head: nn.Linear | None, sounds: Sounds, fold: int) -> d
 
 
 def same_form(pruned: Student, seed: int) -> Student:
-    """An untrained net of a pruned one's form."""
+    """A randomly initialised network with the shape of a pruned one."""
     torch.manual_seed(seed)
     return build_student(pruned.name, pruned.width, **pruned.build).eval()
 
 
 def distilled(pruned: Student, teacher: Student, sounds: Sounds, fold: int, epochs: int) -> dict[str, Any]:
-    """A net of a pruned one's form, taught from scratch by the unpruned one's vectors."""
+    """A network with the shape of a pruned one, distilled from scratch from the unpruned one's embeddings."""
     net = same_form(pruned, fold)
     mapping = nn.Linear(net.dim, teacher.dim)
 

@@ -1,12 +1,12 @@
-"""Does a pruned wide student beat a narrow one of its size? A linear probe on labelled sound says.
+"""A pruned wide student against a narrow one of the same size: probe accuracy on labelled audio.
 
     python benchmarks/prune_student.py WIDE --corpus CORPUS --teacher TEACHER --labels LABELS.csv --out FOLDER
 
-WIDE is a distilled bundle, CORPUS unlabelled sound (what `sondino corpus` made, so that all share targets). At each
-ratio the wide student is pruned and recovers for some epochs, from TEACHER or from the unpruned student itself. A
-narrow student, of the width whose multiply-adds are the nearest to those of the pruned one, is distilled from scratch
-twice: for as many epochs as a recovery, and by the wide one's own recipe with as many clips more as a recovery hears.
-What is in FOLDER from an earlier call is used again. Writes results/prune_student.csv.
+WIDE is a distilled bundle, CORPUS unlabelled audio (what `sondino corpus` made, so that all share targets). At each
+ratio the wide student is pruned and recovered for some epochs, from TEACHER or from the unpruned student itself. A
+narrow student, of the width with the nearest number of multiply-adds, is distilled from scratch twice: for as many
+epochs as a recovery, and with the wide student's recipe plus as many clips as a recovery trains on.
+Results in FOLDER from an earlier call are reused. Writes results/prune_student.csv.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from sondino.files import read_json
 from sondino.model.network import open_source
 from sondino.nets.registry import build_student
 from sondino.nets.size import macs
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import prune
 from sondino.tasks.labelled import read_labelled
@@ -73,10 +73,10 @@ def main() -> None:
 
 
 def row(name: str, bundle: Path, labels: Path, epochs: int) -> dict[str, Any]:
-    """What a bundle is and what a linear probe reads from its vectors."""
+    """Size of a bundle and probe accuracy of its embeddings."""
     config = read_json(bundle / "config.json")
     with tempfile.TemporaryDirectory() as store:
-        labelled, vectors, _ = task_vectors(load(bundle), read_labelled(labels), store)
+        labelled, vectors, _ = task_embeddings(load(bundle), read_labelled(labels), store)
     probed = probe(vectors, labelled)
     found = {
         "model": name,

@@ -1,10 +1,10 @@
-"""Clips under a model's window: zero-padded, heard at their own length, or repeated. Which keeps most?
+"""Clips shorter than a model's window: zero-padded, processed without padding, or repeated.
 
     python benchmarks/short_clips.py BUNDLE TEACHER LIST.csv [--seconds 0.3 0.6 1.0]
 
-LIST.csv names labelled clips (path, label, and fold where the data set has folds); the loudest stretch of each is cut
-out and embedded by every policy. Neighbours are those shared with the teacher's vectors of the same stretch; the probe
-reads the labels. Writes results/short_clips.csv.
+LIST.csv names labelled clips (path, label, and fold where the data set has folds); the loudest excerpt of each is
+embedded with every policy. Measured are the 10-NN overlap with the teacher on the same excerpts, and probe
+accuracy. Writes results/short_clips.csv.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Which loss, and how many clusters? S-SONDO's two ablations (arXiv 2604.24933) as small as two cores allow.
+"""Loss functions and numbers of clusters: S-SONDO's two ablations (arXiv 2604.24933) as small as two cores allow.
 
     python benchmarks/sweeps.py CORPUS ESC10/labels.csv YAMNET.tflite --out FOLDER
 
-A student of YAMNet of half width hears 12,000 clips of 1.95 s (the published ones hear 10 million of 10 s), and is
-probed on ESC-10. What `sondino sweep` does, with its pages under FOLDER; stopped, it goes on. Writes
+A half-width student of YAMNet is trained on 12,000 clips of 1.95 s (the published ones on 10 million of 10 s) and
+probed on ESC-10, by `sondino sweep`, with its pages under FOLDER; a stopped run resumes. Writes
 results/sweep_losses.csv and results/sweep_clusters.csv.
 """
 

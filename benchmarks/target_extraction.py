@@ -1,8 +1,8 @@
-"""Is target extraction bound by the teacher? Its time beside the teacher's alone on the same sound already decoded.
+"""Is target extraction bound by the teacher? Its time against the teacher's alone on the same audio, already decoded.
 
     python benchmarks/target_extraction.py AUDIO TEACHER [TEACHER ...] [--clip 10] [--files 200]
 
-Writes results/target_extraction.csv. A share of 0.9 says that the whole takes at most 1 / 0.9 of the teacher alone.
+Writes results/target_extraction.csv. A share of 0.9 means that extraction takes at most 1 / 0.9 of the teacher's time.
 """
 
 import argparse

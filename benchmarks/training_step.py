@@ -1,4 +1,4 @@
-"""How much faster is a training step than the same net trained plainly: fp32, contiguous, PyTorch's own convolutions?
+"""Speed of a training step against plain PyTorch: fp32, contiguous, PyTorch's own convolutions.
 
     python benchmarks/training_step.py [--student mobilenetv3] [--width 1.0] [--clip 2] [--batch-size 48]
 

@@ -1,10 +1,10 @@
-"""How the published window policy (full windows only) and the default (all is heard) differ on real clips.
+"""How the published window policy (full windows only) and the default (no audio dropped) differ on real clips.
 
     python benchmarks/window_policy.py BUNDLE LIST.csv
 
-LIST.csv names labelled clips (path, label, fold). Recordings of every length are made by putting clips of one label one
-after another; the cosine compares a recording's two vectors. The clips themselves, shorter than the window, are refused
-by the published policy, so the probe compares what may be done with them. Writes results/window_policy.csv.
+LIST.csv names labelled clips (path, label, fold). Recordings of every length are made by concatenating clips of one
+label; the cosine compares a recording's two embeddings. The clips themselves, shorter than the window, are rejected
+by the published policy, so the probe compares the three short-clip policies. Writes results/window_policy.csv.
 """
 
 import argparse

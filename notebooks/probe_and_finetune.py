@@ -1,4 +1,4 @@
-"""Your labelled sound and a small model: what its vectors know already, and what fine-tuning adds.
+"""Your labelled audio and a small model: the accuracy of a linear probe, and what fine-tuning adds.
 
 marimo edit notebooks/probe_and_finetune.py
 python notebooks/probe_and_finetune.py --sounds my_labelled_sounds --model quickstart/bundle --out my_classifier
@@ -19,8 +19,8 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import load
+    from sondino.probing.embeddings import task_embeddings
     from sondino.probing.probe import probe
-    from sondino.probing.vectors import task_vectors
     from sondino.sample_sounds import sample_list
     from sondino.tasks.labelled import read_labelled
 
@@ -30,12 +30,12 @@ def _():
     mo.md("""
     # Probe and fine-tune
 
-    You have sounds with labels and a small model. Does it tell them apart? There are two ways to ask. A *probe* leaves
-    the model as it is and fits one linear layer on its vectors: seconds of work, and an honest look at what the model
-    already hears. *Fine-tuning* trains the model too: minutes, and usually better where there are enough clips.
+    You have labelled audio and a small model. How well does the model separate your labels? A *linear probe* leaves
+    the model frozen and fits one linear layer on its embeddings: it takes seconds and measures the embeddings
+    alone. *Fine-tuning* trains the model too: it takes minutes, and is usually better with enough clips.
 
-    Change anything here; all that depends on it is worked out again. Vectors are kept, fine-tuning begins
-    anew.
+    Change anything here; everything that depends on it is computed again. Embeddings are cached, fine-tuning starts
+    again.
     """)
     return
 
@@ -45,15 +45,15 @@ def _():
     given = mo.cli_args()
     start = str(given.get("sounds") or sample_list())
     nearby = Path("quickstart/bundle")  # as `sondino quickstart` leaves it
-    sounds = mo.ui.text(start, label="Sounds: a folder with a subfolder a label, or a CSV list", full_width=True)
+    sounds = mo.ui.text(start, label="Audio: a folder with one subfolder per label, or a CSV list", full_width=True)
     bundle = mo.ui.text(
         str(given.get("model") or (nearby if (nearby / "config.json").exists() else "")),
         label="Model: a bundle, or a published name such as ssondo/matpac-mobilenetv3",
-        placeholder="none: a small one that has learnt nothing",
+        placeholder="none: a small, randomly initialised one",
         full_width=True,
     )
-    out = mo.ui.text(str(given.get("out") or "probe_and_finetune"), label="Folder to keep results in")
-    epochs = mo.ui.slider(1, 60, value=int(given.get("epochs") or 3), label="Epochs of fine-tuning", show_value=True)
+    out = mo.ui.text(str(given.get("out") or "probe_and_finetune"), label="Output folder")
+    epochs = mo.ui.slider(1, 60, value=int(given.get("epochs") or 3), label="Fine-tuning epochs", show_value=True)
     mo.vstack([sounds, bundle, mo.hstack([out, epochs], justify="start")])
     return bundle, epochs, out, sounds
 
@@ -61,10 +61,11 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## The sounds
+    ## The data
 
-    Clips of one label are to differ in all but the label: other days, places, microphones. Where several clips were cut
-    from one recording, a column `source` in the CSV keeps them on one side, or the model is asked what it has heard.
+    Clips of one label should differ in everything but the label: days, places, microphones. Where several clips were
+    cut from one recording, a column `source` in the CSV keeps them on one side of every split; otherwise the test set
+    would contain training data.
     """)
     return
 
@@ -89,18 +90,18 @@ def _(counts, labelled):
 
 @app.cell(hide_code=True)
 def _(bundle):
-    _unlearnt = (
-        "No model was named, so this is a small student with chance weights, that has learnt nothing: a floor to "
-        "measure from, for even chance weights tell drums from choirs. `sondino quickstart` makes one that has."
+    _random = (
+        "No model was named, so this is a small, randomly initialised student: a baseline, since even random weights "
+        "separate drums from choirs. `sondino quickstart` makes a trained one."
     )
-    _told = "It gives one vector a clip, and the probe sees nothing else." if bundle.value else _unlearnt
-    mo.md(f"## The model\n\n{_told}")
+    _text = "It gives one embedding per clip, the only input of the probe." if bundle.value else _random
+    mo.md(f"## The model\n\n{_text}")
     return
 
 
 @app.function
 def untrained(folder):
-    """A small student as it is before it learns, as a bundle in a folder."""
+    """A small, randomly initialised student, as a bundle in a folder."""
     import torch
 
     from sondino.audio.reading import read
@@ -120,21 +121,21 @@ def _(bundle, out):
     with mo.status.spinner("Opening the model"):
         model = load(bundle.value or untrained(Path(out.value) / "untrained"))
     _size = f"{model.config['parameters'] / 1e6:.2f} M parameters" if "parameters" in model.config else ""
-    mo.md(f"**{model.name}**: {model.dim} numbers a clip, windows of {model.window or 10:g} s, {_size}")
+    mo.md(f"**{model.name}**: embedding dimension {model.dim}, windows of {model.window or 10:g} s, {_size}")
     return (model,)
 
 
 @app.cell
 def _(labelled, model, out):
-    with mo.status.spinner("The model listens") as _spinner:
-        heard, vectors, _ = task_vectors(
+    with mo.status.spinner("Computing embeddings") as _spinner:
+        embedded, embeddings, _ = task_embeddings(
             model,
             labelled,
             Path(out.value) / "vectors",
             progress=lambda done, total: _spinner.update(subtitle=f"{done} of {total} clips"),
         )
-    mo.md(f"**{len(vectors)} vectors**. {len(labelled.clips) - len(vectors)} clips could not be heard.")
-    return heard, vectors
+    mo.md(f"**{len(embeddings)} embeddings**. {len(labelled.clips) - len(embeddings)} clips could not be decoded.")
+    return embedded, embeddings
 
 
 @app.cell(hide_code=True)
@@ -142,23 +143,23 @@ def _():
     mo.md("""
     ## The probe
 
-    Clips are put into parts: those that your list gives, else five, or fewer where a label has fewer clips. A linear
-    layer learns from all parts but one and is asked about that one, and so on, so that every clip is asked about by a
-    layer that never saw it. Chance is always saying the commonest label.
+    Cross-validation: the folds of your list, else five, or fewer where a label has fewer clips. A linear
+    layer is trained on all folds but one and tested on that one, in turn, so that every clip is tested once by a
+    layer that was not trained on it. The chance level is that of the most frequent label.
     """)
     return
 
 
 @app.cell
-def _(heard, vectors):
+def _(embedded, embeddings):
     with mo.status.spinner("Fitting linear layers"):
-        found = probe(vectors, heard, seeds=1)
+        found = probe(embeddings, embedded, seeds=1)
     return (found,)
 
 
 @app.function(hide_code=True)
 def percent(value):
-    """A share in words."""
+    """A share as text."""
     return f"{100 * value:.1f} %"
 
 
@@ -173,8 +174,8 @@ def _(found):
                 f"95 % interval {percent(_low)} to {percent(_high)}",
                 bordered=True,
             ),
-            mo.stat(percent(found.knn), "10 nearest neighbours", "nothing fitted at all", bordered=True),
-            mo.stat(percent(found.chance), "chance", "knowing nothing", bordered=True),
+            mo.stat(percent(found.knn), "10 nearest neighbours", "no training", bordered=True),
+            mo.stat(percent(found.chance), "chance level", "the most frequent label", bordered=True),
         ],
         widths="equal",
         wrap=True,
@@ -183,42 +184,38 @@ def _(found):
 
 
 @app.cell(hide_code=True)
-def _(found, heard):
+def _(found, embedded):
     mo.md(
-        f"The number is the {found.metric}; the interval is {found.interval}. "
-        + (
-            ""
-            if heard.multi_label
-            else "Below: what clips of each label were taken for. Off the diagonal are the mistakes."
-        )
+        f"The score is the {found.metric}; the interval is {found.interval}. "
+        + ("" if embedded.multi_label else "Below, the confusion matrix: mistakes are off the diagonal.")
     )
     return
 
 
 @app.cell
-def _(found, heard):
-    truth = heard.targets()[found.rows].argmax(axis=1)
+def _(found, embedded):
+    truth = embedded.targets()[found.rows].argmax(axis=1)
     guessed = found.probabilities.argmax(axis=1)
-    matrix = np.zeros((len(heard.labels), len(heard.labels)), int)
+    matrix = np.zeros((len(embedded.labels), len(embedded.labels)), int)
     np.add.at(matrix, (truth, guessed), 1)
     return guessed, matrix, truth
 
 
 @app.cell(hide_code=True)
-def _(heard, matrix):
-    mo.stop(heard.multi_label)
-    _names = heard.labels
+def _(embedded, matrix):
+    mo.stop(embedded.multi_label)
+    _names = embedded.labels
     _share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     _cells = pa.table(
         {
             "truth": np.repeat(_names, len(_names)),
-            "taken for": np.tile(_names, len(_names)),
+            "predicted": np.tile(_names, len(_names)),
             "clips": [str(clips or "") for clips in matrix.ravel()],
             "share": _share.ravel(),
         }
     )
     _base = alt.Chart(_cells, width="container", height=alt.Step(28)).encode(
-        x=alt.X("taken for", axis=alt.Axis(orient="top", labelAngle=-40)), y="truth", tooltip=list(_cells.column_names)
+        x=alt.X("predicted", axis=alt.Axis(orient="top", labelAngle=-40)), y="truth", tooltip=list(_cells.column_names)
     )
     _blues = alt.Scale(domain=[0, 1], range=["#f4f7fb", "#1f5fa8"])
     _tiles = _base.mark_rect().encode(color=alt.Color("share", scale=_blues, legend=None))
@@ -230,31 +227,31 @@ def _(heard, matrix):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## The mistakes, to hear
+    ## The mistakes
 
-    The surest ones first. Some will be wrong labels rather than wrong answers: listen before you blame the model.
+    The most confident ones first. Some will be wrong labels rather than wrong predictions: listen to them.
     """)
     return
 
 
 @app.function(hide_code=True)
-def player(clip, told):
-    """One clip to hear, with a line under it."""
+def player(clip, text):
+    """An audio player with a line of text under it."""
     from sondino.audio.reading import read
 
-    return mo.vstack([mo.audio(read(clip.path, 32000), 32000), mo.md(told)])
+    return mo.vstack([mo.audio(read(clip.path, 32000), 32000), mo.md(text)])
 
 
 @app.cell
-def _(found, guessed, heard, truth):
-    mo.stop(heard.multi_label)
+def _(found, guessed, embedded, truth):
+    mo.stop(embedded.multi_label)
     _wrong = np.flatnonzero(guessed != truth)
     _worst = _wrong[np.argsort(-found.probabilities[_wrong].max(axis=1))][:4]
     _players = [
         player(
-            heard.clips[found.rows[place]],
-            f"**{heard.labels[truth[place]]}**, taken for {heard.labels[guessed[place]]} "
-            f"({percent(found.probabilities[place].max())} sure)",
+            embedded.clips[found.rows[place]],
+            f"**{embedded.labels[truth[place]]}**, predicted {embedded.labels[guessed[place]]} "
+            f"({percent(found.probabilities[place].max())})",
         )
         for place in _worst
     ]
@@ -267,9 +264,9 @@ def _():
     mo.md("""
     ## Fine-tuning
 
-    Now the model itself may change. It begins with the probe's layer; some clips are held out to tell the best epoch.
-    A few epochs are enough to see whether it pays. Stopped at any moment, it goes on from the last whole epoch.
-    Switch it off while you change things above.
+    Now the backbone is trained too. The head is initialised with the probe; some clips are held out to choose the best
+    epoch. A few epochs are enough to see whether it helps. A stopped run resumes from the last complete epoch.
+    Switch it off while you change settings above.
     """)
     return
 
@@ -287,7 +284,7 @@ def _(bundle, epochs, model, out, sounds, wanted):
 
     mo.stop(not wanted.value)
     _folder = Path(out.value) / f"finetuned-{Path(bundle.value or 'untrained').name}-{epochs.value}"
-    with mo.status.spinner("Fine-tuning", "how far it is, the terminal says"):
+    with mo.status.spinner("Fine-tuning", "the terminal shows the progress"):
         tuned = finetune(sounds.value, model, _folder, epochs=epochs.value)
     return (tuned,)
 
@@ -301,7 +298,7 @@ def _(tuned):
     mo.vstack(
         [
             mo.ui.table(
-                [_row("linear probe of the model as it was", tuned.probe), _row("fine-tuned", tuned.score)],
+                [_row("linear probe before fine-tuning", tuned.probe), _row("fine-tuned", tuned.score)],
                 selection=None,
                 show_data_types=False,
                 show_download=False,
@@ -309,9 +306,9 @@ def _(tuned):
                 column_widths={"on the held-out clips": 320},
             ),
             mo.md(
-                f"Asked were {tuned.score.clips} clips: {tuned.score.on}. Epoch {tuned.best} of {tuned.epochs} was kept"
-                + (", the start: no epoch was better." if tuned.best == 0 else ".")
-                + " Intervals that overlap say: label more clips before you believe the difference."
+                f"Scored on {tuned.score.clips} clips: {tuned.score.on}. Epoch {tuned.best} of {tuned.epochs} was kept"
+                + (", the initialisation: no epoch was better." if tuned.best == 0 else ".")
+                + " If the intervals overlap, label more clips before you trust the difference."
             ),
         ]
     )
@@ -321,7 +318,7 @@ def _(tuned):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## Ask it
+    ## Try it
 
     The fine-tuned model is a bundle like any other. It needs no PyTorch: `sondino classify FOLDER --model BUNDLE`.
     """)
@@ -329,9 +326,9 @@ def _():
 
 
 @app.cell
-def _(heard):
+def _(embedded):
     asked = mo.ui.dropdown(
-        {clip.id: clip for clip in heard.clips}, value=heard.clips[0].id, label="Clip", searchable=True
+        {clip.id: clip for clip in embedded.clips}, value=embedded.clips[0].id, label="Clip", searchable=True
     )
     mo.vstack([asked])
     return (asked,)
@@ -355,16 +352,16 @@ def _(asked, tuned):
 
 
 @app.cell
-def _(found, heard, out):
+def _(found, embedded, out):
     _file = Path(out.value) / "predictions.csv"
-    _told = found.probabilities.argmax(axis=1)
+    _predicted = found.probabilities.argmax(axis=1)
     with _file.open("w", newline="", encoding="utf-8") as _opened:
         _writer = csv.writer(_opened)
         _writer.writerow(["path", "truth", "predicted", "probability"])
-        for _row, _label, _sure in zip(found.rows, _told, found.probabilities.max(axis=1), strict=True):
-            _clip = heard.clips[_row]
-            _writer.writerow([_clip.id, ";".join(_clip.labels), heard.labels[_label], f"{_sure:.4f}"])
-    mo.md(f"What the probe said of every held-out clip is in `{_file}`.")
+        for _row, _label, _sure in zip(found.rows, _predicted, found.probabilities.max(axis=1), strict=True):
+            _clip = embedded.clips[_row]
+            _writer.writerow([_clip.id, ";".join(_clip.labels), embedded.labels[_label], f"{_sure:.4f}"])
+    mo.md(f"The predictions for every held-out clip are in `{_file}`.")
     return
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import sondino
+import sondino.corpus
 from helpers import compression_tables
 from sondino import cli
 from sondino.errors import OptionError
@@ -19,11 +20,13 @@ from sondino.teachers.catalogue import RECORDS
 from sondino.teachers.spec import OPTIONS, parse_teacher
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MANUAL = (ROOT / "docs" / "manual.md").read_text(encoding="utf-8")
 TEACHERS = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8")
 USING = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 FLOWING = " ".join(MANUAL.split())  # a figure may stand at the end of a line
+FLOWING_RESULTS = " ".join(RESULTS.split())
 COMMAND = re.compile(r"(?:^|[\s\\/])sondino\s+(.+)")
 
 
@@ -56,13 +59,7 @@ def quoted(cell: str) -> str:
     return cell.strip("`")
 
 
-# What bad input gets are sentences, with dots where a user knows better.
-COMMANDS = [
-    (page.name, command)
-    for page in PAGES
-    if page.name != "bad_inputs.md"
-    for command in commands(page.read_text(encoding="utf-8"))
-]
+COMMANDS = [(page.name, command) for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
 
 
 def parsed(command: str) -> dict[str, Any]:
@@ -145,6 +142,13 @@ def test_python_code_uses_names_that_exist(page: Path) -> None:
         assert is_public(name), f"{page.name} names sondino.{name}"
 
 
+def test_the_api_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    public = {f"sondino.{name}" for name in sondino.__all__ if name != "__version__"}
+    stages = {f"sondino.corpus.{name}" for name in sondino.corpus.__all__}
+    assert set(re.findall(r"^::: (\S+)$", page, re.M)) == public | stages
+
+
 def is_public(name: str) -> bool:
     return name in sondino.__all__ or importlib.util.find_spec(f"sondino.{name}") is not None
 
@@ -182,23 +186,23 @@ def test_the_window_policy_in_numbers() -> None:
             assert f"{row['probe_percent']} %" in USING
 
 
-def test_the_speed_in_the_readme_is_that_of_the_benchmark() -> None:
+def test_the_speed_in_the_results_is_that_of_the_benchmark() -> None:
     found = {(row["set"], row["tool"], row["cores"]): row for row in _results("embed")}
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = rows(text, "two cores, after start")
+    shown = rows(RESULTS, "two cores, after start")
     measured = [("full", True), ("effects", True), ("effects", False), ("mixed", True), ("mixed", False)]
     for cells, (name, padded) in zip(shown, measured, strict=True):
         ours = found[name, "sondino --short pad" if padded else "sondino", "2"]
         peer = found[name, "ssondo 0.3.1", "2"]
+        kind = ours["difference"] or "different embeddings"
         for at, row in ((1, ours), (3, peer)):
             assert cells[at] == f"{float(row['files_per_s_after_start']):.0f} files/s"
             assert cells[at + 1] == f"{row['peak_mb']} MB"
-        assert cells[5:] == [f"{float(ours['times_peer_after_start']):.1f}", ours["difference"] or "other vectors"]
+        assert cells[5:] == [f"{float(ours['times_peer_after_start']):.1f}", kind]
     long = found["long", "sondino", "2"]
-    assert f"of ten hours {long['peak_mb']} MB and {float(long['median_s']):.0f} s" in text
+    assert f"of ten hours {long['peak_mb']} MB and {float(long['median_s']):.0f} s" in FLOWING_RESULTS
 
 
-def test_what_is_kept_of_esc10_in_the_readme_is_what_was_measured() -> None:
+def test_the_accuracy_on_esc10_in_the_readme_is_what_was_measured() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = rows(text[text.index("<!-- esc10_kept.csv -->") :], "model")
     near = {row["model"]: float(row["neighbour_overlap"]) for row in _results("esc10_agreement")}
@@ -212,15 +216,14 @@ def test_what_is_kept_of_esc10_in_the_readme_is_what_was_measured() -> None:
         assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
 
 
-def test_the_sweeps_in_the_readme_are_what_was_measured() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_sweeps_in_the_results_are_what_was_measured() -> None:
     found: dict[str, list[float]] = {}
     for row in _results("sweep_losses"):
         found.setdefault(row["loss"], []).append(100 * float(row["esc10"]))
     told = [[n, f"{sum(v) / len(v):.1f} %", ", ".join(f"{x:.1f}" for x in v)] for n, v in found.items()]
-    assert rows(text, "loss") == told and max(told, key=lambda row: row[1])[0] == "clap"
+    assert rows(RESULTS, "loss") == told and max(told, key=lambda row: row[1])[0] == "clap"
     uniform, *balanced = [100 * float(row["esc10"]) for row in _results("sweep_clusters")]
-    assert f"{uniform:.1f} % for uniform sampling, {min(balanced):.1f} to {max(balanced):.1f} %" in text
+    assert f"{uniform:.1f} % for uniform sampling, {min(balanced):.1f} to {max(balanced):.1f} %" in FLOWING_RESULTS
 
 
 def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
@@ -234,7 +237,7 @@ def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
 
 
 def ways(student: str) -> list[tuple[str, str, str]]:
-    """Source, runtime and precision of each row of the tables of small machines."""
+    """Source, runtime and precision of each row of the tables of runtimes."""
     int8 = f"{student}-int8"
     return [
         *(
@@ -250,7 +253,7 @@ def ways(student: str) -> list[tuple[str, str, str]]:
 
 
 def speeds(source: str, runtime: str, precision: str, measured: list[dict[str, str]]) -> list[str]:
-    """Megabytes to ship, milliseconds of 10 s on one core and in batches of 8 on two, megabytes of memory."""
+    """Megabytes on disk, milliseconds of 10 s on one core and in batches of 8 on two, megabytes of memory."""
     same = [row for row in measured if (row["source"].partition("#")[0], row["runtime"], row["precision"])
             == (source, runtime, precision) and row["seconds"] and float(row["seconds"]) == 10]  # fmt: skip
     found = {(row["threads"], row["batch"]): row for row in same}
@@ -261,9 +264,8 @@ def speeds(source: str, runtime: str, precision: str, measured: list[dict[str, s
     return [f"{float(one['file_bytes']) / 1e6:.1f} MB", *times, f"{float(one['peak_memory_bytes']) / 1e6:.0f} MB"]
 
 
-def test_the_tables_of_small_machines_are_what_was_measured() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = text[text.index("<!-- edge.csv -->") :]
+def test_the_tables_of_runtimes_are_what_was_measured() -> None:
+    text = RESULTS[RESULTS.index("<!-- edge.csv -->") :]
     measured = _results("edge")
     peers = [("yamnet.tflite", "litert", ""), ("birdnet", "litert", "")]
     shown = rows(text, "MobileNetV3 of 2.97 M parameters")
@@ -295,8 +297,8 @@ def test_worked_out_figures_follow_from_what_is_stored() -> None:
     from sondino.corpus.waveforms import rows_a_part
 
     part = rows_a_part(10.0)
-    assert f"{clips * 3840 * 2 / 1e9:.1f} GB, asked for" in FLOWING
+    assert f"{clips * 3840 * 2 / 1e9:.1f} GB, checked at the start" in FLOWING
     assert f"{-(-clips // part):,} markers, one for {part} clips" in FLOWING
     assert f"{part * 10 * 16000 * 4 / 1e6:.0f} MB at 16 kHz, {part * 10 * 48000 * 4 / 1e6:.0f} MB at 48 kHz" in FLOWING
     assert f"= {clips * 10 * 32000 * 2 / 1e12:.2f} TB" in FLOWING
-    assert f"{clips * 960 * 4 / 1e9:.1f} GB of vectors at 960" in FLOWING
+    assert f"{clips * 960 * 4 / 1e9:.1f} GB of embeddings at 960" in FLOWING

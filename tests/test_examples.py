@@ -87,7 +87,7 @@ def check(command: list[object], model: Path, clips: dict[str, tuple[Path, np.nd
     soundfile.write(other, np.zeros(800, np.float32), 16000)
     refused = run(command, model, other)
     assert refused.returncode == 1
-    assert refused.stderr.strip() == f"{other} is at 16000 Hz, the model hears {RATE} Hz: resample it first"
+    assert refused.stderr.strip() == f"{other} is at 16000 Hz, the model expects {RATE} Hz: resample it first"
 
 
 def check_student(command: list[object], bundle: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// embed MODEL.onnx CLIP.wav: the first five numbers of the clip's vector, by ONNX Runtime's C++ API.
+// embed MODEL.onnx CLIP.wav: the first five values of the clip's embedding, by ONNX Runtime's C++ API.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -76,7 +76,7 @@ int main(int count, char** arguments) try {
   const auto wanted = model.GetModelMetadata().LookupCustomMetadataMapAllocated("sample_rate", allocator);
   if (wanted && std::to_string(sound.rate) != wanted.get())
     throw std::runtime_error(std::string(arguments[2]) + " is at " + std::to_string(sound.rate) +
-                             " Hz, the model hears " + wanted.get() + " Hz: resample it first");
+                             " Hz, the model expects " + wanted.get() + " Hz: resample it first");
 
   const std::array<std::int64_t, 2> shape{1, static_cast<std::int64_t>(sound.samples.size())};
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);

@@ -1,13 +1,13 @@
-// node embed.mjs MODEL.onnx CLIP.wav: the first five numbers of the clip's vector. First: npm install
+// node embed.mjs MODEL.onnx CLIP.wav: the first five values of the clip's embedding. First: npm install
 
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-/** The rate that a model hears, as told beside it: in a bundle's config.json, or in an export's export.json. */
+/** The sample rate that a model expects, from a bundle's config.json or an export's export.json beside it. */
 async function rateOf(modelFile) {
   for (const name of ["config.json", "export.json"]) {
-    const told = await readFile(join(dirname(modelFile), name), "utf8").catch(() => null);
-    if (told !== null) return JSON.parse(told).sample_rate;
+    const text = await readFile(join(dirname(modelFile), name), "utf8").catch(() => null);
+    if (text !== null) return JSON.parse(text).sample_rate;
   }
   throw new Error(`neither config.json nor export.json lies beside ${modelFile}: copy the model's whole folder`);
 }
@@ -49,11 +49,11 @@ function readWav(bytes) {
 
 async function main(modelFile, clipFile) {
   if (clipFile === undefined) throw new Error("usage: node embed.mjs MODEL.onnx CLIP.wav");
-  // The native runtime; or the one of browsers, whose numbers differ in the fifth digit.
+  // The native runtime; or that of browsers, whose results differ in the fifth digit.
   const ort = await import("onnxruntime-node").catch(() => import("onnxruntime-web"));
   const { samples, rate } = readWav(await readFile(clipFile));
   const wanted = await rateOf(modelFile);
-  if (rate !== wanted) throw new Error(`${clipFile} is at ${rate} Hz, the model hears ${wanted} Hz: resample it first`);
+  if (rate !== wanted) throw new Error(`${clipFile} is at ${rate} Hz, the model expects ${wanted} Hz: resample it first`);
   const model = await ort.InferenceSession.create(new Uint8Array(await readFile(modelFile)));
   const { vector } = await model.run({ waveform: new ort.Tensor("float32", samples, [1, samples.length]) });
   console.log(Array.from(vector.data.slice(0, 5), (number) => number.toFixed(6)).join(" "));

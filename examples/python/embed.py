@@ -1,4 +1,4 @@
-"""python embed.py MODEL.onnx CLIP.wav: the first five numbers of the clip's vector."""
+"""python embed.py MODEL.onnx CLIP.wav: the first five values of the clip's embedding."""
 
 import sys
 
@@ -8,6 +8,6 @@ import soundfile
 model = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 sound, rate = soundfile.read(sys.argv[2], dtype="float32", always_2d=True)
 if str(rate) != (wanted := model.get_modelmeta().custom_metadata_map["sample_rate"]):
-    sys.exit(f"{sys.argv[2]} is at {rate} Hz, the model hears {wanted} Hz: resample it first")
-(vector,) = model.run(["vector"], {"waveform": sound.mean(axis=1)[None]})[0]
-print(*(f"{number:.6f}" for number in vector[:5]))
+    sys.exit(f"{sys.argv[2]} is at {rate} Hz, the model expects {wanted} Hz: resample it first")
+(embedding,) = model.run(["vector"], {"waveform": sound.mean(axis=1)[None]})[0]
+print(*(f"{number:.6f}" for number in embedding[:5]))

@@ -7,7 +7,15 @@ from types import ModuleType
 
 
 class SondinoError(Exception):
-    """Anything wrong with what the user gave; the command line prints its message and nothing else."""
+    """Anything wrong with what the user gave; the command line prints its message and nothing else.
+
+    Examples:
+        >>> try:
+        ...     sondino.load("nowhere")
+        ... except sondino.SondinoError as error:
+        ...     print(type(error).__name__)
+        OptionError
+    """
 
 
 class AudioError(SondinoError):

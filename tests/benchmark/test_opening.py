@@ -11,13 +11,13 @@ import pytest
 
 from helpers.bench_models import LOGMEL, write_bundle_with_body, write_export
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
+from helpers.tiny_tflite import INNER, tiny_tflite
 from sondino.benchmark import opening, worker
 from sondino.benchmark.bench import limits
 from sondino.benchmark.opening import Opened, Parts
 from sondino.errors import EncoderError, MissingExtra, SondinoError
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from teachers.test_teachers import INNER, tiny_tflite
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every mistake of bad_inputs.py gets the sentence that docs/bad_inputs.md shows, and leaves nothing half-written."""
+"""Every mistake of bad_inputs.py gets the message in bad_inputs.md, and leaves nothing half-written."""
 
 import importlib.util
 import re
@@ -11,12 +11,12 @@ from helpers.bad_inputs_page import PAGE
 
 
 def page() -> dict[tuple[str, str], str]:
-    """(group, what is wrong) -> what it gets."""
+    """(group, mistake) -> message."""
     found, group = {}, ""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
             group = line[3:]
-        elif line.startswith("| ") and not line.startswith(("| what is wrong", "| ---")):
+        elif line.startswith("| ") and not line.startswith(("| mistake", "| ---")):
             what, sentence = re.split(r"(?<!\\) \| ", line[2:-2], maxsplit=1)
             found[group, what] = sentence.replace("\\|", "|")
     return found

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
+from helpers.tiny_encoder import Tiny
 from sondino import audio
 from sondino.embedding import files as embed
 from sondino.embedding import tables
@@ -26,19 +27,6 @@ from sondino.model.model import Model
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 LENGTHS = (1, 3000, 16000, 16001, 40000, 65000)
-
-
-class Tiny:
-    """The tiny model without ONNX: an encoder as a user would write one."""
-
-    name, sample_rate, dim, window, fingerprint = "tiny", TINY_RATE, 3, 1.0, "one"
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def embed(self, waveforms: np.ndarray) -> np.ndarray:
-        self.shapes.append(waveforms.shape)
-        return tiny_vectors(waveforms)
 
 
 def sound(samples: int, seed: int) -> np.ndarray:
@@ -283,7 +271,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import sondino.embedding.files as embed
-from embedding.test_files import Tiny
+from helpers.tiny_encoder import Tiny
 
 class Killer(Tiny):
     def embed(self, waveforms):
@@ -496,7 +484,8 @@ def test_an_hour_is_embedded_in_constant_memory(tmp_path):
     code = (
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from embedding.test_files import Tiny, embed_files\n"
+        "from helpers.tiny_encoder import Tiny\n"
+        "from sondino.embedding.files import embed_files\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "embed_files(sys.argv[2] + '/short.wav', Tiny(), sys.argv[2] + '/short.npz', threads=2)\n"
         "before = peak()\n"

@@ -96,21 +96,21 @@ def opened(tabs: Any, address: str) -> Iterator[tuple[browser.Page, str]]:
 
 @pytest.fixture
 def page(opened: tuple[browser.Page, str]) -> Iterator[browser.Page]:
-    """The page, freshly loaded, with its first sound heard; afterwards without errors or requests of others."""
+    """The page, freshly loaded, with its first clip embedded; afterwards without errors or requests of others."""
     page, address = opened
     page.errors.clear()
     page.requests.clear()
     page.open(address)
-    page.until("window.sondino && sondino.heard.length === 1")
+    page.until("window.sondino && sondino.entries.length === 1")
     yield page
     assert faults(page) == []
     assert [url for url in page.requests if not url.startswith((address, "blob:"))] == []
 
 
-def heard(page: browser.Page, count: int) -> list[dict[str, Any]]:
-    """What was heard, once it is so many sounds."""
-    page.until(f"sondino.heard.length === {count}")
-    rows = "sondino.heard.map(h => ({...h, vector: [...h.vector], windows: [...h.windows], heard: null}))"
+def entries(page: browser.Page, count: int) -> list[dict[str, Any]]:
+    """The clips so far, once there are so many."""
+    page.until(f"sondino.entries.length === {count}")
+    rows = "sondino.entries.map(h => ({...h, vector: [...h.vector], windows: [...h.windows], result: null}))"
     return page.run(rows)
 
 
@@ -128,7 +128,7 @@ def test_a_dropped_wav_has_pythons_vector(
     file = tmp_path / 'müsic, "one" #2.wav'
     soundfile.write(file, music(int(2.4 * rate), rate)[:, :channels], rate, subtype)
     page.drop("#wave", file)
-    row = heard(page, 2)[1]
+    row = entries(page, 2)[1]
     model = Model(bundle)
     assert_same(row["vector"], model.embed(file)[0])
     windows, starts = model.embed_windows(file)
@@ -145,7 +145,7 @@ def test_compressed_files_and_several_at_once(page: browser.Page, bundle: Path, 
     for number, file in enumerate(files):
         soundfile.write(file, music(30000 + 1000 * number, 44100, number), 44100)
     page.drop("#wave", *files)
-    rows = heard(page, 4)[1:]
+    rows = entries(page, 4)[1:]
     assert [row["name"] for row in rows] == ["a.flac", "b.ogg", "c.wav"]
     for row, expected in zip(rows, Model(bundle).embed(list(files)), strict=True):
         assert_same(row["vector"], expected)
@@ -155,7 +155,7 @@ def test_the_gallery_is_compared_with(page: browser.Page, bundle: Path, page_fol
     facts = json.loads((page_folder / "model" / "model.json").read_text())
     names = [clip["name"] for clip in facts["gallery"]]
     vectors = np.fromfile(page_folder / "model" / "gallery.bin", "<f4").reshape(len(names), -1).astype(np.float64)
-    first = heard(page, 1)[0]
+    first = entries(page, 1)[0]
     own = names.index(first["name"])
     assert own == facts["first"]
     assert_same(first["vector"], vectors[own].astype(np.float32))
@@ -168,7 +168,7 @@ def test_the_gallery_is_compared_with(page: browser.Page, bundle: Path, page_fol
     )
     assert rows == [[names[i], f"{cosines[i]:.2f}"] for i in order[:5]]
     page.click("#near li .name")
-    assert heard(page, 2)[1]["name"] == names[order[0]]
+    assert entries(page, 2)[1]["name"] == names[order[0]]
     # All of its sounds are fetched, so that they play without the network.
     page.until(
         f"performance.getEntriesByType('resource').filter(e => e.name.includes('/gallery/')).length >= {len(names)}"
@@ -186,9 +186,9 @@ def test_vectors_are_saved_as_embed_writes_them(page: browser.Page, bundle: Path
     page.click("#csv")
     page.click("#json")
     table, name, text, other = page.run("Promise.all(saved)")
-    assert (name, other) == ("vectors.csv", "vectors.json")
+    assert (name, other) == ("embeddings.csv", "embeddings.json")
     head, row = csv.reader(io.StringIO(table))
-    vector = heard(page, 1)[0]["vector"]
+    vector = entries(page, 1)[0]["vector"]
     assert head[:2] == ["id", "v0"]
     assert np.array_equal(np.array(row[1:], np.float32), np.array(vector, np.float32))
     told = json.loads(text)
@@ -202,11 +202,11 @@ def test_files_that_are_no_sound_get_a_sentence_and_the_others_are_heard(page: b
     soundfile.write(tmp_path / "none.wav", np.zeros((0, 1)), 32000)
     soundfile.write(tmp_path / "good.wav", music(20000, 32000), 32000)
     page.drop("#wave", *(tmp_path / name for name in ("notes.txt", "empty.wav", "none.wav", "good.wav")))
-    assert heard(page, 2)[1]["name"] == "good.wav"
+    assert entries(page, 2)[1]["name"] == "good.wav"
     trouble = page.until(TROUBLE)
-    assert "notes.txt is no sound that this browser can read" in trouble
-    assert "empty.wav is no sound" in trouble
-    assert "none.wav holds no sound." in trouble
+    assert "notes.txt is not audio that this browser can decode" in trouble
+    assert "empty.wav is not audio" in trouble
+    assert "none.wav holds no audio." in trouble
     assert page.run("document.querySelector('#trouble').getAttribute('role')") == "alert"
 
 
@@ -225,9 +225,9 @@ def test_everything_is_reached_with_the_keyboard(page: browser.Page) -> None:
     page.run("document.querySelector('#near .name').focus()")
     wanted = page.run("document.activeElement.querySelector('b').textContent")
     page.press("Enter")
-    assert heard(page, 2)[1]["name"] == wanted
-    assert wanted in page.until("document.querySelector('#said').textContent")
-    assert page.run("document.querySelector('#said').getAttribute('role')") == "status"
+    assert entries(page, 2)[1]["name"] == wanted
+    assert wanted in page.until("document.querySelector('#announcement').textContent")
+    assert page.run("document.querySelector('#announcement').getAttribute('role')") == "status"
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -262,7 +262,7 @@ def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bund
     soundfile.write(spoken, music(5 * 48000, 48000), 48000, "PCM_16")
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
         page.open(address)
-        page.until("window.sondino && sondino.heard.length === 1")
+        page.until("window.sondino && sondino.entries.length === 1")
         page.run("document.querySelector('#listen').focus()")
         page.press("Enter")
         page.until("sondino.live && sondino.live.samples.some(x => Math.abs(x) > 0.1)")
@@ -272,8 +272,8 @@ def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bund
         samples = np.array(live["samples"], np.float32)
         assert_same(live["vector"], model.embed([(samples, live["rate"])], short="native")[0])
         page.press("Enter")
-        row = heard(page, 2)[1]
-        recording = np.array(page.run("[...sondino.heard[1].recording.samples]"), np.float32)
+        row = entries(page, 2)[1]
+        recording = np.array(page.run("[...sondino.entries[1].recording.samples]"), np.float32)
         assert np.abs(recording).max() > 0.1
         assert row["name"] == "microphone-1.wav"
         assert_same(row["vector"], model.embed([(recording, model.sample_rate)])[0])
@@ -299,11 +299,11 @@ def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
         page.call("Page.addScriptToEvaluateOnNewDocument", source=HOLD)
         page.open(address)
-        page.until("window.sondino && sondino.heard.length === 1")
+        page.until("window.sondino && sondino.entries.length === 1")
         page.click("#listen")
         page.until("held.length === 1")
         page.click("#listen")
-        heard(page, 2)
+        entries(page, 2)
         page.click("#listen")
         page.until("held.length === 2")
         page.run("held[0]()")
@@ -311,7 +311,7 @@ def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
         page.run("held[1]()")
         assert page.run("sondino.live.vector.length")
         page.drop("#wave", spoken)  # ends it
-        assert heard(page, 3)[2]["name"] == "spoken.wav"
+        assert entries(page, 3)[2]["name"] == "spoken.wav"
         assert page.run("document.querySelector('#what').textContent") == "spoken.wav"
         assert faults(page) == []
 
@@ -388,11 +388,11 @@ def test_a_graphics_card_that_fails_leaves_the_model_on_the_processor(tabs: Any,
     with tabs() as page:
         page.call("Page.addScriptToEvaluateOnNewDocument", source=promised)
         page.open(address)
-        page.until("window.sondino && sondino.heard.length === 1")
+        page.until("window.sondino && sondino.entries.length === 1")
         page.until("performance.getEntriesByType('resource').some(e => e.name.includes('/assets/gpu-'))")
         page.click("#near li .name")
-        assert heard(page, 2)
-        assert page.run("document.querySelector('#engine').textContent") == "the processor"
+        assert entries(page, 2)
+        assert page.run("document.querySelector('#engine').textContent") == "the CPU"
         assert page.run("document.querySelector('#trouble').hidden") is True
 
 

@@ -23,6 +23,8 @@ from sondino.sample_sounds import sample_folder
 
 BANDS, WIDE = 16, 24
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def net(damage: float = 1.0) -> onnx.ModelProto:
     """Two convolutions of which the first loses most in int8: one of its channels is `damage` times the others."""

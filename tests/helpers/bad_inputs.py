@@ -1,4 +1,4 @@
-"""What a user can get wrong, one function a mistake: each must raise a sentence. docs/bad_inputs.md shows them all."""
+"""What a user can get wrong, one function a mistake: each must raise a message. cli/bad_inputs.md shows them all."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Writes docs/bad_inputs.md, every mistake with its message: PYTHONPATH=tests python -m helpers.bad_inputs_page."""
+"""Writes cli/bad_inputs.md, every mistake with its message: PYTHONPATH=tests python -m helpers.bad_inputs_page."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import helpers.bad_inputs_compress
 import helpers.bad_inputs_edge  # noqa: F401 - adds its mistakes
 from helpers.bad_inputs import MISTAKES, said
 
-PAGE = Path(__file__).parents[2] / "docs" / "bad_inputs.md"
+PAGE = Path(__file__).parents[1] / "cli" / "bad_inputs.md"
 
 
 def main() -> None:
@@ -14,18 +14,18 @@ def main() -> None:
     import tempfile
 
     lines = [
-        "# What bad input gets",
+        "# Error messages for bad input",
         "",
-        "Each of these raises a `sondino.SondinoError` with the sentence given; the command line prints it and exits",
-        "with 2. In a folder, a file that cannot be heard is left out, listed with its sentence at the end, and the",
-        f"exit code is 1. These {len(MISTAKES)} are made one by one in `tests/cli/test_bad_inputs.py`, which compares",
-        "what they get with this page; `PYTHONPATH=tests python -m helpers.bad_inputs_page` writes it anew.",
+        "Each mistake raises a `sondino.SondinoError` with this message; the command line prints it and exits with 2.",
+        "In a folder, a file that cannot be decoded is skipped and listed with its message at the end, and the exit",
+        f"code is 1. `tests/cli/test_bad_inputs.py` makes all {len(MISTAKES)} mistakes and compares the messages with",
+        "this page; `PYTHONPATH=tests python -m helpers.bad_inputs_page` writes it again.",
     ]
     group = ""
     for made in MISTAKES:
         if made.group != group:
             group = made.group
-            lines += ["", f"## {group}", "", "| what is wrong | what it gets |", "| --- | --- |"]
+            lines += ["", f"## {group}", "", "| mistake | message |", "| --- | --- |"]
         with tempfile.TemporaryDirectory() as folder:
             sentence = said(made, Path(folder)).replace("|", "\\|")
         lines.append(f"| {made.what} | {sentence} |")

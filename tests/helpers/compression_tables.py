@@ -1,10 +1,24 @@
-"""The tables of docs/compressing.md and of the README as the committed results give them."""
+"""The tables of docs/results.md on pruning, from the committed results."""
 
 import csv
+import re
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SCORES = ("operator-norm", "l1", "geometric-median", "taylor")
+OTHERS = {"distilled from scratch": "distilled from scratch", "randomly initialised": "untrained"}
+"""Heading -> value of the column `recovery`."""
+SHOWN = (
+    (r"(\d+)% of the filters less", r"\1 % fewer filters"),
+    ("learned parts", "learned components"),
+    ("as long as wide one and recovery", "for as long as the wide student and recovery"),
+    ("as long as recovery", "for as long as recovery"),
+    ("recovery: itself", "recovery: from the unpruned student"),
+    ("recovery: teacher", "recovery: from the teacher"),
+    ("recovery: none", "no recovery"),
+    ("^wide$", "wide, width 1"),
+)
+"""What the files say -> what the tables say."""
 
 
 def _read(name: str) -> list[dict[str, str]]:
@@ -16,14 +30,20 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _shown(text: str) -> str:
+    for pattern, better in SHOWN:
+        text = re.sub(pattern, better, text)
+    return text
+
+
 def _percent(value: str) -> str:
     return f"{100 * float(value):.1f}"
 
 
 def pruned_cnn14() -> list[str]:
-    """Sizes and times of CNN14 and its quaternion twins."""
+    """Sizes and times of CNN14 and its quaternion forms."""
     lines = [
-        _line("net", "parameters", "MACs for 10 s", "PyTorch", "ONNX Runtime"),
+        _line("network", "parameters", "MACs for 10 s", "PyTorch", "ONNX Runtime"),
         _line(*["---"] * 5),
     ]
     for row in _read("prune_cnn14"):
@@ -34,25 +54,25 @@ def pruned_cnn14() -> list[str]:
         ]
         for runtime in ("torch", "onnxruntime"):
             sizes.append(f"{float(row[f'{runtime}_ms']):.0f} ms ({100 * float(row[f'{runtime}_share']):.0f} %)")
-        lines.append(_line(row["net"], *sizes))
+        lines.append(_line(_shown(row["net"]), *sizes))
     return lines
 
 
 def pruned_student() -> list[str]:
-    """Wide and pruned against narrow and distilled from scratch."""
+    """The wide student and its pruned forms, and narrow students distilled from scratch."""
     lines = [_line("model", "parameters", "MACs for 10 s", "ESC-10"), _line(*["---"] * 4)]
     for row in _read("prune_student"):
         interval = f"({_percent(row['interval_low'])} to {_percent(row['interval_high'])})"
         sizes = f"{float(row['parameters']) / 1e6:.2f} M", f"{float(row['macs_per_10s']) / 1e6:.0f} M"
-        lines.append(_line(row["model"], *sizes, f"{_percent(row['accuracy'])} % {interval}"))
+        lines.append(_line(_shown(row["model"]), *sizes, f"{_percent(row['accuracy'])} % {interval}"))
     return lines
 
 
 def pruned_esc10() -> list[str]:
-    """Real and quaternion nets by score and ratio, probed as they are, with norms settled, fine-tuned."""
+    """Probe accuracy by score and ratio: pruned, with BatchNorm recalibrated, fine-tuned."""
     rows = _read("prune_esc10")
     lines = [
-        _line("net", "filters left out", "parameters", "MACs for 10 s", *SCORES, "distilled from scratch", "untrained"),
+        _line("network", "filters removed", "parameters", "MACs for 10 s", *SCORES, *OTHERS),
         _line(*["---"] * 10),
     ]
     for net, ratio in sorted({(row["net"], float(row["ratio"])) for row in rows}):
@@ -64,15 +84,15 @@ def pruned_esc10() -> list[str]:
         else:
             steps = ("none", "norms settled", "fine-tuned")
             cells = [f"{' → '.join(found[score, step] for step in steps)} %" for score in SCORES]
-            cells += [f"{found['', how]} %" for how in ("distilled from scratch", "untrained")]
-        lines.append(_line(net, f"{100 * ratio:.0f} %" if ratio else "none", *sizes, *cells))
+            cells += [f"{found['', how]} %" for how in OTHERS.values()]
+        lines.append(_line(_shown(net), f"{100 * ratio:.0f} %" if ratio else "none", *sizes, *cells))
     return lines
 
 
 def tables() -> dict[tuple[str, str], list[str]]:
     """By file and mark, the lines."""
     return {
-        ("docs/compressing.md", "prune_cnn14.csv"): pruned_cnn14(),
-        ("docs/compressing.md", "prune_esc10.csv"): pruned_esc10(),
-        ("README.md", "prune_student.csv"): pruned_student(),
+        ("docs/results.md", "prune_cnn14.csv"): pruned_cnn14(),
+        ("docs/results.md", "prune_esc10.csv"): pruned_esc10(),
+        ("docs/results.md", "prune_student.csv"): pruned_student(),
     }

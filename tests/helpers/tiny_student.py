@@ -3,14 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from helpers.traced_graphs import traced_once
+from sondino.audio.reading import read
 from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.model.head import Head
+from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 
 RATE = 32000
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
+BIRDNET = {"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}
 
 
 def small_student(waveforms: torch.Tensor) -> Student:
@@ -43,9 +50,20 @@ def write_paper_bundle(folder: Path, **config: object) -> Path:
         "window": 0.25,
         "short": "repeat",
         "hashes": {},
-        "teachers": [{"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}],
+        "teachers": [BIRDNET],
         "scores": {"validation_cosine": 0.9},
         **config,
     }
     (folder / "config.json").write_text(json.dumps(facts))
     return folder
+
+
+def write_student_bundle(folder: Path) -> Path:
+    """A bundle of a narrow, untrained student that has a head and hears half a second."""
+    sounds = [read(file, RATE) for file in sorted(CLIPS.glob("*.ogg"))]
+    cuts = [sound[at : at + RATE // 2] for sound in sounds for at in range(0, len(sound) - RATE // 2, RATE // 2)]
+    student = small_student(torch.from_numpy(np.stack(cuts)))
+    weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
+    head = Head("three", ("a", "b", "c"), False, (weights,))
+    with traced_once():
+        return write_bundle(folder, student, "small", 0.5, "repeat", [], {"teachers": [BIRDNET]}, head)

@@ -209,6 +209,7 @@ def test_what_is_saved_says_where_it_comes_from_and_leaves_the_network_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_once")
 def test_saved_and_opened_again_it_is_the_same_in_torch_and_without(network: Network, tmp_path: Path) -> None:
     model = network.with_head(["a", "b", "c"], kind="mlp", hidden=(16,))
     model.save(tmp_path / "out", name="mine", clips=[noise(1, RATE)[0].numpy()])

@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -9,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.golden import DATA, error, state_dict, strip, wave
+from helpers.golden import error, state_dict, strip, wave
+from helpers.mean_student import Mean
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
 from sondino.model.head import Head
@@ -25,18 +24,6 @@ def by_rule(name: str) -> Student:
     student = build_student(name)
     student.load_state_dict(strip(state_dict(f"student_{name}"), "student_model.model."))
     return student.eval()
-
-
-class Mean(Student):
-    """A student whose vector is its log-mel's mean over time: the answer can be computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name, self.width, self.dim = "mean", 1.0, 128
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, logmel):
-        return self.as_image(logmel).mean(3)[:, 0] * self.scale
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +123,17 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_exporter_is_silent(tmp_path):
+def test_the_exporter_is_silent(tmp_path, forks):
     code = (
-        "import sys; from model.test_onnx_file import *\n"
+        "import sys\n"
+        "from helpers.mean_student import Mean\n"
+        "from sondino.model.onnx_file import export_onnx\n"
         "export_onnx(Mean(), sys.argv[1])\n"
         "import logging, warnings\n"
         "assert logging.root.manager.disable == 0 and logging.getLogger('x').isEnabledFor(logging.WARNING)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "mean.onnx"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=DATA.parent,
-    )
+    ran = forks.run(code, tmp_path / "mean.onnx")
+    assert ran.returncode == 0, ran.stderr
     assert (ran.stdout, ran.stderr) == ("", "")
 
 

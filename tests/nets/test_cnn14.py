@@ -32,6 +32,8 @@ NAME = "Cnn14_mAP=0.431.pth"
 COUNTS = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var", COUNTS)
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
@@ -56,7 +58,7 @@ def test_names_shapes_and_counts_are_the_published_ones():
     assert sum(count for name, count in learnt.items() if not name.startswith("fc_audioset.")) == 79_673_792
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_whole_net_gives_its_golden_vector_and_probabilities(tmp_path):
     file, golden = write_panns(tmp_path / NAME), np.load(DATA / "students.npz")
     vectors = load_teacher(f"cnn14:{file}", device="cpu").embed(wave(10, 32000)[None])

@@ -14,6 +14,7 @@ import torch
 
 from helpers.golden import DATA, error, keys, wave
 from helpers.published import BACKBONE, by_rule, lightning, shapes, training_config, write_efficientat, write_ssondo
+from helpers.vit_weights import M2D_FOLDER, tiny_vit
 from sondino import cli
 from sondino.errors import EncoderError, OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL
@@ -22,7 +23,6 @@ from sondino.nets.registry import build_student
 from sondino.pretrained.convert import convert, read_published
 from sondino.pretrained.efficientat import audioset_classes
 from sondino.teachers import load_teacher
-from teachers.test_golden import M2D_FOLDER, tiny
 
 
 @pytest.fixture
@@ -307,10 +307,10 @@ def test_weights_that_know_no_sound_and_other_classes_are_refused(tmp_path):
 
 def test_a_teacher_gives_what_it_gives_as_a_teacher(tmp_path):
     # One block of width 64 and inputs of 4 columns: a second of sound is cut into two inputs, the last one shorter.
-    torch.save(tiny("student_encoder."), tmp_path / "matpac.pt")
+    torch.save(tiny_vit("student_encoder."), tmp_path / "matpac.pt")
     folder = tmp_path / "m2d_vit_base-80x64p16x16-221006"
     folder.mkdir()
-    torch.save({"model": tiny()}, folder / "checkpoint.pth")
+    torch.save({"model": tiny_vit()}, folder / "checkpoint.pth")
     for kind, file in (("matpac", tmp_path / "matpac.pt"), ("m2d", folder / "checkpoint.pth")):
         found = read_published(file, window=1.0)
         assert (found.kind, found.student.name, found.student.dim, found.window) == (kind, kind, 320, 1.0)
@@ -323,17 +323,17 @@ def test_a_teacher_gives_what_it_gives_as_a_teacher(tmp_path):
 
 def test_which_vit_it_is_can_be_said(tmp_path):
     flat = tmp_path / "vit.pt"
-    torch.save(tiny(), flat)
+    torch.save(tiny_vit(), flat)
     assert "could be MATPAC's or M2D's" in refused(flat)
     assert read_published(flat, kind="m2d").student.logmel.center
     assert not read_published(flat, kind="matpac").student.logmel.center
-    torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "decoder.weight": torch.ones(2)}, flat)
+    torch.save(tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2]), "decoder.weight": torch.ones(2)}, flat)
     found = read_published(flat)
     assert (found.kind, found.dropped) == ("m2d", ["1 tensor of no use for vectors"])
-    torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
+    torch.save(tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
     assert "1 tensor with NaN or infinity" in refused(flat)
     (tmp_path / M2D_FOLDER).mkdir()
-    torch.save(tiny(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder says
+    torch.save(tiny_vit(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder says
     with pytest.raises(EncoderError, match="named for 80x608"):
         read_published(tmp_path / M2D_FOLDER / "w.pth")
 

@@ -12,16 +12,17 @@ import torch
 
 from helpers.golden import DATA, error, wave
 from helpers.published import write_efficientat, write_ssondo
+from helpers.vit_weights import tiny_vit, whole_vit
 from sondino.errors import OptionError
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.nets.saved import read_student
 from sondino.pretrained.convert import convert, read_published
 from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
-from teachers.test_golden import M2D_FOLDER, state, tiny
 
 GOLDEN = np.load(DATA / "students.npz")
 slow = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 def through_torch(folder: Path, waveforms: np.ndarray) -> np.ndarray:
@@ -102,7 +103,7 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
 
 
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
-    torch.save(tiny("student_encoder."), tmp_path / "matpac.pt")
+    torch.save(tiny_vit("student_encoder."), tmp_path / "matpac.pt")
     folder = convert(tmp_path / "matpac.pt", tmp_path / "bundle", window=1.0)
     model = load(folder, window_policy="published")
     got, starts = model.embed_windows((wave(3.5, 16000), 16000))
@@ -114,15 +115,11 @@ def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
         read_student(folder)
 
 
-@slow
+@whole_vit
 @pytest.mark.parametrize("kind", ["matpac", "m2d"])
-def test_a_whole_teacher_gives_its_golden_vector(tmp_path, kind):
-    file = tmp_path / ("matpac_plus_6s_2048_enconly.pt" if kind == "matpac" else f"{M2D_FOLDER}/M2D_ssl.pth")
-    file.parent.mkdir(exist_ok=True)
-    torch.save(state("student_encoder.") if kind == "matpac" else {"model": state(stats=True)}, file)
+def test_a_whole_teacher_gives_its_golden_vector(request, kind):
     golden = np.load(DATA / "teachers.npz")[f"{kind}_emb_10s"]
-    student = read_published(file).student
+    student = read_published(request.getfixturevalue(f"{kind}_file")).student
     with torch.inference_mode():
         vectors = student(FFTLogMel(student.logmel)(torch.from_numpy(wave(10, 16000))[None]))
     assert error(vectors, golden) < 1e-5
-    file.unlink()  # 340 MB

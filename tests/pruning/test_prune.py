@@ -29,6 +29,8 @@ from sondino.pruning.prune import Recovery, prune, recalibrate_batchnorm
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 TEACHER = {"spec": "birdnet", "name": "birdnet", "licence": "CC BY-NC-SA 4.0"}
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.split_zip import split_zip
 from helpers.tasks_layouts import write_layout
 from sondino import cli
 from sondino.errors import OptionError, RunError, SondinoError
@@ -21,7 +22,6 @@ from sondino.tasks import fetch as room
 from sondino.tasks.fetch import fetch_task
 from sondino.tasks.registry import TASKS
 from sondino.tasks.task import Archive, Task
-from tasks.test_unpack import split
 
 
 class Server:
@@ -109,7 +109,7 @@ def fsd50k(server: Server, tmp_path: Path) -> Task:
         with zipfile.ZipFile(file, "w") as pack:
             for path in sorted((folder / f"FSD50K.{part}").iterdir()):
                 pack.write(path, path.relative_to(folder))
-        parts = [file] if part == "ground_truth" else split(file, 6000)
+        parts = [file] if part == "ground_truth" else split_zip(file, 6000)
         archives += [publish(server, each.name, each.read_bytes()) for each in parts]
     assert sum(archive.name.startswith("FSD50K.dev") for archive in archives) > 2
     return replace(TASKS["fsd50k"], archives=tuple(archives))

@@ -1,4 +1,4 @@
-// What is no WAV is decoded by the browser, at the file's own rate.
+// Files other than WAV are decoded by the browser, at the file's own sample rate.
 
 import { rateOf } from "./rate";
 import type { Sound } from "./wav";

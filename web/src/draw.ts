@@ -1,4 +1,4 @@
-// The canvases: waveform, log-mel and vector, in the page's own colours.
+// The canvases: waveform, log-mel and embedding, in the page's own colours.
 
 import type { Mels } from "./logmel";
 
@@ -53,7 +53,7 @@ export function drawMels(canvas: HTMLCanvasElement, mels: Mels, share = 1): void
   let high = -Infinity;
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
-    if (value === -Infinity) continue; // not heard yet
+    if (value === -Infinity) continue; // not computed yet
     if (value < low) low = value;
     if (value > high) high = value;
   }

@@ -1,4 +1,4 @@
-// The gallery: its sounds to choose from, with who made them; all fetched once the page has shown what it can do.
+// The gallery: its clips with their authors; all are fetched once the page has shown its first result.
 
 import { byId, make } from "./dom";
 import type { Clip } from "./model";
@@ -9,17 +9,17 @@ const MOST = 64 * 1024 * 1024; // bytes kept, so that the page works without the
 export class Gallery {
   private readonly kept = new Map<number, Blob>();
 
-  constructor(private readonly clips: Clip[], private readonly base: string, hearClip: (clip: number) => void) {
+  constructor(private readonly clips: Clip[], private readonly base: string, chooseClip: (clip: number) => void) {
     const card = byId("gallery");
     card.hidden = !clips.length;
-    byId("gallery-title").textContent = `The gallery: ${clips.length} sounds`;
+    byId("gallery-title").textContent = `The gallery: ${clips.length} clips`;
     const groups = new Map<string, number[]>();
     clips.forEach((clip, i) => groups.set(clip.group, [...(groups.get(clip.group) ?? []), i]));
     for (const [group, members] of groups) {
       const list = make("ul");
       for (const clip of members) {
         const button = make("button", { type: "button", class: "sample" }, clips[clip].name);
-        button.addEventListener("click", () => hearClip(clip));
+        button.addEventListener("click", () => chooseClip(clip));
         const item = make("li");
         item.append(button);
         list.append(item);
@@ -47,7 +47,7 @@ export class Gallery {
     for (let clip = 0; clip < this.clips.length && bytes < MOST; clip++) {
       if (this.kept.has(clip)) continue;
       const blob = await this.fetched(clip).catch(() => null);
-      if (!blob) continue; // it is asked for again when it is played, and told then
+      if (!blob) continue; // it is requested again when it is played, and the error is shown then
       bytes += blob.size;
       this.kept.set(clip, blob);
     }
@@ -62,13 +62,13 @@ export class Gallery {
 
 function credits(clips: Clip[]): HTMLElement {
   const details = make("details", { class: "credits" });
-  details.append(make("summary", {}, "Who made these sounds, and their licences"));
+  details.append(make("summary", {}, "Authors and licences of these clips"));
   const list = make("p");
   const licences = [...new Set(clips.map((clip) => clip.licence))];
   list.textContent = licences
     .map((licence) => {
       const of = clips.filter((clip) => clip.licence === licence);
-      return `${licence || "Licence not told"}: ${of.map((clip) => (clip.author ? `${clip.name} (${clip.author})` : clip.name)).join(", ")}.`;
+      return `${licence || "No licence stated"}: ${of.map((clip) => (clip.author ? `${clip.name} (${clip.author})` : clip.name)).join(", ")}.`;
     })
     .join(" ");
   details.append(list);

@@ -1,4 +1,4 @@
-// The model on the graphics card: ONNX Runtime's wasm with WebGPU, which is larger and is fetched where there is one.
+// The model on the GPU: ONNX Runtime's wasm with WebGPU, which is larger and is fetched only where there is a GPU.
 
 import * as ort from "onnxruntime-web/jspi";
 import mjs from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";

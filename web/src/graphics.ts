@@ -1,29 +1,29 @@
-// The graphics card, where the browser has WebGPU: taken where it gives the same vectors in less time.
+// The GPU, where the browser has WebGPU: used if it gives the same embeddings in less time.
 
-import type { FromWorker, Rehearsal, ToWorker } from "./protocol";
+import type { FromWorker, Measurement, ToWorker } from "./protocol";
 
-const TOLERANCE = 1e-3; // of the vector's largest value
+const TOLERANCE = 1e-3; // of the embedding's largest value
 
 interface Gpu {
   requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean }; isFallbackAdapter?: boolean } | null>;
 }
 
-/** A worker that computes on the graphics card and is better than `plain`; null where there is none. */
+/** A worker that computes on the GPU and is faster than `plain`; null if there is none. */
 export async function graphicsWorker(plain: Worker, base: string): Promise<Worker | null> {
   if (!(await hasGraphics())) return null;
   const made = new Worker(new URL("./gpu.ts", import.meta.url), { type: "module" });
   try {
     await answer(made, { kind: "start", base }, "ready");
-    const its = await rehearsal(made);
-    if (isBetter(its, await rehearsal(plain))) return made;
+    const its = await measurement(made);
+    if (isBetter(its, await measurement(plain))) return made;
   } catch {
-    // The processor is there.
+    // The CPU is always available.
   }
   made.terminate();
   return null;
 }
 
-export function isBetter(its: Rehearsal, plain: Rehearsal): boolean {
+export function isBetter(its: Measurement, plain: Measurement): boolean {
   const largest = plain.vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const same = plain.vector.every((value, i) => Math.abs(value - its.vector[i]) <= TOLERANCE * largest);
   return same && its.milliseconds < plain.milliseconds;
@@ -36,8 +36,8 @@ async function hasGraphics(): Promise<boolean> {
   return adapter !== null && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
 }
 
-async function rehearsal(worker: Worker): Promise<Rehearsal> {
-  return (await answer(worker, { kind: "rehearse" }, "rehearsed")).rehearsal;
+async function measurement(worker: Worker): Promise<Measurement> {
+  return (await answer(worker, { kind: "measure" }, "measured")).measurement;
 }
 
 function answer<K extends FromWorker["kind"]>(worker: Worker, message: ToWorker, kind: K): Promise<Extract<FromWorker, { kind: K }>> {

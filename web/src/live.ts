@@ -1,22 +1,22 @@
-// Listening: the last seconds of the microphone, and when to ask the model about them.
+// Listening: the last seconds of the microphone, and when to embed them.
 
 const KEPT = 60; // seconds
-const WINDOW = 2; // seconds that a live vector hears at the most
-const STEPS = [0.5, 1, 2]; // seconds from one live vector to the next
-const WORK = 50; // milliseconds of work that a second of sound may take
+const WINDOW = 2; // maximum seconds of audio of a live embedding
+const STEPS = [0.5, 1, 2]; // seconds from one live embedding to the next
+const WORK = 50; // maximum milliseconds of computation per second of audio
 
 export class Listening {
   private readonly ring: Float32Array;
   private readonly window: number;
-  heard = 0; // samples, in all
+  received = 0; // samples, in all
   private asked = 0; // of them, when the model was last asked
   private step = STEPS[0];
   private busy = false;
 
   /**
    * @param rate of the microphone's samples.
-   * @param seconds that the model hears at once; null: any.
-   * @param fixed whether it must be that much.
+   * @param seconds of the model's window; null: any length.
+   * @param fixed whether the input must have exactly that length.
    */
   constructor(readonly rate: number, seconds: number | null, fixed: boolean) {
     this.ring = new Float32Array(KEPT * rate);
@@ -24,7 +24,7 @@ export class Listening {
   }
 
   get seconds(): number {
-    return this.heard / this.rate;
+    return this.received / this.rate;
   }
 
   get every(): number {
@@ -32,18 +32,18 @@ export class Listening {
   }
 
   add(block: Float32Array): void {
-    const at = this.heard % this.ring.length;
+    const at = this.received % this.ring.length;
     const first = Math.min(block.length, this.ring.length - at);
     this.ring.set(block.subarray(0, first), at);
     this.ring.set(block.subarray(first), 0);
-    this.heard += block.length;
+    this.received += block.length;
   }
 
   /** The newest window, where it is time for one and the model is free; else null. */
   next(): Float32Array | null {
-    if (this.busy || this.heard - this.asked < this.step * this.rate) return null;
+    if (this.busy || this.received - this.asked < this.step * this.rate) return null;
     this.busy = true;
-    this.asked = this.heard;
+    this.asked = this.received;
     return this.last(this.window);
   }
 
@@ -55,9 +55,9 @@ export class Listening {
 
   /** Up to so many samples, the newest last, or those before the newest `later`. */
   last(count: number, later = 0): Float32Array {
-    const length = Math.max(0, Math.min(count, this.heard - later, this.ring.length - later));
+    const length = Math.max(0, Math.min(count, this.received - later, this.ring.length - later));
     const out = new Float32Array(length);
-    const at = (this.heard - later - length) % this.ring.length;
+    const at = (this.received - later - length) % this.ring.length;
     const first = this.ring.subarray(at, at + length);
     out.set(first);
     out.set(this.ring.subarray(0, length - first.length), first.length);

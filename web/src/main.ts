@@ -1,4 +1,4 @@
-// The page: what was dropped, chosen or said goes to the worker, and what it answers is shown.
+// The page: audio that was dropped, chosen or recorded goes to the worker, and its results are shown.
 
 import { decode } from "./decode";
 import { byId, duration, make } from "./dom";
@@ -9,7 +9,7 @@ import { Listening } from "./live";
 import { listen, NoMicrophone, type Microphone } from "./microphone";
 import type { Facts } from "./model";
 import { PlayButton, type Sound } from "./player";
-import type { Answer, FromWorker, Heard, Milliseconds, ToWorker } from "./protocol";
+import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
 import { Results } from "./results";
 import { Running, SHOWN } from "./running";
 import { save, toCsv, toJson, vectorText, type Row } from "./saving";
@@ -17,16 +17,16 @@ import { wavHeader, writeWav } from "./wav";
 
 const LARGEST = 400 * 1024 * 1024; // bytes of a file: more than two hours of CD
 const PATIENCE = 4000; // milliseconds for the first sound of the microphone
-const SAY = 5000; // milliseconds from one spoken sentence to the next
+const ANNOUNCE_EVERY = 5000; // milliseconds from one announcement to the next
 
 interface Samples {
   samples: Float32Array;
   rate: number;
 }
 
-/** A sound that was heard, and what is shown of it. */
+/** A clip with its result and what is shown of it. */
 interface Entry extends Row {
-  heard: Heard;
+  result: ClipResult;
   sound: Sound;
   clip: number | null;
   recording: Samples | null;
@@ -40,7 +40,7 @@ interface Asked {
   done: (outcome: Outcome) => void;
 }
 
-/** A sentence where it cannot be heard; null where it was given up for another sound. */
+/** An error message if the clip could not be embedded; null if it was abandoned for another one. */
 type Outcome = Entry | string | null;
 
 const base = new URL("./model/", document.baseURI).href;
@@ -52,7 +52,7 @@ const entries: Entry[] = [];
 const asked = new Map<number, Asked>();
 let newest = 0; // the id of the sound that was asked for last, or of listening
 let worker: Worker;
-let plainWorker: Worker; // the one on the processor
+let plainWorker: Worker; // the one on the CPU
 let facts: Facts;
 let results: Results;
 let gallery: Gallery;
@@ -60,21 +60,21 @@ let shown: Entry | null = null;
 let microphone: Microphone | null = null;
 let listening: Listening | null = null;
 let running: Running | null = null;
-let pending: Samples | null = null; // what the model is hearing live
+let pending: Samples | null = null; // what the model is processing live
 let isStarting = false;
-let lastSaid = 0;
+let lastAnnounced = 0;
 
-/** For scripts, and for the browser's console: what was heard, and the newest live vector with the samples it is of. */
-const open = { heard: entries as Row[], live: null as (Samples & { vector: Float32Array }) | null };
+/** For scripts and the browser's console: all clips so far, and the newest live embedding with its samples. */
+const open = { entries: entries as Row[], live: null as (Samples & { vector: Float32Array }) | null };
 Object.assign(window, { sondino: open });
 
 function state(text: string): void {
   byId("state").textContent = text;
 }
 
-function say(text: string): void {
-  byId("said").textContent = text;
-  lastSaid = performance.now();
+function announce(text: string): void {
+  byId("announcement").textContent = text;
+  lastAnnounced = performance.now();
 }
 
 function trouble(text: string): void {
@@ -88,7 +88,7 @@ function startWorker(): Worker {
   const made = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   made.onmessage = ({ data }: MessageEvent<FromWorker>) => onAnswer(made, data);
   plainWorker = made;
-  made.onerror = () => trouble("The page's worker could not be started: a file of the page is missing; copy the whole folder again.");
+  made.onerror = () => trouble("The page's worker could not be started: a file of the page is missing. Copy the whole folder again.");
   ask({ kind: "start", base }, [], made);
   return made;
 }
@@ -107,19 +107,19 @@ function onAnswer(from: Worker, message: FromWorker): void {
         loseGraphics();
         break;
       }
-      trouble(`The model does not run: ${message.sentence}.`);
+      trouble(`The model does not run: ${message.message}.`);
       state("");
       break;
     case "progress":
-      if (message.id === newest) state(`Hearing, ${Math.round(100 * message.share)} %`);
+      if (message.id === newest) state(`Computing, ${Math.round(100 * message.share)} %`);
       break;
-    case "heard":
-      onHeard(message.id, message.heard);
+    case "embedded":
+      onEmbedded(message.id, message.result);
       break;
-    case "unheard": {
+    case "rejected": {
       const of = asked.get(message.id);
       asked.delete(message.id);
-      of?.done(message.id === newest && message.sentence ? `${of.name} ${message.sentence}.` : null);
+      of?.done(message.id === newest && message.message ? `${of.name} ${message.message}.` : null);
       break;
     }
     case "live":
@@ -132,24 +132,24 @@ function onAnswer(from: Worker, message: FromWorker): void {
   }
 }
 
-function onReady(told: Facts, threads: number): void {
-  byId("engine").textContent = "the processor";
+function onReady(loaded: Facts, threads: number): void {
+  byId("engine").textContent = "the CPU";
   byId("threads").textContent = threads === 1 ? "1 thread" : `${threads} threads`;
-  if (facts) return; // a second time, after the graphics card was lost
-  facts = told;
+  if (facts) return; // a second time, after the GPU was lost
+  facts = loaded;
   byId("name").textContent = facts.name;
   document.title = `${facts.name} · sondino`;
   const size = `${(facts.model_bytes / 1e6).toFixed(1)} MB`;
   byId("lead").textContent =
-    `Sound in, a vector of ${facts.dim} numbers out, by a model of ${size} in this browser: what you drop here or say stays on this device.`;
+    `Computes embeddings of dimension ${facts.dim} with a model of ${size} in this browser: what you drop here or record stays on this device.`;
   byId("foot").textContent += facts.licence ? ` Licence of the model: ${facts.licence}.` : "";
-  gallery = new Gallery(facts.gallery, base, (clip) => void hearClip(clip));
-  results = new Results(facts, (clip) => gallery.sound(clip), (clip) => void hearClip(clip));
+  gallery = new Gallery(facts.gallery, base, (clip) => void embedClip(clip));
+  results = new Results(facts, (clip) => gallery.sound(clip), (clip) => void embedClip(clip));
   for (const id of ["choose", "listen"]) byId<HTMLButtonElement>(id).disabled = false;
   state("Ready");
   if (facts.gallery.length) {
-    // Something to see at once; what is dropped in the meantime goes first.
-    void hearClip(facts.first, true)
+    // A first result at once; files that are dropped in the meantime go first.
+    void embedClip(facts.first, true)
       .then(() => gallery.keepAll())
       .then(() => tryGraphics(plainWorker));
   } else {
@@ -159,29 +159,29 @@ function onReady(told: Facts, threads: number): void {
 
 // ---- sounds -----------------------------------------------------------------------------------------------------
 
-async function hearFiles(files: File[]): Promise<void> {
+async function embedFiles(files: File[]): Promise<void> {
   stopListening(false);
   trouble("");
-  const sentences: string[] = [];
+  const messages: string[] = [];
   for (const file of files) {
     if (file.size > LARGEST) {
-      sentences.push(`${file.name} is over ${LARGEST / 2 ** 20} MB: cut it, or embed it with “sondino embed”.`);
+      messages.push(`${file.name} is over ${LARGEST / 2 ** 20} MB: cut it, or embed it with “sondino embed”.`);
       continue;
     }
     const id = ++newest;
     const bytes = await file.arrayBuffer().catch(() => null); // a folder, or a file that has gone
     if (id !== newest) return;
     const what = { name: file.name, sound: file, clip: null, recording: null };
-    const outcome = bytes ? await hear(id, bytes, what) : `${file.name} cannot be read: choose a file.`;
+    const outcome = bytes ? await embedSound(id, bytes, what) : `${file.name} cannot be read: choose a file.`;
     if (outcome === null) return;
-    if (typeof outcome === "string") sentences.push(outcome);
+    if (typeof outcome === "string") messages.push(outcome);
   }
-  if (!sentences.length) return;
-  trouble(sentences.join(" "));
+  if (!messages.length) return;
+  trouble(messages.join(" "));
   state("");
 }
 
-async function hearClip(clip: number, quietly = false): Promise<void> {
+async function embedClip(clip: number, quietly = false): Promise<void> {
   if (quietly && newest) return;
   if (!quietly) {
     stopListening(false);
@@ -192,30 +192,30 @@ async function hearClip(clip: number, quietly = false): Promise<void> {
   try {
     const bytes = await gallery.bytes(clip);
     if (id !== newest) return;
-    const outcome = await hear(id, bytes, { name, sound: gallery.sound(clip), clip, recording: null });
+    const outcome = await embedSound(id, bytes, { name, sound: gallery.sound(clip), clip, recording: null });
     if (typeof outcome === "string") throw new Error(outcome);
   } catch (error) {
-    if (!quietly && id === newest) trouble(`${name} cannot be heard: ${error instanceof Error ? error.message : error}.`);
+    if (!quietly && id === newest) trouble(`${name} cannot be played: ${error instanceof Error ? error.message : error}.`);
   }
 }
 
-async function hear(id: number, bytes: ArrayBuffer, what: Omit<Asked, "done">): Promise<Outcome> {
-  state(`Hearing ${what.name}`);
-  if (wavHeader(bytes)) return send({ kind: "hear", id, wav: bytes }, [bytes], what);
+async function embedSound(id: number, bytes: ArrayBuffer, what: Omit<Asked, "done">): Promise<Outcome> {
+  state(`Computing ${what.name}`);
+  if (wavHeader(bytes)) return send({ kind: "embed", id, wav: bytes }, [bytes], what);
   const sound = await decode(bytes).catch(() => null);
   if (id !== newest) return null;
-  if (!sound) return `${what.name} is no sound that this browser can read: try a WAV, FLAC, MP3 or Ogg file.`;
-  return send({ kind: "hear", id, ...sound }, sound.channels.map((channel) => channel.buffer as ArrayBuffer), what);
+  if (!sound) return `${what.name} is not audio that this browser can decode: try a WAV, FLAC, MP3 or Ogg file.`;
+  return send({ kind: "embed", id, ...sound }, sound.channels.map((channel) => channel.buffer as ArrayBuffer), what);
 }
 
-function send(message: Extract<ToWorker, { kind: "hear" }>, transfer: Transferable[], what: Omit<Asked, "done">): Promise<Outcome> {
+function send(message: Extract<ToWorker, { kind: "embed" }>, transfer: Transferable[], what: Omit<Asked, "done">): Promise<Outcome> {
   return new Promise((done) => {
     asked.set(message.id, { ...what, done });
     ask(message, transfer);
   });
 }
 
-function onHeard(id: number, heard: Heard): void {
+function onEmbedded(id: number, result: ClipResult): void {
   const of = asked.get(id);
   asked.delete(id);
   if (!of) return;
@@ -224,36 +224,36 @@ function onHeard(id: number, heard: Heard): void {
     done(null);
     return;
   }
-  const { vector, windows, starts, seconds } = heard;
-  const entry: Entry = { name, seconds, vector, windows, starts, heard, sound, clip, recording };
+  const { vector, windows, starts, seconds } = result;
+  const entry: Entry = { name, seconds, vector, windows, starts, result, sound, clip, recording };
   entries.push(entry);
   sounds.append(make("option", {}, name));
   show(entry);
-  state(`${heard.starts.length} window${heard.starts.length > 1 ? "s" : ""}`);
-  if (heard.bad) trouble(`${name}: ${heard.bad} samples were no numbers and were taken as silence.`);
-  say(`${name}, ${duration(seconds)}: ${results.words(heard, clip)}`);
+  state(`${result.starts.length} window${result.starts.length > 1 ? "s" : ""}`);
+  if (result.bad) trouble(`${name}: ${result.bad} samples were NaN or infinite and were set to 0.`);
+  announce(`${name}, ${duration(seconds)}: ${results.words(result, clip)}`);
   done(entry);
 }
 
 function show(entry: Entry): void {
   shown = entry;
-  const { heard, name, clip } = entry;
+  const { result, name, clip } = entry;
   byId("now").hidden = false;
   byId("before").hidden = entries.length < 2;
   byId("what").textContent = name;
-  byId("length").textContent = duration(heard.seconds);
-  byId("to").textContent = duration(heard.seconds);
+  byId("length").textContent = duration(result.seconds);
+  byId("to").textContent = duration(result.seconds);
   byId("from").textContent = "0 s";
   play.element.hidden = false;
   play.set(name, () => entry.sound);
   sounds.selectedIndex = entries.indexOf(entry);
   for (const button of ["copy", "json", "csv"]) byId<HTMLButtonElement>(button).disabled = false;
   byId("wav").hidden = !entry.recording;
-  wave.setAttribute("aria-label", `Waveform of ${name}, ${duration(heard.seconds)}`);
-  melCanvas.setAttribute("aria-label", `Log-mel of ${name}: ${heard.picture.bands} bands`);
-  costs(heard.milliseconds, heard.starts.length / heard.seconds);
+  wave.setAttribute("aria-label", `Waveform of ${name}, ${duration(result.seconds)}`);
+  melCanvas.setAttribute("aria-label", `Log-mel of ${name}: ${result.picture.bands} bands`);
+  costs(result.milliseconds, result.starts.length / result.seconds);
   draw();
-  results.show(heard, clip);
+  results.show(result, clip);
 }
 
 function draw(): void {
@@ -262,15 +262,15 @@ function draw(): void {
     return;
   }
   if (!shown) return;
-  drawWave(wave, shown.heard.outline);
-  drawMels(melCanvas, shown.heard.picture);
+  drawWave(wave, shown.result.outline);
+  drawMels(melCanvas, shown.result.picture);
 }
 
-/** @param windows a second of sound. */
+/** @param windows per second of audio. */
 function costs({ mel, net }: Milliseconds, windows: number): void {
   const short = (milliseconds: number) => (milliseconds < 10 ? milliseconds.toFixed(1) : String(Math.round(milliseconds)));
   byId("window-cost").textContent = `${short(mel + net)} ms`;
-  byId("parts").textContent = `log-mel ${short(mel)}, net ${short(net)}`;
+  byId("parts").textContent = `log-mel ${short(mel)}, network ${short(net)}`;
   byId("second-cost").textContent = `${short((mel + net) * windows)} ms`;
 }
 
@@ -286,7 +286,7 @@ async function startListening(): Promise<void> {
     let from: Listening | null = null;
     microphone = await listen(facts.sample_rate, (block) => from && onBlock(from, block), () => stopListening(true));
     const window = facts.fixed ?? facts.window;
-    newest++; // a file that is still being heard is given up
+    newest++; // a file that is still being processed is abandoned
     from = new Listening(microphone.rate, window && window / facts.sample_rate, facts.fixed !== null);
     listening = from;
     open.live = null;
@@ -299,12 +299,12 @@ async function startListening(): Promise<void> {
     play.element.hidden = true;
     byId("from").textContent = `${SHOWN} s ago`;
     byId("to").textContent = "now";
-    wave.setAttribute("aria-label", "Waveform of what the microphone hears");
-    melCanvas.setAttribute("aria-label", "Log-mel of what the microphone hears");
+    wave.setAttribute("aria-label", "Waveform of the microphone");
+    melCanvas.setAttribute("aria-label", "Log-mel of the microphone");
     state("Listening");
-    say("Listening");
+    announce("Listening");
     setTimeout(() => {
-      if (listening === from && !from.seconds) trouble("No sound comes from the microphone: see whether the browser or the system holds it back.");
+      if (listening === from && !from.seconds) trouble("The microphone gives no audio: check the settings of the browser and the system.");
     }, PATIENCE);
   } catch (error) {
     trouble(error instanceof NoMicrophone ? error.message : `The microphone could not be opened (${error}).`);
@@ -335,10 +335,10 @@ function onLive(live: Answer): void {
   results.show(live, null, true);
   costs(live.milliseconds, 1 / listening.every);
   byId<HTMLButtonElement>("copy").disabled = false;
-  if (performance.now() - lastSaid > SAY) say(results.words(live, null));
+  if (performance.now() - lastAnnounced > ANNOUNCE_EVERY) announce(results.words(live, null));
 }
 
-/** @param keep what was heard becomes a sound like a file that was dropped. */
+/** @param keep the recording becomes a clip like a dropped file. */
 function stopListening(keep: boolean): void {
   if (!microphone || !listening) return;
   const recording = { samples: listening.recording(), rate: listening.rate };
@@ -353,29 +353,29 @@ function stopListening(keep: boolean): void {
   const sound = new Blob([writeWav(samples, rate)], { type: "audio/wav" });
   const name = `microphone-${entries.filter((entry) => entry.recording).length + 1}.wav`;
   const what = { name, sound, clip: null, recording };
-  void send({ kind: "hear", id: ++newest, channels: [samples.slice()], rate }, [], what);
+  void send({ kind: "embed", id: ++newest, channels: [samples.slice()], rate }, [], what);
 }
 
-// ---- the graphics card ------------------------------------------------------------------------------------------
+// ---- the GPU ----------------------------------------------------------------------------------------------------
 
 async function tryGraphics(plain: Worker): Promise<void> {
   const found = await graphicsWorker(plain, base);
   if (!found) return;
-  while (asked.size || listening) await new Promise((done) => setTimeout(done, 200)); // not in the middle of a sound
+  while (asked.size || listening) await new Promise((done) => setTimeout(done, 200)); // not in the middle of a clip
   found.onmessage = ({ data }: MessageEvent<FromWorker>) => onAnswer(found, data);
   worker = found;
   plain.terminate();
-  byId("engine").textContent = "the graphics card";
+  byId("engine").textContent = "the GPU";
   byId("threads").textContent = "WebGPU";
 }
 
-/** The graphics card was lost, as may happen when a laptop wakes: the processor goes on. */
+/** The GPU was lost, as may happen when a laptop wakes: continue on the CPU. */
 function loseGraphics(): void {
   worker.terminate();
   stopListening(false);
   for (const [id, of] of asked) {
     asked.delete(id);
-    of.done(`${of.name} was lost with the graphics card: try it again.`);
+    of.done(`${of.name} was lost with the GPU: try it again.`);
   }
   worker = startWorker();
 }
@@ -391,11 +391,11 @@ async function copy(): Promise<void> {
   if (!vector) return;
   try {
     await navigator.clipboard.writeText(vectorText(vector));
-    say("Vector copied");
+    announce("Embedding copied");
     byId("copy").textContent = "Copied";
     setTimeout(() => (byId("copy").textContent = "Copy"), 2000);
   } catch {
-    trouble("The browser did not allow copying: save the vector as JSON or CSV.");
+    trouble("The browser did not allow copying: save the embedding as JSON or CSV.");
   }
 }
 
@@ -405,7 +405,7 @@ function wire(): void {
   input.addEventListener("change", () => {
     const files = [...(input.files ?? [])];
     input.value = ""; // the same file may be chosen again
-    if (files.length) void hearFiles(files);
+    if (files.length) void embedFiles(files);
   });
   byId("listen").addEventListener("click", () => (listening ? stopListening(true) : void startListening()));
   sounds.addEventListener("change", () => {
@@ -413,8 +413,8 @@ function wire(): void {
     show(entries[sounds.selectedIndex]);
   });
   byId("copy").addEventListener("click", () => void copy());
-  byId("json").addEventListener("click", () => save("vectors.json", toJson(facts.name, facts.sample_rate, entries), "application/json"));
-  byId("csv").addEventListener("click", () => save("vectors.csv", toCsv(entries), "text/csv"));
+  byId("json").addEventListener("click", () => save("embeddings.json", toJson(facts.name, facts.sample_rate, entries), "application/json"));
+  byId("csv").addEventListener("click", () => save("embeddings.csv", toCsv(entries), "text/csv"));
   byId("wav").addEventListener("click", () => {
     if (shown?.recording) save(shown.name, shown.sound, "audio/wav");
   });
@@ -429,7 +429,7 @@ function wire(): void {
     event.preventDefault();
     document.body.classList.remove("over-page");
     const files = [...(event.dataTransfer?.files ?? [])];
-    if (files.length && facts) void hearFiles(files);
+    if (files.length && facts) void embedFiles(files);
   });
   let waiting = 0;
   const redraw = () => {

@@ -1,4 +1,4 @@
-// The microphone: its samples in blocks, and a sentence for each way in which there is none.
+// The microphone: its samples in blocks, and a message for each reason why there is none.
 
 import recorder from "./recorder.ts?worker&url";
 
@@ -9,13 +9,13 @@ export interface Microphone {
   stop(): void;
 }
 
-/** Asks for the microphone, and hands each block of mono samples to `heard` until it is stopped. */
-export async function listen(rate: number, heard: (block: Float32Array) => void, ended: () => void): Promise<Microphone> {
+/** Asks for the microphone, and hands each block of mono samples to `onBlock` until it is stopped. */
+export async function listen(rate: number, onBlock: (block: Float32Array) => void, ended: () => void): Promise<Microphone> {
   if (!window.isSecureContext || !navigator.mediaDevices) {
     throw new NoMicrophone("A browser gives the microphone to pages on https:// or on this machine only: open the page there.");
   }
   if (!("AudioWorkletNode" in window)) {
-    throw new NoMicrophone("This browser cannot hand on what the microphone hears: take a newer one, or drop a file.");
+    throw new NoMicrophone("This browser cannot record from the microphone: use a newer one, or drop a file.");
   }
   const stream = await ask();
   let context: AudioContext | null = null;
@@ -28,7 +28,7 @@ export async function listen(rate: number, heard: (block: Float32Array) => void,
     [context, source] = connect(stream, rate);
     await context.audioWorklet.addModule(new URL(recorder, import.meta.url).href);
     const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-    node.port.onmessage = ({ data }: MessageEvent<Float32Array>) => heard(data);
+    node.port.onmessage = ({ data }: MessageEvent<Float32Array>) => onBlock(data);
     source.connect(node);
     void context.resume(); // may wait for a loudspeaker, or for ever
     stream.getAudioTracks()[0].addEventListener("ended", ended);
@@ -47,7 +47,7 @@ export async function listen(rate: number, heard: (block: Float32Array) => void,
 
 async function ask(): Promise<MediaStream> {
   try {
-    // What a call improves by taking away is part of the sound here.
+    // The processing meant for calls would change the audio.
     const asIs = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     return await navigator.mediaDevices.getUserMedia({ audio: asIs });
   } catch (error) {
@@ -62,7 +62,7 @@ async function ask(): Promise<MediaStream> {
   }
 }
 
-/** At the model's rate where the browser can, else at the microphone's; what it hears is then resampled by us. */
+/** At the model's rate where the browser can, else at the microphone's; we resample it then. */
 function connect(stream: MediaStream, rate: number): [AudioContext, MediaStreamAudioSourceNode] {
   let context = new AudioContext({ sampleRate: rate });
   try {

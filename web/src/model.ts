@@ -1,7 +1,7 @@
-// What model/model.json says, and what is done with a vector: labels, and the nearest sounds of the gallery.
+// The content of model/model.json, and what follows from an embedding: labels, and the nearest clips of the gallery.
 
 import type { FrontEnd } from "./logmel";
-import type { Cutting } from "./windows";
+import type { Windowing } from "./windows";
 
 export const FORMAT = "sondino-page-1";
 
@@ -18,16 +18,16 @@ export interface Head {
   labels: string[];
   multi_label: boolean;
   activation: "relu" | "hardswish";
-  /** Sizes of the layers, the vector's first: their weights (out, in) and biases follow one another in head.bin. */
+  /** Sizes of the layers, the embedding's first: their weights (out, in) and biases follow one another in head.bin. */
   sizes: number[];
 }
 
-export interface Facts extends Cutting {
+export interface Facts extends Windowing {
   format: string;
   name: string;
   sample_rate: number;
   dim: number;
-  /** The only number of samples that the net takes; null: any. */
+  /** The number of samples that the network requires; null: any. */
   fixed: number | null;
   front_end: FrontEnd;
   model_bytes: number;
@@ -35,7 +35,7 @@ export interface Facts extends Cutting {
   licence: string;
   head: Head | null;
   gallery: Clip[];
-  /** The clip that the page begins with. */
+  /** The clip that the page starts with. */
   first: number;
 }
 
@@ -49,7 +49,7 @@ export interface Likely {
   probability: number;
 }
 
-/** Probabilities of the labels of one vector. */
+/** Probabilities of the labels of one embedding. */
 export function probabilities(head: Head, weights: Float32Array, vector: Float32Array): Float32Array {
   let x = Float64Array.from(vector);
   let at = 0;
@@ -81,7 +81,7 @@ export function likeliest(head: Head, found: Float32Array, count: number): Likel
     .map((i) => ({ label: head.labels[i], probability: found[i] }));
 }
 
-/** Clips by the cosine of their vectors, all in one array, to a vector; nearest first. */
+/** Clips by the cosine of their embeddings, all in one array, to one embedding; nearest first. */
 export function nearest(vectors: Float32Array, vector: Float32Array, count: number): Near[] {
   const dim = vector.length;
   const clips = vectors.length / dim;

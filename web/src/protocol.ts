@@ -1,40 +1,40 @@
-// What the page and its worker say to each other. An id is that of a sound, or of listening once: the newest has the
-// largest, and what belongs to an older one is given up.
+// The messages between the page and its worker. An id belongs to a clip or to one recording: the newest has the
+// largest, and work for older ones is abandoned.
 
 import type { Facts, Likely, Near } from "./model";
 import type { Mels } from "./logmel";
 
 export type ToWorker =
   | { kind: "start"; base: string }
-  | { kind: "hear"; id: number; wav: ArrayBuffer }
-  | { kind: "hear"; id: number; channels: Float32Array[]; rate: number }
+  | { kind: "embed"; id: number; wav: ArrayBuffer }
+  | { kind: "embed"; id: number; channels: Float32Array[]; rate: number }
   | { kind: "live"; id: number; samples: Float32Array; rate: number }
   | { kind: "picture"; id: number; samples: Float32Array; rate: number }
-  | { kind: "rehearse" };
+  | { kind: "measure" };
 
 export type FromWorker =
   | { kind: "ready"; facts: Facts; threads: number }
-  | { kind: "failed"; sentence: string }
+  | { kind: "failed"; message: string }
   | { kind: "progress"; id: number; share: number }
-  | { kind: "heard"; id: number; heard: Heard }
-  | { kind: "unheard"; id: number; sentence: string | null }
+  | { kind: "embedded"; id: number; result: ClipResult }
+  | { kind: "rejected"; id: number; message: string | null }
   | { kind: "live"; id: number; live: Answer }
   | { kind: "picture"; id: number; mels: Mels }
-  | { kind: "rehearsed"; rehearsal: Rehearsal };
+  | { kind: "measured"; measurement: Measurement };
 
-/** The vector of a sound that both engines make up alike, and the milliseconds that it took. */
-export interface Rehearsal {
+/** The embedding of a fixed noise signal, and the milliseconds that it took. */
+export interface Measurement {
   vector: Float32Array;
   milliseconds: number;
 }
 
-/** Milliseconds of a window, on average. */
+/** Mean milliseconds per window. */
 export interface Milliseconds {
   mel: number;
   net: number;
 }
 
-/** What is said about a vector. */
+/** An embedding, and what follows from it. */
 export interface Answer {
   vector: Float32Array;
   near: Near[];
@@ -42,14 +42,15 @@ export interface Answer {
   milliseconds: Milliseconds;
 }
 
-export interface Heard extends Answer {
+/** The result for a clip. */
+export interface ClipResult extends Answer {
   seconds: number;
-  /** A vector a window, in one array, and where each window begins, in seconds. */
+  /** One embedding per window, in one array, and the start of each window in seconds. */
   windows: Float32Array;
   starts: number[];
   /** Lowest and highest sample of each column, in turn. */
   outline: Float32Array;
   picture: Mels;
-  /** Samples that were no numbers. */
+  /** Number of NaN or infinite samples. */
   bad: number;
 }

@@ -1,4 +1,4 @@
-// On the audio thread: hands on what the microphone hears, mixed to mono, in blocks.
+// On the audio thread: posts the microphone's samples, mixed to mono, in blocks.
 
 const BLOCK = 1024;
 

@@ -1,5 +1,5 @@
-// The right side: what a sound is most like, its labels, its vector. Rows stay where they are and change their words,
-// so that a key press or a pointer finds the button that it was meant for while the microphone is on.
+// The right side: the most similar clips, labels and embedding. Rows stay in place and change their text, so that a
+// key press or a pointer finds its button while the microphone is on.
 
 import { byId, cosineText, make } from "./dom";
 import { drawVector } from "./draw";
@@ -48,7 +48,7 @@ export class Results {
   constructor(
     private readonly facts: Facts,
     private readonly soundOf: (clip: number) => Sound,
-    hearClip: (clip: number) => void,
+    chooseClip: (clip: number) => void,
   ) {
     const list = byId("near");
     for (let i = 0; i < Math.min(SHOWN, facts.gallery.length); i++) {
@@ -63,7 +63,7 @@ export class Results {
       };
       const words = make("button", { type: "button", class: "name" });
       words.append(row.name, row.group);
-      words.addEventListener("click", () => hearClip(row.clip));
+      words.addEventListener("click", () => chooseClip(row.clip));
       row.item.append(row.play.element, words, row.bar.element, row.value);
       list.append(row.item);
       this.near.push(row);
@@ -79,8 +79,8 @@ export class Results {
   }
 
   /**
-   * @param own the clip of the gallery that was heard itself, which is left out.
-   * @param live another answer follows: a list that somebody is using is then left as it is.
+   * @param own the clip of the gallery that was embedded itself, which is left out.
+   * @param live another answer follows: a list that somebody is using stays as it is.
    */
   show(answer: Answer, own: number | null, live = false): void {
     const near = answer.near.filter((one) => one.clip !== own);
@@ -90,12 +90,12 @@ export class Results {
       row.item.hidden = !near[i];
       if (!near[i]) return;
       const { clip, cosine } = near[i];
-      const told: Clip = this.facts.gallery[clip];
+      const one: Clip = this.facts.gallery[clip];
       if (clip !== row.clip) {
-        row.play.set(told.name, () => this.soundOf(clip));
-        row.name.textContent = told.name;
-        row.group.textContent = told.group;
-        row.name.parentElement?.setAttribute("aria-label", `Hear ${told.name}${told.group ? `, ${told.group}` : ""}`);
+        row.play.set(one.name, () => this.soundOf(clip));
+        row.name.textContent = one.name;
+        row.group.textContent = one.group;
+        row.name.parentElement?.setAttribute("aria-label", `Play ${one.name}${one.group ? `, ${one.group}` : ""}`);
         row.clip = clip;
       }
       row.bar.set(cosine);
@@ -111,19 +111,19 @@ export class Results {
     this.draw();
     const canvas = byId("vector");
     const largest = answer.vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    canvas.setAttribute("aria-label", `Vector of ${answer.vector.length} numbers, the largest ${largest.toPrecision(3)}`);
+    canvas.setAttribute("aria-label", `Embedding of dimension ${answer.vector.length}, largest value ${largest.toPrecision(3)}`);
     byId("vector-note").textContent =
-      `${answer.vector.length} numbers: ${[...answer.vector.subarray(0, 4)].map((value) => value.toFixed(3)).join(", ")}, …`;
+      `dimension ${answer.vector.length}: ${[...answer.vector.subarray(0, 4)].map((value) => value.toFixed(3)).join(", ")}, …`;
   }
 
   draw(): void {
     if (this.vector) drawVector(byId<HTMLCanvasElement>("vector"), this.vector);
   }
 
-  /** In a sentence, for who hears the page. */
+  /** As text, for screen readers. */
   words(answer: Answer, own: number | null): string {
     const near = answer.near.find((one) => one.clip !== own);
-    const like = near ? `most like ${this.facts.gallery[near.clip].name}, ${cosineText(near.cosine)}` : "";
+    const like = near ? `most similar to ${this.facts.gallery[near.clip].name}, ${cosineText(near.cosine)}` : "";
     const label = answer.labels[0];
     const labelled = label ? `${label.label}, ${Math.round(100 * label.probability)} percent` : "";
     return [labelled, like].filter(Boolean).join("; ");

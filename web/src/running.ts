@@ -1,4 +1,4 @@
-// The picture that runs while the microphone is on: waveform and log-mel of the last seconds.
+// The running display while the microphone is on: waveform and log-mel of the last seconds.
 
 import { drawMels, drawWave } from "./draw";
 import type { Listening } from "./live";
@@ -27,10 +27,10 @@ export class Running {
   next(): Float32Array | null {
     const { from } = this;
     const end = Math.round(((this.pictures + 1) * EVERY + this.frame) * from.rate);
-    if (from.heard < end) return null;
+    if (from.received < end) return null;
     this.pictures++;
     this.end = end;
-    return from.last(Math.ceil((EVERY + this.frame) * from.rate), from.heard - end);
+    return from.last(Math.ceil((EVERY + this.frame) * from.rate), from.received - end);
   }
 
   add(fresh: Mels): void {
@@ -47,7 +47,7 @@ export class Running {
   draw(wave: HTMLCanvasElement, mels: HTMLCanvasElement): void {
     drawMels(mels, this.mels);
     const all = SHOWN * this.from.rate;
-    const samples = this.from.last(all, this.from.heard - this.end); // as far as the log-mel
+    const samples = this.from.last(all, this.from.received - this.end); // as far as the log-mel
     const share = samples.length / all;
     drawWave(wave, outline(samples, Math.max(1, Math.round(COLUMNS * share))), share);
   }

@@ -1,6 +1,6 @@
-// Vectors as text, as `sondino embed` writes them.
+// Embeddings as text, as `sondino embed` writes them.
 
-/** A sound that was heard, with its vector and those of its windows. */
+/** A clip with its embedding and those of its windows. */
 export interface Row {
   name: string;
   seconds: number;
@@ -18,7 +18,7 @@ export function vectorText(vector: Float32Array): string {
   return `[${Array.from(vector, digits).join(", ")}]`;
 }
 
-/** A row a sound: id, then v0, v1 and so on. */
+/** One row per clip: id, then v0, v1 and so on. */
 export function toCsv(rows: Row[]): string {
   const dim = rows[0]?.vector.length ?? 0;
   const head = ["id", ...Array.from({ length: dim }, (_, i) => `v${i}`)];
@@ -33,8 +33,8 @@ export function toJson(model: string, sampleRate: number, rows: Row[]): string {
       const part = windows.subarray(i * vector.length, (i + 1) * vector.length);
       return `      {"start": ${start}, "vector": ${vectorText(part)}}`;
     });
-    const told = `    {"id": ${JSON.stringify(name)}, "seconds": ${digits(seconds)},\n     "vector": ${vectorText(vector)}`;
-    return `${told},\n     "windows": [\n${own.join(",\n")}\n    ]}`;
+    const text = `    {"id": ${JSON.stringify(name)}, "seconds": ${digits(seconds)},\n     "vector": ${vectorText(vector)}`;
+    return `${text},\n     "windows": [\n${own.join(",\n")}\n    ]}`;
   });
   const top = `{"model": ${JSON.stringify(model)}, "sample_rate": ${sampleRate}`;
   return `${top}, "sounds": [\n${sounds.join(",\n")}\n]}\n`;

@@ -1,21 +1,21 @@
-// The worker: sound in, vectors out. Everything that takes time happens here, so that the page stays responsive.
+// The worker: from audio to embeddings. All heavy computation happens here, so that the page stays responsive.
 
 import type * as Ort from "onnxruntime-common";
 import { LogMel, type Mels } from "./logmel";
 import { FORMAT, likeliest, nearest, probabilities, type Facts } from "./model";
-import type { Answer, FromWorker, Heard, Milliseconds, ToWorker } from "./protocol";
+import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
 import { outline } from "./outline";
 import { resample } from "./resample";
 import { readWav } from "./wav";
-import { cut, merge, toMono } from "./windows";
+import { merge, splitWindows, toMono } from "./windows";
 
 const NEAR = 6;
 const LABELS = 5;
 const COLUMNS = 1000; // of a picture; more than most screens have room for
 const AGAIN = "export the page again with sondino export --to web, and copy the whole folder";
 
-/** A mistake that the page tells as it is. */
-class Sentence extends Error {}
+/** An error whose message the page shows as it is. */
+class PageError extends Error {}
 
 interface Model {
   facts: Facts;
@@ -34,20 +34,20 @@ interface Model {
 export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
   let model: Model | null = null;
   let current = 0; // the newest id
-  let queue: Promise<void> = Promise.resolve(); // the net hears one thing at a time
+  let queue: Promise<void> = Promise.resolve(); // the network processes one clip at a time
 
-  const tell = (message: FromWorker, transfer: Transferable[] = []) => postMessage(message, { transfer });
+  const post = (message: FromWorker, transfer: Transferable[] = []) => postMessage(message, { transfer });
 
-  const failed = (error: unknown) => tell({ kind: "failed", sentence: sentence(error) });
+  const failed = (error: unknown) => post({ kind: "failed", message: messageOf(error) });
 
   async function start(base: string): Promise<void> {
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
     ort.env.logLevel = "error";
     model = await open(ort, provider, base);
     const { facts, logMel } = model;
-    // The first run makes ready what the others use, however short its sound.
+    // The first run is slower: warm up with a short input.
     await run(model, logMel.compute(noise(facts.fixed ?? facts.minimum)));
-    tell({ kind: "ready", facts, threads: ort.env.wasm.numThreads });
+    post({ kind: "ready", facts, threads: ort.env.wasm.numThreads });
   }
 
   async function run(open: Model, mels: Mels): Promise<Float32Array> {
@@ -56,14 +56,14 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     return Float32Array.from((await results[open.session.outputNames[0]].getData()) as Float32Array);
   }
 
-  async function hear(id: number, channels: Float32Array[], rate: number): Promise<void> {
-    if (!model) throw new Sentence("came before the model was there: choose it again");
+  async function embed(id: number, channels: Float32Array[], rate: number): Promise<void> {
+    if (!model) throw new PageError("came before the model was loaded: choose it again");
     const { facts, logMel } = model;
     const { mono, bad } = toMono(channels);
-    if (!mono.length) throw new Sentence("holds no sound");
-    if (bad === mono.length * channels.length) throw new Sentence("holds no sound: every sample is no number");
+    if (!mono.length) throw new PageError("holds no audio");
+    if (bad === mono.length * channels.length) throw new PageError("holds no audio: every sample is NaN or infinite");
     const waveform = resample(mono, rate, facts.sample_rate);
-    const pieces = cut(waveform, facts);
+    const pieces = splitWindows(waveform, facts);
     const picture = new Picture(logMel, waveform.length);
     const windows = new Float32Array(pieces.length * facts.dim);
     const spent: Milliseconds = { mel: 0, net: 0 };
@@ -75,15 +75,15 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       spent.mel += (between - began) / pieces.length;
       spent.net += (performance.now() - between) / pieces.length;
       picture.add(mels, piece.start, piece.real);
-      if (pieces.length > 1) tell({ kind: "progress", id, share: (row + 1) / pieces.length });
-      await breath();
+      if (pieces.length > 1) post({ kind: "progress", id, share: (row + 1) / pieces.length });
+      await yieldToMessages();
       if (id !== current) {
-        tell({ kind: "unheard", id, sentence: null });
+        post({ kind: "rejected", id, message: null });
         return;
       }
     }
     const vector = merge(windows, facts.dim, pieces.map((piece) => piece.real));
-    const heard: Heard = {
+    const result: ClipResult = {
       ...answer(model, vector, spent),
       seconds: mono.length / rate,
       windows,
@@ -92,7 +92,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       picture: picture.whole(),
       bad,
     };
-    tell({ kind: "heard", id, heard }, [windows.buffer]);
+    post({ kind: "embedded", id, result }, [windows.buffer]);
   }
 
   async function live(id: number, samples: Float32Array, rate: number): Promise<void> {
@@ -110,16 +110,16 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     const between = performance.now();
     const vector = await run(model, mels);
     const milliseconds = { mel: between - began, net: performance.now() - between };
-    tell({ kind: "live", id, live: answer(model, vector, milliseconds) });
+    post({ kind: "live", id, live: answer(model, vector, milliseconds) });
   }
 
   function picture(id: number, samples: Float32Array, rate: number): void {
     if (!model) return;
     const mels = model.logMel.compute(resample(samples, rate, model.facts.sample_rate));
-    tell({ kind: "picture", id, mels }, [mels.values.buffer]);
+    post({ kind: "picture", id, mels }, [mels.values.buffer]);
   }
 
-  async function rehearse(): Promise<void> {
+  async function measure(): Promise<void> {
     if (!model) return;
     const { facts, logMel } = model;
     const mels = logMel.compute(noise(facts.fixed ?? Math.max(facts.minimum, facts.window ?? facts.sample_rate)));
@@ -130,7 +130,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       vector = await run(model, mels);
       milliseconds = Math.min(milliseconds, performance.now() - began);
     }
-    tell({ kind: "rehearsed", rehearsal: { vector, milliseconds } });
+    post({ kind: "measured", measurement: { vector, milliseconds } });
   }
 
   onmessage = ({ data }: MessageEvent<ToWorker>) => {
@@ -138,8 +138,8 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       start(data.base).catch(failed);
       return;
     }
-    if (data.kind === "rehearse") {
-      queue = queue.then(rehearse).catch(failed);
+    if (data.kind === "measure") {
+      queue = queue.then(measure).catch(failed);
       return;
     }
     const { id } = data;
@@ -155,27 +155,27 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     queue = queue
       .then(() => {
         const sound = "wav" in data ? readWav(data.wav) : data;
-        if (!sound) throw new Sentence("is no WAV that can be read");
-        return hear(id, sound.channels, sound.rate);
+        if (!sound) throw new PageError("is not a WAV that can be read");
+        return embed(id, sound.channels, sound.rate);
       })
-      .catch((error: unknown) => tell({ kind: "unheard", id, sentence: sentence(error) }));
+      .catch((error: unknown) => post({ kind: "rejected", id, message: messageOf(error) }));
   };
 }
 
 async function open(ort: typeof Ort, provider: string, base: string): Promise<Model> {
   const get = async (name: string): Promise<ArrayBuffer> => {
     const response = await fetch(new URL(name, base)).catch(() => null);
-    if (!response) throw new Sentence(`model/${name} could not be fetched: check the connection, then load the page again`);
-    if (!response.ok) throw new Sentence(`model/${name} is missing (${response.status}): ${AGAIN}`);
+    if (!response) throw new PageError(`model/${name} could not be fetched: check the connection, then load the page again`);
+    if (!response.ok) throw new PageError(`model/${name} is missing (${response.status}): ${AGAIN}`);
     return response.arrayBuffer();
   };
   const floats = async (name: string, count: number): Promise<Float32Array> => {
     const bytes = count ? await get(name) : new ArrayBuffer(0);
-    if (bytes.byteLength !== 4 * count) throw new Sentence(`model/${name} is damaged: ${AGAIN}`);
+    if (bytes.byteLength !== 4 * count) throw new PageError(`model/${name} is damaged: ${AGAIN}`);
     return new Float32Array(bytes);
   };
   const netBytes = get("body.onnx");
-  netBytes.catch(() => undefined); // told below, unless model.json fails first
+  netBytes.catch(() => undefined); // reported below, unless model.json fails first
   const facts = parse(await get("model.json"));
   const { head } = facts;
   const [net, gallery, weights] = await Promise.all([
@@ -183,21 +183,21 @@ async function open(ort: typeof Ort, provider: string, base: string): Promise<Mo
     floats("gallery.bin", facts.gallery.length * facts.dim),
     floats("head.bin", head ? head.sizes.slice(1).reduce((sum, size, i) => sum + size * (head.sizes[i] + 1), 0) : 0),
   ]);
-  const damaged = new Sentence(`model/body.onnx is damaged: ${AGAIN}`);
-  if (net.byteLength !== facts.model_bytes || !(await isWhole(net, facts.sha256))) throw damaged;
+  const damaged = new PageError(`model/body.onnx is damaged: ${AGAIN}`);
+  if (net.byteLength !== facts.model_bytes || !(await hasHash(net, facts.sha256))) throw damaged;
   let session: Ort.InferenceSession;
   try {
     session = await ort.InferenceSession.create(net, { executionProviders: [provider], graphOptimizationLevel: "all" });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    if (/backend|WebAssembly|wasm/i.test(why)) throw new Sentence(`this browser cannot run the model (${why}): try a newer one`);
+    if (/backend|WebAssembly|wasm/i.test(why)) throw new PageError(`this browser cannot run the model (${why}): try a newer one`);
     throw damaged;
   }
   return { facts, logMel: new LogMel(facts.front_end), session, gallery, head: weights };
 }
 
-/** Whether bytes have the hash that they should; a page without https cannot tell. */
-async function isWhole(bytes: ArrayBuffer, expected: string): Promise<boolean> {
+/** Whether bytes have the hash that they should; a page without https cannot check. */
+async function hasHash(bytes: ArrayBuffer, expected: string): Promise<boolean> {
   if (!("subtle" in crypto)) return true;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") === expected;
@@ -208,13 +208,13 @@ function parse(bytes: ArrayBuffer): Facts {
     const facts = JSON.parse(new TextDecoder().decode(bytes)) as Facts;
     if (facts.format === FORMAT) return facts;
   } catch {
-    // told below
+    // reported below
   }
-  throw new Sentence(`model/model.json is not one that this page can read: ${AGAIN}`);
+  throw new PageError(`model/model.json is not one that this page can read: ${AGAIN}`);
 }
 
 function answer({ facts, gallery, head }: Model, vector: Float32Array, milliseconds: Milliseconds): Answer {
-  if (!vector.every(Number.isFinite)) throw new Sentence("gave a vector that is no number");
+  if (!vector.every(Number.isFinite)) throw new PageError("gave an embedding with NaN or infinite values");
   return {
     vector,
     near: nearest(gallery, vector, NEAR),
@@ -223,7 +223,7 @@ function answer({ facts, gallery, head }: Model, vector: Float32Array, milliseco
   };
 }
 
-/** The log-mel of a whole sound, its frames pooled to as many columns as a screen shows. */
+/** The log-mel of a whole clip, its frames pooled to as many columns as a screen shows. */
 class Picture {
   private readonly mels: Mels;
   private readonly pooled: number;
@@ -249,7 +249,7 @@ class Picture {
     }
   }
 
-  /** With the frames between windows, which no window hears, like those before them. */
+  /** Frames between windows, which belong to none, are those before them. */
   whole(): Mels {
     const { values, frames } = this.mels;
     for (let at = 1; at < values.length; at++) if (values[at] === -Infinity && at % frames) values[at] = values[at - 1];
@@ -266,12 +266,12 @@ function noise(samples: number): Float32Array {
   });
 }
 
-/** Let messages in: another sound may have been asked for meanwhile. */
-function breath(): Promise<void> {
+/** Let messages in: another clip may have been requested meanwhile. */
+function yieldToMessages(): Promise<void> {
   return new Promise((done) => setTimeout(done));
 }
 
-function sentence(error: unknown): string {
-  if (error instanceof Sentence) return error.message;
+function messageOf(error: unknown): string {
+  if (error instanceof PageError) return error.message;
   return `failed (${error instanceof Error ? error.message : String(error)})`;
 }

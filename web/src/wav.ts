@@ -23,7 +23,7 @@ export function wavHeader(file: ArrayBuffer): Header | null {
   const view = new DataView(file);
   if (file.byteLength < 12 || !["RIFF", "RF64"].includes(word(view, 0)) || word(view, 8) !== "WAVE") return null;
   const isOpen = view.getUint32(4, true) === 8; // it was never closed; one that was closed may well hold no sound
-  let long = 0; // bytes of sound that RF64 tells of elsewhere
+  let long = 0; // bytes of audio, which RF64 states elsewhere
   let found: Omit<Header, "at" | "bytes"> | null = null;
   let at = 12;
   while (at + 8 <= file.byteLength) {
@@ -79,7 +79,7 @@ function sampleReader(view: DataView, header: Header): (at: number) => number {
   }
 }
 
-/** Mono samples as a WAV of 32-bit floats: to the bit what was heard. */
+/** Mono samples as a WAV of 32-bit floats: bit-identical samples. */
 export function writeWav(samples: Float32Array, rate: number): ArrayBuffer {
   const file = new ArrayBuffer(44 + 4 * samples.length);
   const view = new DataView(file);

@@ -1,9 +1,9 @@
-// The policy of sondino's audio.py: mono, windows, the tail kept and weighted by its real samples.
+// As sondino's audio package: mono, windows, the last one zero-padded and weighted by its real samples.
 
 export type Short = "pad" | "native" | "repeat";
 
-/** How a model cuts sound, in samples at its rate; `window` null: a sound is one window, whole. */
-export interface Cutting {
+/** Window, hop and short-clip policy, in samples at the model's rate; `window` null: a clip is one window. */
+export interface Windowing {
   window: number | null;
   hop: number | null;
   short: Short;
@@ -12,13 +12,13 @@ export interface Cutting {
 
 export interface Piece {
   samples: Float32Array;
-  /** Where it begins, in samples. */
+  /** Its start, in samples. */
   start: number;
-  /** How many of its samples are not padding. */
+  /** Its number of samples without padding. */
   real: number;
 }
 
-export function cut(waveform: Float32Array, how: Cutting): Piece[] {
+export function splitWindows(waveform: Float32Array, how: Windowing): Piece[] {
   const length = waveform.length;
   if (!length) return [];
   const size = how.window;
@@ -29,12 +29,12 @@ export function cut(waveform: Float32Array, how: Cutting): Piece[] {
   for (; at + size <= length; at += step) pieces.push({ samples: waveform.subarray(at, at + size), start: at, real: size });
   const rest = length - at;
   if (at === 0) pieces.push({ samples: shortWindow(waveform, size, how), start: 0, real: length });
-  // Samples that the last window already held make no window of their own.
+  // Samples that the last window already contains do not make another window.
   else if (rest > Math.max(0, size - step)) pieces.push({ samples: padded(waveform.subarray(at), size), start: at, real: rest });
   return pieces;
 }
 
-/** The mean of windows' vectors, each of `dim` numbers in one array, weighted by their real samples. */
+/** The mean of windows' embeddings, (windows, dim) in one array, weighted by their real samples. */
 export function merge(vectors: Float32Array, dim: number, weights: number[]): Float32Array {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const mean = new Float64Array(dim);
@@ -44,7 +44,7 @@ export function merge(vectors: Float32Array, dim: number, weights: number[]): Fl
   return Float32Array.from(mean);
 }
 
-const BLOCK = 1 << 16; // samples of all channels together that Python decodes at once, and judges channels by
+const BLOCK = 1 << 16; // samples of all channels together that Python decodes at once, and compares channels by
 
 /** The mean of channels, or one of them where they cancel; what is not a number becomes 0, and is counted. */
 export function toMono(channels: Float32Array[]): { mono: Float32Array; bad: number } {
@@ -101,7 +101,7 @@ function padded(x: Float32Array, size: number): Float32Array {
   return out;
 }
 
-function shortWindow(x: Float32Array, size: number, how: Cutting): Float32Array {
+function shortWindow(x: Float32Array, size: number, how: Windowing): Float32Array {
   if (how.short !== "repeat") return padded(x, how.short === "pad" ? size : how.minimum);
   const out = new Float32Array(size);
   for (let at = 0; at < size; at += x.length) out.set(x.subarray(0, Math.min(x.length, size - at)), at);

@@ -1,4 +1,4 @@
-// The model on the processor: ONNX Runtime's plain wasm.
+// The model on the CPU: ONNX Runtime's plain wasm.
 
 import * as ort from "onnxruntime-web/wasm";
 import mjs from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";

@@ -42,11 +42,11 @@ describe("saving", () => {
     expect(end).toBe("");
   });
 
-  test("JSON holds the vector and those of the windows", () => {
-    const told = JSON.parse(toJson("m", 32000, rows));
-    expect(told.model).toBe("m");
-    expect(Float32Array.from(told.sounds[0].vector)).toEqual(vector);
-    expect(told.sounds[0].windows).toEqual([{ start: 0, vector: [1, 2, 3] }, { start: 1, vector: [4, 5, 6] }]);
+  test("JSON has the embedding and those of the windows", () => {
+    const saved = JSON.parse(toJson("m", 32000, rows));
+    expect(saved.model).toBe("m");
+    expect(Float32Array.from(saved.sounds[0].vector)).toEqual(vector);
+    expect(saved.sounds[0].windows).toEqual([{ start: 0, vector: [1, 2, 3] }, { start: 1, vector: [4, 5, 6] }]);
     expect(JSON.parse(vectorText(vector)).length).toBe(3);
   });
 });
@@ -99,12 +99,12 @@ describe("listening", () => {
   test("keeps the last minute", () => {
     const listening = new Listening(10, 1, false);
     for (let at = 0; at < 1000; at += 7) listening.add(block(at, 7));
-    const heard = Math.ceil(1000 / 7) * 7;
-    expect(listening.seconds).toBe(heard / 10);
-    expect(listening.recording()).toEqual(block(heard - 600, 600));
+    const received = Math.ceil(1000 / 7) * 7;
+    expect(listening.seconds).toBe(received / 10);
+    expect(listening.recording()).toEqual(block(received - 600, 600));
   });
 
-  test("a model of long windows is asked about two seconds, one that takes no less about its own", () => {
+  test("a model with a long window gets two seconds, one with a fixed input its own length", () => {
     for (const [fixed, samples] of [[false, 20], [true, 100]] as const) {
       const listening = new Listening(10, 10, fixed);
       for (let at = 0; at < 100; at += 10) listening.add(block(at, 10));
@@ -117,7 +117,7 @@ test("an outline holds the lowest and highest sample of each column", () => {
   expect(outline(Float32Array.of(1, -2, 3, 0, 5), 2)).toEqual(Float32Array.of(-2, 1, 0, 5));
 });
 
-test("the graphics card is taken where it says the same in less time", () => {
+test("the GPU is used if it gives the same embedding in less time", () => {
   const plain = { vector: Float32Array.of(2, -1), milliseconds: 10 };
   expect(isBetter({ vector: Float32Array.of(2.001, -1), milliseconds: 9 }, plain)).toBe(true);
   expect(isBetter({ vector: Float32Array.of(2, -1), milliseconds: 11 }, plain)).toBe(false);
@@ -125,7 +125,7 @@ test("the graphics card is taken where it says the same in less time", () => {
   expect(isBetter({ vector: Float32Array.of(NaN, -1), milliseconds: 1 }, plain)).toBe(false);
 });
 
-test("words for people", () => {
+test("text for people", () => {
   expect([0.0234, 1.572, 9.99, 59.6, 125].map(duration)).toEqual(["0.023 s", "1.6 s", "10 s", "1 min 0 s", "2 min 5 s"]);
   expect([0.834, -0.001, 1].map(cosineText)).toEqual(["0.83", "0.00", "1.00"]);
 });

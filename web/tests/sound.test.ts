@@ -4,7 +4,7 @@ import { LogMel, type FrontEnd } from "../src/logmel";
 import { rateOf } from "../src/rate";
 import { resample } from "../src/resample";
 import { readWav, wavHeader, writeWav } from "../src/wav";
-import { cut, merge, toMono, type Cutting } from "../src/windows";
+import { merge, splitWindows, toMono, type Windowing } from "../src/windows";
 import { bytes, data, difference, floats } from "./data";
 
 describe("power spectrum", () => {
@@ -55,7 +55,7 @@ describe("resampling", () => {
     expect(inner(resample(tone(16100), 48000, 32000))).toBeLessThan(1e-5);
   });
 
-  test("leaves a sample of a sample, and a sound at its own rate as it is", () => {
+  test("leaves a single sample and audio at its own rate unchanged", () => {
     const one = Float32Array.of(0.5);
     expect(resample(one, 96000, 8000)).toEqual(one);
     expect(resample(one, 32000, 32000)).toBe(one);
@@ -63,7 +63,7 @@ describe("resampling", () => {
 });
 
 interface Cut {
-  how: Cutting;
+  how: Windowing;
   samples: number;
   starts: number[];
   real: number[];
@@ -74,7 +74,7 @@ interface Cut {
 
 describe("windows", () => {
   test.each(data<Cut[]>("windows"))("$how.short, $samples samples, hop $how.hop", ({ how, samples, ...expected }) => {
-    const pieces = cut(Float32Array.from({ length: samples }, (_, i) => i + 1), how);
+    const pieces = splitWindows(Float32Array.from({ length: samples }, (_, i) => i + 1), how);
     expect(pieces.map((piece) => piece.start)).toEqual(expected.starts);
     expect(pieces.map((piece) => piece.real)).toEqual(expected.real);
     expect(pieces.map((piece) => piece.samples.reduce((sum, value) => sum + value, 0))).toEqual(expected.sums);
@@ -82,10 +82,10 @@ describe("windows", () => {
     expect(difference(merged, floats(expected.merged))).toBeLessThan(1e-6 * floats(expected.merged)[1]);
   });
 
-  test("a model without a window hears a sound whole", () => {
-    const how: Cutting = { window: null, hop: null, short: "pad", minimum: 10 };
-    expect(cut(new Float32Array(1000), how).map((piece) => piece.samples.length)).toEqual([1000]);
-    expect(cut(new Float32Array(3), how).map((piece) => [piece.samples.length, piece.real])).toEqual([[10, 3]]);
+  test("a model without a window processes a clip as a whole", () => {
+    const how: Windowing = { window: null, hop: null, short: "pad", minimum: 10 };
+    expect(splitWindows(new Float32Array(1000), how).map((piece) => piece.samples.length)).toEqual([1000]);
+    expect(splitWindows(new Float32Array(3), how).map((piece) => [piece.samples.length, piece.real])).toEqual([[10, 3]]);
   });
 });
 
@@ -94,7 +94,7 @@ describe("mono", () => {
     expect(difference(toMono(channels.map(floats)).mono, floats(mono))).toBeLessThan(1e-7);
   });
 
-  test("what is no number is silence, and is counted", () => {
+  test("NaN and infinite samples become 0 and are counted", () => {
     expect(toMono([Float32Array.of(NaN, 1), Float32Array.of(1, -Infinity)])).toEqual({ mono: Float32Array.of(0.5, 0.5), bad: 2 });
   });
 });
@@ -147,7 +147,7 @@ describe("WAV", () => {
     expect(readWav(file.buffer)?.channels[0]).toEqual(Float32Array.of(0.5, -0.5));
   });
 
-  test("what is none is left to the browser", () => {
+  test("other files are left to the browser", () => {
     const strange = writeWav(Float32Array.of(1), 8000);
     new DataView(strange).setUint16(20, 6, true); // A-law
     for (const file of [new ArrayBuffer(0), new ArrayBuffer(100), strange, strange.slice(0, 30)]) expect(wavHeader(file)).toBeNull();

@@ -141,6 +141,12 @@ def compute_targets(
     Raises:
         EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
         RunError: the disk is full, another process is at it, or no clip could be decoded.
+
+    Examples:
+        >>> corpus = sondino.corpus.build_corpus("recordings", "my_corpus", clip=1.0)
+        >>> teacher = sondino.load_teacher("onnx:teacher.onnx?rate=16000")
+        >>> sondino.corpus.compute_targets(corpus, teacher).matrix.shape  # (clips, embedding dimension)
+        (9, 3)
     """
     began = time.perf_counter()
     encoder = resolve(encoder)

@@ -81,6 +81,11 @@ def classify_files(
     Raises:
         OptionError: the model has no head, or an option is out of range.
         SondinoError: no file could be heard.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.classify_files("recordings", model, "labels.csv", top=1).files
+        8
     """
     if model.head is None:
         raise OptionError(

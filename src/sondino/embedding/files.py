@@ -105,6 +105,11 @@ def embed_files(
         OptionError: an option is out of range, or the output's suffix is none of the above.
         RunError: another process is writing this output, or the disk is full; what is done stays.
         SondinoError: no file could be decoded.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.embed_files("recordings", model, "embeddings.npz").files
+        8
     """
     windowing = resolve_windowing(model, window, hop, short)
     return embed_table(inputs, model, output, windowing, per_window, threads, progress)

@@ -54,6 +54,13 @@ def find_similar(
     Raises:
         OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is no table.
         SondinoError: the table is damaged or holds NaN.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> report = sondino.embed_files("recordings", model, "embeddings.npz")
+        >>> query = model.embed("recordings/drum_cowbell.ogg")
+        >>> sondino.find_similar(query, "embeddings.npz", k=3)[0].id
+        'drum_cowbell.ogg'
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k is {k!r}: give a whole number, 1 or more")

@@ -128,6 +128,13 @@ def embed_stream(
         AudioError: no sound came, or a header that is broken or of a codec that cannot be read.
         OptionError: a rate, number of channels, hop or window out of range, or neither WAV nor a rate.
         EncoderError: the model gave NaN.
+
+    Examples:
+        >>> import io
+        >>> silence = io.BytesIO(bytes(3 * 2 * 16000))  # 3 s of 16-bit samples at 16 kHz
+        >>> model = sondino.load("run/bundle")
+        >>> [found.start for found in sondino.embed_stream(model, silence, rate=16000, hop=1.0)]
+        [0.0, 1.0, 2.0]
     """
     if not (math.isfinite(hop) and hop > 0):
         raise OptionError(f"hop is {hop}: give seconds above 0")

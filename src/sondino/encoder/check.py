@@ -32,6 +32,10 @@ def check_encoder(encoder: Any) -> list[str]:
 
     Returns:
         An error message for each fault; an empty list for a valid encoder.
+
+    Examples:
+        >>> sondino.check_encoder(sondino.load("run/bundle"))
+        []
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):

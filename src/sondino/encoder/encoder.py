@@ -31,6 +31,15 @@ class Encoder(Protocol):
     """Audio in, one embedding per waveform out.
 
     The optional attributes, and what is assumed where one is missing, are those of `ResolvedEncoder`.
+
+    Examples:
+        >>> class Energy:
+        ...     name, sample_rate, dim, window = "energy", 16000, 1, None
+        ...
+        ...     def embed(self, waveforms):
+        ...         return (waveforms**2).mean(axis=1, keepdims=True)
+        >>> isinstance(Energy(), sondino.Encoder)
+        True
     """
 
     @property

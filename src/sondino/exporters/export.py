@@ -111,6 +111,11 @@ def export(
         OptionError: there is no such model, or options that do not go together.
         MissingExtra: the runtime is not installed.
         RunError: it is past the bound, it cannot be converted, or the disk is full.
+
+    Examples:
+        >>> facts = sondino.export("run/bundle", "onnx", "exported", quiet=True)
+        >>> facts["file"], facts["verified"]["cosine"] > 0.999
+        ('model.onnx', True)
     """
     from sondino.pretrained.locate import locate
 

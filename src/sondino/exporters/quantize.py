@@ -26,8 +26,8 @@ from sondino.model.model import Model
 from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
-from sondino.probing.vectors import task_vectors
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled, read_labelled
 
@@ -136,6 +136,11 @@ def quantize(
     Raises:
         OptionError: there is no such model or no sound, or `out` holds something else.
         RunError: what int8 gives is past the bound (a mean cosine of 0.95), or the disk is full.
+
+    Examples:
+        >>> config = sondino.quantize("run/bundle", "recordings", "run8", quiet=True)
+        >>> config["precision"]
+        'int8'
     """
     from sondino.pretrained.locate import locate
 
@@ -205,7 +210,7 @@ def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dic
     with tempfile.TemporaryDirectory() as store:
         for name, bundle in (("f32", folder), ("int8", partial)):
             with show(f"probing in {name}", "clips", quiet) as report:
-                heard, vectors, _ = task_vectors(Model(bundle), labelled, store, progress=report)
+                heard, vectors, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
             probed = probe(vectors, heard)
             found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
     return found

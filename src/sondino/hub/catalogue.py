@@ -159,6 +159,10 @@ def list_models() -> list[Published]:
 
     Returns:
         One record per model: name, architecture, width, parameters, embedding dimension, sample rate, teacher, licence.
+
+    Examples:
+        >>> [model.name for model in sondino.list_models()][:2]
+        ['ssondo/matpac-mobilenetv3', 'ssondo/matpac-dymn']
     """
     return list(PUBLISHED.values())
 

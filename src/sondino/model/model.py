@@ -50,6 +50,11 @@ class Model:
         threads: processor threads that it runs on.
         workers: calls of `embed_batch` that do well side by side.
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
+
+    Examples:
+        >>> model = sondino.Model("run/bundle")
+        >>> model.embed(["recordings/bass_hit_c.ogg", "recordings/drum_cowbell.ogg"]).shape
+        (2, 96)
     """
 
     name: str

@@ -124,6 +124,10 @@ def list_students() -> list[StudentRecord]:
 
     Returns:
         One record per architecture: name, widths, embedding dimension, parameters, MACs, sample rate, licence.
+
+    Examples:
+        >>> [student.name for student in sondino.list_students()]
+        ['mobilenetv3', 'dymn', 'eres2net', 'cnn14', 'qcnn14']
     """
     return list(STUDENTS.values())
 

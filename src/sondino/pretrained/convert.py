@@ -61,6 +61,10 @@ def convert(
         OptionError: the file is none of these, would run code, is damaged, or was built in a way that our nets cannot
             be; or `out` holds something else.
         RunError: the bundle cannot be written.
+
+    Examples:
+        >>> sondino.load(sondino.convert("mn01_as.pt", "mn01_as")).dim
+        96
     """
     path, folder = Path(file), Path(out)
     check_free(folder, path)

@@ -38,6 +38,11 @@ def load(
     Raises:
         OptionError: there is no such model, or an option is out of range.
         SondinoError: a file of it is damaged, or cannot be fetched.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> model.embed("recordings").shape  # (files, embedding dimension)
+        (8, 96)
     """
     from sondino.pretrained.locate import locate
 

@@ -151,6 +151,11 @@ def prune(
         OptionError: there is no such model, it has no weights, an option is out of range, or `out` holds another
             bundle.
         RunError: the disk is full, or `out`.training was begun with other options.
+
+    Examples:
+        >>> config = sondino.prune("run/bundle", "pruned", score="l1", ratio=0.5, corpus="recordings", quiet=True)
+        >>> config["parameters"] < config["pruned"]["parameters_before"]
+        True
     """
     from sondino.pretrained.locate import locate
 
