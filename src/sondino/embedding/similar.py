@@ -42,7 +42,8 @@ def find_similar(
     """The k clips of a table nearest to a query, nearest first; equally near ones in the table's order.
 
     In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
-    clip's cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both is not.
+    clip's cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both
+    is not.
     The table is read once, some 16 MB at a time, and compared in float64.
 
     Args:
