@@ -62,8 +62,8 @@ def bench(
         print(f"left out, not installed here: {', '.join(names)} ({install})")
     if shown is not None:
         print(f"results: {out / 'bench.csv'}")
-    for sentence in failures(done):
-        print(f"failed: {sentence}", file=sys.stderr)
+    for message in failures(done):
+        print(f"failed: {message}", file=sys.stderr)
     if done.stopped:
         raise KeyboardInterrupt
     return 1 if done.failed else 0
