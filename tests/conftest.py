@@ -18,6 +18,8 @@ from helpers.forked import ForkServer
 from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
 
+pytest_plugins = ["helpers.skips"]
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -452,8 +452,10 @@ def test_a_net_of_fixed_length_takes_no_other_window(
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", clip=0.5)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-def test_a_device_that_is_not_there_is_a_sentence(tmp_path: Path, model: SimpleNamespace) -> None:
+def test_a_device_that_is_not_there_is_a_sentence(
+    tmp_path: Path, model: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(OptionError, match="torch sees no CUDA device"):
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", device="cuda")
 

@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 import torch
 from safetensors.torch import save_file
 
+from helpers.skips import not_as_root
 from sondino.errors import OptionError
 from sondino.nets.checkpoints import read_checkpoint, read_state, state_dict
 
@@ -186,7 +187,7 @@ def test_a_file_that_claims_terabytes_costs_none(tmp_path):
     assert "unpack to more than it holds" in refused(tmp_path / "bomb.pt")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@not_as_root
 def test_a_file_without_permission_gets_a_message(tmp_path):
     file = save({"a": torch.ones(2)}, tmp_path / "secret.pt")
     file.chmod(0)

@@ -56,12 +56,12 @@ def real_clips(
     clips = []
     for turn in range(max(map(len, decoded))):
         clips += [clips_of[turn] for clips_of in decoded if turn < len(clips_of)]
-    # Of long windows fewer are decoded: 200 of a minute each would be gigabytes.
+    # Of long windows fewer are taken: 200 of a minute each would be gigabytes.
     most = max(20, min(count, round(MOST_SECONDS * rate / samples)))
     return [np.ascontiguousarray(clip[:samples]) for clip in clips[:most]]
 
 
 def _spread(files: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of the files, evenly over the list: folders are often sorted by what is decoded."""
+    """At most `count` of the files, evenly over the list: folders are often sorted by content."""
     step = max(1.0, len(files) / count)
     return [files[int(i * step)] for i in range(min(len(files), count))]
