@@ -1,4 +1,4 @@
-"""The HEAR 2021 API: what its validator asks of a package, and vectors that can be computed."""
+"""The HEAR 2021 API: what its validator asks of a package, and embeddings that can be computed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,9 +60,11 @@ def test_the_rate_is_the_models_own_where_hear_knows_it(make_tiny_bundle: Make) 
 
 def test_a_scene_is_what_embed_gives(model: hear.HearModel) -> None:
     audio = sounds(model, 3, 2.4)
-    vectors = hear.get_scene_embeddings(audio, model).numpy()
-    np.testing.assert_allclose(vectors, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6)
-    assert (vectors[:, 1] > 1e-3).all()
+    embeddings = hear.get_scene_embeddings(audio, model).numpy()
+    np.testing.assert_allclose(
+        embeddings, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6
+    )
+    assert (embeddings[:, 1] > 1e-3).all()
 
 
 def test_a_timestamp_is_the_middle_of_its_frame(tiny_bundle: Path) -> None:

@@ -255,10 +255,10 @@ def test_cutting_blocks_equals_cutting_the_whole(window, hop, samples):
 
 
 def test_merge_weights_by_real_samples():
-    vectors = np.array([[1, 0], [0, 1]], np.float32)
-    assert audio.merge(vectors, np.array([3.0, 1.0])).tolist() == [0.75, 0.25]
-    assert audio.merge(vectors, np.array([3.0, 1.0])).dtype == np.float32
-    assert audio.merge(vectors, np.zeros(2)).tolist() == [0.5, 0.5]
+    embeddings = np.array([[1, 0], [0, 1]], np.float32)
+    assert audio.merge(embeddings, np.array([3.0, 1.0])).tolist() == [0.75, 0.25]
+    assert audio.merge(embeddings, np.array([3.0, 1.0])).dtype == np.float32
+    assert audio.merge(embeddings, np.zeros(2)).tolist() == [0.5, 0.5]
 
 
 # ---- odd sound ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The contract and its checker, on encoders whose vectors can be computed by hand."""
+"""The contract and its checker, on encoders whose embeddings can be computed by hand."""
 
 from pathlib import Path
 
@@ -36,21 +36,21 @@ class Fake:
 
 class Writes(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
+        embeddings = super().embed(waveforms)
         waveforms *= 0.5
-        return vectors
+        return embeddings
 
 
 class Random(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors + np.random.default_rng().standard_normal(vectors.shape).astype(np.float32)
+        embeddings = super().embed(waveforms)
+        return embeddings + np.random.default_rng().standard_normal(embeddings.shape).astype(np.float32)
 
 
 class BatchNorm(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors - vectors.mean(axis=0)
+        embeddings = super().embed(waveforms)
+        return embeddings - embeddings.mean(axis=0)
 
 
 class Deaf(Fake):
@@ -230,8 +230,8 @@ def test_a_broken_answer_is_an_encoder_error(encoder, said):
 def test_a_dimension_that_changes_midway_is_an_encoder_error():
     class Changes(Fake):
         def embed(self, waveforms):
-            vectors = super().embed(waveforms)
-            return vectors if len(self.seen) == 1 else vectors[:, :2]
+            embeddings = super().embed(waveforms)
+            return embeddings if len(self.seen) == 1 else embeddings[:, :2]
 
     with pytest.raises(EncoderError, match="dimension is 3"):
         embed_clips(Changes(), [noise(600)])

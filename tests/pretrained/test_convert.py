@@ -91,7 +91,7 @@ def test_the_teacher_is_known_by_the_files_or_the_models_name(tmp_path):
     assert specs == ["matpac", "m2d", "m2d", "unknown"]
 
 
-def changed(tmp_path: Path, student: str, entry: str, value: object, width: float = 0.4) -> Path:
+def changed(tmp_path: Path, student: str, entry: str, value: object, width: float = 0.1) -> Path:
     """A narrow student's checkpoint with one entry of its training_config changed, or left out (...)."""
     file = write_ssondo(tmp_path / "changed.ckpt", student, 0.5 if student == "eres2net" else width)
     content = torch.load(file, weights_only=True)  # a file of ours

@@ -21,7 +21,7 @@ from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
 
 GOLDEN = np.load(DATA / "students.npz")
-slow = pytest.mark.slow
+slow, full = pytest.mark.slow, pytest.mark.full
 pytestmark = pytest.mark.usefixtures("traced_once")
 
 
@@ -39,7 +39,7 @@ def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenetv3", pytest.param("eres2net", marks=slow), pytest.param("dymn", marks=slow)]
+    "name", ["mobilenetv3", pytest.param("eres2net", marks=slow), pytest.param("dymn", marks=full)]
 )
 def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_path, name):
     folder = convert(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name), tmp_path / "bundle")
@@ -62,13 +62,16 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
     assert "`matpac`: 3840 dimensions" in card and "ask the authors" in card
 
 
-@slow
 @pytest.mark.parametrize(
     ("name", "width", "dim"),
-    [("mobilenetv3", 2.0, 1920), ("eres2net", 0.5, 512)],
+    [
+        ("mobilenetv3", 0.1, 96),
+        pytest.param("mobilenetv3", 2.0, 1920, marks=full),
+        pytest.param("eres2net", 0.5, 512, marks=full),
+    ],
 )
 def test_other_widths_agree_between_torch_and_onnx(tmp_path, name, width, dim):
-    """A narrow MobileNetV3 and the blocks of a narrow DyMN are exported in test_export_onnx.py."""
+    """The blocks of a narrow DyMN are exported in test_onnx_file.py."""
     folder = convert(write_ssondo(tmp_path / "mine.ckpt", name, width), tmp_path / "bundle")
     model = load(folder, window_policy="published")
     assert (model.dim, model.config["width"]) == (dim, width)

@@ -169,7 +169,7 @@ def _teacher(name: str) -> TeacherSpec | None:
         return None
     spec = parse_teacher(name if re.split("[:?#]", name)[0] == kind else f"{kind}:{name}")
     if kind == "precomputed":
-        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
+        raise OptionError(f"{name} holds embeddings of clips that are known by id, and hears nothing: name a model")
     if "threads" in spec.options:
         raise OptionError(f"{name}: leave out threads=, bench sets them (--threads)")
     if kind in ("onnx", "litert", "torchscript"):

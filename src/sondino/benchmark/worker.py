@@ -1,6 +1,6 @@
 """One model in one runtime, measured in a process of its own: `python -m sondino.benchmark.worker JSON`.
 
-Two kinds: "time" says how long it takes from nothing to the first vector and for clips after that; "memory" hears a
+Two kinds: "time" says how long it takes from nothing to the first embedding and for clips after that; "memory" hears a
 stream, says what the process held at its peak, and then what costs memory of its own to find out (joules, counts).
 """
 
@@ -92,7 +92,7 @@ def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[lis
 
 
 def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
-    """From the start of this process (the parent says when) to the first vector, then clip after clip."""
+    """From the start of this process (the parent says when) to the first embedding, then clip after clip."""
     from sondino.benchmark.opening import check_vectors
 
     if asked["module"]:
@@ -102,9 +102,9 @@ def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
     loaded = time.time()
     sound, _ = clips(opened, max(asked["seconds"]), 1)
     made = time.time()
-    vectors = opened.embed(sound)
+    embeddings = opened.embed(sound)
     first = time.time()
-    check_vectors(vectors, len(sound))
+    check_vectors(embeddings, len(sound))
     cold = {
         "start_ms": begun - asked["started"],
         "import_ms": imported - begun,
@@ -114,7 +114,7 @@ def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
     }
     return {
         **{name: 1000 * seconds for name, seconds in cold.items()},
-        "dim": int(vectors.shape[1]),
+        "dim": int(embeddings.shape[1]),
         "clips": _clip_times(opened, asked["seconds"], asked["least"]),
         "file_bytes": sum(file.stat().st_size for file in opened.files) or None,
         "parameters": opened.parameters,

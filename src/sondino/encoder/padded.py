@@ -34,7 +34,7 @@ class PaddedEncoder:
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) vectors."""
+        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) embeddings."""
         lacking = self._samples - waveforms.shape[1]
         mode = "wrap" if self._repeats else "constant"
         return self._encoder.embed(np.pad(waveforms, ((0, 0), (0, lacking)), mode))  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Sounds in, vectors out: files are decoded ahead by threads while the model runs on windows batched across files.
+"""Sounds in, embeddings out: files are decoded ahead by threads while the model runs on windows batched across files.
 
 Memory stays bounded whatever the number and the length of the files: every file being read has a short queue of
 windows, and its reader waits where that is full; so many batches are with the model, and no more.
@@ -30,7 +30,7 @@ _Shelf = queue.Queue[Window | BaseException | None]
 
 BATCH = 16  # windows of equal length through the model at once, at most
 BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
-BEHIND = 256  # batches whose vectors may wait for an earlier one that takes longer
+BEHIND = 256  # batches whose embeddings may wait for an earlier one that takes longer
 ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
@@ -44,14 +44,14 @@ class Embedded:
 
     Attributes:
         index: which one, from 0.
-        vectors: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
-        starts: seconds of each row of `vectors`.
+        embeddings: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
+        starts: seconds of each row of `embeddings`.
         seconds: length of the sound.
-        error: why there are no vectors, else None.
+        error: why there are no embeddings, else None.
     """
 
     index: int
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
     starts: NDArray[np.float64]
     seconds: float
     error: SondinoError | None = None
@@ -109,7 +109,7 @@ def embed_sounds(
         readers: threads that decode ahead; 0: decode in turn with the model.
 
     Raises:
-        EncoderError: the model fails, or its vectors have another shape than it says.
+        EncoderError: the model fails, or its embeddings have another shape than it says.
     """
     model = resolve(model)
 
@@ -162,16 +162,16 @@ class _Clip:
     rows: list[NDArray[np.float32]] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
 
-    def add(self, vector: NDArray[np.float32], start: float, weight: float) -> None:
+    def add(self, embedding: NDArray[np.float32], start: float, weight: float) -> None:
         self.waiting -= 1
         self.seconds = max(self.seconds, start + weight / self.sample_rate)
-        if not np.isfinite(vector).all():
+        if not np.isfinite(embedding).all():
             self.error = EncoderError(f"the model gave NaN or infinite values at {start:g} s")
         elif self.per_window:
-            self.rows.append(vector.copy())
+            self.rows.append(embedding.copy())
             self.starts.append(start)
         else:
-            share = weight * vector.astype(np.float64)
+            share = weight * embedding.astype(np.float64)
             self.total = share if self.total is None else self.total + share
             self.weight += weight
 
@@ -182,8 +182,8 @@ class _Clip:
         if self.per_window:
             return Embedded(self.index, np.stack(self.rows), np.array(self.starts), self.seconds)
         assert self.total is not None  # a sound without a window is an error
-        vector = (self.total / self.weight).astype(np.float32)
-        return Embedded(self.index, vector[None], np.zeros(1), self.seconds)
+        embedding = (self.total / self.weight).astype(np.float32)
+        return Embedded(self.index, embedding[None], np.zeros(1), self.seconds)
 
 
 def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
@@ -217,14 +217,14 @@ class _Runner:
 
     def _start(self, batch: list[tuple[_Clip, Window]]) -> None:
         if self._pool is None:
-            _add(_places(batch), _vectors(self._model, batch, alone=True))
+            _add(_places(batch), _embeddings(self._model, batch, alone=True))
             return
         # Two for each worker: one that it works on, one that it finds ready.
         if sum(not running.done() for _, running in self._running) < 2 * self._others:
-            self._running.append((_places(batch), self._pool.submit(_vectors, self._model, batch)))
+            self._running.append((_places(batch), self._pool.submit(_embeddings, self._model, batch)))
         else:
             here: Future[NDArray[np.float32]] = Future()
-            here.set_result(_vectors(self._model, batch))
+            here.set_result(_embeddings(self._model, batch))
             self._running.append((_places(batch), here))
         while self._running and (self._running[0][1].done() or len(self._running) > BEHIND):
             self._take()
@@ -235,8 +235,8 @@ class _Runner:
             self._take()
 
     def _take(self) -> None:
-        places, vectors = self._running.popleft()
-        _add(places, vectors.result())
+        places, embeddings = self._running.popleft()
+        _add(places, embeddings.result())
 
     def close(self) -> None:
         """Let the workers end; what they have not begun is dropped."""
@@ -244,27 +244,27 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
     embed = model.embed if alone else model.embed_batch
-    vectors = embed(waveforms)
-    check_shape(model, vectors, len(batch))
-    return vectors
+    embeddings = embed(waveforms)
+    check_shape(model, embeddings, len(batch))
+    return embeddings
 
 
 _Place = tuple[_Clip, float, float]
-"""Where a vector belongs: its clip, its window's start, how many samples were real."""
+"""Where an embedding belongs: its clip, its window's start, how many samples were real."""
 
 
 def _places(batch: list[tuple[_Clip, Window]]) -> list[_Place]:
     return [(clip, start, weight) for clip, (_, start, weight) in batch]
 
 
-def _add(places: list[_Place], vectors: NDArray[np.float32]) -> None:
-    for (clip, start, weight), vector in zip(places, vectors, strict=True):
-        clip.add(vector, start, weight)
+def _add(places: list[_Place], embeddings: NDArray[np.float32]) -> None:
+    for (clip, start, weight), embedding in zip(places, embeddings, strict=True):
+        clip.add(embedding, start, weight)
 
 
 # ---- reading ahead --------------------------------------------------------------------------------------------
