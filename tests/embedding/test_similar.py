@@ -250,7 +250,7 @@ def call(*arguments: object) -> int:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Constant sounds, whose tiny embeddings are (level, level squared, level); `both` has 1 s of each of two levels."""
+    """Constant sounds, whose tiny embeddings are (level, level squared, level); `both` has 1 s of each."""
     folder = tmp_path / "sounds"
     folder.mkdir()
     for name, levels in {"quiet": [0.1], "middle": [0.5], "loud": [0.9], "both": [0.1, 0.9]}.items():

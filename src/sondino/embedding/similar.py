@@ -41,8 +41,8 @@ def find_similar(
 ) -> list[Neighbour]:
     """The k clips of a table nearest to a query, nearest first; equally near ones in the table's order.
 
-    In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the clip's
-    cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both is not.
+    In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
+    clip's cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both is not.
     The table is read once, some 16 MB at a time, and compared in float64.
 
     Args:
@@ -69,7 +69,7 @@ def find_similar(
     for rows in read_rows(table):
         if rows.embeddings.shape[1] != query.shape[1]:
             raise OptionError(
-                f"table {table} holds embeddings of {rows.embeddings.shape[1]} numbers and the query has {query.shape[1]}: "
+                f"table {table} has embedding dimension {rows.embeddings.shape[1]} and the query {query.shape[1]}: "
                 "take the model that made the table"
             )
         cosines = np.empty((len(rows.ids), len(query)))
@@ -91,7 +91,7 @@ class _Nearest:
         self.k, self.leave_out = k, leave_out
         self.clips = 0
         self.found: list[tuple[float, int, Neighbour]] = []  # minus the cosine, place in the table
-        # Its id, its best cosine to each of the query's embeddings, its nearest window's mean cosine and minus its start.
+        # Its id, its best cosine to each of the query's embeddings, its nearest window's mean cosine, minus its start.
         self.open: tuple[str, NDArray[np.float64], tuple[float, float]] | None = None
 
     def add(self, rows: Rows, cosines: NDArray[np.float64]) -> None:
@@ -158,7 +158,7 @@ def _unit_query(embeddings: ArrayLike) -> NDArray[np.float64]:
 
 
 def query_of_sound(sound: Sound, model: "Model", table: str | Path, **how: Any) -> NDArray[np.float32]:
-    """A sound as a query (n, dim): an embedding a window if the table has a row a window, else the clip's one embedding.
+    """A sound as a query (n, dim): one row a window if the table has one row a window, else one row.
 
     Args:
         sound: a path or an (array, rate).

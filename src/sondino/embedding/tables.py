@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written part by part, then put in place."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then put in place."""
 
 import io
 import os
@@ -102,7 +102,7 @@ def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
 
 
 def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """One row an embedding: id, per window also start, then v0, v1 and so on; nine digits give back the same float32."""
+    """One row an embedding: id, per window also start, then v0, v1, ...; nine digits restore the same float32."""
     with _in_place(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])

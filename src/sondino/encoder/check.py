@@ -56,7 +56,7 @@ def check_encoder(encoder: Any) -> list[str]:
         again = _attempt(encoder, noise.copy(), "noise a second time", faults)
         if again is not None and _apart(together, again) > 1e-6:
             faults.append(
-                f"embed gives other embeddings for the same noise a second time (off by {_apart(together, again):.1e}): "
+                f"embed gives other embeddings a second time for the same noise (off by {_apart(together, again):.1e}): "
                 "switch off dropout, augmentation and random crops"
             )
         if alone is not None and _apart(together[:1], alone) > 1e-3:
