@@ -9,8 +9,10 @@ export OMP_WAIT_POLICY = PASSIVE
 
 # What the README's commands install, and so what `make lock` pins.
 EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
+# Where `make edge` makes the environments of the phones' runtimes.
+EDGE ?= .edge
 
-.PHONY: quickstart test check quick lint docs setup lock web web-test peers edge edge-test clean
+.PHONY: quickstart test check quick full lint docs setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -34,6 +36,12 @@ check: setup
 
 quick: setup
 	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+# What `make test` leaves out, since it needs gigabytes or minutes: the phones' runtimes, the largest golden weights, the
+# examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
+full: setup edge
+	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n 2 --dist loadscope --durations=25
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -75,15 +83,17 @@ peers:
 	  torchvision==0.26.0 soundfile soxr
 
 # The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
-edge: .edge/executorch/ready .edge/litert/ready
+edge: $(EDGE)/executorch/ready $(EDGE)/litert/ready
 
-.edge/%/ready: edge-%.txt constraints-%.txt pyproject.toml
-	$(PYTHON) -m venv .edge/$*
-	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt -r edge-$*.txt -e '.[train]'
+$(EDGE)/%/ready: edge-%.txt constraints-%.txt pyproject.toml
+	$(PYTHON) -m venv $(EDGE)/$*
+	$(EDGE)/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints-$*.txt -r edge-$*.txt \
+	  -e '.[train]'
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n 2 --dist loadscope tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge .docs build web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache .cache
+	rm -rf $(VENV) .peers $(EDGE) .docs build web/node_modules examples/javascript/node_modules src/sondino/page \
+	  quickstart .mypy_cache .ruff_cache .pytest_cache .cache

@@ -105,6 +105,7 @@ def untrained(folder):
     import torch
 
     from sondino.audio.reading import read
+    from sondino.model.torch_model import TorchModel
     from sondino.model.write import write_bundle
     from sondino.nets.registry import build_student
 
@@ -112,7 +113,7 @@ def untrained(folder):
         torch.manual_seed(0)
         student = build_student("mobilenetv3", 0.2)
         clip = read(sample_list().parent / "audio" / "guit_harmonics.ogg", student.logmel.sample_rate)
-        write_bundle(folder, student, "untrained", window=1.0, short="repeat", real_clips=[clip], facts={})
+        write_bundle(TorchModel(student, "untrained", window=1.0, short="repeat"), folder, [clip])
     return folder
 
 

@@ -18,17 +18,27 @@ from helpers.forked import ForkServer
 from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
 
+pytest_plugins = ["helpers.skips"]
+
+
+LONG = 900
+"""Seconds that a slow test may take; the others have what pyproject.toml says."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The files with most slow tests first, so that no worker idles at the end; a file's tests go to one worker."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    long = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("full")]
+    in_file = Counter(item.path for item in long)
+    items.sort(key=lambda item: -in_file[item.path])
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in long:
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(LONG))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from helpers.skips import NO_CUDA
 from helpers.sounds import noise
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from sondino import hear
@@ -124,7 +125,7 @@ def test_tensors_of_other_kinds(model: hear.HearModel) -> None:
     assert hear.get_timestamp_embeddings(audio[:0], model)[0].shape == (0, 21, 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
 def test_answers_are_where_the_sound_is(model: hear.HearModel) -> None:
     audio = sounds(model, 2, 1.0).cuda()
     answers = [hear.get_scene_embeddings(audio, model.to("cuda")), *hear.get_timestamp_embeddings(audio, model)]

@@ -30,12 +30,13 @@ def no_warning():
 # ---- formats --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("channels", "name"),
+    # an mp3 holds two channels at most
+    [(channels, name) for channels in (1, 2, 6) for name in FORMATS if channels < 6 or FORMATS[name][0] != "MP3"],
+)
 def test_every_format_gives_the_sine_at_the_rate_asked_for(tmp_path, name, channels):
     form, subtype, rate, tolerance = FORMATS[name]
-    if form == "MP3" and channels == 6:
-        pytest.skip("an mp3 holds two channels at most")
     x = sine(rate, 1.0)
     # Lossy coders cut the bass channel of six above some 120 Hz: five sixths of the level stay.
     level = LEVEL * 5 / 6 if form == "OGG" and channels == 6 else LEVEL

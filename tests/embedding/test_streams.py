@@ -17,6 +17,7 @@ import soundfile
 
 import sondino
 from helpers.piped import Chunks, cut_up, raw, wav
+from helpers.skips import needs_posix
 from helpers.sounds import noise
 from helpers.tiny_bundle import TINY_RATE
 from sondino.audio.pipe import READ
@@ -292,7 +293,7 @@ def test_a_real_pipe_gives_each_vector_while_it_is_open(tiny_bundle: Path) -> No
     assert "3 embeddings of 1.5 s of sound; latency a window: median" in message
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pipes of another kind")
+@needs_posix
 def test_a_pipe_that_does_not_wait_has_not_ended(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = os.pipe()
     os.set_blocking(theirs, False)
@@ -352,7 +353,7 @@ def test_outputs_that_are_rejected(
             embed_stdin(model, tmp_path / name)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+@needs_posix
 def test_a_terminal_is_no_sound(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs) as terminal:

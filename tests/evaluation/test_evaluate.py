@@ -222,13 +222,8 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 def test_the_command_evaluates_a_student_beside_its_randomly_initialised_net(
-    student_bundle: Path, tmp_path: Path
-=======
-def test_the_command_evaluates_a_real_student_beside_its_untrained_net(
     student_bundle: Path, tmp_path: Path, forks: ForkServer
->>>>>>> testspeed
 ) -> None:
     bundle, folder = student_bundle, sounds(tmp_path)
     (folder / "loud" / "0.wav").write_bytes(b"broken")

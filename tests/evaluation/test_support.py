@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from helpers.skips import needs_linux
 from sondino import cli
 from sondino.benchmark.footprint import Footprint, footprint
 from sondino.encoder.check import check_encoder
@@ -303,7 +303,7 @@ def test_an_interval_that_is_cut_off_at_100_counts_by_half_its_width() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a stretch of work")
+@needs_linux  # nothing else tells the peak of a stretch of work
 def test_memory_is_that_of_the_window(models: Path) -> None:
     one, three = (footprint(f"module:{models}:Hungry", window, False, None) for window in (1.0, 3.0))
     assert one.memory_bytes is not None and three.memory_bytes is not None

@@ -321,11 +321,7 @@ with traced_once():
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
-def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path) -> None:
-=======
-def test_a_killed_sweep_goes_on_and_hears_nothing_twice(place: Path, forks: ForkServer) -> None:
->>>>>>> testspeed
+def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path, forks: ForkServer) -> None:
     recipe = place / "recipe.yaml"
     other = f"[module:{place / 'bands.py'}:Bands, module:{place / 'bands.py'}:Other]"
     recipe.write_text(

@@ -1,7 +1,6 @@
 """Archives from strangers: what is plain comes out whole, and what is dangerous or damaged does not."""
 
 import io
-import os
 import random
 import stat
 import struct
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.skips import not_as_root
 from helpers.split_zip import split_zip
 from sondino.errors import RunError, SondinoError
 from sondino.tasks import unpack as room
@@ -191,7 +191,7 @@ def test_the_litter_of_desktops_is_left_out(name: str, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == {"a.wav": b"a"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@not_as_root
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(RunError, match="could not be written"):

@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, unknown_name
 from sondino.files import read_json, sha256
+from sondino.model.bundle import EXPORT_FORMAT
 from sondino.nets.registry import STUDENTS
 from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
-
-EXPORT_FORMAT = "sondino-export-1"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
-from sondino.model.network import Network
+from sondino.model.torch_model import TorchModel
 from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
 from sondino.probing.probe import best_C, classifiers_up_to, validation_scores
@@ -194,7 +194,7 @@ def _unfrozen(
     labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, device: str, quiet: bool
 ) -> Finetuned:
     """Head and backbone together, from crops of the sound."""
-    network = Network.open(model.folder)
+    network = TorchModel.open(model.folder)
     accelerator = make_accelerator(device, "auto", folder)
     network.window, network.short = plan.clip, plan.short
     fixed = network.backbone.fixed_samples

@@ -26,6 +26,7 @@ from sondino.metrics.classification import (
     score_of,
 )
 from sondino.metrics.intervals import Interval, draw_again, middle_95, t_interval, wilson
+from sondino.model.head import as_probabilities
 from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
 from sondino.tasks.labelled import Clip, Labelled
@@ -254,14 +255,6 @@ def check_finite(embeddings: NDArray[np.floating]) -> None:
         raise OptionError(
             f"{bad} of {len(embeddings)} embeddings hold NaN or infinity: `sondino check` finds the fault of the model"
         )
-
-
-def as_probabilities(logits: Array, multi_label: bool) -> Array:
-    """Sigmoids, or a softmax, of (n, labels) logits."""
-    if multi_label:
-        return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
 
 
 def _score(logits: Array, targets: Mask, metric: Metric, known: Mask) -> float:
