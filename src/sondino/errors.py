@@ -19,7 +19,7 @@ class SondinoError(Exception):
 
 
 class AudioError(SondinoError):
-    """A file or array that cannot be heard."""
+    """A file or array that cannot be decoded."""
 
 
 class OptionError(SondinoError):
