@@ -15,7 +15,7 @@ from sondino import cli
 from sondino.embedding import table_readers
 from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 from sondino.embedding.table_readers import read_rows
-from sondino.embedding.tables import WRITERS, Part
+from sondino.embedding.tables import WRITERS, TablePart
 from sondino.errors import OptionError, SondinoError
 
 SUFFIXES = sorted(WRITERS)
@@ -26,7 +26,7 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
     if file.suffix == ".parquet":
         pytest.importorskip("pyarrow")
     parts = [
-        Part([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
+        TablePart([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
         for name, rows in clips.items()
     ]
     rows = sum(len(part.embeddings) for part in parts)

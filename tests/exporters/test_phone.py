@@ -40,26 +40,16 @@ def test_dymn_in_int8_is_refused_by_executorch_where_it_does_not_end(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-<<<<<<< HEAD
-def test_without_the_runtime_the_message_has_the_commands(runtime, tmp_path):
-    if importlib.util.find_spec(MODULES[runtime]) is not None:
-        pytest.skip(f"{runtime} is here")
-=======
 @each_runtime
-def test_without_the_runtime_the_commands_are_said(runtime, tmp_path, monkeypatch):
+def test_without_the_runtime_the_message_has_the_commands(runtime, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, MODULES[runtime], None)
->>>>>>> main
     with pytest.raises(MissingExtra, match=rf"make edge.*\.edge/{runtime}/bin/sondino"):
         write(runtime, tmp_path / "model", SAMPLES)
     assert not list(tmp_path.iterdir())
 
 
-<<<<<<< HEAD
-def test_a_file_that_is_none_gets_a_message(runtime, tmp_path):
-=======
 @each_runtime
-def test_a_file_that_is_none_gets_a_sentence(runtime, tmp_path):
->>>>>>> main
+def test_a_file_that_is_none_gets_a_message(runtime, tmp_path):
     if runtime == "executorch" and importlib.util.find_spec("executorch") is None:
         with pytest.raises(MissingExtra, match="make edge"):
             open_file(runtime, tmp_path / "model.pte")

@@ -22,11 +22,7 @@ BIRDNET = {"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC 
 
 
 def small_student(waveforms: torch.Tensor) -> Student:
-<<<<<<< HEAD
-    """A randomly initialised student of width 0.1, BatchNorm calibrated on audio (clips, samples)."""
-=======
     """A randomly initialised student of width 0.1, BatchNorm calibrated on waveforms (clips, samples)."""
->>>>>>> main
     torch.manual_seed(0)
     student = build_student("mobilenetv3", 0.1)
     norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]

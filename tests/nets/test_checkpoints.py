@@ -187,13 +187,8 @@ def test_a_file_that_claims_terabytes_costs_none(tmp_path):
     assert "unpack to more than it holds" in refused(tmp_path / "bomb.pt")
 
 
-<<<<<<< HEAD
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_gets_a_message(tmp_path):
-=======
 @not_as_root
-def test_a_file_without_permission_is_a_sentence(tmp_path):
->>>>>>> main
+def test_a_file_without_permission_gets_a_message(tmp_path):
     file = save({"a": torch.ones(2)}, tmp_path / "secret.pt")
     file.chmod(0)
     assert "check its permissions" in refused(file)

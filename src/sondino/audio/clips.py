@@ -51,7 +51,7 @@ def real_clips(
         # Last, where there are few: the second half of a sound by itself is another sound.
         windows_of_files.append([*windows, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
     if len(windows_of_files) < 2:
-        raise OptionError(f"{folder}: of its files {len(windows_of_files)} can be decoded, where comparing needs 2 or "
+        raise OptionError(f"{folder}: {len(windows_of_files)} of its files can be decoded, and comparing needs 2 or "
                           "more: name a folder of audio")  # fmt: skip
     clips = []
     for turn in range(max(map(len, windows_of_files))):
