@@ -301,7 +301,7 @@ def test_mistakes_of_similar(
         (["similar", recordings, "--in", table, "--model", tiny_bundle], "is a folder"),
         (["similar", recordings / "loud.wav", "--in", table, "--model", tiny_bundle], "the query has 3"),
         (["similar", recordings / "gone.wav", "--in", table, "--model", tiny_bundle], "gone.wav: no such file"),
-        (["similar", "nobody", "--in", table], "nobody is no id"),
+        (["similar", "nobody", "--in", table], "nobody is not an id"),
         (["similar", "a", "--in", table, "-k", 0], "k is 0"),
     ):
         assert call(*arguments) == 2
