@@ -1,12 +1,62 @@
 """Fixtures: a tiny model whose vectors can be computed by hand, and what stands in for what takes seconds."""
 
-from collections.abc import Callable
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
+# Read when torch is imported: its threads wait without spinning, and a worker has its share of the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 import pytest
 
+from helpers.forked import ForkServer
+from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
+
+pytest_plugins = ["helpers.skips"]
+
+
+LONG = 900
+"""Seconds that a slow test may take; the others have what pyproject.toml says."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files with most slow tests first, so that no worker idles at the end; a file's tests go to one worker."""
+    long = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("full")]
+    in_file = Counter(item.path for item in long)
+    items.sort(key=lambda item: -in_file[item.path])
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in long:
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(LONG))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Runs Python code in processes of their own, which have torch imported from the start."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """For tests that export nets and are not about the exporter: nets of one form are traced once."""
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers import traced_graphs
+
+    with traced_graphs.traced_once():
+        yield
 
 
 @pytest.fixture
@@ -24,19 +74,10 @@ def make_tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def student_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle of a narrow, untrained student with a head, made once: to export it takes seconds."""
-    torch = pytest.importorskip("torch", reason="the train extra is not installed")
-    from helpers.tiny_student import RATE, small_student
-    from sondino.audio.reading import read
-    from sondino.model.head import Head
-    from sondino.model.write import write_bundle
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.tiny_student import write_student_bundle
 
-    sounds = [read(file, RATE) for file in sorted((Path(__file__).parent / "data" / "clips").glob("*.ogg"))]
-    cuts = [sound[at : at + RATE // 2] for sound in sounds for at in range(0, len(sound) - RATE // 2, RATE // 2)]
-    student = small_student(torch.from_numpy(np.stack(cuts)))
-    weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
-    facts = {"teachers": [{"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}]}
-    head = Head("three", ("a", "b", "c"), False, (weights,))
-    return write_bundle(tmp_path_factory.mktemp("student") / "small", student, "small", 0.5, "repeat", [], facts, head)
+    return made_once(tmp_path_factory, "student", lambda folder: write_student_bundle(folder / "small")) / "small"
 
 
 @pytest.fixture
@@ -46,3 +87,29 @@ def assumed_energy(monkeypatch: pytest.MonkeyPatch) -> float:
 
     monkeypatch.setattr("sondino.evaluation.models.energy_per_10s", lambda *_: Energy(2.5, "assumed"))
     return 2.5
+
+
+@pytest.fixture(scope="session")
+def matpac_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """MATPAC's published file, with weights by rule: 340 MB."""
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.vit_weights import vit_state
+
+    file = tmp_path_factory.mktemp("teachers") / "matpac_plus_6s_2048_enconly.pt"
+    torch.save(vit_state("student_encoder."), file)
+    yield file
+    file.unlink()
+
+
+@pytest.fixture(scope="session")
+def m2d_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """M2D's published file, with weights by rule: 340 MB."""
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.vit_weights import M2D_FOLDER, vit_state
+
+    file = tmp_path_factory.mktemp("teachers") / M2D_FOLDER / "M2D_ssl.pth"
+    file.parent.mkdir()
+    # As published: the training options are a Namespace, which a plain weights_only load refuses.
+    torch.save({"model": vit_state(stats=True), "args": argparse.Namespace(lr=3e-4), "epoch": 300}, file)
+    yield file
+    file.unlink()

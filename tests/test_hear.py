@@ -1,4 +1,4 @@
-"""The HEAR 2021 API: what its validator asks of a package, and vectors that can be computed."""
+"""The HEAR 2021 API: what its validator asks of a package, and embeddings that can be computed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from helpers.skips import NO_CUDA
 from helpers.sounds import noise
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from sondino import hear
@@ -59,9 +60,11 @@ def test_the_rate_is_the_models_own_where_hear_knows_it(make_tiny_bundle: Make) 
 
 def test_a_scene_is_what_embed_gives(model: hear.HearModel) -> None:
     audio = sounds(model, 3, 2.4)
-    vectors = hear.get_scene_embeddings(audio, model).numpy()
-    np.testing.assert_allclose(vectors, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6)
-    assert (vectors[:, 1] > 1e-3).all()
+    embeddings = hear.get_scene_embeddings(audio, model).numpy()
+    np.testing.assert_allclose(
+        embeddings, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6
+    )
+    assert (embeddings[:, 1] > 1e-3).all()
 
 
 def test_a_timestamp_is_the_middle_of_its_frame(tiny_bundle: Path) -> None:
@@ -122,7 +125,7 @@ def test_tensors_of_other_kinds(model: hear.HearModel) -> None:
     assert hear.get_timestamp_embeddings(audio[:0], model)[0].shape == (0, 21, 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
 def test_answers_are_where_the_sound_is(model: hear.HearModel) -> None:
     audio = sounds(model, 2, 1.0).cuda()
     answers = [hear.get_scene_embeddings(audio, model.to("cuda")), *hear.get_timestamp_embeddings(audio, model)]

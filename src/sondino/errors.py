@@ -7,7 +7,15 @@ from types import ModuleType
 
 
 class SondinoError(Exception):
-    """Anything wrong with what the user gave; the command line prints its message and nothing else."""
+    """Anything wrong with what the user gave; the command line prints its message and nothing else.
+
+    Examples:
+        >>> try:
+        ...     sondino.load("nowhere")
+        ... except sondino.SondinoError as error:
+        ...     print(type(error).__name__)
+        OptionError
+    """
 
 
 class AudioError(SondinoError):
@@ -54,7 +62,20 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(f"{root} is not installed: pip install 'sondino[{extra}]'") from error
 
 
-def require_export() -> None:
-    """MissingExtra, with the pip line, where something is not installed that exporting needs."""
-    for module in ("torch", "onnx", "onnxscript"):
-        require(module, "train")
+def require_extra(extra: str) -> None:
+    """Raise MissingExtra, with the pip line, if a package of an optional extra is not installed.
+
+    Args:
+        extra: one of the extras that this package's metadata list, such as "train".
+    """
+    import re
+    from importlib import metadata  # slow to import, and most commands need no extra
+
+    for requirement in metadata.requires("sondino") or ():
+        package, _, marker = requirement.partition(";")
+        if re.search(rf"extra == ['\"]{extra}['\"]", marker):
+            name = re.split(r"[^\w.-]", package.strip())[0]
+            try:
+                metadata.version(name)
+            except metadata.PackageNotFoundError as error:
+                raise MissingExtra(f"{name} is not installed: pip install 'sondino[{extra}]'") from error

@@ -1,7 +1,7 @@
 """The HEAR 2021 API (Turian and others 2022, arXiv 2203.03022) over any of our models.
 
-A program that evaluates HEAR packages takes this one by its name, `sondino.hear`. A scene's vector is what
-`sondino embed` gives. A timestamp's vector is that of one frame of sound whose middle it is, every 50 ms from 0 to
+A program that evaluates HEAR packages takes this one by its name, `sondino.hear`. A scene's embedding is what
+`sondino embed` gives. A timestamp's embedding is that of one frame of sound whose middle it is, every 50 ms from 0 to
 the end of the sound; past the ends, frames are filled with the sound mirrored.
 """
 
@@ -36,9 +36,9 @@ class HearModel(torch.nn.Module):
 
     Attributes:
         sample_rate: hertz that sounds must have: the model's own where HEAR knows it, else 48000.
-        scene_embedding_size: length of a scene's vector.
-        timestamp_embedding_size: length of a timestamp's vector.
-        frame: samples at the model's own rate that a timestamp's vector is made of.
+        scene_embedding_size: length of a scene's embedding.
+        timestamp_embedding_size: length of a timestamp's embedding.
+        frame: samples at the model's own rate that a timestamp's embedding is made of.
     """
 
     def __init__(self, encoder: "Model") -> None:
@@ -64,7 +64,7 @@ def load_model(model_file_path: str = "") -> HearModel:
 
 
 def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tensor":
-    """A vector a sound.
+    """An embedding a sound.
 
     Args:
         audio: (n_sounds, samples) at `model.sample_rate`, -1 to 1, on any device.
@@ -77,12 +77,12 @@ def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tens
         OptionError: `audio` has another shape, or the model is another package's.
     """
     sounds = _sounds(audio, model)
-    vectors = model.encoder.embed([(sound, model.sample_rate) for sound in sounds])
-    return torch.from_numpy(vectors).to(audio.device)
+    embeddings = model.encoder.embed([(sound, model.sample_rate) for sound in sounds])
+    return torch.from_numpy(embeddings).to(audio.device)
 
 
 def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """A vector every 50 ms of each sound.
+    """An embedding every 50 ms of each sound.
 
     Args:
         audio: as in `get_scene_embeddings`.
@@ -99,8 +99,8 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
     encoder, size = model.encoder, model.frame
     count = sounds.shape[1] * 1000 // (STEP * model.sample_rate) + 1
     starts = np.round(np.arange(count) * (STEP * encoder.sample_rate / 1000)).astype(int)
-    vectors = np.empty((len(sounds), count, encoder.dim), np.float32)
-    for sound, rows in zip(sounds, vectors, strict=True):
+    embeddings = np.empty((len(sounds), count, encoder.dim), np.float32)
+    for sound, rows in zip(sounds, embeddings, strict=True):
         waveform = from_array(sound, model.sample_rate, encoder.sample_rate)
         # Half a frame before the sound puts its middle on the sound's first sample.
         padded = np.pad(waveform, (size // 2, size), mode="symmetric")
@@ -108,7 +108,7 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
             frames = np.stack([padded[start : start + size] for start in starts[first : first + BATCH]])
             rows[first : first + BATCH] = encoder.embed(frames)
     timestamps = torch.arange(count, dtype=torch.float32) * STEP
-    return torch.from_numpy(vectors).to(audio.device), timestamps.repeat(len(sounds), 1).to(audio.device)
+    return torch.from_numpy(embeddings).to(audio.device), timestamps.repeat(len(sounds), 1).to(audio.device)
 
 
 def _sounds(audio: "torch.Tensor", model: HearModel) -> NDArray[np.float32]:

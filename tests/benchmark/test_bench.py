@@ -32,7 +32,7 @@ def test_models_are_found_by_any_name(tiny_bundle, tmp_path):
     file = tiny_bundle / "model.onnx"
     plain = find(f"{file}?rate=16000", peer=True)
     assert plain == Given("model.onnx", "teacher", f"onnx:{file}?rate=16000", peer=True)
-    assert find(f"onnx:{file}#vector?rate=16000").source == f"onnx:{file}#vector?rate=16000"
+    assert find(f"onnx:{file}#embedding?rate=16000").source == f"onnx:{file}#embedding?rate=16000"
     export = write_export(tiny_bundle, tmp_path / "export")
     assert find(str(export)) == Given("tiny", "export", str(export), peer=False)
 

@@ -115,7 +115,7 @@ def test_no_joules_without_codecarbon(monkeypatch):
     assert energy_per_10s(lambda x: x, 100) is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_real_codecarbon_is_silent_offline_and_plausible(tmp_path):
     pytest.importorskip("codecarbon")
     code = """

@@ -11,13 +11,13 @@ import pytest
 
 from helpers.bench_models import LOGMEL, write_bundle_with_body, write_export
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
+from helpers.tiny_tflite import INNER, tiny_tflite
 from sondino.benchmark import opening, worker
 from sondino.benchmark.bench import limits
 from sondino.benchmark.opening import Opened, Parts
 from sondino.errors import EncoderError, MissingExtra, SondinoError
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from teachers.test_teachers import INNER, tiny_tflite
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_an_export_of_one_clip_a_call_hears_them_one_by_one(monkeypatch, tiny_bu
 def test_an_export_for_litert_gives_its_vectors_without_torch(monkeypatch, tmp_path):
     export = tmp_path / "export"
     export.mkdir()
-    file = tiny_tflite(export / "model.tflite", [4, 2])  # probabilities (3) before vectors (4)
+    file = tiny_tflite(export / "model.tflite", [4, 2])  # probabilities (3) before embeddings (4)
     facts = {"to": "litert", "precision": "f32", "file": file.name, "input": "waveform", "sample_rate": 16, "dim": 4}
     about = {**facts, "samples": 16, "batch": 1, "hashes": {file.name: sha256(file)}}
     (export / "export.json").write_text(json.dumps(about))
@@ -251,9 +251,9 @@ def test_openvino_is_held_to_its_threads_and_precision(monkeypatch, tiny_bundle)
 
 def test_vectors_that_are_none_are_refused():
     opening.check_vectors(np.zeros((2, 3), np.float32), 2)
-    for vectors, sentence in [(np.zeros((1, 3)), "shape"), (np.zeros(3), "shape"), (np.full((2, 3), np.nan), "NaN")]:
+    for embeddings, sentence in [(np.zeros((1, 3)), "shape"), (np.zeros(3), "shape"), (np.full((2, 3), np.nan), "NaN")]:
         with pytest.raises(EncoderError, match=sentence):
-            opening.check_vectors(vectors, 2)
+            opening.check_vectors(embeddings, 2)
 
 
 def test_litert_needs_its_package(monkeypatch, tmp_path):

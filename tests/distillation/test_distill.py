@@ -1,7 +1,6 @@
 """The whole line on a teacher whose vectors can be computed: the energies of a few bands, mapped linearly."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,31 +13,14 @@ import torch
 from safetensors.numpy import load_file
 
 import sondino
-from helpers.corpora import noise, write
+from helpers.bands import RATE, SMALL_RUN, Bands, write_band_sounds
+from helpers.corpora import noise
+from helpers.forked import ForkServer
 from sondino.distillation.distill import distill
 from sondino.distillation.summary import teacher_facts
 from sondino.errors import EncoderError, OptionError, RunError
 
-RATE = 16000
-
-
-class Bands:
-    """Log energies of eight bands through a fixed matrix: (batch, 6)."""
-
-    name = "bands"
-    sample_rate = RATE
-    dim = 6
-    window = None
-    fingerprint = "bands-1"
-    licence = "CC0"
-    heard = 0
-
-    def embed(self, waveforms):
-        Bands.heard += len(waveforms)
-        power = np.abs(np.fft.rfft(waveforms, axis=1)) ** 2
-        bands = np.stack([b.mean(1) for b in np.array_split(power, 8, axis=1)], axis=1)
-        mix = np.random.default_rng(0).standard_normal((8, 6)) / 3
-        return (np.log(bands + 1e-3) @ mix).astype(np.float32)
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 class OtherBands(Bands):
@@ -62,26 +44,13 @@ class Broken(Bands):
         return vectors if self.calls < 3 else np.full_like(vectors, np.nan)
 
 
-def sounds(folder: Path, count: int = 60) -> Path:
-    """Noises with a band each stressed, and loudness: what the teacher hears differs from file to file."""
-    rng = np.random.default_rng(1)
-    for i in range(count):
-        spectrum = np.fft.rfft(noise(0.5, i, RATE))
-        shape = np.interp(np.arange(len(spectrum)), np.linspace(0, len(spectrum), 6), 10 ** rng.uniform(-3, 1, 6))
-        write(folder / f"{i:02}.wav", np.fft.irfft(spectrum * shape).astype(np.float32), RATE)
-    return folder
-
-
-SMALL = {"width": 0.1, "clip": 0.5, "batch_size": 8, "device": "cpu", "quiet": True}
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distill")
     (folder / "sounds").mkdir()
-    sounds(folder / "sounds")
+    write_band_sounds(folder / "sounds")
     (folder / "sounds" / "broken.wav").write_text("no sound")
-    distill(folder / "sounds", teacher=Bands(), out=folder / "run", epochs=10, views=2, lr=2e-3, **SMALL)
+    distill(folder / "sounds", teacher=Bands(), out=folder / "run", epochs=10, views=2, lr=2e-3, **SMALL_RUN)
     return folder / "run"
 
 
@@ -131,18 +100,26 @@ def test_a_teachers_parameters_are_those_that_its_vector_comes_from() -> None:
 
 def test_a_finished_run_is_not_done_again(run: Path) -> None:
     before, heard = (run / "bundle" / "model.onnx").stat().st_mtime_ns, Bands.heard
-    distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=10, views=2, lr=2e-3, **SMALL)
+    distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=10, views=2, lr=2e-3, **SMALL_RUN)
     assert (run / "bundle" / "model.onnx").stat().st_mtime_ns == before and Bands.heard == heard
 
 
 def test_another_recipe_is_refused_with_what_differs(run: Path) -> None:
     with pytest.raises(RunError, match="epochs was 10, now 13"):
-        distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=13, views=2, lr=2e-3, **SMALL)
+        distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=13, views=2, lr=2e-3, **SMALL_RUN)
 
 
 def test_other_sound_under_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="audio was"):
-        distill(sounds(tmp_path / "sounds", 3), teacher=Bands(), out=run, epochs=10, views=2, lr=2e-3, **SMALL)
+        distill(
+            write_band_sounds(tmp_path / "sounds", 3),
+            teacher=Bands(),
+            out=run,
+            epochs=10,
+            views=2,
+            lr=2e-3,
+            **SMALL_RUN,
+        )
 
 
 def test_an_object_that_is_no_encoder_is_told_what_it_lacks(tmp_path: Path) -> None:
@@ -150,7 +127,7 @@ def test_an_object_that_is_no_encoder_is_told_what_it_lacks(tmp_path: Path) -> N
         name = "nothing"
 
     with pytest.raises(EncoderError, match="sample_rate"):
-        distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL)
+        distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL_RUN)
 
 
 def test_two_processes_on_one_run(run: Path) -> None:
@@ -182,8 +159,8 @@ def ready_onnx(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ready_onnx")
 def test_several_teachers_have_a_head_each(tmp_path: Path) -> None:
-    folder = sounds(tmp_path / "sounds", 12)
-    distill(folder, teacher=[Bands(), OtherBands()], out=tmp_path / "run", epochs=1, **SMALL)
+    folder = write_band_sounds(tmp_path / "sounds", 12)
+    distill(folder, teacher=[Bands(), OtherBands()], out=tmp_path / "run", epochs=1, **SMALL_RUN)
     best = load_file(tmp_path / "run" / "checkpoints" / "best.safetensors")
     heads = {name.split(".")[2] for name in best if name.startswith("model.heads.")}
     assert heads == {"0", "1"}
@@ -191,19 +168,19 @@ def test_several_teachers_have_a_head_each(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ready_onnx")
 def test_labels_alone_give_the_supervised_baseline(tmp_path: Path) -> None:
-    folder = sounds(tmp_path / "sounds", 12)
+    folder = write_band_sounds(tmp_path / "sounds", 12)
     lines = [f"sounds/{f.name},{'ab'[i % 2]}" for i, f in enumerate(sorted(folder.iterdir()))]
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
-    distill(tmp_path / "list.csv", out=tmp_path / "run", label_weight=1.0, epochs=2, mixup=0.3, **SMALL)
+    distill(tmp_path / "list.csv", out=tmp_path / "run", label_weight=1.0, epochs=2, mixup=0.3, **SMALL_RUN)
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert 0 <= metrics[-1]["validation_accuracy"] <= 1
     assert sondino.load(tmp_path / "run").embed(folder / "00.wav").shape[0] == 1
 
 
 def test_a_teacher_that_gives_nan_stops_with_a_sentence_and_keeps_what_is_done(tmp_path: Path) -> None:
-    folder = sounds(tmp_path / "sounds", 60)
+    folder = write_band_sounds(tmp_path / "sounds", 60)
     with pytest.raises(EncoderError, match=r"broken.*NaN"):
-        distill(folder, teacher=Broken(), out=tmp_path / "run", epochs=1, **SMALL)
+        distill(folder, teacher=Broken(), out=tmp_path / "run", epochs=1, **SMALL_RUN)
     assert (tmp_path / "run" / "corpus" / "corpus.parquet").exists()
 
 
@@ -217,9 +194,9 @@ def test_a_teacher_that_gives_nan_stops_with_a_sentence_and_keeps_what_is_done(t
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, options: dict, said: str) -> None:
-    folder = sounds(tmp_path / "sounds", 2)
+    folder = write_band_sounds(tmp_path / "sounds", 2)
     with pytest.raises(OptionError, match=said):
-        distill(folder, out=tmp_path / "run", **(SMALL | {"epochs": 1} | options))
+        distill(folder, out=tmp_path / "run", **(SMALL_RUN | {"epochs": 1} | options))
 
 
 STAGES = (
@@ -237,9 +214,10 @@ STAGES = (
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-import accelerate, onnxscript, torch  # these take long; others start threads, which a fork would lose
-sys.path.insert(0, sys.argv[1])
-folder = Path(sys.argv[2])
+import sondino.distillation.summary, sondino.distillation.train
+from helpers.traced_graphs import traced_once
+from sondino.distillation.distill import distill
+from helpers.bands import SMALL_RUN, Bands
 
 def dies(module, name, after):
     whole, calls = getattr(module, name), [0]
@@ -250,45 +228,26 @@ def dies(module, name, after):
         return whole(*args, **options)
     setattr(module, name, call)
 
-def copied(student, *files):
-    for file in files:
-        shutil.copy(folder / "whole" / "bundle" / file.name, file)
-
-def go(number, where, after):
-    import sondino.distillation.summary, sondino.distillation.train, sondino.model.onnx_file
-    from sondino.distillation.distill import distill
-    from distillation.test_distill import Bands, SMALL
-    if where == "teacher":
-        dies(Bands, "embed", after)
-    elif where == "checkpoint":
-        dies(sondino.distillation.train, "save_checkpoint", after)
-    elif where == "epoch":
-        dies(sondino.distillation.train, "mixup", after)
-    elif where == "bundle":
-        dies(sondino.distillation.summary, "keep_layout", after)
-    if number:  # an export takes seconds; that this one fits is verified as ever
-        sondino.model.onnx_file.export_onnx = copied
-    out = folder / ("killed" if number else "whole")
-    distill(folder / "sounds", teacher=Bands(), out=out, epochs=3, views=1, mixup=0.3, **SMALL)
-
-if os.path.isdir("/proc/self/task"):
-    assert len(os.listdir("/proc/self/task")) == 1
-for number, (where, after) in enumerate(eval(sys.argv[3])):  # a process each, but for what they import
-    child = os.fork()
-    if child == 0:
-        go(number, where, after)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+folder, out, where, after = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+if where == "teacher":
+    dies(Bands, "embed", after)
+elif where == "checkpoint":
+    dies(sondino.distillation.train, "save_checkpoint", after)
+elif where == "epoch":
+    dies(sondino.distillation.train, "mixup", after)
+elif where == "bundle":
+    dies(sondino.distillation.summary, "keep_layout", after)
+with traced_once():
+    distill(folder / "sounds", teacher=Bands(), out=folder / out, epochs=3, views=1, mixup=0.3, **SMALL_RUN)
 """
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path) -> None:
-    sounds(tmp_path / "sounds", 30)
-    script = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(tmp_path), repr(STAGES)]
-    alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(script, check=False, env=os.environ | alone, capture_output=True, text=True)
-    assert [int(line) for line in done.stdout.split()] == [0, *[-signal.SIGKILL] * 6, 0], done.stderr
+def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer) -> None:
+    write_band_sounds(tmp_path / "sounds", 30)
+    for number, (where, after) in enumerate(STAGES):
+        done = forks.run(KILLED, tmp_path, "killed" if number else "whole", where, after)
+        assert done.returncode == (0 if where == "nowhere" else -signal.SIGKILL), (where, done.stderr)
     for file in ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "bundle/model.safetensors"):
         whole, killed = load_file(tmp_path / "whole" / file), load_file(tmp_path / "killed" / file)
         assert whole.keys() == killed.keys()

@@ -13,19 +13,20 @@ import soundfile
 
 import sondino
 from helpers.loudness import CARD, RATE
+from helpers.skips import needs_linux
 from sondino import cli
 from sondino.embedding.classify import ClipPrediction, classify_files
 from sondino.errors import OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 
-# On the tiny model's vectors (mean, mean square, peak): the louder, the likelier is "loud".
+# On the tiny model's embeddings (mean, mean square, peak): the louder, the likelier is "loud".
 WEIGHT = np.array([[0, 0, -10.0], [0, 0, 10], [0, 0, 0]])
 LOUD = Head("loudness", ("quiet", "loud", "never"), False, ((WEIGHT, np.array([4, -4, -99.0])),))
 
 
 def expected(peaks: float) -> np.ndarray:
-    """The probabilities of a vector whose mean peak is given."""
+    """The probabilities of an embedding whose mean peak is given."""
     powers = np.exp([4 - 10 * peaks, 10 * peaks - 4, -99])
     return powers / powers.sum()
 
@@ -136,7 +137,7 @@ def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Calla
     assert call("classify", sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert "loud" in (tmp_path / "o.csv").read_text()
     wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
-    with pytest.raises(OptionError, match="takes vectors of 5 numbers, and tiny gives 3"):
+    with pytest.raises(OptionError, match="takes embeddings of 5 numbers, and tiny gives 3"):
         sondino.load(bare).with_head(wide)
 
 
@@ -184,15 +185,13 @@ def test_a_mistake_gets_one_sentence(
     assert said in error and "Traceback" not in error and error.startswith("sondino: ")
 
 
+@needs_linux  # other systems' file systems have UTF-8 names only
 def test_a_file_whose_name_is_not_utf8_keeps_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = b"\xff.wav".decode(errors="surrogateescape")
-    try:
-        soundfile.write(tmp_path / "x.wav", np.full(RATE, 0.1), RATE)
-        (tmp_path / "x.wav").rename(tmp_path / name)
-    except OSError:
-        pytest.skip("this file system has UTF-8 names only")
+    soundfile.write(tmp_path / "x.wav", np.full(RATE, 0.1), RATE)
+    (tmp_path / "x.wav").rename(tmp_path / name)
     for output in ("o.csv", "o.jsonl"):
         classify_files(tmp_path / name, sondino.load(bundle), tmp_path / output)
         assert b"\xff.wav" in (tmp_path / output).read_bytes()

@@ -1,10 +1,13 @@
-"""The contract and its checker, on encoders whose vectors can be computed by hand."""
+"""The contract and its checker, on encoders whose embeddings can be computed by hand."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sondino.audio.windows import Windowing
 from sondino.encoder.check import check_encoder
-from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
+from sondino.encoder.encoder import Costs, Encoder, embed_clips, resolve
 from sondino.errors import AudioError, EncoderError
 
 RATE = 100
@@ -33,21 +36,21 @@ class Fake:
 
 class Writes(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
+        embeddings = super().embed(waveforms)
         waveforms *= 0.5
-        return vectors
+        return embeddings
 
 
 class Random(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors + np.random.default_rng().standard_normal(vectors.shape).astype(np.float32)
+        embeddings = super().embed(waveforms)
+        return embeddings + np.random.default_rng().standard_normal(embeddings.shape).astype(np.float32)
 
 
 class BatchNorm(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors - vectors.mean(axis=0)
+        embeddings = super().embed(waveforms)
+        return embeddings - embeddings.mean(axis=0)
 
 
 class Deaf(Fake):
@@ -227,17 +230,17 @@ def test_a_broken_answer_is_an_encoder_error(encoder, said):
 def test_a_dimension_that_changes_midway_is_an_encoder_error():
     class Changes(Fake):
         def embed(self, waveforms):
-            vectors = super().embed(waveforms)
-            return vectors if len(self.seen) == 1 else vectors[:, :2]
+            embeddings = super().embed(waveforms)
+            return embeddings if len(self.seen) == 1 else embeddings[:, :2]
 
     with pytest.raises(EncoderError, match="dimension is 3"):
         embed_clips(Changes(), [noise(600)])
 
 
 def test_fingerprint_follows_the_vectors_and_the_windows():
-    plain = fingerprint(Fake())
-    assert fingerprint(Fake()) == plain and len(plain) == 64
-    assert fingerprint(Fake(fingerprint="abc")) == "abc"
+    plain = resolve(Fake()).fingerprint
+    assert resolve(Fake()).fingerprint == plain and len(plain) == 64
+    assert resolve(Fake(fingerprint="abc")).fingerprint == "abc"
     others = [
         Fake(hop=0.5),
         Fake(window=2.0),
@@ -246,6 +249,24 @@ def test_fingerprint_follows_the_vectors_and_the_windows():
         Shaped(lambda v: v * np.float32(1.01)),
         Shaped(lambda v: v + np.float32([0, 0, 0.05])),
     ]
-    assert len({plain, *map(fingerprint, others)}) == 1 + len(others)
+    assert len({plain, *(resolve(each).fingerprint for each in others)}) == 1 + len(others)
     # What another number of threads changes must not make old targets useless.
-    assert fingerprint(Shaped(lambda v: v * np.float32(1 + 1e-6))) == plain
+    assert resolve(Shaped(lambda v: v * np.float32(1 + 1e-6))).fingerprint == plain
+
+
+def test_resolve_fills_in_the_optional_attributes():
+    plain = resolve(Fake(batch_size=None, licence=None))
+    assert (plain.name, plain.sample_rate, plain.dim, plain.window) == ("fake", RATE, 3, 1.0)
+    assert (plain.hop, plain.short, plain.window_policy, plain.minimum) == (None, "pad", "all", 0)
+    assert (plain.batch_size, plain.workers, plain.threads, plain.licence, plain.notice) == (16, 1, None, None, "")
+    assert (plain.path, plain.lookup, plain.costs) == (None, None, None)
+    assert isinstance(plain, Encoder) and resolve(plain) is plain
+    assert np.array_equal(plain.embed(noise(100)[None]), plain.embed_batch(noise(100)[None]))
+    given = resolve(
+        Fake(hop=0.5, short="repeat", window_policy="published", minimum=7, batch_size=2, workers=3, threads=3,
+             licence="MIT", notice="mind", path="a/b", lookup=len, costs=lambda: Costs(1, 2), fingerprint="f")
+    )  # fmt: skip
+    assert given.windowing == Windowing(1.0, 0.5, "repeat", "published")
+    assert (given.minimum, given.batch_size, given.workers, given.threads) == (7, 2, 3, 3)
+    assert (given.licence, given.notice, given.path, given.lookup) == ("MIT", "mind", Path("a/b"), len)
+    assert given.costs is not None and given.costs() == Costs(1, 2) and given.fingerprint == "f"

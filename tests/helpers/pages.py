@@ -44,14 +44,14 @@ class Page(html.parser.HTMLParser):
         return json.loads(self.scripts[0])
 
 
-def heard(page):
-    """The sound of each point of the first map, or None."""
+def audio_of(page):
+    """The audio of each point of the first map as a data URI, or None."""
     data = page.data()
     return [None if place < 0 else data["sounds"]["uri"][place] for place in data["maps"][0]["sound"]]
 
 
 def decoded(uri):
-    """The sound of a data URI: mono samples and their rate."""
+    """A data URI decoded: mono samples and their rate."""
     kind, _, code = uri.partition(";base64,")
     assert kind == "data:audio/mpeg"
     return soundfile.read(io.BytesIO(base64.b64decode(code)))
@@ -59,4 +59,6 @@ def decoded(uri):
 
 def likeness(sound, original):
     """How well two waveforms match at the best shift, 0 to 1: a decoder's start may lie a little off."""
-    return np.correlate(sound, original, mode="full").max() / (np.linalg.norm(sound) * np.linalg.norm(original))
+    size = len(sound) + len(original) - 1
+    shifted = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(original, size).conj(), size)
+    return shifted.max() / (np.linalg.norm(sound) * np.linalg.norm(original))

@@ -18,11 +18,11 @@ LABELS = sorted(set(sample_labels().values()))
 MODELS = {"big teacher": ("teacher", 0.93), "small student": ("student", 0.85), "untrained student": ("untrained", 0.4)}
 
 
-def write_results(folder: Path, **told: Any) -> Path:
+def write_results(folder: Path, **entries: Any) -> Path:
     """A results.json of these entries."""
     folder.mkdir(parents=True, exist_ok=True)
     head = {"format": "sondino-results-1", "command": ["sondino", "…"], "versions": {"sondino": "0.1.0"}, "notes": []}
-    (folder / "results.json").write_text(json.dumps(head | told))
+    (folder / "results.json").write_text(json.dumps(head | entries))
     return folder
 
 
@@ -47,8 +47,8 @@ def model(name: str, role: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_vectors(file: Path, paths: list[str], labels: list[str], spread: float, seed: int) -> None:
-    """Vectors that lie about their label's centre."""
+def write_embeddings(file: Path, paths: list[str], labels: list[str], spread: float, seed: int) -> None:
+    """Embeddings that lie about their label's centre."""
     file.parent.mkdir(parents=True, exist_ok=True)
     centres = np.random.default_rng(0).standard_normal((len(LABELS), 16))
     noise = np.random.default_rng(seed).standard_normal((len(paths), 16))
@@ -66,7 +66,7 @@ def write_predictions(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def evaluation(folder: Path, tasks: int = 2, vectors: bool = True) -> Path:
-    """Three models on some tasks: scores, predictions, agreement, and where wanted vectors to draw a map of."""
+    """Three models on some tasks: scores, predictions, agreement, and if asked for, embeddings to draw a map of."""
     labels = {str(sample_folder() / path): label for path, label in sample_labels().items()}
     paths = list(labels)
     titles = ["Sonic Pi", *(f"Task {number}" for number in range(2, tasks + 1))]
@@ -95,7 +95,7 @@ def evaluation(folder: Path, tasks: int = 2, vectors: bool = True) -> Path:
             }
             write_predictions(folder / "predictions" / f"{role}-{own}.csv", rows)
             if vectors:
-                write_vectors(folder / "vectors" / f"{role}.npz", paths, list(labels.values()), 1.2 - right, place)
+                write_embeddings(folder / "vectors" / f"{role}.npz", paths, list(labels.values()), 1.2 - right, place)
             scores.append({
                 "model": name, "task": own, "metric": "accuracy", "value": value,
                 "interval95": [value - 0.03, value + 0.03], "interval": "t over 5 folds", "chance": 0.15,
@@ -122,7 +122,7 @@ def evaluation(folder: Path, tasks: int = 2, vectors: bool = True) -> Path:
     return write_results(
         folder,
         kind="evaluation",
-        title="What the student keeps",
+        title="Retention",
         tasks=[task(name, title) for name, title in zip(names, titles, strict=True)],
         models=[model(name, role) for name, (role, _) in MODELS.items()],
         scores=scores,
@@ -150,7 +150,7 @@ def support(folder: Path, tasks: int = 2) -> Path:
                 "sentence": f"{name} on {own}: 2 s is enough, within one interval of the best, which is 10 s.",
             })  # fmt: skip
     return write_results(
-        folder, kind="support", title="How long must it listen?",
+        folder, kind="support", title="Temporal support",
         tasks=[task(), *(task(f"task{number}", f"Task {number}") for number in range(2, tasks + 1))],
         models=[model(name, role) for name, (role, _) in MODELS.items()][:2], rows=rows, chosen=chosen,
     )  # fmt: skip
@@ -197,14 +197,14 @@ def page_of(folder: Path) -> Page:
     return Page(report(folder).read_text(encoding="utf-8"))
 
 
-def told(folder: Path) -> dict[str, Any]:
-    """What results.json says."""
+def results_json(folder: Path) -> dict[str, Any]:
+    """The content of results.json."""
     return json.loads((folder / "results.json").read_text())
 
 
 def change(folder: Path, **entries: Any) -> Path:
     """Other entries in results.json."""
-    (folder / "results.json").write_text(json.dumps(told(folder) | entries))
+    (folder / "results.json").write_text(json.dumps(results_json(folder) | entries))
     return folder
 
 

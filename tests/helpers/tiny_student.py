@@ -3,23 +3,31 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from helpers.traced_graphs import traced_once
+from sondino.audio.reading import read
 from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.model.head import Head
+from sondino.model.torch_model import TorchModel
+from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 
 RATE = 32000
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
+BIRDNET = {"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}
 
 
 def small_student(waveforms: torch.Tensor) -> Student:
-    """A student of width 0.1, untrained, whose norms have heard some sound (clips, samples): its vectors differ."""
+    """A randomly initialised student of width 0.1, BatchNorm calibrated on waveforms (clips, samples)."""
     torch.manual_seed(0)
     student = build_student("mobilenetv3", 0.1)
     norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = None  # the plain mean of what is heard
+        norm.momentum = None  # the plain mean of all batches
     with torch.no_grad():
         student.train()(FFTLogMel(student.logmel)(waveforms))
     for norm in norms:
@@ -43,9 +51,20 @@ def write_paper_bundle(folder: Path, **config: object) -> Path:
         "window": 0.25,
         "short": "repeat",
         "hashes": {},
-        "teachers": [{"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC BY-NC-SA 4.0"}],
+        "teachers": [BIRDNET],
         "scores": {"validation_cosine": 0.9},
         **config,
     }
     (folder / "config.json").write_text(json.dumps(facts))
     return folder
+
+
+def write_student_bundle(folder: Path) -> Path:
+    """A bundle of a narrow, randomly initialised student with a head and windows of half a second."""
+    sounds = [read(file, RATE) for file in sorted(CLIPS.glob("*.ogg"))]
+    cuts = [sound[at : at + RATE // 2] for sound in sounds for at in range(0, len(sound) - RATE // 2, RATE // 2)]
+    student = small_student(torch.from_numpy(np.stack(cuts)))
+    weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
+    head = Head("three", ("a", "b", "c"), False, (weights,))
+    with traced_once():
+        return write_bundle(TorchModel(student, "small", 0.5, "repeat", {"teachers": [BIRDNET]}, head), folder)

@@ -19,6 +19,7 @@ from sondino.files import write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.collapse import mean_pairwise_cosine
 from sondino.model.head import Head
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student, write_weights
@@ -29,6 +30,8 @@ from sondino.pruning.prune import Recovery, prune, recalibrate_batchnorm
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 TEACHER = {"spec": "birdnet", "name": "birdnet", "licence": "CC BY-NC-SA 4.0"}
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
@@ -36,16 +39,9 @@ def whole(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     student = build_student("qcnn14", 0.125).eval()
     layer = np.random.default_rng(0).standard_normal((2, student.dim)).astype(np.float32), np.zeros(2, np.float32)
-    return write_bundle(
-        tmp_path_factory.mktemp("whole") / "whole",
-        student,
-        "whole",
-        window=1.0,
-        short="repeat",
-        real_clips=[wave(1, 32000)],
-        facts={"teachers": [TEACHER], "scores": {"validation_cosine": 0.9}},
-        head=Head("two", ("a", "b"), False, (layer,)),
-    )
+    facts = {"teachers": [TEACHER], "scores": {"validation_cosine": 0.9}}
+    model = TorchModel(student, "whole", 1.0, "repeat", facts, Head("two", ("a", "b"), False, (layer,)))
+    return write_bundle(model, tmp_path_factory.mktemp("whole") / "whole", [wave(1, 32000)])
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +82,7 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     assert model.head is not None and model.head.labels == ("a", "b")
     card = (folder / "card.md").read_text()
     assert "50% of the filters, of each layer, by operator-norm, in layers conv_block[456].*" in card
-    assert "settled on the sounds that sondino ships" in card
+    assert "recalibrated on the sounds that sondino ships" in card
     assert not (tmp_path / "out" / "0.5.training").exists()
 
 

@@ -65,14 +65,14 @@ def open_page(page: browser.Page, file: Path, size: str, dark: bool = False) -> 
 
 
 def assert_calm(page: browser.Page) -> None:
-    """No error was told, nothing was fetched, and nothing stands out at the side."""
+    """No error, no request, and no horizontal overflow."""
     assert page.errors == []
     assert page.requests and all(address.startswith(("file:", "data:")) for address in page.requests)
     assert page.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def now_playing(page: browser.Page) -> tuple[str, str]:
-    """The clip that is heard, and the address of its sound, once it has got on."""
+    """The clip that is played, and the address of its sound, once it has got on."""
     page.until("player.currentTime > 0.02")
     return page.run("player.dataset.clip"), page.run("player.src")
 
@@ -99,7 +99,7 @@ def test_a_click_on_a_point_plays_its_clip(page, pages, size):
     open_page(page, pages["evaluation"], size)
     for i in (3, 77):
         page.click(f"#stage path[data-i='{i}']")
-        # Points may lie upon each other: the one that was chosen says itself which it is.
+        # Points may overlap: the page names the one that was chosen.
         clip, src = now_playing(page)
         chosen = data["maps"][0]["id"].index(clip)
         assert src == data["sounds"]["uri"][data["maps"][0]["sound"][chosen]]
@@ -144,10 +144,10 @@ def test_a_cell_tells_its_count_and_plays_its_clips(page, pages, size):
     page.click(f"#cells > rect:nth-of-type({place + 2})")  # the first is the ground they stand on
     names = view["labels"]
     assert page.run("document.getElementById('cell').textContent") == f"{names[truth]} → {names[given]}"
-    told = page.run("document.getElementById('cell-what').textContent")
+    shown = page.run("document.getElementById('cell-what').textContent")
     total = sum(n for t, _, n in view["cells"] if t == truth)
-    assert told.startswith(f"{count} of {total} clip") and f"taken for {names[given]}" in told
-    assert page.run("document.getElementById('matrix-status').textContent")  # for those who hear the page
+    assert shown.startswith(f"{count} of {total} clip") and f"predicted as {names[given]}" in shown
+    assert page.run("document.getElementById('matrix-status').textContent")  # for screen readers
     clips = [closer["clips"][m["clip"]] for m in view["mistakes"] if (m["truth"], m["given"]) == (truth, given)]
     assert page.run("[...document.querySelectorAll('#cell-clips .pair')].map((one) => one.textContent)") == clips
     page.click("#cell-clips button")
@@ -206,9 +206,9 @@ def test_keys_reach_everything(page, pages):
     page.press("ArrowLeft")
     page.until(f"document.getElementById('clip').textContent !== {first!r}")
     page.run("document.getElementById('cells').focus()")
-    told = page.run("document.getElementById('cell').textContent")
+    shown = page.run("document.getElementById('cell').textContent")
     page.press("ArrowDown")
-    page.until(f"document.getElementById('cell').textContent !== {told!r}")
+    page.until(f"document.getElementById('cell').textContent !== {shown!r}")
     page.run(
         "document.getElementById('cells').dispatchEvent(new KeyboardEvent('keydown', { key: 'n', bubbles: true }))"
     )
@@ -233,7 +233,7 @@ def test_what_is_pointed_at_is_told(page, pages):
     )
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     page.until("!document.getElementById('matrix-tip').hidden")
-    assert "are right (" in page.run("document.getElementById('matrix-tip').textContent")
+    assert "are correct (" in page.run("document.getElementById('matrix-tip').textContent")
     open_page(page, pages["run"], "screen")
     x, y = page.run(
         "(() => { const e = document.querySelector('.chart svg'); e.scrollIntoView({ block: 'center' });"
@@ -246,14 +246,14 @@ def test_what_is_pointed_at_is_told(page, pages):
 
 
 def test_names_are_never_markup(page, tmp_path):
-    from helpers.results_fixture import LABELS, model, task, write_predictions, write_results, write_vectors
+    from helpers.results_fixture import LABELS, model, task, write_embeddings, write_predictions, write_results
     from sondino.reporting.report import report
 
     evil = "<img src=x onerror=document.title='run'></script><script>document.title='run'</script>\"'"
     paths = [f"{evil} {i}.wav" for i in range(12)]
     rows = [{"path": p, "truth": evil, "predicted": f"not {evil}", "probability": 0.5, "fold": 1} for p in paths]
     write_predictions(tmp_path / "p.csv", rows)
-    write_vectors(tmp_path / "v.npz", paths, [LABELS[0]] * 12, 1.0, 0)
+    write_embeddings(tmp_path / "v.npz", paths, [LABELS[0]] * 12, 1.0, 0)
     score = {
         "model": evil,
         "task": evil,

@@ -4,14 +4,14 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from helpers.results_fixture import change, page_of, support, sweep, told, write_results
+from helpers.results_fixture import change, page_of, results_json, support, sweep, write_results
 
 pytest.importorskip("sklearn")
 
 
 def test_support_is_drawn_told_and_listed(tmp_path):
     page = page_of(support(tmp_path))
-    results = told(tmp_path)
+    results = results_json(tmp_path)
     for row in results["chosen"]:
         assert row["sentence"] in page.text
     for row in results["rows"]:
@@ -39,14 +39,14 @@ def test_support_without_costs_or_windows_to_draw(tmp_path):
 
 def test_a_sweep_over_words_is_a_table_and_dots(tmp_path):
     page = page_of(sweep(tmp_path))
-    results = told(tmp_path)
+    results = results_json(tmp_path)
     for row in results["table"]:
         half = (row["interval95"][1] - row["interval95"][0]) / 2
         assert f"{100 * row['average']:.1f} ± {100 * half:.1f}\u00a0%" in page.text
         assert f"{100 * row['domains']['environment']:.1f}\u00a0%" in page.text
     dots = [a for tag, a in page.tags if tag == "circle" and a.get("r") == "5"]
     assert len(dots) == 2 * 5
-    best = page.text.index("is best")
+    best = page.text.index("best setting")
     assert "cosine" in page.text[best : best + 60] and "t over 2 seeds" in page.text
 
 
@@ -85,11 +85,11 @@ def test_a_sweep_over_two_things_draws_each_against_the_other(tmp_path):
 def test_a_sweep_without_tasks_is_compared_by_its_cosine(tmp_path):
     folder = sweep(tmp_path)
     nothing = {"average": None, "interval95": None, "interval": "", "domains": {}, "tasks": {}}
-    table = [row | nothing for row in told(folder)["table"]]
+    table = [row | nothing for row in results_json(folder)["table"]]
     page = page_of(change(folder, table=table, tasks=[]))
     first = table[0]
     half = (first["cosine_interval95"][1] - first["cosine_interval95"][0]) / 2
-    assert f"cosine to the teacher {first['cosine']:.3f} ± {half:.3f}" in page.text
+    assert f"cosine to teacher {first['cosine']:.3f} ± {half:.3f}" in page.text
     assert "average" not in page.text.split("Every run")[0]
 
 

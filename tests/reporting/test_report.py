@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from helpers.pages import Page, decoded, heard, likeness
+from helpers.pages import Page, audio_of, decoded, likeness
 from sondino.errors import OptionError
 from sondino.reporting import map as report_map
 from sondino.reporting import sounds as report_sounds
@@ -51,8 +51,8 @@ def points_of(coordinates, clusters, ids, labels=None, waveforms=None, sample_ra
     """A map of clips whose waveforms are a list, or a function from row to waveform."""
     modes = [cluster_mode(clusters, labels)] + ([Mode("label", labels)] if labels else [])
     read = waveforms if callable(waveforms) else None if waveforms is None else waveforms.__getitem__
-    hear = None if read is None else lambda row, sounds: sounds.add(ids[row], lambda: read(row), sample_rate)
-    return Points("student", coordinates, ids, modes, hear)
+    add_clip = None if read is None else lambda row, sounds: sounds.add(ids[row], lambda: read(row), sample_rate)
+    return Points("student", coordinates, ids, modes, add_clip)
 
 
 def clips():
@@ -98,7 +98,7 @@ def test_every_point_decodes_to_its_length(written):
     points = data["maps"][0]
     assert points["id"] == paths
     outlines = [data["sounds"]["outline"][place] for place in points["sound"]]
-    for uri, bars, waveform in zip(heard(page), outlines, waveforms, strict=True):
+    for uri, bars, waveform in zip(audio_of(page), outlines, waveforms, strict=True):
         sound, rate = decoded(uri)
         seconds = min(3.0, max(0.25, len(waveform) / 32000))
         # MP3 comes in frames of 576 samples, up to two of them padding.
@@ -111,7 +111,7 @@ def test_sound_on_the_page_is_the_clip(written):
     _, page, _, waveforms = written
     i = next(i for i, waveform in enumerate(waveforms) if 16000 < len(waveform) < 64000)
     original, _ = excerpt(waveforms[i], 32000)
-    assert likeness(decoded(heard(page)[i])[0], original) > 0.97
+    assert likeness(decoded(audio_of(page)[i])[0], original) > 0.97
 
 
 def test_groups_cover_all_points_and_sit_apart(written):
@@ -133,7 +133,7 @@ def test_table_curves_recipe_and_versions_are_told(written):
     for text in ["optimiser.betas", "0.9, 0.999", "2.13 & more", "learning rate", "12×"]:
         assert text in page.text
     curves = page.data()["curves"]
-    assert curves["epochs"] == [1, 2]  # the epoch told twice counts once, as told last
+    assert curves["epochs"] == [1, 2]  # an epoch written twice counts once, as written last
     loss, agreement = curves["charts"]
     assert loss["series"][0]["values"] == [0.9, 0.5]
     assert [s["values"] for s in agreement["series"]] == [[0.3, 0.6], [0.2, 0.4]]
@@ -188,11 +188,11 @@ def test_sounds_are_capped_and_spread_over_clusters(tmp_path, monkeypatch):
     data = page.data()["maps"][0]
     assert len(data["id"]) == 199 and "clip3" not in data["id"]
     assert len(asked) == 30 and 3 not in asked
-    with_sound = [id for id, sound in zip(data["id"], heard(page), strict=True) if sound]
+    with_sound = [id for id, sound in zip(data["id"], audio_of(page), strict=True) if sound]
     assert len(with_sound) == 29  # row 199 has no sound
-    told = np.array([clusters[int(id[4:])] for id in with_sound])
-    assert np.bincount(told).tolist() == [13, 12, 4]
-    assert "29 have their sound" in page.text and "1 more clips are not drawn" in page.text
+    groups = np.array([clusters[int(id[4:])] for id in with_sound])
+    assert np.bincount(groups).tolist() == [13, 12, 4]
+    assert "29 have audio" in page.text and "1 more clips are not drawn" in page.text
 
 
 def test_sounds_take_no_more_bytes_than_they_may():
@@ -218,16 +218,16 @@ def test_sounds_that_cannot_be_read_are_told(tmp_path):
     sounds = report_sounds.ReportClips()
     assert sounds.add_file(tmp_path / "broken.wav") is None
     assert sounds.add_file(tmp_path / "gone.wav") is None
-    assert sounds.add_file(tmp_path / "gone.wav") is None  # asked for again, told once
+    assert sounds.add_file(tmp_path / "gone.wav") is None  # added twice, listed once
     assert [key for key, _ in sounds.lost] == [str(tmp_path / "broken.wav"), str(tmp_path / "gone.wav")]
-    assert sounds.complaint().startswith("clips whose sound could not be read: 2, such as")
+    assert sounds.message().startswith("clips whose audio could not be read: 2, such as")
     assert (
         sounds.add_file(Path("no\0name")) is sounds.add_file(Path("long" * 2000)) is sounds.add_file(tmp_path) is None
     )
     assert len(sounds.lost) == 5
 
 
-def test_parts_of_other_lengths_are_a_sentence(tmp_path):
+def test_parts_of_other_lengths_are_an_error(tmp_path):
     with pytest.raises(OptionError, match="one length"):
         write_report(tmp_path / "r.html", "x", [], [], points_of(np.zeros((3, 2)), [0, 1], ["a", "b", "c"]), {}, {})
     assert not (tmp_path / "r.html").exists()
@@ -236,13 +236,13 @@ def test_parts_of_other_lengths_are_a_sentence(tmp_path):
 def test_headline_compares_student_and_teacher():
     numbers = {number.name: number.value for number in headline_numbers(ROWS, METRICS)}
     assert numbers == {
-        "smaller than its teacher": "12×",
-        "of the teacher's probe accuracy": "90\u00a0%",
-        "cosine to the teacher": "0.832",
-        "of neighbours in common": "50\u00a0%",
-        "ms for 10 s of sound": "8.0",
+        "smaller than teacher": "12×",
+        "probe accuracy relative to teacher": "90\u00a0%",
+        "cosine to teacher": "0.832",
+        "10-NN overlap with teacher": "50\u00a0%",
+        "ms per 10 s of audio": "8.0",
     }
-    # Without a table the last epoch still says how near the student came.
+    # Without a table the last epoch gives cosine and overlap.
     assert [number.value for number in headline_numbers([], METRICS)] == ["0.600", "40\u00a0%"]
     assert headline_numbers([], []) == []
 
@@ -251,9 +251,9 @@ def test_map_keeps_groups_together_and_repeats():
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((4, 40))
     groups = np.repeat(np.arange(4), 20)
-    vectors = centres[groups] + 0.1 * rng.standard_normal((80, 40))
-    vectors[7] = np.nan
-    xy = map_2d(vectors, seed=1)
+    embeddings = centres[groups] + 0.1 * rng.standard_normal((80, 40))
+    embeddings[7] = np.nan
+    xy = map_2d(embeddings, seed=1)
     assert xy.shape == (80, 2)
     assert np.isnan(xy[7]).all() and np.isfinite(np.delete(xy, 7, 0)).all()
     gaps = np.linalg.norm(xy[:, None] - xy[None], axis=2)
@@ -262,25 +262,25 @@ def test_map_keeps_groups_together_and_repeats():
     nearest = gaps.argmin(axis=1)
     assert (groups[nearest] == groups)[np.arange(80) != 7].all()
     # Repeats exactly, and cosine does not see length (powers of two change no digit).
-    np.testing.assert_array_equal(xy, map_2d(vectors * 2.0 ** rng.integers(-3, 4, (80, 1)), seed=1))
+    np.testing.assert_array_equal(xy, map_2d(embeddings * 2.0 ** rng.integers(-3, 4, (80, 1)), seed=1))
     x, y = np.delete(xy, 7, 0).T  # turned so that the long way lies across the page
     assert x.std() >= y.std() and abs(np.corrcoef(x, y)[0, 1]) < 1e-3
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 12])
-def test_map_of_few_vectors(n):
+def test_map_of_few_embeddings(n):
     xy = map_2d(np.random.default_rng(0).standard_normal((n, 16)))
     assert xy.shape == (n, 2) and np.isfinite(xy).all()
 
 
-def test_map_of_equal_vectors_and_of_one_dimension():
+def test_map_of_equal_embeddings_and_of_one_dimension():
     assert np.isfinite(map_2d(np.ones((30, 8)))).all()
     assert np.isfinite(map_2d(np.linspace(-1, 1, 30)[:, None])).all()
 
 
-def test_map_samples_many_vectors():
-    vectors = np.random.default_rng(0).standard_normal((60, 8))
-    drawn = [np.isfinite(map_2d(vectors, seed, limit=25)).all(axis=1) for seed in (0, 0, 1)]
+def test_map_samples_many_embeddings():
+    embeddings = np.random.default_rng(0).standard_normal((60, 8))
+    drawn = [np.isfinite(map_2d(embeddings, seed, limit=25)).all(axis=1) for seed in (0, 0, 1)]
     assert drawn[0].sum() == 25
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert (drawn[0] != drawn[2]).any()

@@ -11,15 +11,15 @@ import pytest
 import soundfile
 
 from helpers import results_fixture
-from helpers.pages import decoded, heard, likeness
+from helpers.pages import audio_of, decoded, likeness
 from helpers.results_fixture import (
     LABELS,
     change,
     evaluation,
     page_of,
+    results_json,
     support,
     task,
-    told,
     write_predictions,
     write_results,
 )
@@ -64,8 +64,8 @@ def test_the_page_is_one_small_file(folder, page):
     assert not list(folder.glob(".*.partial"))
 
 
-def test_what_was_kept_and_what_it_costs_is_told(folder, page):
-    results = told(folder)
+def test_retention_and_costs_are_shown(folder, page):
+    results = results_json(folder)
     student = next(row for row in results["retention"] if row["role"] == "student")
     for text in [f"{100 * student['kept']:.1f}\u00a0%", f"{100 * student['average']:.1f}\u00a0%", "25×", "2,381 times"]:
         assert text in page.text
@@ -74,7 +74,15 @@ def test_what_was_kept_and_what_it_costs_is_told(folder, page):
         assert f"{100 * score['value']:.1f}\u00a0%" in page.text and f"{100 * low:.1f}–{100 * high:.1f}" in page.text
     for text in ["t over 5 folds", "codecarbon", "15.0\u00a0%", "29.8\u00a0M", "121\u00a0MB", "1.9\u00a0G", "0.05"]:
         assert text in page.text
-    for text in ["mean 0.300", "unbiased 0.650", "in ten 75.0\u00a0%", "neighbours in common", "opened from"]:
+    for text in [
+        "mean 0.300",
+        "unbiased 0.650",
+        "@10 75.0\u00a0%",
+        "10-NN overlap",
+        "randomly initialised",
+        "Confusion matrix",
+        "opened from",
+    ]:
         assert text in page.text
 
 
@@ -93,13 +101,13 @@ def test_the_matrix_counts_as_the_file_does(folder, page):
         assert all(wrong[t, g] == n for t, g, n in pairs)
 
 
-def test_the_surest_mistakes_come_first_and_can_be_heard(folder, page):
+def test_the_most_confident_errors_come_first_and_can_be_played(folder, page):
     data = page.data()
     closer, sounds = data["closer"], data["sounds"]
     view = closer["views"]["0 0"]
     wrong = [row for row in predictions(folder, "student-sonic.csv") if row["truth"] != row["predicted"]]
-    surest = sorted((float(row["probability"]) for row in wrong), reverse=True)[:12]
-    assert [view["mistakes"][i]["sure"] for i in view["listed"]] == surest
+    most_confident = sorted((float(row["probability"]) for row in wrong), reverse=True)[:12]
+    assert [view["mistakes"][i]["sure"] for i in view["listed"]] == most_confident
     first = view["mistakes"][view["listed"][0]]
     name = closer["clips"][first["clip"]]
     row = next(row for row in wrong if Path(row["path"]).name == Path(name).name)
@@ -113,7 +121,7 @@ def test_the_surest_mistakes_come_first_and_can_be_heard(folder, page):
 
 
 def test_every_kind_of_mistake_has_clips(page):
-    view = page.data()["closer"]["views"]["2 1"]  # the untrained one, which makes many
+    view = page.data()["closer"]["views"]["2 1"]  # the randomly initialised one, which makes many
     kinds = Counter((m["truth"], m["given"]) for m in view["mistakes"])
     for truth, given, count in view["cells"]:
         if truth != given:
@@ -122,7 +130,7 @@ def test_every_kind_of_mistake_has_clips(page):
 
 def test_scores_of_labels_stand_beside_the_teachers(folder, page):
     view = page.data()["closer"]["views"]["0 0"]
-    scores = {(s["model"], s["task"]): s["per_label"] for s in told(folder)["scores"]}
+    scores = {(s["model"], s["task"]): s["per_label"] for s in results_json(folder)["scores"]}
     for label, score, teacher in zip(view["labels"], view["scores"], view["teacher"], strict=True):
         assert score == scores["small student", "sonic"][label]
         assert teacher == scores["big teacher", "sonic"][label]
@@ -145,7 +153,7 @@ def test_maps_of_student_and_teacher_in_four_colourings(folder, page):
     for i, name in enumerate(maps[0]["id"]):
         told_of = [mode["groups"][mode["of"][i]]["name"] for mode in maps[0]["modes"]]
         assert told_of[:2] == [names[Path(name).name][key] for key in ("truth", "predicted")]
-    # Vectors lie about their label's centre, so the neighbours on the map have the same label.
+    # Embeddings lie about their label's centre, so the neighbours on the map have the same label.
     x, y, of = np.array(maps[1]["x"]), np.array(maps[1]["y"]), np.array(maps[1]["modes"][0]["of"])
     gaps = np.hypot(x[:, None] - x, y[:, None] - y) + 9 * np.eye(len(x))
     assert (of[gaps.argmin(1)] == of).mean() > 0.9
@@ -172,7 +180,7 @@ def test_several_labels_a_clip(tmp_path):
         for i, path in enumerate(names)
     ]
     write_predictions(tmp_path / "predictions" / "p.csv", rows)
-    results_fixture.write_vectors(tmp_path / "v.npz", [r["path"] for r in rows], [LABELS[0]] * 12, 1.0, 0)
+    results_fixture.write_embeddings(tmp_path / "v.npz", [r["path"] for r in rows], [LABELS[0]] * 12, 1.0, 0)
     score = {
         "model": "m", "task": "tags", "metric": "mAP", "value": 0.5, "interval95": [0.4, 0.6], "interval": "t",
         "per_label": {"drum": 0.9, "loud": 0.2, "quiet": None}, "predictions": "predictions/p.csv", "vectors": "v.npz",
@@ -203,7 +211,7 @@ def test_names_are_data(tmp_path):
         for i, path in enumerate(paths)
     ]
     write_predictions(tmp_path / "p.csv", rows)
-    results_fixture.write_vectors(tmp_path / "v.npz", paths, [LABELS[0]] * 20, 1.0, 0)
+    results_fixture.write_embeddings(tmp_path / "v.npz", paths, [LABELS[0]] * 20, 1.0, 0)
     score = {
         "model": evil,
         "task": evil,
@@ -243,14 +251,14 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
     assert [m["name"] for m in page.data()["maps"][0]["modes"]] == ["cluster"]  # no predictions: nothing to colour by
 
 
-def test_clips_that_are_gone_leave_a_silent_page_and_a_warning(tmp_path):
+def test_clips_that_are_gone_leave_a_page_without_audio_and_a_warning(tmp_path):
     evaluation(tmp_path, tasks=1)
     for file in (tmp_path / "predictions").iterdir():
         file.write_text(file.read_text().replace(str(sample_folder()), "/gone"))
     with pytest.warns(UserWarning, match=r"could not be read: \d+, such as .*gone"):
         page = page_of(tmp_path)
     assert "sounds" not in page.data() and "could not be read" in page.text
-    # The vectors were kept under the old names, and are known by their last part.
+    # The embeddings were cached under the old names, and are found by the last part.
     assert [len(one["id"]) for one in page.data()["maps"]] == [130, 130]
     assert set(page.data()["maps"][0]["sound"]) == {-1}
 
@@ -259,7 +267,7 @@ def test_clips_are_found_from_the_results_folder_and_from_the_tasks(tmp_path):
     evaluation(tmp_path / "r", tasks=1, vectors=False)
     for file in (tmp_path / "r" / "predictions").iterdir():
         file.write_text(file.read_text().replace(f"{sample_folder()}/", ""))
-    own = told(tmp_path / "r")["tasks"][0]
+    own = results_json(tmp_path / "r")["tasks"][0]
     change(tmp_path / "r", tasks=[own | {"root": str(sample_folder())}])
     assert -1 not in page_of(tmp_path / "r").data()["closer"]["sound"]
     change(tmp_path / "r", tasks=[own])
@@ -270,7 +278,7 @@ def test_clips_are_found_from_the_results_folder_and_from_the_tasks(tmp_path):
 def test_agreement_alone_makes_a_page(tmp_path):
     evaluation(tmp_path, tasks=1)
     page = page_of(change(tmp_path, scores=[], retention=[], tasks=[task(metric=None)]))
-    assert "vectors compared, without labels" in page.text and "What each costs" in page.text
+    assert "agreement with the teacher, without labels" in page.text and "Resource use" in page.text
     assert page.data() == {}
 
 
@@ -300,7 +308,7 @@ def test_a_huge_number_of_long_clips_stays_under_15_mb(tmp_path, monkeypatch):
             write_predictions(tmp_path / f"{model}-{own}.csv", rows)
             score = {"model": model, "task": own, "value": 0.1, "predictions": f"{model}-{own}.csv", "vectors": "v.npz"}
             scores.append(score | {"per_label": dict.fromkeys(labels, 0.5)})
-    results_fixture.write_vectors(tmp_path / "v.npz", paths, [LABELS[0]] * 700, 1.0, 0)
+    results_fixture.write_embeddings(tmp_path / "v.npz", paths, [LABELS[0]] * 700, 1.0, 0)
     tasks = [task(own, own, labels=labels, classes=60) for own in ("one", "two", "three")]
     models = [results_fixture.model(name, "student") for name in ("a", "b", "c")]
     write_results(tmp_path, kind="evaluation", title="Large", tasks=tasks, models=models, scores=scores)
@@ -314,7 +322,7 @@ def test_a_huge_number_of_long_clips_stays_under_15_mb(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ({"format": "other-2"}, "is not in the format sondino-results-1 .it says other-2.: run the command"),
         ({"kind": "poem"}, "holds results of the kind 'poem', not evaluation, support, sweep"),
@@ -326,15 +334,15 @@ def test_a_huge_number_of_long_clips_stays_under_15_mb(tmp_path, monkeypatch):
         ({"kind": "sweep", "runs": [{"settings": 3}]}, "entry 1 of runs has no settings"),
     ],
 )
-def test_wrong_results_are_a_sentence(tmp_path, entries, said):
+def test_wrong_results_are_an_error(tmp_path, entries, message):
     write_results(tmp_path, kind="evaluation", scores=[{"model": "m", "task": "t"}])
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(RunError, match=message):
         report_results(change(tmp_path, **entries))
     assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\xff\xfe".encode("latin-1")])
-def test_a_results_file_that_is_none_is_a_sentence(tmp_path, content):
+def test_a_file_that_is_not_results_is_an_error(tmp_path, content):
     (tmp_path / "results.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(RunError, match=r"results\.json (cannot be read|is not in the format)"):
         report(tmp_path)
@@ -361,5 +369,5 @@ def test_the_command_says_where_the_page_is(tmp_path, capsys):
     assert (tmp_path / "report.html").exists()
 
 
-def test_heard_is_of_the_first_map(page):
-    assert all(uri.startswith("data:audio/mpeg;base64,") for uri in heard(page))
+def test_audio_is_of_the_first_map(page):
+    assert all(uri.startswith("data:audio/mpeg;base64,") for uri in audio_of(page))

@@ -10,7 +10,7 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("sklearn")
 yaml = pytest.importorskip("yaml")
 
-from helpers.pages import Page, decoded, heard, likeness
+from helpers.pages import Page, audio_of, decoded, likeness
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import decode
 from sondino.errors import RunError
@@ -82,7 +82,7 @@ def test_the_page_is_made_from_disk(run):
     assert -1 not in points["sound"]
     place = int(np.argmax(corpus.column("duration")[rows]))
     shown, _ = excerpt(decode(corpus, int(rows[place]), 24000), 24000)
-    assert likeness(decoded(heard(page)[place])[0], shown) > 0.9
+    assert likeness(decoded(audio_of(page)[place])[0], shown) > 0.9
 
 
 def test_clusters_are_told(run):
@@ -108,15 +108,15 @@ def test_a_corpus_outside_the_run_is_found_again(tmp_path):
     assert read_layout(tmp_path / "run").corpus == (tmp_path / "shared").resolve()
 
 
-def test_without_its_corpus_the_map_is_silent_and_says_so(tmp_path):
+def test_without_its_corpus_the_map_has_no_audio_and_a_note(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "run" / "corpus" / "corpus.parquet").unlink()
     page = page_of(tmp_path / "run")
-    assert "The map is silent: " in page.text and "damaged corpus" in page.text
+    assert "The map has no audio: " in page.text and "damaged corpus" in page.text
     assert set(page.data()["maps"][0]["sound"]) == {-1}
     shutil.rmtree(tmp_path / "run" / "corpus")
     build_corpus(sample_folder() / "audio" / "bd_808.ogg", tmp_path / "run" / "corpus", 1.0)
-    assert "holds another corpus than this run learnt from" in page_of(tmp_path / "run").text
+    assert "holds another corpus than this run was trained on" in page_of(tmp_path / "run").text
 
 
 def test_files_that_are_gone_are_told(tmp_path):
@@ -139,7 +139,7 @@ def test_an_earlier_run_has_a_page_without_a_map(tmp_path):
     kept.mkdir(parents=True)
     (kept / "clusters.json").write_text(json.dumps({"sizes": [7, 11], "quality": {"silhouette": 0.777}}))
     page = page_of(tmp_path / "run")
-    assert "this run kept no layout of its clips" in page.text
+    assert "this run saved no layout of its clips" in page.text
     assert "maps" not in page.data() and "0.812" in page.text
     assert "0.777" in page.text and "11 down to 7" in page.text
     (kept.parent / "clusters-k3-seed0").mkdir()
@@ -157,7 +157,7 @@ def test_a_run_at_work_has_a_page(tmp_path):
     assert page.data()["curves"]["epochs"] == [1, 2]
 
 
-def test_what_is_damaged_is_a_sentence(tmp_path):
+def test_what_is_damaged_is_an_error(tmp_path):
     write_run(tmp_path / "run", layout=False)
     (tmp_path / "run" / KEPT).parent.mkdir()
     (tmp_path / "run" / KEPT).write_bytes(b"no zip")
@@ -168,11 +168,11 @@ def test_what_is_damaged_is_a_sentence(tmp_path):
         report(tmp_path / "run")
     (tmp_path / "run" / KEPT).unlink()
     (tmp_path / "run" / "recipe.yaml").write_text("a: [")
-    with pytest.raises(RunError, match=r"recipe\.yaml is no YAML"):
+    with pytest.raises(RunError, match=r"recipe\.yaml is not valid YAML"):
         report(tmp_path / "run")
     (tmp_path / "run" / "recipe.yaml").unlink()
     (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1}\nnonsense\n{"epoch": 2}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: no epoch of ours"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: not an epoch"):
         report(tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     (tmp_path / "run" / "summary.json").unlink()

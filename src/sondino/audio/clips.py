@@ -35,11 +35,11 @@ def real_clips(
         clips (samples,) float32.
 
     Raises:
-        OptionError: fewer than two files of it can be heard.
+        OptionError: fewer than two files of it can be decoded.
     """
     folder = sample_folder() / "audio" if sounds is None else sounds
     files = find_audio(folder)
-    heard = []
+    decoded = []
     windowing = Windowing(samples / rate, short="pad" if short == "native" else short)
     for file in _spread(files, count):
         try:
@@ -49,19 +49,19 @@ def real_clips(
         pieces, _, weights = stack_windows(sound, rate, windowing)
         cut = [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= min(weights[0], rate / 4)]
         # Last, where there are few: the second half of a sound by itself is another sound.
-        heard.append([*cut, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
-    if len(heard) < 2:
-        raise OptionError(f"{folder}: of its files {len(heard)} can be heard, where comparing needs 2 or more: "
+        decoded.append([*cut, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
+    if len(decoded) < 2:
+        raise OptionError(f"{folder}: of its files {len(decoded)} can be decoded, where comparing needs 2 or more: "
                           "name a folder of audio")  # fmt: skip
     clips = []
-    for turn in range(max(map(len, heard))):
-        clips += [clips_of[turn] for clips_of in heard if turn < len(clips_of)]
-    # Of long windows fewer are heard: 200 of a minute each would be gigabytes.
+    for turn in range(max(map(len, decoded))):
+        clips += [clips_of[turn] for clips_of in decoded if turn < len(clips_of)]
+    # Of long windows fewer are taken: 200 of a minute each would be gigabytes.
     most = max(20, min(count, round(MOST_SECONDS * rate / samples)))
     return [np.ascontiguousarray(clip[:samples]) for clip in clips[:most]]
 
 
 def _spread(files: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of the files, evenly over the list: folders are often sorted by what is heard."""
+    """At most `count` of the files, evenly over the list: folders are often sorted by content."""
     step = max(1.0, len(files) / count)
     return [files[int(i * step)] for i in range(min(len(files), count))]

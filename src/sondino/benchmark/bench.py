@@ -60,6 +60,12 @@ def bench(
     Raises:
         OptionError: an unknown model or runtime, more threads than processors, or a number out of range.
         SondinoError: a model cannot be fetched, or the folder cannot be written.
+
+    Examples:
+        >>> options = {"runtimes": ["onnxruntime"], "threads": [1], "seconds": [1.0], "rounds": 1, "energy": False}
+        >>> done = sondino.bench(["run/bundle"], "bench", quiet=True, **options)
+        >>> [each.error for each in done.measured]
+        [None]
     """
     counts = _thread_counts(threads)
     lengths = _lengths(seconds)

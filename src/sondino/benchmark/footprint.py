@@ -11,17 +11,15 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
-import numpy as np
-
+from sondino.audio.signal import fixed_noise
 from sondino.audio.windows import Windowing, stack_windows
-from sondino.encoder.encoder import Encoder
+from sondino.benchmark.timing import memory, peak_memory, reset_peak, time_in_turn
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import EncoderError
 from sondino.teachers.catalogue import RECORDS
 
@@ -87,39 +85,21 @@ def measure(open_encoder: Callable[[], Encoder], window: float) -> Footprint:
         open_encoder: opens it.
         window: seconds, which it takes.
     """
-    before = _status("VmRSS")
-    encoder = open_encoder()
-    noise = (0.1 * np.random.default_rng(0).standard_normal(round(SECONDS * encoder.sample_rate))).astype(np.float32)
-    minimum = int(getattr(encoder, "minimum", 0))
-    cut, _, _ = stack_windows(noise, encoder.sample_rate, Windowing(window, short="native"), minimum)
+    before = memory()
+    encoder = resolve(open_encoder())
+    noise = fixed_noise(round(SECONDS * encoder.sample_rate))
+    windowing = Windowing(window, short="native")
+    windows, _, _ = stack_windows(noise, encoder.sample_rate, windowing, encoder.minimum)
 
-    def embed() -> float:
-        began = time.perf_counter()
-        for piece in cut:
-            encoder.embed(piece[None])
-        return time.perf_counter() - began
+    def embed() -> None:
+        for each in windows:
+            encoder.embed(each[None])
 
-    _forget_peak()
+    reset_peak()
     embed()
-    peak = _status("VmHWM")
-    return Footprint(
-        1000 * median(embed() for _ in range(PASSES)), None if before is None or peak is None else max(0, peak - before)
-    )
-
-
-def _forget_peak() -> None:
-    """Let the peak of this process's memory begin anew, where the system can (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _status(name: str) -> int | None:
-    """Bytes that Linux tells of this process; None elsewhere."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
+    peak = peak_memory()
+    (times,), _ = time_in_turn([embed], lambda passes, _: passes >= PASSES)
+    return Footprint(1000 * median(times), None if before is None or peak is None else max(0, peak - before))
 
 
 def import_libraries(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,9 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, unknown_name
 from sondino.files import read_json, sha256
+from sondino.model.bundle import EXPORT_FORMAT
 from sondino.nets.registry import STUDENTS
-from sondino.teachers.catalogue import RECORDS
-from sondino.teachers.spec import SUFFIX_KINDS, TeacherSpec, parse_teacher
-
-EXPORT_FORMAT = "sondino-export-1"
+from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
 
 
 @dataclass(frozen=True)
@@ -165,16 +164,12 @@ def _damage(model: Given) -> str | None:
 
 def _teacher(name: str) -> TeacherSpec | None:
     """A teacher's name read and its file looked for; None where it is the name of something else."""
-    file = name.partition("?")[0].partition("#")[0]
-    kind = file.partition(":")[0]
-    if kind not in RECORDS:
-        kind = SUFFIX_KINDS.get(Path(file).suffix.lower(), "")
-        if not kind:
-            return None
-        name = f"{kind}:{name}"
-    spec = parse_teacher(name)
+    kind = kind_of(name)
+    if not kind:
+        return None
+    spec = parse_teacher(name if re.split("[:?#]", name)[0] == kind else f"{kind}:{name}")
     if kind == "precomputed":
-        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
+        raise OptionError(f"{name} holds embeddings of clips that are known by id, and hears nothing: name a model")
     if "threads" in spec.options:
         raise OptionError(f"{name}: leave out threads=, bench sets them (--threads)")
     if kind in ("onnx", "litert", "torchscript"):

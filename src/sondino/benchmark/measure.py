@@ -1,7 +1,6 @@
 """Size, speed and energy of a model, for the table: parameters, multiply-accumulates, milliseconds, joules."""
 
 import logging
-import math
 import statistics
 import sys
 import time
@@ -13,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.benchmark.graphs import Costs, litert_costs, onnx_costs, torch_costs
-from sondino.encoder.encoder import Encoder
+from sondino.audio.signal import fixed_noise
+from sondino.benchmark.timing import time_in_turn
+from sondino.encoder.encoder import Costs, Encoder, resolve
 from sondino.errors import MissingExtra, OptionError, require
 from sondino.nets.size import SECONDS
+from sondino.teachers.graph_costs import encoder_costs
 
 
 def milliseconds_per_10s(
@@ -42,7 +43,7 @@ def milliseconds_per_10s(
     if repeats < 1:
         raise OptionError(f"timing needs repeats of 1 or more, not {repeats}")
     sound, share = _ten_seconds(sample_rate, window, hop)
-    return 1000.0 * share * _in_turn([lambda: embed(sound)], repeats)[0]
+    return 1000.0 * share * _medians([lambda: embed(sound)], repeats)[0]
 
 
 def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[float]:
@@ -52,22 +53,15 @@ def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[
         encoders: open models.
         rounds: how often each is timed, after one call that is not.
     """
-    given = [_ten_seconds(one.sample_rate, one.window, getattr(one, "hop", None)) for one in encoders]
+    given = [_ten_seconds(one.sample_rate, one.window, resolve(one).hop) for one in encoders]
     calls = [partial(one.embed, sound) for one, (sound, _) in zip(encoders, given, strict=True)]
-    return [1000.0 * share * took for (_, share), took in zip(given, _in_turn(calls, rounds), strict=True)]
+    return [1000.0 * share * took for (_, share), took in zip(given, _medians(calls, rounds), strict=True)]
 
 
-def _in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median seconds of each call over rounds; the first call of each is not timed, it may plan and take memory."""
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, kept in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - start)
-    return [statistics.median(kept) for kept in times]
+def _medians(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median seconds of each call, timed in turn."""
+    times, _ = time_in_turn(calls, lambda done, _: done >= rounds)
+    return [statistics.median(each) for each in times]
 
 
 def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> tuple[NDArray[np.float32], float]:
@@ -78,8 +72,7 @@ def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> t
     rows = 1 if window is None or step is None else max(1, round(SECONDS / step))
     samples = round((SECONDS if window is None else window) * sample_rate)
     # Noise, not zeros: some kernels are slower or faster on zeros and denormals.
-    sound = (0.1 * np.random.default_rng(0).standard_normal((rows, samples))).astype(np.float32)
-    return sound, 1.0 if window is None or step is None else SECONDS / (rows * step)
+    return fixed_noise(rows, samples), 1.0 if window is None or step is None else SECONDS / (rows * step)
 
 
 @dataclass(frozen=True)
@@ -162,67 +155,26 @@ def _how(tracker: Any) -> str:
     return "codecarbon's estimate, no meter here"
 
 
-def macs_of(encoder: Encoder) -> int | None:
-    """Multiply-accumulates of any teacher or bundle for 10 s of sound, its front-end not counted.
+def costs_of(encoder: Encoder) -> Costs:
+    """Parameters of any teacher or bundle, and its multiply-accumulates for 10 s of audio; its front-end not counted.
 
-    A bundle's are in its config; ONNX and LiteRT graphs and whatever calls torch are counted over one window, and
-    told for as many as 10 s of a long sound take.
-
-    Args:
-        encoder: an open teacher or model.
-
-    Returns:
-        None where they cannot be known: vectors by id, an operator that is not counted, a model that is neither a
-        graph nor torch, or an ONNX graph without onnx to read it.
-    """
-    config = getattr(encoder, "config", None)
-    if isinstance(config, dict):
-        return config.get("macs_per_10s")
-    costs, window = _costs(encoder), encoder.window
-    if costs is None or costs.macs is None or window is None:
-        return None if costs is None else costs.macs
-    return round(costs.macs * SECONDS / (getattr(encoder, "hop", None) or window))
-
-
-def parameters_of(encoder: Encoder) -> int | None:
-    """Weights of any teacher or bundle that its vectors come from: no classifier behind them, no front-end.
-
-    A bundle's are in its config. Graphs have their norms folded into their weights, which makes them a little smaller
-    than the nets that they were exported from.
+    A bundle's are in its config; an ONNX or LiteRT graph counts its own over one window, and of any other encoder the
+    torch modules that it calls are counted. Graphs have their norms folded into their weights, which makes them a
+    little smaller than the nets that they were exported from.
 
     Args:
         encoder: an open teacher or model.
 
     Returns:
-        None where they cannot be known, as of `macs_of`.
+        None for what cannot be known: of embeddings by id, of an operator that is not counted, of a model that is
+        neither a graph nor torch, or of an ONNX graph without onnx to read it.
     """
-    config = getattr(encoder, "config", None)
-    if isinstance(config, dict):
-        return config.get("parameters")
-    costs = _costs(encoder)
-    return None if costs is None else costs.parameters
-
-
-def _costs(encoder: Any) -> Costs | None:
-    """Of one window, or of 10 s where it takes any length."""
-    if hasattr(encoder, "lookup"):
-        return None
-    samples = round((encoder.window or SECONDS) * encoder.sample_rate)
-    sound = (0.1 * np.random.default_rng(0).standard_normal((1, samples))).astype(np.float32)
+    encoder = resolve(encoder)
+    if encoder.lookup is not None:
+        return Costs()
     try:
-        return _counted(encoder, sound)
-    except Exception:  # what can be heard is worth measuring, even where a graph cannot be taken apart
-        return None
-
-
-def _counted(encoder: Any, sound: NDArray[np.float32]) -> Costs | None:
-    from sondino.teachers.litert import LiteRTEncoder
-    from sondino.teachers.onnx import OnnxEncoder
-
-    if isinstance(encoder, LiteRTEncoder):
-        return litert_costs(encoder._model, sound.reshape(encoder._shape))
-    if isinstance(encoder, OnnxEncoder):
-        shape = [side or 1 for side in encoder._shape[:-1]]
-        costs = onnx_costs(encoder.path, encoder._output, np.broadcast_to(sound[0], (*shape, sound.size)).copy())
-        return Costs(None if costs.macs is None else costs.macs // math.prod(shape), costs.parameters)
-    return torch_costs(encoder.embed, sound) if "torch" in sys.modules else None
+        if encoder.costs is not None:
+            return encoder.costs()
+        return encoder_costs(encoder) if "torch" in sys.modules else Costs()
+    except Exception:  # what can be embedded is worth measuring, even where a graph cannot be taken apart
+        return Costs()

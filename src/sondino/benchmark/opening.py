@@ -1,4 +1,4 @@
-"""Models opened in any runtime on a number of threads: waveforms in, vectors out, and their front-end by itself."""
+"""Models opened in any runtime on a number of threads: waveforms in, embeddings out, and their front-end by itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Parts:
     """A model's two halves, to see where the time goes.
 
     Attributes:
-        net: log-mels (batch, n_mels, frames) to vectors, in the same runtime on the same threads.
+        net: log-mels (batch, n_mels, frames) to embeddings, in the same runtime on the same threads.
         log_mels: waveforms to log-mels, as the net is given them.
         front_end: the same as the model does it, to be timed; None where it is part of a graph: it then takes what
             the whole takes more than the net.
@@ -39,12 +39,12 @@ class Opened:
     """A model ready to run.
 
     Attributes:
-        embed: waveforms (batch, samples) to vectors (batch, dim).
+        embed: waveforms (batch, samples) to embeddings (batch, dim).
         sample_rate: hertz.
         window: seconds that it takes at once, neither more nor less; None: any length.
         hop: seconds from one window to the next; None: as long as a window.
         files: what must be shipped for it to run.
-        parameters: weights that the vectors come from; None: not known.
+        parameters: weights that the embeddings come from; None: not known.
         macs_per_10s: multiply-accumulates for 10 s of sound, the front-end not counted; None: not known.
         parts: opens its halves; None where they cannot be told apart.
         encoder: a teacher, whose parameters are counted when the rest is done.
@@ -135,8 +135,8 @@ def _torch(folder: Path, threads: int) -> tuple[Run, Callable[[], Parts]]:
 
     def embed(waveforms: Array) -> Array:
         with torch.inference_mode():
-            vectors: Array = student(front_end(torch.from_numpy(waveforms))).numpy()
-        return vectors
+            embeddings: Array = student(front_end(torch.from_numpy(waveforms))).numpy()
+        return embeddings
 
     def inference(module: Any) -> Callable[[Any], Any]:
         def run(x: Any) -> Any:
@@ -275,6 +275,7 @@ def open_teacher(name: str, threads: int) -> Opened:
     Raises:
         SondinoError: it cannot be opened.
     """
+    from sondino.encoder.encoder import resolve
     from sondino.teachers import load_teacher
     from sondino.teachers.catalogue import RECORDS
     from sondino.teachers.spec import parse_teacher
@@ -284,23 +285,21 @@ def open_teacher(name: str, threads: int) -> Opened:
         name = f"{name}{'&' if parse_teacher(name).options else '?'}threads={threads}"
     elif record.extra == "train":
         require("torch", "train").set_num_threads(threads)
-    teacher = load_teacher(name, "cpu")
-    file = getattr(teacher, "path", None) or parse_teacher(name).file
+    teacher = resolve(load_teacher(name, "cpu"))
+    file = teacher.path or parse_teacher(name).file
     beside = [Path(file), Path(f"{file}.data")] if file else []
     files = tuple(each for each in beside if each.is_file())
-    return Opened(
-        teacher.embed, teacher.sample_rate, teacher.window, getattr(teacher, "hop", None), files, encoder=teacher
-    )
+    return Opened(teacher.embed, teacher.sample_rate, teacher.window, teacher.hop, files, encoder=teacher)
 
 
-def check_vectors(vectors: Array, rows: int) -> None:
-    """Refuse an answer that is not one finite vector a row: its time would say nothing.
+def check_vectors(embeddings: Array, rows: int) -> None:
+    """Refuse an answer that is not one finite embedding a row: its time would say nothing.
 
     Raises:
         EncoderError: it is not.
     """
-    shape = np.shape(vectors)
+    shape = np.shape(embeddings)
     if len(shape) != 2 or shape[0] != rows:
-        raise EncoderError(f"it gave an array of shape {shape} for {rows} waveforms, not one vector each")
-    if not np.isfinite(vectors).all():
+        raise EncoderError(f"it gave an array of shape {shape} for {rows} waveforms, not one embedding each")
+    if not np.isfinite(embeddings).all():
         raise EncoderError("it gave NaN or infinite numbers for noise")

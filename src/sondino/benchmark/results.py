@@ -189,8 +189,8 @@ def notes(done: Bench) -> list[str]:
         length = f"{done.seconds[0]:g} s"
         said.append(
             f"ms for a clip by itself, and for one of {length} in batches of 8; mel: the front-end of that; "
-            "cold: ms from the start of the process to the first vector; peak: MB that a process holds while it hears "
-            "a stream; file: MB to ship"
+            "cold: ms from the start of the process to the first embedding; peak: MB that a process holds while it "
+            "embeds a stream; file: MB to ship"
         )
         spreads = [_spread(each) for each in good]
         rounds = min(len(each.rounds) for each in good)

@@ -1,6 +1,6 @@
 """One model in one runtime, measured in a process of its own: `python -m sondino.benchmark.worker JSON`.
 
-Two kinds: "time" says how long it takes from nothing to the first vector and for clips after that; "memory" hears a
+Two kinds: "time" says how long it takes from nothing to the first embedding and for clips after that; "memory" hears a
 stream, says what the process held at its peak, and then what costs memory of its own to find out (joules, counts).
 """
 
@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sondino.benchmark.timing import peak_memory, time_in_turn
 
 if TYPE_CHECKING:
     from sondino.benchmark.opening import Opened, Parts, Run
@@ -80,28 +81,18 @@ def clips(opened: Opened, seconds: float, batch: int) -> tuple[Array, float]:
 
 
 def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[list[float]], float]:
-    """Seconds that each of some calls takes, again and again in turn, and how many processors they kept busy.
+    """Time calls in turn for `least` seconds and `REPEATS` rounds, or for `LONGEST` where calls are slow.
 
-    Args:
-        calls: what to time, after one call that is not: the first of a shape may plan and take memory.
-        least: seconds to go on for, at least.
+    Returns:
+        the seconds of each call, a list a call; how many processors they kept busy.
     """
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    processor, began = time.process_time(), time.perf_counter()
-    while True:
-        for call, kept in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - start)
-        gone = time.perf_counter() - began
-        if (len(times[0]) >= REPEATS and gone >= least) or gone >= max(least, LONGEST):
-            return times, (time.process_time() - processor) / gone
+    return time_in_turn(
+        calls, lambda rounds, gone: (rounds >= REPEATS and gone >= least) or gone >= max(least, LONGEST)
+    )
 
 
 def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
-    """From the start of this process (the parent says when) to the first vector, then clip after clip."""
+    """From the start of this process (the parent says when) to the first embedding, then clip after clip."""
     from sondino.benchmark.opening import check_vectors
 
     if asked["module"]:
@@ -111,9 +102,9 @@ def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
     loaded = time.time()
     sound, _ = clips(opened, max(asked["seconds"]), 1)
     made = time.time()
-    vectors = opened.embed(sound)
+    embeddings = opened.embed(sound)
     first = time.time()
-    check_vectors(vectors, len(sound))
+    check_vectors(embeddings, len(sound))
     cold = {
         "start_ms": begun - asked["started"],
         "import_ms": imported - begun,
@@ -123,7 +114,7 @@ def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
     }
     return {
         **{name: 1000 * seconds for name, seconds in cold.items()},
-        "dim": int(vectors.shape[1]),
+        "dim": int(embeddings.shape[1]),
         "clips": _clip_times(opened, asked["seconds"], asked["least"]),
         "file_bytes": sum(file.stat().st_size for file in opened.files) or None,
         "parameters": opened.parameters,
@@ -165,7 +156,7 @@ def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
         sound, _share = clips(opened, seconds, 1)
         for at in range(max(1, round(STREAM / (sound.shape[1] / opened.sample_rate)))):
             opened.embed(sound[at % len(sound)][None])
-        peaks[f"{seconds:g}"] = _peak_memory()
+        peaks[f"{seconds:g}"] = peak_memory()
     found: dict[str, Any] = {"peak_memory_bytes": peaks}
     if asked["energy"]:
         from sondino.benchmark.measure import energy_per_10s
@@ -174,19 +165,11 @@ def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
         if energy is not None:
             found |= {"joules_per_10s": energy.joules, "joules_how": energy.how}
     if opened.encoder is not None:
-        from sondino.benchmark.measure import macs_of, parameters_of
+        from sondino.benchmark.measure import costs_of
 
-        found |= {"parameters": parameters_of(opened.encoder), "macs_per_10s": macs_of(opened.encoder)}
+        costs = costs_of(opened.encoder)
+        found |= {"parameters": costs.parameters, "macs_per_10s": costs.macs}
     return found
-
-
-def _peak_memory() -> int | None:
-    """Bytes that this process has held at the most; None where the system does not tell (Linux does)."""
-    # Not getrusage: what a process held before it became another program counts there.
-    with suppress(OSError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-    return None
 
 
 def _version(package: str) -> str:

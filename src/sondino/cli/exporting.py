@@ -39,9 +39,9 @@ def export(
         sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
         gallery: to web: sounds that the page compares with. Default: those that sondino ships.
     """
-    from sondino.errors import require_export
+    from sondino.errors import require_extra
 
-    require_export()
+    require_extra("train")
     from sondino.exporters.export import FILES
     from sondino.exporters.export import export as run_export
 
@@ -77,9 +77,9 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
         sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
         labels: labelled sound (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
     """
-    from sondino.errors import require_export
+    from sondino.errors import require_extra
 
-    require_export()
+    require_extra("train")
     from sondino.exporters.quantize import quantize as run_quantize
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]

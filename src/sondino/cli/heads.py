@@ -85,12 +85,12 @@ def classify(
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files
-    from sondino.pretrained.heads import misfit
+    from sondino.pretrained.heads import misfit_warning
     from sondino.pretrained.load import load
     from sondino.progress import show
 
     opened = load(model, threads, window_policy=window_policy, head=head)
-    if opened.head is not None and (note := misfit(opened.head, opened.config)):
+    if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print(f"note: {note}", file=sys.stderr)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:

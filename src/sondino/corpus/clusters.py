@@ -63,6 +63,13 @@ def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report 
 
     Raises:
         OptionError: k is below 1, or above the number of embeddings.
+
+    Examples:
+        >>> corpus = sondino.corpus.build_corpus("recordings", "my_corpus", clip=1.0)
+        >>> teacher = sondino.load_teacher("onnx:teacher.onnx?rate=16000")
+        >>> targets = sondino.corpus.compute_targets(corpus, teacher)
+        >>> sondino.corpus.fit_clusters(targets, k=2).assignment.shape
+        (9,)
     """
     valid = int(np.count_nonzero(targets.valid))
     if not 1 <= k <= valid:

@@ -133,6 +133,11 @@ def build_corpus(
         AudioError: there is nothing there, or nothing that can be decoded.
         OptionError: a bad list or clip length.
         RunError: `out` holds a corpus of other sound or of another clip length, or cannot be written.
+
+    Examples:
+        >>> corpus = sondino.corpus.build_corpus("recordings", "my_corpus", clip=1.0)
+        >>> len(corpus)
+        9
     """
     if not clip > 0:
         raise OptionError(f"clip is {clip}: give seconds above 0")
@@ -187,6 +192,11 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
 
     Raises:
         RunError: there is none, or a file of it is damaged.
+
+    Examples:
+        >>> built = sondino.corpus.build_corpus("recordings", "my_corpus", clip=1.0)
+        >>> sondino.corpus.open_corpus("my_corpus").ids(slice(0, 1))
+        ['bass_dnb_f.ogg']
     """
     folder = Path(folder)
     if not (folder / "corpus.json").exists():

@@ -22,7 +22,7 @@ from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
-from sondino.encoder.encoder import Encoder, embed_clips, fingerprint
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, embed_clips, resolve
 from sondino.errors import EncoderError, RunError
 from sondino.files import lock_or_fail, make_folder, read_json, write_json
 from sondino.progress import Report
@@ -96,7 +96,7 @@ class Targets:
 class _Timed:
     """An encoder that measures the seconds spent in its own code."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: ResolvedEncoder) -> None:
         self.encoder, self.seconds = encoder, 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -141,8 +141,15 @@ def compute_targets(
     Raises:
         EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
         RunError: the disk is full, another process is at it, or no clip could be decoded.
+
+    Examples:
+        >>> corpus = sondino.corpus.build_corpus("recordings", "my_corpus", clip=1.0)
+        >>> teacher = sondino.load_teacher("onnx:teacher.onnx?rate=16000")
+        >>> sondino.corpus.compute_targets(corpus, teacher).matrix.shape  # (clips, embedding dimension)
+        (9, 3)
     """
     began = time.perf_counter()
+    encoder = resolve(encoder)
     facts = _facts(corpus, encoder, spec, short)
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
@@ -166,15 +173,15 @@ def compute_targets(
     return targets
 
 
-def _facts(corpus: Corpus, encoder: Encoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
+def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
     """What determines the embeddings, its hash, and further facts for the reader."""
     decides = {
         "format": TARGETS_FORMAT,
-        "fingerprint": fingerprint(encoder),
+        "fingerprint": encoder.fingerprint,
         "sample_rate": encoder.sample_rate,
         "window": encoder.window,
-        "hop": getattr(encoder, "hop", None),
-        "minimum": int(getattr(encoder, "minimum", 0)),
+        "hop": encoder.hop,
+        "minimum": encoder.minimum,
         "short": short,
         "corpus": corpus.hash,
     }
@@ -196,7 +203,7 @@ def _fill(
     progress(finished, parts.rows)
     source = (
         _looked_up(corpus, encoder, parts, rank, world)
-        if hasattr(encoder.encoder, "lookup")
+        if encoder.encoder.lookup is not None
         else _response(corpus, encoder, parts, short, workers, rank, world)
     )
     with closing(source):

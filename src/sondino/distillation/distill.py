@@ -1,10 +1,9 @@
 """Distil a teacher into a student: from a folder of audio to a bundle."""
 
 # ruff: noqa: E402 - a missing extra is reported before anything imports it
-from sondino.errors import require
+from sondino.errors import require_extra
 
-for _module in ("torch", "accelerate", "safetensors", "pyarrow", "sklearn", "yaml", "onnx", "onnxscript"):
-    require(_module, "train")
+require_extra("train")
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
 from sondino.distillation.sampling import balanced_weights, uniform_weights
-from sondino.distillation.summary import finish_run, teacher_facts
+from sondino.distillation.summary import RunData, finish_run, teacher_facts
 from sondino.distillation.train import TrainingData, train
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder
@@ -54,66 +53,91 @@ def distill(
     page: bool = True,
     **options: Any,
 ) -> Path:
-    """Distil one teacher or several into a small student that gives nearly the same vectors, without labels.
+    """Distil one or several teachers into a small student whose embeddings are nearly theirs, without labels.
 
-    The same call goes on where it was stopped, and ends in the same weights.
+    If interrupted, the same call resumes, and ends in the same weights.
 
     Args:
-        audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus already built.
+        audio: a folder of audio, a CSV or Parquet list of paths, tar shards, or a corpus already built.
         out: the run's folder; it will hold `bundle/`, `report.html`, `metrics.jsonl`, `recipe.yaml`, `skipped.csv`.
-        teacher: what `sondino teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000", or an encoder of your own.
+        teacher: a kind that `list_teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000", or any `Encoder`; or
+            several in a list.
         recipe: a YAML file or a mapping of `Recipe` entries.
         device: "auto", "cpu" or "cuda".
         quiet: show no progress.
         page: write report.html at the end.
-        options: `Recipe` entries by name (student, width, clip, epochs, ...), which win over the recipe's.
+        options: `Recipe` entries by name (student, width, clip, epochs, ...), which override the recipe's.
 
     Returns:
         The folder of the bundle; open it with `sondino.load`.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is already done stays.
+        OptionError: an unknown name, a value out of range, or `audio` does not exist.
+        EncoderError: the teacher is no encoder, or gave NaN.
+        RunError: `out` was started with other options, is in use, or the disk is full; finished work is kept.
+
+    Examples:
+        >>> teacher = "onnx:teacher.onnx?rate=16000&window=1"
+        >>> options = {"width": 0.1, "clip": 1.0, "epochs": 1, "quiet": True}
+        >>> bundle = sondino.distill("recordings", teacher=teacher, out="my_run", **options)
+        >>> sondino.load(bundle).window
+        1.0
     """
-    plan, own = name_teachers(teacher, recipe, options)
+    plan, given = name_teachers(teacher, recipe, options)
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
-    # What can be wrong with the names is found before the run's folder is begun.
+    # Wrong names are found before the run's folder is made.
     student = new_student(plan)
     finished = (run / "summary.json").exists()
-    encoders = {} if finished else {name: own.get(name) or load_teacher(name, device) for name in plan.teacher}
+    encoders = {} if finished else {name: given.get(name) or load_teacher(name, device) for name in plan.teacher}
     if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
+        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:
             check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
-        if finished:
-            return run / "bundle"
-        # Of several processes the first gathers, and the others open what it made; targets are shared out between them.
-        corpus = gather(audio, run, plan, accelerator, quiet)
-        taught = [teach(corpus, name, encoder, accelerator, quiet) for name, encoder in encoders.items()]
-        accelerator.wait_for_everyone()
-        targets, teachers = [t for t, _ in taught], [facts for _, facts in taught]
-        waveforms = sounds(corpus, student.logmel.sample_rate, accelerator, quiet)
-        with accelerator.main_process_first():
-            clusters = group(targets[0], plan) if targets else None
-        lessons = plan_lessons(corpus, targets, clusters, waveforms.valid, plan)
-        plan = fully_resolved(plan, len(lessons.split.train), computes_in(accelerator))
-        if accelerator.is_main_process:
-            check_same_config(
-                run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": [t.key for t in targets]}
-            )
-            write_yaml(plan, run / "recipe.yaml")
-            reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
-            skipped = write_skipped(run / "skipped.csv", reasons)
-        with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
-            distiller = train(student, lessons, waveforms.read, plan, run, accelerator, progress)
-        if accelerator.is_main_process:
-            finish_run(
-                run, plan, corpus, teachers, targets, clusters, lessons, waveforms.read, distiller, skipped, page
-            )
-        accelerator.wait_for_everyone()
-        accelerator.end_training()
+        if not finished:
+            corpus = open_or_build(audio, run, plan, accelerator, quiet)
+            train_run(run, plan, corpus, student, encoders, accelerator, quiet, page)
     return run / "bundle"
+
+
+def train_run(
+    run: Path,
+    recipe: Recipe,
+    corpus: Corpus,
+    student: "Student",
+    encoders: Mapping[str, Encoder],
+    accelerator: Accelerator,
+    quiet: bool,
+    page: bool,
+) -> None:
+    """Compute targets and clusters, train, and write the bundle.
+
+    Of several processes the main one builds the corpus and the clusters, and the others open them; targets are shared
+    out between all.
+    """
+    found = [targets_of(corpus, name, encoder, accelerator, quiet) for name, encoder in encoders.items()]
+    accelerator.wait_for_everyone()
+    targets, teachers = [t for t, _ in found], [facts for _, facts in found]
+    waveforms = decoded(corpus, student.logmel.sample_rate, accelerator, quiet)
+    with accelerator.main_process_first():
+        clusters = cluster(targets[0], recipe) if targets else None
+    data = training_data(corpus, targets, clusters, waveforms.valid, recipe)
+    recipe = fully_resolved(recipe, len(data.split.train), computes_in(accelerator))
+    skipped: list[tuple[str, str]] = []
+    if accelerator.is_main_process:
+        keys = [t.key for t in targets]
+        check_same_config(run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": keys})
+        write_yaml(recipe, run / "recipe.yaml")
+        reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
+        skipped = write_skipped(run / "skipped.csv", reasons)
+    with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
+        distiller = train(student, data, waveforms.read, recipe, run, accelerator, progress)
+    if accelerator.is_main_process:
+        made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped)
+        finish_run(made_from, distiller, page)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def name_teachers(
@@ -121,7 +145,7 @@ def name_teachers(
     recipe: str | Path | Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> tuple[Recipe, dict[str, Encoder]]:
-    """The recipe with its teachers' names checked, and by name those that came as objects."""
+    """The recipe with its teachers' names checked, and by name the teachers that were given as objects."""
     given: list[Any] = list(teacher) if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
     for one in given:
         if not isinstance(one, str | Encoder):
@@ -133,8 +157,8 @@ def name_teachers(
     return plan, {one.name: one for one in given if not isinstance(one, str)}
 
 
-def gather(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerator, quiet: bool) -> Corpus:
-    """The corpus of a run: built once in the run's folder, or the one that `audio` already is; with its views."""
+def open_or_build(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerator, quiet: bool) -> Corpus:
+    """The corpus of a run, with its views: built once in the run's folder, or opened if `audio` is one."""
     folder = None
     if accelerator.is_main_process:
         if (Path(audio) / "corpus.json").exists():
@@ -151,18 +175,18 @@ def gather(audio: str | Path, run: Path, recipe: Recipe, accelerator: Accelerato
     return open_corpus(broadcast_from_main(folder))
 
 
-def teach(
+def targets_of(
     corpus: Corpus, spec: str, encoder: Encoder, accelerator: Accelerator, quiet: bool
 ) -> tuple[Targets, dict[str, Any]]:
-    """A teacher's targets for a corpus (of several processes, each fills its share), and the facts of the teacher."""
+    """A teacher's targets for a corpus (each of several processes computes its share), and the teacher's facts."""
     rank, world = accelerator.process_index, accelerator.num_processes
     with show(f"targets of {encoder.name}", "clips", quiet or not accelerator.is_main_process) as progress:
         targets = compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world)
     return targets, teacher_facts(encoder, spec)
 
 
-def sounds(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bool) -> Waveforms:
-    """The corpus's sound at the student's rate, decoded once where there is room for it."""
+def decoded(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bool) -> Waveforms:
+    """The corpus's audio at the student's sample rate, decoded once if the disk has room for it."""
     folder, skipped = None, []
     if accelerator.is_main_process:
         with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
@@ -172,26 +196,26 @@ def sounds(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bo
 
 
 def broadcast_from_main(value: Any) -> Any:
-    """What the first of several processes has, in all of them."""
+    """The main process's value, in all processes."""
     box = [value]
     broadcast_object_list(box)
     return box[0]
 
 
-def group(targets: Targets, recipe: Recipe) -> Clusters | None:
-    """The clusters that balanced sampling evens out; a small corpus has fewer, of five clips at least on average."""
+def cluster(targets: Targets, recipe: Recipe) -> Clusters | None:
+    """The clusters for balanced sampling; a small corpus has fewer, so that they hold five clips on average."""
     if recipe.clusters == 0:
         return None
     return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
 
 
 def _places(init: str | None) -> list[Path]:
-    """Where a bundle may be: the folder given, or that of a run."""
+    """Folders that a bundle may be in: the one given, or that of a run."""
     return [] if init is None else [Path(init), Path(init) / "bundle"]
 
 
 def new_student(recipe: Recipe) -> "Student":
-    """The student before its first lesson: drawn by seed, from a checkpoint, or the net of a bundle.
+    """The student before training: randomly initialised by seed, from a checkpoint, or the net of a bundle.
 
     Raises:
         OptionError: the bundle or checkpoint is of another student or width.
@@ -217,15 +241,15 @@ def new_student(recipe: Recipe) -> "Student":
     return student
 
 
-def plan_lessons(
+def training_data(
     corpus: Corpus,
     targets: Sequence[Targets],
     clusters: Clusters | None,
-    heard: NDArray[np.bool_],
+    decodable: NDArray[np.bool_],
     recipe: Recipe,
 ) -> TrainingData:
-    """Who trains, who is held out, and how likely each clip is to be drawn."""
-    usable = np.logical_and.reduce([heard, *(t.valid for t in targets)])
+    """The split into training and validation clips, and the sampling weight of each clip (clips,)."""
+    usable = np.logical_and.reduce([decodable, *(t.valid for t in targets)])
     labels = corpus.label_numbers() if recipe.label_weight > 0 else None
     if labels is not None and not (labels >= 0).any():
         raise OptionError(

@@ -1,6 +1,6 @@
-"""Distances between a student's projected vectors and a teacher's, as pure functions (S-SONDO, arXiv 2604.24933).
+"""Distances between a student's projected embeddings and a teacher's, as pure functions (S-SONDO, arXiv 2604.24933).
 
-Every loss takes `projected` and `target`, both (batch, dim) float32, and returns one value a clip, (batch,),
+Every loss takes `projected` and `target`, both (batch, dim) float32, and returns one value per clip, (batch,),
 so that losses can be mixed clip by clip (mixup). The published ones are the means of these.
 """
 
@@ -17,19 +17,23 @@ KL_TEMPERATURE = 2.0
 
 
 def cosine(projected: Tensor, target: Tensor) -> Tensor:
-    """1 - cos(h(z_s), z_t): the direction counts, not the length. The published choice."""
+    """1 - cos(h(z_s), z_t), independent of the norms. The published choice."""
     return 1 - F.cosine_similarity(projected, target, dim=1)
 
 
 def clap(projected: Tensor, target: Tensor) -> Tensor:
-    """Symmetric InfoNCE over the batch: every clip must find its own teacher vector, and the reverse."""
+    """Symmetric InfoNCE over the batch, between each clip's projection and its own teacher embedding."""
+    # (batch, dim) @ (dim, batch) -> (batch, batch)
     logits = F.normalize(projected, dim=1) @ F.normalize(target, dim=1).T / CLAP_TEMPERATURE
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own, reduction="none") + F.cross_entropy(logits.T, own, reduction="none")) / 2
+    diagonal = torch.arange(len(logits), device=logits.device)
+    return (
+        F.cross_entropy(logits, diagonal, reduction="none") + F.cross_entropy(logits.T, diagonal, reduction="none")
+    ) / 2
 
 
 def kl(projected: Tensor, target: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the softmaxed vectors at temperature 2, mean over dimensions, times T^2."""
+    """Kullback-Leibler divergence of the softmaxed embeddings at temperature 2, mean over dimensions, times T^2."""
+    # (batch, dim) each; the mean over dim gives (batch,)
     student = F.log_softmax(projected / KL_TEMPERATURE, dim=1)
     teacher = F.log_softmax(target / KL_TEMPERATURE, dim=1)
     return F.kl_div(student, teacher, reduction="none", log_target=True).mean(1) * KL_TEMPERATURE**2
@@ -49,10 +53,10 @@ LOSSES: dict[str, Loss] = {"cosine": cosine, "clap": clap, "kl": kl, "l1": l1, "
 
 
 def mixed(loss: Loss, projected: Tensor, target: Tensor, partner: Tensor, ratio: Tensor) -> Tensor:
-    """The loss of a mixup batch: ratio * loss to the own target + (1 - ratio) * loss to the partner's.
+    """The loss of a mixup batch: ratio * loss with the clip's target + (1 - ratio) * loss with its partner's.
 
     Args:
-        partner: index of the clip that was mixed into each, (batch,).
-        ratio: share of the own clip, (batch,), from 0.5 to 1.
+        partner: index (batch,) of the clip that was mixed into each.
+        ratio: weight (batch,) of the clip itself, from 0.5 to 1.
     """
     return ratio * loss(projected, target) + (1 - ratio) * loss(projected, target[partner])

@@ -1,4 +1,4 @@
-"""The mapping head: from the student's vector to the teacher's dimension, thrown away after training."""
+"""The mapping head: from the student's embedding to the teacher's dimension, dropped after training."""
 
 from torch import Tensor, nn
 
@@ -7,10 +7,10 @@ class MappingHead(nn.Module):
     """Linear, hardswish, dropout, linear (S-SONDO, arXiv 2604.24933).
 
     Args:
-        dim: of the student's vectors.
-        teacher_dim: of the teacher's.
-        hidden: numbers in between.
-        dropout: share of them left out at each training step.
+        dim: embedding dimension of the student.
+        teacher_dim: embedding dimension of the teacher.
+        hidden: units of the hidden layer.
+        dropout: its probability.
     """
 
     def __init__(self, dim: int, teacher_dim: int, hidden: int = 1280, dropout: float = 0.2) -> None:
@@ -19,6 +19,6 @@ class MappingHead(nn.Module):
             nn.Linear(dim, hidden), nn.Hardswish(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, teacher_dim)
         )
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Projections (batch, teacher_dim) of vectors (batch, dim)."""
-        return self.mlp(vectors)
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Projections (batch, teacher_dim) of embeddings (batch, dim)."""
+        return self.mlp(embeddings)

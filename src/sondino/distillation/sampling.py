@@ -1,4 +1,4 @@
-"""Which clips an epoch draws: all alike, or each cluster as often as any other (balanced data sampling, S-SONDO)."""
+"""Sampling of an epoch's clips: uniform, or each cluster equally often (balanced data sampling, S-SONDO)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +9,17 @@ __all__ = ["balanced_weights", "draw", "uniform_weights"]
 
 
 def uniform_weights(valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """One weight for every row (rows,) that has a target, 0 for those that have none."""
+    """Weight 1 for every row (rows,) that has a target, 0 for the others."""
     return valid.astype(np.float64)
 
 
 def draw(weights: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw rows with replacement, each as often as its weight says.
+    """Draw rows with replacement, with probabilities proportional to their weights.
 
     Args:
-        weights: (rows,), none below 0; a row of weight 0 is never drawn.
+        weights: (rows,), 0 or more; a row of weight 0 is never drawn.
         draws: how many.
-        rng: where chance comes from; its state decides the rows.
+        rng: random generator.
 
     Returns:
         (draws,) row numbers.
@@ -30,7 +30,7 @@ def draw(weights: NDArray[np.float64], draws: int, rng: np.random.Generator) -> 
     reach = np.cumsum(weights)
     if not (len(reach) and reach[-1] > 0):
         raise ValueError("no row has a weight above 0")
-    # The last row that can be drawn: a product that rounds up to the total would step past it.
+    # The last row that can be drawn: a product that rounds up to the total would be past it.
     last = np.searchsorted(reach, reach[-1], side="left")
     rows = np.searchsorted(reach, rng.random(draws) * reach[-1], side="right")
     return np.minimum(rows, last)

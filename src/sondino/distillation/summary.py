@@ -3,7 +3,8 @@
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sondino.benchmark.measure import milliseconds_per_10s, parameters_of
+from sondino.benchmark.measure import costs_of, milliseconds_per_10s
 from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
+from sondino.model.model import Model
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import new_net
 from sondino.nets.student import Student
@@ -40,138 +43,212 @@ MAP_ROWS = 2_000
 REAL_CLIPS = 4
 
 
+@dataclass(frozen=True)
+class RunData:
+    """What a run was made from.
+
+    Attributes:
+        folder: of the run.
+        recipe: fully resolved.
+        corpus: clips and views.
+        teachers: facts of each, from `teacher_facts`.
+        targets: of each teacher.
+        clusters: of the targets; None: there are none.
+        data: targets, weights and split.
+        read: gives the waveform of a row at the student's sample rate.
+        skipped: (path, reason) of files left out.
+    """
+
+    folder: Path
+    recipe: Recipe
+    corpus: Corpus
+    teachers: Sequence[Mapping[str, Any]]
+    targets: Sequence[Targets]
+    clusters: Clusters | None
+    data: TrainingData
+    read: Read
+    skipped: Sequence[tuple[str, str]]
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Rows of the validation clips."""
+        return self.data.split.validation
+
+    @cached_property
+    def clips(self) -> NDArray[np.int64]:
+        """Rows of the clips, views left out, that train or validate."""
+        used = np.sort(np.concatenate([self.data.split.train, self.held_out]))
+        return used[self.corpus.column("view")[used] == 0]
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the clips that are measured and drawn: at most `MAP_ROWS`, spread over all."""
+        return spread(self.clips, MAP_ROWS)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The labels of `rows`, None where there is none."""
+        return self.corpus.column("label")[self.rows]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of a run's clips (clips, dim): by the student, by it before training, and by each teacher."""
+
+    student: NDArray[np.float32]
+    untrained: NDArray[np.float32]
+    teachers: Sequence[NDArray[np.float32]]
+
+
 def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
-    """What the card and the table say of a teacher."""
-    file = getattr(encoder, "path", None)
-    heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
+    """The facts of a teacher for the card and the table."""
+    encoder = resolve(encoder)
+    runs = encoder.lookup is None  # precomputed embeddings have no speed
     return {
         "spec": spec,
         "name": encoder.name,
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
-        "licence": getattr(encoder, "licence", None),
-        "parameters": parameters_of(encoder),
-        "file_bytes": Path(file).stat().st_size if file else None,
+        "licence": encoder.licence,
+        "parameters": costs_of(encoder).parameters,
+        "file_bytes": encoder.path.stat().st_size if encoder.path else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)
-        if heard
+        if runs
         else None,
     }
 
 
-def finish_run(
-    run: Path,
-    recipe: Recipe,
-    corpus: Corpus,
-    teachers: Sequence[Mapping[str, Any]],
-    targets: Sequence[Targets],
-    clusters: Clusters | None,
-    lessons: TrainingData,
-    read: Read,
-    distiller: Distiller,
-    skipped: Sequence[tuple[str, str]],
-    page: bool = True,
-) -> None:
-    """Write the bundle, measure it, and write summary.json and (where `page` asks for it) report.html."""
+def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
+    """Write the bundle, measure it, and write summary.json and (with `page`) report.html."""
     made_with = versions(next(distiller.parameters()).device)
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
-    student = distiller.student
-    held_out = lessons.split.validation
-    heard = np.sort(np.concatenate([lessons.split.train, held_out]))
-    own = heard[corpus.column("view")[heard] == 0]
-    rows = spread(own, MAP_ROWS)
-    scores = {name: best[name] for name in ("validation_cosine", "validation_overlap") if name in best}
-    write_bundle(
-        run / "bundle",
+    write_student(run, distiller.student, best, made_with)
+    model = load(run.folder / "bundle")
+    embeddings = embed_clips(run, model)
+    table = [*teacher_rows(run), student_row(run, model, best, embeddings), untrained_row(run, embeddings)]
+    add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.labels)
+    summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with, **cluster_facts(run)}
+    if page:
+        assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
+        keep_layout(run.folder, map_2d(embeddings.student, run.recipe.seed), assignment, run.corpus, run.rows)
+    write_json(run.folder / "summary.json", summary)
+    if page:
+        report_run(run.folder)
+
+
+def write_student(run: RunData, student: Student, best: Mapping[str, Any], made_with: Mapping[str, str]) -> None:
+    """Write the bundle, its ONNX graphs compared with torch on a few clips."""
+    model = TorchModel(
         student,
-        name=run.resolve().name,
-        window=recipe.clip,
-        short=recipe.short,
-        real_clips=[read(int(row)) for row in spread(own, REAL_CLIPS)],
+        name=run.folder.resolve().name,
+        window=run.recipe.clip,
+        short=run.recipe.short,
         facts={
-            "teachers": list(teachers),
-            "data": {"clips": len(own), "held_out": len(held_out), "hours": hours(corpus), "corpus": corpus.hash},
-            "scores": scores,
-            "recipe": as_dict(recipe),
+            "teachers": list(run.teachers),
+            "data": {
+                "clips": len(run.clips),
+                "held_out": len(run.held_out),
+                "hours": hours(run.corpus),
+                "corpus": run.corpus.hash,
+            },
+            "scores": {name: best[name] for name in ("validation_cosine", "validation_overlap") if name in best},
+            "recipe": as_dict(run.recipe),
             "versions": made_with,
         },
     )
-    model = load(run / "bundle")
-    rate = model.sample_rate
+    write_bundle(model, run.folder / "bundle", [run.read(int(row)) for row in spread(run.clips, REAL_CLIPS)])
+
+
+def embed_clips(run: RunData, model: Model) -> Embeddings:
+    """Embeddings of a run's clips by the bundle, by the same net before training, and by the teachers."""
     # A few clips at a time: all at once would be gigabytes.
-    pieces = np.array_split(rows, max(1, len(rows) // 64))
-    student_vectors = np.concatenate([model.embed([(read(int(row)), rate) for row in piece]) for piece in pieces])
-    torch.manual_seed(recipe.seed)
-    untrained = new_net(run / "bundle")
-    blank_vectors = embed_rows(untrained, read, rows, recipe)
-    teacher_vectors = [t.matrix[rows].astype(np.float32) for t in targets]
-    asked = np.flatnonzero(np.isin(rows, held_out))
+    pieces = np.array_split(run.rows, max(1, len(run.rows) // 64))
+    rate = model.sample_rate
+    student = np.concatenate([model.embed([(run.read(int(row)), rate) for row in piece]) for piece in pieces])
+    torch.manual_seed(run.recipe.seed)
+    untrained = embed_rows(new_net(run.folder / "bundle"), run.read, run.rows, run.recipe)
+    teachers = [targets.matrix[run.rows].astype(np.float32) for targets in run.targets]
+    return Embeddings(student, untrained, teachers)
 
-    def overlap(vectors: NDArray[np.float32]) -> float | None:
-        """Of held-out clips, whose neighbours are sought among all clips."""
-        if not targets or len(asked) == 0:
-            return None
-        return float(np.mean([neighbour_overlap(vectors, t, queries=asked) for t in teacher_vectors]))
 
-    table = [
-        {"model": t["name"], "role": "teacher"}
-        | {name: t[name] for name in ("parameters", "file_bytes", "milliseconds_per_10s")}
-        for t in teachers
+def overlap(run: RunData, embeddings: NDArray[np.float32], teachers: Sequence[NDArray[np.float32]]) -> float | None:
+    """Neighbour overlap of held-out clips with the teachers, among all clips; None: no teacher or nothing held out."""
+    queries = np.flatnonzero(np.isin(run.rows, run.held_out))
+    if not teachers or len(queries) == 0:
+        return None
+    return float(np.mean([neighbour_overlap(embeddings, teacher, queries=queries) for teacher in teachers]))
+
+
+def teacher_rows(run: RunData) -> list[dict[str, Any]]:
+    """The rows of the teachers in the summary's table."""
+    measured = ("parameters", "file_bytes", "milliseconds_per_10s")
+    return [
+        {"model": teacher["name"], "role": "teacher"} | {name: teacher[name] for name in measured}
+        for teacher in run.teachers
     ]
-    table.append(
-        {
-            "model": f"{recipe.student} {recipe.width:g}",
-            "role": "student",
-            "parameters": model.config["parameters"],
-            "macs_per_10s": model.config["macs_per_10s"],
-            "file_bytes": (run / "bundle" / "model.onnx").stat().st_size,
-            "milliseconds_per_10s": milliseconds_per_10s(model.embed, rate, window=model.window),
-            "cosine": best.get("validation_cosine"),
-            "neighbour_overlap": overlap(student_vectors),
-        }
-    )
-    table.append({"model": "untrained student", "role": "untrained", "neighbour_overlap": overlap(blank_vectors)})
-    add_probes(table, [*teacher_vectors, student_vectors, blank_vectors], corpus.column("label")[rows])
-    summary: dict[str, Any] = {
-        "table": table,
-        "clips": len(own),
-        "hours": hours(corpus),
-        "held_out": len(held_out),
+
+
+def student_row(run: RunData, model: Model, best: Mapping[str, Any], embeddings: Embeddings) -> dict[str, Any]:
+    """The row of the student, measured."""
+    return {
+        "model": f"{run.recipe.student} {run.recipe.width:g}",
+        "role": "student",
+        "parameters": model.config["parameters"],
+        "macs_per_10s": model.config["macs_per_10s"],
+        "file_bytes": (run.folder / "bundle" / "model.onnx").stat().st_size,
+        "milliseconds_per_10s": milliseconds_per_10s(model.embed, model.sample_rate, window=model.window),
+        "cosine": best.get("validation_cosine"),
+        "neighbour_overlap": overlap(run, embeddings.student, embeddings.teachers),
+    }
+
+
+def untrained_row(run: RunData, embeddings: Embeddings) -> dict[str, Any]:
+    """The row of the same net, randomly initialised."""
+    found = overlap(run, embeddings.untrained, embeddings.teachers)
+    return {"model": "untrained student", "role": "untrained", "neighbour_overlap": found}
+
+
+def run_facts(run: RunData, metrics: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts, epochs and seconds of a run."""
+    return {
+        "clips": len(run.clips),
+        "hours": hours(run.corpus),
+        "held_out": len(run.held_out),
         "epochs": len(metrics),
         "best_epoch": best["epoch"],
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
-        "skipped": len(skipped),
-        "unreadable": unreadable(skipped),
-        "versions": made_with,
+        "skipped": len(run.skipped),
+        "unreadable": unreadable(run.skipped),
     }
-    if clusters is not None:
-        seen = asdict(describe_clusters(corpus, clusters))
-        quality = {name: None if np.isnan(value) else value for name, value in clusters.quality.items()}
-        summary["clusters"] = {"quality": quality, **seen}
-    if page:
-        assignment = clusters.assignment[rows] if clusters else np.full(len(rows), -1)
-        keep_layout(run, map_2d(student_vectors, recipe.seed), assignment, corpus, rows)
-    write_json(run / "summary.json", summary)
-    if page:
-        report_run(run)
 
 
-def add_probes(table: Sequence[dict[str, Any]], vectors: Sequence[NDArray[np.float32]], labels: NDArray[Any]) -> None:
-    """Add the accuracy of a linear probe on each model's vectors, where the clips have labels; training saw none."""
+def cluster_facts(run: RunData) -> dict[str, Any]:
+    """The clusters with their quality and their labels; nothing where there are none."""
+    if run.clusters is None:
+        return {}
+    quality = {name: None if np.isnan(value) else value for name, value in run.clusters.quality.items()}
+    return {"clusters": {"quality": quality, **asdict(describe_clusters(run.corpus, run.clusters))}}
+
+
+def add_probes(
+    table: Sequence[dict[str, Any]], embeddings: Sequence[NDArray[np.float32]], labels: NDArray[Any]
+) -> None:
+    """Add the accuracy of a linear probe on each model's embeddings, if the clips have labels; training used none."""
     labelled = np.array([label is not None for label in labels])
     if not labelled.any():
         return
-    for row, of_model in zip(table, vectors, strict=True):
+    for row, of_model in zip(table, embeddings, strict=True):
         try:
             probe = probe_labels(of_model[labelled], labels[labelled].astype(str))
         except OptionError:
-            return  # too few clips of each label for a probe to say anything
+            return  # too few clips per label
         row["probe_accuracy"], row["probe_interval95"] = probe.value, probe.interval95
 
 
 @torch.inference_mode()
 def embed_rows(student: Student, read: Read, rows: NDArray[np.int64], recipe: Recipe) -> NDArray[np.float32]:
-    """Vectors of some rows by a net in torch, (rows, dim)."""
+    """Embeddings (rows, dim) of some rows by a net in torch."""
     frontend = FFTLogMel(student.logmel)
     batches = Batches(read, round(recipe.clip * student.logmel.sample_rate), recipe.short)
     parts = np.array_split(rows, max(1, len(rows) // recipe.batch_size))
@@ -180,12 +257,12 @@ def embed_rows(student: Student, read: Read, rows: NDArray[np.int64], recipe: Re
 
 
 def hours(corpus: Corpus) -> float:
-    """Hours of sound in the clips as they are, views not counted."""
+    """Hours of audio in the clips, views not counted."""
     return round(float(corpus.column("duration")[corpus.column("view") == 0].sum()) / 3600, 3)
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """What made a run, for its record."""
+    """Versions and device of a run, for its record."""
     import onnxruntime
 
     threads = torch.get_num_threads()
@@ -204,7 +281,7 @@ def print_summary(run: Path) -> int:
     from rich.table import Table
 
     summary = json.loads((run / "summary.json").read_text())
-    if not (run / "report.html").exists():  # it was stopped just before
+    if not (run / "report.html").exists():  # it was interrupted just before
         report_run(run)
     console = Console()
     shown = {
@@ -225,8 +302,8 @@ def print_summary(run: Path) -> int:
     console.print(
         f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "
         f"{summary['epochs']} epochs in {summary['training_seconds']:.0f} s, best {summary['best_epoch']}"
-        "\ncosine and neighbours: to the teacher on held-out clips"
-        + ("; probe: labels read off frozen vectors, over folds" if "probe_accuracy" in columns else ""),
+        "\ncosine and neighbours: with the teacher, on held-out clips"
+        + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else ""),
         highlight=False,
     )
     console.print(

@@ -34,7 +34,7 @@ MOST_VALIDATION_ROWS = 2_000
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What there is to learn: targets (rows, dim) of each teacher, labels, balanced weights, and who is held out."""
+    """Targets (rows, dim) of each teacher, sampling weights (rows,), the split, and labels (rows,)."""
 
     targets: Sequence[NDArray[np.float16]]
     weights: NDArray[np.float64]
@@ -44,13 +44,13 @@ class TrainingData:
 
 
 class Distiller(nn.Module):
-    """A student with one mapping head a teacher, and one for labels where they count.
+    """A student with one mapping head per teacher, and one for labels if they are trained on.
 
     Args:
-        student: the net that learns.
-        dims: of the teachers' vectors.
-        classes: of labels; 0: none are learnt.
-        mapped: otherwise vectors are compared as they are.
+        student: the net to train.
+        dims: embedding dimensions of the teachers.
+        classes: of labels; 0: no labels.
+        mapped: whether there are mapping heads; otherwise the student's embeddings are compared with the teachers'.
     """
 
     def __init__(self, student: Student, dims: Sequence[int], classes: int = 0, mapped: bool = True) -> None:
@@ -60,34 +60,38 @@ class Distiller(nn.Module):
         self.label_head = MappingHead(student.dim, classes) if classes else None
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """Map log-mels (batch, mels, frames) to vectors, their projection for each teacher, and class logits."""
-        vector = self.student(logmel)
-        return vector, [head(vector) for head in self.heads], self.label_head(vector) if self.label_head else None
+        """Map log-mels (batch, n_mels, frames) to embeddings (batch, dim), their projections, and class logits.
+
+        Projections are (batch, teacher's dim) of each teacher, logits (batch, classes).
+        """
+        embedding = self.student(logmel)
+        logits = self.label_head(embedding) if self.label_head else None
+        return embedding, [head(embedding) for head in self.heads], logits
 
 
 def train(
     student: Student,
-    lessons: TrainingData,
+    data: TrainingData,
     read: Callable[[int], NDArray[np.float32]],
     recipe: Recipe,
     run: Path,
     accelerator: Accelerator,
     progress: Report = lambda done, total: None,
 ) -> Distiller:
-    """Train a student, going on from the run's last checkpoint, and return it as it was at its best epoch.
+    """Train a student, resuming from the run's last checkpoint, and return it with the weights of its best epoch.
 
     Every epoch seeds its own draws and masks, so a run that was killed ends in the weights of one that was not.
 
     Args:
         student: from `build_student`, initialised.
-        lessons: targets and who is held out.
-        read: gives the waveform of a row at the student's rate.
+        data: targets and split.
+        read: gives the waveform (samples,) of a row at the student's sample rate.
         recipe: resolved.
         run: folder for `checkpoints/`, `metrics.jsonl` and TensorBoard's `logs/`.
         accelerator: from `make_accelerator`.
-        progress: called with (clips drawn, clips in all).
+        progress: called with (clips so far, clips in all epochs).
     """
-    trainer = _Trainer(student, lessons, read, recipe, run, accelerator)
+    trainer = _Trainer(student, data, read, recipe, run, accelerator)
     first = trainer.resume()
     for epoch in range(first, recipe.epochs):
         trainer.train_epoch(epoch, progress)
@@ -99,21 +103,23 @@ class _Trainer:
     def __init__(
         self,
         student: Student,
-        lessons: TrainingData,
+        data: TrainingData,
         read: Callable[[int], NDArray[np.float32]],
         recipe: Recipe,
         run: Path,
         accelerator: Accelerator,
     ) -> None:
-        self.recipe, self.lessons, self.run, self.accelerator = recipe, lessons, run, accelerator
+        self.recipe, self.data, self.run, self.accelerator = recipe, data, run, accelerator
         self.loss = LOSSES[recipe.loss]
         self.history: list[dict[str, Any]] = []
         torch.manual_seed(recipe.seed)
-        classes = 0 if lessons.labels is None or recipe.label_weight == 0 else int(lessons.labels.max()) + 1
-        dims = [target.shape[1] for target in lessons.targets]
+        classes = 0 if data.labels is None or recipe.label_weight == 0 else int(data.labels.max()) + 1
+        dims = [target.shape[1] for target in data.targets]
         if recipe.mapping == "none" and (other := [dim for dim in dims if dim != student.dim]):
-            raise OptionError(f"mapping none compares vectors as they are, {student.dim} numbers with the teacher's "
-                              f"{other[0]}: leave it out")  # fmt: skip
+            raise OptionError(
+                f"mapping none needs embeddings of one dimension: the student's is {student.dim} and the teacher's "
+                f"{other[0]}; leave mapping out"
+            )
         model = Distiller(student, dims, classes, mapped=recipe.mapping == "mlp")
         model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
@@ -122,7 +128,7 @@ class _Trainer:
         self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
         samples = round(recipe.clip * student.logmel.sample_rate)
         self.batches = Batches(read, samples, recipe.short)
-        draws = recipe.draws or len(lessons.split.train)
+        draws = recipe.draws or len(data.split.train)
         self.steps = math.ceil(draws / (recipe.batch_size * accelerator.num_processes))
         if accelerator.is_main_process:
             accelerator.init_trackers("logs")
@@ -136,7 +142,7 @@ class _Trainer:
         return self.run / "checkpoints" / "last.safetensors"
 
     def resume(self) -> int:
-        """Load the last checkpoint if there is one; returns the epoch to begin."""
+        """Load the last checkpoint if there is one; returns the epoch to start with."""
         if not self.last.exists():
             return 0
         self.history = load_checkpoint(self.last, self.distiller, self.optimizer.optimizer)["history"]
@@ -153,8 +159,8 @@ class _Trainer:
         rank, world = accelerator.process_index, accelerator.num_processes
         torch.manual_seed((recipe.seed * 1_000_003 + epoch) * 1_009 + rank)
         rng = np.random.default_rng([recipe.seed, epoch])
-        train_rows = self.lessons.split.train
-        chosen = train_rows[draw(self.lessons.weights[train_rows], self.steps * recipe.batch_size * world, rng)]
+        train_rows = self.data.split.train
+        chosen = train_rows[draw(self.data.weights[train_rows], self.steps * recipe.batch_size * world, rng)]
         rows = list(chosen.reshape(self.steps, world, recipe.batch_size)[:, rank])
         began, self.batches.waited, total = time.perf_counter(), 0.0, torch.zeros((), device=accelerator.device)
         self.model.train()
@@ -190,31 +196,34 @@ class _Trainer:
         }
 
     def _loss(self, rows: NDArray[np.int64], waveforms: Tensor) -> Tensor:
+        """The loss of a batch: rows (batch,) of the corpus with their waveforms (batch, samples)."""
         recipe, device = self.recipe, self.accelerator.device
+        # (batch, samples) -> (batch, n_mels, frames)
         logmel = self.frontend(waveforms.to(device, non_blocking=True))
         partner, ratio = torch.arange(len(rows), device=device), torch.ones(len(rows), device=device)
         if recipe.mixup > 0:
-            logmel, partner, ratio = mixup(logmel, recipe.mixup)
+            logmel, partner, ratio = mixup(logmel, recipe.mixup)  # partner and ratio: (batch,)
         if recipe.spec_augment:
             logmel = spec_augment(logmel)
+        # projections: (batch, teacher's dim) of each teacher; logits: (batch, classes)
         _, projections, logits = self.model(logmel)
-        distance = torch.zeros((), device=device)
-        for target, projected in zip(self.lessons.targets, projections, strict=True):
-            wanted = torch.from_numpy(target[rows].astype(np.float32)).to(device)
-            own = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
-            distance = distance + own(projected.float(), wanted).mean() / len(projections)
+        loss_fn = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
+        distill_loss = torch.zeros((), device=device)
+        for targets, projected in zip(self.data.targets, projections, strict=True):
+            target = torch.from_numpy(targets[rows].astype(np.float32)).to(device)  # (batch, teacher's dim)
+            distill_loss = distill_loss + loss_fn(projected.float(), target).mean() / len(projections)
         if logits is None:
-            return distance
-        labels = torch.from_numpy(self.lessons.labels[rows]).to(device)  # type: ignore[index]
+            return distill_loss
+        labels = torch.from_numpy(self.data.labels[rows]).to(device)  # type: ignore[index]
 
-        def entropy(p: Tensor, t: Tensor) -> Tensor:
+        def cross_entropy(p: Tensor, t: Tensor) -> Tensor:
             return nn.functional.cross_entropy(p, t, ignore_index=-1, reduction="none")
 
-        supervised = mixed(entropy, logits.float(), labels, partner, ratio).mean()
-        return recipe.label_weight * supervised + (1 - recipe.label_weight) * distance
+        supervised = mixed(cross_entropy, logits.float(), labels, partner, ratio).mean()
+        return recipe.label_weight * supervised + (1 - recipe.label_weight) * distill_loss
 
     def finish_epoch(self, epoch: int) -> None:
-        """Validate, and write the best checkpoint where it is one, then the last, then the metrics."""
+        """Validate, and write the best checkpoint if it is one, then the last, then the metrics."""
         if self.accelerator.is_main_process:
             self.metrics |= self.validate()
             best = score(self.metrics) > max(map(score, self.history), default=-math.inf)
@@ -229,42 +238,42 @@ class _Trainer:
         self.accelerator.wait_for_everyone()
 
     def validate(self) -> dict[str, float]:
-        """Cosine to each teacher's vectors and overlap of neighbours, on held-out clips; NaN is left out."""
-        rows = spread(self.lessons.split.validation, MOST_VALIDATION_ROWS)
+        """Mean cosine to each teacher's embeddings and neighbour overlap, on held-out clips; NaN is left out."""
+        rows = spread(self.data.split.validation, MOST_VALIDATION_ROWS)
         if len(rows) == 0:
             return {}
-        vectors, projections, classes = self.embed(rows)
+        embeddings, projections, classes = self.embed(rows)
         found: dict[str, float] = {}
         if classes is not None:
-            labels = self.lessons.labels[rows]  # type: ignore[index]
-            right = (classes == labels)[labels >= 0]
-            found["validation_accuracy"] = float(right.mean()) if len(right) else math.nan
+            labels = self.data.labels[rows]  # type: ignore[index]
+            correct = (classes == labels)[labels >= 0]
+            found["validation_accuracy"] = float(correct.mean()) if len(correct) else math.nan
         if projections:
-            targets = [target[rows].astype(np.float32) for target in self.lessons.targets]
+            targets = [target[rows].astype(np.float32) for target in self.data.targets]
             cosines = [cosine(projected, target) for projected, target in zip(projections, targets, strict=True)]
             found["validation_cosine"] = float(np.mean(cosines))
-            found["validation_overlap"] = float(np.mean([neighbour_overlap(vectors, t) for t in targets]))
+            found["validation_overlap"] = float(np.mean([neighbour_overlap(embeddings, t) for t in targets]))
         return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}
 
     @torch.inference_mode()
     def embed(
         self, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.int64] | None]:
-        """Vectors and projections of some rows, as they are, and the class where labels are learnt."""
+        """Embeddings (rows, dim), projections (rows, teacher's dim) and predicted classes (rows,) of some rows."""
         self.model.eval()
-        vectors, projections, classes = [], [], []
+        embeddings, projections, classes = [], [], []
         for _, waveforms in self.batches(np.array_split(rows, math.ceil(len(rows) / self.recipe.batch_size))):
             with self.accelerator.autocast():
-                vector, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
-            vectors.append(vector.float().cpu().numpy())
+                embedding, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
+            embeddings.append(embedding.float().cpu().numpy())
             projections.append([p.float().cpu().numpy() for p in projected])
             if logits is not None:
                 classes.append(logits.argmax(1).cpu().numpy())
         together = [np.concatenate(p) for p in zip(*projections, strict=True)]
-        return np.concatenate(vectors), together, np.concatenate(classes) if classes else None
+        return np.concatenate(embeddings), together, np.concatenate(classes) if classes else None
 
     def best(self) -> Distiller:
-        """The model at its best epoch; the last where nothing was held out."""
+        """The model with the weights of its best epoch; the last if nothing was held out."""
         best = self.last.with_name("best.safetensors")
         if best.exists():
             load_checkpoint(best, self.distiller)
@@ -272,19 +281,19 @@ class _Trainer:
 
 
 def warm_norms(norms: Sequence[tuple[nn.BatchNorm2d, float]], step: int) -> None:
-    """Let running averages of batch norms forget where they began.
+    """Raise the momentum of BatchNorm at the start of training.
 
-    The students' own momentum of 0.01 takes hundreds of steps to leave the values that they are initialised with, and
-    a short run would be measured on those. Until then, average over about the last third of the steps.
+    With the students' own momentum of 0.01 the running statistics keep their initial values for hundreds of steps, and
+    a short run would be evaluated with those. Until then they average over about the last third of the steps.
 
     Args:
-        norms: batch norms, each with the momentum that it settles at.
+        norms: BatchNorm layers, each with its own momentum.
         step: steps since the start of training.
     """
-    for norm, settled in norms:
-        norm.momentum = max(settled, 3 / (step + 3))
+    for norm, momentum in norms:
+        norm.momentum = max(momentum, 3 / (step + 3))
 
 
 def score(metrics: Mapping[str, Any]) -> float:
-    """What makes an epoch the best: cosine to the teacher, else accuracy, else that it is the latest."""
+    """The score that the best epoch is chosen by: cosine to the teacher, else accuracy, else the epoch's number."""
     return metrics.get("validation_cosine", metrics.get("validation_accuracy", float(metrics["epoch"])))

@@ -35,7 +35,7 @@ class ClipPrediction:
     Attributes:
         id: the file.
         seconds: its length.
-        labels: the likeliest labels of the whole clip: of the mean of its windows' vectors.
+        labels: the likeliest labels of the whole clip: of the mean of its windows' embeddings.
         windows: start and end in seconds and the likeliest labels of each window; empty unless asked for.
     """
 
@@ -81,6 +81,11 @@ def classify_files(
     Raises:
         OptionError: the model has no head, or an option is out of range.
         SondinoError: no file could be heard.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.classify_files("recordings", model, "labels.csv", top=1).files
+        8
     """
     if model.head is None:
         raise OptionError(
@@ -118,17 +123,17 @@ def classify_files(
 def _predict_clip(
     head: Head, name: str, clip: Embedded, window: float | None, top: int, per_window: bool
 ) -> ClipPrediction:
-    vectors = clip.vectors
+    embeddings = clip.embeddings
     if not per_window:
-        return ClipPrediction(name, clip.seconds, _ranked(head, vectors, top)[0])
+        return ClipPrediction(name, clip.seconds, _ranked(head, embeddings, top)[0])
     ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
-    whole = merge(vectors, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
-    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, vectors, top), strict=True)
+    whole = merge(embeddings, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
+    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, embeddings, top), strict=True)
     return ClipPrediction(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
 
 
-def _ranked(head: Head, vectors: NDArray[np.float32], top: int) -> list[Ranking]:
-    return [head.top(row, top) for row in head.probabilities(vectors)]
+def _ranked(head: Head, embeddings: NDArray[np.float32], top: int) -> list[Ranking]:
+    return [head.top(row, top) for row in head.probabilities(embeddings)]
 
 
 # ---- output ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Files and folders to a table of vectors, in bounded memory; goes on where it was stopped.
+"""Files and folders to a table of embeddings, in bounded memory; goes on where it was stopped.
 
-Vectors of finished parts (up to 256 files) wait in OUTPUT.partial/; the output itself appears whole, at the end.
+Embeddings of finished parts (up to 256 files) wait in OUTPUT.partial/; the output itself appears whole, at the end.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import numpy as np
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import Part, writer_for
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import lock_or_fail, thread_count, write_json
@@ -40,15 +40,15 @@ class EmbedReport:
     Attributes:
         output: the file written.
         files: files that are in it.
-        vectors: rows of it: one a file, or one a window.
+        embeddings: rows of it: one a file, or one a window.
         seconds: of sound.
         skipped: (path, reason) of every file that is not in it.
-        resumed: files whose vectors an earlier, stopped call had left.
+        resumed: files whose embeddings an earlier, stopped call had left.
     """
 
     output: Path
     files: int = 0
-    vectors: int = 0
+    embeddings: int = 0
     seconds: float = 0.0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
@@ -56,7 +56,7 @@ class EmbedReport:
     def add(self, part: Part) -> None:
         """Count a finished part."""
         self.files += len(part.ids)
-        self.vectors += len(part.vectors)
+        self.embeddings += len(part.embeddings)
         self.seconds += part.seconds
         self.skipped += part.skipped
 
@@ -91,8 +91,8 @@ def embed_files(
     Args:
         inputs: files and folders. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
-        output: .npz (ids, vectors; with `per_window` also clip and start), .npy (and ids in a CSV beside it), .csv or
-            .parquet.
+        output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
+            .csv or .parquet.
         per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
@@ -105,6 +105,11 @@ def embed_files(
         OptionError: an option is out of range, or the output's suffix is none of the above.
         RunError: another process is writing this output, or the disk is full; what is done stays.
         SondinoError: no file could be decoded.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.embed_files("recordings", model, "embeddings.npz").files
+        8
     """
     windowing = resolve_windowing(model, window, hop, short)
     return embed_table(inputs, model, output, windowing, per_window, threads, progress)
@@ -120,10 +125,10 @@ def embed_table(
     progress: Progress | None = None,
 ) -> EmbedReport:
     """`embed_files` with a windowing that is resolved already."""
-    output = Path(output)
+    model, output = resolve(model), Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    ahead = readers(thread_count(getattr(model, "threads", None) if threads is None else threads))
+    ahead = readers(thread_count(model.threads if threads is None else threads))
     job = _Job(model, windowing, per_window, ahead)
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
@@ -136,7 +141,7 @@ def embed_table(
         if report.files:
             parts = (_read_part(partial / _part_name(number)) for number, _ in enumerate(_part_bounds(files)))
             with _disk(output):
-                write(output, parts, report.files, report.vectors, model.dim, per_window)
+                write(output, parts, report.files, report.embeddings, model.dim, per_window)
         shutil.rmtree(partial, ignore_errors=True)
     if not report.files:
         path, reason = report.skipped[0]
@@ -205,7 +210,7 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
 class _Job:
     """How files are embedded."""
 
-    model: Encoder
+    model: ResolvedEncoder
     windowing: Windowing
     per_window: bool
     readers: int
@@ -213,7 +218,7 @@ class _Job:
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""
         cut = self.windowing
-        facts = [1, fingerprint(self.model), cut.window, cut.hop, cut.short, cut.policy, self.per_window]
+        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window]
         digest = hashlib.sha256(json.dumps(facts).encode())
         for file in files:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
@@ -234,13 +239,13 @@ class _Job:
                     skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
                 else:
                     ids.append(file.id)
-                    rows.append(found.vectors)
+                    rows.append(found.embeddings)
                     starts.append(found.starts)
                     seconds += found.seconds
                 progress(found.index + 1, seconds)
-        vectors = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
+        embeddings = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
         start = np.concatenate(starts) if starts else np.zeros(0)
-        return Part(ids, [len(each) for each in rows], vectors, start, seconds, skipped)
+        return Part(ids, [len(each) for each in rows], embeddings, start, seconds, skipped)
 
 
 # ---- what a stopped call leaves -------------------------------------------------------------------------------
@@ -253,7 +258,7 @@ def _part_name(number: int) -> str:
 def _save_part(partial: Path, number: int, part: Part) -> None:
     """Write a part; it counts once its JSON, written last, is there under its name."""
     at = partial / _part_name(number)
-    for suffix, array in ((".vectors.npy", part.vectors), (".starts.npy", part.starts)):
+    for suffix, array in ((".embeddings.npy", part.embeddings), (".starts.npy", part.starts)):
         with at.with_suffix(suffix).open("wb") as file:
             np.save(file, array)
             file.flush()
@@ -273,10 +278,10 @@ def _load_part(partial: Path, number: int) -> Part | None:
 
 def _read_part(at: Path) -> Part:
     facts: dict[str, Any] = json.loads(at.with_suffix(".json").read_text(encoding="utf-8"))
-    vectors = np.load(at.with_suffix(".vectors.npy"))
+    embeddings = np.load(at.with_suffix(".embeddings.npy"))
     starts = np.load(at.with_suffix(".starts.npy"))
     skipped = [(path, reason) for path, reason in facts["skipped"]]
-    return Part(facts["ids"], facts["counts"], vectors, starts, facts["seconds"], skipped)
+    return Part(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped)
 
 
 def _match_key(partial: Path, key: str) -> None:

@@ -27,7 +27,7 @@ class Neighbour:
 
     Attributes:
         id: of the clip.
-        cosine: -1 to 1; that of a vector of zeros (a silent clip, for some models) is 0.
+        cosine: -1 to 1; that of an embedding of zeros (a silent clip, for some models) is 0.
         start: seconds, of the clip's window that is nearest to the whole query; None where the table has a row a clip.
     """
 
@@ -36,15 +36,18 @@ class Neighbour:
     start: float | None
 
 
-def find_similar(vectors: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None) -> list[Neighbour]:
+def find_similar(
+    embeddings: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None
+) -> list[Neighbour]:
     """The k clips of a table nearest to a query, nearest first; equally near ones in the table's order.
 
-    In a table of windows, each of the query's vectors is compared with the clip's window nearest to it, and the clip's
-    cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both is not.
+    In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
+    clip's cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both
+    is not.
     The table is read once, some 16 MB at a time, and compared in float64.
 
     Args:
-        vectors: the query: (dim,) or (n, dim), of the model that made the table.
+        embeddings: the query: (dim,) or (n, dim), of the model that made the table.
         table: .npz, .npy, .csv or .parquet, as `sondino embed` writes them; a clip's windows stand together.
         k: how many; a smaller table gives fewer.
         leave_out: the id of a clip that is not wanted, such as the query itself.
@@ -52,24 +55,31 @@ def find_similar(vectors: ArrayLike, table: str | Path, k: int = 10, leave_out: 
     Raises:
         OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is no table.
         SondinoError: the table is damaged or holds NaN.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> report = sondino.embed_files("recordings", model, "embeddings.npz")
+        >>> query = model.embed("recordings/drum_cowbell.ogg")
+        >>> sondino.find_similar(query, "embeddings.npz", k=3)[0].id
+        'drum_cowbell.ogg'
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k is {k!r}: give a whole number, 1 or more")
-    query = _unit_query(vectors)
+    query = _unit_query(embeddings)
     nearest = _Nearest(int(k), leave_out)
     for rows in read_rows(table):
-        if rows.vectors.shape[1] != query.shape[1]:
+        if rows.embeddings.shape[1] != query.shape[1]:
             raise OptionError(
-                f"table {table} holds vectors of {rows.vectors.shape[1]} numbers and the query has {query.shape[1]}: "
+                f"table {table} has embedding dimension {rows.embeddings.shape[1]} and the query {query.shape[1]}: "
                 "take the model that made the table"
             )
         cosines = np.empty((len(rows.ids), len(query)))
         for first in range(0, len(cosines), PIECE):
-            cosines[first : first + PIECE] = _cosines(rows.vectors[first : first + PIECE], query)
+            cosines[first : first + PIECE] = _cosines(rows.embeddings[first : first + PIECE], query)
         bad = np.flatnonzero(np.isnan(cosines).any(1))
         if len(bad):
             raise SondinoError(
-                f"{table}: the vector of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
+                f"{table}: the embedding of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
             )
         nearest.add(rows, cosines)
     return nearest.answer()
@@ -82,7 +92,7 @@ class _Nearest:
         self.k, self.leave_out = k, leave_out
         self.clips = 0
         self.found: list[tuple[float, int, Neighbour]] = []  # minus the cosine, place in the table
-        # Its id, its best cosine to each of the query's vectors, its nearest window's mean cosine and minus its start.
+        # Its id, its best cosine to each of the query's embeddings, its nearest window's mean cosine, minus its start.
         self.open: tuple[str, NDArray[np.float64], tuple[float, float]] | None = None
 
     def add(self, rows: Rows, cosines: NDArray[np.float64]) -> None:
@@ -126,9 +136,9 @@ class _Nearest:
             del self.found[self.k :]
 
 
-def _cosines(vectors: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines (n, queries), 0 for vectors of zeros, NaN for vectors that hold NaN or infinity."""
-    exact = vectors.astype(np.float64)
+def _cosines(embeddings: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines (n, queries), 0 for embeddings of zeros, NaN for embeddings that hold NaN or infinity."""
+    exact = embeddings.astype(np.float64)
     lengths = np.sqrt(np.einsum("nd,nd->n", exact, exact))
     with np.errstate(invalid="ignore"):
         cosines = exact @ query.T / np.where(lengths > 0, lengths, 1)[:, None]
@@ -136,20 +146,20 @@ def _cosines(vectors: NDArray[np.float32], query: NDArray[np.float64]) -> NDArra
     return np.clip(cosines, -1, 1)
 
 
-def _unit_query(vectors: ArrayLike) -> NDArray[np.float64]:
-    query = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+def _unit_query(embeddings: ArrayLike) -> NDArray[np.float64]:
+    query = np.atleast_2d(np.asarray(embeddings, dtype=np.float64))
     if query.ndim != 2 or query.size == 0:
         raise OptionError(f"the query is an array of shape {query.shape}: give (dim,) or (n, dim)")
     if not np.isfinite(query).all():
         raise OptionError("the query holds NaN or infinite values: nothing is near it")
     lengths = np.linalg.norm(query, axis=1, keepdims=True)
     if not lengths.any():
-        raise OptionError("the query's vectors are all zeros (a silent clip, for some models): nothing is near it")
+        raise OptionError("the query's embeddings are all zeros (a silent clip, for some models): nothing is near it")
     return query / np.where(lengths > 0, lengths, 1)
 
 
 def query_of_sound(sound: Sound, model: "Model", table: str | Path, **how: Any) -> NDArray[np.float32]:
-    """A sound as a query (n, dim): a vector a window if the table has a row a window, else the clip's one vector.
+    """A sound as a query (n, dim): one row a window if the table has one row a window, else one row.
 
     Args:
         sound: a path or an (array, rate).
@@ -177,13 +187,13 @@ def query_of_id(name: str, table: str | Path) -> NDArray[np.float32]:
     found = []
     like: list[str] = []
     for rows in read_rows(table):
-        found.append(rows.vectors[[row for row, other in enumerate(rows.ids) if other == name]])
+        found.append(rows.embeddings[[row for row, other in enumerate(rows.ids) if other == name]])
         if len(like) < 3:
             like += [other for other in dict.fromkeys(rows.ids) if Path(name).stem in other]
-    vectors = np.concatenate(found)
-    if not len(vectors):
+    embeddings = np.concatenate(found)
+    if not len(embeddings):
         hint = f"did you mean {' or '.join(dict.fromkeys(like[:3]))}? " if like else ""
         if Path(name).is_file():
             hint = "it is a file: to search for what is heard in it, name the model that made the table (--model); "
         raise OptionError(f"{name} is no id in {table}: {hint}ids are written as `sondino embed` was given the files")
-    return vectors
+    return embeddings

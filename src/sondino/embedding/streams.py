@@ -1,6 +1,6 @@
-"""Sound from a pipe to vectors, one every hop as it goes, in constant memory: a microphone, a radio, a decoder.
+"""Sound from a pipe to embeddings, one every hop as it goes, in constant memory: a microphone, a radio, a decoder.
 
-The first vector comes with the first full window; the end of the stream is treated as the end of a file is.
+The first embedding comes with the first full window; the end of the stream is treated as the end of a file is.
 """
 
 import math
@@ -22,15 +22,15 @@ from sondino.audio.decoders import Decoded
 from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import EncoderError, OptionError
 from sondino.files import disk_error
 
 __all__ = [
     "SampleFormat",
+    "StreamEmbedding",
     "StreamReport",
-    "StreamVector",
     "embed_stdin",
     "embed_stream",
     "resampler_delay",
@@ -43,20 +43,20 @@ STREAM_ID = "-"  # what the one sound is called in a table
 
 
 @dataclass(frozen=True)
-class StreamVector:
+class StreamEmbedding:
     """A window of a stream.
 
     Attributes:
         start: seconds from the beginning of the stream.
         end: of what was real in it; the last window may be zero-padded.
-        vector: (dim,) float32.
+        embedding: (dim,) float32.
         read_at: when the last sample that it needed had been read, in seconds of `time.perf_counter`.
         delay: seconds that the resampler holds sound back.
     """
 
     start: float
     end: float
-    vector: NDArray[np.float32]
+    embedding: NDArray[np.float32]
     read_at: float
     delay: float
 
@@ -66,32 +66,32 @@ class StreamReport:
     """What became of a stream.
 
     Attributes:
-        vectors: how many were written.
+        embeddings: how many were written.
         seconds: of sound that they cover.
         delay: seconds that the resampler holds sound back.
-        latencies: seconds from a window's last sample read to its vector written, in two digits, and how often.
+        latencies: seconds from a window's last sample read to its embedding written, in two digits, and how often.
     """
 
-    vectors: int = 0
+    embeddings: int = 0
     seconds: float = 0.0
     delay: float = 0.0
     latencies: Counter[float] = field(default_factory=Counter)
 
     def latency(self, share: float) -> float:
-        """Seconds within which so large a share of the vectors was written; NaN without vectors."""
+        """Seconds within which so large a share of the embeddings was written; NaN without embeddings."""
         passed = 0
         for latency in sorted(self.latencies):
             passed += self.latencies[latency]
-            if passed >= share * self.vectors:
+            if passed >= share * self.embeddings:
                 return latency
         return math.nan
 
     def __str__(self) -> str:
-        if not self.vectors:
-            return "no vectors"
+        if not self.embeddings:
+            return "no embeddings"
         held = f", and up to {1000 * self.delay:.0f} ms in the resampler" if self.delay else ""
         return (
-            f"{self.vectors} vectors of {self.seconds:.1f} s of sound; latency a window: median "
+            f"{self.embeddings} embeddings of {self.seconds:.1f} s of sound; latency a window: median "
             f"{1000 * self.latency(0.5):.3g} ms, 95 % within {1000 * self.latency(0.95):.3g} ms{held}"
         )
 
@@ -106,10 +106,10 @@ def embed_stream(
     hop: float = 0.5,
     window: float | None = None,
     short: ShortPolicy | None = None,
-) -> Iterator[StreamVector]:
+) -> Iterator[StreamEmbedding]:
     """Embed a stream as it comes.
 
-    The vectors are those that `Model.embed_windows` gives for the same sound in a file.
+    The embeddings are those that `Model.embed_windows` gives for the same sound in a file.
 
     Args:
         model: any encoder.
@@ -122,12 +122,19 @@ def embed_stream(
         short: what becomes of a stream under a window; None: as the model says.
 
     Yields:
-        a vector as soon as its window is full; when the stream ends, one of a tail that no window has held.
+        an embedding as soon as its window is full; when the stream ends, one of a tail that no window has held.
 
     Raises:
         AudioError: no sound came, or a header that is broken or of a codec that cannot be read.
         OptionError: a rate, number of channels, hop or window out of range, or neither WAV nor a rate.
         EncoderError: the model gave NaN.
+
+    Examples:
+        >>> import io
+        >>> silence = io.BytesIO(bytes(3 * 2 * 16000))  # 3 s of 16-bit samples at 16 kHz
+        >>> model = sondino.load("run/bundle")
+        >>> [found.start for found in sondino.embed_stream(model, silence, rate=16000, hop=1.0)]
+        [0.0, 1.0, 2.0]
     """
     if not (math.isfinite(hop) and hop > 0):
         raise OptionError(f"hop is {hop}: give seconds above 0")
@@ -136,46 +143,45 @@ def embed_stream(
         raise OptionError(f"{model.name} takes sound of any length: say how much of the stream at a time, --window")
     pipe = Pipe(source)
     stream = open_wav(pipe) if rate is None else open_raw(pipe, rate, sample_format, channels)
-    # Whether channels cancel is judged on the first block: it holds as much as the first vector waits for anyway.
+    # Whether channels cancel is judged on the first block: it holds as much as the first embedding waits for anyway.
     first = math.ceil(windowing.window * stream.rate) if stream.channels > 1 else 1
     sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
     delay = resampler_delay(stream.rate, model.sample_rate)
-    minimum = int(getattr(model, "minimum", 0))
-    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, minimum):
-        vector = model.embed(piece[None])[0]
-        if not np.isfinite(vector).all():
+    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):
+        embedding = model.embed(piece[None])[0]
+        if not np.isfinite(embedding).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")
-        yield StreamVector(start, start + real / model.sample_rate, vector, pipe.read_at, delay)
+        yield StreamEmbedding(start, start + real / model.sample_rate, embedding, pipe.read_at, delay)
 
 
-def write_stream(vectors: Iterable[StreamVector], out: BinaryIO, form: LineFormat = "jsonl") -> StreamReport:
-    """Write vectors as they come, each line at once.
+def write_stream(embeddings: Iterable[StreamEmbedding], out: BinaryIO, form: LineFormat = "jsonl") -> StreamReport:
+    """Write embeddings as they come, each line at once.
 
     Ends with the stream, with the program that reads `out`, or by Ctrl-C; what was written stays.
 
     Args:
-        vectors: from `embed_stream`.
+        embeddings: from `embed_stream`.
         out: open for writing in binary.
-        form: "jsonl": start, end and latency in seconds, and vector; or "csv": the table that
+        form: "jsonl": start, end and latency in seconds, and embedding; or "csv": the table that
             `sondino embed --per-window` writes.
     """
     report = StreamReport()
     with suppress(KeyboardInterrupt, BrokenPipeError):
-        for found in vectors:
-            numbers = [f"{value:.9g}" for value in found.vector.tolist()]  # nine digits give back the same float32
+        for found in embeddings:
+            numbers = [f"{value:.9g}" for value in found.embedding.tolist()]  # nine digits give back the same float32
             if form == "jsonl":
                 latency = time.perf_counter() - found.read_at
                 facts = f'"start": {found.start:.9g}, "end": {found.end:.9g}, "latency": {latency:.4f}'
                 line = f'{{{facts}, "vector": [{", ".join(numbers)}]}}\n'
             else:
                 line = ",".join([STREAM_ID, f"{found.start:.9g}", *numbers]) + "\n"
-                if report.vectors == 0:
+                if report.embeddings == 0:
                     line = ",".join(["id", "start", *(f"v{i}" for i in range(len(numbers)))]) + "\n" + line
             out.write(line.encode())
             out.flush()
             report.latencies[float(f"{time.perf_counter() - found.read_at:.2g}")] += 1
-            report.vectors += 1
+            report.embeddings += 1
             report.seconds, report.delay = found.end, found.delay
     return report
 
@@ -215,9 +221,11 @@ def embed_stdin(
     # A pipe that does not wait, as some programs hand over, would seem to have ended.
     with suppress(OSError, AttributeError):
         os.set_blocking(sys.stdin.fileno(), True)
-    vectors = embed_stream(model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short)
+    embeddings = embed_stream(
+        model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short
+    )
     if output is None:
-        report = write_stream(vectors, sys.stdout.buffer)
+        report = write_stream(embeddings, sys.stdout.buffer)
         try:
             sys.stdout.flush()
         except BrokenPipeError:
@@ -226,7 +234,7 @@ def embed_stdin(
         return report
     try:
         with output.open("wb") as file:
-            return write_stream(vectors, file, forms[output.suffix.lower()])
+            return write_stream(embeddings, file, forms[output.suffix.lower()])
     except OSError as error:
         raise disk_error(output, error) from error
 

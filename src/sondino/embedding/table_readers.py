@@ -25,12 +25,12 @@ class Rows:
     Attributes:
         ids: the clip of each row.
         starts: (n,) seconds, where a row is a window; None where a row is a clip.
-        vectors: (n, dim) float32.
+        embeddings: (n, dim) float32.
     """
 
     ids: Sequence[str]
     starts: NDArray[np.float64] | None
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
 
 
 def read_rows(table: str | Path) -> Iterator[Rows]:
@@ -40,7 +40,7 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
         table: .npz, .npy (and its .ids.csv), .csv or .parquet, as `embed` writes them.
 
     Raises:
-        OptionError: no such file, another suffix, or no table of vectors.
+        OptionError: no such file, another suffix, or no table of embeddings.
         SondinoError: it is damaged.
         MissingExtra: .parquet without pyarrow.
     """
@@ -64,41 +64,41 @@ def read_npz(table: Path) -> Iterator[Rows]:
         def column(name: str, dimensions: int = 1) -> _Npy:
             return _Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
 
-        vectors, ids = column("vectors", 2), column("ids")
+        embeddings, ids = column("vectors", 2), column("ids")
         if not {"clip.npy", "start.npy"} <= members:
-            ids.match(vectors)
-            for count in vectors.counts():
-                yield Rows(_strings(ids.take(count)), None, vectors.take_float32(count))
+            ids.match(embeddings)
+            for count in embeddings.counts():
+                yield Rows(_strings(ids.take(count)), None, embeddings.take_float32(count))
             return
         names = ids.take(ids.rows)
-        clips, starts = column("clip").match(vectors), column("start").match(vectors)
-        for count in vectors.counts():
+        clips, starts = column("clip").match(embeddings), column("start").match(embeddings)
+        for count in embeddings.counts():
             name_of = _strings(names[clips.take(count)])
-            yield Rows(name_of, starts.take(count).astype(np.float64), vectors.take_float32(count))
+            yield Rows(name_of, starts.take(count).astype(np.float64), embeddings.take_float32(count))
 
 
 def read_npy(table: Path) -> Iterator[Rows]:
-    """The vectors, and row for row their ids, where wanted with starts, from `<stem>.ids.csv` beside them."""
+    """The embeddings, and row for row their ids, where wanted with starts, from `<stem>.ids.csv` beside them."""
     beside = table.with_name(table.stem + ".ids.csv")
     if not beside.is_file():
-        raise OptionError(f"table {table} has no {beside.name} beside it, which says whose vectors they are")
+        raise OptionError(f"table {table} has no {beside.name} beside it, which says whose embeddings they are")
     with table.open("rb") as file, _open_csv(beside) as lines:
-        vectors = _Npy(table, file, 2)
+        embeddings = _Npy(table, file, 2)
         keys = csv.reader(lines)
         names = next(keys, [])
         has_start = _keys_in(names, beside)
-        for count in vectors.counts():
+        for count in embeddings.counts():
             rows = list(islice(keys, count))
             starts = np.array([float(row[1]) for row in rows]) if has_start else None
             if len(rows) < count:
                 break
-            yield Rows([row[0] for row in rows], starts, vectors.take_float32(count))
+            yield Rows([row[0] for row in rows], starts, embeddings.take_float32(count))
         if len(rows) < count or next(keys, None) is not None:
-            raise SondinoError(f"{beside}: has not a row for each vector of {table.name}; make both again")
+            raise SondinoError(f"{beside}: has not a row for each embedding of {table.name}; make both again")
 
 
 def read_csv(table: Path) -> Iterator[Rows]:
-    """Columns id, where a row is a window start, then one a number of the vector."""
+    """Columns id, where a row is a window start, then one a number of the embedding."""
     with _open_csv(table) as lines:
         rows = csv.reader(lines)
         names = next(rows, [])
@@ -116,16 +116,16 @@ def read_csv(table: Path) -> Iterator[Rows]:
                 line += 1
                 if len(row) != len(names):
                     raise SondinoError(f"{table}: row {line} has {len(row)} fields, where the first has {len(names)}")
-            vectors = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
+            embeddings = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
             starts = np.array([float(row[1]) for row in block]) if has_start else None
             if block or line == 1:
-                yield Rows([row[0] for row in block], starts, vectors.reshape(len(block), dim))
+                yield Rows([row[0] for row in block], starts, embeddings.reshape(len(block), dim))
             if not block:
                 return
 
 
 def read_parquet(table: Path) -> Iterator[Rows]:
-    """Columns id, vector (a list of numbers) and, where a row is a window, start."""
+    """Columns id, embedding (a list of numbers) and, where a row is a window, start."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     try:
         # Read in small pieces: left alone, pyarrow reads all of a row group first, and ours may be large.
@@ -170,11 +170,11 @@ class _Npy:
         self.rows = self.shape[0]
         self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
 
-    def match(self, vectors: "_Npy") -> "_Npy":
-        """Itself, if it has a row for each vector."""
-        if self.rows != vectors.rows:
+    def match(self, embeddings: "_Npy") -> "_Npy":
+        """Itself, if it has a row for each embedding."""
+        if self.rows != embeddings.rows:
             raise SondinoError(
-                f"{self.table}: holds {vectors.rows} vectors and {self.rows} ids or starts; make it again"
+                f"{self.table}: holds {embeddings.rows} embeddings and {self.rows} ids or starts; make it again"
             )
         return self
 
@@ -198,10 +198,10 @@ class _Npy:
 
 
 def _arrow_rows(batch: Any, table: Path) -> Rows:
-    vectors, ids = batch.column("vector"), batch.column("id")
-    if vectors.null_count or ids.null_count or vectors.flatten().null_count:
-        raise SondinoError(f"{table}: has rows without an id or a vector; leave them out")
-    flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    embeddings, ids = batch.column("vector"), batch.column("id")
+    if embeddings.null_count or ids.null_count or embeddings.flatten().null_count:
+        raise SondinoError(f"{table}: has rows without an id or an embedding; leave them out")
+    flat = embeddings.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
     return Rows(_strings(ids.to_pylist()), starts, flat.reshape(len(ids), -1))
 

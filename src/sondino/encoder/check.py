@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Array, Encoder, call_length, embed_clips, fixed_noise, samples_of
+from sondino.audio.signal import fixed_noise
+from sondino.encoder.encoder import (
+    Array,
+    Encoder,
+    call_length,
+    embed_clips,
+    resolve,
+    samples_of,
+)
 from sondino.text import format_error
 
 
@@ -17,13 +25,17 @@ def check_encoder(encoder: Any) -> list[str]:
 
     Looks at the attributes, then embeds silence, noise, noise with a NaN, short and long sounds, one alone and
     several together, and the same twice. An encoder that offers `lookup(ids)` in place of `embed` (precomputed
-    vectors) is asked for its attributes alone.
+    embeddings) is asked for its attributes alone.
 
     Args:
         encoder: any object.
 
     Returns:
         An error message for each fault; an empty list for a valid encoder.
+
+    Examples:
+        >>> sondino.check_encoder(sondino.load("run/bundle"))
+        []
     """
     faults = _attribute_faults(encoder)
     if faults or hasattr(encoder, "lookup"):
@@ -44,20 +56,20 @@ def check_encoder(encoder: Any) -> list[str]:
         again = _attempt(encoder, noise.copy(), "noise a second time", faults)
         if again is not None and _apart(together, again) > 1e-6:
             faults.append(
-                f"embed gives other vectors for the same noise a second time (off by {_apart(together, again):.1e}): "
+                f"embed gives other embeddings a second time for one noise (off by {_apart(together, again):.1e}): "
                 "switch off dropout, augmentation and random crops"
             )
         if alone is not None and _apart(together[:1], alone) > 1e-3:
             faults.append(
-                f"embed gives another vector for a waveform alone than in a batch of 3 (off by "
+                f"embed gives another embedding for a waveform alone than in a batch of 3 (off by "
                 f"{_apart(together[:1], alone):.1e}): switch off batch statistics and padding to the batch"
             )
         if np.array_equal(together[0], together[1]):
-            faults.append("embed gives the same vector for two different noises: it does not listen")
+            faults.append("embed gives the same embedding for two different noises: it does not listen")
         _check_nan(encoder, noise, together, faults)
 
     if window is None:
-        least = max(int(getattr(encoder, "minimum", 0)), 1)
+        least = max(resolve(encoder).minimum, 1)
         lengths = sorted({least, least + 1, samples_of(encoder, 0.3, least), samples_of(encoder, 12.5, least)})
         for length in lengths:
             what = f"1 waveform of {length} samples"
@@ -92,7 +104,7 @@ def _attribute_faults(encoder: Any) -> list[str]:
 
     need("name", lambda v: isinstance(v, str) and bool(v.strip()), "a name that is not empty")
     need("sample_rate", lambda v: _is_whole_number(v) and v > 0, "a whole number of hertz above 0")
-    need("dim", lambda v: _is_whole_number(v) and v > 0, "the whole number of values in a vector")
+    need("dim", lambda v: _is_whole_number(v) and v > 0, "the whole number of values in an embedding")
     if not hasattr(encoder, "window"):
         faults.append("it has no attribute `window`, seconds of sound it takes at once, or None for any length")
     else:
@@ -101,9 +113,9 @@ def _attribute_faults(encoder: Any) -> list[str]:
     need("hop", _positive, "a number of seconds above 0", optional=True)
     need("batch_size", lambda v: _is_whole_number(v) and v > 0, "a whole number of waveforms above 0", optional=True)
     need("minimum", lambda v: _is_whole_number(v) and v >= 0, "a whole number of samples", optional=True)
-    need("fingerprint", lambda v: isinstance(v, str) and bool(v), "a string that changes with the vectors", True)
+    need("fingerprint", lambda v: isinstance(v, str) and bool(v), "a string that changes with the embeddings", True)
     if not faults and encoder.window is not None:
-        hop = getattr(encoder, "hop", None)
+        hop = resolve(encoder).hop
         if round(encoder.window * encoder.sample_rate) < 1:
             faults.append(f"its window of {encoder.window} s holds no sample at {encoder.sample_rate} Hz")
         if hop is not None and hop > encoder.window * (1 + 1e-9):
@@ -112,37 +124,37 @@ def _attribute_faults(encoder: Any) -> list[str]:
 
 
 def _check_nan(encoder: Encoder, noise: Array, clean: Array, faults: list[str]) -> None:
-    """A NaN in one waveform may spoil its own vector, or be refused, but must not touch its neighbours."""
+    """A NaN in one waveform may spoil its own embedding, or be refused, but must not touch its neighbours."""
     spoilt = noise.copy()
     spoilt[1, len(spoilt[1]) // 2] = np.nan
     try:
-        vectors = np.asarray(encoder.embed(spoilt))
+        embeddings = np.asarray(encoder.embed(spoilt))
     except Exception:
         return
-    if vectors.shape == clean.shape and not _apart(vectors[[0, 2]], clean[[0, 2]]) <= 1e-3:
-        faults.append("a NaN in one waveform changes the vectors of the others in its batch")
+    if embeddings.shape == clean.shape and not _apart(embeddings[[0, 2]], clean[[0, 2]]) <= 1e-3:
+        faults.append("a NaN in one waveform changes the embeddings of the others in its batch")
 
 
 def _attempt(encoder: Encoder, waveforms: Array, what: str, faults: list[str]) -> Array | None:
-    """The vectors, or None with the faults noted."""
+    """The embeddings, or None with the faults noted."""
     try:
-        vectors = encoder.embed(waveforms)
+        embeddings = encoder.embed(waveforms)
     except Exception as error:
         faults.append(f"embed fails on {what}: {format_error(error)}")
         return None
-    if not isinstance(vectors, np.ndarray):
-        faults.append(f"embed gives a {type(vectors).__name__} for {what}, not a NumPy array")
+    if not isinstance(embeddings, np.ndarray):
+        faults.append(f"embed gives a {type(embeddings).__name__} for {what}, not a NumPy array")
         return None
     expected = (len(waveforms), encoder.dim)
-    if vectors.shape != expected:
-        faults.append(f"embed gives shape {vectors.shape} for {what}, not {expected}")
+    if embeddings.shape != expected:
+        faults.append(f"embed gives shape {embeddings.shape} for {what}, not {expected}")
         return None
-    if vectors.dtype != np.float32:
-        faults.append(f"embed gives {vectors.dtype} for {what}, not float32")
-    if not np.isfinite(vectors).all():
+    if embeddings.dtype != np.float32:
+        faults.append(f"embed gives {embeddings.dtype} for {what}, not float32")
+    if not np.isfinite(embeddings).all():
         faults.append(f"embed gives NaN or infinite values for {what}")
         return None
-    return vectors
+    return embeddings
 
 
 def _apart(a: NDArray[Any], b: NDArray[Any]) -> float:

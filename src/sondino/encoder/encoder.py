@@ -1,18 +1,23 @@
-"""The contract of an encoder, its checker, and the one loop that turns clips of any length into vectors.
+"""The encoder contract, and the one loop that turns waveforms of any length into embeddings.
 
-An encoder is anything with four attributes and one method; teachers and students, torch or not, are encoders.
+An encoder is anything with four attributes and one method; teachers and students, torch or not, are encoders. `resolve`
+reads the optional attributes once, where an encoder enters, and fills in their defaults.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.windows import ShortPolicy, Windowing, merge, stack_windows
+from sondino.audio.signal import fixed_noise
+from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, merge, stack_windows
 from sondino.errors import EncoderError
 from sondino.text import format_error
 
@@ -23,12 +28,18 @@ DEFAULT_BATCH = 16
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Sound in, one vector a waveform out.
+    """Audio in, one embedding per waveform out.
 
-    Optional attributes, read with `getattr`: `hop` (seconds from one window to the next, default `window`),
-    `batch_size` (waveforms a call, default 16), `minimum` (fewest samples a call takes, default 0),
-    `fingerprint` (a string that changes whenever the vectors would), `licence`, `notice`; and `workers` above 1 with
-    `embed_batch` (as `embed`, called from so many threads at once).
+    The optional attributes, and what is assumed where one is missing, are those of `ResolvedEncoder`.
+
+    Examples:
+        >>> class Energy:
+        ...     name, sample_rate, dim, window = "energy", 16000, 1, None
+        ...
+        ...     def embed(self, waveforms):
+        ...         return (waveforms**2).mean(axis=1, keepdims=True)
+        >>> isinstance(Energy(), sondino.Encoder)
+        True
     """
 
     @property
@@ -43,128 +54,227 @@ class Encoder(Protocol):
 
     @property
     def dim(self) -> int:
-        """Length of its vectors."""
+        """Embedding dimension."""
         ...
 
     @property
     def window(self) -> float | None:
-        """Seconds of sound that it takes at once; None when it takes any length."""
+        """Seconds of audio that one waveform holds; None where any length is taken."""
         ...
 
     def embed(self, waveforms: Array) -> Array:
-        """(batch, samples) float32 mono waveforms to (batch, dim) float32 vectors."""
+        """(batch, samples) float32 mono waveforms to (batch, dim) float32 embeddings."""
         ...
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What an encoder computes, its front-end not counted; None where something of it cannot be counted.
+
+    Attributes:
+        macs: multiply-accumulates for 10 s of audio.
+        parameters: weights that the embeddings come from.
+    """
+
+    macs: int | None = None
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedEncoder:
+    """An encoder with its optional attributes filled in; itself an encoder.
+
+    Attributes:
+        encoder: the encoder itself.
+        name: as in `Encoder`.
+        sample_rate: as in `Encoder`.
+        dim: as in `Encoder`.
+        window: as in `Encoder`.
+        hop: seconds from one window to the next; None = `window`.
+        short: what is done with a clip shorter than a window. Default: "pad".
+        window_policy: "all", the default, or "published": full windows only.
+        minimum: samples of the shortest waveform that it takes. Default: 0.
+        batch_size: waveforms a call. Default: 16.
+        workers: recommended number of concurrent calls of `embed_batch`. Default: 1.
+        threads: processor threads that it runs on; None: not known.
+        licence: of the weights; None: not known.
+        notice: a remark on the weights, for the user. Default: empty.
+        path: file of the weights; None: not known.
+        lookup: maps ids to embeddings (n, dim), where they are precomputed and `embed` takes nothing; else None.
+        costs: counts what it computes; None where it cannot.
+    """
+
+    encoder: Encoder
+    name: str
+    sample_rate: int
+    dim: int
+    window: float | None
+    hop: float | None
+    short: ShortPolicy
+    window_policy: WindowPolicy
+    minimum: int
+    batch_size: int
+    workers: int
+    threads: int | None
+    licence: str | None
+    notice: str
+    path: Path | None
+    lookup: Callable[[list[str]], Array] | None
+    costs: Callable[[], Costs] | None
+    embed_batch: Callable[[Array], Array]
+    """As `embed`, called from `workers` threads at once. Default: `embed`."""
+    given_fingerprint: str | None
+
+    def embed(self, waveforms: Array) -> Array:
+        """(batch, samples) float32 mono waveforms to (batch, dim) float32 embeddings."""
+        return self.encoder.embed(waveforms)
+
+    @property
+    def windowing(self) -> Windowing:
+        """How it cuts clips into windows."""
+        return Windowing(self.window, self.hop, self.short, self.window_policy)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A string that changes whenever the embeddings would.
+
+        The encoder's own where it has one; otherwise a sha256 (hex) of its attributes and of its response to a fixed
+        noise, so that a retrained encoder of the same name never passes for the old one.
+        """
+        if self.given_fingerprint is not None:
+            return self.given_fingerprint
+        facts = [self.name, self.sample_rate, self.dim, self.window, self.hop, response_fingerprint(self)]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def resolve(encoder: Encoder) -> ResolvedEncoder:
+    """Read an encoder's optional attributes; those that are missing or None get their defaults."""
+    if isinstance(encoder, ResolvedEncoder):
+        return encoder
+
+    def optional(attribute: str, default: Any = None) -> Any:
+        value = getattr(encoder, attribute, None)
+        return default if value is None else value
+
+    path = optional("path")
+    return ResolvedEncoder(
+        encoder=encoder,
+        name=encoder.name,
+        sample_rate=encoder.sample_rate,
+        dim=encoder.dim,
+        window=encoder.window,
+        hop=optional("hop"),
+        short=optional("short", "pad"),
+        window_policy=optional("window_policy", "all"),
+        minimum=int(optional("minimum", 0)),
+        batch_size=max(1, int(optional("batch_size", DEFAULT_BATCH))),
+        workers=int(optional("workers", 1)),
+        threads=optional("threads"),
+        licence=optional("licence"),
+        notice=optional("notice", ""),
+        path=None if path is None else Path(path),
+        lookup=optional("lookup"),
+        costs=optional("costs"),
+        embed_batch=optional("embed_batch", encoder.embed),
+        given_fingerprint=optional("fingerprint") or None,
+    )
+
+
 def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy = "pad") -> Array:
-    """One vector a clip: each is cut into the encoder's windows, whose vectors are averaged by real samples.
+    """One embedding a clip: the mean of its windows' embeddings, weighted by their real samples.
 
     Windows of equal length go through the encoder together, also across clips, `batch_size` at a time.
 
     Args:
         encoder: any encoder.
         waveforms: mono clips (samples,) at the encoder's rate, of any lengths.
-        short: what happens to a clip that is shorter than a window (see `audio.windows`).
+        short: what is done with a clip shorter than a window (see `audio.windows`).
 
     Returns:
         (n, dim) float32, row for row as the clips.
 
     Raises:
         AudioError: a clip has no samples.
-        EncoderError: NaN or infinite vectors, another shape than (batch, dim), or an exception of the encoder.
+        EncoderError: NaN or infinite embeddings, another shape than (batch, dim), or an exception of the encoder.
     """
+    encoder = resolve(encoder)
+    windowing = Windowing(encoder.window, encoder.hop, short)
     batches: dict[int, list[tuple[int, Array]]] = {}  # window length -> (row of the window, its samples)
     weights: list[NDArray[np.float64]] = []
     rows = 0
-    windowing = Windowing(encoder.window, getattr(encoder, "hop", None), short)
-    minimum = int(getattr(encoder, "minimum", 0))
     for waveform in waveforms:
-        pieces, _, real = stack_windows(waveform, encoder.sample_rate, windowing, minimum)
+        pieces, _, real = stack_windows(waveform, encoder.sample_rate, windowing, encoder.minimum)
         for piece in pieces:
             batches.setdefault(len(piece), []).append((rows, piece))
             rows += 1
         weights.append(np.asarray(real, dtype=np.float64))
 
-    vectors = np.empty((rows, encoder.dim), dtype=np.float32)
-    size = max(1, int(getattr(encoder, "batch_size", DEFAULT_BATCH)))
+    embeddings = np.empty((rows, encoder.dim), dtype=np.float32)
     for group in batches.values():
-        for start in range(0, len(group), size):
-            part = group[start : start + size]
-            vectors[[row for row, _ in part]] = _embed(encoder, np.stack([piece for _, piece in part]))
+        for start in range(0, len(group), encoder.batch_size):
+            part = group[start : start + encoder.batch_size]
+            embeddings[[row for row, _ in part]] = _embed(encoder, np.stack([piece for _, piece in part]))
 
     ends = np.cumsum([len(w) for w in weights], dtype=int)
     merged = [
-        vectors[end - 1] if len(w) == 1 else merge(vectors[end - len(w) : end], w)
+        embeddings[end - 1] if len(w) == 1 else merge(embeddings[end - len(w) : end], w)
         for w, end in zip(weights, ends, strict=True)
     ]
     return np.stack(merged).astype(np.float32) if merged else np.empty((0, encoder.dim), dtype=np.float32)
 
 
 def _embed(encoder: Encoder, batch: Array) -> Array:
-    """One call of the encoder, its answer checked."""
+    """One call of the encoder, its result checked."""
     batch = np.ascontiguousarray(batch, dtype=np.float32)
     try:
-        vectors = np.asarray(encoder.embed(batch))
+        embeddings = np.asarray(encoder.embed(batch))
     except EncoderError:
         raise
     except Exception as error:
         shape = "x".join(map(str, batch.shape))
         raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {format_error(error)}") from error
-    if vectors.shape != (len(batch), encoder.dim):
-        raise EncoderError(
-            f"encoder {encoder.name!r} gave an array of shape {vectors.shape} for {len(batch)} waveforms, "
-            f"but its dimension is {encoder.dim}: expected {(len(batch), encoder.dim)}"
-        )
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    check_shape(encoder, embeddings, len(batch))
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         raise EncoderError(
             f"encoder {encoder.name!r} gave NaN or infinite values for {len(bad)} of {len(batch)} waveforms "
             f"(loudest sample of the first: {np.abs(batch[bad[0]]).max():.3g}): the encoder is at fault, or its weights"
         )
-    return vectors.astype(np.float32, copy=False)
+    return embeddings.astype(np.float32, copy=False)
 
 
-def fingerprint(encoder: Encoder) -> str:
-    """A sha256 (hex) that changes whenever the encoder's vectors would.
-
-    The encoder's own `fingerprint` where it has one; otherwise made of its attributes and of its response to a
-    fixed noise, so that a retrained encoder of the same name never passes for the old one.
-    """
-    own = getattr(encoder, "fingerprint", None)
-    if isinstance(own, str) and own:
-        return own
-    about = [encoder.name, encoder.sample_rate, encoder.dim, encoder.window, getattr(encoder, "hop", None)]
-    return hashlib.sha256(json.dumps([*about, response_fingerprint(encoder)]).encode()).hexdigest()
+def check_shape(encoder: Encoder, embeddings: Array, count: int) -> None:
+    """Raises EncoderError if the embeddings of so many waveforms are not (count, dim)."""
+    if embeddings.shape != (count, encoder.dim):
+        raise EncoderError(
+            f"encoder {encoder.name!r} gave an array of shape {embeddings.shape} for {count} waveforms, "
+            f"but its dimension is {encoder.dim}: expected {(count, encoder.dim)}"
+        )
 
 
 def response_fingerprint(encoder: Encoder) -> str:
-    """A sha256 (hex) of the encoder's answer to two fixed sounds: a noise, and the same noise fading out.
+    """A sha256 (hex) of the encoder's response to two fixed waveforms: a noise, and the same noise fading out.
 
-    Taken from eight random projections of the vectors, rounded to a thousandth: fine enough for any retraining,
+    Taken from eight random projections of the embeddings, rounded to a thousandth: fine enough for any retraining,
     coarse enough that another number of threads or another processor does not make old targets useless.
     """
     samples = call_length(encoder, 1.0)
-    noise = fixed_noise(1, samples)[0]
+    noise = fixed_noise(samples)
     fading = noise * np.linspace(1, 0, samples, dtype=np.float32)
-    vectors = _embed(encoder, np.stack([noise, fading])).astype(np.float64)
-    scale = float(np.sqrt(np.mean(vectors**2))) or 1.0
-    directions = np.random.default_rng(0).standard_normal((vectors.shape[1], 8)) / math.sqrt(vectors.shape[1])
-    rounded = np.round(vectors @ directions / scale, 3) + 0.0  # + 0.0 makes -0 and 0 the same bytes
+    embeddings = _embed(encoder, np.stack([noise, fading])).astype(np.float64)
+    scale = float(np.sqrt(np.mean(embeddings**2))) or 1.0
+    directions = np.random.default_rng(0).standard_normal((embeddings.shape[1], 8)) / math.sqrt(embeddings.shape[1])
+    rounded = np.round(embeddings @ directions / scale, 3) + 0.0  # + 0.0 makes -0 and 0 the same bytes
     return hashlib.sha256(rounded.tobytes() + f"{scale:.3g}".encode()).hexdigest()
 
 
 def call_length(encoder: Encoder, seconds: float) -> int:
-    """A length that the encoder takes in one call: its window, or about so many seconds."""
+    """Samples that the encoder takes in one call: its window, or about so many seconds."""
     if encoder.window is not None:
         return max(1, round(encoder.window * encoder.sample_rate))
-    return samples_of(encoder, seconds, int(getattr(encoder, "minimum", 0)))
+    return samples_of(encoder, seconds, resolve(encoder).minimum)
 
 
 def samples_of(encoder: Encoder, seconds: float, least: int) -> int:
     """Samples of so many seconds at the encoder's rate, `least` at the least."""
     return max(least, round(seconds * encoder.sample_rate), 1)
-
-
-def fixed_noise(count: int, samples: int) -> Array:
-    """The same noise (count, samples) at every call."""
-    return (0.1 * np.random.default_rng(0).standard_normal((count, samples))).astype(np.float32)

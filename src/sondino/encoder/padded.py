@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.encoder import Encoder, fingerprint
+from sondino.encoder.encoder import Encoder, resolve
 
 
 class PaddedEncoder:
@@ -23,17 +23,18 @@ class PaddedEncoder:
     """
 
     def __init__(self, encoder: Encoder, window: float) -> None:
+        encoder = resolve(encoder)
         assert encoder.window is not None
-        self._encoder, self._repeats = encoder, getattr(encoder, "short", "pad") == "repeat"
+        self._encoder, self._repeats = encoder, encoder.short == "repeat"
         self._samples = round(encoder.window * encoder.sample_rate)
         self.name, self.sample_rate, self.dim = encoder.name, encoder.sample_rate, encoder.dim
         self.window, self.short = window, "native"
-        self.batch_size = int(getattr(encoder, "batch_size", 16))
-        told = f"filled {fingerprint(encoder)} {window} {self._repeats}"
+        self.batch_size = encoder.batch_size
+        told = f"filled {encoder.fingerprint} {window} {self._repeats}"
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) vectors."""
+        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) embeddings."""
         lacking = self._samples - waveforms.shape[1]
         mode = "wrap" if self._repeats else "constant"
         return self._encoder.embed(np.pad(waveforms, ((0, 0), (0, lacking)), mode))  # type: ignore[call-overload]

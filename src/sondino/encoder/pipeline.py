@@ -1,4 +1,4 @@
-"""Sounds in, vectors out: files are decoded ahead by threads while the model runs on windows batched across files.
+"""Sounds in, embeddings out: files are decoded ahead by threads while the model runs on windows batched across files.
 
 Memory stays bounded whatever the number and the length of the files: every file being read has a short queue of
 windows, and its reader waits where that is full; so many batches are with the model, and no more.
@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sondino.audio.reading import stream
 from sondino.audio.signal import from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
 
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
@@ -31,7 +30,7 @@ _Shelf = queue.Queue[Window | BaseException | None]
 
 BATCH = 16  # windows of equal length through the model at once, at most
 BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
-BEHIND = 256  # batches whose vectors may wait for an earlier one that takes longer
+BEHIND = 256  # batches whose embeddings may wait for an earlier one that takes longer
 ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
 QUEUE = 4  # windows that a file may have read ahead
 AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
@@ -45,14 +44,14 @@ class Embedded:
 
     Attributes:
         index: which one, from 0.
-        vectors: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
-        starts: seconds of each row of `vectors`.
+        embeddings: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
+        starts: seconds of each row of `embeddings`.
         seconds: length of the sound.
-        error: why there are no vectors, else None.
+        error: why there are no embeddings, else None.
     """
 
     index: int
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
     starts: NDArray[np.float64]
     seconds: float
     error: SondinoError | None = None
@@ -72,14 +71,14 @@ def resolve_windowing(
     Raises:
         OptionError: an unknown `short` or `policy`, or a window of more than an hour.
     """
-    own_hop: float | None = getattr(encoder, "hop", None)
+    own = resolve(encoder).windowing
     if window is not None and window > MAX_WINDOW_SECONDS:
         raise OptionError(f"window is {window:g} s: give {MAX_WINDOW_SECONDS:g} s at the most")
     return Windowing(
-        encoder.window if window is None else window,
-        hop if hop is not None else (own_hop if window is None else None),
-        short if short is not None else getattr(encoder, "short", "pad"),
-        policy if policy is not None else getattr(encoder, "window_policy", "all"),
+        own.window if window is None else window,
+        hop if hop is not None else (own.hop if window is None else None),
+        own.short if short is None else short,
+        own.policy if policy is None else policy,
     )
 
 
@@ -110,16 +109,16 @@ def embed_sounds(
         readers: threads that decode ahead; 0: decode in turn with the model.
 
     Raises:
-        EncoderError: the model fails, or its vectors have another shape than it says.
+        EncoderError: the model fails, or its embeddings have another shape than it says.
     """
-    minimum = int(getattr(model, "minimum", 0))
+    model = resolve(model)
 
     def cuts(sound: Sound) -> Iterator[Window]:
         if isinstance(sound, tuple):
             blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
         else:
             blocks = stream(sound, model.sample_rate, BLOCK)
-        return iter_windows(blocks, model.sample_rate, windowing, minimum)
+        return iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Window]] = []
@@ -163,16 +162,16 @@ class _Clip:
     rows: list[NDArray[np.float32]] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
 
-    def add(self, vector: NDArray[np.float32], start: float, weight: float) -> None:
+    def add(self, embedding: NDArray[np.float32], start: float, weight: float) -> None:
         self.waiting -= 1
         self.seconds = max(self.seconds, start + weight / self.sample_rate)
-        if not np.isfinite(vector).all():
+        if not np.isfinite(embedding).all():
             self.error = EncoderError(f"the model gave NaN or infinite values at {start:g} s")
         elif self.per_window:
-            self.rows.append(vector.copy())
+            self.rows.append(embedding.copy())
             self.starts.append(start)
         else:
-            share = weight * vector.astype(np.float64)
+            share = weight * embedding.astype(np.float64)
             self.total = share if self.total is None else self.total + share
             self.weight += weight
 
@@ -183,8 +182,8 @@ class _Clip:
         if self.per_window:
             return Embedded(self.index, np.stack(self.rows), np.array(self.starts), self.seconds)
         assert self.total is not None  # a sound without a window is an error
-        vector = (self.total / self.weight).astype(np.float32)
-        return Embedded(self.index, vector[None], np.zeros(1), self.seconds)
+        embedding = (self.total / self.weight).astype(np.float32)
+        return Embedded(self.index, embedding[None], np.zeros(1), self.seconds)
 
 
 def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
@@ -199,9 +198,9 @@ class _Runner:
     The calling thread is one of the workers: where it would have to wait for the others, it takes a batch itself.
     """
 
-    def __init__(self, model: Encoder) -> None:
+    def __init__(self, model: ResolvedEncoder) -> None:
         self._model = model
-        self._others = int(getattr(model, "workers", 1)) - 1
+        self._others = model.workers - 1
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Place], Future[NDArray[np.float32]]]] = deque()
 
@@ -218,14 +217,14 @@ class _Runner:
 
     def _start(self, batch: list[tuple[_Clip, Window]]) -> None:
         if self._pool is None:
-            _add(_places(batch), _vectors(self._model, batch, alone=True))
+            _add(_places(batch), _embeddings(self._model, batch, alone=True))
             return
         # Two for each worker: one that it works on, one that it finds ready.
         if sum(not running.done() for _, running in self._running) < 2 * self._others:
-            self._running.append((_places(batch), self._pool.submit(_vectors, self._model, batch)))
+            self._running.append((_places(batch), self._pool.submit(_embeddings, self._model, batch)))
         else:
             here: Future[NDArray[np.float32]] = Future()
-            here.set_result(_vectors(self._model, batch))
+            here.set_result(_embeddings(self._model, batch))
             self._running.append((_places(batch), here))
         while self._running and (self._running[0][1].done() or len(self._running) > BEHIND):
             self._take()
@@ -236,8 +235,8 @@ class _Runner:
             self._take()
 
     def _take(self) -> None:
-        places, vectors = self._running.popleft()
-        _add(places, vectors.result())
+        places, embeddings = self._running.popleft()
+        _add(places, embeddings.result())
 
     def close(self) -> None:
         """Let the workers end; what they have not begun is dropped."""
@@ -245,31 +244,27 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: Encoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
-    embed = model.embed if alone else cast(Any, model).embed_batch
-    vectors = embed(waveforms)
-    if vectors.shape != (len(batch), model.dim):
-        raise EncoderError(
-            f"{model.name} gave an array of shape {vectors.shape} for {len(batch)} windows, where its "
-            f"dimension of {model.dim} asks for {(len(batch), model.dim)}"
-        )
-    return vectors
+    embed = model.embed if alone else model.embed_batch
+    embeddings = embed(waveforms)
+    check_shape(model, embeddings, len(batch))
+    return embeddings
 
 
 _Place = tuple[_Clip, float, float]
-"""Where a vector belongs: its clip, its window's start, how many samples were real."""
+"""Where an embedding belongs: its clip, its window's start, how many samples were real."""
 
 
 def _places(batch: list[tuple[_Clip, Window]]) -> list[_Place]:
     return [(clip, start, weight) for clip, (_, start, weight) in batch]
 
 
-def _add(places: list[_Place], vectors: NDArray[np.float32]) -> None:
-    for (clip, start, weight), vector in zip(places, vectors, strict=True):
-        clip.add(vector, start, weight)
+def _add(places: list[_Place], embeddings: NDArray[np.float32]) -> None:
+    for (clip, start, weight), embedding in zip(places, embeddings, strict=True):
+        clip.add(embedding, start, weight)
 
 
 # ---- reading ahead --------------------------------------------------------------------------------------------

@@ -1,37 +1,37 @@
-"""Models to evaluate: opened by any name, the same net untrained, and what each weighs and costs."""
+"""Models to evaluate: a randomly initialised net to compare with, and each model's size and cost."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.windows import ShortPolicy
-from sondino.benchmark.measure import energy_per_10s, macs_of, milliseconds_per_10s, parameters_of
-from sondino.encoder.encoder import Encoder
+from sondino.benchmark.measure import costs_of, energy_per_10s, milliseconds_per_10s
+from sondino.encoder.encoder import Costs, Encoder, resolve
 from sondino.errors import OptionError, require
 from sondino.model.model import Model
 
 Role = Literal["teacher", "student", "untrained", "supervised"]
 
 
-class Untrained:
-    """A student's net before its first lesson, hearing as the student hears: what the net gives without any training.
+class RandomlyInitialised:
+    """A student's net, randomly initialised, as an encoder with the student's front-end and windowing.
 
     Attributes:
         name: "untrained" and the net's name.
         sample_rate: hertz.
-        dim: length of its vectors.
-        window: seconds; None = whole.
-        hop: seconds; None = `window`.
+        dim: embedding dimension.
+        window: seconds; None: whole clips.
+        hop: seconds; None: `window`.
         short: what becomes of a clip under a window.
         minimum: samples under which a waveform is zero-padded.
-        fingerprint: changes whenever the vectors would.
-        config: parameters and macs_per_10s, which are the student's.
+        fingerprint: changes whenever the embeddings would.
+        costs: parameters and multiply-accumulates, which are the student's.
     """
 
     def __init__(self, model: Model, seed: int = 0) -> None:
@@ -60,7 +60,7 @@ class Untrained:
         self.window, self.hop, self.minimum = model.window, model.hop, model.minimum
         self.short: ShortPolicy = model.short
         build = {name: model.config.get(name) for name in ("student", "width", "build", "front_end")}
-        self.config = {name: model.config.get(name) for name in ("parameters", "macs_per_10s")}
+        self.costs: Callable[[], Costs] = model.costs
         drawn = ["untrained", build, self.window, self.hop, self.short, seed, torch.__version__]
         self.fingerprint = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 
@@ -74,19 +74,19 @@ class Untrained:
 def model_facts(
     encoder: Encoder, name: str, role: Role, source: str | None = None, milliseconds: float | None = None
 ) -> dict[str, Any]:
-    """What a model weighs and costs, as results.json has it. Times are taken now: nothing else should run.
+    """A model's size and cost, as in results.json. Times are measured now: nothing else should run.
 
     Args:
         encoder: an open model.
-        name: what it is called in the results.
-        role: what it is in the comparison.
-        source: where it was opened from.
-        milliseconds: for 10 s, where they have been taken already.
+        name: in the results.
+        role: in the comparison.
+        source: path or name it was opened from.
+        milliseconds: for 10 s, where already measured.
     """
-    window, hop = encoder.window, getattr(encoder, "hop", None)
-    heard = not hasattr(encoder, "lookup")  # vectors that were computed elsewhere have no speed
-    energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if heard else None
-    config = getattr(encoder, "config", {})
+    encoder = resolve(encoder)
+    window, hop, costs = encoder.window, encoder.hop, costs_of(encoder)
+    measurable = encoder.lookup is None  # precomputed embeddings have no speed
+    energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if measurable else None
     return {
         "name": name,
         "role": role,
@@ -95,26 +95,19 @@ def model_facts(
         "sample_rate": encoder.sample_rate,
         "window": window,
         "hop": hop,
-        "parameters": parameters_of(encoder),
-        "file_bytes": _file_bytes(encoder),
-        "macs_per_10s": macs_of(encoder),
+        "parameters": costs.parameters,
+        "file_bytes": file.stat().st_size if (file := encoder.path) and file.is_file() else None,
+        "macs_per_10s": costs.macs,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, window=window, hop=hop)
-        if heard and milliseconds is None
+        if measurable and milliseconds is None
         else milliseconds,
         "joules_per_10s": None if energy is None else energy.joules,
         "joules_how": None if energy is None else energy.how,
-        "licence": getattr(encoder, "licence", None) or config.get("licence"),
+        "licence": encoder.licence,
     }
 
 
-def check_hears(encoder: Encoder, name: str) -> None:
-    """Refuse vectors by id: they are of other clips."""
-    if hasattr(encoder, "lookup"):
-        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
-
-
-def _file_bytes(encoder: Encoder) -> int | None:
-    folder, file = getattr(encoder, "folder", None), getattr(encoder, "path", None)
-    if isinstance(folder, Path):
-        return (folder / "model.onnx").stat().st_size
-    return Path(file).stat().st_size if file and Path(file).is_file() else None
+def check_embeds_audio(encoder: Encoder, name: str) -> None:
+    """Raise OptionError for precomputed embeddings, which are of other clips."""
+    if resolve(encoder).lookup is not None:
+        raise OptionError(f"{name} holds precomputed embeddings and cannot embed audio: name a model")

@@ -76,7 +76,7 @@ class LabelledClips:
                 if found.error is not None:
                     raise found.error
                 clip = self.clips[chosen[found.index]]
-                total[clip] += found.seconds * found.vectors[0]
+                total[clip] += found.seconds * found.embeddings[0]
                 weight[clip] += found.seconds
                 progress(found.index + 1, len(chosen))
         return (total[mask] / weight[mask, None]).astype(np.float32)

@@ -34,10 +34,10 @@ from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
-from sondino.model.network import Network
+from sondino.model.torch_model import TorchModel
+from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
-from sondino.probing.probe import best_strength, classifiers_up_to, validation_scores
-from sondino.probing.vectors import embed_labelled
+from sondino.probing.probe import best_C, classifiers_up_to, validation_scores
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
@@ -114,6 +114,13 @@ def finetune(
 
     Raises:
         SondinoError: what is wrong, in a sentence; what is done stays.
+
+    Examples:
+        >>> done = sondino.finetune("labelled", "run/bundle", "my_classifier", freeze=True, epochs=2, quiet=True)
+        >>> done.labelled.labels
+        ('bass', 'drum')
+        >>> sondino.load(done.out).head.labels
+        ('bass', 'drum')
     """
     from sondino.pretrained.load import load
 
@@ -187,7 +194,7 @@ def _unfrozen(
     labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, device: str, quiet: bool
 ) -> Finetuned:
     """Head and backbone together, from crops of the sound."""
-    network = Network.open(model.folder)
+    network = TorchModel.open(model.folder)
     accelerator = make_accelerator(device, "auto", folder)
     network.window, network.short = plan.clip, plan.short
     fixed = network.backbone.fixed_samples
@@ -235,7 +242,7 @@ def linear_probe(
     """What a linear head reads off the vectors: fitted on those that train, its penalty chosen on some of them."""
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
     valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
-    strength = best_strength(validation_scores(vectors, targets, parts.train & ~valid, valid, multi_label, known))
+    strength = best_C(validation_scores(vectors, targets, parts.train & ~valid, valid, multi_label, known))
     *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, parts.train, multi_label, known)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     head = Head("head", labelled.labels, labelled.multi_label, (layer,))

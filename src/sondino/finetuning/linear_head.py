@@ -14,8 +14,8 @@ from sondino.errors import OptionError, require
 from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
-from sondino.probing.vectors import embed_labelled
+from sondino.probing.embeddings import embed_labelled
+from sondino.probing.probe import best_C, check_finite, classifiers_up_to, held_out
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import make_splits, unseen_labels
 
@@ -65,6 +65,10 @@ def probe(
         OptionError: there is no such model, or `out` holds something else.
         AudioError: no labelled clip can be decoded.
         MissingExtra: scikit-learn is not installed.
+
+    Examples:
+        >>> sondino.probe("labelled", "run/bundle").head.labels
+        ('bass', 'drum')
     """
     from sondino.model.bundle import copy_with_head
     from sondino.pretrained.load import load
@@ -117,7 +121,7 @@ def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, n
     found = [held_out(vectors, targets, each, multi_label, known) for each in rounds]
     values = [logits for logits, _ in found]
     score = score_with_interval(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
-    strength = best_strength(np.sum([tried for _, tried in found], axis=0))
+    strength = best_C(np.sum([tried for _, tried in found], axis=0))
     everything = np.ones(len(vectors), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
     *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, everything, multi_label, known)
     head = Head(

@@ -21,7 +21,7 @@ from sondino.errors import SondinoError
 from sondino.finetuning.clips import LabelledClips
 from sondino.metrics.classification import Mask, cross_entropy, metric_of, score_of
 from sondino.model.head_layers import Kind
-from sondino.model.network import Network
+from sondino.model.torch_model import TorchModel
 from sondino.progress import Report
 from sondino.tasks.splits import Fold
 from sondino.training.batches import Batches, fit_length
@@ -176,7 +176,7 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float], share: f
 class NetworkEncoder:
     """A network as an encoder, to be judged on whole clips in float32, cut and merged as the finished model does."""
 
-    def __init__(self, network: Network, device: torch.device, plan: Plan) -> None:
+    def __init__(self, network: TorchModel, device: torch.device, plan: Plan) -> None:
         self.name, self.sample_rate, self.dim = network.name, network.sample_rate, network.dim
         self.window, self.short, self.minimum = plan.clip, plan.short, network.backbone.minimum_samples
         self._network, self._device = network, device
@@ -197,7 +197,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: TorchModel,
         sounds: LabelledClips,
         targets: Mask,
         parts: Fold,

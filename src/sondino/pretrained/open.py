@@ -1,4 +1,4 @@
-"""Open anything that gives vectors: a model or a teacher."""
+"""Open any encoder: a model or a teacher."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from pathlib import Path
 
 from sondino.encoder.encoder import Encoder
 from sondino.teachers import load_teacher
-from sondino.teachers.catalogue import RECORDS
-from sondino.teachers.spec import SUFFIX_KINDS
+from sondino.teachers.spec import kind_of
 
 
 def open_model(name: str, threads: int | None = None, device: str = "auto") -> Encoder:
-    """Open anything that gives vectors.
+    """Open any encoder: a model or a teacher.
 
     Args:
         name: a bundle, a run's folder, a published name or a published checkpoint, as for `sondino.load`; or a teacher
@@ -24,7 +23,6 @@ def open_model(name: str, threads: int | None = None, device: str = "auto") -> E
     """
     from sondino.pretrained.load import load
 
-    file = name.partition("?")[0].partition("#")[0]
-    if not Path(name).is_dir() and (file.partition(":")[0] in RECORDS or Path(file).suffix in SUFFIX_KINDS):
+    if not Path(name).is_dir() and kind_of(name):
         return load_teacher(name, device)
     return load(name, threads)

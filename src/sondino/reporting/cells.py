@@ -18,30 +18,32 @@ def percent(value: float, digits: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """How a known column is shown."""
+    """Title and format of a known column."""
 
     title: str
     text: Callable[[float], str]
     bar: bool = False  # a value from 0 to 1 that a bar makes comparable at a glance
 
 
-# What was kept comes before what it costs: a phone shows the first columns only, until they are pushed aside.
+# Quality comes before cost: a phone shows the first columns only, until the table is scrolled.
 COLUMNS: dict[str, Column] = {
     "probe_accuracy": Column("probe accuracy", percent, bar=True),
-    "cosine": Column("cosine to the teacher", lambda value: f"{value:.3f}"),
-    "neighbour_overlap": Column("neighbours in common", percent, bar=True),
+    "cosine": Column("cosine to teacher", lambda value: f"{value:.3f}"),
+    "neighbour_overlap": Column("10-NN overlap", percent, bar=True),
     "parameters": Column("parameters", short_count),
     "file_bytes": Column("file", short_bytes),
-    "macs_per_10s": Column("MACs for 10 s", short_count),
-    "milliseconds_per_10s": Column("ms for 10 s", milliseconds),
-    "joules_per_10s": Column("J for 10 s", joules),
+    "macs_per_10s": Column("MACs per 10 s", short_count),
+    "milliseconds_per_10s": Column("ms per 10 s", milliseconds),
+    "joules_per_10s": Column("J per 10 s", joules),
 }
+ROLES = {"untrained": "randomly initialised"}
+"""Roles that tables and pages name otherwise than results.json does."""
 _INTERVAL = {"probe_interval95": "probe_accuracy"}  # shown inside the other column's cell
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One number at the top of the page."""
+    """One number at the top of the page, its name and a remark."""
 
     name: str
     value: str
@@ -53,11 +55,11 @@ def _get(row: Row | None, key: str) -> float | None:
 
 
 def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headline]:
-    """The few numbers that say what the student kept and what it costs; those that are not known are left out.
+    """The numbers that summarise the student's quality and cost; unknown ones are left out.
 
     Args:
-        rows: of the results table; the first row of role "student" is told, against the first "teacher".
-        metrics: of training; the last epoch stands in where the table has no cosine or overlap.
+        rows: of the results table; the first row of role "student" is compared with the first "teacher".
+        metrics: of training; the last epoch is used where the table has no cosine or overlap.
     """
 
     def first(role: str) -> Row | None:
@@ -67,30 +69,32 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
     last = metrics[-1] if metrics else None
     out = []
 
-    for key, what, told in (("parameters", "parameters", short_count), ("file_bytes", "file size", short_bytes)):
+    for key, what, form in (("parameters", "parameters", short_count), ("file_bytes", "file size", short_bytes)):
         small, big = _get(student, key), _get(teacher, key)
         if small and big:
-            word = "smaller than its teacher" if big >= small else "the teacher's size over the student's"
-            out.append(Headline(word, times(big / small), f"{what}: {told(small)} against {told(big)}"))
+            word = "smaller than teacher" if big >= small else "the teacher's size over the student's"
+            out.append(Headline(word, times(big / small), f"{what}: {form(small)} against {form(big)}"))
             break
     ours, theirs, blank = (_get(row, "probe_accuracy") for row in (student, teacher, untrained))
     if ours is not None and theirs:
-        why = f"{percent(ours)}, teacher {percent(theirs)}" + (f", untrained {percent(blank)}" if blank else "")
-        out.append(Headline("of the teacher's probe accuracy", percent(ours / theirs, 0), why))
+        why = f"{percent(ours)}, teacher {percent(theirs)}" + (
+            f", randomly initialised {percent(blank)}" if blank else ""
+        )
+        out.append(Headline("probe accuracy relative to teacher", percent(ours / theirs, 0), why))
     elif ours is not None:
-        out.append(Headline("probe accuracy", percent(ours), f"untrained {percent(blank)}" if blank else ""))
+        out.append(Headline("probe accuracy", percent(ours), f"randomly initialised {percent(blank)}" if blank else ""))
     # "is None", not "or": a cosine of 0 is an answer.
     cosine = _get(student, "cosine")
     cosine = _get(last, "validation_cosine") if cosine is None else cosine
     if cosine is not None:
-        out.append(Headline("cosine to the teacher", f"{cosine:.3f}", "mean over clips it never trained on"))
+        out.append(Headline("cosine to teacher", f"{cosine:.3f}", "mean over held-out clips"))
     overlap = _get(student, "neighbour_overlap")
     overlap = _get(last, "validation_overlap") if overlap is None else overlap
     if overlap is not None:
-        out.append(Headline("of neighbours in common", percent(overlap, 0), "each held-out clip's 10 nearest"))
+        out.append(Headline("10-NN overlap with teacher", percent(overlap, 0), "mean over held-out clips"))
     speed = _get(student, "milliseconds_per_10s")
     if speed:
-        out.append(Headline("ms for 10 s of sound", milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))
+        out.append(Headline("ms per 10 s of audio", milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))
     return out
 
 
@@ -103,7 +107,7 @@ def headline_section(numbers: Sequence[Headline]) -> str:
         f'<dd class="why">{text(n.why)}</dd></div>'
         for n in numbers
     )
-    return f'<dl class="headline" aria-label="In short">{tiles}</dl>'
+    return f'<dl class="headline" aria-label="Summary">{tiles}</dl>'
 
 
 def results_section(rows: Sequence[Row]) -> str:
@@ -121,9 +125,9 @@ def results_section(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     note = "The range under a probe accuracy is its 95 % interval over folds."
-    told = note if any(key in found for key in _INTERVAL) else ""
+    shown = note if any(key in found for key in _INTERVAL) else ""
     return section(
-        "results", "Results", scrolling("Results", grid(["model", *map(text, titles)], body)), told, "results"
+        "results", "Results", scrolling("Results", grid(["model", *map(text, titles)], body)), shown, "results"
     )
 
 
@@ -134,18 +138,18 @@ def grid(heads: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def grid_row(name: str, role: str, cells: Sequence[str], style: str = "") -> str:
-    """A row of a table: the model and what it is, then cells in HTML; a student's stands out."""
-    under = f'<span class="role">{text(role)}</span>' if role and role != name else ""
+    """A row of a table: the model and its role, then cells in HTML; a student's row is highlighted."""
+    under = f'<span class="role">{text(ROLES.get(role, role))}</span>' if role and role != name else ""
     style = style or ("student" if role == "student" else "")
     kind = f' class="{style}"' if style else ""
     return f'<tr{kind}><th scope="row">{text(name)}{under}</th>{"".join(cells)}</tr>'
 
 
-def grid_cell(told: str | None, under: str = "", strong: bool = False) -> str:
+def grid_cell(value: str | None, under: str = "", strong: bool = False) -> str:
     """A cell of a table: a value as text, and what stands under it in HTML; None is a dash."""
-    if told is None:
+    if value is None:
         return '<td><span aria-label="not known">–</span></td>'
-    return f"<td>{f'<b>{text(told)}</b>' if strong else text(told)}{under}</td>"
+    return f"<td>{f'<b>{text(value)}</b>' if strong else text(value)}{under}</td>"
 
 
 def range_under(low: float, high: float) -> str:
@@ -168,10 +172,10 @@ def _cell(row: Row, key: str) -> str:
     if found is None:
         return grid_cell(None)
     column = COLUMNS.get(key)
-    told = column.text(found) if column else (str(value) if isinstance(value, int) else f"{found:.4g}")
+    shown = column.text(found) if column else (str(value) if isinstance(value, int) else f"{found:.4g}")
     extra = ""
     for name, of in _INTERVAL.items():
         ends = row.get(name)
         if of == key and isinstance(ends, (list, tuple)) and len(ends) == 2:
             extra += range_under(float(ends[0]), float(ends[1]))
-    return grid_cell(told, extra + (bar_under(found) if column and column.bar else ""))
+    return grid_cell(shown, extra + (bar_under(found) if column and column.bar else ""))

@@ -1,4 +1,4 @@
-"""The training curves of a run: two plots that the page's script draws, and every epoch in numbers."""
+"""The training curves of a run: two plots that the page's script draws, and a table of the epochs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
     """The two plots as the page's script reads them, or None where nothing was measured."""
     if not metrics:
         return None
-    # A run that was cut off and went on may tell an epoch twice: the later telling holds.
-    told = {(float(i + 1) if (e := number(row.get("epoch"))) is None else e): row for i, row in enumerate(metrics)}
-    epochs = sorted(told)
-    metrics = [told[epoch] for epoch in epochs]
+    # A run that was stopped and resumed may have written an epoch twice: the later line counts.
+    by_epoch = {(float(i + 1) if (e := number(row.get("epoch"))) is None else e): row for i, row in enumerate(metrics)}
+    epochs = sorted(by_epoch)
+    metrics = [by_epoch[epoch] for epoch in epochs]
     keys = list(dict.fromkeys(key for row in metrics for key in row))
 
     def chart(title: str, names: Mapping[str, str]) -> dict[str, Any]:
@@ -24,15 +24,15 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
         for key in found:
             values = [number(row.get(key)) for row in metrics]
             if any(value is not None for value in values):
-                words = names.get(key, key.replace("_", " "))
-                series.append({"name": words, "values": values, "colour": len(series)})
+                name = names.get(key, key.replace("_", " "))
+                series.append({"name": name, "values": values, "colour": len(series)})
         return {"title": title, "series": series}
 
     charts = [
         chart("Loss", {"loss": "training", "validation_loss": "held-out clips"}),
         chart(
             "Agreement with the teacher, held-out clips",
-            {"validation_cosine": "cosine", "validation_overlap": "share of neighbours in common"},
+            {"validation_cosine": "cosine", "validation_overlap": "10-NN overlap"},
         ),
     ]
     charts = [plot for plot in charts if plot["series"]]
@@ -40,7 +40,7 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def curves_section(plots: Mapping[str, Any] | None) -> str:
-    """The card that the curves are drawn in."""
+    """The section that the curves are drawn in."""
     if plots is None:
         return ""
     figures = []
@@ -48,11 +48,11 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
         keys = "".join(
             f'<span><i style="color:var(--c{s["colour"]})"></i>{text(s["name"])} <b></b></span>' for s in plot["series"]
         )
-        told = []
+        ranges = []
         for s in plot["series"]:
             known = [value for value in s["values"] if value is not None]
-            told.append(f"{s['name']} goes from {known[0]:.4g} to {known[-1]:.4g}")
-        label = text(f"{plot['title']} over {len(plots['epochs'])} epochs: {'; '.join(told)}.")
+            ranges.append(f"{s['name']} goes from {known[0]:.4g} to {known[-1]:.4g}")
+        label = text(f"{plot['title']} over {len(plots['epochs'])} epochs: {'; '.join(ranges)}.")
         figures.append(
             f'<figure class="curves"><figcaption><h3>{text(plot["title"])}</h3><div class="keys">{keys}</div>'
             f'</figcaption><div class="chart"><svg role="img" aria-label="{label}"></svg>'
@@ -62,7 +62,7 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
 
 
 def epochs_table(metrics: Sequence[Row]) -> str:
-    """Every epoch in numbers, closed at first."""
+    """All epochs as a table, closed at first."""
     if not metrics:
         return ""
     keys = list(dict.fromkeys(key for row in metrics for key in row))
@@ -72,8 +72,8 @@ def epochs_table(metrics: Sequence[Row]) -> str:
         cells = []
         for key in keys:
             value = number(row.get(key))
-            told = f"{value:.5g}" if value is not None else "–" if row.get(key) is None else row[key]
-            cells.append(f"<td>{text(told)}</td>")
+            shown = f"{value:.5g}" if value is not None else "–" if row.get(key) is None else row[key]
+            cells.append(f"<td>{text(shown)}</td>")
         body += f"<tr>{''.join(cells)}</tr>"
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<details><summary>Every epoch in numbers</summary>{scrolling('Every epoch in numbers', table)}</details>"
+    return f"<details><summary>All epochs</summary>{scrolling('All epochs', table)}</details>"

@@ -1,13 +1,21 @@
-"""How results were made: the command, the versions, and what is known of tasks and models."""
+"""How results were made: the command, the versions, and the facts of tasks and models."""
 
 from sondino.reporting.html import details_section, pairs_table
 from sondino.reporting.results import Results
 
-TASK = ("domain", "metric", "clips", "classes", "licence", "parting", "skipped")
+TASK = {
+    "domain": "domain",
+    "metric": "metric",
+    "clips": "clips",
+    "classes": "classes",
+    "licence": "licence",
+    "parting": "split by",
+    "skipped": "skipped",
+}
 MODEL = {
     "role": "role",
     "source": "opened from",
-    "dim": "numbers in a vector",
+    "dim": "embedding dimension",
     "sample_rate": "sample rate, Hz",
     "window": "window, seconds",
     "licence": "licence",
@@ -16,14 +24,14 @@ MODEL = {
 
 def details_of(results: Results, more: str = "") -> str:
     """Command, versions, recipe, tasks and models, and what else belongs there in HTML."""
-    command = " ".join(map(str, results.told.get("command") or []))
-    made = ({"command": command} if command else {}) | dict(results.told.get("versions") or {})
+    command = " ".join(map(str, results.content.get("command") or []))
+    made = ({"command": command} if command else {}) | dict(results.content.get("versions") or {})
     tables = [pairs_table("Made by", made)]
     for task in results.rows("tasks"):
-        known = {key: task[key] for key in TASK if task.get(key) not in (None, "")}
+        known = {title: task[key] for key, title in TASK.items() if task.get(key) not in (None, "")}
         tables.append(pairs_table(results.task_title(task["name"]), known))
     for model in results.rows("models"):
         known = {title: model[key] for key, title in MODEL.items() if model.get(key) not in (None, "")}
         tables.append(pairs_table(str(model["name"]), known))
-    tables.append(pairs_table("Recipe", results.told.get("recipe") or {}))
+    tables.append(pairs_table("Recipe", results.content.get("recipe") or {}))
     return details_section(tables, more)

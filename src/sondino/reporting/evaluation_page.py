@@ -1,4 +1,4 @@
-"""The page of an evaluation: what was kept, at what cost, how the spaces agree, and where it goes wrong."""
+"""The page of an evaluation: retention, cost, agreement of the embedding spaces, and errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from sondino.reporting.cells import (
     range_under,
 )
 from sondino.reporting.details import details_of
+from sondino.reporting.evaluation_map import maps_of
 from sondino.reporting.html import notes_section, number, scrolling, section, text, write_page
 from sondino.reporting.map import map_data, map_section
 from sondino.reporting.mistakes import CLOSER_BYTES, closer_data, closer_sections, read_predictions
 from sondino.reporting.results import Results, interval
 from sondino.reporting.sounds import ReportClips
-from sondino.reporting.vectors import maps_of
 from sondino.text import milliseconds, times
 
 TOGETHER = 4
-"""Tasks with which scores and costs stand in one table; with more they are two."""
+"""Up to this many tasks, scores and costs share one table; with more they are two."""
 FEW = 8
-"""Rows of agreement that are shown one by one; of more their means over tasks."""
+"""Up to this many rows of agreement are shown one by one; of more, their means over tasks."""
 COSTS = ("parameters", "file_bytes", "macs_per_10s", "milliseconds_per_10s", "joules_per_10s")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of agreement: its title, how it is written, what it means, and one that stands small under it."""
+    """A measure of agreement: title, format, meaning, and a second measure shown small under it."""
 
     title: str
     write: Callable[[float], str]
@@ -46,29 +46,29 @@ AGREEMENT = {
     "cosine": Measure(
         "cosine",
         "{:.3f}".format,
-        "Of the student's vectors, mapped linearly, with the teacher's, on clips that the map was not fitted on; 1 is "
-        "the same direction. Under it: what the teacher's mean vector alone would reach.",
+        "Mean cosine between linearly mapped student embeddings and teacher embeddings, on clips that the map was not "
+        "fitted on. Under it: the baseline that predicts the teacher's mean embedding.",
         "cosine_of_mean",
         "mean",
     ),
     "neighbour_overlap": Measure(
-        "neighbours in common", percent, "Of each clip's 10 nearest, the share that both spaces agree on."
+        "10-NN overlap", percent, "Share of each clip's 10 nearest neighbours that student and teacher have in common."
     ),
     "cka": Measure(
         "CKA",
         "{:.3f}".format,
-        "How alike the two spaces are up to turning and scaling; 1 is the same. Under it the unbiased estimate, which "
-        "is about 0 for unrelated spaces however few the clips.",
+        "Linear centred kernel alignment; 1 for spaces that differ by rotation and scale alone. Under it: the unbiased "
+        "estimate, about 0 for unrelated spaces even with few clips.",
         "cka_unbiased",
         "unbiased",
     ),
     "retrieval_at_1": Measure(
-        "found first",
+        "retrieval@1",
         percent,
-        "Searching the teacher's vectors with a student's, mapped: the clip itself comes first. Under it: it is among "
-        "the first ten.",
+        "A mapped student embedding, as a query among the teacher's embeddings, retrieves its own clip first. Under "
+        "it: within the first ten.",
         "retrieval_at_10",
-        "in ten",
+        "@10",
     ),
 }
 
@@ -76,7 +76,7 @@ Row = Mapping[str, Any]
 
 
 def write_evaluation(results: Results) -> ReportClips:
-    """Write report.html beside the results; what could not be read for its sound is in the sounds given back."""
+    """Write report.html beside the results; the returned clips name those whose audio could not be read."""
     sounds = ReportClips()
     predictions, notes = read_predictions(results)
     closer = closer_data(results, predictions, sounds, CLOSER_BYTES)
@@ -89,7 +89,7 @@ def write_evaluation(results: Results) -> ReportClips:
         data["maps"] = maps
     if sounds.uris:
         data["sounds"] = sounds.data()
-    silent = [f"For the sounds, {sounds.complaint()}."] if sounds.lost else []
+    silent = [f"Audio: {sounds.message()}."] if sounds.lost else []
     write_page(
         results.folder / "report.html",
         results.title,
@@ -115,7 +115,7 @@ def _lead(results: Results) -> str:
     clips = sum(int(number(results.task(name).get("clips")) or 0) for name in names)
     on = results.task_title(names[0]) if len(names) == 1 else f"{len(names)} tasks"
     count = len(results.rows("models"))
-    how = "frozen vectors and a linear probe" if tasks else "vectors compared, without labels"
+    how = "linear probes on frozen embeddings" if tasks else "agreement with the teacher, without labels"
     return f"{count} model{'s' if count != 1 else ''} on {on}, {clips:,} clips: {how}."
 
 
@@ -139,7 +139,7 @@ def _by_model(results: Results, name: str) -> dict[str, Row]:
 
 
 def _headline(results: Results) -> list[Headline]:
-    """What the first student kept of its teacher and costs; of teachers alone, what each gives."""
+    """Retention and cost of the first student; without a student, the score of each model."""
     kept, facts = _by_model(results, "retention"), _by_model(results, "models")
     models = _models(results)
     tasks = _tasks(results)
@@ -157,25 +157,25 @@ def _headline(results: Results) -> list[Headline]:
     out = []
     if (share := number(row.get("kept"))) is not None:
         against = f"{percent(own)} against {percent(theirs)}" if own is not None and theirs is not None else ""
-        out.append(Headline("of the teacher kept", percent(share), against))
+        out.append(Headline("relative to teacher", percent(share), against))
     if own is not None:
-        out.append(Headline(over, percent(own), f"untrained {percent(blank)}" if blank is not None else ""))
+        out.append(Headline(over, percent(own), f"randomly initialised {percent(blank)}" if blank is not None else ""))
     if (smaller := number(row.get("times_smaller"))) is not None:
         small, big = (number(facts.get(name, {}).get("parameters")) for name in (student, teacher or ""))
         sizes = COLUMNS["parameters"].text
         why = f"{sizes(small)} parameters against {sizes(big)}" if small and big else ""
-        out.append(Headline("smaller than its teacher", times(smaller), why))
+        out.append(Headline("smaller than teacher", times(smaller), why))
     if (speed := number(fact.get("milliseconds_per_10s"))) is not None:
         out.append(
             Headline(
-                "ms for 10 s of sound", milliseconds(speed), f"{10_000 / speed:,.0f} times real time" if speed else ""
+                "ms per 10 s of audio", milliseconds(speed), f"{10_000 / speed:,.0f} times real time" if speed else ""
             )
         )
     return out
 
 
 def _retention_section(results: Results) -> str:
-    """Models as rows; tasks, average and what was kept as columns, then what each model costs."""
+    """Models as rows; tasks, average and retention as columns, then each model's costs."""
     tasks, models = _tasks(results), _models(results)
     if not tasks:
         models = [str(row["name"]) for row in results.rows("models")]
@@ -184,9 +184,11 @@ def _retention_section(results: Results) -> str:
     many = len(tasks) > 1
     shares = any(number(row.get("kept")) is not None for row in kept.values())
     costs = [key for key in COSTS if any(number(row.get(key)) is not None for row in facts.values())]
-    # Of many tasks a screen shows but some, until they are pushed aside: what was kept then stands first.
+    # A screen shows only some of many tasks until the table is scrolled: the averages then come first.
     ordered = _kept_first if len(tasks) > TOGETHER else _kept_last
-    score_heads = ordered(["average"] * many + ["kept"] * shares, [_task_head(results, name) for name in tasks])
+    score_heads = ordered(
+        ["average"] * many + ["relative to teacher"] * shares, [_task_head(results, name) for name in tasks]
+    )
     cost_heads = [text(COLUMNS[key].title) for key in costs]
     score_rows = []
     for name in models:
@@ -210,11 +212,9 @@ def _retention_section(results: Results) -> str:
     else:
         content = _table("Results", score_heads, score_rows)
         if costs:
-            content += "<h3>What each costs</h3>" + _table("Costs", cost_heads, cost_rows)
+            content += "<h3>Resource use</h3>" + _table("Costs", cost_heads, cost_rows)
     content += "".join(f'<p class="note">{text(how)}</p>' for how in _how(results, costs))
-    return section(
-        "results", "What was kept" if shares else "Scores" if tasks else "What each costs", content, "", "results"
-    )
+    return section("results", "Retention" if shares else "Scores" if tasks else "Resource use", content, "", "results")
 
 
 def _kept_first(kept: list[str], tasks: list[str]) -> list[str]:
@@ -226,7 +226,7 @@ def _kept_last(kept: list[str], tasks: list[str]) -> list[str]:
 
 
 def _kept_cells(row: Row, many: bool, shares: bool, strong: bool = False) -> list[str]:
-    """Average and share of the teacher's, where the table has them."""
+    """Average, and average relative to the teacher's, where the table has them."""
     cells = [_number_cell(row.get("average"), percent, strong)] * many
     return cells + [_number_cell(row.get("kept"), percent, strong)] * shares
 
@@ -252,7 +252,7 @@ def _number_cell(value: object, write: Callable[[float], str], strong: bool = Fa
 
 
 def _agreement_section(results: Results) -> str:
-    """How each model's space agrees with the teacher's, and what each figure means."""
+    """The agreement of each model's embeddings with the teacher's, and what each measure means."""
     rows = results.rows("agreement")
     keys = [key for key in AGREEMENT if any(number(row.get(key)) is not None for row in rows)]
     if not keys:
@@ -275,7 +275,7 @@ def _agreement_section(results: Results) -> str:
 
 
 def _mean_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """The mean of each figure over tasks; the clips of all."""
+    """The mean of each measure over tasks; the sum of their clips."""
     out: dict[str, Any] = {
         "model": name,
         "task": f"{len(rows)} tasks",
@@ -294,7 +294,7 @@ def _agreement_table(results: Results, rows: Sequence[Row], keys: Sequence[str])
         cells += [_agreement_cell(row, key) for key in keys]
         cells.append(_number_cell(row.get("clips"), "{:,.0f}".format))
         drawn.append(grid_row(str(row["model"]), results.role(row["model"]), cells))
-    heads = ["model", '<span class="left">clips of</span>', *(text(AGREEMENT[key].title) for key in keys), "clips"]
+    heads = ["model", '<span class="left">task</span>', *(text(AGREEMENT[key].title) for key in keys), "clips"]
     return scrolling("Agreement", grid(heads, drawn))
 
 
@@ -306,17 +306,17 @@ def _agreement_cell(row: Row, key: str) -> str:
 
 
 def _how(results: Results, costs: Sequence[str]) -> list[str]:
-    """Sentences under the table: what the intervals are, and where the joules come from."""
+    """Notes under the table: what the intervals are over, and how joules were measured."""
     ways: dict[str, list[str]] = {}
     for row in results.rows("scores"):
         title = results.task_title(row["task"])
         if row.get("interval") and interval(row.get("interval95")) and title not in ways.get(str(row["interval"]), []):
             ways.setdefault(str(row["interval"]), []).append(title)
-    told = []
+    notes = []
     if ways:
         which = next(iter(ways)) if len(ways) == 1 else "; ".join(f"{', '.join(of)}: {way}" for way, of in ways.items())
-        told.append(f"The range under a score is its 95 % interval ({which}).")
+        notes.append(f"The range under a score is its 95 % interval ({which}).")
     if "joules_per_10s" in costs:
         sources = dict.fromkeys(str(row["joules_how"]) for row in results.rows("models") if row.get("joules_how"))
-        told += [f"Joules: {'; '.join(sources)}."] if sources else []
-    return told
+        notes += [f"Joules: {'; '.join(sources)}."] if sources else []
+    return notes

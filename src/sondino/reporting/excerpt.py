@@ -10,18 +10,18 @@ import soxr
 from numpy.typing import NDArray
 
 SECONDS = 3.0
-# A click of 20 ms is often swallowed while a browser opens the sound card, so shorter clips get silence after them.
+# Browsers may drop the first 20 ms while they open the audio device, so shorter clips are padded with silence.
 SHORTEST = 0.25
 MIME = "audio/mpeg"
 
-_RATES = (16000, 22050, 24000)  # what MPEG-2 layer III knows in the range that a map needs
+_RATES = (16000, 22050, 24000)  # rates of MPEG-2 layer III
 _KBIT = 32
 _PEAK = 0.7
-_FADE = 0.008  # seconds, at an edge that was cut through sound
+_FADE = 0.008  # seconds, at an edge where the clip was cut
 
 
 def excerpt(waveform: NDArray[np.floating], sample_rate: int) -> tuple[NDArray[np.float32], int]:
-    """The loudest 3 s of a clip, levelled, at a rate that MP3 knows.
+    """The loudest 3 s of a clip, peak-normalised, at a sample rate that MP3 supports.
 
     Args:
         waveform: (samples,) mono.
@@ -47,7 +47,7 @@ def excerpt(waveform: NDArray[np.floating], sample_rate: int) -> tuple[NDArray[n
     rate = sample_rate
     if rate not in _RATES:
         rate = _RATES[-1]
-        # All-zero or empty input is legal here, and an empty array would trip the resampler.
+        # soxr fails on an empty array.
         x = np.asarray(soxr.resample(x, sample_rate, rate), np.float32) if len(x) else x
     short = round(SHORTEST * rate) - len(x)
     if short > 0:
@@ -58,7 +58,7 @@ def excerpt(waveform: NDArray[np.floating], sample_rate: int) -> tuple[NDArray[n
 
 def mp3(waveform: NDArray[np.float32], sample_rate: int) -> bytes:
     """A waveform as constant 32 kbit/s MP3, which every browser plays (Opus in Ogg does not reach older Safari)."""
-    # libsndfile spreads its compression level over the bit rates of MPEG-2, 8 to 160 kbit/s.
+    # libsndfile maps its compression level to the bit rates of MPEG-2, 8 to 160 kbit/s.
     level = 1.0 - (_KBIT - 8) / (160 - 8)
     file = io.BytesIO()
     soundfile.write(
@@ -79,7 +79,7 @@ def data_uri(sound: bytes) -> str:
 
 
 def outline(waveform: NDArray[np.float32], bars: int = 48) -> list[int]:
-    """The shape of a waveform as `bars` peak values, 0 to 100, on a scale that shows quiet parts too."""
+    """The peaks of a waveform in `bars` segments, 0 to 100, compressed so that quiet parts are visible."""
     edges = np.linspace(0, len(waveform), bars + 1).astype(int)
     peaks = [float(np.abs(waveform[a : max(b, a + 1)]).max(initial=0.0)) for a, b in pairwise(edges.tolist())]
     top = max(peaks)

@@ -19,7 +19,7 @@ _LETTER = 6.9  # mean width of a letter of 12.5 px
 
 @dataclass(frozen=True)
 class Look:
-    """Colours of a figure: of text, of what is said aside, of rules, of what lies under it, and of the series."""
+    """Colours of a figure: text, secondary text, grid lines, background, and series."""
 
     ink: str
     soft: str
@@ -37,7 +37,7 @@ PAPER = Look(
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it says, how a value is written, whether it is logarithmic, and whether it begins at 0."""
+    """An axis: its title, the format of its values, whether it is logarithmic, and whether it begins at 0."""
 
     title: str
     write: Callable[[float], str] = "{:g}".format
@@ -54,9 +54,9 @@ class Series:
         x: (n,) where; for dots the number of the row.
         y: (n,) the values.
         intervals: (n,) of each value (low, high), or None.
-        level: a value that a dashed line is drawn at, such as that of uniform sampling.
-        level_name: what the dashed line is.
-        mark: the x whose value gets a ring.
+        level: the height of a dashed line, such as the value of uniform sampling.
+        level_name: of the dashed line, in the legend.
+        mark: the x whose value is ringed.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished drawing: what stands inside its <svg>, and its size in pixels."""
+    """A finished drawing: the content of its <svg>, and its size in pixels."""
 
     inside: str
     width: float
@@ -79,7 +79,7 @@ class Figure:
     label: str
 
     def svg(self) -> str:
-        """To stand in a page."""
+        """As an element of a page."""
         return (
             f'<svg class="figure" role="img" aria-label="{_text(self.label)}" width="{self.width:g}" '
             f'height="{self.height:g}" viewBox="0 0 {self.width:g} {self.height:g}">{self.inside}</svg>'
@@ -116,7 +116,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _range(series: Sequence[Series], zero: bool = False) -> Interval:
-    """The lowest and highest value of all, intervals and levels included, and a little more."""
+    """The lowest and highest value, intervals and levels included, with a margin."""
     found = [value for s in series for value in s.y]
     for s in series:
         found += [end for interval in [*s.intervals, s.level_interval] if interval for end in interval]
@@ -128,7 +128,7 @@ def _range(series: Sequence[Series], zero: bool = False) -> Interval:
 
 
 def _thinned(places: Sequence[float], gap: float) -> list[int]:
-    """Which places are kept so that each is `gap` from the next; the last one always is."""
+    """Indexes of places that are at least `gap` apart; the last one is always kept."""
     kept: list[int] = []
     for i in reversed(range(len(places))):
         if not kept or places[kept[-1]] - places[i] >= gap:
@@ -240,10 +240,10 @@ def _line(
     points = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(s.x, s.y, strict=True))
     drawn += f'<polyline points="{points}" style="fill:none;stroke:{colour};stroke-width:2.2;stroke-linejoin:round"/>'
     for place, value, interval in zip(s.x, s.y, s.intervals, strict=True):
-        told = f"{s.name}, {x.write(place)}: {y.write(value)}"
-        told += f" ({y.write(interval[0])} to {y.write(interval[1])})" if interval else ""
+        shown = f"{s.name}, {x.write(place)}: {y.write(value)}"
+        shown += f" ({y.write(interval[0])} to {y.write(interval[1])})" if interval else ""
         spot = f'cx="{across(place):.1f}" cy="{up(value):.1f}"'
-        drawn += f"<g><title>{_text(told)}</title>"
+        drawn += f"<g><title>{_text(shown)}</title>"
         if place == s.mark:
             drawn += f'<circle {spot} r="8" style="fill:{look.ground};stroke:{colour};stroke-width:2"/>'
         drawn += f'<circle {spot} r="3.6" style="fill:{colour}"/><circle {spot} r="11" style="fill:transparent"/></g>'
@@ -290,9 +290,9 @@ def dot_figure(
         shift = (i - (len(series) - 1) / 2) * 13
         for place, value, interval in zip(s.x, s.y, s.intervals, strict=True):
             middle = top + (place + 0.5) * row + shift
-            told = f"{s.name}, {names[int(place)]}: {y.write(value)}"
-            told += f" ({y.write(interval[0])} to {y.write(interval[1])})" if interval else ""
-            drawn += f"<g><title>{_text(told)}</title>"
+            shown = f"{s.name}, {names[int(place)]}: {y.write(value)}"
+            shown += f" ({y.write(interval[0])} to {y.write(interval[1])})" if interval else ""
+            drawn += f"<g><title>{_text(shown)}</title>"
             if interval:
                 ends = (across(interval[0]), middle, across(interval[1]), middle)
                 drawn += _rule(*ends, colour, "stroke-width:6;stroke-opacity:.28;stroke-linecap:round")
@@ -307,7 +307,7 @@ def dot_figure(
 def bar_figure(
     values: Sequence[float], names: Sequence[str], y: Axis, *, width: float, height: float = 190, look: Look = PAGE
 ) -> Figure:
-    """Upright bars side by side, without names under them: each tells its own when it is pointed at."""
+    """Upright bars side by side, without names under them: each shows its own on hover."""
     left, top, bottom = 12.0 + _LETTER * len(y.write(max(values))), 8.0, 10.0
     high = max(values) or 1.0
     drawn = ""
@@ -324,8 +324,8 @@ def bar_figure(
             f'height="{max(tall, 1):.1f}" rx="{min(2.0, 0.2 * step):.1f}" style="fill:{look.colours[5]}">'
             f"<title>{_text(f'{name}: {y.write(value)}')}</title></rect>"
         )
-    told = f"{y.title}, {len(values)} bars from {y.write(max(values))} down to {y.write(min(values))}"
-    return Figure(drawn, width, height, told)
+    shown = f"{y.title}, {len(values)} bars from {y.write(max(values))} down to {y.write(min(values))}"
+    return Figure(drawn, width, height, shown)
 
 
 def under_each_other(figures: Sequence[Figure], gap: float = 26) -> Figure:
@@ -351,5 +351,5 @@ def standalone(figure: Figure, margin: float = 20) -> str:
 
 
 def in_two_widths(draw: Callable[[float], Figure], wide: float = WIDE) -> str:
-    """A drawing twice, for a screen and for a phone: one of them is seen, and its letters keep their size."""
+    """A drawing twice, for a screen and for a phone: one of them is shown, with its text in full size."""
     return f'<div class="wide">{draw(wide).svg()}</div><div class="narrow">{draw(NARROW).svg()}</div>'

@@ -27,7 +27,7 @@ def asset(name: str) -> str:
 
 
 def fill(name: str, **parts: str) -> str:
-    """A part in HTML with its places filled; what is filled in must be HTML already."""
+    """A part in HTML with its placeholders filled; the values must be HTML already."""
     return string.Template(asset(name)).substitute(parts)
 
 
@@ -56,7 +56,7 @@ def write_page(
     Args:
         file: where to; its folder must exist.
         title: heading of the page.
-        lead: a sentence under the title; "" for none.
+        lead: text under the title; "" for none.
         sections: HTML, in order; empty ones are left out.
         data: what the scripts read: JSON of finite numbers.
         scripts: of the folder page/, after base.js.
@@ -64,7 +64,7 @@ def write_page(
     Raises:
         RunError: it cannot be written.
     """
-    # One script, known by its hash: whatever else might come to stand in the page is not run.
+    # One script, allowed by its hash: no other script in the page runs.
     script = '"use strict";\n(() => {\n' + "\n".join(asset(name) for name in ("base.js", *scripts)) + "\n})();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     body = "\n".join(section for section in sections if section)
@@ -85,15 +85,15 @@ def write_page(
 
 
 def shown(name: str) -> str:
-    """Text as it can be shown: bytes that are no UTF-8, as names of files may hold, become the sign for that."""
+    """Text as it can be shown: bytes that are not UTF-8, which file names may hold, become U+FFFD."""
     return _NO_TEXT.sub("\ufffd", name)
 
 
 def section(name: str, title: str, content: str, note: str = "", kind: str = "") -> str:
     """A card with a heading; `name` is its anchor, `title` and `note` are text, `content` is HTML."""
-    told = f'<p class="note">{text(note)}</p>' if note else ""
+    lead = f'<p class="note">{text(note)}</p>' if note else ""
     style = f' class="{kind}"' if kind else ""
-    return f'<section{style} aria-labelledby="{name}"><h2 id="{name}">{text(title)}</h2>{told}{content}</section>'
+    return f'<section{style} aria-labelledby="{name}"><h2 id="{name}">{text(title)}</h2>{lead}{content}</section>'
 
 
 def scrolling(label: str, content: str) -> str:
@@ -102,10 +102,10 @@ def scrolling(label: str, content: str) -> str:
 
 
 def notes_section(notes: Sequence[str]) -> str:
-    """What there is to know before believing the numbers, or nothing."""
+    """The notes as a list, or nothing."""
     if not notes:
         return ""
-    return section("notes", "To know", "<ul>" + "".join(f"<li>{text(note)}</li>" for note in notes) + "</ul>")
+    return section("notes", "Notes", "<ul>" + "".join(f"<li>{text(note)}</li>" for note in notes) + "</ul>")
 
 
 def pairs_table(title: str, settings: Mapping[str, Any]) -> str:
@@ -131,7 +131,7 @@ def flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]
 
 
 def details_section(tables: Iterable[str], more: str = "") -> str:
-    """How it was made: tables of two columns side by side, and what else belongs there; closed at first."""
+    """How it was made: tables of two columns side by side, and further HTML; closed at first."""
     pairs = "".join(tables)
     if not pairs and not more:
         return ""

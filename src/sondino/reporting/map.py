@@ -1,4 +1,4 @@
-"""The map of a report: vectors laid out on a plane, coloured by their groups, and heard."""
+"""The map of a report: embeddings in two dimensions (t-SNE), coloured by group, with clips to play."""
 
 import math
 from collections import Counter
@@ -26,7 +26,7 @@ class Mode:
     Attributes:
         name: what the groups are, such as "label".
         of: (n,) the name of each point's group.
-        colours: the colour, 0 to 9, of groups that must have a certain one.
+        colours: fixed colours, 0 to 9, of some groups.
     """
 
     name: str
@@ -36,80 +36,80 @@ class Mode:
 
 @dataclass(frozen=True)
 class Points:
-    """What a map shows.
+    """The points of a map.
 
     Attributes:
-        name: whose vectors they are.
+        name: of the model whose embeddings they are.
         coordinates: (n, 2) as from `map_2d`; rows with NaN are left out.
         ids: (n,) name of each clip.
-        modes: ways to colour it, the first one at first; the sounds are spread over its groups.
-        hear: from row and the page's sounds to the place of its sound, or None; asked of at most 400 rows.
+        modes: ways to colour it, the first one at first; clips with audio are spread over its groups.
+        add_clip: adds the audio of a row to the page and returns its index, or None; called for at most 400 rows.
     """
 
     name: str
     coordinates: NDArray[np.floating]
     ids: Sequence[str]
     modes: Sequence[Mode]
-    hear: Callable[[int, ReportClips], int | None] | None = None
+    add_clip: Callable[[int, ReportClips], int | None] | None = None
 
 
-def map_2d(vectors: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS) -> NDArray[np.float32]:
-    """Vectors laid out on a plane, neighbours by cosine kept together (t-SNE; PCA under 10 vectors).
+def map_2d(embeddings: NDArray[np.floating], seed: int = 0, limit: int = MAP_POINTS) -> NDArray[np.float32]:
+    """Embeddings in two dimensions by t-SNE of their cosine neighbours; by PCA for fewer than 10.
 
     Args:
-        vectors: (n, dim).
+        embeddings: (n, dim).
         seed: of the sample and of the layout.
-        limit: most points laid out. Of more vectors a sample drawn by `seed` is; the other rows are NaN, and
-            a map leaves those out.
+        limit: most points laid out. Of more embeddings a sample drawn by `seed` is; the other rows are NaN,
+            and a map leaves those out.
 
     Returns:
-        (n, 2) coordinates. Rows whose vector holds NaN are NaN too.
+        (n, 2) coordinates. Rows whose embedding holds NaN are NaN too.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
     """
-    out = np.full((len(vectors), 2), np.nan, np.float32)
-    rows = np.arange(len(vectors))
+    out = np.full((len(embeddings), 2), np.nan, np.float32)
+    rows = np.arange(len(embeddings))
     if len(rows) > limit:
-        # Twice as many as are wanted, for some may hold NaN; the whole matrix may be too large to look through.
+        # Twice as many as needed, since some may hold NaN; the whole matrix may be too large to check.
         rows = np.random.default_rng(seed).permutation(rows)[: 2 * limit]
-    rows = np.sort(rows[np.isfinite(vectors[rows]).all(axis=1)][:limit])
+    rows = np.sort(rows[np.isfinite(embeddings[rows]).all(axis=1)][:limit])
     if not len(rows):
         return out
-    x = np.asarray(vectors[rows], np.float64)
+    x = np.asarray(embeddings[rows], np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
     x -= x.mean(axis=0)
-    # On the unit sphere Euclidean distance orders pairs as cosine does. The 50 main directions hold nearly all of
-    # it and make t-SNE's neighbour search quick; the first two are where it starts from.
-    main = _main_directions(x)[:, :50]
+    # On the unit sphere Euclidean distance orders pairs as cosine does. 50 principal components hold nearly all of
+    # the variance and make t-SNE's neighbour search quick; the first two initialise it.
+    main = _principal_components(x)[:, :50]
     plane = np.zeros((len(x), 2))
     plane[:, : main.shape[1]] = main[:, :2]
     spread = float(plane[:, 0].std())
     if len(x) >= 10 and spread > 1e-9:
         manifold = require("sklearn.manifold", "report")
         start = (plane / spread * 1e-4).astype(np.float32)
-        # The usual 30 neighbours blur the groups of a small set into one cloud.
+        # The default perplexity of 30 merges the groups of a small set.
         perplexity = min(30.0, max(5.0, math.sqrt(len(x))), (len(x) - 1) / 3)
         plane = manifold.TSNE(2, perplexity=perplexity, init=start, random_state=seed).fit_transform(main)
     if len(x) > 1:
-        # The layout may be turned freely: its longest direction goes across the page.
+        # t-SNE is invariant to rotation: the longest direction goes across the page.
         plane = plane - plane.mean(axis=0)
         plane = plane @ np.linalg.svd(plane, full_matrices=False)[2].T
     out[rows] = plane
     return out
 
 
-def _main_directions(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred rows in the coordinates of their principal directions, strongest first."""
+def _principal_components(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred rows (n, dim) in their principal components, the largest variance first."""
     n, dim = x.shape
-    # The smaller of the two products: 2,000 vectors of 3,840 numbers take a third of the time of an SVD.
+    # The smaller of the two products: 2,000 embeddings of 3,840 dimensions take a third of the time of an SVD.
     values, directions = np.linalg.eigh(x @ x.T if n < dim else x.T @ x)
     strongest = directions[:, ::-1]
     return strongest * np.sqrt(np.maximum(values[::-1], 0.0)) if n < dim else x @ strongest
 
 
 def cluster_mode(clusters: NDArray[np.integer] | Sequence[int], labels: Sequence[str] | None = None) -> Mode:
-    """Points coloured by cluster: its number (-1 for none), and what is mostly in it where there are labels."""
+    """Points coloured by cluster: its number (-1 for none), and its main label where there are labels."""
     own = np.asarray(clusters, np.int64).tolist()
     inside: dict[int, Counter[str]] = {}
     for cluster, label in zip(own, labels or [""] * len(own), strict=True):
@@ -120,15 +120,15 @@ def cluster_mode(clusters: NDArray[np.integer] | Sequence[int], labels: Sequence
         if labels is not None and cluster >= 0:
             most = counts.most_common(2)
             share = most[0][1] / counts.total()
-            told = (
+            main = (
                 most[0][0] if share == 1 else f"mostly {most[0][0]}" if share > 0.5 else ", ".join(m for m, _ in most)
             )
-            names[cluster] = f"{cluster} · {told}"
+            names[cluster] = f"{cluster} · {main}"
     return Mode("cluster", [names[cluster] for cluster in own])
 
 
 def map_data(points: Points, sounds: ReportClips) -> dict[str, Any]:
-    """A map as the page's script reads it; the sounds of its clips are added to those of the page.
+    """A map as the page's script reads it; the audio of its clips is added to the page's.
 
     Raises:
         OptionError: the parts of `points` differ in length.
@@ -159,7 +159,7 @@ def map_data(points: Points, sounds: ReportClips) -> dict[str, Any]:
 def _coloured(mode: Mode, of: Sequence[str], unit: NDArray[np.float64]) -> dict[str, Any]:
     """The group of each point, and each group's name, size, colour and shape.
 
-    Groups side by side must not look alike, so each takes, largest first, the colour whose other groups lie
+    Adjacent groups must be distinguishable, so each takes, largest first, the colour whose other groups lie
     furthest away; a colour's second group gets another shape.
     """
     names = sorted(set(of))
@@ -181,11 +181,11 @@ def _coloured(mode: Mode, of: Sequence[str], unit: NDArray[np.float64]) -> dict[
 
 
 def _playable(points: Points, rows: list[int], sounds: ReportClips) -> list[int]:
-    """The place of each point's sound, -1 for none: every group in turn, until the page has enough."""
+    """The index of each point's audio, -1 for none: every group in turn, until the page has enough."""
     places = [-1] * len(rows)
-    if points.hear is None:
+    if points.add_clip is None:
         return places
-    # The first clip of every group, then the second of every group, and so on: no corner stays silent.
+    # The first clip of every group, then the second of every group, and so on: every region of the map has audio.
     order = np.random.default_rng(0).permutation(len(rows))
     turn = np.zeros(len(rows), int)
     seen: Counter[str] = Counter()
@@ -194,30 +194,30 @@ def _playable(points: Points, rows: list[int], sounds: ReportClips) -> list[int]
         turn[i] = seen[name]
         seen[name] += 1
     for i in order[np.argsort(turn[order], kind="stable")][:SOUNDS].tolist():
-        place = points.hear(rows[i], sounds)
+        place = points.add_clip(rows[i], sounds)
         places[i] = -1 if place is None else place
     return places
 
 
 def map_section(maps: Sequence[Mapping[str, Any]]) -> str:
-    """The card that the maps are drawn in; only one is seen at a time."""
+    """The section that the maps are drawn in, one at a time."""
     if not maps:
         return ""
     first = maps[0]
-    n, heard = len(first["id"]), sum(place >= 0 for place in first["sound"])
-    note = f"Each point is one of {n:,} clips; neighbours sound alike to the model. "
-    if heard:
-        note += "Click a point to hear it (its loudest 3 seconds, levelled)."
-        if heard < n:
-            note += f" {heard:,} have their sound on this page; the small pale ones do not."
+    n, playable = len(first["id"]), sum(place >= 0 for place in first["sound"])
+    note = f"Each point is one of {n:,} clips, placed by t-SNE: neighbours have similar embeddings. "
+    if playable:
+        note += "Click a point to play it (its loudest 3 seconds, peak-normalised)."
+        if playable < n:
+            note += f" {playable:,} have audio on this page; the small pale ones do not."
     if first["left_out"]:
         note += f" {first['left_out']:,} more clips are not drawn."
     choices = ""
     if len(maps) > 1:
         options = "".join(f"<option>{text(one['name'])}</option>" for one in maps)
-        choices += f'<select id="whose" aria-label="Whose map">{options}</select>'
+        choices += f'<select id="whose" aria-label="Model">{options}</select>'
     if len(first["modes"]) > 1:
         options = "".join(f"<option>colour by {text(mode['name'])}</option>" for mode in first["modes"])
         choices += f'<select id="mode" aria-label="Colour by">{options}</select>'
     heads = "".join(f'<th scope="col">{text(mode["name"])}</th>' for mode in first["modes"])
-    return section("map", "A map you can hear", fill("map.html", choices=choices, heads=heads, n=f"{n:,}"), note)
+    return section("map", "Embedding map", fill("map.html", choices=choices, heads=heads, n=f"{n:,}"), note)

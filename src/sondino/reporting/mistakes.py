@@ -1,4 +1,4 @@
-"""A closer look at an evaluation: the score of each label, what is taken for what, and the mistakes to hear."""
+"""The errors of an evaluation: score per label, confusion matrix, and misclassified clips to play."""
 
 import csv
 import os
@@ -11,15 +11,15 @@ from sondino.reporting.results import Results
 from sondino.reporting.sounds import ReportClips
 
 CLOSER_BYTES = 3_500_000
-"""Of sound, for the mistakes of all models and tasks together; the map has the rest."""
+"""Budget of audio for the misclassified clips of all models and tasks; the map has the rest."""
 MISTAKES = 12
-"""The most confident ones, listed."""
+"""How many of the most confident are listed."""
 PAIRS = 12
-"""The most frequent ones, listed."""
+"""How many of the most frequent confusions are listed."""
 A_CELL = 3
-"""Mistakes of one kind that can be heard."""
+"""Clips of one cell of the confusion matrix that can be played."""
 MOST = 600
-"""Mistakes of one model and task in the page."""
+"""Misclassified clips of one model and task in the page."""
 BETWEEN = ";"
 
 
@@ -30,8 +30,8 @@ class Prediction:
     Attributes:
         path: as the results name it.
         truth: its label or labels.
-        given: the predicted label; of several labels the likeliest first.
-        probability: of the predicted one; None where it is not known.
+        given: the predicted label; of several labels the most probable first.
+        probability: of the predicted one; None where unknown.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Prediction:
 
     @property
     def right(self) -> bool:
-        """Whether the (likeliest) label is one that the clip has."""
+        """Whether the (most probable) label is one that the clip has."""
         return bool(self.given) and self.given[0] in self.truth
 
 
@@ -50,7 +50,7 @@ Predictions = Mapping[tuple[str, str], Sequence[Prediction]]
 
 
 def read_predictions(results: Results) -> tuple[dict[tuple[str, str], list[Prediction]], list[str]]:
-    """The held-out predictions that lie beside the results, and a sentence for each file that cannot be used."""
+    """The held-out predictions that lie beside the results, and a message for each file that cannot be used."""
     found, notes = {}, []
     for row in results.rows("scores"):
         if not row.get("predictions"):
@@ -64,7 +64,7 @@ def read_predictions(results: Results) -> tuple[dict[tuple[str, str], list[Predi
                 ]
         except (OSError, csv.Error, KeyError, AttributeError) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
-            notes.append(f"{file.name} cannot be used ({reason}): its mistakes are left out.")
+            notes.append(f"{file.name} cannot be used ({reason}): its misclassified clips are left out.")
     return found, notes
 
 
@@ -80,18 +80,18 @@ def _prediction(row: Mapping[str, str], several: bool) -> Prediction:
 
 
 def closer_data(results: Results, predictions: Predictions, sounds: ReportClips, upto: int) -> dict[str, Any]:
-    """What the page's script draws: of each model and task the labels, the matrix and the mistakes.
+    """What the page's script draws: the labels, confusion matrix and misclassified clips of each model and task.
 
     Args:
         results: of an evaluation.
         predictions: as `read_predictions` gives them.
-        sounds: that the mistakes' clips are added to, the worst of every model and task first.
-        upto: bytes that all sounds of the page may take after that.
+        sounds: that the misclassified clips are added to, the most confident of every model and task first.
+        upto: bytes of audio in the page after that, at most.
     """
     shown_of = [
         row for row in results.rows("scores") if row.get("per_label") or (row["model"], row["task"]) in predictions
     ]
-    # The student's mistakes are what a reader comes for; the first is shown at first.
+    # The page opens with the first view, so a student comes first.
     shown_of.sort(key=lambda row: results.role(row["model"]) != "student")
     models = list(dict.fromkeys(str(row["model"]) for row in shown_of))
     tasks = list(dict.fromkeys(str(row["task"]) for row in shown_of))
@@ -104,7 +104,7 @@ def closer_data(results: Results, predictions: Predictions, sounds: ReportClips,
         wanted.append(order)
     places = [-1] * len(clips)
     of_clip = list(clips)
-    # In turns: the worst of each model and task, then the second worst of each.
+    # In turns: the most confident of each model and task, then the second of each.
     for clip in (
         order[turn] for turn in range(max(map(len, wanted), default=0)) for order in wanted if turn < len(order)
     ):
@@ -112,15 +112,17 @@ def closer_data(results: Results, predictions: Predictions, sounds: ReportClips,
         place = sounds.add_file(results.clip(path, task), upto)
         places[clip] = -1 if place is None else place
     roots = {task: root_of([path for own, path in of_clip if own == task]) for task in tasks}
-    told = [{"title": results.task_title(task), "metric": results.task(task).get("metric") or ""} for task in tasks]
+    shown_tasks = [
+        {"title": results.task_title(task), "metric": results.task(task).get("metric") or ""} for task in tasks
+    ]
     names = [shown(path[len(roots[task]) :]) for task, path in of_clip]
-    return {"models": models, "tasks": told, "clips": names, "sound": places, "views": views} if views else {}
+    return {"models": models, "tasks": shown_tasks, "clips": names, "sound": places, "views": views} if views else {}
 
 
 def _view(
     results: Results, row: Mapping[str, Any], predictions: Sequence[Prediction], clips: dict[tuple[str, str], int]
 ) -> tuple[dict[str, Any], list[int]]:
-    """One model and task; and its clips in the order in which they should have a sound."""
+    """One model and task; and its clips in the order in which they are given audio."""
     task = results.task(row["task"])
     per_label = row.get("per_label") or {}
     labels = [str(label) for label in task.get("labels") or sorted(per_label)]
@@ -176,19 +178,19 @@ def _view(
 
 
 def root_of(paths: Sequence[str]) -> str:
-    """What all paths begin with, up to the last slash, which a page need not repeat."""
+    """The common start of all paths, up to its last slash, which a page need not repeat."""
     common = os.path.commonprefix(list(paths))  # noqa: RUF071 - of letters, for ids that need not be paths
     return common[: common.rfind("/") + 1]
 
 
 def closer_sections(closer: Mapping[str, Any]) -> str:
-    """The cards that the script draws in, with one choice of model and task above them."""
+    """The sections that the script draws in, with one choice of model and task above them."""
     if not closer:
         return ""
 
     def choice(name: str, label: str, options: Sequence[str]) -> str:
-        told = "".join(f"<option>{text(option)}</option>" for option in options)
-        return f'<label{"" if len(options) > 1 else " hidden"}>{label} <select id="{name}">{told}</select></label>'
+        listed = "".join(f"<option>{text(option)}</option>" for option in options)
+        return f'<label{"" if len(options) > 1 else " hidden"}>{label} <select id="{name}">{listed}</select></label>'
 
     chosen = choice("closer-model", "model", closer["models"]) + choice(
         "closer-task", "task", [task["title"] for task in closer["tasks"]]
@@ -199,8 +201,8 @@ def closer_sections(closer: Mapping[str, Any]) -> str:
     )
     return (
         f'<div class="closer">{bar}'
-        + section("labels", "Score of each label", fill("labels.html"))
-        + section("matrix", "What is taken for what", fill("matrix.html"))
-        + section("mistakes", "Mistakes to hear", fill("mistakes.html"))
+        + section("labels", "Score per label", fill("labels.html"))
+        + section("matrix", "Confusion matrix", fill("matrix.html"))
+        + section("mistakes", "Misclassified clips", fill("mistakes.html"))
         + "</div>"
     )

@@ -1,4 +1,4 @@
-"""A page for whatever sondino has left in a folder: a distillation run, an evaluation, temporal support or a sweep."""
+"""The HTML page of a folder: a distillation run, an evaluation, temporal support or a sweep."""
 
 import warnings
 from pathlib import Path
@@ -23,15 +23,20 @@ def report(path: str | Path) -> Path:
         The page.
 
     Raises:
-        RunError: there is nothing to report on, or it is damaged.
-        MissingExtra: what a map or a run's recipe needs is not installed.
+        RunError: the folder holds no results, or they are damaged.
+        MissingExtra: a package that a map or a run's recipe needs is not installed.
+
+    Examples:
+        >>> done = sondino.evaluate(["run/bundle"], "evaluation", tasks=["labelled"], untrained=False, quiet=True)
+        >>> sondino.report("evaluation").name
+        'report.html'
     """
     path = Path(path)
     if path.name == RESULTS and path.is_file():
         path = path.parent
     if not path.is_dir():
-        told = "is a file" if path.exists() else "does not exist"
-        raise RunError(f"{path} {told}: give the folder of a run, or a folder that holds {RESULTS}")
+        fault = "is a file" if path.exists() else "does not exist"
+        raise RunError(f"{path} {fault}: give the folder of a run, or a folder that holds {RESULTS}")
     if (path / RESULTS).exists():
         return report_results(path)
     if (path / "summary.json").exists() or (path / "metrics.jsonl").exists():
@@ -52,14 +57,14 @@ def report_results(folder: Path) -> Path:
         The page.
 
     Raises:
-        RunError: the results are missing or not as they should be.
-        MissingExtra: scikit-learn, which lays the map of an evaluation out, is not installed.
+        RunError: the results are missing or damaged.
+        MissingExtra: scikit-learn, which computes the map of an evaluation, is not installed.
     """
     results = read_results(folder)
     if results.kind == "evaluation":
         sounds = write_evaluation(results)
         if sounds.lost:
-            warnings.warn(sounds.complaint(), stacklevel=2)
+            warnings.warn(sounds.message(), stacklevel=2)
     elif results.kind == "support":
         write_support(results)
     else:

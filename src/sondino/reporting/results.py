@@ -32,31 +32,31 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class Results:
-    """What is on disk.
+    """The content of results.json.
 
     Attributes:
         folder: that it lies in.
         kind: "evaluation", "support" or "sweep".
-        told: the JSON object; its lists of NEEDED are lists of objects.
+        content: the JSON object; its lists of NEEDED are lists of objects.
     """
 
     folder: Path
     kind: str
-    told: Mapping[str, Any]
+    content: Mapping[str, Any]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """One of the lists of objects; empty where it is not there."""
-        return list(self.told.get(name) or [])
+        return list(self.content.get(name) or [])
 
     @property
     def title(self) -> str:
         """The heading."""
-        return str(self.told.get("title") or self.folder.resolve().name)
+        return str(self.content.get("title") or self.folder.resolve().name)
 
     @property
     def notes(self) -> list[str]:
-        """What there is to know: of all, then of each task."""
-        own = [str(note) for note in self.told.get("notes") or []]
+        """Notes on the whole, then on each task."""
+        own = [str(note) for note in self.content.get("notes") or []]
         of_tasks = [
             f"{task.get('title') or task['name']}: {note}"
             for task in self.rows("tasks")
@@ -65,15 +65,15 @@ class Results:
         return list(dict.fromkeys(own + of_tasks))
 
     def task(self, name: str) -> dict[str, Any]:
-        """What is known of a task; its name at least."""
+        """A task's entry; its name alone where it has none."""
         return next((task for task in self.rows("tasks") if task["name"] == name), {"name": name})
 
     def task_title(self, name: str) -> str:
-        """A task as it is called."""
+        """A task's title."""
         return str(self.task(name).get("title") or name)
 
     def role(self, model: str) -> str:
-        """What a model is: "teacher", "student", ...; "" where it is not known."""
+        """A model's role: "teacher", "student", ...; "" where it is unknown."""
         return str(next((one.get("role") or "" for one in self.rows("models") if one["name"] == model), ""))
 
     def file(self, name: str) -> Path:
@@ -96,17 +96,17 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS
     again = "run the command that wrote it again"
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}): {again}") from error
-    if not isinstance(told, dict) or told.get("format") != RESULTS_FORMAT:
-        found = told.get("format") if isinstance(told, dict) else None
+    if not isinstance(content, dict) or content.get("format") != RESULTS_FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
         raise RunError(f"{file} is not in the format {RESULTS_FORMAT} (it says {found}): {again} with this sondino")
-    kind = told.get("kind")
+    kind = content.get("kind")
     if kind not in NEEDED:
         raise RunError(f"{file} holds results of the kind {kind!r}, not {', '.join(NEEDED)}: {again} with this sondino")
     for name, keys in NEEDED[kind].items():
-        rows = told.get(name) or []
+        rows = content.get(name) or []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RunError(f"{file}: {name} is no list of entries: {again}")
         for place, row in enumerate(rows):
@@ -114,9 +114,9 @@ def read_results(folder: Path) -> Results:
                 if not isinstance(row.get(key), dict if key == "settings" else (str, int, float)):
                     raise RunError(f"{file}: entry {place + 1} of {name} has no {key}: {again}")
     main = {"evaluation": ("scores", "agreement"), "support": ("rows",), "sweep": ("runs",)}[kind]
-    if not any(told.get(name) for name in main):
+    if not any(content.get(name) for name in main):
         raise RunError(f"{file} holds no {' and no '.join(main)}, so there is nothing to report on: {again}")
-    return Results(folder, kind, told)
+    return Results(folder, kind, content)
 
 
 def interval(value: object) -> tuple[float, float] | None:

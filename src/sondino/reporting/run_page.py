@@ -1,4 +1,4 @@
-"""The page of a distillation run, from what lies in its folder."""
+"""The page of a distillation run, from the files in its folder."""
 
 import io
 import json
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 KEPT = Path("report") / "points.npz"
 """Where a run keeps the layout of its map."""
 FIGURES = {
-    "silhouette": ("silhouette", "by cosine; 1: apart, 0: touching, below 0: mixed up"),
-    "calinski_harabasz": ("Calinski-Harabasz", "spread between clusters over spread within; more is better"),
-    "davies_bouldin": ("Davies-Bouldin", "how alike the nearest two are; less is better"),
-    "nmi": ("NMI", "what clusters and labels say of each other; 0 to 1"),
-    "ari": ("ARI", "pairs that clusters and labels agree on; 0: by chance, 1: all"),
-    "purity": ("purity", "clips that have their cluster's main label"),
+    "silhouette": ("silhouette", "by cosine distance; 1: well separated, 0: overlapping, below 0: misassigned"),
+    "calinski_harabasz": ("Calinski-Harabasz", "variance between clusters over variance within; higher is better"),
+    "davies_bouldin": ("Davies-Bouldin", "similarity of each cluster to its nearest; lower is better"),
+    "nmi": ("NMI", "normalised mutual information of clusters and labels; 0 to 1"),
+    "ari": ("ARI", "adjusted Rand index of clusters and labels; 0: chance, 1: identical"),
+    "purity": ("purity", "share of clips with their cluster's main label"),
 }
 
 Row = Mapping[str, Any]
@@ -49,7 +49,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """The map of a run as it is kept: (n,) clips, where each lies, and where its sound comes from.
+    """The map of a run as it is saved: (n,) clips, their coordinates, and the source of their audio.
 
     Attributes:
         coordinates: (n, 2) as from `map_2d`.
@@ -57,7 +57,7 @@ class Layout:
         ids: (n,) name of each clip.
         labels: (n,) label of each clip; None where not all have one.
         rows: (n,) row of each clip in its corpus.
-        corpus: its folder, from the run's where it lies in there.
+        corpus: its folder, relative to the run's where it is inside it.
         hash: of the corpus.
     """
 
@@ -77,7 +77,7 @@ def keep_layout(
     corpus: "Corpus",
     rows: NDArray[np.integer],
 ) -> None:
-    """Keep in a run what the map of its page needs.
+    """Save in a run what the map of its page needs.
 
     Args:
         run: its folder.
@@ -104,7 +104,7 @@ def keep_layout(
 
 
 def read_layout(run: Path) -> Layout | None:
-    """What `keep_layout` kept; None where a run has none.
+    """The layout that `keep_layout` saved; None where a run has none.
 
     Raises:
         RunError: it is damaged.
@@ -130,9 +130,9 @@ def read_layout(run: Path) -> Layout | None:
 
 
 def report_run(run: Path) -> Path:
-    """Write the page of a run, report.html in its folder, from what is on disk; a run that is at work has one too.
+    """Write the page of a run, report.html in its folder, from the files on disk; works during a run too.
 
-    Sounds are read from the files of its corpus. What the run did not keep is left out, and the page says so.
+    Audio is read from the files of its corpus. What the run did not save is left out, with a note on the page.
 
     Returns:
         The page.
@@ -149,10 +149,10 @@ def report_run(run: Path) -> Path:
     notes, points, sounds = [], None, ReportClips()
     layout = read_layout(run)
     if layout is not None:
-        points, complaint = _points(layout)
-        notes += [complaint] if complaint else []
+        points, note = _points(layout)
+        notes += [note] if note else []
     elif summary:
-        notes.append("The map is left out: this run kept no layout of its clips.")
+        notes.append("The map is left out: this run saved no layout of its clips.")
     clusters = summary.get("clusters") or _clusters(run)
     page = run / "report.html"
     write_report(
@@ -169,7 +169,7 @@ def report_run(run: Path) -> Path:
         sounds=sounds,
     )
     if sounds.lost:
-        warnings.warn(sounds.complaint(), stacklevel=2)
+        warnings.warn(sounds.message(), stacklevel=2)
     return page
 
 
@@ -192,20 +192,20 @@ def write_report(
     Args:
         file: where to; its folder must exist.
         title: heading of the page.
-        summary_rows: the results table, one dict a row. Columns that are known get a title, a unit and a place:
+        summary_rows: the results table, one dict a row. Known columns have a title, a unit and a place:
             model, role ("teacher", "student", "untrained", "chance"), parameters, file_bytes, macs_per_10s,
             milliseconds_per_10s, joules_per_10s, cosine, neighbour_overlap, probe_accuracy (0 to 1),
-            probe_interval95 (low, high). Any other is shown under its own name; None is shown as a dash. The headline
+            probe_interval95 (low, high). Any other is shown under its own name; None as a dash. The headline
             numbers compare the first student with the first teacher.
         metrics: one dict an epoch: epoch, loss, validation_cosine, validation_overlap, learning_rate, seconds; more
             keys are listed in the table of epochs.
         points: the map; None leaves it out.
         recipe: the settings, nested as they are.
         versions: of what made the run.
-        lead: a sentence under the title.
-        clusters: what groups.json or clusters.json holds of them (see FIGURES); None leaves them out.
-        notes: sentences on what is left out or may mislead.
-        sounds: that the map's sounds are added to; None: new ones.
+        lead: text under the title.
+        clusters: the content of groups.json or clusters.json (see FIGURES); None leaves them out.
+        notes: on what is left out or may mislead.
+        sounds: that the map's audio is added to; None: a new collection.
 
     Raises:
         OptionError: the parts of `points` differ in length.
@@ -219,7 +219,7 @@ def write_report(
         data |= {"maps": maps, "sounds": sounds.data()}
     if plots:
         data["curves"] = plots
-    told = [*notes, f"Of the map, {sounds.complaint()}."] if sounds.lost else notes
+    all_notes = [*notes, f"Map: {sounds.message()}."] if sounds.lost else notes
     write_page(
         file,
         title,
@@ -230,7 +230,7 @@ def write_report(
             results_section(summary_rows),
             clusters_section(clusters),
             curves_section(plots),
-            notes_section(told),
+            notes_section(all_notes),
             details_section([pairs_table("Recipe", recipe), pairs_table("Versions", versions)], epochs_table(metrics)),
         ],
         data,
@@ -239,7 +239,7 @@ def write_report(
 
 
 def clusters_section(found: Mapping[str, Any] | None) -> str:
-    """The clusters of a run: their sizes as bars, the figures that are known of them, and what each mostly holds."""
+    """The clusters of a run: their sizes as bars, quality measures, and the main label of each."""
     groups = _groups(found or {})
     if found is None or not groups:
         return ""
@@ -251,21 +251,21 @@ def clusters_section(found: Mapping[str, Any] | None) -> str:
     for key, (name, why) in FIGURES.items():
         value = number(known.get(key))
         if value is not None:
-            told = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
-            tiles += f"<div><dt>{name}</dt><dd><b>{told}</b><span>{why}</span></dd></div>"
+            shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+            tiles += f"<div><dt>{name}</dt><dd><b>{shown}</b><span>{why}</span></dd></div>"
     rows = [
         f'<tr><th scope="row">{cluster}</th><td>{size:,}</td><td class="text">{text(mostly)}</td></tr>'
         for cluster, size, mostly in groups
     ]
-    table = grid(["cluster", "size", '<span class="left">mostly</span>'], rows)
-    note = f"{len(groups)} clusters of the teacher's vectors, {max(sizes):,.0f} down to {min(sizes):,.0f} in each."
+    table = grid(["cluster", "size", '<span class="left">main label</span>'], rows)
+    note = f"{len(groups)} clusters of the teacher's embeddings, of {max(sizes):,.0f} down to {min(sizes):,.0f} clips."
     content = bars + (f'<dl class="figures">{tiles}</dl>' if tiles else "")
     content += f"<details><summary>Every cluster</summary>{scrolling('Every cluster', table)}</details>"
     return section("clusters", "Clusters", content, note)
 
 
 def _groups(found: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """(cluster, its size, what it mostly holds), the largest first; from groups.json or clusters.json alike."""
+    """(cluster, its size, its main label), the largest first; from groups.json or clusters.json."""
     groups = [
         (
             int(one["cluster"]),
@@ -279,7 +279,7 @@ def _groups(found: Mapping[str, Any]) -> list[tuple[int, int, str]]:
 
 
 def _metrics(file: Path) -> list[dict[str, Any]]:
-    """The epochs so far; a last line that is being written counts for nothing."""
+    """The epochs so far; an incomplete last line, which is being written, is ignored."""
     if not file.exists():
         return []
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -289,7 +289,7 @@ def _metrics(file: Path) -> list[dict[str, Any]]:
             metrics.append(dict(json.loads(line)))
         except (ValueError, TypeError) as error:
             if place < len(lines):
-                raise RunError(f"{file}, line {place}: no epoch of ours ({error}); remove that line") from error
+                raise RunError(f"{file}, line {place}: not an epoch ({error}); remove that line") from error
     return metrics
 
 
@@ -301,7 +301,7 @@ def _recipe(file: Path) -> dict[str, Any]:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
         raise RunError(
-            f"{file} is no YAML ({first_line(error)}): put it right, or remove it and the page is made without"
+            f"{file} is not valid YAML ({first_line(error)}): put it right, or remove it and the page is made without"
         ) from error
     return recipe if isinstance(recipe, dict) else {}
 
@@ -319,14 +319,14 @@ def _lead(summary: Mapping[str, Any], metrics: Sequence[Row], recipe: Mapping[st
         return f"Not finished: {len(metrics)} of {recipe.get('epochs', 'its')} epochs."
     seconds = number(summary.get("training_seconds")) or 0.0
     return (
-        f"{number(summary.get('clips')) or 0:,.0f} clips, {number(summary.get('hours')) or 0:.2f} hours of sound, "
+        f"{number(summary.get('clips')) or 0:,.0f} clips, {number(summary.get('hours')) or 0:.2f} hours of audio, "
         f"{number(summary.get('held_out')) or 0:,.0f} of them held out; "
         f"{len(metrics)} epochs in {seconds / 60:.0f} minutes."
     )
 
 
 def _clusters(run: Path) -> dict[str, Any] | None:
-    """The clusters that lie in a run's own corpus, where it made exactly one set of them."""
+    """The clusters in a run's own corpus, where there is exactly one set of them."""
     found = sorted((run / "corpus").glob("**/clusters-*/clusters.json"))
     if len(found) != 1:
         return None
@@ -335,7 +335,7 @@ def _clusters(run: Path) -> dict[str, Any] | None:
 
 
 def _points(layout: Layout) -> tuple[Points, str]:
-    """The map of a layout with its sounds, and a sentence where it must stay silent."""
+    """The map of a layout with its audio, and a note where it has none."""
     modes = [cluster_mode(layout.clusters, layout.labels)]
     if layout.labels is not None:
         modes.append(Mode("label", layout.labels))
@@ -345,14 +345,14 @@ def _points(layout: Layout) -> tuple[Points, str]:
 
         corpus = open_corpus(layout.corpus)
     except SondinoError as error:
-        return Points("", layout.coordinates, layout.ids, modes), f"The map is silent: {error}."
+        return Points("", layout.coordinates, layout.ids, modes), f"The map has no audio: {error}."
     if corpus.hash != layout.hash:
         return Points("", layout.coordinates, layout.ids, modes), (
-            f"The map is silent: {layout.corpus} holds another corpus than this run learnt from."
+            f"The map has no audio: {layout.corpus} holds another corpus than this run was trained on."
         )
 
-    def hear(place: int, sounds: ReportClips) -> int | None:
+    def add_clip(place: int, sounds: ReportClips) -> int | None:
         row = int(layout.rows[place])
         return sounds.add(layout.ids[place], lambda: decode(corpus, row, RATE), RATE)
 
-    return Points("", layout.coordinates, layout.ids, modes, hear), ""
+    return Points("", layout.coordinates, layout.ids, modes, add_clip), ""

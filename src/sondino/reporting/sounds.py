@@ -1,4 +1,4 @@
-"""The sounds of a page: each clip once, until the bytes that the page may spend on them are used up."""
+"""The audio of a page: an excerpt of each clip, once, within a budget of bytes."""
 
 import warnings
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from sondino.errors import SondinoError
 from sondino.reporting.excerpt import data_uri, excerpt, mp3, outline
 
 SOUND_BYTES = 9_000_000
-"""Of base64 in the page, of the 15 MB that it may have in all."""
-HEARD_SECONDS = 60.0
-"""The excerpt of a file is sought in so much of it."""
+"""Budget of base64 audio in a page, whose limit is 15 MB in all."""
+SEARCHED_SECONDS = 60.0
+"""The excerpt of a file is taken from its first seconds, this many."""
 RATE = 24_000
 
 Waveform = NDArray[np.floating] | None
 
 
 class ReportClips:
-    """Short excerpts, each known by its place.
+    """Short excerpts, each identified by its index.
 
     Attributes:
         uris: the excerpts as data URIs.
-        outlines: their shapes, to draw.
+        outlines: their peak values, to draw.
         lost: (key, reason) of those that could not be read.
     """
 
@@ -40,16 +40,16 @@ class ReportClips:
     def add(
         self, key: str, waveform: Callable[[], Waveform], sample_rate: int = RATE, upto: int = SOUND_BYTES
     ) -> int | None:
-        """The place of a clip's excerpt, which is made when the clip is first asked for.
+        """The index of a clip's excerpt, which is made at the first call for the clip.
 
         Args:
-            key: what tells clips apart.
-            waveform: gives it, mono (samples,) or None; what cannot be read counts as lost.
+            key: identifies the clip.
+            waveform: returns it, mono (samples,) or None; a clip that cannot be read counts as lost.
             sample_rate: of the waveform, in Hz.
             upto: bytes after which no new excerpt is added.
 
         Returns:
-            None where there is no sound, or no room for it.
+            None where there is no audio, or no budget left.
         """
         if key in self._places:
             return self._places[key]
@@ -57,18 +57,18 @@ class ReportClips:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is odd in a file was told when its vector was made
-                heard = waveform()
-        except (SondinoError, OSError, ValueError) as error:  # the latter of names that no system takes
+                warnings.simplefilter("ignore")  # embedding has warned of these already
+                decoded = waveform()
+        except (SondinoError, OSError, ValueError) as error:  # ValueError: a name that no file system allows
             self.lost.append((key, str(error)))
-            heard = None
-        if heard is None or not len(heard):
+            decoded = None
+        if decoded is None or not len(decoded):
             self._places[key] = None
             return None
-        short, rate = excerpt(heard, sample_rate)
+        short, rate = excerpt(decoded, sample_rate)
         uri = data_uri(mp3(short, rate))
         if self.spent + len(uri) > upto:
-            self._full = upto  # nothing more is read in vain
+            self._full = upto  # so that no further clip is decoded
             return None
         self.spent += len(uri)
         self._places[key] = len(self.uris)
@@ -77,15 +77,15 @@ class ReportClips:
         return self._places[key]
 
     def add_file(self, path: Path, upto: int = SOUND_BYTES) -> int | None:
-        """The place of a file's excerpt, the loudest part of its first minute."""
-        return self.add(str(path), lambda: read(path, RATE, 0.0, HEARD_SECONDS), RATE, upto)
+        """The index of a file's excerpt, the loudest part of its first minute."""
+        return self.add(str(path), lambda: read(path, RATE, 0.0, SEARCHED_SECONDS), RATE, upto)
 
     def data(self) -> dict[str, list[str] | list[list[int]]]:
         """As the page's script reads them."""
         return {"uri": self.uris, "outline": self.outlines}
 
-    def complaint(self) -> str:
-        """A sentence on the clips that could not be heard, or "" where all could."""
+    def message(self) -> str:
+        """A message that counts the clips that could not be decoded, or "" where all could."""
         if not self.lost:
             return ""
-        return f"clips whose sound could not be read: {len(self.lost)}, such as {self.lost[0][1]}"
+        return f"clips whose audio could not be read: {len(self.lost)}, such as {self.lost[0][1]}"

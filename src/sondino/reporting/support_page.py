@@ -1,4 +1,4 @@
-"""The page of temporal support: score, time and memory against the length of the window, and what is enough."""
+"""The page of temporal support: score, time and memory against window length, and the shortest sufficient window."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -34,13 +34,13 @@ from sondino.reporting.results import Results, interval
 from sondino.text import milliseconds, short_bytes
 
 SVG = "support.svg"
-WINDOW = Axis("window, seconds", "{:g}".format, log=True)
+WINDOW = Axis("window length, seconds", "{:g}".format, log=True)
 COSTS = {
-    "milliseconds_per_10s": (Axis("ms for 10 s of sound", "{:g}".format, zero=True), milliseconds),
-    "memory_bytes": (Axis("memory", short_bytes, zero=True), short_bytes),
+    "milliseconds_per_10s": (Axis("ms per 10 s of audio", "{:g}".format, zero=True), milliseconds),
+    "memory_bytes": (Axis("peak memory", short_bytes, zero=True), short_bytes),
 }
 FEW = 14
-"""Rows with which the table is open at first."""
+"""Up to this many rows the table is open at first."""
 
 Row = Mapping[str, Any]
 
@@ -53,11 +53,13 @@ def write_support(results: Results) -> None:
     titles = {model: f"{model}: score" for model in scored}
     figures = "".join(_in_page(titles[model], partial(_score_figure, results, model)) for model in scored)
     small = "".join(_in_page(axis.title, partial(_cost_figure, results, key), 505) for key, axis in costs.items())
-    words = "".join(f"<li>{text(row['sentence'])}</li>" for row in results.rows("chosen") if row.get("sentence"))
+    messages = "".join(f"<li>{text(row['sentence'])}</li>" for row in results.rows("chosen") if row.get("sentence"))
     tasks = list(dict.fromkeys(results.task_title(row["task"]) for row in results.rows("rows")))
-    lead = f"How long a stretch {' and '.join(models)} must hear at once for {', '.join(tasks)}."
+    lead = f"Score, time and memory of {' and '.join(models)} against window length, on {', '.join(tasks)}."
     content = (
-        f'<ul class="words">{words}</ul>' * bool(words) + figures + f'<div class="charts">{small}</div>' * bool(small)
+        f'<ul class="words">{messages}</ul>' * bool(messages)
+        + figures
+        + f'<div class="charts">{small}</div>' * bool(small)
     )
     write_page(
         results.folder / "report.html",
@@ -65,7 +67,12 @@ def write_support(results: Results) -> None:
         lead,
         [
             headline_section(_headline(results, len(models) > 1)),
-            section("results", "Score against window", content, "The band is the 95 % interval; the ring is enough."),
+            section(
+                "results",
+                "Score against window length",
+                content,
+                "Band: 95 % interval. Ring: the shortest sufficient window.",
+            ),
             _numbers_section(results),
             notes_section(results.notes),
             details_of(results),
@@ -84,13 +91,13 @@ def _in_page(title: str, draw: Callable[[float], Figure], wide: float | None = N
 
 
 def _window(row: Row) -> float | None:
-    """A window that has a place on a logarithmic axis."""
+    """The window in seconds; None where a logarithmic axis cannot show it."""
     window = number(row.get("window"))
     return window if window is not None and window > 0 else None
 
 
 def _scores(results: Results, model: str) -> list[Series]:
-    """A model's score over windows, a series a task; the window that is enough has a mark."""
+    """A model's score over windows, one series per task; the shortest sufficient window is marked."""
     enough = {row["task"]: number(row.get("window")) for row in results.rows("chosen") if row["model"] == model}
     found: dict[str, list[tuple[float, float, tuple[float, float] | None]]] = {}
     for row in results.rows("rows"):
@@ -105,7 +112,7 @@ def _scores(results: Results, model: str) -> list[Series]:
 
 
 def _costs(results: Results, key: str) -> list[Series]:
-    """Time or memory over windows, a series a model: the mean over tasks."""
+    """Time or memory over windows, one series per model: the mean over tasks."""
     found: dict[str, dict[float, list[float]]] = {}
     for row in results.rows("rows"):
         window, value = _window(row), number(row.get(key))
@@ -133,8 +140,8 @@ def _headline(results: Results, several: bool) -> list[Headline]:
         window, best = number(row.get("window")), number(row.get("best_window"))
         if window is not None:
             of = f"{row['model']}; " if several else ""
-            why = f"{of}best at {best:g} s" if best is not None and best != window else f"{of}which is the best, too"
-            out.append(Headline(f"is enough for {results.task_title(row['task'])}", f"{window:g}\u00a0s", why))
+            why = f"{of}best at {best:g} s" if best is not None and best != window else f"{of}which is also the best"
+            out.append(Headline(f"window sufficient for {results.task_title(row['task'])}", f"{window:g}\u00a0s", why))
     return out
 
 
@@ -155,6 +162,6 @@ def _numbers_section(results: Results) -> str:
         enough = (row["model"], row["task"], row["window"]) in chosen
         drawn.append(grid_row(str(row["model"]), results.task_title(row["task"]), cells, "student" if enough else ""))
     heads = ["model and task", "window", "score", *(text(axis.title) for axis, _ in COSTS.values())]
-    table = scrolling("Every window in numbers", grid(heads, drawn))
+    table = scrolling("All windows", grid(heads, drawn))
     opened = " open" if len(drawn) <= FEW else ""
-    return f'<details class="card results"{opened}><summary>Every window in numbers</summary>{table}</details>'
+    return f'<details class="card results"{opened}><summary>All windows</summary>{table}</details>'

@@ -1,4 +1,4 @@
-"""The page of a sweep: the table of its settings, and how the score follows each setting that was varied."""
+"""The page of a sweep: the table of its settings, and the score against each setting that was varied."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,23 +30,23 @@ from sondino.text import NO_BREAK, score_text, short_count, short_duration
 SVG = "sweep.svg"
 SEED = "seed"
 UNIFORM = "clusters"
-"""The setting whose value 0 means uniform sampling: a dashed line, for it has no place on the axis."""
+"""The setting whose value 0 means uniform sampling, drawn as a dashed line and not as a value on the axis."""
 UNIFORMLY = "uniform sampling"
 MOST_SERIES = 10
 LOGARITHMIC = 20
-"""Values that differ by so many times stand on a logarithmic axis."""
+"""The ratio of largest to smallest value from which an axis is logarithmic."""
 
 Row = Mapping[str, Any]
 
 
 class Measure:
-    """What the students are compared by: the average of the tasks where they have any, else the cosine."""
+    """The measure that students are compared by: the average over tasks, else the cosine to the teacher."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         known = {
-            "average": "average of the tasks",
-            "cosine": "cosine to the teacher",
-            "neighbour_overlap": "neighbours in common",
+            "average": "average over tasks",
+            "cosine": "cosine to teacher",
+            "neighbour_overlap": "10-NN overlap",
         }
         self.key = next((key for key in known if any(number(row.get(key)) is not None for row in rows)), "average")
         self.title = known[self.key]
@@ -61,7 +61,7 @@ class Measure:
         return interval(row.get("interval95" if self.key == "average" else f"{self.key}_interval95"))
 
     def band(self, row: Row) -> Interval | None:
-        """Its 95 % interval as it is drawn: of two seeds it may well reach past what a share can be."""
+        """Its 95 % interval as it is drawn, clipped to the measure's range, which few seeds may exceed."""
         ends = self.interval(row)
         least = -1.0 if self.key == "cosine" else 0.0
         return None if ends is None else (max(least, ends[0]), min(1.0, ends[1]))
@@ -75,7 +75,7 @@ def write_sweep(results: Results) -> None:
     """Write report.html and sweep.svg beside the results."""
     rows = [row for row in results.rows("table") if isinstance(row.get("settings"), dict)]
     measure = Measure(rows)
-    varied = [name for name in results.told.get("varied") or {} if name != SEED]
+    varied = [name for name in results.content.get("varied") or {} if name != SEED]
     drawable = [name for name in varied if _values(rows, name, measure)]
     figures = "".join(
         f"<figure><figcaption><h3>{text(measure.title)} by {text(_words(name))}</h3></figcaption>"
@@ -91,7 +91,7 @@ def write_sweep(results: Results) -> None:
         lead + (f"; {short_duration(took)} of training in all." if took else "."),
         [
             headline_section(_headline(rows, varied, measure)),
-            section("figures", "What matters", figures) if figures else "",
+            section("figures", "Score by setting", figures) if figures else "",
             _table_section(results, rows, varied, measure),
             notes_section(results.notes),
             details_of(results, _runs_table(results)),
@@ -116,9 +116,9 @@ def _setting(name: str, value: object) -> str:
 
 
 def _named(name: str, value: object) -> str:
-    """A setting that tells what it is: a word by itself, a number with its name."""
-    told = _setting(name, value)
-    return told if isinstance(value, str) or told == UNIFORMLY else f"{_words(name)} {told}"
+    """A setting for a legend: a word by itself, a number with its name."""
+    shown = _setting(name, value)
+    return shown if isinstance(value, str) or shown == UNIFORMLY else f"{_words(name)} {shown}"
 
 
 def _format_metric(key: str, value: float | None, ends: Interval | None) -> str | None:
@@ -136,7 +136,7 @@ def _values(rows: Sequence[Row], name: str, measure: Measure) -> list[Any]:
 
 
 def _numbers(values: Sequence[Any], name: str) -> list[float]:
-    """Values as places on an axis, sorted; empty where they have none: words, or a single number."""
+    """Values for a numeric axis, sorted; empty for words or a single number."""
     found = [number(value) for value in values if not (name == UNIFORM and value == 0)]
     places = sorted(value for value in found if value is not None)
     return places if len(places) == len(found) > 1 else []
@@ -145,37 +145,37 @@ def _numbers(values: Sequence[Any], name: str) -> list[float]:
 def _figure(
     rows: Sequence[Row], name: str, measure: Measure, width: float, look: Look = PAGE, title: str = ""
 ) -> Figure:
-    """The score against one setting; the others are told apart by colour."""
+    """The score against one setting; the others are distinguished by colour."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if measure.value(row) is not None:
             others = {key: value for key, value in row["settings"].items() if key not in (name, SEED)}
-            told = ", ".join(_named(key, value) for key, value in others.items())
-            groups.setdefault(told or measure.title, []).append(row)
+            legend = ", ".join(_named(key, value) for key, value in others.items())
+            groups.setdefault(legend or measure.title, []).append(row)
     groups = dict(list(groups.items())[:MOST_SERIES])
     values = _values(rows, name, measure)
     places = _numbers(values, name)
     if not places:
         series = [
-            Series(told, [values.index(row["settings"].get(name)) for row in own],
+            Series(legend, [values.index(row["settings"].get(name)) for row in own],
                    [measure.value(row) or 0.0 for row in own], [measure.band(row) for row in own])
-            for told, own in groups.items()
+            for legend, own in groups.items()
         ]  # fmt: skip
         names = [_setting(name, value) for value in values]
         return dot_figure(names, series, measure.axis, width=width, look=look, title=title)
-    series = [_line(told, own, name, measure) for told, own in groups.items()]
+    series = [_line(legend, own, name, measure) for legend, own in groups.items()]
     series = [one for one in series if one.x]
     log = places[0] > 0 and places[-1] / places[0] >= LOGARITHMIC
     axis = Axis(_words(name) + (", logarithmic" if log else ""), "{:g}".format, log)
     return line_figure(series, axis, measure.axis, width=width, height=340, look=look, title=title)
 
 
-def _line(told: str, rows: Sequence[Row], name: str, measure: Measure) -> Series:
-    """One line over a setting of numbers; uniform sampling is its level."""
+def _line(legend: str, rows: Sequence[Row], name: str, measure: Measure) -> Series:
+    """One line over a numeric setting; uniform sampling is a horizontal level."""
     uniform = next((row for row in rows if name == UNIFORM and row["settings"].get(name) == 0), None)
     own = sorted((row for row in rows if row is not uniform), key=lambda row: number(row["settings"][name]) or 0.0)
     return Series(
-        told,
+        legend,
         [number(row["settings"][name]) or 0.0 for row in own],
         [measure.value(row) or 0.0 for row in own],
         [measure.band(row) for row in own],
@@ -195,14 +195,14 @@ def _headline(rows: Sequence[Row], varied: Sequence[str], measure: Measure) -> l
         return ", ".join(_named(name, row["settings"].get(name)) for name in varied) or "this recipe"
 
     best, worst = (choose(known, key=lambda row: measure.value(row) or 0.0) for choose in (max, min))
-    out = [Headline("is best", settings(best), f"{measure.title} {measure.write(best)}")]
+    out = [Headline("best setting", settings(best), f"{measure.title} {measure.write(best)}")]
     if worst is not best:
-        out.append(Headline("is worst", settings(worst), f"{measure.title} {measure.write(worst)}"))
+        out.append(Headline("worst setting", settings(worst), f"{measure.title} {measure.write(worst)}"))
         gap = (measure.value(best) or 0.0) - (measure.value(worst) or 0.0)
-        told = f"{gap:.3f}" if measure.key == "cosine" else f"{100 * gap:.1f}"
+        shown = f"{gap:.3f}" if measure.key == "cosine" else f"{100 * gap:.1f}"
         high, low = measure.interval(worst), measure.interval(best)
-        why = "within their intervals: it may be chance" if high and low and high[1] >= low[0] else measure.title
-        out.append(Headline("between them" if measure.key == "cosine" else "points between them", told, why))
+        why = "their intervals overlap: it may be chance" if high and low and high[1] >= low[0] else measure.title
+        out.append(Headline("difference" if measure.key == "cosine" else "percentage points apart", shown, why))
     return out
 
 
@@ -236,14 +236,14 @@ def _table_section(results: Results, rows: Sequence[Row], varied: Sequence[str],
         cells.append(grid_cell(None if (seeds := number(row.get("seeds"))) is None else f"{seeds:.0f}"))
         winner = best is not None and measure.value(row) == best
         drawn.append(grid_row(settings[0], "", cells, "student" if winner else ""))
-    titles = {"cosine": "cosine", "neighbour_overlap": "neighbours in common"}
+    titles = {"cosine": "cosine", "neighbour_overlap": "10-NN overlap"}
     heads = [_words(name) for name in varied] or ["recipe"]
     heads = [text(heads[0]), *(f'<span class="left">{text(head)}</span>' for head in heads[1:])]
     heads += [*map(text, domains), *(["average"] * averaged), *(text(results.task_title(task)) for task in tasks)]
     heads += [*(titles[key] for key in agreement), *(["parameters"] * sized), "seeds"]
     ways = list(dict.fromkeys(str(row["interval"]) for row in rows if row.get("interval")))
     note = f"±: half of the 95 % interval ({'; '.join(ways)})." if ways else ""
-    return section("results", "Every setting", scrolling("Every setting", grid(heads, drawn)), note, "results")
+    return section("results", "All settings", scrolling("All settings", grid(heads, drawn)), note, "results")
 
 
 def _share(value: object) -> str:

@@ -35,6 +35,10 @@ def list_tasks() -> list[Task]:
 
     Returns:
         One record per data set: name, clips, classes, hours, licence, home page, archives to download.
+
+    Examples:
+        >>> [task.name for task in sondino.list_tasks()][:3]
+        ['esc50', 'esc10', 'us8k']
     """
     return list(TASKS.values())
 

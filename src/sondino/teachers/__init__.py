@@ -20,6 +20,10 @@ def list_teachers() -> list[TeacherRecord]:
     Returns:
         One record per kind: name, options, example, and where known parameters, sample rate, embedding dimension,
         window, licence.
+
+    Examples:
+        >>> [record.kind for record in sondino.list_teachers()][:3]
+        ['birdnet', 'matpac', 'm2d']
     """
     return list(RECORDS.values())
 
@@ -39,6 +43,11 @@ def load_teacher(spec: str | TeacherSpec, device: str = "auto") -> Encoder:
             cannot be read safely.
         MissingExtra: the kind needs packages that are not installed; the message is the pip line.
         EncoderError: the file does not hold such a model, or it does not give one finite embedding a waveform.
+
+    Examples:
+        >>> teacher = sondino.load_teacher("onnx:teacher.onnx?rate=16000")
+        >>> teacher.dim
+        3
     """
     if device not in ("auto", "cpu", "cuda"):
         raise unknown_name("device", device, ("auto", "cpu", "cuda"))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import cores, sha256
 from sondino.teachers import tflite
 from sondino.teachers.common import fingerprint, one_vector_each, title
+from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.spec import TeacherSpec
 
 SHARE = 4  # windows that a thread takes on at a time
@@ -96,6 +98,10 @@ class LiteRTEncoder:
         # Shares smaller than one a thread: none waits long for a thread that another program has slowed down.
         shares = [waveforms[i : i + SHARE] for i in range(0, len(waveforms), SHARE)]
         return np.concatenate(list(self._pool.map(self._run, shares)))
+
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s."""
+        return for_10_seconds(litert_costs(self._model, one_window(self).reshape(self._shape)), self)
 
     def _run(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """One window after another through this thread's interpreter."""

@@ -1,5 +1,6 @@
 """Teachers in ONNX files, on ONNX Runtime: waveforms in, the embedding an output or an inner value."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require, unknown_name
 from sondino.files import sha256
 from sondino.teachers.common import fingerprint, one_vector_each, title
+from sondino.teachers.graph_costs import for_10_seconds, one_window, onnx_costs
 from sondino.teachers.spec import TeacherSpec
 from sondino.text import first_line
 
@@ -84,6 +87,14 @@ class OnnxEncoder:
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             parts.append(self._call(full)[: len(part)])
         return np.concatenate(parts)
+
+    def costs(self) -> Costs:
+        """Parameters, and multiply-accumulates for 10 s; MissingExtra without onnx."""
+        waveform = one_window(self)
+        shape = [side or 1 for side in self._shape[:-1]]
+        costs = onnx_costs(self.path, self._output, np.broadcast_to(waveform[0], (*shape, waveform.size)).copy())
+        macs = None if costs.macs is None else costs.macs // math.prod(shape)
+        return for_10_seconds(Costs(macs, costs.parameters), self)
 
     def _call(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         rows, samples = waveforms.shape

@@ -75,6 +75,13 @@ class TeacherSpec:
         return window, hop
 
 
+def kind_of(name: str) -> str:
+    """The kind that a teacher's name begins with, or that its file's suffix stands for; empty where there is none."""
+    file = name.partition("?")[0].partition("#")[0]
+    kind = file.partition(":")[0]
+    return kind if kind in RECORDS else SUFFIX_KINDS.get(Path(file).suffix.lower(), "")
+
+
 def parse_teacher(text: str) -> TeacherSpec:
     """Read a teacher's name.
 

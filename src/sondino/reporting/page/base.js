@@ -1,4 +1,4 @@
-// What every page needs: the data, a few helpers, and one loudspeaker.
+// Shared by every page: the data, a few helpers, and one audio player.
 const data = JSON.parse(document.getElementById("data").textContent);
 const NS = "http://www.w3.org/2000/svg";
 const svg = (tag, attributes = {}, parent = null) => {
@@ -25,8 +25,8 @@ const shape = (kind, r) => [
 const PLAY = "M4 2l12 7-12 7z", STOP = "M3 3h12v12H3z";
 const playIcon = (button) => svg("path", { d: PLAY }, svg("svg", { viewBox: "0 0 18 18", "aria-hidden": "true" }, button));
 
-// One sound at a time. A control has state(on) and progress(share, on), which it is told while its sound plays.
-const speaker = (() => {
+// One clip plays at a time. A control has state(on) and progress(share, on), called while its clip plays.
+const audio = (() => {
   const player = document.getElementById("player");
   const sounds = data.sounds || { uri: [], outline: [] };
   let owner = null;
@@ -53,7 +53,7 @@ const speaker = (() => {
     isPlaying: (control) => owner === control && isOn(),
   };
 })();
-// A round button that plays a clip; where the page has no sound of it, the button says so.
+// A round button that plays a clip; disabled where the page has no audio of it.
 function clipButton(sound, name) {
   const button = html("button", { type: "button", class: "go small", "data-clip": name });
   playIcon(button);
@@ -68,9 +68,9 @@ function clipButton(sound, name) {
   control.state(false);
   if (sound < 0) {
     button.disabled = true;
-    button.setAttribute("aria-label", `${name} has no sound on this page`);
-    button.title = "no sound on this page";
+    button.setAttribute("aria-label", `${name} has no audio on this page`);
+    button.title = "no audio on this page";
   }
-  button.addEventListener("click", () => (speaker.isPlaying(control) ? speaker.stop(control) : speaker.start(control, sound, name)));
+  button.addEventListener("click", () => (audio.isPlaying(control) ? audio.stop(control) : audio.start(control, sound, name)));
   return button;
 }

