@@ -68,15 +68,15 @@ def test_a_scene_is_what_embed_gives(model: hear.HearModel) -> None:
 
 
 def test_a_timestamp_is_the_middle_of_its_frame(tiny_bundle: Path) -> None:
-    """A click in silence: its square is heard by the frames whose middle is within half a frame of it."""
+    """A click in silence: its square is in the frames whose middle is within half a frame of it."""
     model = hear.load_model(str(tiny_bundle))
     half = model.frame / 2 / TINY_RATE * 1000
     audio = torch.zeros(1, 3 * TINY_RATE)
     audio[0, 1510 * TINY_RATE // 1000] = 1.0
     embeddings, timestamps = hear.get_timestamp_embeddings(audio, model)
     assert timestamps[0].tolist() == list(range(0, 3001, 50))
-    heard = timestamps[0][embeddings[0, :, 2] > 0]
-    assert heard.tolist() == [at for at in range(0, 3001, 50) if 1510 - half < at < 1510 + half]
+    within = timestamps[0][embeddings[0, :, 2] > 0]
+    assert within.tolist() == [at for at in range(0, 3001, 50) if 1510 - half < at < 1510 + half]
 
 
 def test_past_the_ends_a_frame_hears_the_sound_mirrored(tiny_bundle: Path) -> None:
@@ -133,7 +133,7 @@ def test_answers_are_where_the_sound_is(model: hear.HearModel) -> None:
 
 
 @pytest.mark.parametrize("audio", [torch.zeros(100), torch.zeros(2, 0), torch.zeros(1, 2, 3), np.zeros((2, 100))])
-def test_what_is_no_batch_of_sounds_gets_a_sentence(audio: object, tiny_bundle: Path) -> None:
+def test_what_is_no_batch_of_sounds_gets_an_error_message(audio: object, tiny_bundle: Path) -> None:
     model = hear.load_model(str(tiny_bundle))
     for function in (hear.get_scene_embeddings, hear.get_timestamp_embeddings):
         with pytest.raises(OptionError, match="give a tensor"):

@@ -1,8 +1,8 @@
-"""The HEAR 2021 API (Turian and others 2022, arXiv 2203.03022) over any of our models.
+"""The HEAR 2021 API (Turian and others 2022, arXiv 2203.03022) over any sondino model.
 
-A program that evaluates HEAR packages takes this one by its name, `sondino.hear`. A scene's embedding is what
-`sondino embed` gives. A timestamp's embedding is that of one frame of sound whose middle it is, every 50 ms from 0 to
-the end of the sound; past the ends, frames are filled with the sound mirrored.
+A program that evaluates HEAR packages imports this one by its name, `sondino.hear`. A scene embedding is what
+`sondino embed` gives. A timestamp embedding is that of one frame of audio, centred on the timestamp, every 50 ms from
+0 to the end of the clip; past the ends, frames are padded by reflection.
 """
 
 import os
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from sondino.model.model import Model
 else:
-    torch = require("torch", "train")  # HEAR hands over torch tensors
+    torch = require("torch", "train")  # HEAR passes torch tensors
 
 DEFAULT_MODEL = "ssondo/matpac-mobilenetv3"
-RATES = (16000, 22050, 44100, 48000)  # all that HEAR hands over
-STEP = 50  # milliseconds from one timestamp to the next: the longest that HEAR's tasks of events are scored by
-FRAME = 0.5  # seconds: a linear probe on pieces of ESC-10 in a row read it best from 0.5 to 0.75 s
+RATES = (16000, 22050, 44100, 48000)  # all that HEAR uses
+STEP = 50  # milliseconds from one timestamp to the next: the longest that HEAR's event tasks are scored at
+FRAME = 0.5  # seconds: a linear probe on concatenated clips of ESC-10 scored best from 0.5 to 0.75 s
 BATCH = 16  # frames through the model at once
 
 
 class HearModel(torch.nn.Module):
-    """What HEAR's functions hand around.
+    """The model object of HEAR's functions.
 
-    It has no parameters: it runs on ONNX Runtime, and its answers go to the device of the sound they belong to.
+    It has no parameters: it runs on ONNX Runtime, and its embeddings go to the device of their audio.
 
     Attributes:
-        sample_rate: hertz that sounds must have: the model's own where HEAR knows it, else 48000.
-        scene_embedding_size: length of a scene's embedding.
-        timestamp_embedding_size: length of a timestamp's embedding.
-        frame: samples at the model's own rate that a timestamp's embedding is made of.
+        sample_rate: hertz that audio must have: the model's own where HEAR uses it, else 48000.
+        scene_embedding_size: dimension of a scene embedding.
+        timestamp_embedding_size: dimension of a timestamp embedding.
+        frame: samples of a frame, at the model's own rate.
     """
 
     def __init__(self, encoder: "Model") -> None:
@@ -102,7 +102,7 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
     embeddings = np.empty((len(sounds), count, encoder.dim), np.float32)
     for sound, rows in zip(sounds, embeddings, strict=True):
         waveform = from_array(sound, model.sample_rate, encoder.sample_rate)
-        # Half a frame before the sound puts its middle on the sound's first sample.
+        # Half a frame of padding centres the first frame on the first sample.
         padded = np.pad(waveform, (size // 2, size), mode="symmetric")
         for first in range(0, count, BATCH):
             frames = np.stack([padded[start : start + size] for start in starts[first : first + BATCH]])

@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then put in place."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
 
 import io
 import os
@@ -18,14 +18,14 @@ from sondino.text import csv_writer
 
 @dataclass
 class Part:
-    """Some files' embeddings.
+    """The embeddings of some files.
 
     Attributes:
-        ids: a file each.
+        ids: one a file.
         counts: how many rows each file has.
         embeddings: (rows, dim) float32.
         starts: (rows,) seconds.
-        seconds: of sound.
+        seconds: of audio.
         skipped: (path, reason) of the files that are not in it.
     """
 
@@ -42,7 +42,7 @@ class Part:
 
 
 Writer = Callable[[Path, Iterable[Part], int, int, int, bool], None]
-"""Called with (output, parts, files, rows, dim, per_window); the output appears whole or not at all."""
+"""Called with (output, parts, files, rows, dim, per_window); the output appears complete or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -65,7 +65,7 @@ def writer_for(output: Path) -> Writer:
 def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
     """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
 
-    Embeddings go to the file part by part; ids and starts are held in memory.
+    Embeddings are written part by part; ids and starts are held in memory.
     """
     ids: list[str] = []
     counts: list[int] = []
@@ -102,7 +102,7 @@ def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
 
 
 def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """One row an embedding: id, per window also start, then v0, v1, ...; nine digits restore the same float32."""
+    """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with _in_place(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])
@@ -112,7 +112,7 @@ def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
 
 
 def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """Columns id, per window also start, and embedding: a list of `dim` float32."""
+    """Columns id, per window also start, and vector: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
     if per_window:
@@ -151,7 +151,7 @@ def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
 
 @contextmanager
 def _in_place(output: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the output's name once it is whole."""
+    """A file that gets the output's name once it is complete."""
     new = output.with_name(output.name + ".new")
     try:
         with new.open("wb") as file:
