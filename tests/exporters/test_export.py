@@ -97,10 +97,10 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: TorchMo
     assert set(facts["verified"]["signals"]) == {
         *("silence", "noise", "sweep", "noise of 1024 samples", "noise of 42667 samples")
     }
-    said = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    assert (said["sample_rate"], said["dim"], said["window"]) == ("32000", str(DIM), "1")
-    assert json.loads(said["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in said["licence"]
-    assert said["source_sha256"] == facts["source_hash"] == hashlib.sha256(b"weights").hexdigest()
+    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert (metadata["sample_rate"], metadata["dim"], metadata["window"]) == ("32000", str(DIM), "1")
+    assert json.loads(metadata["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in metadata["licence"]
+    assert metadata["source_sha256"] == facts["source_hash"] == hashlib.sha256(b"weights").hexdigest()
     card = (tmp_path / "out" / "card.md").read_text()
     assert "any length from 1024 samples on" in card and "CC BY-NC-SA 4.0" in card and "200 real clips" in card
 
@@ -118,8 +118,8 @@ def test_a_fixed_window_and_the_net_without_its_front_end(source: TorchModel, tm
     x = noise(1, 16000)
     logmel = log_mel(source.backbone.logmel, x[0])[None]
     close(session.run(["vector"], {"logmel": logmel})[0], source.embed_array(x))
-    said = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
-    assert json.loads(said["front_end"])["hop"] == 512 and said["window"] == "0.5"
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
+    assert json.loads(metadata["front_end"])["hop"] == 512 and metadata["window"] == "0.5"
 
 
 def test_f16_is_smaller_and_near(source: TorchModel, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_an_older_export_is_replaced_and_nothing_else(source: TorchModel, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"to": "tensorrt"}, "to is 'tensorrt': give one of onnx, openvino"),
         ({"precision": "int4"}, "precision is 'int4': give one of f32, f16, int8"),
@@ -239,9 +239,9 @@ def test_an_older_export_is_replaced_and_nothing_else(source: TorchModel, tmp_pa
         ({"gallery": Path()}, "gallery is for web"),
     ],
 )
-def test_options_that_do_not_go_together(source: TorchModel, tmp_path: Path, options: dict, said: str) -> None:
+def test_options_that_do_not_go_together(source: TorchModel, tmp_path: Path, options: dict, message: str) -> None:
     to = options.pop("to", "onnx")
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         export("mine", to, tmp_path / "out", quiet=True, **options)
     assert not (tmp_path / "out").exists()
 
@@ -256,7 +256,7 @@ def test_a_net_of_one_length_refuses_others(
         export("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
 
 
-def test_a_runtime_that_is_not_there_is_a_sentence(
+def test_a_runtime_that_is_not_there_gets_a_message(
     source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
@@ -265,7 +265,7 @@ def test_a_runtime_that_is_not_there_is_a_sentence(
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
-def test_what_is_no_bundle_is_a_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_what_is_no_bundle_gets_a_message(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(SondinoError, match="nowhere"):
         export(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
     with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with, but neither"):

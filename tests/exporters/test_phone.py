@@ -1,4 +1,4 @@
-"""ExecuTorch and LiteRT: what is made in their own environments, and what is said without them."""
+"""ExecuTorch and LiteRT: what is made in their own environments, and the errors without them."""
 
 import importlib
 import importlib.util
@@ -41,7 +41,7 @@ def test_dymn_in_int8_is_refused_by_executorch_where_it_does_not_end(tmp_path):
 
 
 @each_runtime
-def test_without_the_runtime_the_commands_are_said(runtime, tmp_path, monkeypatch):
+def test_without_the_runtime_the_message_has_the_commands(runtime, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, MODULES[runtime], None)
     with pytest.raises(MissingExtra, match=rf"make edge.*\.edge/{runtime}/bin/sondino"):
         write(runtime, tmp_path / "model", SAMPLES)
@@ -49,7 +49,7 @@ def test_without_the_runtime_the_commands_are_said(runtime, tmp_path, monkeypatc
 
 
 @each_runtime
-def test_a_file_that_is_none_gets_a_sentence(runtime, tmp_path):
+def test_a_file_that_is_none_gets_a_message(runtime, tmp_path):
     if runtime == "executorch" and importlib.util.find_spec("executorch") is None:
         with pytest.raises(MissingExtra, match="make edge"):
             open_file(runtime, tmp_path / "model.pte")

@@ -77,7 +77,7 @@ def test_int8_weights_are_integers_and_vectors_stay_near() -> None:
 
 
 def test_the_layer_that_loses_most_stays_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The activation between the layers spans a factor of 40, so that 255 steps tell little of most channels.
+    # The activation between the layers spans a factor of 40, so that 255 steps resolve little of most channels.
     monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.7)
     model = net(damage=40.0)
     everything = run(model, np.stack(logmels(8, 1)))
@@ -223,7 +223,7 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
     assert ours.fingerprint != theirs.fingerprint
     whole = onnxruntime.InferenceSession(out / "model.onnx")
     x = 0.1 * np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
-    # Two forms of the log-mel, told apart by the seventh digit: some values fall on the other side of a step of int8.
+    # Two implementations of the log-mel differ in the seventh digit: some values are rounded to another step of int8.
     assert cosine(whole.run(None, {"waveform": x})[0], ours.embed(x)).min() > 0.95
     facts = config["quantized"]
     assert facts["layers"] == 59 and facts["verified"]["clips"] == 40
@@ -234,7 +234,7 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
 
 
 @pytest.mark.slow
-def test_what_needs_trained_weights_says_which_bundle_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
+def test_what_needs_trained_weights_names_the_bundle_that_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
     out, _ = small
     with pytest.raises(OptionError, match=r"is quantised and holds no trained weights: take .* small"):
         sondino.load(out).torch_model()
@@ -250,7 +250,7 @@ def test_trained_weights_are_never_replaced_by_int8(bundle: Path, tmp_path: Path
     assert (copied / "model.safetensors").exists()
 
 
-def test_damaged_weights_are_a_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_damaged_weights_get_a_message(bundle: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(bundle, tmp_path / "mine")
     content = bytearray((copied / "model.safetensors").read_bytes())
     content[-1000] ^= 1
@@ -273,7 +273,7 @@ def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     broken.mkdir()
     for number in range(3):
         (broken / f"{number}.wav").write_bytes(b"RIFF")
-    with pytest.raises(OptionError, match="of its files 0 can be heard"):
+    with pytest.raises(OptionError, match="of its files 0 can be decoded"):
         quantize(bundle, broken, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

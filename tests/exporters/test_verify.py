@@ -27,7 +27,7 @@ def test_the_same_model_is_the_same() -> None:
     found = verify(spectrum, spectrum, clips(), RATE, progress=lambda done, total: told.append((done, total)))
     assert (found.clips, found.seconds, found.difference, found.neighbours) == (30, 1.0, 0.0, 1.0)
     assert found.cosine == pytest.approx(1, abs=1e-12) and told[-1] == (33, 33)
-    assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two vectors of zeros are equal
+    assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two embeddings of zeros are equal
     for precision in BOUNDS:
         check_bound(found, precision, "it")
 
@@ -55,7 +55,7 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
     wild = [clip + 1000 for clip in clips(2)]
     found = verify(run, reference, [*clips(), *wild], RATE)
     assert (found.clips, found.norm_outliers, found.difference) == (30, 2, 0.0)
-    # Of vectors a few times as long the export must be right.
+    # Embeddings of a few times the norm are compared.
     found = verify(lambda x: -reference(x), reference, clips(), RATE)
     assert found.norm_outliers == 0 and found.cosine == pytest.approx(-1)
 
@@ -90,7 +90,7 @@ def test_a_collapsed_net_gets_its_own_message() -> None:
     assert found.mean_pairwise_cosine == pytest.approx(1, abs=1e-6) and found.difference < 1e-5
     with pytest.raises(RunError, match=r"nearly the same embedding for every clip \(cosine 1.00000 .*sondino prune"):
         check_bound(replace(found, neighbours=0.9), "f32", "it")
-    check_bound(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
+    check_bound(replace(found, neighbours=1.0), "f32", "it")  # whichever runtime
     assert verify(spectrum, spectrum, clips(), RATE).mean_pairwise_cosine < 0.95
 
 
@@ -142,7 +142,7 @@ def test_nan_is_past_every_bound(precision: str) -> None:
         check_bound(found, precision, "it")
 
 
-def test_another_dimension_is_a_sentence() -> None:
+def test_another_dimension_gets_a_message() -> None:
     with pytest.raises(RunError, match=r"embeddings have shape \(33, 31\) and the trained net's \(33, 32\)"):
         verify(lambda x: spectrum(x)[:, 1:], spectrum, clips(), RATE)
 
@@ -193,6 +193,6 @@ def test_real_clips_of_a_folder_pass_over_what_is_broken(tmp_path: Path) -> None
     assert real_clips(RATE, RATE, "pad", tmp_path, count=2)[1][-100:].any()
     with pytest.raises(AudioError, match="nowhere"):
         real_clips(RATE, RATE, "pad", tmp_path / "nowhere")
-    with pytest.raises(OptionError, match="of its files 1 can be heard"):
+    with pytest.raises(OptionError, match="of its files 1 can be decoded"):
         real_clips(RATE, RATE, "pad", tmp_path / "0.wav")
     assert sample_folder().is_dir()

@@ -35,7 +35,7 @@ def real_clips() -> np.ndarray:
 
 
 def trained(name: str, steps: int = 20) -> Student:
-    """A small student that has learned a little: untrained ones turn rounding errors into other vectors."""
+    """A small student, trained for a few steps: randomly initialised ones amplify rounding errors."""
     torch.manual_seed(0)
     student = build_student(name, WIDTH).train()
     logmels = FFTLogMel(student.logmel)(torch.from_numpy(real_clips()))

@@ -1,4 +1,4 @@
-"""A student whose vectors can be computed."""
+"""A student whose embeddings can be computed."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from sondino.nets.student import Student
 
 
 class Mean(Student):
-    """A student whose vector is its log-mel's mean over time: the answer can be computed."""
+    """A student whose embedding is its log-mel's mean over time: the answer can be computed."""
 
     def __init__(self) -> None:
         super().__init__()

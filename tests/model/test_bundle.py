@@ -32,7 +32,7 @@ def test_its_vectors_are_torchs_at_every_batch_and_length(student_bundle: Path, 
         assert np.abs(model.embed(waveforms) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_config_and_card_say_what_it_is(student_bundle: Path) -> None:
+def test_config_and_card_describe_the_model(student_bundle: Path) -> None:
     config = json.loads((student_bundle / "config.json").read_text())
     assert (config["format"], config["dim"], config["sample_rate"]) == ("sondino-bundle-1", 96, RATE)
     assert config["hashes"]["model.onnx"] == sha256(student_bundle / "model.onnx")

@@ -88,7 +88,7 @@ def test_arrays_are_resampled_and_mixed(tiny_bundle):
 
 
 @pytest.mark.parametrize("short", ["pad", "native", "repeat"])
-def test_short_clips_as_the_bundle_or_the_caller_says(make_tiny_bundle, short):
+def test_short_clips_follow_the_bundle_or_the_caller(make_tiny_bundle, short):
     x = noise(5000)
     expected = by_hand(x, short)
     assert Model(make_tiny_bundle(short=short)).embed((x, TINY_RATE))[0] == pytest.approx(expected, abs=1e-5)
@@ -164,7 +164,7 @@ def test_threads_out_of_range(tiny_bundle, threads):
         Model(tiny_bundle, threads=threads)
 
 
-def test_damaged_bundles_say_so(make_tiny_bundle, tmp_path):
+def test_damaged_bundles_get_a_message(make_tiny_bundle, tmp_path):
     folder = make_tiny_bundle("hash")
     data = bytearray((folder / "model.onnx").read_bytes())
     data[len(data) // 2] ^= 1
@@ -202,9 +202,9 @@ def test_damaged_bundles_say_so(make_tiny_bundle, tmp_path):
 
 
 def test_a_model_that_gives_another_dimension_or_nan(make_tiny_bundle):
-    with pytest.raises(SondinoError, match=r"tiny gave an array of shape \(2, 3\) for 2 windows"):
+    with pytest.raises(SondinoError, match=r"'tiny' gave an array of shape \(2, 3\) for 2 waveforms"):
         Model(make_tiny_bundle(dim=5)).embed(sorted(CLIPS.glob("*.ogg"))[0])
-    # The square of a sample near the largest float is infinite: the vectors are worth nothing.
+    # The square of a sample near the largest float is infinite, and so is the embedding.
     huge = np.full(16000, 1e30, np.float32)
     with warnings.catch_warnings(), pytest.raises(SondinoError, match="NaN or infinite values at 0 s"):
         warnings.simplefilter("ignore")
@@ -282,7 +282,7 @@ def test_a_copy_with_a_head_keeps_the_vectors_to_the_bit(make_tiny_bundle, tmp_p
 # ---- engines --------------------------------------------------------------------------------------------------
 
 
-def test_openvino_gives_the_same_in_float32_and_says_what_less_costs(tiny_bundle):
+def test_openvino_gives_the_same_in_float32_and_measures_what_less_costs(tiny_bundle):
     pytest.importorskip("openvino")
     exact, other = Model(tiny_bundle), Model(tiny_bundle, engine="openvino")
     assert other.embed(CLIPS) == pytest.approx(exact.embed(CLIPS), abs=1e-6)

@@ -50,7 +50,7 @@ def test_mobilenetv3_agrees_at_any_batch_and_length(mobilenet):
         assert error(session.run(None, {"waveform": batch[i : i + 1]})[0], together[i : i + 1]) < 1e-4
 
 
-def test_the_graph_says_what_it_takes_and_gives(mobilenet):
+def test_the_graphs_inputs_and_outputs_are_named(mobilenet):
     _, file = mobilenet
     session = onnxruntime.InferenceSession(str(file))
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
@@ -65,7 +65,7 @@ def test_the_graph_says_what_it_takes_and_gives(mobilenet):
     }
 
 
-def test_the_file_is_whole_by_itself_and_tells_nothing_of_its_maker(mobilenet):
+def test_the_file_is_complete_and_holds_no_paths(mobilenet):
     student, file = mobilenet
     assert sorted(p.name for p in file.parent.iterdir()) == ["body.onnx", "model.onnx"]
     assert file.with_name("body.onnx").stat().st_size < 150_000  # its weights lie in model.onnx

@@ -48,7 +48,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_without_a_head_it_gives_the_students_vectors(network: TorchModel) -> None:
+def test_without_a_head_it_gives_the_students_embeddings(network: TorchModel) -> None:
     x = noise(2, RATE)
     assert network.head is None and not network.training and network.sample_rate == RATE and network.dim == 96
     with torch.inference_mode():
@@ -57,7 +57,7 @@ def test_without_a_head_it_gives_the_students_vectors(network: TorchModel) -> No
         assert network(noise(2, 5)).shape == (2, 96)  # shorter than one frame: padded, as the ONNX form is
 
 
-def test_heads_are_new_and_the_network_stays_as_it_is(network: TorchModel) -> None:
+def test_with_head_copies_the_network(network: TorchModel) -> None:
     before = weights(network)
     linear = network.with_head(["a", "b", "c"])
     assert (
@@ -89,7 +89,7 @@ def test_a_head_is_the_same_in_torch_and_numpy(network: TorchModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         ({"labels": ["a", "a"]}, "not unique"),
         ({"labels": 0}, "0 labels"),
@@ -99,12 +99,12 @@ def test_a_head_is_the_same_in_torch_and_numpy(network: TorchModel) -> None:
         ({"labels": 3, "kind": "mlp", "hidden": (8, 0)}, "hidden is 8,0"),
     ],
 )
-def test_a_head_that_cannot_be_is_refused(network: TorchModel, asked: dict[str, object], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_a_head_that_cannot_be_is_refused(network: TorchModel, asked: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         network.with_head(**asked)
 
 
-def test_what_cannot_be_saved_as_a_head_is_a_sentence(network: TorchModel) -> None:
+def test_what_cannot_be_saved_as_a_head_gets_a_message(network: TorchModel) -> None:
     assert network.as_head() is None
     other, mixed = [nn.Linear(96, 4), nn.Tanh(), nn.Linear(4, 2)], [nn.Linear(96, 4), nn.ReLU(), nn.Linear(4, 4)]
     mixed += [nn.Hardswish(), nn.Linear(4, 2)]
@@ -116,8 +116,8 @@ def test_what_cannot_be_saved_as_a_head_is_a_sentence(network: TorchModel) -> No
         network.set_head(Head("h", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),)))
 
 
-def test_people_train_it_with_their_own_loop(network: TorchModel) -> None:
-    # Two kinds of sound, by pitch; batch norms take part, as in any module in training.
+def test_it_trains_in_any_loop(network: TorchModel) -> None:
+    # Two classes of tones, by pitch; BatchNorms take part, as in any module in training.
     at = np.arange(RATE // 4) / RATE
     sounds = [np.sin(2 * np.pi * (300 if i % 2 else 3000) * at + i) for i in range(12)]
     x, wanted = torch.from_numpy(0.3 * np.stack(sounds).astype(np.float32)), torch.arange(12) % 2
@@ -178,14 +178,14 @@ def test_it_opens_with_the_bundles_head(folder: Path, network: TorchModel) -> No
     assert np.array_equal(opened.as_head().layers[0][0], head.layers[0][0])
 
 
-def test_a_bundle_that_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_opened_gets_a_message(tmp_path: Path) -> None:
     with pytest.raises(SondinoError, match=r"config\.json"):
         TorchModel.open(tmp_path)
     with pytest.raises(OptionError, match="can be embedded with, but neither trained"):
         TorchModel.open(write_paper_bundle(tmp_path / "teacher", student="matpac"))
 
 
-def test_what_is_saved_says_where_it_comes_from_and_leaves_the_network_alone(
+def test_a_saved_bundle_keeps_its_facts_and_the_network_is_unchanged(
     network: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = {}

@@ -167,7 +167,7 @@ def test_first_weights_of_a_student_and_what_is_left_of_the_file(file):
 # What is refused
 
 
-def sentence(path: Path) -> str:
+def error_message(path: Path) -> str:
     """What conversion and teacher say of a file: the same."""
     message = []
     for ask in (read_published, lambda p: load_teacher(f"cnn14:{p}", device="cpu")):
@@ -206,11 +206,11 @@ def sentence(path: Path) -> str:
         ("Cnn14_DecisionLevelMax_mAP=0.385.pth", {}, "another form of CNN14 (DecisionLevel)"),
     ],
 )
-def test_a_file_that_is_no_such_net_is_a_sentence(tmp_path, name, change, message):
-    assert message in sentence(write_panns(tmp_path / name, WIDTH, change=change))
+def test_a_file_that_is_no_such_net_gets_a_message(tmp_path, name, change, message):
+    assert message in error_message(write_panns(tmp_path / name, WIDTH, change=change))
 
 
-def test_other_nets_of_panns_are_told_for_what_they_are_not(tmp_path):
+def test_other_nets_of_panns_get_their_own_messages(tmp_path):
     classes = {"fc_audioset.weight": torch.ones(527, 8), "fc_audioset.bias": torch.ones(527)}
     others = {
         "Cnn10": {"bn0.weight": torch.ones(64), "conv_block4.conv2.weight": torch.ones(8, 8, 3, 3)},
@@ -219,7 +219,7 @@ def test_other_nets_of_panns_are_told_for_what_they_are_not(tmp_path):
     }
     for name, tensors in others.items():
         torch.save({"model": tensors | classes}, tmp_path / f"{name}.pth")
-        assert "is no CNN14, which has twelve convolutions" in sentence(tmp_path / f"{name}.pth")
+        assert "is no CNN14, which has twelve convolutions" in error_message(tmp_path / f"{name}.pth")
 
 
 def test_classes_that_are_not_audiosets_or_are_damaged(tmp_path):

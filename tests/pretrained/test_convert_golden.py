@@ -1,4 +1,4 @@
-"""Checkpoints in the published format, through disk, conversion and ONNX Runtime, against the golden vectors."""
+"""Checkpoints in the published format, through disk, conversion and ONNX Runtime, against the golden embeddings."""
 
 import json
 from pathlib import Path

@@ -119,7 +119,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not Path("ran").exists()
 
 
-def test_what_is_no_published_head_is_a_sentence(tmp_path: Path, make_tiny_bundle) -> None:
+def test_what_is_no_published_head_gets_a_message(tmp_path: Path, make_tiny_bundle) -> None:
     write_pth(tmp_path / "esc50.pth", "esc50", dim=1024)
     with pytest.raises(SondinoError, match=r"\(50, 1024\).*\(50, 960\)"):
         load_head(tmp_path / "esc50.pth")

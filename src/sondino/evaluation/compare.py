@@ -94,13 +94,13 @@ def compare(
     on = read_tasks(tasks, None if data is None else Path(data)) if tasks else []
     for task, labelled in on:
         check_probe(task.title, labelled)
-    entrants: list[EvaluatedModel] = []
+    opened: list[EvaluatedModel] = []
     for one in given:
-        entrants.append(add_model(one, entrants, threads=threads))
+        opened.append(add_model(one, opened, threads=threads))
     with _folder(out) as folder:
         skipped: list[tuple[str, str]] = []
-        facts = _costs(entrants, quiet)
-        scores, about_tasks = _scores(entrants, on, folder, seeds, threads, quiet, skipped)
+        facts = _costs(opened, quiet)
+        scores, about_tasks = _scores(opened, on, folder, seeds, threads, quiet, skipped)
         notes = [note for task in about_tasks for note in task["notes"]]
         if any(model["joules_per_10s"] is None for model in facts):
             notes.append("no energy: that needs codecarbon, pip install 'sondino[energy]'")
@@ -133,19 +133,19 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _costs(entrants: Sequence[EvaluatedModel], quiet: bool) -> list[dict[str, Any]]:
+def _costs(opened: Sequence[EvaluatedModel], quiet: bool) -> list[dict[str, Any]]:
     with show("size, speed and energy", "models", quiet) as progress:
-        progress(0, len(entrants))
-        times = milliseconds_side_by_side([one.encoder for one in entrants], ROUNDS)
+        progress(0, len(opened))
+        times = milliseconds_side_by_side([one.encoder for one in opened], ROUNDS)
         facts = []
-        for one, milliseconds in zip(entrants, times, strict=True):
+        for one, milliseconds in zip(opened, times, strict=True):
             facts.append(model_facts(one.encoder, one.name, one.role, one.source, milliseconds))
-            progress(len(facts), len(entrants))
+            progress(len(facts), len(opened))
     return facts
 
 
 def _scores(
-    entrants: Sequence[EvaluatedModel],
+    opened: Sequence[EvaluatedModel],
     on: Sequence[tuple[Task, Labelled]],
     folder: Path,
     seeds: int,
@@ -158,7 +158,7 @@ def _scores(
     tasks: list[dict[str, Any]] = []
     for task, labelled in on:
         usable = labelled
-        for one in entrants:
+        for one in opened:
             entry, usable = score_task(one.encoder, one.name, task, labelled, folder, seeds=seeds, threads=threads,
                                       quiet=quiet)  # fmt: skip
             scores.append(entry)

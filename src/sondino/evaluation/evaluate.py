@@ -123,10 +123,10 @@ def evaluate(
     for task, labelled in on:
         check_probe(task.title, labelled)
     unlabelled = [] if sounds is None else [read_unlabelled(Path(sounds))]
-    entrants, notes = _add_model(models, teacher, supervised, untrained and bool(tasks), threads, device)
+    opened, notes = _open_models(models, teacher, supervised, untrained and bool(tasks), threads, device)
     folder = make_folder(Path(out))
     with lock_or_fail(folder, "evaluation", "filling"):
-        evaluation = _Evaluation(folder, entrants, teacher is not None, seeds, threads, quiet)
+        evaluation = _Evaluation(folder, opened, teacher is not None, seeds, threads, quiet)
         for task, labelled in on:
             evaluation.probe(task, labelled)
         for task, labelled in [*on, *unlabelled]:
@@ -137,7 +137,7 @@ def evaluate(
     return Evaluated(folder, results, evaluation.skipped)
 
 
-def _add_model(
+def _open_models(
     models: Sequence[str | Encoder],
     teacher: str | Encoder | None,
     supervised: str | Encoder | None,
@@ -149,24 +149,22 @@ def _add_model(
     asked: list[tuple[str | Encoder, Role | None]] = [] if teacher is None else [(teacher, "teacher")]
     asked += [(model, None) for model in models]
     asked += [] if supervised is None else [(supervised, "supervised")]
-    entrants: list[EvaluatedModel] = []
+    opened: list[EvaluatedModel] = []
     notes: list[str] = []
     for given, as_what in asked:
-        entrants.append(add_model(given, entrants, as_what, threads, device))
-    student = next((one for one in entrants if one.role == "student" and isinstance(one.encoder, Model)), None)
+        opened.append(add_model(given, opened, as_what, threads, device))
+    student = next((one for one in opened if one.role == "student" and isinstance(one.encoder, Model)), None)
     if untrained and student is not None:
         try:
             blank = RandomlyInitialised(student.encoder)  # type: ignore[arg-type]
-            entrants.append(
-                EvaluatedModel(_free(blank.name, "untrained", entrants), "untrained", student.source, blank)
-            )
+            opened.append(EvaluatedModel(_free(blank.name, "untrained", opened), "untrained", student.source, blank))
         except MissingExtra:
             notes.append("no randomly initialised net to compare with: that needs torch, pip install 'sondino[train]'")
         except OptionError:
             notes.append(
                 f"no randomly initialised net to compare with: {student.name} is not one of the student architectures"
             )
-    return entrants, notes
+    return opened, notes
 
 
 def add_model(
@@ -212,14 +210,14 @@ class _Evaluation:
     def __init__(
         self,
         folder: Path,
-        entrants: Sequence[EvaluatedModel],
+        opened: Sequence[EvaluatedModel],
         has_teacher: bool,
         seeds: int,
         threads: int | None,
         quiet: bool,
     ) -> None:
-        self.folder, self.entrants, self.seeds, self.threads, self.quiet = folder, entrants, seeds, threads, quiet
-        self.teacher = entrants[0] if has_teacher else None
+        self.folder, self.models, self.seeds, self.threads, self.quiet = folder, opened, seeds, threads, quiet
+        self.teacher = opened[0] if has_teacher else None
         self.scores: list[dict[str, Any]] = []
         self.agreements: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, str]] = []
@@ -228,7 +226,7 @@ class _Evaluation:
     def probe(self, task: Task, labelled: Labelled) -> None:
         """Score every model on a task."""
         usable = labelled
-        for one in self.entrants:
+        for one in self.models:
             entry, usable = score_task(one.encoder, one.name, task, labelled, self.folder, seeds=self.seeds,
                                       threads=self.threads, quiet=self.quiet)  # fmt: skip
             self.scores.append(entry)
@@ -241,7 +239,7 @@ class _Evaluation:
         if self.teacher is None:
             return
         theirs, where = self.embeddings(self.teacher, task, labelled)
-        for one in self.entrants:
+        for one in self.models:
             if one is self.teacher:
                 continue
             ours, place = self.embeddings(one, task, labelled)
@@ -274,9 +272,9 @@ class _Evaluation:
         """The content of results.json."""
         with show("size, speed and energy", "models", self.quiet) as progress:
             models = []
-            for number, one in enumerate(self.entrants):
+            for number, one in enumerate(self.models):
                 models.append(model_facts(one.encoder, one.name, one.role, one.source))
-                progress(number + 1, len(self.entrants))
+                progress(number + 1, len(self.models))
         if any(facts["joules_per_10s"] is None for facts in models):
             notes = [*notes, "no energy: that needs codecarbon, pip install 'sondino[energy]'"]
         titles = ", ".join(task.title for task, _ in [*on, *unlabelled])

@@ -12,17 +12,17 @@ _RUN = {
     "onnx": """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 {clip}
-vector = session.run(["vector"], {{"{given}": clip}})[0]""",
+embedding = session.run(["vector"], {{"{given}": clip}})[0]""",
     "openvino": """import numpy as np, openvino
 settings = {{"INFERENCE_PRECISION_HINT": "f32"}}  # else OpenVINO may choose bfloat16
 model = openvino.Core().compile_model("model.xml", "CPU", settings)
 {clip}
-vector = model([clip])[0]""",
+embedding = model([clip])[0]""",
     "executorch": """import numpy as np, torch
 from executorch.runtime import Runtime
 forward = Runtime.get().load_program("model.pte").load_method("forward")
 {clip}
-vector = forward.execute([torch.from_numpy(clip)])[0].numpy()""",
+embedding = forward.execute([torch.from_numpy(clip)])[0].numpy()""",
     "litert": """import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter("model.tflite")
@@ -30,7 +30,7 @@ interpreter.allocate_tensors()
 {clip}
 interpreter.set_tensor(interpreter.get_input_details()[0]["index"], clip)
 interpreter.invoke()
-vector = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])""",
+embedding = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])""",
 }
 
 

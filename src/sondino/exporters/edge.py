@@ -54,7 +54,7 @@ class Converted:
         samples: that each clip has.
         kept_float: parts of an int8 file that are computed in float.
         versions: of the packages that made it.
-        notes: sentences for the card.
+        notes: further remarks for the card.
     """
 
     batch: int

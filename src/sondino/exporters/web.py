@@ -200,7 +200,7 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
                 skipped.append((str(clip.file), str(found.error)))
                 continue
             embedded.append(clip)
-            embeddings.append(found.vectors[0])
+            embeddings.append(found.embeddings[0])
             seconds.append(round(found.seconds, 3))
     if not embedded:
         raise OptionError(f"no sound of the gallery can be decoded: {skipped[0][1]}")

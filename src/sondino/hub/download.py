@@ -60,9 +60,7 @@ def download(remote: Remote, target: Path, progress: Bytes | None = None) -> Non
     if have == 0 or have != remote.size:
         have, total = _fill(remote, part, have, progress)
         if total is not None and have < total:
-            raise _cannot(
-                remote, f"the connection broke after {have} of {total} bytes; the same command goes on from there"
-            )
+            raise _cannot(remote, f"the connection broke after {have} of {total} bytes; the same command resumes there")
     part.replace(target)
 
 
@@ -120,11 +118,11 @@ def _blocks(remote: Remote, answer: Any) -> Iterator[bytes]:
         while block := answer.read(BLOCK):
             yield block
     except http.client.IncompleteRead as error:
-        raise _cannot(remote, "the connection broke; the same command goes on from there") from error
+        raise _cannot(remote, "the connection broke; the same command resumes there") from error
     except TimeoutError as error:
-        raise _cannot(remote, f"no answer for {TIMEOUT:.0f} s; the same command goes on from there") from error
+        raise _cannot(remote, f"no answer for {TIMEOUT:.0f} s; the same command resumes there") from error
     except OSError as error:
-        raise _cannot(remote, f"{error.strerror or error}; the same command goes on from there") from error
+        raise _cannot(remote, f"{error.strerror or error}; the same command resumes there") from error
 
 
 def _fault(remote: Remote, file: Path, progress: Bytes | None) -> str:

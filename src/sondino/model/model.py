@@ -197,7 +197,7 @@ class Model:
             for found in embedded:
                 if found.error is not None:
                     raise _named(found.error, listed[found.index], found.index, len(listed))
-                rows.append(found.vectors)
+                rows.append(found.embeddings)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_windows(
@@ -228,7 +228,7 @@ class Model:
         (found,) = embed_sounds(self, sounds, windowing, per_window=True, readers=readers(self.threads))
         if found.error is not None:
             raise found.error
-        return found.vectors, found.starts
+        return found.embeddings, found.starts
 
     def costs(self) -> Costs:
         """Parameters, and multiply-accumulates for 10 s, as the bundle's config has them."""

@@ -1,21 +1,19 @@
 """Write a student as a bundle, checking its ONNX form against torch."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.windows import ShortPolicy
 from sondino.errors import RunError, require_extra
 from sondino.files import sha256
 from sondino.model.bundle import BUNDLE_FORMAT, finish_bundle, new_bundle
-
-if TYPE_CHECKING:
-    from sondino.model.torch_model import TorchModel
+from sondino.model.head import Head
+from sondino.nets.student import Student
 
 TOLERANCE = 1e-4
 """Largest difference between ONNX and torch, relative to the largest value, that a bundle is written with."""
@@ -25,7 +23,21 @@ IN_DECIBELS = 1e-3
 implementations of the log-mel (0.03 dB in audio that was resampled from 16 kHz)."""
 
 
-def write_bundle(model: TorchModel, folder: Path, clips: Sequence[NDArray[np.float32]] = ()) -> Path:
+class Writable(Protocol):
+    """What a bundle is made of: `TorchModel` has it all."""
+
+    backbone: Student
+    name: str
+    window: float
+    short: ShortPolicy
+    facts: dict[str, Any]
+
+    def as_head(self) -> Head | None:
+        """The head as arrays; None where there is none."""
+        ...
+
+
+def write_bundle(model: Writable, folder: Path, clips: Sequence[NDArray[np.float32]] = ()) -> Path:
     """Write a model as a bundle, checking ONNX against torch on noise and on real clips.
 
     Args:

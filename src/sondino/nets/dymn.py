@@ -1,6 +1,6 @@
 """DyMN, dynamic MobileNet (EfficientAT, arXiv 2310.15648): kernels and activations that depend on the clip.
 
-A context vector of each clip mixes K kernels into one kernel of its own. The published form runs all clips of a
+A clip's context mixes K kernels into one kernel of its own. The published form runs all clips of a
 batch as groups of one convolution, which fixes the batch in an exported graph. Here a 1x1 kernel is a batched
 matrix product, and a depthwise one is the same mix taken over the K kernels' outputs: the same values, for any
 batch.

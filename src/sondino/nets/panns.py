@@ -30,7 +30,7 @@ def build(tensors: Mapping[str, Tensor], path: Path) -> CNN14:
 
     Args:
         tensors: of the checkpoint; those of its classes and of its log-mel are left out.
-        path: its file, for messages; its name tells forms apart whose tensors have the same names and shapes.
+        path: its file, for messages; forms whose tensors have the same names and shapes differ by its name.
 
     Raises:
         OptionError: these are no tensors of CNN14, or of a form with another front-end or pooling.

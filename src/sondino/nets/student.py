@@ -133,7 +133,7 @@ def conv_norm(
     activation: Callable[..., nn.Module] | None = None,
     each: bool = False,
 ) -> nn.Sequential:
-    """Convolution (of each channel by itself where `each`), batch norm and, where given, an activation."""
+    """Convolution (of each channel by itself if `each`), BatchNorm and, if given, an activation."""
     conv: nn.Module
     if each:
         conv = DepthwiseConv(outputs, kernel, stride)

@@ -28,7 +28,7 @@ LAST = {"mobilenetv3": "features.16.0.weight", "dymn": "out_c.0.weight"}
 CLASSIFIER = "classifier."
 NOTE = (
     "527 classes of AudioSet (ontology CC BY 4.0, Google), in the order of its class_labels_indices.csv; "
-    "weights of EfficientAT, MIT, trained on AudioSet's labels and distilled from PaSST"
+    "weights of EfficientAT, MIT, trained on AudioSet's labels and on the answers of PaSST"
 )
 _CONVOLUTION = ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var")
 _RELEASED = re.compile(r"(dy)?mn\d\d_(replace_se_)?as\w*")

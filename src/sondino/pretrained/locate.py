@@ -172,7 +172,7 @@ def _kept(name: str, revision: str | None) -> Path | None:
 def _converted(file: Path, name: str | None = None) -> Path:
     """The bundle of a checkpoint, converted on its first use.
 
-    It is identified by its content and by its name: of some, only the name tells the front-end.
+    It is identified by its content and by its name: the front-end of some is known only by their name.
     """
     folder_name = file.parent.name if _SIZES.search(file.parent.name) else ""
     try:

@@ -183,7 +183,7 @@ def _front_end(config: _Config, mels: tuple[int, int]) -> LogMel:
 
 
 def _teacher(kind: str, config: _Config) -> dict[str, Any]:
-    """What is known of the teacher: its file's name tells which, the mapping head its embedding dimension."""
+    """What is known of the teacher: its name, from the file's, and its embedding dimension, from the mapping head."""
     if not kind:
         dim = config.get("classification_head.n_classes", 0)
         return {"spec": "unknown", "dim": dim if isinstance(dim, int) else 0, "sample_rate": None, "licence": None}
