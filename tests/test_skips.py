@@ -56,6 +56,9 @@ def test_three_reasons_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["alone", "two processes"])
 def test_every_other_skip_fails_the_run_and_is_named(how: str, tmp_path: Path) -> None:
     (tmp_path / "test_allowed.py").write_text(ALLOWED)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "conftest.py").touch()  # the reports of its folder pass through another call of the hooks
+    (tmp_path / "more" / "test_runs.py").write_text("def test_b(): pass")
     for i, code in enumerate(HIDDEN.values()):
         (tmp_path / f"test_hidden_{i}.py").write_text(code)
     options = ["-n", "2"] if how == "two processes" else []

@@ -1,4 +1,4 @@
-"""The errors a user can meet: every message is one sentence that names the file or option and what to do."""
+"""The errors that users get: each message names the file or option at fault and what to do."""
 
 import difflib
 import importlib
@@ -19,7 +19,7 @@ class SondinoError(Exception):
 
 
 class AudioError(SondinoError):
-    """A file or array that cannot be heard."""
+    """A file or array that cannot be decoded."""
 
 
 class OptionError(SondinoError):

@@ -120,7 +120,7 @@ def test_a_stream_is_seamless(tmp_path, name, block, sound, monkeypatch):
     soundfile.write(tmp_path / name, x, rate, format=form, subtype=subtype)
     whole = soundfile.read(tmp_path / name, dtype="float32")[0].mean(axis=1, dtype=np.float32)
     whole = audio.resample(whole, rate, 32000)
-    for start in (0.5, 1.7):  # a stretch is that of the whole, the decoder's memory included
+    for start in (0.5, 1.7):  # a segment equals that of the whole file, the decoder's state included
         first = round(start * 32000)
         part = audio.read(tmp_path / name, 32000, start, 1.0)
         assert np.abs(part - whole[first : first + 32000]).max() < 1e-4

@@ -196,7 +196,7 @@ def test_folders_with_the_same_names_inside_get_whole_paths(folder, tmp_path, mo
     assert ids_of(Path("once.npz")) == [*IDS, "more/new.wav"]
 
 
-def test_inputs_and_outputs_that_are_refused(folder, tmp_path):
+def test_inputs_and_outputs_that_are_rejected(folder, tmp_path):
     with pytest.raises(AudioError, match="no such file"):
         embed_files([folder, tmp_path / "nowhere"], Tiny(), tmp_path / "out.npz")
     with pytest.raises(OptionError, match="no input"):
@@ -250,7 +250,7 @@ def test_nothing_is_written_when_every_file_fails(tmp_path):
     (tmp_path / "in").mkdir()
     for name in "ab":
         (tmp_path / "in" / f"{name}.wav").write_text("no sound")
-    with pytest.raises(SondinoError, match=r"none of the 2 files could be heard.*a\.wav: not a sound"):
+    with pytest.raises(SondinoError, match=r"none of the 2 files could be decoded.*a\.wav: not a sound"):
         embed_files(tmp_path / "in", Tiny(), tmp_path / "out.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
@@ -350,7 +350,7 @@ def test_another_model_other_options_or_files_start_over(folder, tmp_path, monke
         assert ["starting over" in message for message in caplog.messages] == [True]
     stopped(folder, output)
     caplog.clear()
-    assert embed_files(folder, Tiny(), output).resumed == 2  # and the same goes on, without a word
+    assert embed_files(folder, Tiny(), output).resumed == 2  # and the same call resumes silently
     assert not caplog.messages
 
 
@@ -383,7 +383,7 @@ def test_an_earlier_output_stays_until_the_new_one_is_whole(folder, tmp_path, mo
     assert ids_of(output) == IDS
 
 
-def test_a_full_disk_is_a_sentence_and_what_is_done_stays(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_message_and_what_is_done_stays(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 2)
     output = tmp_path / "out.npz"
 
@@ -459,12 +459,12 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
     assert all(f.seconds == 200 and f.embeddings.tolist() == [[1, 1, 1]] for f in found)
     # A round of windows, and a queue and the window in hand of each reader.
-    assert peak <= pipeline.ROUND + readers * (pipeline.QUEUE + 2) + 1
+    assert peak <= pipeline.GATHERED + readers * (pipeline.QUEUE + 2) + 1
 
 
 def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
     monkeypatch.setattr(pipeline, "stream", lambda *_: (np.ones(TINY_RATE, np.float32) for _ in range(10_000)))
-    monkeypatch.setattr(pipeline, "ROUND", 1)
+    monkeypatch.setattr(pipeline, "GATHERED", 1)
     before = threading.active_count()
     how = pipeline.resolve_windowing(Tiny())
     found = pipeline.embed_sounds(Tiny(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)

@@ -1,4 +1,4 @@
-"""Reading sound from a pipe: what comes in, whole or broken, and the tiny model's embeddings of it."""
+"""Audio from a pipe, complete or broken, and the tiny model's embeddings of it."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ def model(tiny_bundle: Path) -> Model:
     return sondino.load(tiny_bundle)
 
 
-def heard(found: list[StreamEmbedding]) -> np.ndarray:
+def stack(found: list[StreamEmbedding]) -> np.ndarray:
     return np.stack([embedding.embedding for embedding in found])
 
 
@@ -34,14 +34,14 @@ def test_raw_samples_in_odd_chunks(sample_format: str, model: Model) -> None:
     assert [embedding.end for embedding in found] == pytest.approx([1.0, 1.5, 2.0, 2.5, 2.6])
     padded = np.concatenate([x, np.zeros(TINY_RATE, np.float32)])
     windows = [padded[round(start * TINY_RATE) :][:TINY_RATE] for start in starts]
-    np.testing.assert_allclose(heard(found), tiny_vectors(np.stack(windows)), atol=1e-4)
+    np.testing.assert_allclose(stack(found), tiny_vectors(np.stack(windows)), atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, None])
 def test_a_header_that_leaves_the_length_open(size: int | None, model: Model, recwarn: pytest.WarningsRecorder) -> None:
     x = np.full(2 * TINY_RATE, 0.5)
     found = list(embed_stream(model, io.BytesIO(wav(raw(x), size=size)), hop=1.0))
-    np.testing.assert_allclose(heard(found), [[0.5, 0.25, 0.5]] * 2, atol=1e-4)
+    np.testing.assert_allclose(stack(found), [[0.5, 0.25, 0.5]] * 2, atol=1e-4)
     assert not recwarn.list
 
 
@@ -85,12 +85,12 @@ def test_rf64_says_its_length_in_a_chunk_of_its_own(model: Model) -> None:
     np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
-def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
+def test_a_broken_end_is_left_out_with_a_warning(model: Model) -> None:
     x = raw(np.full(TINY_RATE, 0.5))
-    with pytest.warns(UserWarning, match="last 1 bytes are no whole sample"):
+    with pytest.warns(UserWarning, match="last 1 bytes are an incomplete sample"):
         (found,) = embed_stream(model, io.BytesIO(x + b"\x7f"), TINY_RATE)
     np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
-    with pytest.warns(UserWarning, match="ends 1000 bytes before its header says"):
+    with pytest.warns(UserWarning, match="ends 1000 bytes before the length in its header"):
         list(embed_stream(model, io.BytesIO(wav(x, size=len(x) + 1000))))
     with pytest.warns(UserWarning, match="second WAV follows"):
         assert len(list(embed_stream(model, io.BytesIO(wav(x) + wav(x))))) == 1
@@ -102,7 +102,7 @@ def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "holds no sound"),
         (b"\0" * 1000, "give --rate, --sample-format and --channels"),
@@ -122,14 +122,14 @@ def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_stream_gets_a_sentence(data: bytes, said: str, model: Model) -> None:
+def test_what_is_no_stream_gets_an_error_message(data: bytes, message: str, model: Model) -> None:
     for source in (io.BytesIO(data), Chunks(cut_up(data))):
-        with pytest.raises(SondinoError, match=said):
+        with pytest.raises(SondinoError, match=message):
             list(embed_stream(model, source))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"rate": 0}, "rate is 0"),
         ({"rate": 16000, "channels": 0}, "channels is 0"),
@@ -140,12 +140,12 @@ def test_what_is_no_stream_gets_a_sentence(data: bytes, said: str, model: Model)
         ({"rate": 16000}, "begins with a WAV header"),
     ],
 )
-def test_options_that_are_refused(options: dict, said: str, model: Model) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_options_that_are_rejected(options: dict, message: str, model: Model) -> None:
+    with pytest.raises(OptionError, match=message):
         list(embed_stream(model, io.BytesIO(wav(b"ab" * 100)), **options))
 
 
-def test_a_source_that_fails_is_a_sentence(model: Model) -> None:
+def test_a_source_that_fails_is_an_error_message(model: Model) -> None:
     class Folder:
         name = "<stdin>"
 

@@ -15,7 +15,7 @@ from sondino import cli
 from sondino.embedding import table_readers
 from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 from sondino.embedding.table_readers import read_rows
-from sondino.embedding.tables import WRITERS, Part
+from sondino.embedding.tables import WRITERS, TablePart
 from sondino.errors import OptionError, SondinoError
 
 SUFFIXES = sorted(WRITERS)
@@ -26,7 +26,7 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
     if file.suffix == ".parquet":
         pytest.importorskip("pyarrow")
     parts = [
-        Part([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
+        TablePart([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
         for name, rows in clips.items()
     ]
     rows = sum(len(part.embeddings) for part in parts)
@@ -139,19 +139,19 @@ def test_nan_in_a_table_is_refused_by_name(suffix: str, bad: float, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("query", "k", "said"),
+    ("query", "k", "message"),
     [
         ([1.0, 0.0], 0, "k is 0"),
         ([1.0, 0.0], True, "k is True"),
         ([0.0, 0.0], 5, "all zeros"),
         ([np.nan, 0.0], 5, "NaN"),
-        ([1.0, 0.0, 0.0], 5, "embeddings of 2 numbers and the query has 3"),
+        ([1.0, 0.0, 0.0], 5, "embeddings of dimension 2, the query has 3"),
         ([], 5, "shape"),
         (np.zeros((1, 1, 2)), 5, "shape"),
     ],
 )
-def test_queries_that_are_refused(query: object, k: int, said: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_queries_that_are_rejected(query: object, k: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=message):
         find_similar(query, plain(tmp_path / "t.npz"), k)  # type: ignore[arg-type]
 
 
@@ -191,20 +191,20 @@ def parquet_of_something(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "said"),
+    ("name", "make", "message"),
     [
         ("gone.npz", lambda file: None, "no such file"),
         ("t.txt", lambda file: file.write_text("a"), "must end in one of"),
         ("t.npz", lambda file: file.write_bytes(b""), "cannot be read"),
         ("t.npz", lambda file: file.write_bytes(plain(file).read_bytes()[:-30]), "cannot be read"),
         ("t.npz", flipped, "cannot be read"),
-        ("t.npz", pickled, "no table of"),
+        ("t.npz", pickled, "not a table of"),
         ("t.npz", fewer_ids, "2 embeddings and 1 ids"),
         ("t.npz", by_column, "column by column"),
         ("t.npz", lambda file: np.savez(file, x=np.ones(3)), "no arrays `ids` and `vectors`"),
         ("t.npy", without_ids, "t.ids.csv"),
-        ("t.npy", another_csv_count, "has not a row for each embedding"),
-        ("t.npy", lambda file: file.write_bytes(plain(file).read_bytes()[:-3]), "cut short"),
+        ("t.npy", another_csv_count, "does not have one row for each embedding"),
+        ("t.npy", lambda file: file.write_bytes(plain(file).read_bytes()[:-3]), "truncated"),
         ("t.csv", lambda file: file.write_text("path,v0\na,1\n"), "does not begin with a column `id`"),
         ("t.csv", lambda file: file.write_text("id\na\n"), "no columns of numbers"),
         ("t.csv", lambda file: file.write_text("id,v0,v1\na,1,2\nb,1\n"), "row 3 has 2 fields"),
@@ -213,9 +213,11 @@ def parquet_of_something(file: Path) -> None:
         ("t.parquet", parquet_of_something, "no columns `id` and `vector`"),
     ],
 )
-def test_what_is_no_table_gets_a_sentence(name: str, make: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+def test_what_is_no_table_gets_an_error_message(
+    name: str, make: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
     make(tmp_path / name)
-    with pytest.raises(SondinoError, match=said) as refused:
+    with pytest.raises(SondinoError, match=message) as refused:
         find_similar([1, 0], tmp_path / name)
     assert name.partition(".")[0] in str(refused.value)
 
@@ -250,7 +252,7 @@ def call(*arguments: object) -> int:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Constant sounds, whose tiny embeddings are (level, level squared, level); `both` has 1 s of each."""
+    """Constant sounds with tiny embeddings (level, level squared, level); `both` has 1 s of each of two levels."""
     folder = tmp_path / "sounds"
     folder.mkdir()
     for name, levels in {"quiet": [0.1], "middle": [0.5], "loud": [0.9], "both": [0.1, 0.9]}.items():
@@ -295,7 +297,7 @@ def test_mistakes_of_similar(
     recordings: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = plain(tmp_path / "t.npz")
-    for arguments, said in (
+    for arguments, message in (
         (["similar", recordings, "--in", table, "--model", tiny_bundle], "is a folder"),
         (["similar", recordings / "loud.wav", "--in", table, "--model", tiny_bundle], "the query has 3"),
         (["similar", recordings / "gone.wav", "--in", table, "--model", tiny_bundle], "gone.wav: no such file"),
@@ -304,7 +306,7 @@ def test_mistakes_of_similar(
     ):
         assert call(*arguments) == 2
         error = capsys.readouterr().err
-        assert said in error and error.startswith("sondino: ") and "Traceback" not in error
+        assert message in error and error.startswith("sondino: ") and "Traceback" not in error
     np.savez(tmp_path / "one.npz", ids=np.array(["a"]), vectors=np.ones((1, 2), np.float32))
     assert call("similar", "a", "--in", tmp_path / "one.npz") == 0
     assert "holds no other clip" in capsys.readouterr().out

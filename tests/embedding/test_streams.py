@@ -31,7 +31,7 @@ def model(tiny_bundle: Path) -> Model:
     return sondino.load(tiny_bundle)
 
 
-def heard(found: list[StreamEmbedding]) -> np.ndarray:
+def stack(found: list[StreamEmbedding]) -> np.ndarray:
     return np.stack([embedding.embedding for embedding in found])
 
 
@@ -46,17 +46,17 @@ def test_the_vectors_are_those_of_the_file(rate: int, channels: int, hop: float,
     for source in (Chunks(cut_up(data)), io.BytesIO(data)):
         found = list(embed_stream(model, source, hop=hop))  # type: ignore[arg-type]
         assert [embedding.start for embedding in found] == starts.tolist()
-        np.testing.assert_allclose(heard(found), embeddings, atol=1e-6)
+        np.testing.assert_allclose(stack(found), embeddings, atol=1e-6)
 
 
-def test_channels_that_cancel_are_heard_as_in_a_file(model: Model, tmp_path: Path) -> None:
+def test_channels_that_cancel_are_treated_as_in_a_file(model: Model, tmp_path: Path) -> None:
     x = noise(TINY_RATE, 3.0)[:, 0]
     stereo = np.stack([x, -x], axis=1)
     soundfile.write(tmp_path / "x.wav", stereo, TINY_RATE, subtype="FLOAT")
     embeddings, _ = model.embed_windows(tmp_path / "x.wav")
     chunks = Chunks(cut_up((tmp_path / "x.wav").read_bytes()))
     found = list(embed_stream(model, chunks, hop=1.0))  # type: ignore[arg-type]
-    np.testing.assert_allclose(heard(found), embeddings, atol=1e-6)
+    np.testing.assert_allclose(stack(found), embeddings, atol=1e-6)
     assert embeddings[0, 1] > 1e-3
 
 
@@ -68,7 +68,7 @@ def test_channels_are_not_judged_by_a_first_moment_that_cancels(model: Model, tm
     soundfile.write(tmp_path / "x.wav", stereo, TINY_RATE, subtype="FLOAT")
     chunks = Chunks(cut_up((tmp_path / "x.wav").read_bytes(), sizes=(100,)))
     found = list(embed_stream(model, chunks, hop=1.0))  # type: ignore[arg-type]
-    np.testing.assert_allclose(heard(found), model.embed_windows(tmp_path / "x.wav")[0], atol=1e-6)
+    np.testing.assert_allclose(stack(found), model.embed_windows(tmp_path / "x.wav")[0], atol=1e-6)
 
 
 # ---- as it goes -------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_window_of_ones_own(model: Model) -> None:
     assert [(embedding.start, embedding.end) for embedding in found] == [(0, 0.5), (0.25, 0.75), (0.5, 1.0)]
 
 
-def test_a_model_of_any_length_must_be_told_a_window(make_tiny_bundle: Callable[..., Path]) -> None:
+def test_a_model_of_any_length_needs_a_window(make_tiny_bundle: Callable[..., Path]) -> None:
     model = sondino.load(make_tiny_bundle(window=None))
     with pytest.raises(OptionError, match="--window"):
         list(embed_stream(model, io.BytesIO(b"\0\0"), 16000))
@@ -237,7 +237,7 @@ def test_json_lines_and_csv_hold_the_same(model: Model, tmp_path: Path) -> None:
     assert rows[0] == ["id", "start", "v0", "v1", "v2"]
     assert [(row[0], float(row[1])) for row in rows[1:]] == [("-", embedding.start) for embedding in found]
     for embeddings in ([line["vector"] for line in lines], [row[2:] for row in rows[1:]]):
-        assert np.array_equal(np.array(embeddings, np.float32), heard(found))
+        assert np.array_equal(np.array(embeddings, np.float32), stack(found))
 
 
 def test_a_reader_that_goes_away_and_ctrl_c_end_the_stream_quietly(model: Model) -> None:
@@ -287,10 +287,10 @@ def test_a_real_pipe_gives_each_vector_while_it_is_open(tiny_bundle: Path) -> No
         assert json.loads(process.stdout.readline())["start"] == 0.5
         process.stdin.close()
         rest = process.stdout.read()
-        said = process.stderr.read().decode()
+        message = process.stderr.read().decode()
     assert process.returncode == 0
     assert len(rest.splitlines()) == 1  # the sample past the last window
-    assert "3 embeddings of 1.5 s of sound; latency a window: median" in said
+    assert "3 embeddings of 1.5 s of sound; latency a window: median" in message
 
 
 @needs_posix
@@ -329,9 +329,9 @@ def test_a_real_reader_that_goes_away(tiny_bundle: Path) -> None:
             process.stdin.close()
         except BrokenPipeError:
             pass
-        said = process.stderr.read().decode()
+        message = process.stderr.read().decode()
     assert process.returncode == 0
-    assert "Traceback" not in said and "BrokenPipe" not in said and "latency a window" in said
+    assert "Traceback" not in message and "BrokenPipe" not in message and "latency a window" in message
 
 
 def test_a_file_grows_as_the_stream_goes(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -341,15 +341,15 @@ def test_a_file_grows_as_the_stream_goes(tiny_bundle: Path, tmp_path: Path) -> N
     assert (tmp_path / "out.csv").read_text().count("\n") == 4
 
 
-@pytest.mark.parametrize(("name", "said"), [("out.npz", ".jsonl or .csv"), ("gone/out.csv", "could not be written")])
-def test_outputs_that_are_refused(
-    name: str, said: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "message"), [("out.npz", ".jsonl or .csv"), ("gone/out.csv", "could not be written")])
+def test_outputs_that_are_rejected(
+    name: str, message: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "in.wav").open("wb+") as file:
         file.write(wav(bytes(4 * TINY_RATE)))
         file.seek(0)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        with pytest.raises((OptionError, RunError), match=said):
+        with pytest.raises((OptionError, RunError), match=message):
             embed_stdin(model, tmp_path / name)
 
 

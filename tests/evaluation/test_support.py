@@ -343,7 +343,7 @@ def test_the_command(models: Path, task: Path, costs: list[Any], capsys: pytest.
     assert "2 s is best" in shown and "support.csv" in shown and (out / "report.html").exists()
     (task / "alike" / "broken.wav").write_text("no sound")
     assert call(model, "--tasks", task, "--window-lengths", "2", "--out", out, "--quiet") == 1
-    assert "1 clips could not be heard" in capsys.readouterr().err
+    assert "1 clips could not be decoded" in capsys.readouterr().err
     assert call(model, "--tasks", task, "--window-lengths", "a,b", "--out", out) == 2
     assert "--window-lengths is 'a,b'" in capsys.readouterr().err
     assert call(model, model, "--tasks", task, "--out", out) == 2

@@ -113,8 +113,8 @@ def test_training_ends_with_the_epochs_or_when_none_is_better_for_long() -> None
 def test_of_epochs_that_are_right_equally_often_the_surer_one_is_better() -> None:
     targets = np.array([[True, False], [False, True]])
     sure, unsure, wrong = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), -np.eye(2)
-    merits = [validation_score(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
-    assert merits[0] == (1.0, pytest.approx(-np.log(1 + np.exp(-1)))) and best_of(merits) == 1
+    scores = [validation_score(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
+    assert scores[0] == (1.0, pytest.approx(-np.log(1 + np.exp(-1)))) and best_of(scores) == 1
     several = validation_score(np.array([[2.0, -1.0], [-1.0, 2.0]]), targets, True)
     assert several == (1.0, pytest.approx(-(np.log(1 + np.exp(-2)) + np.log(1 + np.exp(-1))) / 2))
 
@@ -136,8 +136,8 @@ def test_a_head_alone_learns_vectors_of_any_scale(hidden: tuple[int, ...]) -> No
     torch.manual_seed(0)
     layers = after(Standard(*standard(x)), new_layers(6, 3, "mlp" if hidden else "linear", hidden))
     plan = replace(PLAN, freeze=True, epochs=60, lr=0.02, batch_size=16)
-    merits = train_head(layers, x, targets, parts, plan, False)
-    assert max(merits)[0] == 1.0 > merits[0][0]
+    scores = train_head(layers, x, targets, parts, plan, False)
+    assert max(scores)[0] == 1.0 > scores[0][0]
     with torch.inference_mode():
         logits = layers(torch.from_numpy(x)).numpy()
     assert (logits.argmax(1) == answers)[45:].all()
@@ -163,8 +163,8 @@ def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sondino.finetuning.train.validation_score", judged)
     x, half = np.random.default_rng(0).standard_normal((8, 2)).astype(np.float32), np.arange(8) < 4
     parts = Fold(half, ~half, np.zeros(8, bool))
-    merits = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
-    assert [score for score, _ in merits] == [0.1, 0.3, 0.9, 0.2, 0.9]
+    scores = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
+    assert [score for score, _ in scores] == [0.1, 0.3, 0.9, 0.2, 0.9]
     assert torch.equal(layers.weight, seen[2]) and not torch.equal(seen[2], seen[3])
 
 
@@ -273,8 +273,8 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 def test_head_and_backbone_learn_together(
     tmp_path: Path, model: SimpleNamespace, written: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    merits = iter([(0.1, -1.0), (0.2, -1.0), (0.3, -1.0), (0.4, -1.0)])  # each epoch is better than the one before
-    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: next(merits))
+    scores = iter([(0.1, -1.0), (0.2, -1.0), (0.3, -1.0), (0.4, -1.0)])  # each epoch is better than the one before
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: next(scores))
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine")
     assert (done.epochs, done.best) == (3, 3) and done.probe.value == 1.0 and done.weights is None
     (bundle,) = written
@@ -394,7 +394,7 @@ def test_whole_clips_are_judged_as_the_finished_model_hears_them(tmp_path: Path,
     _, sounds = gather(read_labelled(write_pitches(tmp_path / "sounds", clips=3)), tmp_path / "run", RATE, True)
     network = TorchModel.open(model.folder).train()
     mask = np.array([True, False, True, True, False, False])
-    found = sounds.vectors(NetworkEncoder(network, torch.device("cpu"), PLAN), mask)
+    found = sounds.embeddings(NetworkEncoder(network, torch.device("cpu"), PLAN), mask)
     expected = []
     for clip in np.flatnonzero(mask):
         waveform = sounds.waveforms.read(int(sounds.rows[np.flatnonzero(sounds.clips == clip)[0]]))

@@ -5,7 +5,6 @@ Active with `--no-unexpected-skips`, or where SONDINO_CI=1. `-rs`, which pyproje
 
 import os
 import sys
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -28,11 +27,11 @@ def is_allowed(reason: str) -> bool:
     return reason.partition(":")[0] in ALLOWED
 
 
-@dataclass
 class UnexpectedSkips:
     """Collects the skips of a run, of whole files too, and fails the run for those that are not allowed."""
 
-    found: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []  # test or file, reason
 
     def _add(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if not report.skipped or hasattr(report, "wasxfail"):

@@ -1,4 +1,4 @@
-"""The command that makes a bundle of somebody else's checkpoint: convert."""
+"""The command that converts a published checkpoint into a bundle: convert."""
 
 import shlex
 from pathlib import Path
@@ -27,10 +27,10 @@ def convert(
     Args:
         file: the checkpoint.
         out: the bundle's folder; one made of the same file is replaced.
-        kind: whose checkpoint it is. Default: as its content says.
+        kind: whose checkpoint it is. Default: found from its content.
         name: what the model is called. Default: the file's name.
-        window: seconds that the model hears at once. Default: as published, 10.
-        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as published.
+        window: seconds of the model's window. Default: as published, 10.
+        short: clips under a window are zero-padded, processed without padding or repeated. Default: as published.
     """
     from sondino.files import read_json
     from sondino.nets.size import parameters
@@ -52,5 +52,5 @@ def convert(
     print(
         f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"
     )
-    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz")
+    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz")
     return 0

@@ -1,4 +1,4 @@
-"""The commands that put labels on vectors: probe, classify, finetune."""
+"""The commands for labels: probe, classify, finetune."""
 
 import sys
 from pathlib import Path
@@ -25,9 +25,9 @@ def probe(
     threads: int | None = None,
     quiet: bool = False,
 ) -> int:
-    """Fit a linear head on a model's vectors, and save it in a copy of the model. Needs no PyTorch.
+    """Fit a linear head on a model's embeddings, and save it in a copy of the model. Needs no PyTorch.
 
-    The model stays as it is. The score is that of clips the head never saw, beside chance.
+    The model is not changed. The score is cross-validated, beside chance level.
 
     Example: `sondino probe my_sounds --model run/bundle --out my_classifier`
 
@@ -35,7 +35,7 @@ def probe(
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
         model: a bundle, a run's folder, or a published name.
         out: folder of the new bundle.
-        labels: CSV with columns path and label, or labels (several in a cell with ; between); if wanted fold, or split
+        labels: CSV with columns path and label, or labels (several in a cell with ; between); optionally fold, or split
             (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
         seed: draws the folds where the list gives none.
@@ -49,7 +49,7 @@ def probe(
     with show("embedding", "files", quiet) as progress:
         fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
                            lambda done, total, _: progress(done, total))  # fmt: skip
-    _tell_labelled(fitted.labelled)
+    _print_labelled(fitted.labelled)
     print(f"{fitted.score}\nbundle: {out}")
     return list_skipped(list(fitted.labelled.skipped))
 
@@ -67,7 +67,7 @@ def classify(
     threads: int | None = None,
     quiet: bool = False,
 ) -> int:
-    """Label sound with a model that has a head, or with a published head. Needs no PyTorch.
+    """Label audio with a model that has a head, or with a published head. Needs no PyTorch.
 
     Example: `sondino classify recordings/ --model my_classifier --output labels.csv`
 
@@ -78,8 +78,8 @@ def classify(
             one, or a bundle whose head is taken.
         output: labels.csv (id, window, start, end, rank, label, probability) or labels.jsonl. Default: a table here.
         per_window: also the labels of every window, with its start and end in seconds.
-        top: how many labels are told, likeliest first.
-        window_policy: published hears full windows only, as the published package does; all keeps short clips and
+        top: how many labels are given, most probable first.
+        window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
         quiet: show no progress.
@@ -94,11 +94,11 @@ def classify(
         print(f"note: {note}", file=sys.stderr)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
-        report = classify_files(inputs, opened, output, per_window, top, threads, show=_tell if here else None,
+        report = classify_files(inputs, opened, output, per_window, top, threads, show=_print_clip if here else None,
                                 progress=lambda done, total, _: progress(done, total))  # fmt: skip
     if output is None:
         return list_skipped(report.skipped)
-    print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
+    print(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
     return report_skipped(report.skipped, output)
 
 
@@ -121,27 +121,27 @@ def finetune(
     seed: int = 0,
     quiet: bool = False,
 ) -> int:
-    """Train a model on labelled sound, all of it or a head alone, and save it as a new model.
+    """Train a model on labelled audio, all of it or a head alone, and save it as a new model.
 
-    The best epoch on held-out clips is kept. The same command goes on where it was stopped. Needs
+    The best epoch on held-out clips is kept. If interrupted, the same command resumes. Needs
     `pip install 'sondino[train]'`.
 
     Example: `sondino finetune my_sounds --model run/bundle --out my_classifier --epochs 20`
 
     Args:
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
-        model: a bundle, a run's folder, or a published name. It stays as it is.
+        model: a bundle, a run's folder, or a published name. It is not changed.
         out: folder of the new bundle.
-        labels: CSV with columns path and label, or labels (several in a cell with ; between); if wanted fold (the first
+        labels: CSV with columns path and label, or labels (several separated by ;); optionally fold (the first
             is held out), or split (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
-        freeze: train the head alone, on vectors that are computed once: fast, and the model's vectors stay the same.
+        freeze: train the head alone, on embeddings that are computed once: fast, and the embeddings do not change.
         head: linear, or mlp with hidden layers.
         hidden: sizes of an mlp's hidden layers, such as 512,256.
         epochs: at most so many; it ends sooner when half of them bring nothing. Default 30, or 200 with --freeze.
-        lr: learning rate of the head; the rest learns at a tenth.
-        batch_size: clips a step.
-        clip: seconds heard of each clip at a time, from a random place, and the new model's window. Default: the
+        lr: learning rate of the head; that of the backbone is a tenth.
+        batch_size: clips per step.
+        clip: seconds of a random crop of each clip, and the new model's window. Default: the
             model's window.
         device: where to train.
         seed: of all draws.
@@ -161,7 +161,7 @@ def finetune(
     done = run_finetune(audio, load(model), out, labels, multi_label=multi_label, freeze=freeze, head=head,
                         hidden=sizes, epochs=epochs, lr=lr, batch_size=batch_size, clip=clip, device=device, seed=seed,
                         quiet=quiet)  # fmt: skip
-    _tell_labelled(done.labelled)
+    _print_labelled(done.labelled)
     if done.weights is not None:
         light, heavy = done.weights.argmin(), done.weights.argmax()
         names = done.labelled.labels
@@ -173,21 +173,21 @@ def finetune(
     return list_skipped(list(done.labelled.skipped))
 
 
-def _tell(heard: "ClipPrediction") -> None:
+def _print_clip(clip: "ClipPrediction") -> None:
     def likely(labels: list[tuple[str, float]]) -> str:
         return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
 
-    name = heard.id.encode(errors="replace").decode()
-    print(f"{name}  {likely(heard.labels)}")
-    for start, end, labels in heard.windows:
+    name = clip.id.encode(errors="replace").decode()
+    print(f"{name}  {likely(clip.labels)}")
+    for start, end, labels in clip.windows:
         print(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")
 
 
-def _tell_labelled(labelled: "Labelled") -> None:
-    """What was learnt from, and what to know of it."""
+def _print_labelled(labelled: "Labelled") -> None:
+    """Print how many clips each label has, and the notes on them."""
     counts = labelled.targets().sum(0)
     each = ", ".join(f"{label} {count}" for label, count in zip(labelled.labels, counts, strict=True))
-    told = each if len(labelled.labels) <= 20 else f"{counts.min()} to {counts.max()} clips each"
-    print(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {told}")
+    shown = each if len(labelled.labels) <= 20 else f"{counts.min()} to {counts.max()} clips each"
+    print(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {shown}")
     for note in labelled.notes:
         print(f"note: {note}", file=sys.stderr)

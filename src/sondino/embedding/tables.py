@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then put in place."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
 
 import io
 import os
@@ -17,15 +17,15 @@ from sondino.text import csv_writer
 
 
 @dataclass
-class Part:
-    """Some files' embeddings.
+class TablePart:
+    """The embeddings of some files.
 
     Attributes:
-        ids: a file each.
+        ids: one a file.
         counts: how many rows each file has.
         embeddings: (rows, dim) float32.
         starts: (rows,) seconds.
-        seconds: of sound.
+        seconds: of audio.
         skipped: (path, reason) of the files that are not in it.
     """
 
@@ -41,8 +41,8 @@ class Part:
         return [name for name, count in zip(self.ids, self.counts, strict=True) for _ in range(count)]
 
 
-Writer = Callable[[Path, Iterable[Part], int, int, int, bool], None]
-"""Called with (output, parts, files, rows, dim, per_window); the output appears whole or not at all."""
+Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool], None]
+"""Called with (output, parts, files, rows, dim, per_window); the output appears complete or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -62,10 +62,10 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
 
-    Embeddings go to the file part by part; ids and starts are held in memory.
+    Embeddings are written part by part; ids and starts are held in memory.
     """
     ids: list[str] = []
     counts: list[int] = []
@@ -87,7 +87,7 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         _in_place(output.with_name(output.stem + ".ids.csv")) as names,
@@ -101,8 +101,8 @@ def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
             table.writerows(_keys(part, per_window))
 
 
-def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """One row an embedding: id, per window also start, then v0, v1, ...; nine digits restore the same float32."""
+def write_csv(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with _in_place(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])
@@ -111,8 +111,8 @@ def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 table.writerow([*key, *(f"{value:.9g}" for value in embedding)])
 
 
-def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """Columns id, per window also start, and embedding: a list of `dim` float32."""
+def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns `id`, per window also `start`, and `vector`: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
     if per_window:
@@ -140,7 +140,7 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def _keys(part: Part, per_window: bool) -> Iterator[list[str]]:
+def _keys(part: TablePart, per_window: bool) -> Iterator[list[str]]:
     for name, start in zip(part.row_ids(), part.starts.tolist(), strict=True):
         yield [name, f"{start:.9g}"] if per_window else [name]
 
@@ -151,7 +151,7 @@ def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
 
 @contextmanager
 def _in_place(output: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the output's name once it is whole."""
+    """A file that gets the output's name once it is complete."""
     new = output.with_name(output.name + ".new")
     try:
         with new.open("wb") as file:

@@ -51,8 +51,8 @@ def prune_student(
     """Leave out the filters that score least. The student stays as it is.
 
     A filter goes with everything that only it feeds: its norm, depthwise kernel and gate, and the weights of the next
-    layers that hear it. Of a quaternion layer four channels are one filter. The layer that gives the vector's numbers
-    stays whole.
+    layers that read it. In a quaternion layer four channels are one filter. The layer that gives the embedding
+    keeps all its filters.
 
     Args:
         student: any net of ours, on the CPU.

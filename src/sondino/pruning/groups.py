@@ -52,7 +52,7 @@ class Group:
 def groups_of(student: Student) -> list[Group]:
     """The groups of a student that may lose channels.
 
-    What gives the vector's own numbers stays whole, so that vectors keep their length and heads go on fitting.
+    The layer that gives the embedding keeps all its filters: the embedding dimension stays, and heads still fit.
 
     Raises:
         MissingExtra: torch-pruning is not installed.

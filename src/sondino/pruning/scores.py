@@ -80,11 +80,11 @@ def of_weight(score: str, weight: Tensor) -> Tensor:
 
 
 def taylor(student: Student, logmels: Sequence[Tensor], layers: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
-    """How much the vectors would change without each channel, to first order.
+    """How much the embeddings would change without each channel, to first order.
 
     The score of Molchanov and others 2019 (arXiv 1906.10771) is the change of a loss, which needs targets; this is the
-    expected square of the change of the normalised vector, which needs sound alone. It is taken by projecting each
-    clip's vector on a random direction.
+    expected square of the change of the normalised embedding, which needs audio alone. It is computed by projecting
+    each clip's embedding on a random direction.
 
     Args:
         student: any net; its weights and gradients stay as they are.

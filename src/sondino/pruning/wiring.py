@@ -62,7 +62,7 @@ def of_dymn(student: DyMN) -> list[list[Member]]:
 
 
 def of_eres2net(student: ERes2Net) -> list[list[Member]]:
-    """Inside each block and each fusion, and along each stage but the last, whose channels are in the vector."""
+    """Inside each block and each fusion, and along each stage but the last, whose channels are in the embedding."""
     groups: list[list[Member]] = []
     stages: list[Any] = [student.get_submodule(f"layer{stage}") for stage in range(1, 6)]
     for stage, blocks in enumerate(stages, start=1):
