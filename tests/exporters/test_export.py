@@ -88,8 +88,9 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: TorchMo
         x = noise(batch, samples)
         vectors, probabilities = session.run(None, {"waveform": x})
         close(vectors, source.embed_array(x))
-        assert source.head is not None
-        np.testing.assert_allclose(probabilities, source.head.probabilities(source.embed_array(x)), atol=1e-5)
+        head = source.as_head()
+        assert head is not None
+        np.testing.assert_allclose(probabilities, head.probabilities(source.embed_array(x)), atol=1e-5)
     assert facts == json.loads((tmp_path / "out" / "export.json").read_text())
     assert (facts["samples"], facts["batch"], facts["labels"]) == (None, None, ["a", "b", "c"])
     assert facts["hashes"]["model.onnx"] == sha256(file) and facts["verified"]["clips"] == 200
@@ -228,7 +229,7 @@ def test_an_older_export_is_replaced_and_nothing_else(source: TorchModel, tmp_pa
     [
         ({"to": "tensorrt"}, "to is 'tensorrt': give one of onnx, openvino"),
         ({"precision": "int4"}, "precision is 'int4': give one of f32, f16, int8"),
-        ({"precision": "int8"}, "precision int8 needs calibrate: name a folder of real sound"),
+        ({"precision": "int8"}, "precision int8 needs calibrate: name a folder of real audio"),
         ({"calibrate": Path()}, "calibrate is for precision int8"),
         ({"window": 1.0, "dynamic": True}, "give one of them"),
         ({"window": 0.01}, r"window is 0.01 s, and mine needs 0.032 s"),

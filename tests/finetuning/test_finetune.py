@@ -448,7 +448,7 @@ def test_a_net_of_fixed_length_takes_no_other_window(
     tmp_path: Path, model: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sondino.nets.student.Student.fixed_samples", RATE // 4)
-    with pytest.raises(OptionError, match=r"clip is 0.5 s, and paper hears 0.25 s at a time"):
+    with pytest.raises(OptionError, match=r"clip is 0.5 s, and paper takes 0.25 s at a time"):
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", clip=0.5)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
+
 import json
 import tempfile
 from collections.abc import Callable, Mapping

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
+
 import hashlib
 import json
 import shutil
@@ -130,7 +135,7 @@ def finetune(
     """
     from sondino.pretrained.load import load
 
-    out, model = Path(out), model if isinstance(model, Model) else load(model)
+    out, model = Path(out), load(model) if isinstance(model, (str, Path)) else model
     check_out(out, model.folder)
     window = clip if clip is not None else (model.window or 10.0)
     most = epochs if epochs is not None else (FROZEN_EPOCHS if freeze else EPOCHS)

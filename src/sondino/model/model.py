@@ -248,7 +248,7 @@ class Model:
         if model.head.dim != self.dim:
             takes = f"the head {model.head.name} takes embeddings of {model.head.dim} dimensions"
             raise OptionError(
-                f"{takes}, and those of {self.name} have {self.dim}:  take a head that was fitted on this model"
+                f"{takes}, and those of {self.name} have {self.dim}: take a head that was fitted on this model"
             )
         model.short = model.head.short or self._own_short
         return model
