@@ -38,7 +38,7 @@ from sondino.nets.registry import build_student
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.pruning.filters import prune_student
-from sondino.pruning.prune import recalibrate_batchnorm
+from sondino.pruning.recalibration import recalibrate_batchnorm
 from sondino.training.accelerator import computes_in_bfloat16
 
 LATE = "conv_block[456].*"

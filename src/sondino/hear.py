@@ -29,8 +29,8 @@ FRAME = 0.5  # seconds: a linear probe on concatenated clips of ESC-10 scored be
 BATCH = 16  # frames through the model at once
 
 
-class HearModel(torch.nn.Module):
-    """The model object of HEAR's functions.
+class HEARModel(torch.nn.Module):
+    """The model object of the HEAR API.
 
     It has no parameters: it runs on ONNX Runtime, and its embeddings go to the device of their audio.
 
@@ -50,7 +50,7 @@ class HearModel(torch.nn.Module):
         self.frame = max(round(seconds * encoder.sample_rate), encoder.minimum)
 
 
-def load_model(model_file_path: str = "") -> HearModel:
+def load_model(model_file_path: str = "") -> HEARModel:
     """Open a model.
 
     Args:
@@ -60,10 +60,10 @@ def load_model(model_file_path: str = "") -> HearModel:
     Raises:
         SondinoError: there is no such model.
     """
-    return HearModel(load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
+    return HEARModel(load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
 
 
-def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tensor":
+def get_scene_embeddings(audio: "torch.Tensor", model: HEARModel) -> "torch.Tensor":
     """An embedding a sound.
 
     Args:
@@ -76,12 +76,12 @@ def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tens
     Raises:
         OptionError: `audio` has another shape, or the model is another package's.
     """
-    sounds = _sounds(audio, model)
+    sounds = _checked_audio(audio, model)
     embeddings = model.encoder.embed([(sound, model.sample_rate) for sound in sounds])
     return torch.from_numpy(embeddings).to(audio.device)
 
 
-def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["torch.Tensor", "torch.Tensor"]:
+def get_timestamp_embeddings(audio: "torch.Tensor", model: HEARModel) -> tuple["torch.Tensor", "torch.Tensor"]:
     """An embedding every 50 ms of each sound.
 
     Args:
@@ -95,7 +95,7 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
     Raises:
         OptionError: as `get_scene_embeddings`.
     """
-    sounds = _sounds(audio, model)
+    sounds = _checked_audio(audio, model)
     encoder, size = model.encoder, model.frame
     count = sounds.shape[1] * 1000 // (STEP * model.sample_rate) + 1
     starts = np.round(np.arange(count) * (STEP * encoder.sample_rate / 1000)).astype(int)
@@ -111,8 +111,8 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
     return torch.from_numpy(embeddings).to(audio.device), timestamps.repeat(len(sounds), 1).to(audio.device)
 
 
-def _sounds(audio: "torch.Tensor", model: HearModel) -> NDArray[np.float32]:
-    if not isinstance(model, HearModel):
+def _checked_audio(audio: "torch.Tensor", model: HEARModel) -> NDArray[np.float32]:
+    if not isinstance(model, HEARModel):
         raise OptionError(f"the model is a {type(model).__name__}: give what sondino.hear.load_model returned")
     if not isinstance(audio, torch.Tensor) or audio.ndim != 2 or audio.shape[1] == 0:
         given = tuple(audio.shape) if isinstance(audio, torch.Tensor) else type(audio).__name__

@@ -139,7 +139,7 @@ def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Calla
     assert call("classify", sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert "loud" in (tmp_path / "o.csv").read_text()
     wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
-    with pytest.raises(OptionError, match="of 5.*, and tiny gives 3"):
+    with pytest.raises(OptionError, match=r"of 5.*, and tiny gives 3"):
         sondino.load(bare).with_head(wide)
 
 

@@ -15,7 +15,7 @@ from sondino import cli
 from sondino.embedding import table_readers
 from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 from sondino.embedding.table_readers import read_rows
-from sondino.embedding.tables import WRITERS, Part
+from sondino.embedding.tables import WRITERS, TablePart
 from sondino.errors import OptionError, SondinoError
 
 SUFFIXES = sorted(WRITERS)
@@ -26,7 +26,7 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
     if file.suffix == ".parquet":
         pytest.importorskip("pyarrow")
     parts = [
-        Part([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
+        TablePart([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
         for name, rows in clips.items()
     ]
     rows = sum(len(part.embeddings) for part in parts)
@@ -301,7 +301,7 @@ def test_mistakes_of_similar(
         (["similar", recordings, "--in", table, "--model", tiny_bundle], "is a folder"),
         (["similar", recordings / "loud.wav", "--in", table, "--model", tiny_bundle], "the query has 3"),
         (["similar", recordings / "gone.wav", "--in", table, "--model", tiny_bundle], "gone.wav: no such file"),
-        (["similar", "nobody", "--in", table], "nobody is no id"),
+        (["similar", "nobody", "--in", table], "nobody is not an id"),
         (["similar", "a", "--in", table, "-k", 0], "k is 0"),
     ):
         assert call(*arguments) == 2

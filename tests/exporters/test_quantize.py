@@ -273,7 +273,7 @@ def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     broken.mkdir()
     for number in range(3):
         (broken / f"{number}.wav").write_bytes(b"RIFF")
-    with pytest.raises(OptionError, match="of its files 0 can be decoded"):
+    with pytest.raises(OptionError, match="0 of its files can be decoded"):
         quantize(bundle, broken, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

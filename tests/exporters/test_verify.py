@@ -193,6 +193,6 @@ def test_real_clips_of_a_folder_pass_over_what_is_broken(tmp_path: Path) -> None
     assert real_clips(RATE, RATE, "pad", tmp_path, count=2)[1][-100:].any()
     with pytest.raises(AudioError, match="nowhere"):
         real_clips(RATE, RATE, "pad", tmp_path / "nowhere")
-    with pytest.raises(OptionError, match="of its files 1 can be decoded"):
+    with pytest.raises(OptionError, match="1 of its files can be decoded"):
         real_clips(RATE, RATE, "pad", tmp_path / "0.wav")
     assert sample_folder().is_dir()

@@ -226,7 +226,7 @@ def labelled(place: Place, *names: str) -> Path:
 
 mistake(H, "`classify` without a head")(lambda p: p.model.classify((SECOND, 16000)))
 mistake(H, "a head's name that is none")(lambda p: sondino.load(TINY, head="esc5"))
-mistake(H, "a head for vectors of another length")(
+mistake(H, "a head for embeddings of another dimension")(
     lambda p: p.model.with_head(Head("wide", ("a", "b"), False, ((np.zeros((2, 9)), np.zeros(2)),)))
 )
 mistake(H, "two labels of one name")(lambda p: Head("x", ("a", "a"), False, ((np.zeros((2, 3)), np.zeros(2)),)))

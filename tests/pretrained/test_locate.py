@@ -298,8 +298,8 @@ def test_importing_the_hub_is_cheap():
 def test_a_name_waits_for_another_that_gets_the_same(monkeypatch, tmp_path):
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path))
     code = (
-        "from sondino.hub.cache import only_here, remember\n"
-        "with only_here('a/b', 'the model b'):\n"
+        "from sondino.hub.cache import lock_and_wait, remember\n"
+        "with lock_and_wait('a/b', 'the model b'):\n"
         "    remember('a/b', '', {})\n"
     )
     with cache.lock_and_wait("a/b", "b"):

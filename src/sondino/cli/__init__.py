@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from sondino.cli import (
     benching,
+    classifying,
     comparing,
     converting,
     demo,
@@ -18,8 +19,9 @@ from sondino.cli import (
     evaluating,
     experiments,
     exporting,
-    heads,
+    finetuning,
     lists,
+    probing,
     pruning,
     report,
     searching,
@@ -31,6 +33,7 @@ from sondino.errors import SondinoError
 __all__ = [
     "app",
     "benching",
+    "classifying",
     "comparing",
     "converting",
     "demo",
@@ -39,9 +42,10 @@ __all__ = [
     "evaluating",
     "experiments",
     "exporting",
-    "heads",
+    "finetuning",
     "lists",
     "main",
+    "probing",
     "pruning",
     "report",
     "searching",

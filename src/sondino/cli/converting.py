@@ -52,5 +52,5 @@ def convert(
     print(
         f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"
     )
-    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz")
+    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz")
     return 0

@@ -46,7 +46,8 @@ def embed(
     Args:
         inputs: files and folders; or - alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a published name (`sondino models` lists them), hf:owner/name, or a checkpoint.
-        output: vectors.npz (ids, vectors), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard output.
+        output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard
+            output.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
         window: seconds of a window. Default: the model's.
         hop: seconds from one window to the next. Default: the window; of a stream 0.5.
@@ -72,7 +73,7 @@ def embed(
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:
-        raise OptionError("--output is missing: name vectors.npz, .npy, .csv or .parquet")
+        raise OptionError("--output is missing: name embeddings.npz, .npy, .csv or .parquet")
     if STREAM not in inputs and (rate is not None or sample_format != "s16le" or channels != 1):
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"

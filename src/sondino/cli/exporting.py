@@ -91,7 +91,7 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
     size = (out / "model.onnx").stat().st_size
     print(
         f"in {out}, model.onnx {size / 1e6:.2f} MB; "
-        f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz"
+        f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz"
     )
     return 0
 

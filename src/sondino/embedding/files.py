@@ -18,7 +18,7 @@ import numpy as np
 
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing
-from sondino.embedding.tables import Part, writer_for
+from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
@@ -53,7 +53,7 @@ class EmbedReport:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
 
-    def add(self, part: Part) -> None:
+    def add(self, part: TablePart) -> None:
         """Count a finished part."""
         self.files += len(part.ids)
         self.embeddings += len(part.embeddings)
@@ -91,8 +91,8 @@ def embed_files(
     Args:
         inputs: files and folders. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
-        output: .npz (ids, vectors; with `per_window` also clip and start), .npy (and ids in a CSV beside it), .csv or
-            .parquet.
+        output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
+            .csv or .parquet.
         per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
@@ -224,7 +224,7 @@ class _Job:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
         return digest.hexdigest()
 
-    def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> Part:
+    def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> TablePart:
         """Embed some files; `progress` is called with files done and seconds of sound."""
         ids: list[str] = []
         rows, starts = [], []
@@ -245,7 +245,7 @@ class _Job:
                 progress(found.index + 1, seconds)
         embeddings = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
         start = np.concatenate(starts) if starts else np.zeros(0)
-        return Part(ids, [len(each) for each in rows], embeddings, start, seconds, skipped)
+        return TablePart(ids, [len(each) for each in rows], embeddings, start, seconds, skipped)
 
 
 # ---- parts on disk ----------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def _part_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def _save_part(partial: Path, number: int, part: Part) -> None:
+def _save_part(partial: Path, number: int, part: TablePart) -> None:
     """Write a part; it is valid once its JSON, written last, exists."""
     at = partial / _part_name(number)
     for suffix, array in ((".embeddings.npy", part.embeddings), (".starts.npy", part.starts)):
@@ -267,7 +267,7 @@ def _save_part(partial: Path, number: int, part: Part) -> None:
     write_json(at.with_suffix(".json"), facts)
 
 
-def _load_part(partial: Path, number: int) -> Part | None:
+def _load_part(partial: Path, number: int) -> TablePart | None:
     """A part that an earlier call finished, else None."""
     at = partial / _part_name(number)
     try:
@@ -276,12 +276,12 @@ def _load_part(partial: Path, number: int) -> Part | None:
         return None
 
 
-def _read_part(at: Path) -> Part:
+def _read_part(at: Path) -> TablePart:
     facts: dict[str, Any] = json.loads(at.with_suffix(".json").read_text(encoding="utf-8"))
     embeddings = np.load(at.with_suffix(".embeddings.npy"))
     starts = np.load(at.with_suffix(".starts.npy"))
     skipped = [(path, reason) for path, reason in facts["skipped"]]
-    return Part(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped)
+    return TablePart(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped)
 
 
 def _match_key(partial: Path, key: str) -> None:

@@ -127,7 +127,7 @@ def read_csv(table: Path) -> Iterator[Rows]:
 
 
 def read_parquet(table: Path) -> Iterator[Rows]:
-    """Columns id, vector (a list of numbers), per window also start."""
+    """Columns `id`, `vector` (a list of numbers), per window also start."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     try:
         # In small reads: by default pyarrow reads a whole row group first, which may be large.

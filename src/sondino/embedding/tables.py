@@ -17,7 +17,7 @@ from sondino.text import csv_writer
 
 
 @dataclass
-class Part:
+class TablePart:
     """The embeddings of some files.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part:
         return [name for name, count in zip(self.ids, self.counts, strict=True) for _ in range(count)]
 
 
-Writer = Callable[[Path, Iterable[Part], int, int, int, bool], None]
+Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool], None]
 """Called with (output, parts, files, rows, dim, per_window); the output appears complete or not at all."""
 
 
@@ -62,7 +62,7 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
 
     Embeddings are written part by part; ids and starts are held in memory.
@@ -87,7 +87,7 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         _in_place(output.with_name(output.stem + ".ids.csv")) as names,
@@ -101,7 +101,7 @@ def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
             table.writerows(_keys(part, per_window))
 
 
-def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_csv(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with _in_place(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
@@ -111,8 +111,8 @@ def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 table.writerow([*key, *(f"{value:.9g}" for value in embedding)])
 
 
-def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """Columns id, per window also start, and vector: a list of `dim` float32."""
+def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns `id`, per window also `start`, and `vector`: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
     if per_window:
@@ -140,7 +140,7 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def _keys(part: Part, per_window: bool) -> Iterator[list[str]]:
+def _keys(part: TablePart, per_window: bool) -> Iterator[list[str]]:
     for name, start in zip(part.row_ids(), part.starts.tolist(), strict=True):
         yield [name, f"{start:.9g}"] if per_window else [name]
 

@@ -46,7 +46,7 @@ def score_task(
         name: in the results.
         task: which.
         labelled: its clips.
-        out: the folder of the results, with vectors/, scores/ and predictions/.
+        out: the folder of the results, with `vectors/`, `scores/` and `predictions/`.
         seeds: as in `probe`.
         windowing: how clips are cut into windows; None: as the model is.
         threads: processor threads; None: the model's.

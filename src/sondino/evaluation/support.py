@@ -202,7 +202,7 @@ class _Support:
     folder: Path
     models: dict[str, Encoder]
     tasks: Sequence[tuple[Task, Labelled]]
-    longest: dict[str, float]
+    longest_clips: dict[str, float]
     seeds: int
     threads: int | None
     quiet: bool
@@ -219,7 +219,7 @@ class _Support:
             notes += more
             costs = self.costs(given, encoder, windowed)
             for task, labelled in self.tasks:
-                enough, note = self.enough(task, windowed)
+                enough, note = self.windows_up_to_longest_clip(task, windowed)
                 notes += [note] if note and note not in notes else []
                 own = [
                     {"model": names[given], "task": task.name, "window": each.window, "filled": each.filled}
@@ -234,9 +234,11 @@ class _Support:
         write_table(self.folder / "support.csv", rows)
         return Supported(self.folder, results, sum(task["skipped"] for task in results["tasks"]))
 
-    def enough(self, task: Task, windowed: Sequence[WindowedModel]) -> tuple[list[WindowedModel], str]:
+    def windows_up_to_longest_clip(
+        self, task: Task, windowed: Sequence[WindowedModel]
+    ) -> tuple[list[WindowedModel], str]:
         """The windows up to the first that holds every clip whole, and a note on those beyond."""
-        whole = [each for each in windowed if self.longest[task.name] <= each.window + SAME]
+        whole = [each for each in windowed if self.longest_clips[task.name] <= each.window + SAME]
         if len(whole) < 2:
             return list(windowed), ""
         beyond = ", ".join(f"{each.window:g}" for each in whole[1:])

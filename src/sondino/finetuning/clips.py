@@ -70,7 +70,7 @@ class LabelledClips:
         """Embeddings (clips of the mask, dim) of whole clips: the mean of their windows' embeddings."""
         chosen = self.of(mask)
         total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
-        whole = _Whole(self, chosen)
+        whole = _ConsecutiveStretches(self, chosen)
         with closing(embed_sounds(model, whole, resolve_windowing(model), readers=1)) as embedded:
             for found in embedded:
                 if found.error is not None:
@@ -82,7 +82,7 @@ class LabelledClips:
         return (total[mask] / weight[mask, None]).astype(np.float32)
 
 
-class _Whole(Sequence[Sound]):
+class _ConsecutiveStretches(Sequence[Sound]):
     """Stretches one after another, each read when its turn comes."""
 
     def __init__(self, clips: LabelledClips, stretches: NDArray[np.int64]) -> None:

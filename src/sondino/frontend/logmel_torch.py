@@ -69,9 +69,9 @@ class FFTLogMel(nn.Module):
             signal = _signal(self.spec, waveform)
             # A few clips at a time keep the frames in a CPU's cache: twice as fast as the whole batch at once.
             rows = max(1, 2**19 // signal.shape[1]) if signal.device.type == "cpu" else signal.shape[0]
-            return torch.cat([self._part(part) for part in signal.split(max(rows, 1))])
+            return torch.cat([self._logmel_of(part) for part in signal.split(max(rows, 1))])
 
-    def _part(self, signal: Tensor) -> Tensor:
+    def _logmel_of(self, signal: Tensor) -> Tensor:
         frames = signal.unfold(1, self.spec.n_fft, self.spec.hop) * self.window  # (batch, frames, n_fft)
         spectrum = torch.fft.rfft(frames)  # (batch, frames, n_fft // 2 + 1)
         power = spectrum.real.square() + spectrum.imag.square()

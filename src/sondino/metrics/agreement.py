@@ -30,7 +30,7 @@ class Agreement:
         cosine: mean cosine between the teacher's embeddings and the student's, mapped by a ridge regression that was
             fitted on other clips.
         cosine_of_mean: the same for the teacher's mean embedding in place of the student's: the baseline.
-        neighbour_overlap: share of the 10 nearest neighbours in common (see `neighbour_overlap`).
+        neighbour_overlap: 10-NN overlap (see `neighbour_overlap`).
         cka: linear CKA. With fewer clips than dimensions unrelated spaces reach well over 0 too.
         cka_unbiased: the same from the unbiased estimate of HSIC: about 0 for unrelated spaces, however few clips.
         retrieval_at_1: share of the searches with a mapped student embedding, among the teacher's embeddings of all

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sondino.audio.clips import real_clips
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
@@ -27,6 +27,7 @@ from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.progress import show
 from sondino.pruning.filters import prune_student
+from sondino.pruning.recalibration import recalibrate_batchnorm
 from sondino.pruning.scores import ScoreName
 from sondino.sample_sounds import sample_folder
 from sondino.tasks.labelled import read_labelled
@@ -261,28 +262,6 @@ def _write(folder: Path, source: TorchModel, pruned: _Pruned, facts: dict[str, A
         return
     model.name, model.short, model.facts = folder.name, source.short_policy, facts
     write_bundle(model, folder, _comparison_clips(source))
-
-
-@torch.no_grad()
-def recalibrate_batchnorm(student: Student, logmels: Sequence[Tensor]) -> None:
-    """Recompute BatchNorm's running statistics, in place: those of the unpruned net are of other inputs.
-
-    Args:
-        student: the net.
-        logmels: batches (clips, n_mels, frames) of real audio.
-    """
-    norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    student.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over all batches
-        norm.train()
-    for batch in logmels:
-        student(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    student.eval()
 
 
 def _recover(
