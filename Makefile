@@ -41,7 +41,7 @@ quick: setup
 # examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
 full: setup edge
 	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
-	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n 2 --dist loadscope --timeout 1800 --durations=25
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n $(WORKERS) --dist loadscope --timeout 1800 --durations=25
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -92,7 +92,7 @@ $(EDGE)/%/ready: edge-%.txt constraints-%.txt pyproject.toml
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n 2 --dist loadscope --timeout 1800 tests/exporters/test_edge.py tests/exporters/test_phone.py
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n $(WORKERS) --dist loadscope --timeout 1800 tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
 	rm -rf $(VENV) .peers $(EDGE) .docs build web/node_modules examples/javascript/node_modules src/sondino/page \
