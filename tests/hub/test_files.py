@@ -23,7 +23,7 @@ from sondino.pretrained.locate import is_kept, locate
 CHECKPOINT = np.random.default_rng(0).bytes(300_000)
 NAME = "ssondo/m2d-dymn"
 REPO, FILE = catalogue.SSONDO, "m2d_dymn.ckpt"
-RESUMES = tuple(map(int, version("huggingface_hub").split(".")[:2])) >= (1, 21)
+RESUMES = tuple(map(int, version("huggingface_hub").split(".")[:2])) >= (1, 20)
 """Whether huggingface_hub goes on with a file by itself when the connection breaks."""
 
 
