@@ -188,12 +188,17 @@ def point_at(monkeypatch: pytest.MonkeyPatch, url: str, cache: str, offline: boo
     """Let this process's huggingface_hub, which has read its environment already, ask another hub."""
     from urllib.parse import urlsplit as split
 
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
 
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # the second has its own copy before huggingface_hub 1.0
+        if hasattr(module, "HUGGINGFACE_CO_URL_TEMPLATE"):
+            template = url + "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_URL_HOSTS", frozenset({split(url).hostname}), raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    getattr(_http, "reset_sessions", lambda: None)()  # before 1.0 a session keeps whether it is offline
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", f"{cache}/token")
     monkeypatch.delenv("HF_TOKEN", raising=False)

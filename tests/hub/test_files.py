@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from sondino.pretrained.locate import is_kept, locate
 CHECKPOINT = np.random.default_rng(0).bytes(300_000)
 NAME = "ssondo/m2d-dymn"
 REPO, FILE = catalogue.SSONDO, "m2d_dymn.ckpt"
+RESUMES = tuple(map(int, version("huggingface_hub").split(".")[:2])) >= (1, 20)
+"""Whether huggingface_hub goes on with a file by itself when the connection breaks."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +87,8 @@ def go_offline(monkeypatch, hub, tmp_path):
 
 
 def cached_files(tmp_path):
-    return [file for file in (tmp_path / "hf").glob("models--*/**/*") if not file.is_dir() and "refs" not in file.parts]
+    files = [file for file in (tmp_path / "hf").glob("models--*/**/*") if not file.is_dir()]
+    return [file for file in files if "refs" not in file.parts and file.suffix != ".incomplete"]
 
 
 # ---- bundles of the hub ---------------------------------------------------------------------------------------
@@ -267,10 +271,14 @@ def test_half_a_file_is_gone_on_with(hub, published, converted, monkeypatch, no_
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # it writes down whole chunks
     hub.breaks[:] = [100_000, 250_000]
+    if not RESUMES:  # each break is an error, and the next call goes on from there
+        for _ in range(2):
+            with pytest.raises(SondinoError, match=rf"{FILE} of {REPO} cannot be fetched from .* by hand"):
+                locate(NAME)
     locate(NAME)
     assert converted == [CHECKPOINT]
     assert [asked.span for asked in hub.contents()] == [None, "bytes=100000-", "bytes=250000-"]
-    assert no_waiting == [1, 1]
+    assert no_waiting == ([1, 1] if RESUMES else [])
 
 
 def test_a_file_that_never_comes_whole_is_given_up(hub, published, converted, tmp_path, no_waiting):

@@ -175,10 +175,15 @@ def test_a_file_that_claims_terabytes_costs_none(tmp_path):
 
     with zipfile.ZipFile(save({"a": torch.ones(2000)}, tmp_path / "new.pt")) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(tmp_path / "claims.pt", "w") as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data.replace(number, huge) if name.endswith("data.pkl") else data)
-    assert "cannot be read" in refused(tmp_path / "claims.pt")
+    for claimed in (huge, b"M\xd1\x07", b"J\x30\xf8\xff\xff"):  # 10^13, one more than there are, -2000
+        with zipfile.ZipFile(tmp_path / "claims.pt", "w") as archive:
+            for name, data in parts.items():
+                archive.writestr(name, data.replace(number, claimed) if name.endswith("data.pkl") else data)
+        assert "claims larger tensors than it holds" in refused(tmp_path / "claims.pt")
+    with zipfile.ZipFile(tmp_path / "id.pt", "w") as archive:
+        for name, data in parts.items():  # the storage's id as a list and not a tuple
+            archive.writestr(name, data.replace(b"tq\x07Q", b"lq\x07Q"))
+    assert "is no checkpoint, or a damaged one" in refused(tmp_path / "id.pt")
 
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in parts.items():

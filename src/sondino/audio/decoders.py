@@ -264,7 +264,10 @@ def _open_av(handle: BinaryIO, name: str, exact: bool) -> Iterator[Decoded]:
             held: list[NDArray[np.float32]] = []
             length = done = 0
             reason = ""
-            pieces = _av_pieces(av, container, track, first, exact)
+            origin = track.start_time or 0
+            if first and not exact and track.codec_context.name in ("opus", "libopus"):
+                origin = _first_time(av, handle)
+            pieces = _av_pieces(av, container, track, first, exact, origin)
             while count is None or done + length < count:
                 try:
                     piece = next(pieces, None)
@@ -293,11 +296,29 @@ def _open_av(handle: BinaryIO, name: str, exact: bool) -> Iterator[Decoded]:
         yield Decoded(rate, channels, frames, blocks)
 
 
-def _av_pieces(av: Any, container: Any, track: Any, first: int, exact: bool) -> Iterator[NDArray[np.float32]]:
+def _first_time(av: Any, handle: BinaryIO) -> int:
+    """The timestamp of the first sample that a whole read gives.
+
+    `start_time` leaves out what an Opus decoder skips: in mp4, and in webm before FFmpeg 8 (PyAV 18).
+    """
+    place = handle.tell()  # the open container goes on from there
+    handle.seek(0)
+    try:
+        with av.open(handle, metadata_errors="ignore") as container:
+            frame = next(container.decode(audio=0), None)
+            return 0 if frame is None else frame.pts or 0
+    except (av.FFmpegError, OSError, ValueError):
+        return 0
+    finally:
+        handle.seek(place)
+
+
+def _av_pieces(
+    av: Any, container: Any, track: Any, first: int, exact: bool, origin: int
+) -> Iterator[NDArray[np.float32]]:
     """Decoded pieces (frames, channels) from frame `first` on, to within the container's clock (webm: 1 ms)."""
     rate = track.rate
     to_float = av.AudioResampler(format="fltp", layout=track.layout, rate=rate)
-    origin = track.start_time or 0
     at: int | None = 0  # the frame that the next piece begins at; None = take its timestamp
     # Some codecs use earlier packets: start a quarter of a second early. Seeking to 0 also rewinds a container
     # that was read before.

@@ -286,5 +286,7 @@ def _explain(error: Exception, repo: str, revision: str, by_hand: str, path: str
         return SondinoError(
             f"{what} cannot be kept in the hub's cache ({error.strerror}): make room, or set HF_HOME to another folder"
         )
-    reason = " ".join(str(error).split()) or type(error).__name__
+    # Before huggingface_hub 1.0 it is an error of requests around one of urllib3, which has the reason.
+    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    reason = " ".join(str(reason).split()) or type(error).__name__
     return OutOfReach(f"{what} cannot be fetched from {_endpoint()} ({reason[:200]}): {by_hand}")

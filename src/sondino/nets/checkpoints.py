@@ -5,6 +5,8 @@ containers, numbers and text, and beside those only what `ALLOWED` lists. A file
 """
 
 import argparse
+import io
+import operator
 import os
 import pickletools
 import re
@@ -141,6 +143,35 @@ def _check_archive(path: Path) -> None:
         raise OptionError(f"{path} is a zip archive and not a checkpoint: unpack it, and give the file inside")
     if claimed > path.stat().st_size:
         raise OptionError(f"{path} claims to unpack to more than it holds, as no checkpoint does: fetch it again")
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    if len({name.lower() for name in sizes}) < len(entries):  # PyTorch's reader of zips looks at no case
+        raise damaged
+    for name in sizes:
+        if name.endswith("data.pkl"):
+            _check_storages(path, name, sizes)
+
+
+def _check_storages(path: Path, name: str, sizes: Mapping[str, int]) -> None:
+    """Refuse a pickle of an archive whose tensors claim more bytes than their entries hold.
+
+    Until torch 2.8 such a tensor is made, and whoever reads it reads what lies behind in memory.
+    """
+    folder = name.removesuffix("data.pkl")
+    try:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of typed storages, which every checkpoint names
+            ids = [value for kind, value in _references(io.BytesIO(archive.read(name))) if kind == "storage"]
+            claims = [(f"{folder}data/{key}", key.isascii(), _bytes_of(of, count)) for _, of, key, _, count in ids]
+    except Exception as error:  # opcodes that make no sense, or an id that PyTorch does not write
+        raise OptionError(_refusal(path, b"PK")) from error
+    if not all(plain and 0 <= claimed <= sizes.get(entry, 0) for entry, plain, claimed in claims):
+        raise OptionError(f"{path} claims larger tensors than it holds, as no checkpoint does: fetch it again")
+
+
+def _bytes_of(storage: str, count: int) -> int:
+    """Bytes of `count` numbers of a storage, such as "torch.FloatStorage"; an untyped one has bytes."""
+    kind = getattr(torch, storage.rpartition(".")[2])
+    return operator.index(count) * getattr(kind, "dtype", torch.uint8).itemsize
 
 
 def _refusal(path: Path, start: bytes) -> str:
@@ -157,39 +188,68 @@ def _refusal(path: Path, start: bytes) -> str:
 def _global_names(path: Path, start: bytes) -> Iterator[str]:
     """The names that a checkpoint's pickles refer to, as `module.name`; nothing is built or called."""
     try:
-        if start.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if name.endswith("data.pkl"):
-                        with archive.open(name) as file:
-                            yield from _references(file)
-        else:
-            with path.open("rb") as file:
-                for _ in range(5):  # the old format: a magic number, a version, the system, the content, its keys
-                    yield from _references(file)
+        for file in _pickles(path, start):
+            for kind, name in _references(file):
+                if kind == "global":
+                    name = name.replace("__builtin__.", "builtins.")  # as Python 2 called it, and protocol 2 still does
+                    yield re.sub(r"[^\w.<>]", "?", name)[:80]  # no control characters of a stranger's file
     except Exception:  # a damaged pickle: what was found until there counts
         return
 
 
-def _references(file: IO[bytes]) -> Iterator[str]:
-    texts: list[str] = []
-    memo: dict[Any, str] = {}
+def _pickles(path: Path, start: bytes) -> Iterator[IO[bytes]]:
+    """Files that stand at the start of each pickle of a checkpoint."""
+    if start.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    yield io.BytesIO(archive.read(name))
+    else:
+        with path.open("rb") as file:
+            for _ in range(5):  # the old format: a magic number, a version, the system, the content, its keys
+                yield file
+
+
+def _references(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """What a pickle refers to, by its opcodes: nothing is built or called.
+
+    Yields:
+        ("global", `module.name`), and ("storage", the persistent id) for a tensor's numbers outside of the pickle. An
+        id is a tuple in which only constants and names are known; everything else is None.
+    """
+    stack: list[Any] = []
+    below: list[list[Any]] = []  # what lies below each mark
+    memo: dict[int, Any] = {}
     for operation, argument, _ in pickletools.genops(file):
         code = operation.name
-        if code in ("GLOBAL", "INST"):
-            name = str(argument).replace(" ", ".")
-        elif code == "STACK_GLOBAL":
-            name = ".".join(texts[-2:])
-        else:
-            if "UNICODE" in code:
-                texts.append(str(argument))
-            elif code == "MEMOIZE" and texts:
-                memo[len(memo)] = texts[-1]
-            elif code.endswith("BINGET") and argument in memo:
-                texts.append(memo[argument])
+        if code == "MARK":
+            below.append(stack)
+            stack = []
             continue
-        name = name.replace("__builtin__.", "builtins.")  # as Python 2 called it, and protocol 2 still does
-        yield re.sub(r"[^\w.<>]", "?", name)[:80]  # it is printed: no control characters of a stranger's file
+        before = [kind.name for kind in operation.stack_before]
+        if "mark" in before:
+            taken, stack, more = stack, below.pop(), before.index("mark")
+        else:
+            taken, more = [], len(before)
+        taken = [stack.pop() for _ in range(more)][::-1] + taken
+        at: Any = len(memo) if code == "MEMOIZE" else argument  # in the memo
+        value: Any = None
+        if code in ("GLOBAL", "INST", "STACK_GLOBAL"):
+            value = ".".join(map(str, taken)) if code == "STACK_GLOBAL" else str(argument).replace(" ", ".")
+            yield "global", value
+        elif code in ("PERSID", "BINPERSID"):
+            yield "storage", taken[0] if taken else argument
+        elif code.startswith("TUPLE"):
+            value = tuple(taken)
+        elif code.endswith("GET"):
+            value = memo[at]
+        elif code in ("DUP", "MEMOIZE"):
+            value = taken[0]
+        elif not before and not code.startswith("EXT"):
+            value = argument
+        stack += [value] * len(operation.stack_after)
+        if code.endswith("PUT") or code == "MEMOIZE":
+            memo[at] = stack[-1]
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -133,10 +133,14 @@ def draw_folds(
         names = np.unique(sources)
         order = np.random.default_rng(seed).permutation(len(names))
         return (order % count)[np.searchsorted(names, sources)].astype(np.int64)
-    splitter = selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    # Recordings are shuffled here: before scikit-learn 1.8 `shuffle=True` loses which labels a group has.
+    names, place = np.unique(sources, return_inverse=True)
+    order = require("sklearn.utils", "report").shuffle(np.arange(len(names)), random_state=seed)
+    groups = np.argsort(order)[place]
+    splitter = selection.StratifiedGroupKFold(count)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for number, (_, rows) in enumerate(splitter.split(targets, kind, sources)):
+        for number, (_, rows) in enumerate(splitter.split(targets, kind, groups)):
             drawn[rows] = number
     return drawn
 
