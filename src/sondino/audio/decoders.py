@@ -301,7 +301,7 @@ def _first_time(av: Any, handle: BinaryIO) -> int:
 
     `start_time` leaves out what an Opus decoder skips: in mp4, and in webm before FFmpeg 8 (PyAV 18).
     """
-    place = handle.tell()  # the open container goes on from there
+    place = handle.tell()  # the open container resumes there
     handle.seek(0)
     try:
         with av.open(handle, metadata_errors="ignore") as container:
