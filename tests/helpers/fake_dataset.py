@@ -5,14 +5,16 @@ import numpy as np
 from sondino.tasks.labelled import Clip, Labelled
 
 
-def labelled(labels: list[str], folds: list[str] | None = None, parting: str = "none", multi: bool = False) -> Labelled:
+def labelled(
+    labels: list[str], folds: list[str] | None = None, split_kind: str = "none", multi: bool = False
+) -> Labelled:
     """Clips that exist on paper alone; several labels of a clip are divided by "+"."""
     clips = tuple(
         Clip(str(i), f"{i}.wav", tuple(filter(None, label.split("+"))), folds[i] if folds else "", f"{i}")
         for i, label in enumerate(labels)
     )
     names = tuple(sorted({name for clip in clips for name in clip.labels}))
-    return Labelled(clips, names, multi, parting)  # type: ignore[arg-type]
+    return Labelled(clips, names, multi, split_kind)  # type: ignore[arg-type]
 
 
 def blobs(

@@ -28,7 +28,7 @@ def test_the_top_folder_is_the_label_and_deeper_ones_belong_to_it(sounds: Path) 
     (sounds / "loud" / "0.wav").rename(sounds / "loud" / "deep" / "deeper" / "0.wav")
     touch(sounds / "stray.wav", b"RIFF")
     found = read_labelled(sounds)
-    assert found.labels == ("loud", "middle", "quiet") and not found.multi_label and found.parting == "none"
+    assert found.labels == ("loud", "middle", "quiet") and not found.multi_label and found.split_kind == "none"
     by_id = {clip.id: clip for clip in found.clips}
     assert by_id["loud/deep/deeper/0.wav"].labels == ("loud",) and len(by_id) == 12
     assert found.skipped == ((str(sounds / "stray.wav"), "lies in no label's folder"),)
@@ -70,15 +70,15 @@ def test_folds_and_splits(sounds: Path) -> None:
     rows = loudness_rows(sounds)
     folds = [{**row, "fold": i % 4} for i, row in enumerate(rows)]
     found = read_labelled(sounds, write_list(sounds / "folds.csv", folds))
-    assert found.parting == "fold" and found.folds().tolist() == [str(i % 4) for i in range(12)]
+    assert found.split_kind == "fold" and found.folds().tolist() == [str(i % 4) for i in range(12)]
     names = ["Train", "val", "validation", "test", "", "valid"]
     split = [{**row, "Split": names[i % 6]} for i, row in enumerate(rows)]
     found = read_labelled(sounds, write_list(sounds / "split.csv", split))
-    assert found.parting == "split"
+    assert found.split_kind == "split"
     assert found.folds().tolist() == ["train", "valid", "valid", "test", "train", "valid"] * 2
     for row in split:
         row["Split"] = "train"
-    assert read_labelled(sounds, write_list(sounds / "train.csv", split)).parting == "none"
+    assert read_labelled(sounds, write_list(sounds / "train.csv", split)).split_kind == "none"
 
 
 @pytest.mark.parametrize(

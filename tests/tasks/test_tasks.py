@@ -45,7 +45,7 @@ def test_every_task_has_splits_and_counts_what_is_there(name: str, tmp_path: Pat
     for each in rounds:
         assert each.train.any() and each.valid.any() and each.test.any()
     split = {"fsd50k", "gtzan", "openmic", "nsynth", "mtt", "tau2020"}
-    assert found.parting == ("split" if name in split else "fold")
+    assert found.split_kind == ("split" if name in split else "fold")
 
 
 def test_esc50_and_its_ten(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def task_facts(task: Task, labelled: Labelled) -> dict[str, Any]:
         "labels": list(labelled.labels),
         "multi_label": labelled.multi_label,
         "licence": task.licence,
-        "parting": labelled.parting,
+        "parting": labelled.split_kind,
         "notes": list(labelled.notes),
         "skipped": len(labelled.skipped),
     }

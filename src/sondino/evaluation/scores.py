@@ -95,7 +95,7 @@ def score_task(
 
 def score_key(table: Path, task: Task, labelled: Labelled, seeds: int) -> str:
     """Changes whenever a probe's score or the paths of its predictions would, of the embeddings in a table."""
-    digest = hashlib.sha256(json.dumps([PROTOCOL, table.stem, task.name, seeds, labelled.parting]).encode())
+    digest = hashlib.sha256(json.dumps([PROTOCOL, table.stem, task.name, seeds, labelled.split_kind]).encode())
     digest.update(json.dumps([labelled.multi_label, labelled.labels, len(labelled.clips)]).encode())
     for clip in labelled.clips:
         facts = [os.path.abspath(clip.path), clip.labels, clip.fold, clip.source, clip.known]  # noqa: PTH100

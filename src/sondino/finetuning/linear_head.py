@@ -122,7 +122,7 @@ def fit_head(embeddings: NDArray[np.floating], labelled: Labelled, seed: int = 0
     values = [logits for logits, _ in found]
     score = score_with_interval(values, [targets[each.test] for each in folds], metric_of(multi_label), on)
     C = best_C(np.sum([tried for _, tried in found], axis=0))
-    everything = np.ones(len(embeddings), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
+    everything = np.ones(len(embeddings), dtype=bool) if labelled.split_kind != "split" else labelled.folds() != "test"
     *_, (weight, bias) = classifiers_up_to(C, embeddings, targets, everything, multi_label, known)
     head = Head(
         name,

@@ -326,8 +326,8 @@ def _spread(
 ) -> tuple[Interval, str]:
     folds, seeds = len(values[0]), len(values)
     finite = np.array(values)[:, np.isfinite(values).all(0)]
-    if finite.shape[1] > 1 and (labelled.parting == "fold" or seeds == 1):
-        return t_interval(finite.mean(0).tolist()), f"t over {folds} {'given ' * (labelled.parting == 'fold')}folds"
+    if finite.shape[1] > 1 and (labelled.split_kind == "fold" or seeds == 1):
+        return t_interval(finite.mean(0).tolist()), f"t over {folds} {'given ' * (labelled.split_kind == 'fold')}folds"
     if finite.shape[1] > 1:
         how = f"t over {folds} folds drawn by {seeds} seeds, corrected for shared clips"
         return t_interval(finite.ravel().tolist(), folds), how

@@ -18,7 +18,7 @@ from sondino.audio.reading import find_audio
 from sondino.errors import AudioError, OptionError
 
 MultiLabel = Literal["auto", "yes", "no"]
-Parting = Literal["fold", "split", "none"]
+SplitKind = Literal["fold", "split", "none"]
 """Whether a list gives each clip a fold, or train, valid or test, or leaves it to us."""
 
 BETWEEN_LABELS = ";"
@@ -58,7 +58,7 @@ class Labelled:
         clips: in the order of the list, or sorted.
         labels: those that a head can be fitted for, sorted.
         multi_label: whether a clip may have several.
-        parting: what `Clip.fold` means.
+        split_kind: what `Clip.fold` means.
         skipped: (path, reason) of clips that cannot be used.
         notes: messages on what was left out or may mislead.
     """
@@ -66,7 +66,7 @@ class Labelled:
     clips: tuple[Clip, ...]
     labels: tuple[str, ...]
     multi_label: bool
-    parting: Parting = "none"
+    split_kind: SplitKind = "none"
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -153,14 +153,14 @@ def read_labelled(
         bare = tuple((clip.path, "has no label in the list") for clip in found.clips if not clip.labels)
         clips = tuple(clip for clip in found.clips if clip.labels)
         found = replace(found, clips=clips, skipped=found.skipped + bare)
-    clips, notes = _with_sources(found.clips, found.parting)
+    clips, notes = _with_sources(found.clips, found.split_kind)
     where = str(audio if labels is None else labels)
     return _checked(replace(found, clips=clips, multi_label=many, notes=notes), where, fewest)
 
 
 def published(
     clips: Sequence[Clip],
-    parting: Parting,
+    split_kind: SplitKind,
     multi_label: bool,
     where: str,
     skipped: Sequence[tuple[str, str]] = (),
@@ -170,7 +170,7 @@ def published(
 
     Args:
         clips: with `source` as the data set gives it; "" where a clip is a recording of its own.
-        parting: what `Clip.fold` means.
+        split_kind: what `Clip.fold` means.
         multi_label: whether clips may have several labels.
         where: the data set, for messages.
         skipped: (path, reason) of clips that are not there.
@@ -180,9 +180,9 @@ def published(
         OptionError: fewer than two labels have clips.
     """
     named = tuple(clip if clip.source else replace(clip, source=clip.id) for clip in clips)
-    torn = _torn(named, parting)
+    torn = _torn(named, split_kind)
     messages = (*notes, f"{torn}, as {where} was published") if torn else tuple(notes)
-    return _checked(Labelled(named, (), multi_label, parting, tuple(skipped), messages), where)
+    return _checked(Labelled(named, (), multi_label, split_kind, tuple(skipped), messages), where)
 
 
 def _read_folder(folder: Path) -> Labelled:
@@ -211,7 +211,7 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     for one, other in (("label", "labels"), ("fold", "split")):
         if {one, other} <= columns:
             raise OptionError(f"{file} has both a column {one} and a column {other}: keep one of them")
-    parting: Parting = "fold" if "fold" in columns else "split" if "split" in columns else "none"
+    split_kind: SplitKind = "fold" if "fold" in columns else "split" if "split" in columns else "none"
     clips: dict[str, Clip] = {}
     skipped = []
     for number, row in rows:
@@ -223,7 +223,7 @@ def _read_list(file: Path, folder: Path) -> Labelled:
             continue
         cell = row.get("label") or row.get("labels") or ""
         names = tuple(dict.fromkeys(name.strip() for name in cell.split(BETWEEN_LABELS) if name.strip()))
-        clip = Clip(row["path"], path, names, _fold(row, parting, file, number), row.get("source", ""))
+        clip = Clip(row["path"], path, names, _fold(row, split_kind, file, number), row.get("source", ""))
         before = clips.setdefault(path, clip)
         if before.labels != clip.labels or before.fold != clip.fold:
             raise OptionError(
@@ -233,9 +233,9 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     if not clips:
         first = f"; the first, {skipped[0][0]}, was sought in {file.parent} and {folder}" if skipped else ""
         raise OptionError(f"{file} lists no file that exists{first}: give paths from the list's folder or from AUDIO")
-    if parting == "split" and {clip.fold for clip in clips.values()} == {"train"}:
-        parting = "none"
-    return Labelled(tuple(clips.values()), (), False, parting, tuple(skipped))
+    if split_kind == "split" and {clip.fold for clip in clips.values()} == {"train"}:
+        split_kind = "none"
+    return Labelled(tuple(clips.values()), (), False, split_kind, tuple(skipped))
 
 
 def _rows(file: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
@@ -259,11 +259,11 @@ def _find(path: str, folders: Iterable[Path]) -> str | None:
     return next((str(folder / path) for folder in folders if (folder / path).is_file()), None)
 
 
-def _fold(row: Mapping[str, str], parting: Parting, file: Path, number: int) -> str:
-    if parting == "none":
+def _fold(row: Mapping[str, str], split_kind: SplitKind, file: Path, number: int) -> str:
+    if split_kind == "none":
         return ""
-    name = row.get(parting, "")
-    if parting == "fold":
+    name = row.get(split_kind, "")
+    if split_kind == "fold":
         if not name:
             raise OptionError(
                 f"{file}, line {number}: {row['path']} has no fold: give every clip one, or drop the column"
@@ -274,7 +274,7 @@ def _fold(row: Mapping[str, str], parting: Parting, file: Path, number: int) -> 
     return SPLITS[name.lower()]
 
 
-def _with_sources(clips: Sequence[Clip], parting: Parting) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
+def _with_sources(clips: Sequence[Clip], split_kind: SplitKind) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
     """Give every clip a source, files of the same bytes the same one; and a note where a source is on both sides."""
     sizes = [os.stat(clip.path).st_size for clip in clips]  # noqa: PTH116 - of thousands
     shared = Counter(sizes)
@@ -288,11 +288,11 @@ def _with_sources(clips: Sequence[Clip], parting: Parting) -> tuple[tuple[Clip, 
         if end is not None and same_ends[size, end] > 1:
             source = given.setdefault(_content(clip.path), source)
         done.append(replace(clip, source=source))
-    torn = _torn(done, parting)
+    torn = _torn(done, split_kind)
     return tuple(done), (f"{torn}, so the scores are too good",) if torn else ()
 
 
-def _torn(clips: Sequence[Clip], parting: Parting) -> str:
+def _torn(clips: Sequence[Clip], split_kind: SplitKind) -> str:
     """A phrase on recordings with clips in several folds; "" where there are none."""
     folds: dict[str, str] = {}
     torn = {clip.source: None for clip in clips if folds.setdefault(clip.source, clip.fold) != clip.fold}
@@ -301,7 +301,7 @@ def _torn(clips: Sequence[Clip], parting: Parting) -> str:
     first = next(iter(torn))
     names = [clip.id for clip in clips if clip.source == first]
     kind = "recording lies" if len(torn) == 1 else "recordings lie"
-    return f"{len(torn)} {kind} in more than one {parting} (such as {' and '.join(names[:2])})"
+    return f"{len(torn)} {kind} in more than one {split_kind} (such as {' and '.join(names[:2])})"
 
 
 def _ends(path: str) -> bytes:

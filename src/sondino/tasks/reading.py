@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from sondino.errors import OptionError
-from sondino.tasks.labelled import Clip, Labelled, Parting, published
+from sondino.tasks.labelled import Clip, Labelled, SplitKind, published
 from sondino.tasks.task import Task
 
 OTHER_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".au")
@@ -45,14 +45,14 @@ class Files:
         return self._names[inside]
 
 
-def collect(task: Task, folder: Path, rows: Iterable[Clip], parting: Parting, look: bool = False) -> Labelled:
+def collect(task: Task, folder: Path, rows: Iterable[Clip], split_kind: SplitKind, look: bool = False) -> Labelled:
     """The clips of a data set's list that are there; the others are in `skipped`, and a note counts them.
 
     Args:
         task: the data set.
         folder: where it lies.
         rows: clips as listed, `path` being a name below the folder.
-        parting: what `Clip.fold` means.
+        split_kind: what `Clip.fold` means.
         look: whether to look for files without content, which takes a while where there are many.
 
     Raises:
@@ -76,12 +76,12 @@ def collect(task: Task, folder: Path, rows: Iterable[Clip], parting: Parting, lo
             f"unpack its sound there, or give --data ROOT where it lies"
         )
     folds = {clip.fold for clip in clips}
-    lacks = sorted({"train", "test"} - folds) if parting == "split" else []
+    lacks = sorted({"train", "test"} - folds) if split_kind == "split" else []
     if lacks or len(folds) < 2:
         holds = f"nothing of the {' and '.join(lacks)} part" if lacks else f"fold {folds.pop()} alone"
         raise OptionError(f"{folder} holds {holds} of {task.title}: unpack all of it there")
     notes = [f"{len(clips)} of {task.clips} clips of {task.title} are there"] if len(clips) < task.clips else []
-    return published(clips, parting, task.multi_label, task.title, missing, notes)
+    return published(clips, split_kind, task.multi_label, task.title, missing, notes)
 
 
 def read_columns(file: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[str, ...]]:

@@ -54,7 +54,7 @@ def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
     """
     folds: NDArray[Any] = labelled.folds()
     targets, sources = labelled.targets(), labelled.sources()
-    if labelled.parting == "split":
+    if labelled.split_kind == "split":
         train, valid, test = (folds == name for name in ("train", "valid", "test"))
         if not train.any():
             raise OptionError("the list has no train clips: mark those that may be trained on as train")
@@ -65,7 +65,7 @@ def make_splits(labelled: Labelled, seed: int) -> tuple[list[Fold], str]:
             train = train & ~valid
         return [Fold(train, valid, test, shared=valid & np.isin(sources, sources[test]))], on
     on = f"the list's {len(np.unique(folds))} folds in turn"
-    if labelled.parting == "none":
+    if labelled.split_kind == "none":
         folds = draw_folds(targets, sources, labelled.multi_label, seed)
         on = f"{len(np.unique(folds))} folds in turn, drawn by seed {seed}"
     names = np.unique(folds)
@@ -92,13 +92,13 @@ def holdout(labelled: Labelled, seed: int) -> tuple[Fold, str]:
     """
     folds, targets, sources = labelled.folds(), labelled.targets(), labelled.sources()
     nobody = np.zeros(len(folds), dtype=bool)
-    if labelled.parting == "fold":
+    if labelled.split_kind == "fold":
         names = sorted(set(folds.tolist()), key=lambda name: (len(name), name))
         if len(names) < 2:
             raise OptionError(ONE_FOLD)
         return Fold(folds != names[0], folds == names[0], nobody), f"fold {names[0]} of the list"
     train, valid, test = (folds == name for name in ("train", "valid", "test"))
-    if labelled.parting == "none":
+    if labelled.split_kind == "none":
         train, test = ~nobody, nobody
     if valid.any():
         return Fold(train, valid, test), "the list's valid clips"

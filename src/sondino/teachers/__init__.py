@@ -56,5 +56,5 @@ def load_teacher(spec: str | TeacherSpec, device: str = "auto") -> Encoder:
     if record.extra == "train":
         require("torch", "train")  # before the adapter's own import of it, for the sake of the message
     adapter = importlib.import_module(f"sondino.teachers.{record.module}")
-    encoder: Encoder = adapter.load(parsed, device)
+    encoder: Encoder = getattr(adapter, f"load_{record.module}")(parsed, device)
     return encoder

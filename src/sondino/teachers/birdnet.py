@@ -35,7 +35,7 @@ def find_model() -> Path:
     return files[-1]
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
+def load_birdnet(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
     """Open BirdNET: windows of 3 s at 48 kHz to embeddings of 1024, before its classifier."""
     path = spec.path if spec.file else find_model()
     encoder = LiteRTEncoder(path, TENSOR, spec, rate=SAMPLE_RATE, licence=BIRDNET_LICENCE, notice=NOTICE)

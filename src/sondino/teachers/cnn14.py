@@ -8,7 +8,7 @@ from sondino.teachers.net_encoder import NetEncoder, checkpoint
 from sondino.teachers.spec import TeacherSpec
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
+def load_cnn14(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open a CNN14 checkpoint; without a file the published one is fetched.
 
     Raises:

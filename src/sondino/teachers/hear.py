@@ -15,7 +15,7 @@ from sondino.teachers.module import FunctionEncoder
 from sondino.teachers.spec import TeacherSpec
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
+def load_hear(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
     """Open `hear:package?weights=FILE`; rate and dimension are the model's own, it takes any length.
 
     Raises:

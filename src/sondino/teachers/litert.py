@@ -183,7 +183,7 @@ def _choose(content: bytes, name: str | None, path: Path) -> tflite.InnerTensor:
     raise OptionError(f"{path} has no tensor {name!r}: {hint}its last tensors of one embedding each are {listing}")
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
+def load_litert(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
     """Open a TFLite file; it runs on the CPU whatever the device.
 
     Raises:

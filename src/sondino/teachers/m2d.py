@@ -8,7 +8,7 @@ from sondino.teachers.net_encoder import NetEncoder, checkpoint, vit_encoder
 from sondino.teachers.spec import TeacherSpec
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
+def load_m2d(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open an M2D checkpoint; without a file the published one (80x608, 16 kHz) is fetched.
 
     Raises:

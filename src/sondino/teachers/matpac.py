@@ -8,7 +8,7 @@ from sondino.teachers.net_encoder import NetEncoder, checkpoint, vit_encoder
 from sondino.teachers.spec import TeacherSpec
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
+def load_matpac(spec: TeacherSpec, device: str = "auto") -> NetEncoder:
     """Open a MATPAC checkpoint; without a file the published MATPAC++ one is fetched.
 
     Raises:

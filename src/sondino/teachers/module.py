@@ -160,7 +160,7 @@ def _broken(spec: TeacherSpec, name: str, error: Exception) -> EncoderError:
     return EncoderError(f"teacher {spec.text!r}: {name} cannot be imported: {type(error).__name__}: {error}")
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> Encoder:
+def load_module(spec: TeacherSpec, device: str = "auto") -> Encoder:
     """Call the factory: `module:package.module:factory` or `module:file.py:factory`.
 
     Raises:

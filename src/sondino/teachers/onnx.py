@@ -190,7 +190,7 @@ def _number(text: str | None) -> Any:
     return int(number) if number is not None and number.is_integer() else number
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> OnnxEncoder:
+def load_onnx(spec: TeacherSpec, device: str = "auto") -> OnnxEncoder:
     """Open an ONNX file.
 
     Raises:

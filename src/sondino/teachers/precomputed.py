@@ -118,6 +118,6 @@ def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.floating]]:
         raise EncoderError(f"{path} is no Parquet file of ids and embeddings of one length: {error}") from error
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> Precomputed:
+def load_precomputed(spec: TeacherSpec, device: str = "auto") -> Precomputed:
     """Open a file of embeddings: .npz (`ids`, `vectors`, as `sondino embed` writes) or .parquet (`id`, `vector`)."""
     return Precomputed(spec.path, spec)

@@ -10,7 +10,7 @@ from sondino.teachers.spec import TeacherSpec
 from sondino.text import first_line
 
 
-def load(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
+def load_torchscript(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder:
     """Open a TorchScript file from (batch, samples) to (batch, dim).
 
     The rate and window are those of the name, else the module's own `sample_rate` and `window` where it has them.
