@@ -20,7 +20,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 quickstart: setup
@@ -32,10 +32,10 @@ test: setup
 
 # All tests but those that are marked full; quick leaves out the slow ones too.
 check: setup
-	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
+	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
 
 quick: setup
-	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What `make test` leaves out, since it needs gigabytes or minutes: the phones' runtimes, the largest golden weights, the
 # examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
