@@ -27,7 +27,7 @@ LONG = 900
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The files with most slow tests first, so that no worker idles at the end; a file's tests go to one worker."""
+    """The files with most slow tests first, so that no worker idles at the end."""
     long = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("full")]
     in_file = Counter(item.path for item in long)
     items.sort(key=lambda item: -in_file[item.path])
@@ -35,10 +35,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in long:
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(LONG))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if not item.get_closest_marker("xdist_group"):
-                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ M2D_FOLDER = "m2d_vit_base-80x608p16x16-221006-mr7_enconly"
 
 
 def whole_vit(test):
-    """Marks a test on a whole ViT, whose weights take 340 MB: those tests share them, so they go to one worker."""
-    return pytest.mark.full(pytest.mark.xdist_group("whole ViTs")(test))
+    """Marks a test on a whole ViT, whose weights take 340 MB."""
+    return pytest.mark.full(test)
 
 
 def vit_keys(prefix: str, stats: bool) -> dict[str, tuple[int, ...]]:
