@@ -153,7 +153,7 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Shares of 1 along the last axis; no logit is too large."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=-1, keepdims=True))
     return shares
 
 
