@@ -2,13 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that the tests are spread over.
+WORKERS ?= 2
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
 # What the README's commands install, and so what `make lock` pins.
 EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
+# Where `make edge` makes the environments of the phones' runtimes.
+EDGE ?= .edge
 
-.PHONY: quickstart test quick slow lint docs setup lock web web-test peers edge edge-test clean
+.PHONY: quickstart test check quick full lint docs setup lock web web-test peers edge edge-test clean
 
 setup: $(VENV)/ready
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
@@ -22,16 +26,22 @@ $(VENV)/ready: pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/sondino quickstart --out quickstart
 
-# The slow tests trace nets on one core: the quick ones have the other.
-test: lint
-	@echo "quick and slow tests side by side: some ten minutes before they say anything"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target web-test quick slow
+# Lint and the page's tests take what the workers leave of the cores.
+test: setup
+	@$(MAKE) --no-print-directory -j3 lint web-test check
+
+# All tests but those that are marked full; quick leaves out the slow ones too.
+check: setup
+	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 quick: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-slow: setup
-	$(BIN)/pytest -m slow
+# What `make test` leaves out, since it needs gigabytes or minutes: the phones' runtimes, the largest golden weights, the
+# examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
+full: setup edge
+	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n $(WORKERS) --dist loadscope --timeout 1800 --durations=25
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -73,15 +83,17 @@ peers:
 	  torchvision==0.26.0 soundfile soxr
 
 # The runtimes for phones, each in an environment of its own: they pin other packages. 1.7 and 2.3 GB.
-edge: .edge/executorch/ready .edge/litert/ready
+edge: $(EDGE)/executorch/ready $(EDGE)/litert/ready
 
-.edge/%/ready: edge-%.txt constraints-%.txt pyproject.toml
-	$(PYTHON) -m venv .edge/$*
-	.edge/$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt -r edge-$*.txt -e '.[train]'
+$(EDGE)/%/ready: edge-%.txt constraints-%.txt pyproject.toml
+	$(PYTHON) -m venv $(EDGE)/$*
+	$(EDGE)/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints-$*.txt -r edge-$*.txt \
+	  -e '.[train]'
 	touch $@
 
 edge-test: setup edge
-	SONDINO_EDGE=.edge $(BIN)/pytest tests/exporters/test_edge.py tests/exporters/test_phone.py
+	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -n $(WORKERS) --dist loadscope --timeout 1800 tests/exporters/test_edge.py tests/exporters/test_phone.py
 
 clean:
-	rm -rf $(VENV) .peers .edge .docs build web/node_modules src/sondino/page quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .peers $(EDGE) .docs build web/node_modules examples/javascript/node_modules src/sondino/page \
+	  quickstart .mypy_cache .ruff_cache .pytest_cache .cache

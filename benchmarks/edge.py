@@ -21,8 +21,7 @@ from rich.console import Console
 
 from provenance import RESULTS, provenance, write_results
 from sondino.benchmark.bench import bench
-from sondino.benchmark.results import FIELDS, failures, notes, table
-from sondino.benchmark.results import rows as bench_rows
+from sondino.benchmark.results import FIELDS, bench_rows, format_failures, format_notes, to_table
 from sondino.errors import SondinoError
 from sondino.exporters.quantize import quantize
 from sondino.files import read_json
@@ -57,7 +56,7 @@ def main() -> None:
     for name, models in prepared.items() if not given.prepare else ():
         done = bench(models, given.out / name, against=given.against, runtimes=RUNTIMES, rounds=given.rounds,
                      energy=False)  # fmt: skip
-        Console(width=160).print(table(done), *notes(done), *failures(done), sep="\n")
+        Console(width=160).print(to_table(done), *format_notes(done), *format_failures(done), sep="\n")
         commit = provenance()["commit"]  # bench writes the rest
         rows = [{field: row.get(field) for field in FIELDS} | {"commit": commit} for row in bench_rows(done)]
         _write("edge", [{"student": name, **row, "source": _place(row["source"])} for row in rows])

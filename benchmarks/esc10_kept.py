@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from esc10 import esc10_folder
 from provenance import provenance, write_results
 from sondino.evaluation.evaluate import evaluate
 from sondino.evaluation.retention import flat_rows
@@ -23,7 +24,7 @@ YAMNET = "litert:{}#yamnet_frames/global_average_pooling2d/Mean?rate=16000&hop=0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=esc10_folder)
     parser.add_argument("yamnet", type=Path)
     parser.add_argument("run")
     parser.add_argument("--out", type=Path, required=True)

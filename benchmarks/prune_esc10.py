@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from esc10 import esc10_folder
 from provenance import provenance, write_results
 from sondino.audio.reading import read
 from sondino.distillation.augment import spec_augment
@@ -37,7 +38,7 @@ from sondino.nets.registry import build_student
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.pruning.filters import prune_student
-from sondino.pruning.prune import recalibrate_batchnorm
+from sondino.pruning.recalibration import recalibrate_batchnorm
 from sondino.training.accelerator import computes_in_bfloat16
 
 LATE = "conv_block[456].*"
@@ -73,7 +74,7 @@ class Sounds:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=esc10_folder)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=float, default=0.125)
     parser.add_argument("--epochs", type=int, default=30)

@@ -20,10 +20,10 @@ import numpy as np
 from provenance import provenance, write_results
 from sondino import distill, load
 from sondino.files import read_json
-from sondino.model.network import open_source
+from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import build_student
 from sondino.nets.size import macs
-from sondino.probing.embeddings import task_vectors
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import prune
@@ -43,13 +43,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    source = open_source(given.wide)
-    learnt = source.config["recipe"]
+    source = TorchModel.open(given.wide)
+    learnt = source.facts["recipe"]
     clip, clips = (read_json(given.corpus / "corpus.json")[name] for name in ("clip", "clips"))
     rows = [row("wide", given.wide, given.labels, epochs=0)]
     for ratio in map(float, given.ratios.split(",")):
-        pruned = prune_student(source.student, "l1", ratio).student
-        nets = [build_student(source.student.name, width) for width in WIDTHS]
+        pruned = prune_student(source.backbone, "l1", ratio).student
+        nets = [build_student(source.backbone.name, width) for width in WIDTHS]
         narrow = min(nets, key=lambda net: abs(macs(net) - macs(pruned)))
         recovered = given.epochs * clips
         longer = {name: learnt[name] for name in ("views", "epochs", "batch_size", "lr")}
@@ -76,7 +76,7 @@ def row(name: str, bundle: Path, labels: Path, epochs: int) -> dict[str, Any]:
     """Size of a bundle and probe accuracy of its embeddings."""
     config = read_json(bundle / "config.json")
     with tempfile.TemporaryDirectory() as store:
-        labelled, vectors, _ = task_vectors(load(bundle), read_labelled(labels), store)
+        labelled, vectors, _ = task_embeddings(load(bundle), read_labelled(labels), store)
     probed = probe(vectors, labelled)
     found = {
         "model": name,

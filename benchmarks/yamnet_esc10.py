@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from esc10 import esc10_folder
 from provenance import provenance, write_results
 from sondino import audio, distill, load, load_teacher
 from sondino.distillation.recipe import resolve_recipe
@@ -29,7 +30,7 @@ TENSOR = "yamnet_frames/global_average_pooling2d/Mean"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=esc10_folder)
     parser.add_argument("yamnet", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=float, default=1.0)

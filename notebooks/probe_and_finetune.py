@@ -19,7 +19,7 @@ with app.setup:
     import pyarrow as pa
 
     from sondino import load
-    from sondino.probing.embeddings import task_vectors
+    from sondino.probing.embeddings import task_embeddings
     from sondino.probing.probe import probe
     from sondino.sample_sounds import sample_list
     from sondino.tasks.labelled import read_labelled
@@ -105,6 +105,7 @@ def untrained(folder):
     import torch
 
     from sondino.audio.reading import read
+    from sondino.model.torch_model import TorchModel
     from sondino.model.write import write_bundle
     from sondino.nets.registry import build_student
 
@@ -112,7 +113,7 @@ def untrained(folder):
         torch.manual_seed(0)
         student = build_student("mobilenetv3", 0.2)
         clip = read(sample_list().parent / "audio" / "guit_harmonics.ogg", student.logmel.sample_rate)
-        write_bundle(folder, student, "untrained", window=1.0, short="repeat", real_clips=[clip], facts={})
+        write_bundle(TorchModel(student, "untrained", window=1.0, short="repeat"), folder, [clip])
     return folder
 
 
@@ -128,7 +129,7 @@ def _(bundle, out):
 @app.cell
 def _(labelled, model, out):
     with mo.status.spinner("Computing embeddings") as _spinner:
-        embedded, embeddings, _ = task_vectors(
+        embedded, embeddings, _ = task_embeddings(
             model,
             labelled,
             Path(out.value) / "vectors",

@@ -1,11 +1,13 @@
 """Fixtures: a tiny model whose vectors can be computed by hand, and what stands in for what takes seconds."""
 
+import argparse
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Each worker of a parallel run has its share of the cores: set before anything imports torch.
+# Read when torch is imported: its threads wait without spinning, and a worker has its share of the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
@@ -16,17 +18,27 @@ from helpers.forked import ForkServer
 from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
 
+pytest_plugins = ["helpers.skips"]
+
+
+LONG = 900
+"""Seconds that a slow test may take; the others have what pyproject.toml says."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The files with most slow tests first, so that no worker idles at the end; a file's tests go to one worker."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    long = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("full")]
+    in_file = Counter(item.path for item in long)
+    items.sort(key=lambda item: -in_file[item.path])
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in long:
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(LONG))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +87,29 @@ def assumed_energy(monkeypatch: pytest.MonkeyPatch) -> float:
 
     monkeypatch.setattr("sondino.evaluation.models.energy_per_10s", lambda *_: Energy(2.5, "assumed"))
     return 2.5
+
+
+@pytest.fixture(scope="session")
+def matpac_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """MATPAC's published file, with weights by rule: 340 MB."""
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.vit_weights import vit_state
+
+    file = tmp_path_factory.mktemp("teachers") / "matpac_plus_6s_2048_enconly.pt"
+    torch.save(vit_state("student_encoder."), file)
+    yield file
+    file.unlink()
+
+
+@pytest.fixture(scope="session")
+def m2d_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """M2D's published file, with weights by rule: 340 MB."""
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+    from helpers.vit_weights import M2D_FOLDER, vit_state
+
+    file = tmp_path_factory.mktemp("teachers") / M2D_FOLDER / "M2D_ssl.pth"
+    file.parent.mkdir()
+    # As published: the training options are a Namespace, which a plain weights_only load refuses.
+    torch.save({"model": vit_state(stats=True), "args": argparse.Namespace(lr=3e-4), "epoch": 300}, file)
+    yield file
+    file.unlink()

@@ -19,7 +19,10 @@ onnx = pytest.importorskip("onnx")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RATE = 22050
-PACKAGES = [EXAMPLES / "javascript" / "node_modules", EXAMPLES.parent / "web" / "node_modules"]
+PACKAGES = {
+    "onnxruntime-node": EXAMPLES / "javascript" / "node_modules",
+    "onnxruntime-web": EXAMPLES.parent / "web" / "node_modules",
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +117,11 @@ def test_python_is_ten_lines_and_needs_onnxruntime_and_soundfile_alone(model, cl
     check_student([sys.executable, example], student_bundle, tmp_path)
 
 
-def test_javascript(model, clips, student_bundle, tmp_path):
-    node = shutil.which("node")
-    packages = next((folder for folder in PACKAGES if any(folder.glob("onnxruntime-*/package.json"))), None)
-    if node is None or packages is None:
-        pytest.skip("needs node, and npm install in examples/javascript (or in web)")
+@pytest.mark.parametrize("package", [pytest.param("onnxruntime-node", marks=pytest.mark.full), "onnxruntime-web"])
+def test_javascript(package, model, clips, student_bundle, tmp_path):
+    node, packages = shutil.which("node"), PACKAGES[package]
+    if node is None or not (packages / package / "package.json").exists():
+        pytest.skip(f"needs node, and npm ci in {packages.parent.relative_to(EXAMPLES.parent)}")
     shutil.copy(EXAMPLES / "javascript" / "embed.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(packages)
     check([node, tmp_path / "embed.mjs"], model, clips, tmp_path)
@@ -128,7 +131,7 @@ def test_javascript(model, clips, student_bundle, tmp_path):
     assert refused.returncode == 1 and "neither config.json nor export.json lies beside" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_cpp(model, clips, student_bundle, tmp_path):
     # The library is that of the Python package, which has no headers: those are sought on this system.
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)

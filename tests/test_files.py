@@ -81,7 +81,10 @@ STOPPED = """
 import sys, time
 from pathlib import Path
 from sondino import cli
-from test_files import is_ours, replacing
+from sondino.files import replacing
+
+def is_ours(folder):
+    return (folder / "mark").exists()
 
 @cli.app.command
 def wait(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The HEAR 2021 API: what its validator asks of a package, and vectors that can be computed."""
+"""The HEAR 2021 API: what its validator asks of a package, and embeddings that can be computed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from helpers.skips import NO_CUDA
 from helpers.sounds import noise
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from sondino import hear
@@ -19,22 +20,22 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture(params=[16000, 32000, 48000, 8000])
-def model(request: pytest.FixtureRequest, make_tiny_bundle: Make) -> hear.HearModel:
+def model(request: pytest.FixtureRequest, make_tiny_bundle: Make) -> hear.HEARModel:
     return hear.load_model(str(make_tiny_bundle(sample_rate=request.param)))
 
 
-def sounds(model: hear.HearModel, count: int, seconds: float) -> torch.Tensor:
+def sounds(model: hear.HEARModel, count: int, seconds: float) -> torch.Tensor:
     return torch.from_numpy(noise(model.sample_rate, seconds, count).T.copy())
 
 
-def test_what_hearvalidator_asks_of_the_model(model: hear.HearModel) -> None:
+def test_what_hearvalidator_asks_of_the_model(model: hear.HEARModel) -> None:
     assert isinstance(model, torch.nn.Module)
     assert model.sample_rate in (16000, 22050, 44100, 48000)
     assert type(model.scene_embedding_size) is int and type(model.timestamp_embedding_size) is int
     assert model.to("cpu") is model
 
 
-def test_what_hearvalidator_asks_of_timestamps(model: hear.HearModel) -> None:
+def test_what_hearvalidator_asks_of_timestamps(model: hear.HEARModel) -> None:
     embeddings, timestamps = hear.get_timestamp_embeddings(sounds(model, 16, 2.0), model)
     assert embeddings.dtype == torch.float32
     assert embeddings.shape == (16, timestamps.shape[1], model.timestamp_embedding_size)
@@ -44,7 +45,7 @@ def test_what_hearvalidator_asks_of_timestamps(model: hear.HearModel) -> None:
     assert bool((apart - apart.float().mean()).abs().max() < 1e-3)
 
 
-def test_what_hearvalidator_asks_of_scenes(model: hear.HearModel) -> None:
+def test_what_hearvalidator_asks_of_scenes(model: hear.HEARModel) -> None:
     embeddings = hear.get_scene_embeddings(sounds(model, 8, 3.74), model)
     assert embeddings.dtype == torch.float32
     assert embeddings.shape == (8, model.scene_embedding_size)
@@ -57,23 +58,25 @@ def test_the_rate_is_the_models_own_where_hear_knows_it(make_tiny_bundle: Make) 
     assert rates == {16000: 16000, 32000: 48000, 44100: 44100}
 
 
-def test_a_scene_is_what_embed_gives(model: hear.HearModel) -> None:
+def test_a_scene_is_what_embed_gives(model: hear.HEARModel) -> None:
     audio = sounds(model, 3, 2.4)
-    vectors = hear.get_scene_embeddings(audio, model).numpy()
-    np.testing.assert_allclose(vectors, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6)
-    assert (vectors[:, 1] > 1e-3).all()
+    embeddings = hear.get_scene_embeddings(audio, model).numpy()
+    np.testing.assert_allclose(
+        embeddings, model.encoder.embed([(x, model.sample_rate) for x in audio.numpy()]), atol=1e-6
+    )
+    assert (embeddings[:, 1] > 1e-3).all()
 
 
 def test_a_timestamp_is_the_middle_of_its_frame(tiny_bundle: Path) -> None:
-    """A click in silence: its square is heard by the frames whose middle is within half a frame of it."""
+    """A click in silence: its square is in the frames whose middle is within half a frame of it."""
     model = hear.load_model(str(tiny_bundle))
     half = model.frame / 2 / TINY_RATE * 1000
     audio = torch.zeros(1, 3 * TINY_RATE)
     audio[0, 1510 * TINY_RATE // 1000] = 1.0
     embeddings, timestamps = hear.get_timestamp_embeddings(audio, model)
     assert timestamps[0].tolist() == list(range(0, 3001, 50))
-    heard = timestamps[0][embeddings[0, :, 2] > 0]
-    assert heard.tolist() == [at for at in range(0, 3001, 50) if 1510 - half < at < 1510 + half]
+    within = timestamps[0][embeddings[0, :, 2] > 0]
+    assert within.tolist() == [at for at in range(0, 3001, 50) if 1510 - half < at < 1510 + half]
 
 
 def test_past_the_ends_a_frame_hears_the_sound_mirrored(tiny_bundle: Path) -> None:
@@ -99,7 +102,7 @@ def test_frames_of_all_sounds_go_through_in_bounded_batches(tiny_bundle: Path, m
 
 
 @pytest.mark.parametrize("samples", [1, 10, 799, 800, 801, TINY_RATE // 2])
-def test_sounds_shorter_than_a_frame(samples: int, model: hear.HearModel) -> None:
+def test_sounds_shorter_than_a_frame(samples: int, model: hear.HEARModel) -> None:
     embeddings, timestamps = hear.get_timestamp_embeddings(torch.full((2, samples), 0.5), model)
     count = samples * 20 // model.sample_rate + 1
     assert timestamps.tolist() == [[50.0 * at for at in range(count)]] * 2
@@ -113,7 +116,7 @@ def test_a_frame_is_no_longer_than_the_window_and_no_shorter_than_the_net_takes(
     assert hear.load_model(str(make_tiny_bundle(window=2.0, minimum=2 * TINY_RATE))).frame == 2 * TINY_RATE
 
 
-def test_tensors_of_other_kinds(model: hear.HearModel) -> None:
+def test_tensors_of_other_kinds(model: hear.HEARModel) -> None:
     audio = sounds(model, 2, 1.0)
     exact = hear.get_scene_embeddings(audio, model)
     for other in (audio.double(), audio.clone().requires_grad_()):
@@ -122,15 +125,15 @@ def test_tensors_of_other_kinds(model: hear.HearModel) -> None:
     assert hear.get_timestamp_embeddings(audio[:0], model)[0].shape == (0, 21, 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_answers_are_where_the_sound_is(model: hear.HearModel) -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
+def test_answers_are_where_the_sound_is(model: hear.HEARModel) -> None:
     audio = sounds(model, 2, 1.0).cuda()
     answers = [hear.get_scene_embeddings(audio, model.to("cuda")), *hear.get_timestamp_embeddings(audio, model)]
     assert all(answer.device == audio.device for answer in answers)
 
 
 @pytest.mark.parametrize("audio", [torch.zeros(100), torch.zeros(2, 0), torch.zeros(1, 2, 3), np.zeros((2, 100))])
-def test_what_is_no_batch_of_sounds_gets_a_sentence(audio: object, tiny_bundle: Path) -> None:
+def test_what_is_no_batch_of_sounds_gets_an_error_message(audio: object, tiny_bundle: Path) -> None:
     model = hear.load_model(str(tiny_bundle))
     for function in (hear.get_scene_embeddings, hear.get_timestamp_embeddings):
         with pytest.raises(OptionError, match="give a tensor"):

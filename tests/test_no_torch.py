@@ -44,3 +44,33 @@ def test_importing_sondino_is_light_and_changes_no_setting():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert run.returncode == 0, run.stderr
+
+
+PUBLIC = """
+import sys
+from importlib import metadata
+absent = ("torch", "accelerate", "sklearn", "pyarrow", "onnx", "onnxscript", "av", "yaml")
+for name in absent:
+    sys.modules[name] = None
+found = metadata.version
+def version(name):
+    if name.replace("-", "_") in (*absent, "scikit_learn", "pyyaml"):
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+import sondino
+from sondino.errors import MissingExtra
+for name in sondino.__all__:
+    try:
+        getattr(sondino, name)
+    except MissingExtra as error:
+        assert "pip install 'sondino[" in str(error), error
+        print(name)
+"""
+
+
+def test_a_public_name_without_its_extra_is_one_message():
+    run = subprocess.run([sys.executable, "-c", PUBLIC], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert set(run.stdout.split()) >= {"distill", "convert", "prune", "quantize", "export"}
+    assert not {"load", "Model", "embed_files", "classify_files", "find_similar"} & set(run.stdout.split())

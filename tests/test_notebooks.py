@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.forked import ForkServer
+
 pytest.importorskip("marimo", reason="the notebooks extra is not installed")
 pytest.importorskip("altair", reason="the notebooks extra is not installed")
 
@@ -17,19 +19,32 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 CLUSTERS, PROBE = FOLDER / "clusters_of_a_corpus.py", FOLDER / "probe_and_finetune.py"
 
 
+def home(where: Path) -> dict[str, str]:
+    """Where marimo keeps its settings and what it remembers of itself."""
+    return dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"), str(where))
+
+
 def run(where: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """A Python command in a folder; its output where it fails."""
     command = [sys.executable, *(str(word) for word in words)]
-    # marimo keeps its settings and what it remembers of itself in the home folder.
-    home = {
-        "HOME": str(where),
-        "XDG_CONFIG_HOME": str(where),
-        "XDG_CACHE_HOME": str(where),
-        "XDG_STATE_HOME": str(where),
-    }
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, env=os.environ | home)
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, env=os.environ | home(where))
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+SCRIPT = """
+import runpy, sys
+from helpers.traced_graphs import traced_once
+del sys.argv[0]
+with traced_once():
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_script(forks: ForkServer, where: Path, *words: object) -> None:
+    """A notebook as a script, in a process that has torch from the start."""
+    done = forks.run(SCRIPT, *words, cwd=where, env=home(where))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -48,8 +63,8 @@ def test_marimo_finds_no_fault(tmp_path, notebook):
 
 
 @pytest.mark.slow
-def test_clusters_as_a_script(tmp_path):
-    run(tmp_path, CLUSTERS, "--out", "kept", "--k", 6)
+def test_clusters_as_a_script(tmp_path, forks):
+    run_script(forks, tmp_path, CLUSTERS, "--out", "kept", "--k", 6)
     [table] = tmp_path.glob("kept/*/clusters.csv")
     clips = rows(table)
     assert len(clips) >= 130 and len({clip["path"] for clip in clips}) == len(clips)
@@ -74,8 +89,8 @@ def test_clusters_as_a_page_with_the_teacher_that_needs_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_probe_and_finetune_as_a_script(tmp_path):
-    run(tmp_path, PROBE, "--out", "kept", "--epochs", 1)
+def test_probe_and_finetune_as_a_script(tmp_path, forks):
+    run_script(forks, tmp_path, PROBE, "--out", "kept", "--epochs", 1)
     told = rows(tmp_path / "kept" / "predictions.csv")
     assert len(told) == 130
     right = sum(clip["truth"] == clip["predicted"] for clip in told) / len(told)

@@ -42,7 +42,7 @@ def words() -> ModuleType:
         ("a.ts", "/** A line.\n * What it hears. */\nlet x = 1;\n", 2, "hears"),
         ("a.ts", "export function onHeard(): void {}\n", 1, "heard"),
         ("a.ts", "const x = `Hearing ${heard} %`;\n", 1, "Hearing"),
-        ("a.ts", "class A {\n  tell(): void {\n  }\n}\n", 2, "tell"),
+        ("a.ts", "class A {\n  tells(): void {\n  }\n}\n", 2, "tells"),
         ("a.html", '<p id="heard">\nNothing heard yet</p>', 2, "heard"),
         ("a.html", '<canvas aria-label="Nothing heard yet">', 1, "heard"),
         ("a.yaml", "a: 1\n# matpac taught to dymn\n", 2, "taught"),

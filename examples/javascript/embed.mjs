@@ -1,4 +1,4 @@
-// node embed.mjs MODEL.onnx CLIP.wav: the first five values of the clip's embedding. First: npm install
+// node embed.mjs MODEL.onnx CLIP.wav: the first five values of the clip's embedding. First: npm ci
 
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";

@@ -1,4 +1,4 @@
-"""The errors a user can meet: every message is one sentence that names the file or option and what to do."""
+"""The errors that users get: each message names the file or option at fault and what to do."""
 
 import difflib
 import importlib
@@ -19,7 +19,7 @@ class SondinoError(Exception):
 
 
 class AudioError(SondinoError):
-    """A file or array that cannot be heard."""
+    """A file or array that cannot be decoded."""
 
 
 class OptionError(SondinoError):
@@ -62,7 +62,20 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(f"{root} is not installed: pip install 'sondino[{extra}]'") from error
 
 
-def require_export() -> None:
-    """MissingExtra, with the pip line, where something is not installed that exporting needs."""
-    for module in ("torch", "onnx", "onnxscript"):
-        require(module, "train")
+def require_extra(extra: str) -> None:
+    """Raise MissingExtra, with the pip line, if a package of an optional extra is not installed.
+
+    Args:
+        extra: one of the extras that this package's metadata list, such as "train".
+    """
+    import re
+    from importlib import metadata  # slow to import, and most commands need no extra
+
+    for requirement in metadata.requires("sondino") or ():
+        package, _, marker = requirement.partition(";")
+        if re.search(rf"extra == ['\"]{extra}['\"]", marker):
+            name = re.split(r"[^\w.-]", package.strip())[0]
+            try:
+                metadata.version(name)
+            except metadata.PackageNotFoundError as error:
+                raise MissingExtra(f"{name} is not installed: pip install 'sondino[{extra}]'") from error

@@ -1,4 +1,4 @@
-"""Our own files on disk: written whole or not at all, held by one process at a time, told apart by their hash."""
+"""Files on disk: written atomically, locked by one process at a time, identified by their hash."""
 
 import errno
 import hashlib
@@ -44,7 +44,7 @@ def thread_count(threads: int | None) -> int:
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old content or the new one, never a piece."""
+    """Write a file atomically: a reader, or a kill at any moment, finds the old content or the new one."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as opened:
@@ -96,7 +96,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_error(file: Path, error: OSError) -> RunError:
-    """The sentence for a write that failed."""
+    """The error of a failed write."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
     advice = "make room or give another folder" if full else "give a folder that can be written to"
     return RunError(

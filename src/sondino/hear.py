@@ -1,8 +1,8 @@
-"""The HEAR 2021 API (Turian and others 2022, arXiv 2203.03022) over any of our models.
+"""The HEAR 2021 API (Turian and others 2022, arXiv 2203.03022) over any sondino model.
 
-A program that evaluates HEAR packages takes this one by its name, `sondino.hear`. A scene's vector is what
-`sondino embed` gives. A timestamp's vector is that of one frame of sound whose middle it is, every 50 ms from 0 to
-the end of the sound; past the ends, frames are filled with the sound mirrored.
+A program that evaluates HEAR packages imports this one by its name, `sondino.hear`. A scene embedding is what
+`sondino embed` gives. A timestamp embedding is that of one frame of audio, centred on the timestamp, every 50 ms from
+0 to the end of the clip; past the ends, frames are padded by reflection.
 """
 
 import os
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from sondino.model.model import Model
 else:
-    torch = require("torch", "train")  # HEAR hands over torch tensors
+    torch = require("torch", "train")  # HEAR passes torch tensors
 
 DEFAULT_MODEL = "ssondo/matpac-mobilenetv3"
-RATES = (16000, 22050, 44100, 48000)  # all that HEAR hands over
-STEP = 50  # milliseconds from one timestamp to the next: the longest that HEAR's tasks of events are scored by
-FRAME = 0.5  # seconds: a linear probe on pieces of ESC-10 in a row read it best from 0.5 to 0.75 s
+RATES = (16000, 22050, 44100, 48000)  # all that HEAR uses
+STEP = 50  # milliseconds from one timestamp to the next: the longest that HEAR's event tasks are scored at
+FRAME = 0.5  # seconds: a linear probe on concatenated clips of ESC-10 scored best from 0.5 to 0.75 s
 BATCH = 16  # frames through the model at once
 
 
-class HearModel(torch.nn.Module):
-    """What HEAR's functions hand around.
+class HEARModel(torch.nn.Module):
+    """The model object of the HEAR API.
 
-    It has no parameters: it runs on ONNX Runtime, and its answers go to the device of the sound they belong to.
+    It has no parameters: it runs on ONNX Runtime, and its embeddings go to the device of their audio.
 
     Attributes:
-        sample_rate: hertz that sounds must have: the model's own where HEAR knows it, else 48000.
-        scene_embedding_size: length of a scene's vector.
-        timestamp_embedding_size: length of a timestamp's vector.
-        frame: samples at the model's own rate that a timestamp's vector is made of.
+        sample_rate: hertz that audio must have: the model's own where HEAR uses it, else 48000.
+        scene_embedding_size: dimension of a scene embedding.
+        timestamp_embedding_size: dimension of a timestamp embedding.
+        frame: samples of a frame, at the model's own rate.
     """
 
     def __init__(self, encoder: "Model") -> None:
@@ -50,7 +50,7 @@ class HearModel(torch.nn.Module):
         self.frame = max(round(seconds * encoder.sample_rate), encoder.minimum)
 
 
-def load_model(model_file_path: str = "") -> HearModel:
+def load_model(model_file_path: str = "") -> HEARModel:
     """Open a model.
 
     Args:
@@ -60,11 +60,11 @@ def load_model(model_file_path: str = "") -> HearModel:
     Raises:
         SondinoError: there is no such model.
     """
-    return HearModel(load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
+    return HEARModel(load(model_file_path or os.environ.get("SONDINO_HEAR_MODEL") or DEFAULT_MODEL))
 
 
-def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tensor":
-    """A vector a sound.
+def get_scene_embeddings(audio: "torch.Tensor", model: HEARModel) -> "torch.Tensor":
+    """An embedding a sound.
 
     Args:
         audio: (n_sounds, samples) at `model.sample_rate`, -1 to 1, on any device.
@@ -76,13 +76,13 @@ def get_scene_embeddings(audio: "torch.Tensor", model: HearModel) -> "torch.Tens
     Raises:
         OptionError: `audio` has another shape, or the model is another package's.
     """
-    sounds = _sounds(audio, model)
-    vectors = model.encoder.embed([(sound, model.sample_rate) for sound in sounds])
-    return torch.from_numpy(vectors).to(audio.device)
+    sounds = _checked_audio(audio, model)
+    embeddings = model.encoder.embed([(sound, model.sample_rate) for sound in sounds])
+    return torch.from_numpy(embeddings).to(audio.device)
 
 
-def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """A vector every 50 ms of each sound.
+def get_timestamp_embeddings(audio: "torch.Tensor", model: HEARModel) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """An embedding every 50 ms of each sound.
 
     Args:
         audio: as in `get_scene_embeddings`.
@@ -95,24 +95,24 @@ def get_timestamp_embeddings(audio: "torch.Tensor", model: HearModel) -> tuple["
     Raises:
         OptionError: as `get_scene_embeddings`.
     """
-    sounds = _sounds(audio, model)
+    sounds = _checked_audio(audio, model)
     encoder, size = model.encoder, model.frame
     count = sounds.shape[1] * 1000 // (STEP * model.sample_rate) + 1
     starts = np.round(np.arange(count) * (STEP * encoder.sample_rate / 1000)).astype(int)
-    vectors = np.empty((len(sounds), count, encoder.dim), np.float32)
-    for sound, rows in zip(sounds, vectors, strict=True):
+    embeddings = np.empty((len(sounds), count, encoder.dim), np.float32)
+    for sound, rows in zip(sounds, embeddings, strict=True):
         waveform = from_array(sound, model.sample_rate, encoder.sample_rate)
-        # Half a frame before the sound puts its middle on the sound's first sample.
+        # Half a frame of padding centres the first frame on the first sample.
         padded = np.pad(waveform, (size // 2, size), mode="symmetric")
         for first in range(0, count, BATCH):
             frames = np.stack([padded[start : start + size] for start in starts[first : first + BATCH]])
             rows[first : first + BATCH] = encoder.embed(frames)
     timestamps = torch.arange(count, dtype=torch.float32) * STEP
-    return torch.from_numpy(vectors).to(audio.device), timestamps.repeat(len(sounds), 1).to(audio.device)
+    return torch.from_numpy(embeddings).to(audio.device), timestamps.repeat(len(sounds), 1).to(audio.device)
 
 
-def _sounds(audio: "torch.Tensor", model: HearModel) -> NDArray[np.float32]:
-    if not isinstance(model, HearModel):
+def _checked_audio(audio: "torch.Tensor", model: HEARModel) -> NDArray[np.float32]:
+    if not isinstance(model, HEARModel):
         raise OptionError(f"the model is a {type(model).__name__}: give what sondino.hear.load_model returned")
     if not isinstance(audio, torch.Tensor) or audio.ndim != 2 or audio.shape[1] == 0:
         given = tuple(audio.shape) if isinstance(audio, torch.Tensor) else type(audio).__name__

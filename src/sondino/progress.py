@@ -29,7 +29,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def show(description: str, unit: str, quiet: bool = False) -> Iterator[Report]:
-    """Yield a function to call with (done, total) as work goes on.
+    """Yield a function to call with (done, total) as the work proceeds.
 
     Args:
         description: what is being done, such as "targets of yamnet".
@@ -58,15 +58,15 @@ def show(description: str, unit: str, quiet: bool = False) -> Iterator[Report]:
 def _lines(console: Console, description: str, unit: str) -> Report:
     began = last = time.monotonic()
     first: int | None = None
-    told: int | None = None
+    reported: int | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last, first, told
+        nonlocal last, first, reported
         first = done if first is None else first  # a resumed stage starts above zero
         now = time.monotonic()
-        if done == told or (done < total and now - last < SECONDS_BETWEEN_LINES):
+        if done == reported or (done < total and now - last < SECONDS_BETWEEN_LINES):
             return
-        last, told = now, done
+        last, reported = now, done
         rate = (done - first) / max(now - began, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         console.print(

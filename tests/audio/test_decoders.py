@@ -1,4 +1,4 @@
-"""Containers, broken files, headers that are wrong: what comes out, and what is said."""
+"""Containers, broken files, headers that are wrong: what comes out, and what is message."""
 
 import io
 import sys
@@ -80,7 +80,7 @@ def test_a_truncated_file_gives_what_is_there_with_a_warning(tmp_path, name):
     assert np.abs(half[:-5000] - whole[: len(half) - 5000]).max() < 1e-5
     with pytest.warns(UserWarning, match="truncated or damaged"):
         assert np.array_equal(np.concatenate(list(audio.stream(tmp_path / name, rate, 0.5))), half)
-    # A stretch before the damage is whole, and nobody need worry.
+    # A segment before the damage is complete: no warning.
     assert len(audio.read(tmp_path / name, rate, 0.5, 0.5)) == rate // 2
     (tmp_path / name).write_bytes(data[:30])
     with pytest.raises(AudioError, match=name):
@@ -173,7 +173,7 @@ def test_an_mp3_may_be_shorter_than_its_header_says(tmp_path):
     with soundfile.SoundFile(path) as file:
         assert file.frames > 10 * 44100  # the trap is there
     assert audio.info(path).duration == pytest.approx(5.5, abs=0.1)
-    y = audio.read(path, 44100)  # whole, so no warning
+    y = audio.read(path, 44100)  # complete, so no warning
     assert len(y) == pytest.approx(len(x), abs=4000)
     assert np.abs(audio.read(path, 44100, 4.0, 0.5) - y[176400:198450]).max() < 1e-5
 

@@ -1,4 +1,4 @@
-"""The bench: what is measured, how it is told, and what becomes of models that fail."""
+"""The bench: what is measured, how it is reported, and what happens to models that fail."""
 
 import csv
 import json
@@ -16,9 +16,9 @@ from sondino import cli
 from sondino.benchmark import bench as benching
 from sondino.benchmark import given
 from sondino.benchmark.bench import bench
-from sondino.benchmark.given import Combination, Given, combinations, find
+from sondino.benchmark.given import Combination, NamedModel, combinations, find
 from sondino.benchmark.record import Bench, Measured
-from sondino.benchmark.results import FIELDS, failures, notes, rows, table
+from sondino.benchmark.results import FIELDS, bench_rows, format_failures, format_notes, to_table
 from sondino.errors import OptionError, SondinoError
 
 
@@ -28,30 +28,30 @@ def with_body(tmp_path: Path) -> Path:
 
 
 def test_models_are_found_by_any_name(tiny_bundle, tmp_path):
-    assert find(str(tiny_bundle)) == Given("tiny", "bundle", str(tiny_bundle), peer=False)
+    assert find(str(tiny_bundle)) == NamedModel("tiny", "bundle", str(tiny_bundle), peer=False)
     file = tiny_bundle / "model.onnx"
     plain = find(f"{file}?rate=16000", peer=True)
-    assert plain == Given("model.onnx", "teacher", f"onnx:{file}?rate=16000", peer=True)
-    assert find(f"onnx:{file}#vector?rate=16000").source == f"onnx:{file}#vector?rate=16000"
+    assert plain == NamedModel("model.onnx", "teacher", f"onnx:{file}?rate=16000", peer=True)
+    assert find(f"onnx:{file}#embedding?rate=16000").source == f"onnx:{file}#embedding?rate=16000"
     export = write_export(tiny_bundle, tmp_path / "export")
-    assert find(str(export)) == Given("tiny", "export", str(export), peer=False)
+    assert find(str(export)) == NamedModel("tiny", "export", str(export), peer=False)
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [
         ("{empty}", "is no bundle"),
         ("{empty}/none.onnx?rate=16000", "does not exist"),
         ("{file}?rate=16000&threads=2", "leave out threads="),
         ("{file}?rat=16000", "did you mean rate"),
-        ("precomputed:{file}", "hears nothing"),
+        ("precomputed:{file}", "cannot embed audio"),
         ("{web}", "runs in a browser"),
         ("{old}", "not of the format sondino-export-1"),
         ("./nowhere", "there is no file or folder"),
         ("{damaged}", "config.json: is damaged"),
     ],
 )
-def test_what_is_no_model_gets_a_sentence(name, sentence, tiny_bundle, tmp_path):
+def test_what_is_no_model_gets_an_error_message(name, message, tiny_bundle, tmp_path):
     (tmp_path / "empty").mkdir()
     damaged = write_tiny_bundle(tmp_path / "damaged")
     (damaged / "config.json").write_text('{"format": "sondino-bundle-1", ')
@@ -62,7 +62,7 @@ def test_what_is_no_model_gets_a_sentence(name, sentence, tiny_bundle, tmp_path)
         "web": write_export(tiny_bundle, tmp_path / "web", to="web"),
         "old": write_export(tiny_bundle, tmp_path / "old", format="sondino-export-0"),
     }
-    with pytest.raises(SondinoError, match=sentence):
+    with pytest.raises(SondinoError, match=message):
         find(name.format(**where))
 
 
@@ -97,12 +97,12 @@ def test_a_bundle_runs_in_all_that_is_here(monkeypatch, make_tiny_bundle):
 def test_a_runtime_asked_for_must_be_here(monkeypatch, tiny_bundle):
     installed(monkeypatch, "onnxruntime")
     model = find(str(tiny_bundle))
-    for name, sentence in [
+    for name, message in [
         ("openvino", r"pip install 'sondino\[openvino\]'"),
         ("onxruntime", "did you mean onnxruntime"),
-        ("litert", "runs no bundle"),
+        ("litert", "does not run bundles"),
     ]:
-        with pytest.raises(OptionError, match=sentence):
+        with pytest.raises(OptionError, match=message):
             combinations([model], [name], [1])
 
 
@@ -128,7 +128,7 @@ def test_exports_and_peers_run_in_their_own_runtime(monkeypatch, tiny_bundle, tm
     assert nowhere == {}
 
 
-def test_models_of_one_name_are_told_apart(tmp_path):
+def test_models_of_one_name_have_unique_names(tmp_path):
     first, second, third = (find(str(write_tiny_bundle(tmp_path / folder, name=name))) for folder, name in
                             (("a", "same"), ("b", "same"), ("c", "other")))  # fmt: skip
     found, _, _ = combinations([first, second, third], ["onnxruntime"], [1])
@@ -142,19 +142,19 @@ def test_real_models_are_measured_in_processes_of_their_own(with_body, tmp_path)
     done = bench([str(broken), str(with_body)], out, runtimes=["onnxruntime"], threads=[1], seconds=[2, 1], rounds=2,
                  least=0.01, energy=False, quiet=True)  # fmt: skip
     assert done.failed
-    ((damaged, why),) = done.nowhere.items()
+    ((damaged, why),) = done.not_run.items()
     assert (damaged.name, why) == ("broken", f"{broken / 'model.onnx'}: is damaged, its hash is not the one beside it; "
                                              "copy the whole folder again")  # fmt: skip
     (good,) = done.measured
     assert good.error is None
-    told = list(csv.DictReader((out / "bench.csv").open()))
-    assert list(told[0]) == list(FIELDS)
-    assert [(row["model"], row["seconds"], row["batch"]) for row in told] == [
+    table = list(csv.DictReader((out / "bench.csv").open()))
+    assert list(table[0]) == list(FIELDS)
+    assert [(row["model"], row["seconds"], row["batch"]) for row in table] == [
         ("broken", "", ""),
         *(("mels", length, batch) for length in ("2.0", "1.0") for batch in ("1", "8")),
     ]
-    assert "is damaged" in told[0]["error"]
-    for row in told[1:]:
+    assert "is damaged" in table[0]["error"]
+    for row in table[1:]:
         low, middle, high = (
             float(row[name]) for name in ("milliseconds_fastest_round", "milliseconds", "milliseconds_slowest_round")
         )
@@ -171,7 +171,7 @@ def test_real_models_are_measured_in_processes_of_their_own(with_body, tmp_path)
             assert 2e7 < float(row["peak_memory_bytes"]) < 1e9
     whole = json.loads((out / "bench.json").read_text())
     assert (whole["format"], whole["stopped"], len(whole["measured"])) == ("sondino-bench-1", False, 1)
-    assert failures(done) == [f"broken: {why}"]
+    assert format_failures(done) == [f"broken: {why}"]
 
 
 def test_an_export_whose_file_is_damaged_or_gone_is_not_measured(monkeypatch, tiny_bundle, tmp_path):
@@ -186,7 +186,7 @@ def test_an_export_whose_file_is_damaged_or_gone_is_not_measured(monkeypatch, ti
 
 
 def answer(milliseconds, cold=100.0, busy=1.0, dim=3):
-    """What a worker says that timed one length of clip."""
+    """The result of a worker that timed one clip length."""
     clip = {"seconds": 10.0, "batch": 1, "busy_threads": busy, "milliseconds": milliseconds}
     return {
         **dict.fromkeys(("start_ms", "import_ms", "load_ms", "first_ms"), cold / 4),
@@ -201,13 +201,13 @@ def run_of(*measured):
 
 
 def combination(name="tiny", threads=1, runtime="onnxruntime"):
-    return Combination(Given(name, "bundle", name, False), runtime, "float32", threads, sys.executable)
+    return Combination(NamedModel(name, "bundle", name, False), runtime, "float32", threads, sys.executable)
 
 
 def test_figures_are_medians_of_rounds():
     rounds = [answer([1.0, 2.0, 9.0], 90), answer([4.0, 4.0, 4.0], 110), answer([3.0, 3.0, 8.0], 400)]
     weighed = {"peak_memory_bytes": {"10": 5_000_000}, "parameters": 12, "macs_per_10s": 34, "joules_per_10s": 0.5}
-    alone, eight = rows(run_of(Measured(combination(), rounds, weighed)))
+    alone, eight = bench_rows(run_of(Measured(combination(), rounds, weighed)))
     assert (alone["batch"], eight["batch"]) == (1, 8)
     assert alone["milliseconds"] == 3.0  # of the medians 2, 4 and 3
     assert (alone["milliseconds_fastest_round"], alone["milliseconds_slowest_round"]) == (2.0, 4.0)
@@ -219,26 +219,26 @@ def test_figures_are_medians_of_rounds():
     assert (alone["peak_memory_bytes"], alone["processor"]) == (5_000_000, "Abacus 3000")
 
 
-def test_the_table_marks_the_fastest_and_the_notes_say_what_disturbed():
+def test_the_table_marks_the_fastest_and_the_notes_say_what_disturbed_them():
     slow = Measured(combination(), [answer([8.0], busy=0.5)] * 2)
     fast = Measured(combination(runtime="openvino"), [answer([2.0], busy=0.6), answer([3.0], busy=0.6)])
     crowd = Measured(combination("other"), [answer([5.0], busy=1.9)])
     failed = Measured(combination("bad"), error="it is broken")
     done = run_of(slow, fast, crowd, failed)
-    shown = table(done)
+    shown = to_table(done)
     assert [row.style for row in shown.rows] == [None, "bold", None]
     assert list(shown.columns[4].cells) == ["8.00", "2.50", "5.00"]
-    said = " ".join(notes(done))
-    assert "other in onnxruntime kept 1.9 processors busy where it was allowed 1" in said
-    assert "a process got 60% of the processor" in said
-    assert failures(done) == ["bad in onnxruntime float32: it is broken"]
-    assert table(run_of(failed)) is None
-    calm = " ".join(notes(run_of(Measured(combination(), [answer([8.0], busy=0.99)] * 2))))
+    message = " ".join(format_notes(done))
+    assert "other in onnxruntime used 1.9 cores, more than its 1 threads" in message
+    assert "a process got 60% of the core" in message
+    assert format_failures(done) == ["bad in onnxruntime float32: it is broken"]
+    assert to_table(run_of(failed)) is None
+    calm = " ".join(format_notes(run_of(Measured(combination(), [answer([8.0], busy=0.99)] * 2))))
     assert "busy" not in calm
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "sentence"),
+    ("option", "value", "message"),
     [
         ("--threads", "0", "threads is 0"),
         ("--threads", "100000", "from 1 to"),
@@ -250,13 +250,13 @@ def test_the_table_marks_the_fastest_and_the_notes_say_what_disturbed():
         ("--against", "./nowhere", "there is no file or folder nowhere"),
     ],
 )
-def test_options_out_of_range_get_a_sentence(option, value, sentence, tiny_bundle, tmp_path, capsys):
+def test_options_out_of_range_get_an_error_message(option, value, message, tiny_bundle, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["bench", str(tiny_bundle), "--out", str(tmp_path / "out"), option, value])
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert left.value.code == 2
-    assert sentence in said
-    assert len(said.strip().splitlines()) == 1
+    assert message in message
+    assert len(message.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -266,10 +266,10 @@ def scripted(monkeypatch, *answers):
 
     def run(*_, env, **__):
         assert env["OPENBLAS_NUM_THREADS"] == "1"
-        said = next(left)
-        if isinstance(said, BaseException):
-            raise said
-        return said
+        message = next(left)
+        if isinstance(message, BaseException):
+            raise message
+        return message
 
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.setattr(benching.subprocess, "run", run)
@@ -279,8 +279,8 @@ def says(values):
     return types.SimpleNamespace(returncode=0, stdout=f"noise\n{json.dumps(values)}\n", stderr="")
 
 
-def dies(code, said=""):
-    return types.SimpleNamespace(returncode=code, stdout="", stderr=said)
+def dies(code, message=""):
+    return types.SimpleNamespace(returncode=code, stdout="", stderr=message)
 
 
 def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_path, capsys):
@@ -293,9 +293,9 @@ def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_p
     shown = capsys.readouterr()
     assert "5.00" in shown.out
     assert "stopped" in shown.err
-    told = list(csv.DictReader((tmp_path / "out" / "bench.csv").open()))
-    assert [(row["model"], row["milliseconds"]) for row in told] == [("tiny", "5.0"), ("tiny", "5.0"), ("second", "")]
-    assert told[2]["error"] == "stopped before it was measured"
+    table = list(csv.DictReader((tmp_path / "out" / "bench.csv").open()))
+    assert [(row["model"], row["milliseconds"]) for row in table] == [("tiny", "5.0"), ("tiny", "5.0"), ("second", "")]
+    assert table[2]["error"] == "stopped before it was measured"
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["stopped"] is True
 
 
@@ -314,17 +314,17 @@ def test_a_memory_process_that_dies_leaves_the_times(monkeypatch, tiny_bundle, t
 
 
 @pytest.mark.parametrize(
-    ("died", "sentence"),
+    ("died", "message"),
     [
         (dies(1, "warning\nit is broken\n"), "it is broken"),
-        (dies(-9), "ended by signal 9 (the system takes too large a process away)"),
+        (dies(-9), "ended by signal 9 (the system ends a process that takes too much memory)"),
         (dies(-11), "ended by signal 11"),
         (dies(3), "ended with code 3"),
         (benching.subprocess.TimeoutExpired("x", 1), "had not ended after 600 s"),
     ],
 )
-def test_a_process_that_dies_is_a_sentence_and_the_others_go_on(
-    died, sentence, monkeypatch, tiny_bundle, tmp_path, capsys
+def test_a_process_that_dies_is_an_error_message_and_the_others_go_on(
+    died, message, monkeypatch, tiny_bundle, tmp_path, capsys
 ):
     second = write_tiny_bundle(tmp_path / "second", name="second")
     scripted(monkeypatch, died, says(answer([5.0])), says({"peak_memory_bytes": {"10": 1}}))
@@ -334,5 +334,5 @@ def test_a_process_that_dies_is_a_sentence_and_the_others_go_on(
     assert left.value.code == 1
     shown = capsys.readouterr()
     assert "failed: tiny in onnxruntime float32: " in shown.err
-    assert sentence in shown.err
+    assert message in shown.err
     assert "second" in shown.out

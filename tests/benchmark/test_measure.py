@@ -40,7 +40,7 @@ def test_macs_leaves_the_module_as_it_was():
 
 
 @pytest.mark.parametrize(("window", "shape", "share"), [(None, (1, 160000), 1.0), (3.0, (3, 48000), 10 / 9)])
-def test_milliseconds_is_the_median_call_told_for_10_s(monkeypatch, window, shape, share):
+def test_milliseconds_is_the_median_call_scaled_to_10_s(monkeypatch, window, shape, share):
     clock = iter([0.0, 0.010, 1.0, 1.500, 2.0, 2.020])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     seen = []
@@ -82,7 +82,7 @@ Processor.__name__ = "CPU"
         ("intel_rapl", "power meter (RAPL)"),
     ],
 )
-def test_joules_are_those_of_the_calls_told_for_10_s(monkeypatch, mode, how):
+def test_joules_are_those_of_the_calls_scaled_to_10_s(monkeypatch, mode, how):
     asked = {}
 
     class Tracker:
@@ -115,7 +115,7 @@ def test_no_joules_without_codecarbon(monkeypatch):
     assert energy_per_10s(lambda x: x, 100) is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_real_codecarbon_is_silent_offline_and_plausible(tmp_path):
     pytest.importorskip("codecarbon")
     code = """

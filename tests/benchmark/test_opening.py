@@ -11,13 +11,13 @@ import pytest
 
 from helpers.bench_models import LOGMEL, write_bundle_with_body, write_export
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
+from helpers.tiny_tflite import INNER, tiny_tflite
 from sondino.benchmark import opening, worker
 from sondino.benchmark.bench import limits
 from sondino.benchmark.opening import Opened, Parts
 from sondino.errors import EncoderError, MissingExtra, SondinoError
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from teachers.test_teachers import INNER, tiny_tflite
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def opened(embed=lambda x: x, window=None, hop=None, rate=100, parts=None) -> Op
     [
         (None, None, 10.0, 1, (1, 1000), 1.0),
         (None, None, 1.0, 8, (8, 100), 1 / 8),
-        (3.0, None, 10.0, 1, (3, 300), 10 / 9),  # as many windows as cover it, told for 10 s
+        (3.0, None, 10.0, 1, (3, 300), 10 / 9),  # as many windows as cover it, scaled to 10 s
         (0.96, 0.48, 10.0, 8, (168, 96), 10 / (21 * 0.48) / 8),
-        (5.0, None, 1.0, 1, (1, 500), 1.0),  # a short clip takes a whole window
+        (5.0, None, 1.0, 1, (1, 500), 1.0),  # a short clip takes a full window
     ],
 )
 def test_a_clip_is_what_the_model_takes(window, hop, seconds, batch, shape, share):
-    sound, told = worker.clips(opened(window=window, hop=hop), seconds, batch)
+    sound, factor = worker.clips(opened(window=window, hop=hop), seconds, batch)
     assert (sound.shape, sound.dtype) == (shape, np.float32)
-    assert told == pytest.approx(share)
+    assert factor == pytest.approx(share)
     assert 0.02 < sound.std() < 0.1  # noise, not zeros
 
 
@@ -73,7 +73,7 @@ def test_calls_are_enough_and_the_first_is_not_timed(monkeypatch, seconds, least
 
 
 def test_the_front_end_of_a_graph_is_what_the_whole_takes_more_than_the_net(monkeypatch):
-    call, heard = ticking(monkeypatch, 0.25)
+    call, calls = ticking(monkeypatch, 0.25)
     sound = np.zeros((1, 10), np.float32)
 
     def twice(x):
@@ -85,7 +85,11 @@ def test_the_front_end_of_a_graph_is_what_the_whole_takes_more_than_the_net(monk
 
     inside = halves(twice, Parts(lambda mels: call("net"), lambda x: x, None))
     assert inside == {"net_ms": 125.0, "front_end_ms": 125.0}
-    assert [isinstance(x, str) for x in heard[3:9]] == [False, False, True] * 2  # in turn, so that both see one machine
+    assert [isinstance(x, str) for x in calls[3:9]] == [
+        False,
+        False,
+        True,
+    ] * 2  # in turn, so that both are timed on the same machine
     assert halves(call, Parts(call, lambda x: x, None)) == {"net_ms": 125.0, "front_end_ms": None}
     assert halves(call, Parts(call, lambda x: x, twice)) == {"net_ms": 125.0, "front_end_ms": 250.0}
 
@@ -100,7 +104,7 @@ def test_a_bundle_opened_here_gives_its_vectors(runtime, tiny_bundle):
     assert [file.name for file in model.files] == shipped[runtime]
 
 
-def test_a_front_end_outside_the_graph_is_told_apart(with_body):
+def test_a_front_end_outside_the_graph_is_timed_separately(with_body):
     model = opening.open_bundle(with_body, "onnxruntime", "float32", 1)
     sound, _ = worker.clips(model, 1.0, 2)
     mels = np.stack([log_mel(LOGMEL, wave) for wave in sound])
@@ -158,7 +162,7 @@ def test_an_export_of_one_clip_a_call_hears_them_one_by_one(monkeypatch, tiny_bu
 def test_an_export_for_litert_gives_its_vectors_without_torch(monkeypatch, tmp_path):
     export = tmp_path / "export"
     export.mkdir()
-    file = tiny_tflite(export / "model.tflite", [4, 2])  # probabilities (3) before vectors (4)
+    file = tiny_tflite(export / "model.tflite", [4, 2])  # probabilities (3) before embeddings (4)
     facts = {"to": "litert", "precision": "f32", "file": file.name, "input": "waveform", "sample_rate": 16, "dim": 4}
     about = {**facts, "samples": 16, "batch": 1, "hashes": {file.name: sha256(file)}}
     (export / "export.json").write_text(json.dumps(about))
@@ -208,7 +212,7 @@ def test_a_model_that_gives_no_vectors_is_not_timed(monkeypatch):
     broken = opened(lambda sound: np.full((len(sound), 3), np.nan, np.float32))
     monkeypatch.setattr(worker, "_open", lambda asked: broken)
     with pytest.raises(EncoderError, match="NaN"):
-        worker._timed({"module": "", "seconds": [1.0]}, 0.0)
+        worker._measure_times({"module": "", "seconds": [1.0]}, 0.0)
 
 
 def test_every_runtime_is_held_to_its_threads(monkeypatch, tiny_bundle):
@@ -250,10 +254,10 @@ def test_openvino_is_held_to_its_threads_and_precision(monkeypatch, tiny_bundle)
 
 
 def test_vectors_that_are_none_are_refused():
-    opening.check_vectors(np.zeros((2, 3), np.float32), 2)
-    for vectors, sentence in [(np.zeros((1, 3)), "shape"), (np.zeros(3), "shape"), (np.full((2, 3), np.nan), "NaN")]:
-        with pytest.raises(EncoderError, match=sentence):
-            opening.check_vectors(vectors, 2)
+    opening.check_embeddings(np.zeros((2, 3), np.float32), 2)
+    for embeddings, message in [(np.zeros((1, 3)), "shape"), (np.zeros(3), "shape"), (np.full((2, 3), np.nan), "NaN")]:
+        with pytest.raises(EncoderError, match=message):
+            opening.check_embeddings(embeddings, 2)
 
 
 def test_litert_needs_its_package(monkeypatch, tmp_path):
@@ -279,7 +283,7 @@ def test_torch_runs_a_bundles_student(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     folder = write_tiny_bundle(tmp_path / "student", student="mobilenetv3", front_end=LOGMEL.as_dict())
     model = opening.open_bundle(folder, "torch", "float32", 3)
-    assert (asked, model.window) == ([3], None)  # a student hears any length
+    assert (asked, model.window) == ([3], None)  # a student takes any length
     sound, _ = worker.clips(model, 0.5, 2)
     mels = np.stack([log_mel(LOGMEL, wave) for wave in sound])
     np.testing.assert_allclose(model.embed(sound), mels.mean(axis=2), rtol=1e-4, atol=1e-4)

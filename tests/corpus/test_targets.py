@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from helpers.corpora import RATE, Moments, changed_rows, open_targets, read_clips, write_sounds
+from helpers.skips import needs_posix
 from sondino.corpus import parts as parts_module
 from sondino.corpus import targets as module
 from sondino.corpus.table import build_corpus, open_corpus
@@ -296,7 +296,7 @@ targets.compute_targets(open_corpus(sys.argv[1]), Teacher(), part_rows=6)
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+@needs_posix
 @pytest.mark.parametrize(
     ("where", "left"),
     [

@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.corpora import RATE, noise, read_clips, write, write_sounds
+from helpers.skips import needs_posix
 from sondino.corpus import waveforms as module
 from sondino.corpus.table import build_corpus
 from sondino.corpus.views import add_views
@@ -144,7 +144,7 @@ waveforms.open_waveforms(open_corpus(sys.argv[1]), 8000, cache=True)
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+@needs_posix
 def test_a_killed_run_goes_on_to_the_same_bits(corpus, tmp_path, small_parts):
     other = build_corpus(corpus.root, tmp_path / "other", clip=1.0)
     whole = open_waveforms(other, RATE, cache=True)

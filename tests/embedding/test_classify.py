@@ -13,19 +13,20 @@ import soundfile
 
 import sondino
 from helpers.loudness import CARD, RATE
+from helpers.skips import needs_linux
 from sondino import cli
 from sondino.embedding.classify import ClipPrediction, classify_files
 from sondino.errors import OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 
-# On the tiny model's vectors (mean, mean square, peak): the louder, the likelier is "loud".
+# On the tiny model's embeddings (mean, mean square, peak): the louder, the likelier is "loud".
 WEIGHT = np.array([[0, 0, -10.0], [0, 0, 10], [0, 0, 0]])
 LOUD = Head("loudness", ("quiet", "loud", "never"), False, ((WEIGHT, np.array([4, -4, -99.0])),))
 
 
 def expected(peaks: float) -> np.ndarray:
-    """The probabilities of a vector whose mean peak is given."""
+    """The probabilities of an embedding whose mean peak is given."""
     powers = np.exp([4 - 10 * peaks, 10 * peaks - 4, -99])
     return powers / powers.sum()
 
@@ -52,10 +53,10 @@ def call(*arguments: object) -> int:
 
 
 def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
-    heard: list[ClipPrediction] = []
-    report = classify_files(sounds, sondino.load(bundle), per_window=True, show=heard.append)
+    predictions: list[ClipPrediction] = []
+    report = classify_files(sounds, sondino.load(bundle), per_window=True, show=predictions.append)
     assert (report.files, report.seconds, report.skipped) == (2, 3.5, [])
-    both, quiet = heard
+    both, quiet = predictions
     assert (both.id, both.seconds, quiet.id) == ("deep/both.wav", 2.5, "quiet.wav")
     # The mean of the windows' peaks by their real sound, not the mean of their probabilities.
     merged = (1.0 * 0.1 + 1.0 * 0.9 + 0.5 * 0.1) / 2.5
@@ -67,12 +68,12 @@ def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Pat
         (2.0, 2.5, "quiet"),
     ]
     assert both.windows[1][2][0][1] == pytest.approx(expected(0.9)[1], abs=1e-5)
-    # As the model itself says, and as without windows.
+    # As the model itself gives, and as without windows.
     assert [p for _, p in both.labels] == pytest.approx(sorted(sondino.load(bundle).classify(str(sounds))[0])[::-1])
     whole: list[ClipPrediction] = []
     classify_files(sounds, sondino.load(bundle), show=whole.append)
     assert [h.windows for h in whole] == [[], []]
-    assert [dict(h.labels) for h in whole] == [pytest.approx(dict(h.labels), abs=1e-6) for h in heard]
+    assert [dict(h.labels) for h in whole] == [pytest.approx(dict(h.labels), abs=1e-6) for h in predictions]
 
 
 def test_the_table_has_a_row_for_each_label_of_each_clip_and_window(bundle: Path, sounds: Path, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_json_lines_have_an_object_a_clip(bundle: Path, sounds: Path, tmp_path: 
     assert "windows" not in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
 
 
-def test_without_an_output_it_is_told_here(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_output_it_is_printed(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("classify", sounds, "--model", bundle, "--per-window", "--top", 1, "--quiet") == 0
     both, first, second, third, quiet, only = capsys.readouterr().out.splitlines()
     assert both.startswith("deep/both.wav  loud ") and "1.00 to    2.00 s  loud 100.0 %" in second
@@ -116,19 +117,21 @@ def test_several_labels_have_probabilities_of_their_own(
     tmp_path: Path, sounds: Path, make_tiny_bundle: Callable[..., Path]
 ) -> None:
     both = Head("both", ("there", "here"), True, ((np.array([[0, 0, 0.0], [0, 0, 0]]), np.array([2.0, 3.0])),))
-    heard: list[ClipPrediction] = []
-    classify_files(sounds, sondino.load(make_tiny_bundle()).with_head(both), show=heard.append)
-    assert heard[0].labels == [
+    predictions: list[ClipPrediction] = []
+    classify_files(sounds, sondino.load(make_tiny_bundle()).with_head(both), show=predictions.append)
+    assert predictions[0].labels == [
         ("here", pytest.approx(1 / (1 + np.exp(-3)))),
         ("there", pytest.approx(1 / (1 + np.exp(-2)))),
     ]
 
 
 def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
-    heard: list[ClipPrediction] = []
-    classify_files(sounds / "deep", sondino.load(bundle, window_policy="published"), per_window=True, show=heard.append)
-    assert [(start, end) for start, end, _ in heard[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
-    assert dict(heard[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
+    predictions: list[ClipPrediction] = []
+    classify_files(
+        sounds / "deep", sondino.load(bundle, window_policy="published"), per_window=True, show=predictions.append
+    )
+    assert [(start, end) for start, end, _ in predictions[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
+    assert dict(predictions[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
 
 
 def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Callable[..., Path], tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Calla
     assert call("classify", sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert "loud" in (tmp_path / "o.csv").read_text()
     wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
-    with pytest.raises(OptionError, match="takes vectors of 5 numbers, and tiny gives 3"):
+    with pytest.raises(OptionError, match="of 5 dimensions, and those of tiny have 3"):
         sondino.load(bare).with_head(wide)
 
 
@@ -151,13 +154,13 @@ def test_broken_files_are_listed_and_the_exit_code_says_so(
     assert call("classify", sounds / "quiet.wav", "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert not (tmp_path / "o.skipped.csv").exists()
     (tmp_path / "o.csv").write_text("of an earlier call")
-    with pytest.raises(SondinoError, match=r"none of the 1 files could be heard.*broken\.wav"):
+    with pytest.raises(SondinoError, match=r"none of the 1 files could be decoded.*broken\.wav"):
         classify_files(sounds / "broken.wav", sondino.load(bundle), tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_text() == "of an earlier call" and not list(tmp_path.glob("*.new"))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--output", "o.txt"], "must end in .csv or .jsonl"),
         (["--output", "folder.csv"], "is a folder"),
@@ -168,7 +171,7 @@ def test_broken_files_are_listed_and_the_exit_code_says_so(
 )
 def test_a_mistake_gets_one_sentence(
     options: list[str],
-    said: str,
+    message: str,
     bundle: Path,
     sounds: Path,
     make_tiny_bundle: Callable[..., Path],
@@ -181,18 +184,16 @@ def test_a_mistake_gets_one_sentence(
     model = [] if "--model" in options else ["--model", bundle]
     assert call("classify", sounds, *model, *options) == 2
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error and error.startswith("sondino: ")
+    assert message in error and "Traceback" not in error and error.startswith("sondino: ")
 
 
+@needs_linux  # other systems' file systems have UTF-8 names only
 def test_a_file_whose_name_is_not_utf8_keeps_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = b"\xff.wav".decode(errors="surrogateescape")
-    try:
-        soundfile.write(tmp_path / "x.wav", np.full(RATE, 0.1), RATE)
-        (tmp_path / "x.wav").rename(tmp_path / name)
-    except OSError:
-        pytest.skip("this file system has UTF-8 names only")
+    soundfile.write(tmp_path / "x.wav", np.full(RATE, 0.1), RATE)
+    (tmp_path / "x.wav").rename(tmp_path / name)
     for output in ("o.csv", "o.jsonl"):
         classify_files(tmp_path / name, sondino.load(bundle), tmp_path / output)
         assert b"\xff.wav" in (tmp_path / output).read_bytes()

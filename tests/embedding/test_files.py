@@ -1,4 +1,4 @@
-"""Folders to tables of vectors, over a tiny model that gives mean, mean square and peak of a waveform."""
+"""Folders to tables of embeddings, over a tiny model that gives mean, mean square and peak of a waveform."""
 
 import csv
 import errno
@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
+from helpers.tiny_encoder import Tiny
 from sondino import audio
 from sondino.embedding import files as embed
 from sondino.embedding import tables
@@ -26,19 +27,6 @@ from sondino.model.model import Model
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 LENGTHS = (1, 3000, 16000, 16001, 40000, 65000)
-
-
-class Tiny:
-    """The tiny model without ONNX: an encoder as a user would write one."""
-
-    name, sample_rate, dim, window, fingerprint = "tiny", TINY_RATE, 3, 1.0, "one"
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def embed(self, waveforms: np.ndarray) -> np.ndarray:
-        self.shapes.append(waveforms.shape)
-        return tiny_vectors(waveforms)
 
 
 def sound(samples: int, seed: int) -> np.ndarray:
@@ -79,7 +67,7 @@ def test_npz(folder, tmp_path, threads):
         assert table["ids"].tolist() == IDS and table["ids"].dtype.kind == "U"
         assert table["vectors"].dtype == np.float32
         assert table["vectors"] == pytest.approx(VECTORS, abs=1e-6)
-    assert (report.files, report.vectors, report.skipped, report.resumed) == (6, 6, [], 0)
+    assert (report.files, report.embeddings, report.skipped, report.resumed) == (6, 6, [], 0)
     assert report.seconds == pytest.approx(SECONDS)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npz", "sounds"]  # nothing is left lying about
 
@@ -92,7 +80,7 @@ def test_npz_of_windows(folder, tmp_path):
         assert table["clip"].tolist() == CLIP.tolist()
         assert table["start"].tolist() == STARTS.tolist()
         assert table["vectors"] == pytest.approx(ROWS, abs=1e-6)
-    assert (report.files, report.vectors) == (6, len(ROWS))
+    assert (report.files, report.embeddings) == (6, len(ROWS))
 
 
 @pytest.mark.parametrize("windows", [False, True])
@@ -208,7 +196,7 @@ def test_folders_with_the_same_names_inside_get_whole_paths(folder, tmp_path, mo
     assert ids_of(Path("once.npz")) == [*IDS, "more/new.wav"]
 
 
-def test_inputs_and_outputs_that_are_refused(folder, tmp_path):
+def test_inputs_and_outputs_that_are_rejected(folder, tmp_path):
     with pytest.raises(AudioError, match="no such file"):
         embed_files([folder, tmp_path / "nowhere"], Tiny(), tmp_path / "out.npz")
     with pytest.raises(OptionError, match="no input"):
@@ -247,9 +235,9 @@ def test_bad_files_are_left_out_and_listed(folder, tmp_path, threads):
 def test_a_model_that_gives_nan_for_one_file_loses_that_file_only(folder, tmp_path):
     class Sick(Tiny):
         def embed(self, waveforms):
-            vectors = tiny_vectors(waveforms)
-            vectors[np.count_nonzero(waveforms, axis=1) == 3000] = np.nan
-            return vectors
+            embeddings = tiny_vectors(waveforms)
+            embeddings[np.count_nonzero(waveforms, axis=1) == 3000] = np.nan
+            return embeddings
 
     report = embed_files(folder, Sick(), tmp_path / "out.npz")
     assert ids_of(tmp_path / "out.npz") == [name for name in IDS if name != "1.wav"]
@@ -262,7 +250,7 @@ def test_nothing_is_written_when_every_file_fails(tmp_path):
     (tmp_path / "in").mkdir()
     for name in "ab":
         (tmp_path / "in" / f"{name}.wav").write_text("no sound")
-    with pytest.raises(SondinoError, match=r"none of the 2 files could be heard.*a\.wav: not a sound"):
+    with pytest.raises(SondinoError, match=r"none of the 2 files could be decoded.*a\.wav: not a sound"):
         embed_files(tmp_path / "in", Tiny(), tmp_path / "out.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
@@ -283,7 +271,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import sondino.embedding.files as embed
-from embedding.test_files import Tiny
+from helpers.tiny_encoder import Tiny
 
 class Killer(Tiny):
     def embed(self, waveforms):
@@ -362,13 +350,13 @@ def test_another_model_other_options_or_files_start_over(folder, tmp_path, monke
         assert ["starting over" in message for message in caplog.messages] == [True]
     stopped(folder, output)
     caplog.clear()
-    assert embed_files(folder, Tiny(), output).resumed == 2  # and the same goes on, without a word
+    assert embed_files(folder, Tiny(), output).resumed == 2  # and the same call resumes silently
     assert not caplog.messages
 
 
 def test_a_part_that_is_not_whole_does_not_count(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 2)
-    for spoil in ("000000.vectors.npy", "000000.json"):
+    for spoil in ("000000.embeddings.npy", "000000.json"):
         stopped(folder, tmp_path / "out.npz")
         file = tmp_path / "out.npz.partial" / spoil
         file.write_bytes(file.read_bytes()[:-5])
@@ -395,7 +383,7 @@ def test_an_earlier_output_stays_until_the_new_one_is_whole(folder, tmp_path, mo
     assert ids_of(output) == IDS
 
 
-def test_a_full_disk_is_a_sentence_and_what_is_done_stays(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_message_and_what_is_done_stays(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 2)
     output = tmp_path / "out.npz"
 
@@ -469,14 +457,14 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
     how = pipeline.resolve_windowing(Counting())
     found = list(pipeline.embed_sounds(Counting(), ["a", "b", "c", "d", "e"], how, readers=readers))
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
-    assert all(f.seconds == 200 and f.vectors.tolist() == [[1, 1, 1]] for f in found)
+    assert all(f.seconds == 200 and f.embeddings.tolist() == [[1, 1, 1]] for f in found)
     # A round of windows, and a queue and the window in hand of each reader.
-    assert peak <= pipeline.ROUND + readers * (pipeline.QUEUE + 2) + 1
+    assert peak <= pipeline.GATHERED + readers * (pipeline.QUEUE + 2) + 1
 
 
 def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
     monkeypatch.setattr(pipeline, "stream", lambda *_: (np.ones(TINY_RATE, np.float32) for _ in range(10_000)))
-    monkeypatch.setattr(pipeline, "ROUND", 1)
+    monkeypatch.setattr(pipeline, "GATHERED", 1)
     before = threading.active_count()
     how = pipeline.resolve_windowing(Tiny())
     found = pipeline.embed_sounds(Tiny(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)
@@ -496,7 +484,8 @@ def test_an_hour_is_embedded_in_constant_memory(tmp_path):
     code = (
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from embedding.test_files import Tiny, embed_files\n"
+        "from helpers.tiny_encoder import Tiny\n"
+        "from sondino.embedding.files import embed_files\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "embed_files(sys.argv[2] + '/short.wav', Tiny(), sys.argv[2] + '/short.npz', threads=2)\n"
         "before = peak()\n"

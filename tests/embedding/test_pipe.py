@@ -1,4 +1,4 @@
-"""Reading sound from a pipe: what comes in, whole or broken, and the tiny model's vectors of it."""
+"""Audio from a pipe, complete or broken, and the tiny model's embeddings of it."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ import sondino
 from helpers.piped import Chunks, cut_up, raw, wav
 from helpers.sounds import noise, pipe_av
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
-from sondino.embedding.streams import StreamVector, embed_stream
+from sondino.embedding.streams import StreamEmbedding, embed_stream
 from sondino.errors import AudioError, OptionError, SondinoError
 from sondino.model.model import Model
 
@@ -21,8 +21,8 @@ def model(tiny_bundle: Path) -> Model:
     return sondino.load(tiny_bundle)
 
 
-def heard(found: list[StreamVector]) -> np.ndarray:
-    return np.stack([vector.vector for vector in found])
+def stack(found: list[StreamEmbedding]) -> np.ndarray:
+    return np.stack([embedding.embedding for embedding in found])
 
 
 @pytest.mark.parametrize("sample_format", ["s16le", "s24le", "s32le", "f32le"])
@@ -30,25 +30,25 @@ def test_raw_samples_in_odd_chunks(sample_format: str, model: Model) -> None:
     x = noise(TINY_RATE, 2.6)[:, 0]
     found = list(embed_stream(model, Chunks(cut_up(raw(x, sample_format))), TINY_RATE, sample_format))  # type: ignore[arg-type]
     starts = [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert [vector.start for vector in found] == starts
-    assert [vector.end for vector in found] == pytest.approx([1.0, 1.5, 2.0, 2.5, 2.6])
+    assert [embedding.start for embedding in found] == starts
+    assert [embedding.end for embedding in found] == pytest.approx([1.0, 1.5, 2.0, 2.5, 2.6])
     padded = np.concatenate([x, np.zeros(TINY_RATE, np.float32)])
     windows = [padded[round(start * TINY_RATE) :][:TINY_RATE] for start in starts]
-    np.testing.assert_allclose(heard(found), tiny_vectors(np.stack(windows)), atol=1e-4)
+    np.testing.assert_allclose(stack(found), tiny_vectors(np.stack(windows)), atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, None])
 def test_a_header_that_leaves_the_length_open(size: int | None, model: Model, recwarn: pytest.WarningsRecorder) -> None:
     x = np.full(2 * TINY_RATE, 0.5)
     found = list(embed_stream(model, io.BytesIO(wav(raw(x), size=size)), hop=1.0))
-    np.testing.assert_allclose(heard(found), [[0.5, 0.25, 0.5]] * 2, atol=1e-4)
+    np.testing.assert_allclose(stack(found), [[0.5, 0.25, 0.5]] * 2, atol=1e-4)
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])
 def test_what_ffmpeg_writes_to_a_pipe(codec: str, model: Model) -> None:
     (found,) = embed_stream(model, io.BytesIO(pipe_av(np.full(TINY_RATE, 0.5), TINY_RATE, "wav", codec)))
-    np.testing.assert_allclose(found.vector, [0.5, 0.25, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_ffmpeg_writes_to_a_pipe(codec: str, model: Model) -> None:
 def test_every_codec_of_wav(codec: int, width: int, samples: bytes, extensible: bool, model: Model) -> None:
     data = wav(samples, codec=codec, width=width, extensible=extensible)
     (found,) = embed_stream(model, io.BytesIO(data))
-    np.testing.assert_allclose(found.vector, [0.5, 0.25, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
 def test_other_chunks_are_passed_over_and_what_follows_is_no_sound(model: Model) -> None:
@@ -74,7 +74,7 @@ def test_other_chunks_are_passed_over_and_what_follows_is_no_sound(model: Model)
     extra = b"LIST" + struct.pack("<I", 70001) + b"!" * 70002 + b"fact" + struct.pack("<I", 4) + b"\0" * 4
     data = wav(raw(x), extra=extra) + b"LIST" + struct.pack("<I", 1000) + b"\x7f" * 1000
     (found,) = embed_stream(model, Chunks(cut_up(data)))  # type: ignore[arg-type]
-    np.testing.assert_allclose(found.vector, [0.5, 0.25, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
 def test_rf64_says_its_length_in_a_chunk_of_its_own(model: Model) -> None:
@@ -82,15 +82,15 @@ def test_rf64_says_its_length_in_a_chunk_of_its_own(model: Model) -> None:
     ds64 = b"ds64" + struct.pack("<IQQQI", 28, 0, len(x), TINY_RATE, 0)
     data = wav(x, size=0xFFFFFFFF).replace(b"RIFF", b"RF64").replace(b"WAVEfmt ", b"WAVE" + ds64 + b"fmt ")
     (found,) = embed_stream(model, io.BytesIO(data + b"LIST" + b"\x7f" * 99))
-    np.testing.assert_allclose(found.vector, [0.5, 0.25, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
-def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
+def test_a_broken_end_is_left_out_with_a_warning(model: Model) -> None:
     x = raw(np.full(TINY_RATE, 0.5))
-    with pytest.warns(UserWarning, match="last 1 bytes are no whole sample"):
+    with pytest.warns(UserWarning, match="last 1 bytes are an incomplete sample"):
         (found,) = embed_stream(model, io.BytesIO(x + b"\x7f"), TINY_RATE)
-    np.testing.assert_allclose(found.vector, [0.5, 0.25, 0.5], atol=1e-4)
-    with pytest.warns(UserWarning, match="ends 1000 bytes before its header says"):
+    np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
+    with pytest.warns(UserWarning, match="ends 1000 bytes before the length in its header"):
         list(embed_stream(model, io.BytesIO(wav(x, size=len(x) + 1000))))
     with pytest.warns(UserWarning, match="second WAV follows"):
         assert len(list(embed_stream(model, io.BytesIO(wav(x) + wav(x))))) == 1
@@ -98,11 +98,11 @@ def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
         spoilt = np.full(TINY_RATE, 0.5, "<f4")
         spoilt[::2] = np.nan
         (found,) = embed_stream(model, io.BytesIO(spoilt.tobytes()), TINY_RATE, "f32le")
-    np.testing.assert_allclose(found.vector, [0.25, 0.125, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.25, 0.125, 0.5], atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "holds no sound"),
         (b"\0" * 1000, "give --rate, --sample-format and --channels"),
@@ -122,14 +122,14 @@ def test_a_broken_end_is_left_out_with_a_word(model: Model) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_stream_gets_a_sentence(data: bytes, said: str, model: Model) -> None:
+def test_what_is_no_stream_gets_an_error_message(data: bytes, message: str, model: Model) -> None:
     for source in (io.BytesIO(data), Chunks(cut_up(data))):
-        with pytest.raises(SondinoError, match=said):
+        with pytest.raises(SondinoError, match=message):
             list(embed_stream(model, source))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"rate": 0}, "rate is 0"),
         ({"rate": 16000, "channels": 0}, "channels is 0"),
@@ -140,12 +140,12 @@ def test_what_is_no_stream_gets_a_sentence(data: bytes, said: str, model: Model)
         ({"rate": 16000}, "begins with a WAV header"),
     ],
 )
-def test_options_that_are_refused(options: dict, said: str, model: Model) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_options_that_are_rejected(options: dict, message: str, model: Model) -> None:
+    with pytest.raises(OptionError, match=message):
         list(embed_stream(model, io.BytesIO(wav(b"ab" * 100)), **options))
 
 
-def test_a_source_that_fails_is_a_sentence(model: Model) -> None:
+def test_a_source_that_fails_is_an_error_message(model: Model) -> None:
     class Folder:
         name = "<stdin>"
 

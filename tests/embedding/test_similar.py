@@ -1,4 +1,4 @@
-"""Search: angles whose cosines are known, and brute force over random vectors."""
+"""Search: angles whose cosines are known, and brute force over random embeddings."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from sondino import cli
 from sondino.embedding import table_readers
 from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 from sondino.embedding.table_readers import read_rows
-from sondino.embedding.tables import WRITERS, Part
+from sondino.embedding.tables import WRITERS, TablePart
 from sondino.errors import OptionError, SondinoError
 
 SUFFIXES = sorted(WRITERS)
@@ -26,16 +26,16 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
     if file.suffix == ".parquet":
         pytest.importorskip("pyarrow")
     parts = [
-        Part([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
+        TablePart([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
         for name, rows in clips.items()
     ]
-    rows = sum(len(part.vectors) for part in parts)
-    WRITERS[file.suffix](file, parts, len(parts), rows, parts[0].vectors.shape[1], windows)
+    rows = sum(len(part.embeddings) for part in parts)
+    WRITERS[file.suffix](file, parts, len(parts), rows, parts[0].embeddings.shape[1], windows)
     return file
 
 
 def at(*degrees: float, length: float = 1.0) -> list[list[float]]:
-    """Vectors in the plane, at angles."""
+    """Embeddings in the plane, at angles."""
     return [[length * np.cos(np.radians(d)), length * np.sin(np.radians(d))] for d in degrees]
 
 
@@ -78,7 +78,7 @@ def test_a_table_is_read_in_blocks(suffix: str, tmp_path: Path, monkeypatch: pyt
     blocks = list(read_rows(table))
     assert max(len(rows.ids) for rows in blocks) <= 128
     assert [name for rows in blocks for name in rows.ids] == ["long"] * 1000 + ["short"]
-    assert np.concatenate([rows.vectors for rows in blocks])[:1000, 0].tolist() == list(range(1000))
+    assert np.concatenate([rows.embeddings for rows in blocks])[:1000, 0].tolist() == list(range(1000))
     starts = np.concatenate([rows.starts for rows in blocks if rows.starts is not None])
     assert starts.tolist() == [*(np.arange(1000) / 2), 0]
 
@@ -102,8 +102,8 @@ def test_equals_stand_in_the_tables_order_and_silence_has_cosine_0(tmp_path: Pat
 def test_equals_keep_their_order_whatever_the_last_digits(tmp_path: Path) -> None:
     names = [f"{i:03d}" for i in range(131)]
     for seed in range(6):  # how a product of matrices rounds differs between processors
-        vector, query = np.random.default_rng(seed).normal(size=(2, 33))
-        table = write(tmp_path / "t.npz", {name: [vector.tolist()] for name in names})
+        embedding, query = np.random.default_rng(seed).normal(size=(2, 33))
+        table = write(tmp_path / "t.npz", {name: [embedding.tolist()] for name in names})
         assert [near.id for near in find_similar(query, table, 131)] == names
 
 
@@ -115,9 +115,9 @@ def test_very_small_and_very_large_vectors_have_their_cosine(size: float, tmp_pa
 
 
 def test_numpys_own_files_are_read(tmp_path: Path) -> None:
-    ids, vectors = np.array([7, 8]), np.array([[1.0, 0], [1, 1]])
-    np.savez_compressed(tmp_path / "deflated.npz", ids=ids, vectors=vectors.astype(np.float16))
-    np.savez(tmp_path / "double.npz", ids=ids, vectors=vectors)
+    ids, embeddings = np.array([7, 8]), np.array([[1.0, 0], [1, 1]])
+    np.savez_compressed(tmp_path / "deflated.npz", ids=ids, vectors=embeddings.astype(np.float16))
+    np.savez(tmp_path / "double.npz", ids=ids, vectors=embeddings)
     for name in ("deflated.npz", "double.npz"):
         found = find_similar([1, 1], tmp_path / name)
         assert [near.id for near in found] == ["8", "7"]
@@ -134,24 +134,24 @@ def test_a_smaller_table_and_an_empty_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_in_a_table_is_refused_by_name(suffix: str, bad: float, tmp_path: Path) -> None:
     table = write(tmp_path / f"t{suffix}", {"fine": at(0), "spoilt": [[1.0, bad]]})
-    with pytest.raises(SondinoError, match="the vector of spoilt holds NaN or infinite"):
+    with pytest.raises(SondinoError, match="the embedding of spoilt holds NaN or infinite"):
         find_similar([1, 0], table)
 
 
 @pytest.mark.parametrize(
-    ("query", "k", "said"),
+    ("query", "k", "message"),
     [
         ([1.0, 0.0], 0, "k is 0"),
         ([1.0, 0.0], True, "k is True"),
         ([0.0, 0.0], 5, "all zeros"),
         ([np.nan, 0.0], 5, "NaN"),
-        ([1.0, 0.0, 0.0], 5, "vectors of 2 numbers and the query has 3"),
+        ([1.0, 0.0, 0.0], 5, "embeddings of dimension 2, the query has 3"),
         ([], 5, "shape"),
         (np.zeros((1, 1, 2)), 5, "shape"),
     ],
 )
-def test_queries_that_are_refused(query: object, k: int, said: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_queries_that_are_rejected(query: object, k: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=message):
         find_similar(query, plain(tmp_path / "t.npz"), k)  # type: ignore[arg-type]
 
 
@@ -191,20 +191,20 @@ def parquet_of_something(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "said"),
+    ("name", "make", "message"),
     [
         ("gone.npz", lambda file: None, "no such file"),
         ("t.txt", lambda file: file.write_text("a"), "must end in one of"),
         ("t.npz", lambda file: file.write_bytes(b""), "cannot be read"),
         ("t.npz", lambda file: file.write_bytes(plain(file).read_bytes()[:-30]), "cannot be read"),
         ("t.npz", flipped, "cannot be read"),
-        ("t.npz", pickled, "no table of"),
-        ("t.npz", fewer_ids, "2 vectors and 1 ids"),
+        ("t.npz", pickled, "not a table of"),
+        ("t.npz", fewer_ids, "2 embeddings and 1 ids"),
         ("t.npz", by_column, "column by column"),
         ("t.npz", lambda file: np.savez(file, x=np.ones(3)), "no arrays `ids` and `vectors`"),
         ("t.npy", without_ids, "t.ids.csv"),
-        ("t.npy", another_csv_count, "has not a row for each vector"),
-        ("t.npy", lambda file: file.write_bytes(plain(file).read_bytes()[:-3]), "cut short"),
+        ("t.npy", another_csv_count, "does not have one row for each embedding"),
+        ("t.npy", lambda file: file.write_bytes(plain(file).read_bytes()[:-3]), "truncated"),
         ("t.csv", lambda file: file.write_text("path,v0\na,1\n"), "does not begin with a column `id`"),
         ("t.csv", lambda file: file.write_text("id\na\n"), "no columns of numbers"),
         ("t.csv", lambda file: file.write_text("id,v0,v1\na,1,2\nb,1\n"), "row 3 has 2 fields"),
@@ -213,9 +213,11 @@ def parquet_of_something(file: Path) -> None:
         ("t.parquet", parquet_of_something, "no columns `id` and `vector`"),
     ],
 )
-def test_what_is_no_table_gets_a_sentence(name: str, make: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+def test_what_is_no_table_gets_an_error_message(
+    name: str, make: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
     make(tmp_path / name)
-    with pytest.raises(SondinoError, match=said) as refused:
+    with pytest.raises(SondinoError, match=message) as refused:
         find_similar([1, 0], tmp_path / name)
     assert name.partition(".")[0] in str(refused.value)
 
@@ -250,7 +252,7 @@ def call(*arguments: object) -> int:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Constant sounds, whose tiny vectors are (level, level squared, level); `both` has 1 s of each of two levels."""
+    """Constant sounds with tiny embeddings (level, level squared, level); `both` has 1 s of each of two levels."""
     folder = tmp_path / "sounds"
     folder.mkdir()
     for name, levels in {"quiet": [0.1], "middle": [0.5], "loud": [0.9], "both": [0.1, 0.9]}.items():
@@ -267,10 +269,14 @@ def test_similar_from_the_command_line(
     query = recordings / "loud.wav"
     assert call("similar", query, "--in", table, "--model", tiny_bundle, "-k", 3, "--output", answer) == 0
     rows = list(csv.DictReader(io.StringIO(answer.read_text())))
-    vectors = {n: tiny_vectors(np.full((1, 10), v))[0] for n, v in {"quiet": 0.1, "middle": 0.5, "loud": 0.9}.items()}
-    vectors["both"] = (vectors["quiet"] + vectors["loud"]) / 2
-    unit = {name: vector / np.linalg.norm(vector) for name, vector in vectors.items()}
-    cosines = sorted(((float(unit["loud"] @ vector), f"{name}.wav") for name, vector in unit.items()), reverse=True)
+    embeddings = {
+        n: tiny_vectors(np.full((1, 10), v))[0] for n, v in {"quiet": 0.1, "middle": 0.5, "loud": 0.9}.items()
+    }
+    embeddings["both"] = (embeddings["quiet"] + embeddings["loud"]) / 2
+    unit = {name: embedding / np.linalg.norm(embedding) for name, embedding in embeddings.items()}
+    cosines = sorted(
+        ((float(unit["loud"] @ embedding), f"{name}.wav") for name, embedding in unit.items()), reverse=True
+    )
     assert [(row["rank"], row["id"]) for row in rows] == [(str(i + 1), cosines[i][1]) for i in range(3)]
     assert [float(row["cosine"]) for row in rows] == pytest.approx([cosine for cosine, _ in cosines[:3]], abs=1e-5)
     assert "loud.wav" in capsys.readouterr().out
@@ -291,16 +297,16 @@ def test_mistakes_of_similar(
     recordings: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = plain(tmp_path / "t.npz")
-    for arguments, said in (
+    for arguments, message in (
         (["similar", recordings, "--in", table, "--model", tiny_bundle], "is a folder"),
         (["similar", recordings / "loud.wav", "--in", table, "--model", tiny_bundle], "the query has 3"),
         (["similar", recordings / "gone.wav", "--in", table, "--model", tiny_bundle], "gone.wav: no such file"),
-        (["similar", "nobody", "--in", table], "nobody is no id"),
+        (["similar", "nobody", "--in", table], "nobody is not an id"),
         (["similar", "a", "--in", table, "-k", 0], "k is 0"),
     ):
         assert call(*arguments) == 2
         error = capsys.readouterr().err
-        assert said in error and error.startswith("sondino: ") and "Traceback" not in error
+        assert message in error and error.startswith("sondino: ") and "Traceback" not in error
     np.savez(tmp_path / "one.npz", ids=np.array(["a"]), vectors=np.ones((1, 2), np.float32))
     assert call("similar", "a", "--in", tmp_path / "one.npz") == 0
     assert "holds no other clip" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Streams: the tiny model's vectors of sound that comes in chunks are those of the same sound in a file."""
+"""Streams: the tiny model's embeddings of sound that comes in chunks are those of the same sound in a file."""
 
 import csv
 import io
@@ -17,10 +17,11 @@ import soundfile
 
 import sondino
 from helpers.piped import Chunks, cut_up, raw, wav
+from helpers.skips import needs_posix
 from helpers.sounds import noise
 from helpers.tiny_bundle import TINY_RATE
 from sondino.audio.pipe import READ
-from sondino.embedding.streams import StreamVector, embed_stdin, embed_stream, resampler_delay, write_stream
+from sondino.embedding.streams import StreamEmbedding, embed_stdin, embed_stream, resampler_delay, write_stream
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.model.model import Model
 
@@ -30,8 +31,8 @@ def model(tiny_bundle: Path) -> Model:
     return sondino.load(tiny_bundle)
 
 
-def heard(found: list[StreamVector]) -> np.ndarray:
-    return np.stack([vector.vector for vector in found])
+def stack(found: list[StreamEmbedding]) -> np.ndarray:
+    return np.stack([embedding.embedding for embedding in found])
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 8000])
@@ -40,23 +41,23 @@ def heard(found: list[StreamVector]) -> np.ndarray:
 def test_the_vectors_are_those_of_the_file(rate: int, channels: int, hop: float, model: Model, tmp_path: Path) -> None:
     x = noise(rate, 4.37, channels)
     soundfile.write(tmp_path / "x.wav", x, rate, subtype="PCM_16")
-    vectors, starts = model.embed_windows(tmp_path / "x.wav", hop=hop)
+    embeddings, starts = model.embed_windows(tmp_path / "x.wav", hop=hop)
     data = (tmp_path / "x.wav").read_bytes()
     for source in (Chunks(cut_up(data)), io.BytesIO(data)):
         found = list(embed_stream(model, source, hop=hop))  # type: ignore[arg-type]
-        assert [vector.start for vector in found] == starts.tolist()
-        np.testing.assert_allclose(heard(found), vectors, atol=1e-6)
+        assert [embedding.start for embedding in found] == starts.tolist()
+        np.testing.assert_allclose(stack(found), embeddings, atol=1e-6)
 
 
-def test_channels_that_cancel_are_heard_as_in_a_file(model: Model, tmp_path: Path) -> None:
+def test_channels_that_cancel_are_treated_as_in_a_file(model: Model, tmp_path: Path) -> None:
     x = noise(TINY_RATE, 3.0)[:, 0]
     stereo = np.stack([x, -x], axis=1)
     soundfile.write(tmp_path / "x.wav", stereo, TINY_RATE, subtype="FLOAT")
-    vectors, _ = model.embed_windows(tmp_path / "x.wav")
+    embeddings, _ = model.embed_windows(tmp_path / "x.wav")
     chunks = Chunks(cut_up((tmp_path / "x.wav").read_bytes()))
     found = list(embed_stream(model, chunks, hop=1.0))  # type: ignore[arg-type]
-    np.testing.assert_allclose(heard(found), vectors, atol=1e-6)
-    assert vectors[0, 1] > 1e-3
+    np.testing.assert_allclose(stack(found), embeddings, atol=1e-6)
+    assert embeddings[0, 1] > 1e-3
 
 
 def test_channels_are_not_judged_by_a_first_moment_that_cancels(model: Model, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_channels_are_not_judged_by_a_first_moment_that_cancels(model: Model, tm
     soundfile.write(tmp_path / "x.wav", stereo, TINY_RATE, subtype="FLOAT")
     chunks = Chunks(cut_up((tmp_path / "x.wav").read_bytes(), sizes=(100,)))
     found = list(embed_stream(model, chunks, hop=1.0))  # type: ignore[arg-type]
-    np.testing.assert_allclose(heard(found), model.embed_windows(tmp_path / "x.wav")[0], atol=1e-6)
+    np.testing.assert_allclose(stack(found), model.embed_windows(tmp_path / "x.wav")[0], atol=1e-6)
 
 
 # ---- as it goes -------------------------------------------------------------------------------------------------
@@ -142,17 +143,17 @@ def test_the_latency_is_from_the_last_read(model: Model, monkeypatch: pytest.Mon
 
     out = io.BytesIO()
     report = write_stream(embed_stream(model, Chunks(ticks()), TINY_RATE, hop=1.0), out)  # type: ignore[arg-type]
-    assert report.vectors == 4 and report.seconds == 4.0
+    assert report.embeddings == 4 and report.seconds == 4.0
     assert report.latency(0.5) == report.latency(0.95) == 0.25
     assert [json.loads(line)["latency"] for line in out.getvalue().splitlines()] == [0.25] * 4
-    assert str(report) == "4 vectors of 4.0 s of sound; latency a window: median 250 ms, 95 % within 250 ms"
+    assert str(report) == "4 embeddings of 4.0 s of sound; latency a window: median 250 ms, 95 % within 250 ms"
 
 
 def test_the_median_and_the_95_of_100() -> None:
-    def late() -> Iterator[StreamVector]:
+    def late() -> Iterator[StreamEmbedding]:
         for milliseconds in range(100, 0, -1):
             at = time.perf_counter() - milliseconds
-            yield StreamVector(0.0, 1.0, np.zeros(1, np.float32), at, 0.01)
+            yield StreamEmbedding(0.0, 1.0, np.zeros(1, np.float32), at, 0.01)
 
     report = write_stream(late(), io.BytesIO())
     assert report.latency(0.5) == pytest.approx(50, abs=1) and report.latency(0.95) == pytest.approx(95, abs=1)
@@ -178,18 +179,18 @@ def test_the_resampler_holds_back_what_it_says(model: Model) -> None:
 def test_a_stream_under_a_window_gives_one_vector_by_the_policy_of_short_clips(model: Model) -> None:
     x = np.full(TINY_RATE // 4, 0.5)
     (found,) = embed_stream(model, io.BytesIO(raw(x)), TINY_RATE)
-    np.testing.assert_allclose(found.vector, [0.125, 0.0625, 0.5], atol=1e-4)
+    np.testing.assert_allclose(found.embedding, [0.125, 0.0625, 0.5], atol=1e-4)
     assert (found.start, found.end) == (0.0, 0.25)
     (repeated,) = embed_stream(model, io.BytesIO(raw(x)), TINY_RATE, short="repeat")
-    np.testing.assert_allclose(repeated.vector, [0.5, 0.25, 0.5], atol=1e-4)
+    np.testing.assert_allclose(repeated.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
 def test_a_window_of_ones_own(model: Model) -> None:
     found = list(embed_stream(model, io.BytesIO(raw(np.full(TINY_RATE, 0.5))), TINY_RATE, hop=0.25, window=0.5))
-    assert [(vector.start, vector.end) for vector in found] == [(0, 0.5), (0.25, 0.75), (0.5, 1.0)]
+    assert [(embedding.start, embedding.end) for embedding in found] == [(0, 0.5), (0.25, 0.75), (0.5, 1.0)]
 
 
-def test_a_model_of_any_length_must_be_told_a_window(make_tiny_bundle: Callable[..., Path]) -> None:
+def test_a_model_of_any_length_needs_a_window(make_tiny_bundle: Callable[..., Path]) -> None:
     model = sondino.load(make_tiny_bundle(window=None))
     with pytest.raises(OptionError, match="--window"):
         list(embed_stream(model, io.BytesIO(b"\0\0"), 16000))
@@ -215,10 +216,10 @@ def test_every_line_is_out_before_the_next_window(model: Model) -> None:
     out = Out()
     lines: list[int] = []
 
-    def watched() -> Iterator[StreamVector]:
-        for vector in embed_stream(model, io.BytesIO(bytes(8 * TINY_RATE)), TINY_RATE, hop=1.0):
+    def watched() -> Iterator[StreamEmbedding]:
+        for embedding in embed_stream(model, io.BytesIO(bytes(8 * TINY_RATE)), TINY_RATE, hop=1.0):
             lines.append(out.flushed.count(b"\n"))
-            yield vector
+            yield embedding
 
     write_stream(watched(), out)
     assert lines == [0, 1, 2, 3]
@@ -234,9 +235,9 @@ def test_json_lines_and_csv_hold_the_same(model: Model, tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(table.getvalue().decode())))
     assert [(line["start"], line["end"]) for line in lines] == [(v.start, pytest.approx(v.end)) for v in found]
     assert rows[0] == ["id", "start", "v0", "v1", "v2"]
-    assert [(row[0], float(row[1])) for row in rows[1:]] == [("-", vector.start) for vector in found]
-    for vectors in ([line["vector"] for line in lines], [row[2:] for row in rows[1:]]):
-        assert np.array_equal(np.array(vectors, np.float32), heard(found))
+    assert [(row[0], float(row[1])) for row in rows[1:]] == [("-", embedding.start) for embedding in found]
+    for embeddings in ([line["vector"] for line in lines], [row[2:] for row in rows[1:]]):
+        assert np.array_equal(np.array(embeddings, np.float32), stack(found))
 
 
 def test_a_reader_that_goes_away_and_ctrl_c_end_the_stream_quietly(model: Model) -> None:
@@ -246,16 +247,16 @@ def test_a_reader_that_goes_away_and_ctrl_c_end_the_stream_quietly(model: Model)
                 raise BrokenPipeError
 
     stream = embed_stream(model, io.BytesIO(bytes(20 * TINY_RATE)), TINY_RATE)
-    assert write_stream(stream, Gone()).vectors == 1
+    assert write_stream(stream, Gone()).embeddings == 1
 
-    def stopped() -> Iterator[StreamVector]:
+    def stopped() -> Iterator[StreamEmbedding]:
         yield next(stream)
         raise KeyboardInterrupt
 
     out = io.BytesIO()
-    assert write_stream(stopped(), out).vectors == 1
+    assert write_stream(stopped(), out).embeddings == 1
     assert out.getvalue().count(b"\n") == 1
-    assert str(write_stream(iter(()), out)) == "no vectors"
+    assert str(write_stream(iter(()), out)) == "no embeddings"
 
 
 CODE = """
@@ -286,13 +287,13 @@ def test_a_real_pipe_gives_each_vector_while_it_is_open(tiny_bundle: Path) -> No
         assert json.loads(process.stdout.readline())["start"] == 0.5
         process.stdin.close()
         rest = process.stdout.read()
-        said = process.stderr.read().decode()
+        message = process.stderr.read().decode()
     assert process.returncode == 0
     assert len(rest.splitlines()) == 1  # the sample past the last window
-    assert "3 vectors of 1.5 s of sound; latency a window: median" in said
+    assert "3 embeddings of 1.5 s of sound; latency a window: median" in message
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pipes of another kind")
+@needs_posix
 def test_a_pipe_that_does_not_wait_has_not_ended(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = os.pipe()
     os.set_blocking(theirs, False)
@@ -309,7 +310,7 @@ def test_a_pipe_that_does_not_wait_has_not_ended(model: Model, tmp_path: Path, m
     try:
         with os.fdopen(theirs) as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
-            assert embed_stdin(model, tmp_path / "out.csv").vectors == 1
+            assert embed_stdin(model, tmp_path / "out.csv").embeddings == 1
     finally:
         ended.set()
         speaker.join()
@@ -328,9 +329,9 @@ def test_a_real_reader_that_goes_away(tiny_bundle: Path) -> None:
             process.stdin.close()
         except BrokenPipeError:
             pass
-        said = process.stderr.read().decode()
+        message = process.stderr.read().decode()
     assert process.returncode == 0
-    assert "Traceback" not in said and "BrokenPipe" not in said and "latency a window" in said
+    assert "Traceback" not in message and "BrokenPipe" not in message and "latency a window" in message
 
 
 def test_a_file_grows_as_the_stream_goes(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -340,19 +341,19 @@ def test_a_file_grows_as_the_stream_goes(tiny_bundle: Path, tmp_path: Path) -> N
     assert (tmp_path / "out.csv").read_text().count("\n") == 4
 
 
-@pytest.mark.parametrize(("name", "said"), [("out.npz", ".jsonl or .csv"), ("gone/out.csv", "could not be written")])
-def test_outputs_that_are_refused(
-    name: str, said: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "message"), [("out.npz", ".jsonl or .csv"), ("gone/out.csv", "could not be written")])
+def test_outputs_that_are_rejected(
+    name: str, message: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "in.wav").open("wb+") as file:
         file.write(wav(bytes(4 * TINY_RATE)))
         file.seek(0)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        with pytest.raises((OptionError, RunError), match=said):
+        with pytest.raises((OptionError, RunError), match=message):
             embed_stdin(model, tmp_path / name)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+@needs_posix
 def test_a_terminal_is_no_sound(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs) as terminal:

@@ -1,4 +1,4 @@
-"""The contract and its checker, on encoders whose vectors can be computed by hand."""
+"""The contract and its checker, on encoders whose embeddings can be computed by hand."""
 
 from pathlib import Path
 
@@ -36,21 +36,21 @@ class Fake:
 
 class Writes(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
+        embeddings = super().embed(waveforms)
         waveforms *= 0.5
-        return vectors
+        return embeddings
 
 
 class Random(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors + np.random.default_rng().standard_normal(vectors.shape).astype(np.float32)
+        embeddings = super().embed(waveforms)
+        return embeddings + np.random.default_rng().standard_normal(embeddings.shape).astype(np.float32)
 
 
 class BatchNorm(Fake):
     def embed(self, waveforms):
-        vectors = super().embed(waveforms)
-        return vectors - vectors.mean(axis=0)
+        embeddings = super().embed(waveforms)
+        return embeddings - embeddings.mean(axis=0)
 
 
 class Deaf(Fake):
@@ -107,7 +107,7 @@ def test_good_encoders_have_no_fault(encoder):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "said"),
+    ("encoder", "message"),
     [
         (Fake(name=""), "`name` is ''"),
         (Fake(sample_rate=16000.0), "`sample_rate` is 16000.0"),
@@ -116,18 +116,18 @@ def test_good_encoders_have_no_fault(encoder):
         (Fake(window=-1), "`window` is -1"),
         (Fake(window=float("nan")), "`window` is nan"),
         (Fake(window=0.001), "holds no sample"),
-        (Fake(hop=2.0), "sound is lost"),
+        (Fake(hop=2.0), "audio between windows is lost"),
         (Fake(batch_size=0), "`batch_size` is 0"),
         (Fake(fingerprint=""), "`fingerprint` is ''"),
         (Fake(embed=3), "`embed` is 3"),
         (Fake(dim=4), "shape (3, 3) for 3 waveforms of noise (100 samples), not (3, 4)"),
-        (Writes(), "writes on the waveforms"),
+        (Writes(), "changes the waveforms"),
         (Random(), "a second time"),
         (BatchNorm(), "alone than in a batch"),
-        (Deaf(), "does not listen"),
+        (Deaf(), "does not depend on its input"),
         (NanInSilence(), "NaN or infinite values for silence"),
         (SpreadsNan(), "NaN in one waveform"),
-        (AnyLengthFrom(), "kernel larger than input (say the fewest samples"),
+        (AnyLengthFrom(), "kernel larger than input (give the fewest samples"),
         (Refuses(), "embed fails on silence (100 samples): RuntimeError: out of memory"),
         (Shaped(lambda v: v.astype(np.float64)), "float64"),
         (Shaped(lambda v: v.T), "shape (3, 1) for 1 waveform"),
@@ -135,9 +135,9 @@ def test_good_encoders_have_no_fault(encoder):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_fault_is_found(encoder, said):
+def test_a_fault_is_found(encoder, message):
     faults = check_encoder(encoder)
-    assert any(said in fault for fault in faults), faults
+    assert any(message in fault for fault in faults), faults
 
 
 def test_every_fault_is_listed_at_once():
@@ -155,8 +155,8 @@ def test_every_fault_is_listed_at_once():
     with np.errstate(all="ignore"):
         faults = check_encoder(Bad())
     assert len(faults) >= 4
-    for said in ("float64", "a second time", "silence", "alone"):
-        assert any(said in fault for fault in faults), (said, faults)
+    for message in ("float64", "a second time", "silence", "alone"):
+        assert any(message in fault for fault in faults), (message, faults)
 
 
 def test_precomputed_vectors_need_attributes_alone():
@@ -197,8 +197,8 @@ def test_clips_of_any_length_are_batched_by_length():
 @pytest.mark.parametrize("short", ["pad", "native", "repeat"])
 def test_short_clips_follow_the_policy(short):
     clip = noise(40)
-    heard = {"pad": np.pad(clip, (0, 60)), "native": clip, "repeat": np.resize(clip, 100)}[short]
-    np.testing.assert_allclose(embed_clips(Fake(), [clip], short)[0], Fake().embed(heard[None])[0], rtol=1e-5)
+    padded = {"pad": np.pad(clip, (0, 60)), "native": clip, "repeat": np.resize(clip, 100)}[short]
+    np.testing.assert_allclose(embed_clips(Fake(), [clip], short)[0], Fake().embed(padded[None])[0], rtol=1e-5)
 
 
 def test_hop_gives_overlapping_windows():
@@ -214,7 +214,7 @@ def test_no_clips_and_clips_of_nothing():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "said"),
+    ("encoder", "message"),
     [
         (NanInSilence(), "'fake' gave NaN or infinite values for 1 of 2 waveforms"),
         (Fake(dim=5), r"shape \(2, 3\) for 2 waveforms.*dimension is 5"),
@@ -222,16 +222,16 @@ def test_no_clips_and_clips_of_nothing():
         (Refuses(), "'fake' failed on a 2x100 batch: RuntimeError: out of memory$"),
     ],
 )
-def test_a_broken_answer_is_an_encoder_error(encoder, said):
-    with pytest.raises(EncoderError, match=said):
+def test_a_broken_answer_is_an_encoder_error(encoder, message):
+    with pytest.raises(EncoderError, match=message):
         embed_clips(encoder, [np.zeros(100, np.float32), noise(100)])
 
 
 def test_a_dimension_that_changes_midway_is_an_encoder_error():
     class Changes(Fake):
         def embed(self, waveforms):
-            vectors = super().embed(waveforms)
-            return vectors if len(self.seen) == 1 else vectors[:, :2]
+            embeddings = super().embed(waveforms)
+            return embeddings if len(self.seen) == 1 else embeddings[:, :2]
 
     with pytest.raises(EncoderError, match="dimension is 3"):
         embed_clips(Changes(), [noise(600)])

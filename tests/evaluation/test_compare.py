@@ -23,16 +23,16 @@ pytest.importorskip("sklearn")
 
 
 class Loudness:
-    """A vector of one number that says all, or nothing, and of two that say nothing."""
+    """An embedding whose first dimension decides the label, or not, and two dimensions of noise."""
 
     sample_rate, dim, window = RATE, 3, None
 
     def __init__(self, name: str, knows: bool = True) -> None:
         self.name, self.knows, self.fingerprint = name, knows, f"{name} {knows}"
-        self.heard: list[tuple[int, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def embed(self, waveforms: np.ndarray) -> np.ndarray:
-        self.heard.append(waveforms.shape)
+        self.shapes.append(waveforms.shape)
         level = np.log(np.sqrt((waveforms**2).mean(1)))
         ends = 100 * waveforms[:, :2]
         return np.column_stack([level if self.knows else ends[:, 0], ends]).astype(np.float32)
@@ -63,8 +63,8 @@ SCORES = [score("whole", "a", 0.8), score("whole", "b", 0.4), score("pruned", "a
 
 
 def results(models: list[dict], scores: list[dict], tasks: list[dict], grid: float = 100.0) -> dict:
-    told = {"tasks": tasks, "scores": scores, "models": models, "rounds": 9, "grid": grid, "notes": ["a note"]}
-    return {**told, "rows": rows(models, tasks, scores, grid)}
+    shown = {"tasks": tasks, "scores": scores, "models": models, "rounds": 9, "grid": grid, "notes": ["a note"]}
+    return {**shown, "rows": rows(models, tasks, scores, grid)}
 
 
 # ---- the table, by hand -----------------------------------------------------------------------------------------
@@ -82,23 +82,24 @@ def test_shares_of_the_whole_by_hand():
 
 
 def test_the_table_for_people():
-    told = results([WHOLE, PRUNED], SCORES, TASKS)
-    whole, pruned = shown_rows(told)
+    shown = results([WHOLE, PRUNED], SCORES, TASKS)
+    whole, pruned = shown_rows(shown)
     assert whole == {
         "model": "whole", "parameters": "80 M", "MACs": "20 G", "file": "320 MB", "ms": "50", "J": "36",
         "mg CO2e": "1", "a": "80.0 ± 2.0", "b": "40.0 ± 2.0", "average": "60.0",
     }  # fmt: skip
     assert (pruned["parameters"], pruned["file"], pruned["ms"]) == ("16 M (20 %)", "0.64 MB (0.2 %)", "22.5 (45 %)")
     assert (pruned["a"], pruned["average"]) == ("76.0 ± 2.0 (95 %)", "58.5 (97 %)")
-    lines = "\n".join(format_results(told))
-    assert "share of whole's" in lines and "J: a meter" in lines and "at 100 g for a kilowatt-hour" in lines
+    lines = "\n".join(format_results(shown))
+    assert "relative to whole" in lines and "J: a meter" in lines and "at 100 g for a kilowatt-hour" in lines
     assert "chance: a 10.0, b 10.0" in lines and "a note" in lines
 
 
 def test_one_model_has_no_shares_and_what_is_not_known_no_column():
-    told = results([model("alone", 1_000_000)], [], [])
-    assert shown_rows(told) == [{"model": "alone", "parameters": "1 M", "ms": "1"}]
-    assert told["rows"][0]["parameters_share"] is None and not any("share of" in line for line in format_results(told))
+    shown = results([model("alone", 1_000_000)], [], [])
+    assert shown_rows(shown) == [{"model": "alone", "parameters": "1 M", "ms": "1"}]
+    assert shown["rows"][0]["parameters_share"] is None
+    assert not any("relative to" in line for line in format_results(shown))
     one, two = results([model("a"), model("b", 5)], [], [])["rows"]
     assert one["parameters_share"] is None and two["parameters_share"] is None
 
@@ -117,7 +118,7 @@ def test_models_are_timed_in_turn(monkeypatch):
 # ---- models ---------------------------------------------------------------------------------------------------------
 
 
-def test_scores_are_those_of_an_evaluation_and_are_kept(tmp_path, no_energy):
+def test_scores_are_those_of_an_evaluation_and_are_cached(tmp_path, no_energy):
     folder, models = write_loudness(tmp_path / "levels", seconds=0.3), [Loudness("whole"), Loudness("deaf", False)]
     done = compare(models, tmp_path / "out", tasks=[str(folder)], seeds=1, quiet=True)
     evaluated = evaluate(models, tmp_path / "evaluated", tasks=[str(folder)], seeds=1, quiet=True)
@@ -130,10 +131,10 @@ def test_scores_are_those_of_an_evaluation_and_are_kept(tmp_path, no_energy):
     assert "| deaf | " in (tmp_path / "out" / "compare.md").read_text()
     third = Loudness("whole")
     compare([third], tmp_path / "out", tasks=[str(folder)], seeds=1, quiet=True)
-    assert set(third.heard) == {(1, 10 * RATE)}  # timed, and no clip heard again
+    assert set(third.shapes) == {(1, 10 * RATE)}  # timed, and no clip embedded again
 
 
-def test_times_are_those_taken_in_turn_and_energy_is_told_where_it_can_be_measured(monkeypatch):
+def test_times_are_those_taken_in_turn_and_energy_is_shown_where_it_can_be_measured(monkeypatch):
     monkeypatch.setattr("sondino.evaluation.compare.milliseconds_side_by_side", lambda encoders, rounds: [12.5])
     monkeypatch.setattr("sondino.evaluation.models.energy_per_10s", lambda *_: Energy(7.2, "a meter"))
     done = compare([Loudness("one")], grid=500.0, quiet=True)
@@ -144,7 +145,7 @@ def test_times_are_those_taken_in_turn_and_energy_is_told_where_it_can_be_measur
     assert "no energy: that needs codecarbon" in compare([Loudness("one")], quiet=True).results["notes"][0]
 
 
-def test_a_model_named_twice_is_compared_once_and_equal_names_are_told_apart(make_tiny_bundle, no_energy):
+def test_a_model_named_twice_is_compared_once_and_equal_names_get_unique_names(make_tiny_bundle, no_energy):
     one, other = str(make_tiny_bundle("one")), str(make_tiny_bundle("other"))
     names = [row["model"] for row in compare([one, other, one], quiet=True).results["rows"]]
     assert names == ["tiny", f"tiny ({other})"]
@@ -183,7 +184,7 @@ def test_the_command_compares_bundles(tmp_path, capsys, no_energy):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         ((), "nothing to compare: name bundles"),
         (("levels",), "levels is no bundle (it has no config.json)"),
@@ -195,19 +196,19 @@ def test_the_command_compares_bundles(tmp_path, capsys, no_energy):
         (("bundle", "--out", "taken"), "taken could not be written"),
     ],
 )
-def test_mistakes_are_a_sentence(tmp_path, monkeypatch, capsys, no_energy, arguments, sentence):
+def test_mistakes_are_an_error(tmp_path, monkeypatch, capsys, no_energy, arguments, message):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(DATA / "tiny_bundle", "bundle")
     write_loudness(Path("levels"), clips=1)
     Path("taken").write_text("years")
     before = sorted(Path().rglob("*"))
     assert call_cli("compare", *arguments, "--quiet") == 2
-    told = capsys.readouterr().err
-    assert sentence in told and told.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
 
 
-def test_vectors_by_id_are_refused(tmp_path):
+def test_precomputed_embeddings_are_an_error(tmp_path):
     np.savez(tmp_path / "v.npz", ids=np.array(["a"]), vectors=np.ones((1, 3), np.float32))
-    with pytest.raises(OptionError, match="hears nothing"):
+    with pytest.raises(OptionError, match="cannot embed audio"):
         compare([f"precomputed:{tmp_path / 'v.npz'}?rate=16000"], quiet=True)

@@ -1,21 +1,20 @@
-"""Evaluations of encoders whose answers are known: what is told of them, kept of them, and printed."""
+"""Evaluations of encoders with known scores: results, tables and output."""
 
 import csv
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.forked import CLI, ForkServer
 from helpers.loudness import RATE, loudness_rows, write_list, write_loudness
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluation.evaluate import evaluate
-from sondino.evaluation.models import Untrained
+from sondino.evaluation.models import RandomlyInitialised
 from sondino.evaluation.retention import explained, retention, shown_rows
 from sondino.evaluation.scores import in_file_name, score_key
 from sondino.pretrained.open import open_model
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("assumed_energy")
 
 
 class Loudness:
-    """A vector of one number that says all (its root mean square), and of two that say nothing."""
+    """An embedding whose first dimension decides the label (the root mean square), and two dimensions of noise."""
 
     sample_rate, dim, window = RATE, 3, None
 
@@ -57,8 +56,8 @@ def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path, assumed_e
     agreement = {row["model"]: row for row in done.results["agreement"]}
     assert agreement["student"]["neighbour_overlap"] == agreement["student"]["cka"] == pytest.approx(1.0)
     assert agreement["deaf"]["neighbour_overlap"] < 0.99
-    said = explained(done.results)[0]
-    assert "Wilson's, over recordings or t over 5 folds" in said  # the teacher is always right, the deaf one is not
+    message = explained(done.results)[0]
+    assert "Wilson's, over recordings or t over 5 folds" in message  # the teacher is always right, the deaf one is not
     score = next(score for score in done.results["scores"] if score["model"] == "deaf")
     assert score["interval"] == "t over 5 folds drawn by 5 seeds, corrected for shared clips"
     with (tmp_path / "out" / score["predictions"]).open(newline="") as opened:
@@ -70,7 +69,7 @@ def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path, assumed_e
     assert done.results == json.loads((tmp_path / "out" / "results.json").read_text())
 
 
-def test_what_is_kept_is_not_computed_again_and_models_are_added(tmp_path: Path) -> None:
+def test_cached_scores_are_not_computed_again_and_models_are_added(tmp_path: Path) -> None:
     task = [str(sounds(tmp_path))]
     teacher, student = Loudness("teacher"), Loudness("student")
     first = evaluate([student], tmp_path / "out", teacher=teacher, tasks=task, quiet=True)
@@ -79,13 +78,13 @@ def test_what_is_kept_is_not_computed_again_and_models_are_added(tmp_path: Path)
     second = evaluate([student, Loudness("third")], tmp_path / "out", teacher=teacher, tasks=task, quiet=True)
     assert second.results["scores"][:2] == first.results["scores"] and len(second.results["scores"]) == 3
     assert all(file.stat().st_mtime_ns == at for file, at in (files | scores).items()) and len(files) == 2
-    # Of more seeds the scores are others, the vectors are not.
+    # With more seeds the scores differ, the embeddings do not.
     evaluate([student], tmp_path / "out", tasks=task, seeds=2, quiet=True)
     assert len(list((tmp_path / "out" / "vectors").glob("*.npz"))) == 3
     assert len(list((tmp_path / "out" / "scores").glob("*.json"))) == 4
 
 
-def test_without_labels_vectors_are_compared(tmp_path: Path) -> None:
+def test_without_labels_embeddings_are_compared(tmp_path: Path) -> None:
     folder = sounds(tmp_path)
     (folder / "quiet" / "0.wav").write_bytes(b"")
     done = evaluate([Loudness("student")], tmp_path / "out", teacher=Loudness("teacher"), sounds=folder, quiet=True)
@@ -95,7 +94,7 @@ def test_without_labels_vectors_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"models": []}, "no model is named"),
         ({"tasks": ()}, "nothing to evaluate on"),
@@ -104,9 +103,9 @@ def test_without_labels_vectors_are_compared(tmp_path: Path) -> None:
         ({"models": ["nowhere/bundle"]}, "nowhere/bundle"),
     ],
 )
-def test_what_cannot_be_evaluated_is_a_sentence(tmp_path: Path, change: dict, sentence: str) -> None:
+def test_what_cannot_be_evaluated_is_an_error(tmp_path: Path, change: dict, message: str) -> None:
     given = {"models": [Loudness("student")], "tasks": [str(sounds(tmp_path))], "quiet": True, **change}
-    with pytest.raises(OptionError, match=sentence):
+    with pytest.raises(OptionError, match=message):
         evaluate(given.pop("models"), tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
 
@@ -136,7 +135,7 @@ def test_two_sets_of_one_name_keep_their_own_predictions(tmp_path: Path) -> None
     assert files[0] == files[2] != files[1]
 
 
-def test_what_cannot_be_probed_is_told_before_anything_is_embedded(tmp_path: Path) -> None:
+def test_what_cannot_be_probed_is_reported_before_anything_is_embedded(tmp_path: Path) -> None:
     folder = sounds(tmp_path)
     rows = [{**row, "fold": "1"} for row in loudness_rows(folder)]
     model = Loudness("m")
@@ -149,7 +148,7 @@ def test_what_cannot_be_probed_is_told_before_anything_is_embedded(tmp_path: Pat
     assert model.calls == 0
 
 
-def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_models_of_one_name_get_unique_names(tmp_path: Path) -> None:
     done = evaluate([Loudness("same"), Loudness("same", knows=False), Loudness("same")], tmp_path / "out",
                     tasks=[str(sounds(tmp_path))], quiet=True)  # fmt: skip
     assert [model["name"] for model in done.results["models"]] == ["same", "same (same)", "same (2)"]
@@ -189,7 +188,7 @@ def test_shares_and_times_by_hand() -> None:
     assert half["average"] is None and half["kept"] is None  # an average of other tasks is no average
     assert chance["average"] == pytest.approx(0.2) and chance["kept"] == pytest.approx(0.2 / 0.7)
     assert all(row["kept"] is None for row in retention(models, tasks, scores, None))
-    # Another teacher beside the one that is compared with is told like any other model.
+    # A teacher that is not the reference is a model like any other.
     models[1]["role"] = "teacher"
     assert retention(models, tasks, scores, "big")[1] | {"role": "student"} == small
 
@@ -223,12 +222,13 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_evaluates_a_real_student_beside_its_untrained_net(student_bundle: Path, tmp_path: Path) -> None:
+def test_the_command_evaluates_a_student_beside_its_randomly_initialised_net(
+    student_bundle: Path, tmp_path: Path, forks: ForkServer
+) -> None:
     bundle, folder = student_bundle, sounds(tmp_path)
     (folder / "loud" / "0.wav").write_bytes(b"broken")
-    command = [sys.executable, "-m", "sondino", "evaluate", bundle, "--teacher", bundle, "--tasks", folder,
-               "--seeds", "1", "--out", tmp_path / "out", "--quiet"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = forks.run(CLI, "evaluate", bundle, "--teacher", bundle, "--tasks", folder, "--seeds", "1",
+                     "--out", tmp_path / "out", "--quiet")  # fmt: skip
     assert done.returncode == 1, done.stderr  # a file could not be read
     assert "loud/0.wav" in done.stderr and (tmp_path / "out" / "report.html").exists()
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -236,10 +236,10 @@ def test_the_command_evaluates_a_real_student_beside_its_untrained_net(student_b
     joules = [model["joules_per_10s"] for model in results["models"]]
     assert (None not in joules) == (importlib.util.find_spec("codecarbon") is not None)
     table = {row["role"]: row for row in shown_rows(results)}
-    assert table["student"]["kept"] == "100.0 %" and table["student"]["smaller"] == "1.0×"
-    assert "± " in table["untrained"]["levels"] and table["untrained"]["levels"] in done.stdout
-    # The net that the student began as: other vectors, the same every time, drawn by the seed.
+    assert table["student"]["relative to teacher"] == "100.0 %" and table["student"]["smaller"] == "1.0×"
+    assert "± " in table["randomly initialised"]["levels"] and table["randomly initialised"]["levels"] in done.stdout
+    # The randomly initialised net: other embeddings, reproducible, drawn by the seed.
     student = open_model(str(bundle))
     noise = np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
-    one, again, other = (Untrained(student, seed).embed(noise) for seed in (1, 1, 2))  # type: ignore[arg-type]
+    one, again, other = (RandomlyInitialised(student, seed).embed(noise) for seed in (1, 1, 2))  # type: ignore[arg-type]
     assert np.array_equal(one, again) and not np.allclose(one, other) and one.shape == (2, student.dim)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from helpers.skips import needs_linux
 from sondino import cli
 from sondino.benchmark.footprint import Footprint, footprint
 from sondino.encoder.check import check_encoder
@@ -164,7 +164,9 @@ def test_what_is_written(models: Path, task: Path, costs: list[Any]) -> None:
     ]
 
 
-def test_what_is_done_is_kept(models: Path, task: Path, costs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_windows_are_cached(
+    models: Path, task: Path, costs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = found(models, task, "Halves", window_lengths=(1, 2)).results
     again = found(models, task, "Halves", window_lengths=(1, 2)).results
     assert len(costs) == 2 and first["rows"] == again["rows"]
@@ -177,7 +179,7 @@ def test_what_is_done_is_kept(models: Path, task: Path, costs: list[Any], monkey
 
 
 class Fixed:
-    """Gives the first four samples of what it hears, and takes 8 samples at 8 Hz, no more and no less."""
+    """Embeds a waveform as its first four samples; accepts exactly 8 samples at 8 Hz."""
 
     name = "fixed"
     sample_rate = 8
@@ -194,7 +196,7 @@ class Fixed:
         return waveforms.astype(np.float32)
 
 
-def test_shorter_windows_are_filled_as_the_model_says() -> None:
+def test_shorter_windows_are_padded_as_the_model_pads() -> None:
     sound = np.arange(1, 4, dtype=np.float32)[None]
     assert PaddedEncoder(Fixed("pad"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
     assert PaddedEncoder(Fixed("native"), 0.375).embed(sound)[0].tolist() == [1, 2, 3, 0, 0, 0, 0, 0]
@@ -215,18 +217,18 @@ def test_a_filled_model_is_an_encoder_of_its_own() -> None:
     assert len(prints) == 4
 
 
-def test_a_model_of_one_length_is_heard_at_its_own_in_place_of_longer_ones() -> None:
-    heard, notes = windows_for_model(Fixed(), [0.25, 0.5, 2.0, 5.0])
-    assert [(each.window, each.filled) for each in heard] == [(0.25, True), (0.5, True), (1.0, False)]
+def test_a_model_of_one_length_uses_its_own_in_place_of_longer_ones() -> None:
+    windowed, notes = windows_for_model(Fixed(), [0.25, 0.5, 2.0, 5.0])
+    assert [(each.window, each.filled) for each in windowed] == [(0.25, True), (0.5, True), (1.0, False)]
     assert notes == [
-        "fixed takes 1 s at once: windows of 2, 5 s are left out, 1 s is heard",
+        "fixed takes 1 s at once: windows of 2, 5 s are left out, 1 s is used",
         "fixed takes 1 s at once: shorter windows are zero-padded up to it",
     ]
-    heard, notes = windows_for_model(Fixed("repeat"), [0.5, 1.0])
-    assert [(each.window, each.filled) for each in heard] == [(0.5, True), (1.0, False)]
+    windowed, notes = windows_for_model(Fixed("repeat"), [0.5, 1.0])
+    assert [(each.window, each.filled) for each in windowed] == [(0.5, True), (1.0, False)]
     assert notes == ["fixed takes 1 s at once: shorter windows are repeated up to it"]
     assert [each.window for each in windows_for_model(Fixed(), [2.0])[0]] == [1.0]
-    # A clip under the one window that there is cannot be heard at its own length.
+    # A clip under the one window that there is cannot be processed without padding.
     assert [windows_for_model(Fixed(short), [1.0])[0][0].short for short in ("native", "pad", "repeat")] == [
         "pad",
         "pad",
@@ -246,11 +248,11 @@ def test_a_model_that_takes_any_length_is_given_it() -> None:
         minimum = 8
 
     for encoder in (Free(), Any_()):
-        heard, notes = windows_for_model(encoder, [0.25, 2.0])  # type: ignore[arg-type]
-        assert [(each.window, each.filled) for each in heard] == [(0.25, False), (2.0, False)] and notes == []
-        assert {each.short for each in heard} == {"native"}
-    heard, _ = windows_for_model(PadsItself(), [0.25, 2.0])
-    assert [(each.window, each.filled) for each in heard] == [(0.25, True), (1.0, False)]
+        windowed, notes = windows_for_model(encoder, [0.25, 2.0])  # type: ignore[arg-type]
+        assert [(each.window, each.filled) for each in windowed] == [(0.25, False), (2.0, False)] and notes == []
+        assert {each.short for each in windowed} == {"native"}
+    windowed, _ = windows_for_model(PadsItself(), [0.25, 2.0])
+    assert [(each.window, each.filled) for each in windowed] == [(0.25, True), (1.0, False)]
 
 
 def test_scores_of_a_model_of_one_length(models: Path, task: Path, costs: list[Any]) -> None:
@@ -301,7 +303,7 @@ def test_an_interval_that_is_cut_off_at_100_counts_by_half_its_width() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a stretch of work")
+@needs_linux  # nothing else tells the peak of a stretch of work
 def test_memory_is_that_of_the_window(models: Path) -> None:
     one, three = (footprint(f"module:{models}:Hungry", window, False, None) for window in (1.0, 3.0))
     assert one.memory_bytes is not None and three.memory_bytes is not None
@@ -312,7 +314,7 @@ def test_memory_is_that_of_the_window(models: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_fails_in_its_process_is_told(models: Path) -> None:
+def test_a_model_that_fails_in_its_process_is_an_error(models: Path) -> None:
     with pytest.raises(EncoderError, match=r"Failing.*process of its own: .*out of memory"):
         footprint(f"module:{models}:Failing", 1.0, False, None)
 
@@ -321,11 +323,11 @@ def test_a_model_that_fails_in_its_process_is_told(models: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("windows", "said"),
+    ("windows", "message"),
     [((), "no window"), ((0.0, 1), "window is 0 s"), ((4000,), "4000"), ((1, 2, 1), "names 1 twice"), ((-1,), "-1")],
 )
-def test_windows_that_cannot_be(windows: tuple[float, ...], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_windows_that_cannot_be(windows: tuple[float, ...], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         check_window_lengths(windows)
 
 
@@ -341,7 +343,7 @@ def test_the_command(models: Path, task: Path, costs: list[Any], capsys: pytest.
     assert "2 s is best" in shown and "support.csv" in shown and (out / "report.html").exists()
     (task / "alike" / "broken.wav").write_text("no sound")
     assert call(model, "--tasks", task, "--window-lengths", "2", "--out", out, "--quiet") == 1
-    assert "1 clips could not be heard" in capsys.readouterr().err
+    assert "1 clips could not be decoded" in capsys.readouterr().err
     assert call(model, "--tasks", task, "--window-lengths", "a,b", "--out", out) == 2
     assert "--window-lengths is 'a,b'" in capsys.readouterr().err
     assert call(model, model, "--tasks", task, "--out", out) == 2

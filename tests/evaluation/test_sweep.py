@@ -1,10 +1,7 @@
-"""Sweeps: what is run, in which order, and what is kept and refused."""
+"""Sweeps: which runs, in which order, what is cached, and which input is an error."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.corpora import write_sounds
+from helpers.forked import ForkServer
 from sondino import cli
 from sondino.distillation.distill import cluster
 from sondino.distillation.recipe import as_dict, resolve_recipe
@@ -64,7 +62,7 @@ def test_values_are_read_as_a_recipe_file_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         (["loss"], "write ENTRY=VALUE"),
         (["los=cosine"], "did you mean loss"),
@@ -73,8 +71,8 @@ def test_values_are_read_as_a_recipe_file_has_them() -> None:
         (["loss=cosine", "loss=kl"], "loss is given twice"),
     ],
 )
-def test_a_vary_that_cannot_be_read_is_answered(entries: list[str], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_a_vary_that_cannot_be_read_is_answered(entries: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         read_vary(entries)
 
 
@@ -91,7 +89,7 @@ def test_the_product_in_the_order_given_the_last_fastest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("varied", "said"),
+    ("varied", "message"),
     [
         ({}, "nothing is varied"),
         ({"loss": ["cosine", "kll"]}, "did you mean kl"),
@@ -103,8 +101,8 @@ def test_the_product_in_the_order_given_the_last_fastest() -> None:
         ({"teacher": ["birdnet"], "loss": ["kl"]}, "give one of the two"),
     ],
 )
-def test_every_combination_is_checked_before_any_runs(varied: dict[str, list[Any]], said: str) -> None:
-    with pytest.raises(SondinoError, match=said):
+def test_every_combination_is_checked_before_any_runs(varied: dict[str, list[Any]], message: str) -> None:
+    with pytest.raises(SondinoError, match=message):
         plan_runs({"teacher": "birdnet"}, varied, ["birdnet"] if "teacher" in varied else [])
 
 
@@ -241,21 +239,21 @@ def test_students_are_probed_on_the_tasks(place: Path, runs: Runs, monkeypatch: 
     asked = []
 
     class Blind:
-        """Hears nothing in runs of kl; else vectors that name the label."""
+        """Zeros in runs of kl; else embeddings that encode the label."""
 
         sample_rate, dim, window = 8000, 3, None
 
         def __init__(self, run: str) -> None:
             self.name = self.fingerprint = run
 
-    def vectors(model: Blind, labelled: Any, store: Path, **_: Any) -> Any:
+    def embeddings(model: Blind, labelled: Any, store: Path, **_: Any) -> Any:
         asked.append(model.name)
-        told = labelled.targets().astype(np.float32)
+        one_hot = labelled.targets().astype(np.float32)
         file = store / f"{model.name}.npz"
-        return labelled, told if "cosine" in model.name else np.zeros_like(told), file
+        return labelled, one_hot if "cosine" in model.name else np.zeros_like(one_hot), file
 
     monkeypatch.setattr(module, "load", lambda bundle: Blind(bundle.parent.name))
-    monkeypatch.setattr("sondino.evaluation.scores.task_vectors", vectors)
+    monkeypatch.setattr("sondino.evaluation.scores.task_embeddings", embeddings)
     assert folder.is_dir()
     done = swept(place, {"loss": ["cosine", "kl"]}, tasks=[str(place / "labelled")], seeds=1)
     assert asked == ["loss=cosine", "loss=kl"]
@@ -268,7 +266,7 @@ def test_students_are_probed_on_the_tasks(place: Path, runs: Runs, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"seeds": 0}, "seeds is 0"),
         ({"device": "cuda"}, "device cuda"),
@@ -276,8 +274,8 @@ def test_students_are_probed_on_the_tasks(place: Path, runs: Runs, monkeypatch: 
         ({"teacher": ["birdnett"]}, "did you mean birdnet"),
     ],
 )
-def test_what_cannot_be_is_told_before_a_folder_is_begun(place: Path, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_invalid_input_is_an_error_before_a_folder_is_begun(place: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         swept(place, {"loss": ["cosine"]}, **options)
     with pytest.raises(OptionError, match="does not exist"):
         sweep(place / "recipe.yaml", place / "gone", {"loss": ["cosine"]}, place / "out")
@@ -315,13 +313,15 @@ def dies(*args, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(*args, **options)
 train.save_checkpoint = dies
+from helpers.traced_graphs import traced_once
 from sondino.cli import main
-main(sys.argv[2:])
+with traced_once():
+    main(sys.argv[2:])
 """
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_hears_nothing_twice(place: Path) -> None:
+def test_a_killed_sweep_resumes_and_decodes_nothing_twice(place: Path, forks: ForkServer) -> None:
     recipe = place / "recipe.yaml"
     other = f"[module:{place / 'bands.py'}:Bands, module:{place / 'bands.py'}:Other]"
     recipe.write_text(
@@ -331,8 +331,7 @@ def test_a_killed_sweep_goes_on_and_hears_nothing_twice(place: Path) -> None:
 
     def go(saves: int) -> int:
         asked = ["sweep", recipe, "--audio", place / "sounds", "--vary", "clusters=0,5", "--out", out, "--quiet"]
-        script = [sys.executable, "-c", KILLED, str(saves), *map(str, asked)]
-        return subprocess.run(script, check=False, env=os.environ, capture_output=True).returncode
+        return forks.run(KILLED, saves, *asked).returncode
 
     assert go(5) == -signal.SIGKILL  # in the second run's first epoch: each epoch saves twice at most
     assert (out / "runs" / "clusters=0" / "summary.json").exists()

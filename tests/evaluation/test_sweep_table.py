@@ -81,7 +81,7 @@ def test_the_table_in_markdown_and_csv(tmp_path: Path) -> None:
     runs = [ran({"clusters": k}, {"a": v, "b": v + 0.1}, half=0.02 * np.sqrt(2)) for k, v in ((0, 0.5), (30, 0.61))]
     write_tables(tmp_path, results_of(runs, "ab"))
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[0] == "| clusters | environment | music | average | cosine | neighbours |"
+    assert lines[0] == "| clusters | environment | music | average | cosine | 10-NN overlap |"
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
     assert lines[2] == "| 0 (uniform) | 50.0 | 60.0 | 55.0 ± 2.0 | 0.500 | 25.0 |"
     assert lines[3] == "| 30 | 61.0 | 71.0 | 66.0 ± 2.0 | 0.500 | 25.0 |"
@@ -98,18 +98,18 @@ def test_the_table_in_markdown_and_csv(tmp_path: Path) -> None:
 def test_without_tasks_the_table_has_the_agreement_alone() -> None:
     runs = [ran({"loss": "kl", "seed": s}, {}, cosine=0.5 + s / 10) for s in (0, 1)]
     head, rows, under = cells(results_of(runs, ""))
-    assert head == ["loss", "cosine", "neighbours"]
+    assert head == ["loss", "cosine", "10-NN overlap"]
     assert rows == [["kl", f"0.550 ± {t.ppf(0.975, 1) * 0.05:.3f}", "25.0 ± 0.0"]]
-    assert len(under) == 1 and "to the teacher" in under[0] and "over seeds" in under[0]
+    assert len(under) == 1 and "to teacher" in under[0] and "over seeds" in under[0]
 
 
 def test_a_seed_alone_is_a_table_of_one_row() -> None:
     head, rows, _ = cells(results_of([ran({"seed": s}, {"a": 0.5}) for s in (0, 1)], "a"))
-    assert head == ["recipe", "A (accuracy)", "cosine", "neighbours"]
+    assert head == ["recipe", "A (accuracy)", "cosine", "10-NN overlap"]
     assert rows[0][:2] == ["as it is", "50.0 ± 0.0"]
 
 
-def test_unlike_intervals_are_told_in_each_row() -> None:
+def test_different_intervals_are_shown_in_each_row() -> None:
     runs = [ran({"loss": "kl", "seed": 0}, {"a": 0.5}), ran({"loss": "kl", "seed": 1}, {"a": 0.5}),
             ran({"loss": "mse", "seed": 0}, {"a": 0.5})]  # fmt: skip
     head, rows, _ = cells(results_of(runs, "a"))

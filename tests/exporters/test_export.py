@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,8 @@ from sondino.exporters.export import export
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
 from sondino.model.head import Head
-from sondino.model.network import Source
 from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.model.torch_model import TorchModel
 from sondino.nets.student import Student
 from sondino.sample_sounds import sample_folder
 
@@ -49,20 +50,13 @@ def traced_net(samples: int | None) -> onnx.ModelProto:
 
 
 @pytest.fixture
-def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
+def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TorchModel:
     folder = tmp_path / "bundle"
     folder.mkdir()
-    config = {
-        "name": "mine",
-        "window": 1.0,
-        "short": "repeat",
-        "parameters": 6568,
-        "macs_per_10s": 4_000_000,
-        "hashes": {"model.safetensors": "abc"},
-        "teachers": [{"spec": "birdnet", "licence": "CC BY-NC-SA 4.0"}],
-    }
-    made = Source(folder, config, Small().eval(), HEAD)
-    monkeypatch.setattr(exporting, "open_source", lambda folder: made)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    facts = {"teachers": [{"spec": "birdnet", "licence": "CC BY-NC-SA 4.0"}]}
+    made = TorchModel(Small(), "mine", 1.0, "repeat", facts, HEAD).eval()
+    monkeypatch.setattr(TorchModel, "open", lambda folder: made)
     monkeypatch.setattr("sondino.pretrained.locate.locate", lambda name: folder)
     # Tracing takes seconds, and it is the same each time.
     for module in ("sondino.exporters.export", "sondino.exporters.quantize"):
@@ -81,7 +75,7 @@ def close(ours: np.ndarray, theirs: np.ndarray, bound: float = 1e-4) -> None:
     assert ours.shape == theirs.shape and np.abs(ours - theirs).max() < bound * np.abs(theirs).max()
 
 
-def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source, tmp_path: Path) -> None:
+def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: TorchModel, tmp_path: Path) -> None:
     facts = export("mine", "onnx", tmp_path / "out", quiet=True)
     file = tmp_path / "out" / "model.onnx"
     session = onnxruntime.InferenceSession(file)
@@ -93,9 +87,10 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source,
     for batch, samples in ((1, 1024), (3, RATE), (2, 77777)):
         x = noise(batch, samples)
         vectors, probabilities = session.run(None, {"waveform": x})
-        close(vectors, source.vectors(x))
-        assert source.head is not None
-        np.testing.assert_allclose(probabilities, source.head.probabilities(source.vectors(x)), atol=1e-5)
+        close(vectors, source.embed_array(x))
+        head = source.as_head()
+        assert head is not None
+        np.testing.assert_allclose(probabilities, head.probabilities(source.embed_array(x)), atol=1e-5)
     assert facts == json.loads((tmp_path / "out" / "export.json").read_text())
     assert (facts["samples"], facts["batch"], facts["labels"]) == (None, None, ["a", "b", "c"])
     assert facts["hashes"]["model.onnx"] == sha256(file) and facts["verified"]["clips"] == 200
@@ -103,32 +98,32 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: Source,
     assert set(facts["verified"]["signals"]) == {
         *("silence", "noise", "sweep", "noise of 1024 samples", "noise of 42667 samples")
     }
-    said = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    assert (said["sample_rate"], said["dim"], said["window"]) == ("32000", str(DIM), "1")
-    assert json.loads(said["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in said["licence"]
-    assert said["source_sha256"] == "abc"
+    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert (metadata["sample_rate"], metadata["dim"], metadata["window"]) == ("32000", str(DIM), "1")
+    assert json.loads(metadata["labels"]) == ["a", "b", "c"] and "CC BY-NC-SA 4.0" in metadata["licence"]
+    assert metadata["source_sha256"] == facts["source_hash"] == hashlib.sha256(b"weights").hexdigest()
     card = (tmp_path / "out" / "card.md").read_text()
     assert "any length from 1024 samples on" in card and "CC BY-NC-SA 4.0" in card and "200 real clips" in card
 
 
-def test_a_fixed_window_and_the_net_without_its_front_end(source: Source, tmp_path: Path) -> None:
+def test_a_fixed_window_and_the_net_without_its_front_end(source: TorchModel, tmp_path: Path) -> None:
     export("mine", "onnx", tmp_path / "fixed", window=0.5, quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "fixed" / "model.onnx")
     assert session.get_inputs()[0].shape == ["batch", 16000]
-    close(session.run(["vector"], {"waveform": noise(2, 16000)})[0], source.vectors(noise(2, 16000)))
+    close(session.run(["vector"], {"waveform": noise(2, 16000)})[0], source.embed_array(noise(2, 16000)))
 
     facts = export("mine", "onnx", tmp_path / "body", body_only=True, window=0.5, quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "body" / "model.onnx")
     assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("logmel", ["batch", 128, 30])
     assert (facts["input"], facts["frames"]) == ("logmel", 30)
     x = noise(1, 16000)
-    logmel = log_mel(source.student.logmel, x[0])[None]
-    close(session.run(["vector"], {"logmel": logmel})[0], source.vectors(x))
-    said = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
-    assert json.loads(said["front_end"])["hop"] == 512 and said["window"] == "0.5"
+    logmel = log_mel(source.backbone.logmel, x[0])[None]
+    close(session.run(["vector"], {"logmel": logmel})[0], source.embed_array(x))
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
+    assert json.loads(metadata["front_end"])["hop"] == 512 and metadata["window"] == "0.5"
 
 
-def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
+def test_f16_is_smaller_and_near(source: TorchModel, tmp_path: Path) -> None:
     sizes = {}
     for precision in ("f32", "f16"):
         facts = export("mine", "onnx", tmp_path / precision, precision=precision, quiet=True)
@@ -138,7 +133,7 @@ def test_f16_is_smaller_and_near(source: Source, tmp_path: Path) -> None:
     assert sizes["f16"] < 0.6 * sizes["f32"]
 
 
-def test_int8_is_calibrated_on_real_sound(source: Source, tmp_path: Path) -> None:
+def test_int8_is_calibrated_on_real_sound(source: TorchModel, tmp_path: Path) -> None:
     sounds = sample_folder() / "audio"
     facts = export("mine", "onnx", tmp_path / "out", precision="int8", calibrate=sounds, quiet=True)
     model = onnx.load(tmp_path / "out" / "model.onnx")
@@ -146,11 +141,11 @@ def test_int8_is_calibrated_on_real_sound(source: Source, tmp_path: Path) -> Non
     assert facts["verified"]["cosine"] > 0.99 and facts["kept_promise"]
     x = noise(2, RATE)
     close(onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx").run(["vector"], {"waveform": x})[0],
-          source.vectors(x), 0.1)  # fmt: skip
+          source.embed_array(x), 0.1)  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16"])
-def test_openvino_runs_its_own_files(source: Source, tmp_path: Path, precision: str) -> None:
+def test_openvino_runs_its_own_files(source: TorchModel, tmp_path: Path, precision: str) -> None:
     pytest.importorskip("openvino")
     from sondino.exporters.openvino import open_openvino
 
@@ -159,11 +154,11 @@ def test_openvino_runs_its_own_files(source: Source, tmp_path: Path, precision: 
     run = open_openvino(tmp_path / "out" / "model.xml", threads=1)
     for samples in (RATE, 50001):
         x = noise(2, samples)
-        close(run(x), source.vectors(x), 1e-4 if precision == "f32" else 1e-2)
+        close(run(x), source.embed_array(x), 1e-4 if precision == "f32" else 1e-2)
     assert "bfloat16" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: Source, tmp_path: Path) -> None:
+def test_openvino_in_f16_stores_the_values_that_onnx_stores(source: TorchModel, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     from sondino.exporters.openvino import open_openvino
 
@@ -180,7 +175,7 @@ def test_openvino_in_f16_stores_the_numbers_that_onnx_stores(source: Source, tmp
 
 
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other(*given: object) -> onnx.ModelProto:
         student = Small().eval()
@@ -193,7 +188,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
-def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_probabilities_are_refused(source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def other(student: Student, samples: int | None = None, head: Head | None = None) -> onnx.ModelProto:
         assert head is not None
         turned = Head("turned", head.labels, False, ((head.layers[0][0][::-1], head.layers[0][1]),))
@@ -206,7 +201,7 @@ def test_wrong_probabilities_are_refused(source: Source, tmp_path: Path, monkeyp
 
 
 def test_the_folder_that_one_is_in_is_not_replaced(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -214,7 +209,7 @@ def test_the_folder_that_one_is_in_is_not_replaced(
         export("mine", "onnx", Path(), quiet=True)
 
 
-def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: Path) -> None:
+def test_an_older_export_is_replaced_and_nothing_else(source: TorchModel, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export("mine", "onnx", out, window=0.5, quiet=True)
     (out / "left.over").write_text("")
@@ -230,11 +225,11 @@ def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"to": "tensorrt"}, "to is 'tensorrt': give one of onnx, openvino"),
         ({"precision": "int4"}, "precision is 'int4': give one of f32, f16, int8"),
-        ({"precision": "int8"}, "precision int8 needs calibrate: name a folder of real sound"),
+        ({"precision": "int8"}, "precision int8 needs calibrate: name a folder of real audio"),
         ({"calibrate": Path()}, "calibrate is for precision int8"),
         ({"window": 1.0, "dynamic": True}, "give one of them"),
         ({"window": 0.01}, r"window is 0.01 s, and mine needs 0.032 s"),
@@ -245,23 +240,25 @@ def test_an_older_export_is_replaced_and_nothing_else(source: Source, tmp_path: 
         ({"gallery": Path()}, "gallery is for web"),
     ],
 )
-def test_options_that_do_not_go_together(source: Source, tmp_path: Path, options: dict, said: str) -> None:
+def test_options_that_do_not_go_together(source: TorchModel, tmp_path: Path, options: dict, message: str) -> None:
     to = options.pop("to", "onnx")
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         export("mine", to, tmp_path / "out", quiet=True, **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_net_of_one_length_refuses_others(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source.student.fixed_samples = RATE
-    with pytest.raises(OptionError, match="mine hears clips of 1 s only"):
+def test_a_net_of_one_length_refuses_others(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.backbone.fixed_samples = RATE
+    with pytest.raises(OptionError, match="mine takes clips of 1 s only"):
         export("mine", "onnx", tmp_path / "out", dynamic=True, quiet=True)
-    with pytest.raises(OptionError, match="window is 2 s, and mine hears 1 s only"):
+    with pytest.raises(OptionError, match="window is 2 s, and mine takes 1 s only"):
         export("mine", "onnx", tmp_path / "out", window=2.0, quiet=True)
 
 
-def test_a_runtime_that_is_not_there_is_a_sentence(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_runtime_that_is_not_there_gets_a_message(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"openvino is not installed: pip install 'sondino\[openvino\]'"):
@@ -269,7 +266,7 @@ def test_a_runtime_that_is_not_there_is_a_sentence(
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
-def test_what_is_no_bundle_is_a_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_what_is_no_bundle_gets_a_message(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(SondinoError, match="nowhere"):
         export(str(tmp_path / "nowhere"), "onnx", tmp_path / "out")
     with pytest.raises(SondinoError, match="holds 'tiny', which can be embedded with, but neither"):

@@ -1,4 +1,4 @@
-"""The page in a headless Chromium: a file dropped and a microphone give Python's vectors; mistakes give sentences."""
+"""The page in a headless Chromium: a file dropped and a microphone give Python's embeddings; mistakes give messages."""
 
 import csv
 import io
@@ -196,7 +196,7 @@ def test_vectors_are_saved_as_embed_writes_them(page: browser.Page, bundle: Path
     assert np.array_equal(np.float32(told["sounds"][0]["vector"]), np.float32(vector))
 
 
-def test_files_that_are_no_sound_get_a_sentence_and_the_others_are_heard(page: browser.Page, tmp_path: Path) -> None:
+def test_files_that_are_no_sound_get_a_message_and_the_others_are_embedded(page: browser.Page, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no sound")
     (tmp_path / "empty.wav").write_bytes(b"")
     soundfile.write(tmp_path / "none.wav", np.zeros((0, 1)), 32000)
@@ -257,7 +257,7 @@ def test_it_fits_its_window_and_can_be_read(page: browser.Page, width: int, dark
     page.show(1280, 800)
 
 
-def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bundle: Path, tmp_path: Path) -> None:
+def test_the_microphone_is_embedded_live_and_recorded(tabs: Any, address: str, bundle: Path, tmp_path: Path) -> None:
     spoken = tmp_path / "spoken.wav"
     soundfile.write(spoken, music(5 * 48000, 48000), 48000, "PCM_16")
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
@@ -284,8 +284,8 @@ def test_the_microphone_is_heard_live_and_recorded(tabs: Any, address: str, bund
 HOLD = """
 window.held = [];
 window.Worker = class extends Worker {
-  set onmessage(heard) {
-    super.onmessage = (event) => (event.data.kind === 'live' ? held.push(() => heard(event)) : heard(event));
+  set onmessage(handler) {
+    super.onmessage = (event) => (event.data.kind === 'live' ? held.push(() => handler(event)) : handler(event));
   }
 };
 """
@@ -307,7 +307,7 @@ def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
         page.click("#listen")
         page.until("held.length === 2")
         page.run("held[0]()")
-        assert page.run("sondino.live") is None  # it is of what was heard before
+        assert page.run("sondino.live") is None  # it belongs to the earlier recording
         page.run("held[1]()")
         assert page.run("sondino.live.vector.length")
         page.drop("#wave", spoken)  # ends it
@@ -323,7 +323,7 @@ def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
         (("--use-fake-device-for-media-stream",), "denied", "The microphone was not allowed"),
     ],
 )
-def test_no_microphone_and_no_permission_get_a_sentence(
+def test_no_microphone_and_no_permission_get_a_message(
     tabs: Any, address: str, flags: tuple[str, ...], setting: str, words: str
 ) -> None:
     with tabs(*flags) as page:
@@ -363,7 +363,7 @@ def flip(file: Path) -> None:
         (lambda model: (model / "model.json").write_text("{}"), "model/model.json is not one that this page can read"),
     ],
 )
-def test_a_model_that_is_missing_or_damaged_gets_a_sentence(
+def test_a_model_that_is_missing_or_damaged_gets_a_message(
     opened: tuple[browser.Page, str], page_folder: Path, tmp_path: Path, change: Any, sentence: str
 ) -> None:
     page, _ = opened
@@ -374,7 +374,7 @@ def test_a_model_that_is_missing_or_damaged_gets_a_sentence(
     assert "export the page again" in trouble
 
 
-def test_opened_as_a_file_and_without_wasm_it_says_so(tabs: Any, address: str, page_folder: Path) -> None:
+def test_opened_as_a_file_and_without_wasm_it_shows_a_message(tabs: Any, address: str, page_folder: Path) -> None:
     with tabs() as page:
         page.open(page_folder / "index.html")
         assert "opened as a file" in page.until(TROUBLE)

@@ -17,11 +17,14 @@ from sondino.exporters.precision import halved, without_zero_points, without_zer
 from sondino.exporters.quantize import quantize
 from sondino.files import sha256
 from sondino.model.head import Head
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.sample_sounds import sample_folder
 
 BANDS, WIDE = 16, 24
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 def net(damage: float = 1.0) -> onnx.ModelProto:
@@ -74,7 +77,7 @@ def test_int8_weights_are_integers_and_vectors_stay_near() -> None:
 
 
 def test_the_layer_that_loses_most_stays_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The activation between the layers spans a factor of 40, so that 255 steps tell little of most channels.
+    # The activation between the layers spans a factor of 40, so that 255 steps resolve little of most channels.
     monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.7)
     model = net(damage=40.0)
     everything = run(model, np.stack(logmels(8, 1)))
@@ -114,7 +117,7 @@ def test_kernels_that_a_clip_mixes_are_stored_in_int8_and_computed_with_in_float
     monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.0)
     model = mixing_net()
     found = quantized(model, logmels(12), logmels(8, 1))
-    assert (found.layers, found.stored, found.unsteady) == (2, 1, 0)
+    assert (found.layers, found.stored, found.norm_outliers) == (2, 1, 0)
     kinds = {tensor.name: tensor.data_type for tensor in found.model.graph.initializer}
     assert kinds["kernels/int8"] == onnx.TensorProto.INT8 and "kernels" not in kinds
     assert not any("kernels" in node.input[0] for node in found.model.graph.node if node.op_type == "QuantizeLinear")
@@ -135,7 +138,7 @@ def test_ranges_hold_for_sound_that_comes_after_silence() -> None:
 def test_clips_that_the_net_has_no_hold_of_do_not_spoil_the_ranges() -> None:
     wild = [1e6 * logmel for logmel in logmels(3, 5)]
     found = quantized(net(), [*logmels(12), *wild], [*logmels(8, 1), wild[0]])
-    assert found.unsteady == 4
+    assert found.norm_outliers == 4
     x = np.stack(logmels(8, 2))
     assert cosine(run(found.model, x), run(net(), x)).min() > 0.995
 
@@ -180,14 +183,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     student = build_student("mobilenetv3", 0.1).eval()
     rng = np.random.default_rng(0)
     head = Head("three", ("a", "b", "c"), False, ((rng.standard_normal((3, student.dim)), np.zeros(3)),))
-    return write_bundle(tmp_path_factory.mktemp("q") / "small", student, "small", 0.5, "repeat", [], {}, head)
+    model = TorchModel(student, "small", 0.5, "repeat", head=head)
+    return write_bundle(model, tmp_path_factory.mktemp("q") / "small")
 
 
 @pytest.fixture(scope="module")
 def small(bundle: Path) -> tuple[Path, dict]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantizing, "CALIBRATING", 16)
-        patch.setattr(quantizing, "JUDGING", 8)
+        patch.setattr(quantizing, "CALIBRATION_CLIPS", 16)
+        patch.setattr(quantizing, "SELECTION_CLIPS", 8)
         patch.setattr(quantizing, "CLIPS", 40)
         out = bundle.with_name("small8")
         return out, quantize(bundle, sample_folder(), out, labels=_families(bundle.parent), quiet=True)
@@ -219,7 +223,7 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
     assert ours.fingerprint != theirs.fingerprint
     whole = onnxruntime.InferenceSession(out / "model.onnx")
     x = 0.1 * np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
-    # Two forms of the log-mel, told apart by the seventh digit: some values fall on the other side of a step of int8.
+    # Two implementations of the log-mel differ in the seventh digit: some values are rounded to another step of int8.
     assert cosine(whole.run(None, {"waveform": x})[0], ours.embed(x)).min() > 0.95
     facts = config["quantized"]
     assert facts["layers"] == 59 and facts["verified"]["clips"] == 40
@@ -230,10 +234,10 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
 
 
 @pytest.mark.slow
-def test_what_needs_trained_weights_says_which_bundle_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
+def test_what_needs_trained_weights_names_the_bundle_that_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
     out, _ = small
     with pytest.raises(OptionError, match=r"is quantised and holds no trained weights: take .* small"):
-        sondino.load(out).network()
+        sondino.load(out).torch_model()
     with pytest.raises(OptionError, match="is quantised"):
         quantize(out, sample_folder(), tmp_path / "again")
     assert list(tmp_path.iterdir()) == []
@@ -246,7 +250,7 @@ def test_trained_weights_are_never_replaced_by_int8(bundle: Path, tmp_path: Path
     assert (copied / "model.safetensors").exists()
 
 
-def test_damaged_weights_are_a_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_damaged_weights_get_a_message(bundle: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(bundle, tmp_path / "mine")
     content = bytearray((copied / "model.safetensors").read_bytes())
     content[-1000] ^= 1
@@ -269,7 +273,7 @@ def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
     broken.mkdir()
     for number in range(3):
         (broken / f"{number}.wav").write_bytes(b"RIFF")
-    with pytest.raises(OptionError, match="of its files 0 can be heard"):
+    with pytest.raises(OptionError, match="0 of its files can be decoded"):
         quantize(bundle, broken, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -289,7 +293,7 @@ def test_past_the_bound_nothing_is_written(bundle: Path, tmp_path: Path, monkeyp
         return Int8(net, (), 1, 0, 0, 0.0)
 
     monkeypatch.setattr(quantizing, "quantized", wrong)
-    for name, fewer in (("CALIBRATING", 4), ("JUDGING", 2), ("CLIPS", 12)):
+    for name, fewer in (("CALIBRATION_CLIPS", 4), ("SELECTION_CLIPS", 2), ("CLIPS", 12)):
         monkeypatch.setattr(quantizing, name, fewer)
     with pytest.raises(RunError, match="nothing was written"):
         quantize(bundle, sample_folder(), tmp_path / "out", quiet=True)

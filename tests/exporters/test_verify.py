@@ -27,7 +27,7 @@ def test_the_same_model_is_the_same() -> None:
     found = verify(spectrum, spectrum, clips(), RATE, progress=lambda done, total: told.append((done, total)))
     assert (found.clips, found.seconds, found.difference, found.neighbours) == (30, 1.0, 0.0, 1.0)
     assert found.cosine == pytest.approx(1, abs=1e-12) and told[-1] == (33, 33)
-    assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two vectors of zeros are equal
+    assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two embeddings of zeros are equal
     for precision in BOUNDS:
         check_bound(found, precision, "it")
 
@@ -54,10 +54,10 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
 
     wild = [clip + 1000 for clip in clips(2)]
     found = verify(run, reference, [*clips(), *wild], RATE)
-    assert (found.clips, found.unsteady, found.difference) == (30, 2, 0.0)
-    # Of vectors a few times as long the export must be right.
+    assert (found.clips, found.norm_outliers, found.difference) == (30, 2, 0.0)
+    # Embeddings of a few times the norm are compared.
     found = verify(lambda x: -reference(x), reference, clips(), RATE)
-    assert found.unsteady == 0 and found.cosine == pytest.approx(-1)
+    assert found.norm_outliers == 0 and found.cosine == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(
@@ -75,26 +75,26 @@ def test_only_vectors_far_longer_than_usual_are_left_out(lengths: list[float], k
     assert norm_ok(np.array([[length, 0.0] for length in lengths], np.float32)).tolist() == kept
 
 
-def test_a_net_that_gives_no_numbers_is_refused() -> None:
+def test_a_net_that_gives_nan_raises() -> None:
     found = verify(lambda x: spectrum(x) * np.nan, lambda x: spectrum(x) * np.nan, clips(), RATE)
-    assert found.unsteady == 0
+    assert found.norm_outliers == 0
     with pytest.raises(RunError, match="nothing was written"):
         check_bound(found, "int8", "it")
 
 
-def test_a_net_whose_vectors_are_all_alike_is_told_for_what_it_is() -> None:
+def test_a_collapsed_net_gets_its_own_message() -> None:
     def reference(x: np.ndarray) -> np.ndarray:
         return 1000 + spectrum(x) / 100
 
     found = verify(lambda x: reference(x) * np.float32(1 + 1e-7), reference, clips(), RATE)
-    assert found.alike == pytest.approx(1, abs=1e-6) and found.difference < 1e-5
-    with pytest.raises(RunError, match=r"nearly the same vector for every sound \(cosine 1.00000 .*sondino prune"):
+    assert found.mean_pairwise_cosine == pytest.approx(1, abs=1e-6) and found.difference < 1e-5
+    with pytest.raises(RunError, match=r"nearly the same embedding for every clip \(cosine 1.00000 .*sondino prune"):
         check_bound(replace(found, neighbours=0.9), "f32", "it")
-    check_bound(replace(found, neighbours=1.0), "f32", "it")  # which runtime it is told by does not matter
-    assert verify(spectrum, spectrum, clips(), RATE).alike < 0.95
+    check_bound(replace(found, neighbours=1.0), "f32", "it")  # whichever runtime
+    assert verify(spectrum, spectrum, clips(), RATE).mean_pairwise_cosine < 0.95
 
 
-def test_how_alike_vectors_are_can_be_computed() -> None:
+def test_the_mean_pairwise_cosine_can_be_computed() -> None:
     vectors = np.array([[1, 0], [0, 2], [3, 0]], np.float32)
     assert mean_pairwise_cosine(vectors) == pytest.approx(1 / 3)  # one pair of three
     assert mean_pairwise_cosine(vectors[:1]) == 0 and mean_pairwise_cosine(np.zeros((3, 2), np.float32)) == 0
@@ -142,8 +142,8 @@ def test_nan_is_past_every_bound(precision: str) -> None:
         check_bound(found, precision, "it")
 
 
-def test_another_dimension_is_a_sentence() -> None:
-    with pytest.raises(RunError, match=r"vectors of shape \(33, 31\) where the trained net gives \(33, 32\)"):
+def test_another_dimension_gets_a_message() -> None:
+    with pytest.raises(RunError, match=r"embeddings have shape \(33, 31\) and the trained net's \(33, 32\)"):
         verify(lambda x: spectrum(x)[:, 1:], spectrum, clips(), RATE)
 
 
@@ -177,7 +177,7 @@ def test_other_lengths_are_tried_too() -> None:
         check_bound(found, "f32", "it")
 
 
-def test_of_long_windows_fewer_are_heard() -> None:
+def test_of_long_windows_fewer_are_compared() -> None:
     assert len(real_clips(1000, 60 * 1000, "pad")) == 40  # 2,400 s in all
 
 
@@ -193,6 +193,6 @@ def test_real_clips_of_a_folder_pass_over_what_is_broken(tmp_path: Path) -> None
     assert real_clips(RATE, RATE, "pad", tmp_path, count=2)[1][-100:].any()
     with pytest.raises(AudioError, match="nowhere"):
         real_clips(RATE, RATE, "pad", tmp_path / "nowhere")
-    with pytest.raises(OptionError, match="of its files 1 can be heard"):
+    with pytest.raises(OptionError, match="1 of its files can be decoded"):
         real_clips(RATE, RATE, "pad", tmp_path / "0.wav")
     assert sample_folder().is_dir()

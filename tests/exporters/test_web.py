@@ -134,7 +134,7 @@ def test_a_gallery_of_ones_own(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("built")
-def test_what_cannot_be_exported_gets_a_sentence_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_gets_a_message_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "page"
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -148,7 +148,7 @@ def test_what_cannot_be_exported_gets_a_sentence_and_leaves_nothing(bundle: Path
         (tmp_path / "none", AudioError, "no such file or folder"),
         (empty, AudioError, "no audio found"),
         (odd, OptionError, "no sound that browsers play"),
-        (silent, OptionError, "no sound of the gallery can be heard"),
+        (silent, OptionError, "no sound of the gallery can be decoded"),
         (bundle / "config.json", OptionError, "is a file"),
     ):
         with pytest.raises(error, match=words):
@@ -176,7 +176,7 @@ def test_only_an_older_page_is_replaced(bundle: Path, tmp_path: Path) -> None:
         web.export_web(bundle, bundle / "config.json")
 
 
-def test_without_a_built_page_it_says_how_to_build_it(
+def test_without_a_built_page_the_message_has_the_command(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "PAGE", tmp_path / "nothing")
@@ -223,7 +223,7 @@ def test_the_server_gives_types_that_browsers_insist_on(tmp_path: Path) -> None:
             demo.page_server(tmp_path, port)
 
 
-def test_demo_without_a_bundle_takes_one_that_is_kept_or_says_what_to_name(
+def test_demo_without_a_bundle_takes_one_from_the_cache_or_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "cache"))

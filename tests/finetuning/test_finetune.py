@@ -1,5 +1,6 @@
 """Fine-tuning: a head alone on vectors, or with the backbone from sound; validation, checkpoints, the bundle."""
 
+import copy
 import itertools
 import json
 from collections.abc import Callable
@@ -52,7 +53,7 @@ from sondino.model.head_layers import (
     new_layers,
     unfolded,
 )
-from sondino.model.network import Network
+from sondino.model.torch_model import TorchModel
 from sondino.probing.linear import standard
 from sondino.tasks.labelled import read_labelled
 from sondino.tasks.splits import (
@@ -112,8 +113,8 @@ def test_training_ends_with_the_epochs_or_when_none_is_better_for_long() -> None
 def test_of_epochs_that_are_right_equally_often_the_surer_one_is_better() -> None:
     targets = np.array([[True, False], [False, True]])
     sure, unsure, wrong = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), -np.eye(2)
-    merits = [validation_score(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
-    assert merits[0] == (1.0, pytest.approx(-np.log(1 + np.exp(-1)))) and best_of(merits) == 1
+    scores = [validation_score(logits, targets, False) for logits in (unsure, sure, wrong, sure)]
+    assert scores[0] == (1.0, pytest.approx(-np.log(1 + np.exp(-1)))) and best_of(scores) == 1
     several = validation_score(np.array([[2.0, -1.0], [-1.0, 2.0]]), targets, True)
     assert several == (1.0, pytest.approx(-(np.log(1 + np.exp(-2)) + np.log(1 + np.exp(-1))) / 2))
 
@@ -135,8 +136,8 @@ def test_a_head_alone_learns_vectors_of_any_scale(hidden: tuple[int, ...]) -> No
     torch.manual_seed(0)
     layers = after(Standard(*standard(x)), new_layers(6, 3, "mlp" if hidden else "linear", hidden))
     plan = replace(PLAN, freeze=True, epochs=60, lr=0.02, batch_size=16)
-    merits = train_head(layers, x, targets, parts, plan, False)
-    assert max(merits)[0] == 1.0 > merits[0][0]
+    scores = train_head(layers, x, targets, parts, plan, False)
+    assert max(scores)[0] == 1.0 > scores[0][0]
     with torch.inference_mode():
         logits = layers(torch.from_numpy(x)).numpy()
     assert (logits.argmax(1) == answers)[45:].all()
@@ -159,11 +160,11 @@ def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(layers.weight.detach().clone())
         return next(told)
 
-    monkeypatch.setattr("sondino.finetuning.train.merit", judged)
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", judged)
     x, half = np.random.default_rng(0).standard_normal((8, 2)).astype(np.float32), np.arange(8) < 4
     parts = Fold(half, ~half, np.zeros(8, bool))
-    merits = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
-    assert [score for score, _ in merits] == [0.1, 0.3, 0.9, 0.2, 0.9]
+    scores = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
+    assert [score for score, _ in scores] == [0.1, 0.3, 0.9, 0.2, 0.9]
     assert torch.equal(layers.weight, seen[2]) and not torch.equal(seen[2], seen[3])
 
 
@@ -249,8 +250,10 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What would have been written as a bundle, without the seconds that the export takes."""
     calls: list[dict[str, Any]] = []
 
-    def keep(folder, student, name, window, short, real_clips, facts, head=None):
-        calls.append(dict(locals()))
+    def keep(model, folder, clips=()):
+        calls.append(
+            {**vars(model), "backbone": copy.deepcopy(model.backbone), "head": model.as_head(), "clips": clips}
+        )
         return folder
 
     monkeypatch.setattr("sondino.model.write.write_bundle", keep)
@@ -270,19 +273,19 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 def test_head_and_backbone_learn_together(
     tmp_path: Path, model: SimpleNamespace, written: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    merits = iter([(0.1, -1.0), (0.2, -1.0), (0.3, -1.0), (0.4, -1.0)])  # each epoch is better than the one before
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: next(merits))
+    scores = iter([(0.1, -1.0), (0.2, -1.0), (0.3, -1.0), (0.4, -1.0)])  # each epoch is better than the one before
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: next(scores))
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine")
     assert (done.epochs, done.best) == (3, 3) and done.probe.value == 1.0 and done.weights is None
     (bundle,) = written
-    before = Network.open(model.folder).backbone.state_dict()
-    after = bundle["student"].state_dict()
+    before = TorchModel.open(model.folder).backbone.state_dict()
+    after = bundle["backbone"].state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
     # Averages of batch norms are those of the sound that the model was made from.
     assert all(torch.equal(before[name], after[name]) for name in before if "running" in name)
     assert bundle["head"].labels == ("high", "low") and "16 labelled clips" in bundle["head"].note
     assert (bundle["name"], bundle["window"], bundle["short"]) == ("mine", 0.25, "repeat")
-    assert len(bundle["real_clips"]) == 4 and all(len(clip) == RATE // 4 for clip in bundle["real_clips"])
+    assert len(bundle["clips"]) == 4 and all(len(clip) == RATE // 4 for clip in bundle["clips"])
     facts = bundle["facts"]
     assert facts["teachers"][0]["licence"] == "CC BY-NC-SA 4.0" and "validation_cosine" not in facts["scores"]
     assert facts["finetuned"]["best_epoch"] == 3 and facts["head_score"]["metric"] == "accuracy"
@@ -292,10 +295,10 @@ def test_head_and_backbone_learn_together(
 def test_where_no_epoch_is_better_the_start_is_kept(
     tmp_path: Path, model: SimpleNamespace, written: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: (1.0, -0.5))
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: (1.0, -0.5))
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine")
     assert done.best == 0 and done.score.value == done.probe.value == 1.0  # the probe was right already
-    assert equal(written[0]["student"], Network.open(model.folder).backbone)
+    assert equal(written[0]["backbone"], TorchModel.open(model.folder).backbone)
     assert len(written[0]["head"].layers) == 1
 
 
@@ -310,7 +313,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     sounds = write_pitches(tmp_path / "sounds", clips=6)
     options = {"head": "mlp", "hidden": (8,), "clip": 0.2, "seed": 3}
     better = itertools.count()  # each epoch is better than the one before, so the last one's weights are written
-    monkeypatch.setattr("sondino.finetuning.train.merit", lambda *_: (float(next(better)), 0.0))
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: (float(next(better)), 0.0))
     whole = tune(sounds, model, tmp_path / "whole", **options)
     heard: list[int] = []
     finish, train_epoch = Trainer.finish_epoch, Trainer.train_epoch
@@ -333,7 +336,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     done = tune(sounds, model, tmp_path / "mine", **options)
     assert heard == list(range(stop, 3))  # epochs that were whole are not trained again
     assert (done.probe, done.score, done.best) == (whole.probe, whole.score, whole.best) and done.best == 3
-    assert equal(written[0]["student"], written[1]["student"])
+    assert equal(written[0]["backbone"], written[1]["backbone"])
     for mine, other in zip(written[0]["head"].layers, written[1]["head"].layers, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(mine, other, strict=True))
 
@@ -356,7 +359,7 @@ def test_other_options_do_not_go_on_with_what_was_begun(
 def test_each_part_has_its_own_rate_and_a_finished_epoch_its_files(tmp_path: Path, model: SimpleNamespace) -> None:
     labelled, sounds = gather(read_labelled(write_pitches(tmp_path / "sounds", clips=6)), tmp_path / "run", RATE, True)
     parts, _ = holdout(labelled, 0)
-    network = Network.open(model.folder).with_head(labelled.labels)
+    network = TorchModel.open(model.folder).with_head(labelled.labels)
     accelerator = make_accelerator("cpu", "float32", tmp_path / "run")
     trainer = Trainer(network, sounds, labelled.targets(), parts, PLAN, tmp_path / "run", accelerator)
     seen: list[tuple[int, int]] = []
@@ -389,9 +392,9 @@ def test_a_clip_is_heard_as_windows_on_end_from_any_place(tmp_path: Path) -> Non
 
 def test_whole_clips_are_judged_as_the_finished_model_hears_them(tmp_path: Path, model: SimpleNamespace) -> None:
     _, sounds = gather(read_labelled(write_pitches(tmp_path / "sounds", clips=3)), tmp_path / "run", RATE, True)
-    network = Network.open(model.folder).train()
+    network = TorchModel.open(model.folder).train()
     mask = np.array([True, False, True, True, False, False])
-    found = sounds.vectors(NetworkEncoder(network, torch.device("cpu"), PLAN), mask)
+    found = sounds.embeddings(NetworkEncoder(network, torch.device("cpu"), PLAN), mask)
     expected = []
     for clip in np.flatnonzero(mask):
         waveform = sounds.waveforms.read(int(sounds.rows[np.flatnonzero(sounds.clips == clip)[0]]))
@@ -445,17 +448,20 @@ def test_a_net_of_fixed_length_takes_no_other_window(
     tmp_path: Path, model: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sondino.nets.student.Student.fixed_samples", RATE // 4)
-    with pytest.raises(OptionError, match=r"clip is 0.5 s, and paper hears 0.25 s at a time"):
+    with pytest.raises(OptionError, match=r"clip is 0.5 s, and paper takes 0.25 s at a time"):
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", clip=0.5)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-def test_a_device_that_is_not_there_is_a_sentence(tmp_path: Path, model: SimpleNamespace) -> None:
+def test_a_device_that_is_not_there_is_a_sentence(
+    tmp_path: Path, model: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(OptionError, match="torch sees no CUDA device"):
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", device="cuda")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_once")
 def test_from_sound_to_a_bundle_that_classifies(tmp_path: Path, model: SimpleNamespace) -> None:
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine", epochs=2, clip=0.2)
     finished = sondino.load(tmp_path / "mine")

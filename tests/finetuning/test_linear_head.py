@@ -57,10 +57,10 @@ def test_the_penalty_is_chosen_on_validation_clips() -> None:
     rng = np.random.default_rng(2)
     answers = np.arange(60) % 2
     weak = rng.standard_normal((60, 200)) + 0.15 * (2 * answers[:, None] - 1)
-    assert fit_head(weak, labelled([f"{a}" for a in answers])).strength <= 0.01
+    assert fit_head(weak, labelled([f"{a}" for a in answers])).C <= 0.01
     # One number that says all, in two thirds of the clips only by a hair: weak penalties do better.
     x, labels = blobs(30, classes=2, dim=2, gap=2.0)
-    assert fit_head(x, labelled(labels)).strength >= 0.01
+    assert fit_head(x, labelled(labels)).C >= 0.01
 
 
 def test_a_split_is_scored_on_its_test_clips_which_are_not_learnt() -> None:

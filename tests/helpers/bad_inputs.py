@@ -24,7 +24,7 @@ TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 
 
 class Place:
-    """A folder to be wrong in, and a model of 16 kHz and windows of 1 s that gives 3 numbers."""
+    """A folder to be wrong in, and a model of 16 kHz and windows of 1 s with 3 embedding dimensions."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -124,10 +124,10 @@ mistake(F, "random bytes named .mp3")(
 mistake(F, "a start past the end")(lambda p: audio.read(p.wav("a.wav"), 16000, start=5.0))
 mistake(F, "a negative start")(lambda p: audio.read(p.wav("a.wav"), 16000, start=-1.0))
 mistake(F, "a duration of 0")(lambda p: audio.read(p.wav("a.wav"), 16000, duration=0.0))
-mistake(F, "a short clip where only full windows are heard")(
+mistake(F, "a short clip where only full windows are processed")(
     lambda p: p.model.embed(p.wav("short.wav", 4000), window_policy="published")
 )
-mistake(F, "a folder in which no file can be heard")(
+mistake(F, "a folder in which no file can be decoded")(
     lambda p: sondino.embed_files(p.file("in/a.wav", "no").parent, p.model, p.folder / "out.npz")
 )
 
@@ -226,7 +226,7 @@ def labelled(place: Place, *names: str) -> Path:
 
 mistake(H, "`classify` without a head")(lambda p: p.model.classify((SECOND, 16000)))
 mistake(H, "a head's name that is none")(lambda p: sondino.load(TINY, head="esc5"))
-mistake(H, "a head for vectors of another length")(
+mistake(H, "a head for embeddings of another dimension")(
     lambda p: p.model.with_head(Head("wide", ("a", "b"), False, ((np.zeros((2, 9)), np.zeros(2)),)))
 )
 mistake(H, "two labels of one name")(lambda p: Head("x", ("a", "a"), False, ((np.zeros((2, 3)), np.zeros(2)),)))
@@ -409,7 +409,7 @@ mistake(E, "an entry to vary twice", "torch")(lambda p: varied(p, "loss=cosine",
 mistake(E, "a window of 0 s for temporal support")(
     lambda p: p.command("support", TINY, "--tasks", "a", "--window-lengths", "0")
 )
-mistake(E, "windows that are no numbers")(
+mistake(E, "windows that are not numbers")(
     lambda p: p.command("support", TINY, "--tasks", "a", "--window-lengths", "a,b")
 )
 mistake(E, "a report of a folder that holds nothing of ours")(reported)

@@ -1,4 +1,4 @@
-"""Models whose vectors are known, for the tests of the bench."""
+"""Models whose embeddings are known, for the tests of the bench."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ LOGMEL = LogMel(sample_rate=TINY_RATE, n_mels=16, f_max=8000.0)
 
 
 def write_bundle_with_body(folder: Path) -> Path:
-    """A bundle whose body gives the mean of each band, so that its vectors are known."""
+    """A bundle whose body gives the mean of each band, so that its embeddings are known."""
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     graph = helper.make_graph(

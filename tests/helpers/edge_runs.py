@@ -1,11 +1,12 @@
-"""Converts a small student in a runtime's own environment, runs the file, and writes what came out as .npz.
+"""Converts a small student in a runtime's own environment, runs the files, and writes what came out as .npz.
 
-python edge_runs.py RUNTIME STUDENT PRECISION OUT.npz [--body-only] [--head]
+python edge_runs.py RUNTIME STUDENT WEIGHTS.pt FOLDER VARIANT...     a variant is one of VARIANTS
 """
 
 import importlib
 import json
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from sondino.audio.reading import read
 from sondino.exporters.edge import log_mels
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.head import Head
-from sondino.model.network import Source
+from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 
 SAMPLES = 32000
+WIDTH = 0.2
 FILES = {"executorch": "model.pte", "litert": "model.tflite"}
+VARIANTS = ("f32", "f16", "int8", "f32-body-head", "int8-body-head")
+"""A precision; "-body-head": the file takes log-mels, and has a head as its second output."""
 
 
 def real_clips() -> np.ndarray:
@@ -31,9 +35,9 @@ def real_clips() -> np.ndarray:
 
 
 def trained(name: str, steps: int = 20) -> Student:
-    """A small student that has learned a little: untrained ones turn rounding errors into other vectors."""
+    """A small student, trained for a few steps: randomly initialised ones amplify rounding errors."""
     torch.manual_seed(0)
-    student = build_student(name, 0.2).train()
+    student = build_student(name, WIDTH).train()
     logmels = FFTLogMel(student.logmel)(torch.from_numpy(real_clips()))
     targets = torch.tanh((logmels.mean(2) - logmels.mean((0, 2))) @ torch.randn(logmels.shape[1], student.dim) / 4)
     optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
@@ -50,23 +54,36 @@ def trained(name: str, steps: int = 20) -> Student:
     return student.eval()
 
 
-def main(runtime: str, name: str, precision: str, out: str, *options: str) -> None:
+def convert(runtime: str, student: Student, variant: str, folder: Path) -> None:
+    """Write FOLDER/VARIANT.npz: embeddings by torch and by the file on one and two threads, its size and facts."""
     module = importlib.import_module(f"sondino.exporters.{runtime}")
+    precision, *body = variant.split("-", 1)
     clips = real_clips()
-    student = trained(name)
     head = None
-    if "--head" in options:
+    if body:
         weight = np.random.default_rng(0).standard_normal((3, student.dim)).astype(np.float32)
         head = Head("three", ("a", "b", "c"), False, ((weight, np.zeros(3, np.float32)),))
-    source = Source(Path(), {"name": name, "window": 1.0, "short": "pad"}, student, head)
-    body = "--body-only" in options
-    file = Path(out).with_name(FILES[runtime])
+    source = TorchModel(student, student.name, 1.0, head=head)
+    file = folder / variant / FILES[runtime]
+    file.parent.mkdir()
     calibration = {"calibration": list(clips)} if runtime == "litert" else {}
-    done = getattr(module, f"write_{runtime}")(source, file, precision, SAMPLES, body_only=body, **calibration)
+    done = getattr(module, f"write_{runtime}")(source, file, precision, SAMPLES, body_only=bool(body), **calibration)
     given = log_mels(source, clips) if body else clips
     found = {f"threads{n}": getattr(module, f"open_{runtime}")(file, n)(given) for n in (1, 2)}
     facts = {"batch": done.batch, "samples": done.samples, "kept": done.kept_float, "versions": done.versions}
-    np.savez(out, expected=source.vectors(clips), bytes=file.stat().st_size, facts=json.dumps(facts), **found)
+    expected = source.embed_array(clips)
+    np.savez(folder / f"{variant}.npz", expected=expected, bytes=file.stat().st_size, facts=json.dumps(facts), **found)
+
+
+def main(runtime: str, name: str, weights: str, folder: str, *variants: str) -> None:
+    torch.set_num_threads(1)  # the tests of two runtimes may run side by side
+    student = build_student(name, WIDTH)
+    student.load_state_dict(torch.load(weights, weights_only=True))
+    for variant in variants:
+        try:
+            convert(runtime, student.eval(), variant, Path(folder))
+        except Exception:  # the other variants are tests of their own
+            (Path(folder) / f"{variant}.txt").write_text(traceback.format_exc())
 
 
 if __name__ == "__main__":

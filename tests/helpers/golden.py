@@ -1,4 +1,4 @@
-"""Weights and waveforms by rule: what the golden vectors in tests/data were computed from."""
+"""Weights and waveforms by rule: what the golden embeddings in tests/data were computed from."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Writes FOLDER/bundle, a small untrained student, and FOLDER/vectors.npy, its vectors of tests/data/clips by torch."""
+"""Write FOLDER/bundle, a small student, and FOLDER/vectors.npy, its embeddings of tests/data/clips by torch."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from sondino.audio.reading import read
 from sondino.audio.windows import Windowing, merge, stack_windows
 from sondino.frontend.logmel_torch import FFTLogMel
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 
@@ -20,7 +21,7 @@ def main(folder: Path) -> None:
     student = build_student("mobilenetv3", 0.4).eval()
     rate, frontend = student.logmel.sample_rate, FFTLogMel(student.logmel)
     sounds = [read(clip, rate) for clip in CLIPS]
-    write_bundle(folder / "bundle", student, "ci", window=1.0, short="repeat", real_clips=sounds, facts={})
+    write_bundle(TorchModel(student, "ci", window=1.0, short="repeat"), folder / "bundle", sounds)
     vectors = []
     for sound in sounds:
         cut, _, weights = stack_windows(sound, rate, Windowing(1.0, short="repeat"))

@@ -59,4 +59,6 @@ def decoded(uri):
 
 def likeness(sound, original):
     """How well two waveforms match at the best shift, 0 to 1: a decoder's start may lie a little off."""
-    return np.correlate(sound, original, mode="full").max() / (np.linalg.norm(sound) * np.linalg.norm(original))
+    size = len(sound) + len(original) - 1
+    shifted = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(original, size).conj(), size)
+    return shifted.max() / (np.linalg.norm(sound) * np.linalg.norm(original))

@@ -89,7 +89,7 @@ def write_panns(
     Args:
         file: to write.
         width: of a narrower one.
-        classes: that it tells apart.
+        classes: number of its classes.
         change: tensors to put in or, None, to leave out.
     """
     if width is None:

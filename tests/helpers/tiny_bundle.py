@@ -1,4 +1,4 @@
-"""A bundle around a model whose vectors can be computed by hand."""
+"""A bundle around a model whose embeddings can be computed by hand."""
 
 import hashlib
 import json

@@ -11,6 +11,7 @@ from helpers.traced_graphs import traced_once
 from sondino.audio.reading import read
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.head import Head
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
@@ -21,12 +22,12 @@ BIRDNET = {"spec": "birdnet", "dim": 1024, "sample_rate": 48000, "licence": "CC 
 
 
 def small_student(waveforms: torch.Tensor) -> Student:
-    """A student of width 0.1, untrained, whose norms have heard some sound (clips, samples): its vectors differ."""
+    """A randomly initialised student of width 0.1, BatchNorm calibrated on waveforms (clips, samples)."""
     torch.manual_seed(0)
     student = build_student("mobilenetv3", 0.1)
     norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = None  # the plain mean of what is heard
+        norm.momentum = None  # the plain mean of all batches
     with torch.no_grad():
         student.train()(FFTLogMel(student.logmel)(waveforms))
     for norm in norms:
@@ -59,11 +60,11 @@ def write_paper_bundle(folder: Path, **config: object) -> Path:
 
 
 def write_student_bundle(folder: Path) -> Path:
-    """A bundle of a narrow, untrained student that has a head and hears half a second."""
+    """A bundle of a narrow, randomly initialised student with a head and windows of half a second."""
     sounds = [read(file, RATE) for file in sorted(CLIPS.glob("*.ogg"))]
     cuts = [sound[at : at + RATE // 2] for sound in sounds for at in range(0, len(sound) - RATE // 2, RATE // 2)]
     student = small_student(torch.from_numpy(np.stack(cuts)))
     weights = np.random.default_rng(0).standard_normal((3, student.dim)), np.zeros(3)
     head = Head("three", ("a", "b", "c"), False, (weights,))
     with traced_once():
-        return write_bundle(folder, student, "small", 0.5, "repeat", [], {"teachers": [BIRDNET]}, head)
+        return write_bundle(TorchModel(student, "small", 0.5, "repeat", {"teachers": [BIRDNET]}, head), folder)

@@ -167,7 +167,7 @@ def test_what_the_hub_does_not_have(hub, tiny, published, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         (
             {"pytorch_model.bin": b"x"},
@@ -184,11 +184,11 @@ def test_what_the_hub_does_not_have(hub, tiny, published, tmp_path):
         ({f"{i:02}": b"x" for i in range(20)}, "it holds 00, 01, 02, 03, 04, 05, 06, 07 and 12 more"),
     ],
 )
-def test_a_repository_that_is_no_bundle(hub, files, said, tmp_path):
+def test_a_repository_that_is_no_bundle(hub, files, message, tmp_path):
     hub.commit("me/net", files)
     with pytest.raises(OptionError) as caught:
         locate("hf:me/net")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert list((tmp_path / "cache" / "models" / "hub").rglob("*")) in ([], [tmp_path / "cache/models/hub/me--net"])
 
 
@@ -238,8 +238,8 @@ def test_the_catalogues_commit_is_taken_whatever_main_is(hub, published, convert
 def test_main_is_taken_where_the_catalogues_commit_is_gone(hub, converted, capsys, tmp_path):
     first = hub.commit(REPO, {FILE: CHECKPOINT})
     locate(NAME)
-    said = f"{REPO} has no {FILE} at {catalogue.SSONDO_COMMIT[:12]} any more: taking that of {first[:12]}"
-    assert said in capsys.readouterr().err
+    message = f"{REPO} has no {FILE} at {catalogue.SSONDO_COMMIT[:12]} any more: taking that of {first[:12]}"
+    assert message in capsys.readouterr().err
     hub.commit(REPO, {FILE: b"newer"})
     locate(NAME)
     assert converted == [CHECKPOINT]
@@ -299,9 +299,9 @@ def test_a_wrong_hash_is_thrown_away(hub, published, converted, tmp_path):
     hub.sends[lfs_hash(CHECKPOINT)] = wrong
     with pytest.raises(SondinoError) as caught:
         locate(NAME)
-    said = str(caught.value)
-    assert f"{FILE} of {REPO} came with sha256 {lfs_hash(wrong)}, not as stated ({lfs_hash(CHECKPOINT)})" in said
-    assert "and was thrown away: try again, or download " in said and said.endswith("--out BUNDLE")
+    message = str(caught.value)
+    assert f"{FILE} of {REPO} came with sha256 {lfs_hash(wrong)}, not as stated ({lfs_hash(CHECKPOINT)})" in message
+    assert "and was thrown away: try again, or download " in message and message.endswith("--out BUNDLE")
     assert converted == [] and cached_files(tmp_path) == []
     hub.sends.clear()
     locate(NAME)
@@ -338,9 +338,9 @@ def test_a_hub_that_answers_nothing_else(hub, tiny, status, no_waiting):
     for source in ("hf:me/tiny", NAME):
         with pytest.raises(SondinoError) as caught:
             locate(source)
-        said = str(caught.value)
-        assert f"answered {status}" in said if status not in (403, 404) else f"may not see it ({status})" in said
-        assert "\n" not in said
+        message = str(caught.value)
+        assert f"answered {status}" in message if status not in (403, 404) else f"may not see it ({status})" in message
+        assert "\n" not in message
     assert no_waiting == []
 
 
@@ -363,9 +363,11 @@ def test_no_network(hub, tiny, published, converted, monkeypatch, tmp_path, no_w
     assert locate("hf:me/tiny") == kept
     with pytest.raises(SondinoError) as caught:
         locate("hf:me/other")
-    said = str(caught.value)
-    assert re.match(r"me/other cannot be fetched from http://127.0.0.1:9 \(.*refused.*\): download the files of ", said)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert re.match(
+        r"me/other cannot be fetched from http://127.0.0.1:9 \(.*refused.*\): download the files of ", message
+    )
+    assert "\n" not in message
     with pytest.raises(SondinoError, match=rf"by hand and make it a bundle: sondino convert {FILE} --out BUNDLE$"):
         locate(NAME)
     with pytest.raises(SondinoError, match=r"download .*/heads/gtzan.pth by hand and name that file as the head$"):

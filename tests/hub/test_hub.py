@@ -69,7 +69,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on(server, monkeypatch, ranges):
     monkeypatch.setattr(Handler, "breaks_after", 100_000)
-    with pytest.raises(SondinoError, match="broke after 100000 of 300000 bytes; the same command goes on"):
+    with pytest.raises(SondinoError, match="broke after 100000 of 300000 bytes; the same command resumes"):
         hub.fetch("matpac")
     monkeypatch.setattr(Handler, "breaks_after", None)
     monkeypatch.setattr(Handler, "ranges", ranges)
@@ -111,14 +111,14 @@ def test_a_zip_is_unpacked_into_the_folder_that_means_something(server, monkeypa
         hub.fetch("m2d")
 
 
-def test_what_cannot_be_fetched_says_what_to_do(server, monkeypatch, tmp_path):
+def test_what_cannot_be_fetched_gets_a_message(server, monkeypatch, tmp_path):
     nowhere = replace(hub.WEIGHTS["matpac"], url="http://127.0.0.1:9/w.pt")
     monkeypatch.setitem(hub.WEIGHTS, "matpac", nowhere)
     with pytest.raises(SondinoError) as caught:
         hub.fetch("matpac")
-    said = str(caught.value)
-    assert said.startswith("cannot fetch the weights of matpac (") and "\n" not in said
-    assert "download http://127.0.0.1:9/w.pt by hand and name the file, --teacher matpac:matpac_plus" in said
+    message = str(caught.value)
+    assert message.startswith("cannot fetch the weights of matpac (") and "\n" not in message
+    assert "download http://127.0.0.1:9/w.pt by hand and name the file, --teacher matpac:matpac_plus" in message
     with pytest.raises(OptionError, match="unknown weights 'matpack': did you mean matpac"):
         hub.fetch("matpack")
     (tmp_path / "file").touch()

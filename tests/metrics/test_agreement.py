@@ -14,7 +14,7 @@ def test_cosine_of_known_angles():
     theirs = np.array([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0], [1.0, 1.0]])
     assert cosine(ours[:1], theirs[:1]) == pytest.approx(1.0)
     assert cosine(ours[:2], theirs[:2]) == pytest.approx(0.5)
-    assert cosine(ours, theirs) == pytest.approx(0.0, abs=1e-7)  # 1 + 0 - 1 + 0 for a zero vector
+    assert cosine(ours, theirs) == pytest.approx(0.0, abs=1e-7)  # 1 + 0 - 1 + 0 for a row of zeros
     assert cosine(ours[:1], np.array([[1.0, 1.0]])) == pytest.approx(np.sqrt(0.5))
     assert np.isnan(cosine(ours[:0], theirs[:0]))
 
@@ -81,7 +81,7 @@ def test_few_clips():
     assert np.isnan(neighbour_overlap(x[:1], x[:1]))
 
 
-def test_wrong_shapes_are_sentences():
+def test_wrong_shapes_are_errors():
     with pytest.raises(OptionError, match="one shape"):
         cosine(np.ones((2, 3)), np.ones((2, 4)))
     with pytest.raises(OptionError, match="same n"):
@@ -181,7 +181,7 @@ def test_agreement_of_unrelated_spaces_is_near_chance():
     assert found.retrieval_at_10 == pytest.approx(10 / 1000, abs=0.01)
 
 
-def test_the_map_is_told_on_clips_that_it_was_not_fitted_on():
+def test_the_map_is_scored_on_clips_that_it_was_not_fitted_on():
     rng = np.random.default_rng(2)
     student, teacher = rng.standard_normal((60, 50)), rng.standard_normal((60, 8))
     found = agreement(student, teacher)  # 30 clips to fit 50 weights: those would be met exactly
@@ -204,7 +204,7 @@ def test_agreement_draws_by_the_seed(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 19])
-def test_agreement_of_few_clips_says_what_it_cannot(n):
+def test_agreement_of_few_clips_is_none_where_undefined(n):
     x = np.random.default_rng(4).standard_normal((n, 5))
     found = agreement(x, x)
     assert (found.cosine, found.retrieval_at_1, found.retrieval_at_10, found.clips, found.searched) == (
@@ -217,19 +217,19 @@ def test_agreement_of_few_clips_says_what_it_cannot(n):
     assert (found.cka_unbiased is None) == (n < 4)
 
 
-def test_a_student_that_says_nothing_finds_nothing():
+def test_a_constant_student_retrieves_at_chance():
     teacher = np.random.default_rng(5).standard_normal((100, 6))
     found = agreement(np.ones((100, 4)), teacher)
     assert found.cka is None
     assert found.retrieval_at_1 == pytest.approx(1 / 50)  # all are equally near: one of 50 is right
     assert found.retrieval_at_10 == pytest.approx(10 / 50)
-    twins = np.tile(teacher[:50], (2, 1))  # a clip and its copy cannot be told apart
+    twins = np.tile(teacher[:50], (2, 1))  # a clip and its copy cannot be distinguished
     assert 0.5 <= agreement(twins, twins).retrieval_at_1 < 1
 
 
-def test_the_strength_is_chosen_on_clips_that_it_was_not_fitted_on():
+def test_the_best_penalty_is_chosen_on_clips_that_it_was_not_fitted_on():
     rng = np.random.default_rng(6)
     student = rng.standard_normal((200, 100)).astype(np.float32)
     teacher = student[:, :3] + 3 * rng.standard_normal((200, 3)).astype(np.float32)
-    assert fidelity._strength(student, teacher) >= 0.1  # a weaker one fits the noise of the 160 others
-    assert fidelity._strength(student, student[:, :3]) <= 1e-3  # nothing to smooth
+    assert fidelity._best_penalty(student, teacher) >= 0.1  # a weaker one fits the noise of the 160 others
+    assert fidelity._best_penalty(student, student[:, :3]) <= 1e-3  # nothing to smooth

@@ -10,6 +10,7 @@ from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import sha256
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model import bundle as bundles
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import read_student
 from sondino.nets.student import Student
@@ -31,7 +32,7 @@ def test_its_vectors_are_torchs_at_every_batch_and_length(student_bundle: Path, 
         assert np.abs(model.embed(waveforms) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_config_and_card_say_what_it_is(student_bundle: Path) -> None:
+def test_config_and_card_describe_the_model(student_bundle: Path) -> None:
     config = json.loads((student_bundle / "config.json").read_text())
     assert (config["format"], config["dim"], config["sample_rate"]) == ("sondino-bundle-1", 96, RATE)
     assert config["hashes"]["model.onnx"] == sha256(student_bundle / "model.onnx")
@@ -48,7 +49,7 @@ def test_a_difference_over_the_bound_is_refused_and_leaves_nothing(
     for difference in (2e-4, float("nan")):
         monkeypatch.setattr("sondino.model.onnx_file.verify_onnx", lambda *_, d=difference: d)
         with pytest.raises(RunError, match="no bundle was written"):
-            write_bundle(tmp_path / "b", student, "b", 1.0, "repeat", [], {})
+            write_bundle(TorchModel(student, "b", 1.0, "repeat"), tmp_path / "b")
         assert list(tmp_path.iterdir()) == []
 
 

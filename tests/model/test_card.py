@@ -1,4 +1,4 @@
-"""The card says what a model is, for distilled and for converted ones."""
+"""Model cards of distilled and of converted models."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_converted_model_names_its_source_and_does_not_claim_to_be_distilled_h
         assert absent not in text, absent
 
 
-def test_an_unknown_teacher_is_said_to_be_unknown() -> None:
+def test_an_unknown_teacher_is_listed_as_unknown() -> None:
     source = {"kind": "ssondo", "file": "x.ckpt", "sha256": "cd", "licence": None, "dropped": ["the mapping head"]}
     text = card({**COMMON, "source": source, "teachers": [{"spec": "unknown", "licence": None, "dim": 3840}]}, 1)
     assert "- `unknown`: 3840 dimensions. Licence of its weights: not known to sondino" in text

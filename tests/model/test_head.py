@@ -54,22 +54,22 @@ def test_top_gives_the_likeliest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"labels": ("a", "a", "b")}, "not unique"),
         ({"labels": ("a", " ", "b")}, "a label is empty"),
         ({"labels": ()}, "0 labels"),
         ({"labels": ("a",), "layers": ((WEIGHT[:1], BIAS[:1]),)}, "needs 2 or more"),
-        ({"labels": ("a", "b")}, "3 numbers for 2 labels"),
+        ({"labels": ("a", "b")}, "3 outputs for 2 labels"),
         ({"layers": ()}, "no layer"),
         ({"layers": ((WEIGHT, BIAS[:2]),)}, r"biases \(2,\)"),
-        ({"layers": ((WEIGHT, BIAS), (WEIGHT, BIAS))}, "layer 2 takes 2 numbers where the one before gives 3"),
+        ({"layers": ((WEIGHT, BIAS), (WEIGHT, BIAS))}, "layer 2 has 2 inputs where the one before has 3 outputs"),
         ({"layers": ((WEIGHT * np.nan, BIAS),)}, "NaN"),
         ({"activation": "gelu"}, "activation is 'gelu'"),
     ],
 )
-def test_a_head_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_a_head_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         linear(**changes)
 
 
@@ -98,7 +98,7 @@ def test_it_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "half", "other", "labels", "layers", "words"])
-def test_a_damaged_head_is_a_sentence(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_head_gets_a_message(tmp_path: Path, damage: str) -> None:
     entry = write_head(tmp_path, linear())
     file = tmp_path / "head.safetensors"
     whole = file.read_bytes()

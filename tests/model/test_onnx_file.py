@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -9,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.golden import DATA, error, state_dict, strip, wave
+from helpers.golden import error, state_dict, strip, wave
+from helpers.mean_student import Mean
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
 from sondino.model.head import Head
@@ -25,18 +24,6 @@ def by_rule(name: str) -> Student:
     student = build_student(name)
     student.load_state_dict(strip(state_dict(f"student_{name}"), "student_model.model."))
     return student.eval()
-
-
-class Mean(Student):
-    """A student whose vector is its log-mel's mean over time: the answer can be computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name, self.width, self.dim = "mean", 1.0, 128
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, logmel):
-        return self.as_image(logmel).mean(3)[:, 0] * self.scale
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +50,7 @@ def test_mobilenetv3_agrees_at_any_batch_and_length(mobilenet):
         assert error(session.run(None, {"waveform": batch[i : i + 1]})[0], together[i : i + 1]) < 1e-4
 
 
-def test_the_graph_says_what_it_takes_and_gives(mobilenet):
+def test_the_graphs_inputs_and_outputs_are_named(mobilenet):
     _, file = mobilenet
     session = onnxruntime.InferenceSession(str(file))
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
@@ -78,7 +65,7 @@ def test_the_graph_says_what_it_takes_and_gives(mobilenet):
     }
 
 
-def test_the_file_is_whole_by_itself_and_tells_nothing_of_its_maker(mobilenet):
+def test_the_file_is_complete_and_holds_no_paths(mobilenet):
     student, file = mobilenet
     assert sorted(p.name for p in file.parent.iterdir()) == ["body.onnx", "model.onnx"]
     assert file.with_name("body.onnx").stat().st_size < 150_000  # its weights lie in model.onnx
@@ -136,20 +123,17 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_exporter_is_silent(tmp_path):
+def test_the_exporter_is_silent(tmp_path, forks):
     code = (
-        "import sys; from model.test_onnx_file import *\n"
+        "import sys\n"
+        "from helpers.mean_student import Mean\n"
+        "from sondino.model.onnx_file import export_onnx\n"
         "export_onnx(Mean(), sys.argv[1])\n"
         "import logging, warnings\n"
         "assert logging.root.manager.disable == 0 and logging.getLogger('x').isEnabledFor(logging.WARNING)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "mean.onnx"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=DATA.parent,
-    )
+    ran = forks.run(code, tmp_path / "mean.onnx")
+    assert ran.returncode == 0, ran.stderr
     assert (ran.stdout, ran.stderr) == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""The safe reader: what it opens, and that it refuses everything else in a sentence without running it."""
+"""The safe reader: what it opens, and that it refuses everything else with a message, without running it."""
 
 import argparse
 import builtins
@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 import torch
 from safetensors.torch import save_file
 
+from helpers.skips import not_as_root
 from sondino.errors import OptionError
 from sondino.nets.checkpoints import read_checkpoint, read_state, state_dict
 
@@ -58,9 +59,9 @@ def save(content, path: Path, **options) -> Path:
 def refused(path: Path) -> str:
     with pytest.raises(OptionError) as raised:
         read_state(path)
-    said = str(raised.value)
-    assert str(path) in said and "\n" not in said and len(said) < 500
-    return said
+    message = str(raised.value)
+    assert str(path) in message and "\n" not in message and len(message) < 500
+    return message
 
 
 @pytest.mark.parametrize("new_format", [True, False])
@@ -98,8 +99,8 @@ def test_what_a_whole_saved_model_or_numpy_or_a_path_wants_is_named(tmp_path):
 def test_names_of_a_hostile_file_cannot_draw_on_the_terminal(tmp_path):
     file = tmp_path / "evil.pt"
     file.write_bytes(b"c\x1b[2J\x07nowhere\nsystem" + b"x" * 500 + b"\n(tR.")
-    said = refused(file)
-    assert "nowhere.system" in said and said.isprintable()
+    message = refused(file)
+    assert "nowhere.system" in message and message.isprintable()
 
 
 def test_opens_what_published_files_hold(tmp_path):
@@ -115,14 +116,14 @@ def test_opens_what_published_files_hold(tmp_path):
     flat = save(tensors, tmp_path / "flat.pt")
     nested = save({"model": tensors, "epoch": torch.ones(1)}, tmp_path / "nested.pth")
     save_file(tensors, tmp_path / "plain.safetensors")
-    save_file(tensors, tmp_path / "plain.bin")  # told by its content
+    save_file(tensors, tmp_path / "plain.bin")  # recognised by its content
     for file in (flat, nested, tmp_path / "plain.safetensors", tmp_path / "plain.bin"):
         assert list(read_state(file)) == ["a", "b"]
     assert state_dict({"state_dict": {"a": tensors["a"], "note": "text", 3: tensors["b"]}}, flat).keys() == {"a"}
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_what_is_no_checkpoint_is_a_sentence(tmp_path):
+def test_what_is_no_checkpoint_gets_a_message(tmp_path):
     good = save({"a": torch.ones(2000)}, tmp_path / "good.pt").read_bytes()
     old = save({"a": torch.ones(2000)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False).read_bytes()
     save_file({"a": torch.ones(2000)}, tmp_path / "good.safetensors")
@@ -147,9 +148,9 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path):
         "sound.wav": (b"RIFF\x24\x08\0\0WAVEfmt ", "is no checkpoint"),
         "noise.pt": (bytes(range(256)) * 9, "is no checkpoint"),
     }
-    for name, (content, said) in contents.items():
+    for name, (content, message) in contents.items():
         (tmp_path / name).write_bytes(content)
-        assert said in refused(tmp_path / name), name
+        assert message in refused(tmp_path / name), name
     saved = {
         "list.pt": ([torch.ones(2)], "holds no state dict"),
         "text_saved.pt": ("hello", "holds no state dict"),
@@ -157,8 +158,8 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path):
         "meta.pt": ({"a": torch.ones(2, device="meta")}, "a is no plain tensor"),
         "sparse.pt": ({"a": torch.ones(2).to_sparse()}, "a is no plain tensor"),
     }
-    for name, (content, said) in saved.items():
-        assert said in refused(save(content, tmp_path / name)), name
+    for name, (content, message) in saved.items():
+        assert message in refused(save(content, tmp_path / name)), name
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
     assert "is a TorchScript program" in refused(tmp_path / "script.pt")
     assert "is a folder" in refused(tmp_path)
@@ -191,8 +192,8 @@ def test_a_file_that_claims_terabytes_costs_none(tmp_path):
     assert "unpack to more than it holds" in refused(tmp_path / "bomb.pt")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_a_sentence(tmp_path):
+@not_as_root
+def test_a_file_without_permission_gets_a_message(tmp_path):
     file = save({"a": torch.ones(2)}, tmp_path / "secret.pt")
     file.chmod(0)
     assert "check its permissions" in refused(file)

@@ -75,7 +75,7 @@ def test_gradients_by_finite_differences():
     assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
 
 
-def test_a_quarter_of_the_numbers():
+def test_a_quarter_of_the_weights():
     QuaternionConv2d(4, 4).to(memory_format=torch.channels_last)  # as the trainer lays out all nets
     real, quaternion = nn.Conv2d(32, 64, 3, bias=False), QuaternionConv2d(32, 64, (3, 3), bias=False)
     assert 4 * parameters(quaternion) == parameters(real)
@@ -137,7 +137,7 @@ def test_the_quaternion_form_of_any_student(name, parts):
         scale = vectors.abs().max()
         assert (twin(x) - vectors).abs().max() < 1e-3 * scale
         assert (folded(student)(x) - vectors).abs().max() < 1e-2 * scale
-    assert macs(twin, 1.0) == pytest.approx(macs(real, 1.0), rel=0.25), "its first layer hears four channels"
+    assert macs(twin, 1.0) == pytest.approx(macs(real, 1.0), rel=0.25), "its first layer has four input channels"
     again = build_student(name, 0.2, **student.build)
     again.load_state_dict(student.state_dict())
 

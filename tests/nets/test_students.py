@@ -18,7 +18,7 @@ from sondino.nets.registry import STUDENTS, build_student
 
 BACKBONE, HEAD = "student_model.model.", "student_model.classification_head."
 NAMES = ["mobilenetv3", "dymn", "eres2net"]
-"""S-SONDO's; CNN14 has its golden vectors in test_cnn14.py."""
+"""S-SONDO's; CNN14 has its golden embeddings in test_cnn14.py."""
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_any_length_and_a_batch_gives_what_its_clips_give(name):
             vectors = student(logmel)
             assert vectors.shape == (3, student.dim)
             assert vectors.isfinite().all()
-            assert vectors.std(dim=0).max() > 1e-4 * vectors.abs().max()  # the clips are heard
+            assert vectors.std(dim=0).max() > 1e-4 * vectors.abs().max()  # embeddings depend on the clips
             for i in range(3):
                 assert error(student(logmel[i : i + 1]), vectors[i : i + 1]) < 1e-4
         logmel = noise(2, 40, student.logmel.n_mels)
@@ -238,7 +238,7 @@ def test_dynamic_convolution_equals_the_grouped_form(temperature, outputs, kerne
     assert error(out.detach(), grouped.view(out.shape).detach()) < 1e-5
 
 
-def test_dynamic_relu_is_a_relu_until_its_context_says_otherwise():
+def test_dynamic_relu_is_a_relu_at_initialisation():
     act = DynamicReLU(4, 6)
     x, clip = torch.randn(2, 6, 5, 7), torch.randn(2, 4)
     torch.nn.init.zeros_(act.coef_net[0].weight)
@@ -338,7 +338,7 @@ def test_refuses_what_does_not_fit(tmp_path, capsys):
 # By name
 
 
-def test_unknown_names_and_widths_are_sentences():
+def test_unknown_names_and_widths_get_messages():
     with pytest.raises(OptionError, match="did you mean mobilenetv3"):
         build_student("mobilenet3")
     for width in (0.0, -1.0, 9.0, float("nan")):

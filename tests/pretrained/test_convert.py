@@ -14,6 +14,7 @@ import torch
 
 from helpers.golden import DATA, error, keys, wave
 from helpers.published import BACKBONE, by_rule, lightning, shapes, training_config, write_efficientat, write_ssondo
+from helpers.vit_weights import M2D_FOLDER, tiny_vit
 from sondino import cli
 from sondino.errors import EncoderError, OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL
@@ -22,7 +23,6 @@ from sondino.nets.registry import build_student
 from sondino.pretrained.convert import convert, read_published
 from sondino.pretrained.efficientat import audioset_classes
 from sondino.teachers import load_teacher
-from teachers.test_golden import M2D_FOLDER, tiny
 
 
 @pytest.fixture
@@ -30,11 +30,10 @@ def written(monkeypatch):
     """What `write_bundle` would have been given, in place of an export that takes long."""
     calls = []
 
-    def write(folder, student, name, window, short, clips, facts, head=None):
-        calls.append({"student": student, "name": name, "window": window, "short": short, "clips": clips, "head": head})
-        calls[-1] |= {"facts": facts}
+    def write(model, folder, clips=()):
+        calls.append({**vars(model), "clips": clips, "head": model.as_head()})
         folder.mkdir(parents=True)
-        config = {"format": "sondino-bundle-1", "onnx_difference": 1e-7, **facts}
+        config = {"format": "sondino-bundle-1", "onnx_difference": 1e-7, **model.facts}
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
@@ -42,33 +41,33 @@ def written(monkeypatch):
     return calls
 
 
-def vectors(student, waveform):
+def embeddings(student, waveform):
     with torch.inference_mode():
         return student(FFTLogMel(student.logmel)(torch.from_numpy(waveform)[None])).numpy()
 
 
-def refused(path: Path, **options) -> str:
+def error_message(path: Path, **options) -> str:
     with pytest.raises(OptionError) as raised:
         read_published(path, **options)
-    said = str(raised.value)
-    assert "\n" not in said and len(said) < 600
-    return said
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 600
+    return message
 
 
 # S-SONDO
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3", "dymn", "eres2net"])
-def test_a_published_student_gives_its_published_vector(tmp_path, name):
+def test_a_published_student_gives_its_published_embedding(tmp_path, name):
     found = read_published(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name))
     golden = np.load(DATA / "students.npz")
-    assert error(vectors(found.student, wave(10, 32000))[None], golden[f"{name}_emb_10s"]) < 1e-5
-    assert (found.kind, found.student.name, found.student.width) == ("ssondo", name, 1.0)
-    assert (found.window, found.hop, found.short, found.head) == (10.0, None, "native", None)
-    assert found.student.logmel == STUDENT_LOGMEL
-    assert found.student.build == ({"temperature": 30.0} if name == "dymn" else {})
-    assert found.dropped == ["the mapping to the teacher's vectors (4 tensors)"]
-    assert [t["spec"] for t in found.teachers] == ["matpac"] and "MIT" in found.licence
+    assert error(embeddings(found.backbone, wave(10, 32000))[None], golden[f"{name}_emb_10s"]) < 1e-5
+    assert (found.facts["source"]["kind"], found.backbone.name, found.backbone.width) == ("ssondo", name, 1.0)
+    assert (found.window, found.facts.get("hop"), found.short, found.head) == (10.0, None, "native", None)
+    assert found.backbone.logmel == STUDENT_LOGMEL
+    assert found.backbone.build == ({"temperature": 30.0} if name == "dymn" else {})
+    assert found.facts["source"]["dropped"] == ["the mapping head (4 tensors)"]
+    assert [t["spec"] for t in found.facts["teachers"]] == ["matpac"] and "MIT" in found.facts["source"]["licence"]
 
 
 @pytest.mark.parametrize(
@@ -76,23 +75,23 @@ def test_a_published_student_gives_its_published_vector(tmp_path, name):
 )
 def test_other_widths_are_those_of_the_training_config(tmp_path, name, width):
     found = read_published(write_ssondo(tmp_path / "mine.ckpt", name, width))
-    assert found.student.width == width
+    assert found.backbone.width == width
     expected = build_student(name, width).eval()
     state = by_rule(shapes(name, width, BACKBONE))
     expected.load_state_dict({k.removeprefix(BACKBONE): v for k, v in state.items()})
-    assert error(vectors(found.student, wave(1, 32000)), vectors(expected, wave(1, 32000))) < 1e-6
+    assert error(embeddings(found.backbone, wave(1, 32000)), embeddings(expected, wave(1, 32000))) < 1e-6
 
 
 def test_the_teacher_is_known_by_the_files_or_the_models_name(tmp_path):
     known = {"matpac_dymn.ckpt": None, "m2d_mobilenetv3.ckpt": None, "blob": "ssondo/m2d-mobilenetv3", "own.ckpt": None}
     specs = []
     for file, name in known.items():
-        (teacher,) = read_published(write_ssondo(tmp_path / file, "mobilenetv3", 0.1), name=name).teachers
+        (teacher,) = read_published(write_ssondo(tmp_path / file, "mobilenetv3", 0.1), name=name).facts["teachers"]
         specs.append(teacher["spec"])
     assert specs == ["matpac", "m2d", "m2d", "unknown"]
 
 
-def changed(tmp_path: Path, student: str, entry: str, value: object, width: float = 0.4) -> Path:
+def changed(tmp_path: Path, student: str, entry: str, value: object, width: float = 0.1) -> Path:
     """A narrow student's checkpoint with one entry of its training_config changed, or left out (...)."""
     file = write_ssondo(tmp_path / "changed.ckpt", student, 0.5 if student == "eres2net" else width)
     content = torch.load(file, weights_only=True)  # a file of ours
@@ -141,13 +140,13 @@ MN, MEL = "student_model", "preprocess.logmelspec"
     ],
 )
 def test_a_config_that_our_nets_cannot_be_is_refused_by_entry_and_value(tmp_path, student, entry, value):
-    said = refused(changed(tmp_path, student, entry, value))
+    message = error_message(changed(tmp_path, student, entry, value))
     shown = list(value) if isinstance(value, tuple) else value
-    assert f"{entry} of its training_config is" in said
-    assert repr(shown)[1:-1] in said or str(shown) in said
+    assert f"{entry} of its training_config is" in message
+    assert repr(shown)[1:-1] in message or str(shown) in message
 
 
-def test_a_hostile_value_is_shown_short(tmp_path):
+def test_a_hostile_value_is_shown_shortened(tmp_path):
     nested, options = [], argparse.Namespace()
     for _ in range(60):
         nested, options = (
@@ -155,7 +154,7 @@ def test_a_hostile_value_is_shown_short(tmp_path):
             argparse.Namespace(a=options, b=options),
         )  # 2^60 items, were they written out
     for value in (nested, options, [options] * 4, torch.ones(3, 3), torch.ones(0), [torch.ones(2)] * 4, "\n" * 99):
-        assert f"{MN}.strides of its training_config is" in refused(
+        assert f"{MN}.strides of its training_config is" in error_message(
             changed(tmp_path, "mobilenetv3", f"{MN}.strides", value)
         )
 
@@ -164,7 +163,7 @@ def test_a_hostile_value_is_shown_short(tmp_path):
     "entry", [f"{MN}.width_mult", f"{MN}.se_dims", f"{MN}.model_name", f"{MEL}.f_max", "preprocess"]
 )
 def test_a_missing_entry_is_named(tmp_path, entry):
-    assert f"its training_config has no {entry}" in refused(changed(tmp_path, "mobilenetv3", entry, ...))
+    assert f"its training_config has no {entry}" in error_message(changed(tmp_path, "mobilenetv3", entry, ...))
 
 
 def test_other_front_ends_windows_and_temperatures_are_taken(tmp_path):
@@ -174,12 +173,12 @@ def test_other_front_ends_windows_and_temperatures_are_taken(tmp_path):
     })  # fmt: skip
     found = read_published(file)
     expected = replace(STUDENT_LOGMEL, n_fft=800, window_length=800, hop=320, n_mels=64, f_min=0.0, f_max=16000.0)
-    assert found.student.logmel == expected
-    assert (found.window, found.hop) == (5.0, 2.5)
-    assert np.isfinite(vectors(found.student, wave(1, 32000))).all()
+    assert found.backbone.logmel == expected
+    assert (found.window, found.facts["hop"]) == (5.0, 2.5)
+    assert np.isfinite(embeddings(found.backbone, wave(1, 32000))).all()
     for value, temperature in ((7.5, 7.5), (..., 1.0)):
         found = read_published(changed(tmp_path, "dymn", f"{MN}.pretrain_final_temp", value))
-        assert found.student.build == {"temperature": temperature}
+        assert found.backbone.build == {"temperature": temperature}
 
 
 def test_tensors_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path):
@@ -189,46 +188,47 @@ def test_tensors_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path):
     config["student_model"]["width_mult"] = 0.4
     first, second, *_ = [name for name in state if name.endswith("weight")]
 
-    def said(**changes) -> str:
+    def message(**changes) -> str:
         torch.save(lightning(config, state | changes), file)
-        return refused(file)
+        return error_message(file)
 
     lacking = {name: tensor for name, tensor in state.items() if name not in (first, second)}
     torch.save(lightning(config, lacking), file)
-    assert f"lacks 2 tensors, first {first.removeprefix(BACKBONE)}" in refused(file)
-    assert "has beside them 1 tensor, first extra.weight" in said(**{f"{BACKBONE}extra.weight": torch.ones(1)})
-    assert "is (3,) and not (8, 1, 3, 3)" in said(**{first: torch.ones(3)})
-    assert "1 tensor with NaN or infinity, first features.0.1.weight" in said(
+    assert f"lacks 2 tensors, first {first.removeprefix(BACKBONE)}" in error_message(file)
+    assert "has beside them 1 tensor, first extra.weight" in message(**{f"{BACKBONE}extra.weight": torch.ones(1)})
+    assert "is (3,) and not (8, 1, 3, 3)" in message(**{first: torch.ones(3)})
+    assert "1 tensor with NaN or infinity, first features.0.1.weight" in message(
         **{second: torch.full_like(state[second], torch.nan)}
     )
     config["student_model"]["width_mult"] = 1.0
-    assert "has in another shape" in said() and "width 1 " in said()
+    assert "has in another shape" in message() and "width 1 " in message()
     config["student_model"]["width_mult"] = 0.4
     counts = [name for name in state if name.endswith("num_batches_tracked")]  # older torch kept none
     old = {name: tensor.half() for name, tensor in state.items() if name not in counts}
     torch.save(lightning(config, old), file)
-    assert read_published(file).student.features[0][0].weight.dtype == torch.float32
+    assert read_published(file).backbone.features[0][0].weight.dtype == torch.float32
     torch.save({"state_dict": state}, file)
-    assert "has no training_config" in refused(file)
+    assert "has no training_config" in error_message(file)
 
 
 # EfficientAT
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3", "dymn"])
-def test_a_tagger_gives_its_published_vector_and_logits(tmp_path, name):
+def test_a_tagger_gives_its_published_embedding_and_logits(tmp_path, name):
     file = "mn10_as" if name == "mobilenetv3" else "dymn10_as"
     found = read_published(write_efficientat(tmp_path / f"{file}.pt", name))
     golden = np.load(DATA / "efficientat.npz")
-    got = vectors(found.student, wave(10, 32000))
+    got = embeddings(found.backbone, wave(10, 32000))
     assert error(got, golden[f"{file}_emb"]) < 1e-5
-    assert error(found.head.logits(got), golden[f"{file}_logits"]) < 1e-5
-    assert (found.kind, found.student.name, found.student.width) == ("efficientat", name, 1.0)
-    assert found.student.build == ({"temperature": 1.0} if name == "dymn" else {})
-    assert (found.window, found.short, found.student.logmel) == (10.0, "native", EFFICIENTAT_LOGMEL)
-    assert (found.head.name, found.head.multi_label, found.head.activation) == ("audioset", True, "hardswish")
-    assert found.head.labels == audioset_classes()
-    assert found.url.endswith(f"/v0.0.1/{file}.pt")
+    assert error(found.as_head().logits(got), golden[f"{file}_logits"]) < 1e-5
+    assert (found.facts["source"]["kind"], found.backbone.name, found.backbone.width) == ("efficientat", name, 1.0)
+    assert found.backbone.build == ({"temperature": 1.0} if name == "dymn" else {})
+    assert (found.window, found.short, found.backbone.logmel) == (10.0, "native", EFFICIENTAT_LOGMEL)
+    head = found.as_head()
+    assert (head.name, head.multi_label, head.activation) == ("audioset", True, "hardswish")
+    assert head.labels == audioset_classes()
+    assert found.facts["source"]["url"].endswith(f"/v0.0.1/{file}.pt")
 
 
 def test_the_classes_are_audiosets():
@@ -252,12 +252,12 @@ def test_the_classes_are_audiosets():
 )
 def test_the_width_is_seen_from_the_tensors(tmp_path, name, width):
     found = read_published(write_efficientat(tmp_path / "renamed.pt", name, width))
-    assert found.student.width == pytest.approx(width, abs=0.011)  # layers are rounded to 8 channels
-    assert found.student.dim == found.head.dim
-    assert found.url == ""
+    assert found.backbone.width == pytest.approx(width, abs=0.011)  # layers are rounded to 8 channels
+    assert found.backbone.dim == found.as_head().dim
+    assert found.facts["source"]["url"] == ""
 
 
-def test_releases_with_other_front_ends_are_told_by_their_names(tmp_path):
+def test_releases_with_other_front_ends_are_recognised_by_their_names(tmp_path):
     expected = {
         "mn10_as_hop_15_mAP_463.pt": replace(EFFICIENTAT_LOGMEL, hop=480),
         "mn10_as_hop_5_mAP_475.pt": replace(EFFICIENTAT_LOGMEL, hop=160),
@@ -266,9 +266,11 @@ def test_releases_with_other_front_ends_are_told_by_their_names(tmp_path):
     }
     for name, logmel in expected.items():
         found = read_published(write_efficientat(tmp_path / name, "mobilenetv3", 0.1))
-        assert found.student.logmel == logmel
-        assert np.isfinite(vectors(found.student, wave(1, 32000))).all()
-    assert "strides 2221" in refused(write_efficientat(tmp_path / "mn10_as_fc_s2221_mAP_466.pt", "mobilenetv3", 0.1))
+        assert found.backbone.logmel == logmel
+        assert np.isfinite(embeddings(found.backbone, wave(1, 32000))).all()
+    assert "strides 2221" in error_message(
+        write_efficientat(tmp_path / "mn10_as_fc_s2221_mAP_466.pt", "mobilenetv3", 0.1)
+    )
 
 
 def test_a_fully_convolutional_classifier_is_one_linear_layer(tmp_path):
@@ -282,58 +284,62 @@ def test_a_fully_convolutional_classifier_is_one_linear_layer(tmp_path):
     images = torch.randn(2, 96, 4, 5)
     with torch.inference_mode():
         expected = head(images).mean((2, 3))
-    assert error(found.head.logits(images.mean((2, 3)).numpy()), expected) < 1e-5
+    assert error(found.as_head().logits(images.mean((2, 3)).numpy()), expected) < 1e-5
 
 
-def test_weights_that_know_no_sound_and_other_classes_are_refused(tmp_path):
-    pictures = "has heard no sound: give it to `sondino distill --init`"
-    assert pictures in refused(write_efficientat(tmp_path / "any.pt", "mobilenetv3", 0.1, classes=1000))
-    assert pictures in refused(write_efficientat(tmp_path / "mn10_im.pt", "mobilenetv3", 0.1))
-    assert pictures in refused(write_efficientat(tmp_path / "mn10_im_pytorch.pt", "mobilenetv3", 0.1))
-    assert "tells 50 classes apart" in refused(write_efficientat(tmp_path / "esc.pt", "mobilenetv3", 0.1, classes=50))
+def test_weights_trained_on_images_or_on_other_classes_are_refused(tmp_path):
+    images = "on ImageNet's images and not on audio: give it to `sondino distill --init`"
+    assert images in error_message(write_efficientat(tmp_path / "any.pt", "mobilenetv3", 0.1, classes=1000))
+    assert images in error_message(write_efficientat(tmp_path / "mn10_im.pt", "mobilenetv3", 0.1))
+    assert images in error_message(write_efficientat(tmp_path / "mn10_im_pytorch.pt", "mobilenetv3", 0.1))
+    assert "has 50 classes where AudioSet" in error_message(
+        write_efficientat(tmp_path / "esc.pt", "mobilenetv3", 0.1, classes=50)
+    )
     torch.save(by_rule(shapes("mobilenetv3", 0.1)), tmp_path / "bare.pt")
-    assert "tells 0 classes apart" in refused(tmp_path / "bare.pt")
+    assert "has 0 classes where AudioSet" in error_message(tmp_path / "bare.pt")
     state = torch.load(write_efficientat(tmp_path / "a.pt", "mobilenetv3", 0.1), weights_only=True)
     odd = {name: tensor for name, tensor in state.items() if "classifier.2" not in name}
     torch.save(odd, tmp_path / "odd.pt")
-    assert "classifier of another kind" in refused(tmp_path / "odd.pt")
+    assert "classifier of another kind" in error_message(tmp_path / "odd.pt")
     state["features.16.0.weight"] = torch.ones(13, 2, 1, 1)
     torch.save(state, tmp_path / "odd.pt")
-    assert "gives vectors of 13 numbers" in refused(tmp_path / "odd.pt")
+    assert "has 13 embedding dimensions" in error_message(tmp_path / "odd.pt")
 
 
 # MATPAC and M2D
 
 
-def test_a_teacher_gives_what_it_gives_as_a_teacher(tmp_path):
+def test_a_converted_teacher_gives_its_own_embeddings(tmp_path):
     # One block of width 64 and inputs of 4 columns: a second of sound is cut into two inputs, the last one shorter.
-    torch.save(tiny("student_encoder."), tmp_path / "matpac.pt")
+    torch.save(tiny_vit("student_encoder."), tmp_path / "matpac.pt")
     folder = tmp_path / "m2d_vit_base-80x64p16x16-221006"
     folder.mkdir()
-    torch.save({"model": tiny()}, folder / "checkpoint.pth")
+    torch.save({"model": tiny_vit()}, folder / "checkpoint.pth")
     for kind, file in (("matpac", tmp_path / "matpac.pt"), ("m2d", folder / "checkpoint.pth")):
         found = read_published(file, window=1.0)
-        assert (found.kind, found.student.name, found.student.dim, found.window) == (kind, kind, 320, 1.0)
-        assert (found.short, found.student.fixed_samples, found.student.minimum_samples) == ("repeat", 16000, 16000)
+        assert (found.facts["source"]["kind"], found.backbone.name) == (kind, kind)
+        assert (found.backbone.dim, found.window) == (320, 1.0)
+        assert (found.short, found.backbone.fixed_samples, found.backbone.minimum_samples) == ("repeat", 16000, 16000)
         expected = load_teacher(f"{kind}:{file}", device="cpu").embed(wave(1, 16000)[None])
-        assert error(vectors(found.student, wave(1, 16000)), expected) < 1e-6
-    assert read_published(tmp_path / "matpac.pt").student.logmel == MATPAC_LOGMEL
-    assert read_published(tmp_path / "matpac.pt").student.fixed_samples == 160000
+        assert error(embeddings(found.backbone, wave(1, 16000)), expected) < 1e-6
+    assert read_published(tmp_path / "matpac.pt").backbone.logmel == MATPAC_LOGMEL
+    assert read_published(tmp_path / "matpac.pt").backbone.fixed_samples == 160000
 
 
-def test_which_vit_it_is_can_be_said(tmp_path):
+def test_the_kind_of_a_vit_can_be_given(tmp_path):
     flat = tmp_path / "vit.pt"
-    torch.save(tiny(), flat)
-    assert "could be MATPAC's or M2D's" in refused(flat)
-    assert read_published(flat, kind="m2d").student.logmel.center
-    assert not read_published(flat, kind="matpac").student.logmel.center
-    torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "decoder.weight": torch.ones(2)}, flat)
+    torch.save(tiny_vit(), flat)
+    assert "could be MATPAC's or M2D's" in error_message(flat)
+    assert read_published(flat, kind="m2d").backbone.logmel.center
+    assert not read_published(flat, kind="matpac").backbone.logmel.center
+    torch.save(tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2]), "decoder.weight": torch.ones(2)}, flat)
     found = read_published(flat)
-    assert (found.kind, found.dropped) == ("m2d", ["1 tensor of no use for vectors"])
-    torch.save(tiny() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
-    assert "1 tensor with NaN or infinity" in refused(flat)
+    source = found.facts["source"]
+    assert (source["kind"], source["dropped"]) == ("m2d", ["1 tensor not used for embeddings"])
+    torch.save(tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
+    assert "1 tensor with NaN or infinity" in error_message(flat)
     (tmp_path / M2D_FOLDER).mkdir()
-    torch.save(tiny(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder says
+    torch.save(tiny_vit(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder says
     with pytest.raises(EncoderError, match="named for 80x608"):
         read_published(tmp_path / M2D_FOLDER / "w.pth")
 
@@ -341,21 +347,21 @@ def test_which_vit_it_is_can_be_said(tmp_path):
 # All of them
 
 
-def test_files_of_something_else_are_told_apart(tmp_path):
+def test_other_files_get_their_own_messages(tmp_path):
     torch.save(
         {"probe.linear_probe.weight": torch.ones(2, 3), "probe.linear_probe.bias": torch.ones(2)}, tmp_path / "h.pth"
     )
-    assert "is a head and no model" in refused(tmp_path / "h.pth")
+    assert "is a head and no model" in error_message(tmp_path / "h.pth")
     torch.save({"conv1.weight": torch.ones(2, 3)}, tmp_path / "other.pt")
-    assert "first 'conv1.weight', of no model that can be converted" in refused(tmp_path / "other.pt")
+    assert "first 'conv1.weight', of no model that can be converted" in error_message(tmp_path / "other.pt")
     (tmp_path / "config.json").write_text("{}")
-    assert "is a bundle already" in refused(tmp_path)
+    assert "is a bundle already" in error_message(tmp_path)
     file = write_ssondo(tmp_path / "a.ckpt", "mobilenetv3", 0.1)
-    assert "valid names are efficientat, m2d, matpac, panns, ssondo" in refused(file, kind="sondo")
-    assert "did you mean pad" in refused(file, short="padd")
+    assert "valid names are efficientat, m2d, matpac, panns, ssondo" in error_message(file, kind="sondo")
+    assert "did you mean pad" in error_message(file, short="padd")
     for window in (0, -1, float("nan"), 1e9):
-        assert "is out of range" in refused(file, window=window)
-    for kind in ("efficientat", "panns", "matpac", "m2d"):  # said wrongly
+        assert "is out of range" in error_message(file, window=window)
+    for kind in ("efficientat", "panns", "matpac", "m2d"):  # of another kind
         with pytest.raises((OptionError, EncoderError), match=r"a\.ckpt"):
             read_published(file, kind=kind)
 
@@ -375,7 +381,7 @@ def test_a_bundle_is_written_with_what_was_found(tmp_path, written):
     assert json.dumps(call["facts"])
 
 
-def test_what_stands_in_the_way_is_not_overwritten(tmp_path, written):
+def test_another_folder_is_not_overwritten(tmp_path, written):
     file = write_ssondo(tmp_path / "a.ckpt", "mobilenetv3", 0.1)
     other = write_ssondo(tmp_path / "b.ckpt", "mobilenetv3", 0.2)
     out = convert(file, tmp_path / "out")
@@ -402,13 +408,15 @@ def call_cli(*arguments: object) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_command_says_what_it_found(tmp_path, written, capsys):
+def test_the_command_prints_what_it_found(tmp_path, written, capsys):
     file = write_efficientat(tmp_path / "mn04_as_mAP_432.pt", "mobilenetv3", 0.4)
     assert call_cli("convert", file, "--out", tmp_path / "out", "--name", "tagger") == 0
-    said = capsys.readouterr().out
-    assert "efficientat, mobilenetv3 of width 0.4, 0.52 M parameters; 384 numbers for each 10 s at 32000 Hz" in said
-    assert "527 classes of audioset" in said and "to 1.0e-07 of the largest value" in said
-    assert f"sondino embed recordings/ --model {tmp_path / 'out'}" in said
+    message = capsys.readouterr().out
+    assert (
+        "efficientat, mobilenetv3 of width 0.4, 0.52 M parameters; 384 dimensions for each 10 s at 32000 Hz" in message
+    )
+    assert "527 classes of audioset" in message and "to 1.0e-07 of the largest value" in message
+    assert f"sondino embed recordings/ --model {tmp_path / 'out'}" in message
     assert written[-1]["name"] == "tagger"
     assert call_cli("convert", tmp_path / "absent.pt", "--out", tmp_path / "new") == 2
     assert "there is no file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Checkpoints in the published format, through disk, conversion and ONNX Runtime, against the golden vectors."""
+"""Checkpoints in the published format, through disk, conversion and ONNX Runtime, against the golden embeddings."""
 
 import json
 from pathlib import Path
@@ -12,16 +12,17 @@ import torch
 
 from helpers.golden import DATA, error, wave
 from helpers.published import write_efficientat, write_ssondo
+from helpers.vit_weights import tiny_vit, whole_vit
 from sondino.errors import OptionError
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.nets.saved import read_student
 from sondino.pretrained.convert import convert, read_published
 from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
-from teachers.test_golden import M2D_FOLDER, state, tiny
 
 GOLDEN = np.load(DATA / "students.npz")
-slow = pytest.mark.slow
+slow, full = pytest.mark.slow, pytest.mark.full
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 def through_torch(folder: Path, waveforms: np.ndarray) -> np.ndarray:
@@ -31,21 +32,21 @@ def through_torch(folder: Path, waveforms: np.ndarray) -> np.ndarray:
 
 
 def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
-    """The full windows of the golden wave (windows, samples): what the published package hears."""
+    """The full windows of the golden wave (windows, samples): what the published package processes."""
     size = int(window * rate)
     x = wave(seconds, rate)
     return x[: len(x) // size * size].reshape(-1, size)
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenetv3", pytest.param("eres2net", marks=slow), pytest.param("dymn", marks=slow)]
+    "name", ["mobilenetv3", pytest.param("eres2net", marks=slow), pytest.param("dymn", marks=full)]
 )
 def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_path, name):
     folder = convert(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name), tmp_path / "bundle")
     model = load(folder, window_policy="published")
     for seconds in (10, 25):
         got, starts = model.embed_windows((wave(seconds, 32000), 32000))
-        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not heard
+        assert list(starts) == [10.0 * i for i in range(seconds // 10)]  # the tail is not processed
         torchs = through_torch(folder, segments(seconds, 32000))
         assert error(got, torchs) < 1e-4
         if (key := f"{name}_emb_{seconds}s") in GOLDEN:  # the published DyMN fails on two segments
@@ -61,13 +62,16 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
     assert "`matpac`: 3840 dimensions" in card and "ask the authors" in card
 
 
-@slow
 @pytest.mark.parametrize(
     ("name", "width", "dim"),
-    [("mobilenetv3", 2.0, 1920), ("eres2net", 0.5, 512)],
+    [
+        ("mobilenetv3", 0.1, 96),
+        pytest.param("mobilenetv3", 2.0, 1920, marks=full),
+        pytest.param("eres2net", 0.5, 512, marks=full),
+    ],
 )
 def test_other_widths_agree_between_torch_and_onnx(tmp_path, name, width, dim):
-    """A narrow MobileNetV3 and the blocks of a narrow DyMN are exported in test_export_onnx.py."""
+    """The blocks of a narrow DyMN are exported in test_onnx_file.py."""
     folder = convert(write_ssondo(tmp_path / "mine.ckpt", name, width), tmp_path / "bundle")
     model = load(folder, window_policy="published")
     assert (model.dim, model.config["width"]) == (dim, width)
@@ -95,14 +99,13 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
         np.load(DATA / "efficientat.npz"),
     )
     with torch.inference_mode():
-        got = found.student(FFTLogMel(found.student.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
+        got = found.backbone(FFTLogMel(found.backbone.logmel)(torch.from_numpy(wave(10, 32000))[None])).numpy()
     assert error(got, golden["dymn10_as_emb"]) < 1e-4
-    assert found.head is not None
-    assert error(found.head.logits(got), golden["dymn10_as_logits"]) < 1e-4
+    assert error(found.as_head().logits(got), golden["dymn10_as_logits"]) < 1e-4
 
 
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
-    torch.save(tiny("student_encoder."), tmp_path / "matpac.pt")
+    torch.save(tiny_vit("student_encoder."), tmp_path / "matpac.pt")
     folder = convert(tmp_path / "matpac.pt", tmp_path / "bundle", window=1.0)
     model = load(folder, window_policy="published")
     got, starts = model.embed_windows((wave(3.5, 16000), 16000))
@@ -114,15 +117,11 @@ def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
         read_student(folder)
 
 
-@slow
+@whole_vit
 @pytest.mark.parametrize("kind", ["matpac", "m2d"])
-def test_a_whole_teacher_gives_its_golden_vector(tmp_path, kind):
-    file = tmp_path / ("matpac_plus_6s_2048_enconly.pt" if kind == "matpac" else f"{M2D_FOLDER}/M2D_ssl.pth")
-    file.parent.mkdir(exist_ok=True)
-    torch.save(state("student_encoder.") if kind == "matpac" else {"model": state(stats=True)}, file)
+def test_a_whole_teacher_gives_its_golden_vector(request, kind):
     golden = np.load(DATA / "teachers.npz")[f"{kind}_emb_10s"]
-    student = read_published(file).student
+    student = read_published(request.getfixturevalue(f"{kind}_file")).backbone
     with torch.inference_mode():
         vectors = student(FFTLogMel(student.logmel)(torch.from_numpy(wave(10, 16000))[None]))
     assert error(vectors, golden) < 1e-5
-    file.unlink()  # 340 MB

@@ -10,7 +10,7 @@ import pytest
 
 from sondino.errors import OptionError, SondinoError
 from sondino.model.head import Head
-from sondino.pretrained.heads import load_head, misfit, published_heads
+from sondino.pretrained.heads import load_head, misfit_warning, published_heads
 
 torch = pytest.importorskip("torch")
 
@@ -119,7 +119,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not Path("ran").exists()
 
 
-def test_what_is_no_published_head_is_a_sentence(tmp_path: Path, make_tiny_bundle) -> None:
+def test_what_is_no_published_head_gets_a_message(tmp_path: Path, make_tiny_bundle) -> None:
     write_pth(tmp_path / "esc50.pth", "esc50", dim=1024)
     with pytest.raises(SondinoError, match=r"\(50, 1024\).*\(50, 960\)"):
         load_head(tmp_path / "esc50.pth")
@@ -146,12 +146,12 @@ def test_on_another_model_its_labels_mean_nothing(tmp_path: Path) -> None:
     write_pth(tmp_path / "us8k.pth", "us8k")
     head = load_head(tmp_path / "us8k.pth")
     home = {"name": "ssondo/matpac-mobilenetv3", "source": {"file": "matpac_mobilenetv3.ckpt"}}
-    assert misfit(head, home) == "" and misfit(head, {**home, "finetuned": {"freeze": True}}) == ""
-    assert "mean nothing" in misfit(head, {**home, "finetuned": {"freeze": False}})
+    assert misfit_warning(head, home) == "" and misfit_warning(head, {**home, "finetuned": {"freeze": True}}) == ""
+    assert "mean nothing" in misfit_warning(head, {**home, "finetuned": {"freeze": False}})
     for other in ({"name": "hour"}, {"name": "m2d", "source": {"file": "m2d_mobilenetv3.ckpt"}}):
-        assert f"on those of {other['name']} its labels mean nothing" in misfit(head, other)
+        assert f"on those of {other['name']} its labels mean nothing" in misfit_warning(head, other)
     own = Head("us8k", ("a", "b"), False, ((np.zeros((2, 3)), np.zeros(2)),))
-    assert misfit(own, {"name": "hour"}) == ""
+    assert misfit_warning(own, {"name": "hour"}) == ""
 
 
 def test_a_bundles_head_can_be_taken(make_tiny_bundle) -> None:

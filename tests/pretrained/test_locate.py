@@ -89,8 +89,8 @@ def test_a_checkpoint_is_converted_once(converter, no_torch_later, tmp_path, cap
     bundle = locate(file)
     assert json.loads((bundle / "config.json").read_text())["name"] == "net"
     assert bundle.is_relative_to(tmp_path / "cache" / "models")
-    said = capsys.readouterr().err
-    assert said == f"sondino: converting net{suffix} into a bundle, once, kept in {bundle}\n"
+    message = capsys.readouterr().err
+    assert message == f"sondino: converting net{suffix} into a bundle, once, kept in {bundle}\n"
 
     no_torch_later()
     assert locate(file) == bundle
@@ -99,7 +99,7 @@ def test_a_checkpoint_is_converted_once(converter, no_torch_later, tmp_path, cap
 
 
 def test_another_content_or_name_is_another_bundle(converter, tmp_path):
-    # Of some checkpoints, only the name tells the front-end.
+    # The front-end of some checkpoints is known only by their name.
     found = {
         locate(checkpoint(tmp_path, name, content))
         for name, content in [
@@ -121,7 +121,7 @@ def test_another_converter_converts_again(converter, tmp_path, monkeypatch):
     assert len(converter.given) == 2
 
 
-def test_without_torch_a_checkpoint_says_what_to_do(converter, no_torch, tmp_path):
+def test_without_torch_a_checkpoint_gets_a_message(converter, no_torch, tmp_path):
     with pytest.raises(
         MissingExtra, match=r"net\.ckpt must be converted once.*pip install 'sondino\[train\]', or run `s"
     ):
@@ -160,7 +160,7 @@ def test_a_kill_leaves_nothing_that_counts(converter, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("", "unknown model ''"),
         ("nowhere/run", "nor is there a file or folder of that name"),
@@ -191,16 +191,16 @@ def test_a_kill_leaves_nothing_that_counts(converter, tmp_path):
         ("x" * 5000, "cannot be looked up (File name too long)"),
     ],
 )
-def test_what_is_no_model_gets_a_sentence(source, said, tmp_path, monkeypatch):
+def test_what_is_no_model_gets_a_message(source, message, tmp_path, monkeypatch):
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError) as caught:
         locate(source)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_is_there_and_no_model_gets_a_sentence(tiny_bundle, tmp_path):
+def test_other_files_and_folders_get_a_message(tiny_bundle, tmp_path):
     with pytest.raises(
         OptionError, match=r"is no bundle \(it has no config.json\): name the folder that distill wrote"
     ):
@@ -211,14 +211,14 @@ def test_what_is_there_and_no_model_gets_a_sentence(tiny_bundle, tmp_path):
         locate(checkpoint(tiny_bundle, "model.safetensors"))
 
 
-def test_a_cache_that_cannot_be_written_gets_a_sentence(converter, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_gets_a_message(converter, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "file"))
     with pytest.raises(SondinoError, match=r"models cannot be kept in .*set SONDINO_CACHE to a folder"):
         locate(checkpoint(tmp_path))
 
 
-def test_a_checkpoint_that_cannot_be_read_gets_a_sentence(converter, tmp_path, monkeypatch):
+def test_a_checkpoint_that_cannot_be_read_gets_a_message(converter, tmp_path, monkeypatch):
     def refused(file):
         raise PermissionError(13, "Permission denied", str(file))
 
@@ -274,7 +274,7 @@ def test_every_published_model_has_a_file():
     assert {file.path for file in hub.HEADS.values()} >= {"heads/esc50.pth", "heads/magna-tag-a-tune.pth"}
 
 
-def test_the_list_says_what_is_here(converter, tiny_bundle, tmp_path, monkeypatch, capsys):
+def test_the_list_shows_what_is_in_the_cache(converter, tiny_bundle, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sondino.hub.releases.fetch", lambda name, _: checkpoint(tmp_path, f"{name}.pt"))
     locate("efficientat/dymn10_as")
     with pytest.raises(SystemExit, match="0"):
@@ -298,8 +298,8 @@ def test_importing_the_hub_is_cheap():
 def test_a_name_waits_for_another_that_gets_the_same(monkeypatch, tmp_path):
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path))
     code = (
-        "from sondino.hub.cache import only_here, remember\n"
-        "with only_here('a/b', 'the model b'):\n"
+        "from sondino.hub.cache import lock_and_wait, remember\n"
+        "with lock_and_wait('a/b', 'the model b'):\n"
         "    remember('a/b', '', {})\n"
     )
     with cache.lock_and_wait("a/b", "b"):

@@ -1,4 +1,4 @@
-"""Linear classifiers: scikit-learn's answer, found another way."""
+"""Linear classifiers: the solution is scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_it_is_scikit_learns_regression_with_the_standardising_inside(count: int
     answers = np.arange(count) % classes
     x = 100 * rng.standard_normal((count, dim)) * rng.uniform(0.001, 10, dim) + rng.uniform(-50, 50, dim)
     x[:, 0] += answers
-    x[:, 1] = 7.0  # says nothing, and has no deviation to divide by
+    x[:, 1] = 7.0  # constant: no information, and no deviation to divide by
     ((weight, bias),) = fit_linear(x, np.eye(classes, dtype=bool)[answers], [0.1], False)
     scaler = StandardScaler().fit(x)
     with_sklearn = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8).fit(scaler.transform(x), answers)

@@ -10,8 +10,8 @@ def test_the_ten_nearest_vote_by_their_similarity() -> None:
     # Ten clips to the right, ten to the left, ten upwards: each asks its own ten alone.
     at = np.repeat([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], 10, axis=0)
     targets = np.repeat(np.eye(3, dtype=bool), 10, axis=0)
-    said = nearest_labels(at, targets, np.array([[2.0, 0.0], [-3.0, 0.0], [0.0, 5.0]]))
-    assert said == pytest.approx(np.eye(3))
+    message = nearest_labels(at, targets, np.array([[2.0, 0.0], [-3.0, 0.0], [0.0, 5.0]]))
+    assert message == pytest.approx(np.eye(3))
 
 
 def test_what_is_not_known_has_no_vote() -> None:
@@ -28,5 +28,5 @@ def test_what_is_not_known_has_no_vote() -> None:
 def test_fewer_clips_than_neighbours_and_numbers_that_never_vary() -> None:
     at = np.array([[1.0, 7.0], [1.1, 7.0], [-1.0, 7.0]])
     targets = np.array([[True, False], [True, False], [False, True]])
-    said = nearest_labels(at, targets, at)
-    assert said.argmax(1).tolist() == [0, 0, 1] and said.sum(1) == pytest.approx(1)
+    message = nearest_labels(at, targets, at)
+    assert message.argmax(1).tolist() == [0, 0, 1] and message.sum(1) == pytest.approx(1)

@@ -22,7 +22,7 @@ def test_separable_classes_are_all_right_and_noise_is_chance():
     x, y = blobs(20, gap=30.0)
     result = probe_labels(x, y)
     assert result.value == 1.0
-    assert len(result.rounds) == 5
+    assert len(result.fold_scores) == 5
     assert result.chance == pytest.approx(1 / 3)
     noise = np.random.default_rng(1).standard_normal((600, 8))
     assert probe_labels(noise, np.resize(["a", "b", "c"], 600)).value == pytest.approx(1 / 3, abs=0.07)
@@ -33,7 +33,7 @@ def test_given_folds_are_left_out_one_at_a_time():
     x = np.array([[1.0], [-1.0]] * 20)
     y = np.array(["up", "down"] * 10 + ["down", "up"] * 10)
     folds = np.repeat([1, 2], 20)
-    assert probe_labels(x, y, folds).rounds == (0.0, 0.0)
+    assert probe_labels(x, y, folds).fold_scores == (0.0, 0.0)
     # Drawn folds of the same clips mix both halves and know nothing.
     assert probe_labels(x, y).value == pytest.approx(0.5, abs=0.3)
 
@@ -49,7 +49,7 @@ def test_standardising_sees_the_training_folds_only():
     first[20] *= 1e6
     y = np.where(sign > 0, "high", "low")
     result = probe_labels(np.stack([first, second], axis=1), y, np.repeat(["a", "b"], 20))
-    assert result.rounds[1] == 1.0
+    assert result.fold_scores[1] == 1.0
 
 
 def test_interval_is_students_t_over_folds():
@@ -59,12 +59,12 @@ def test_interval_is_students_t_over_folds():
     y[30:] = np.tile(["high", "low"], 5)
     y[:10] = np.tile(["low", "high"], 5)
     result = probe_labels(x, y, np.repeat([0, 1, 2, 3], 10))
-    assert result.rounds == (1.0, 1.0, 1.0, 0.0)
+    assert result.fold_scores == (1.0, 1.0, 1.0, 0.0)
     assert result.value == 0.75
     # t of 3 degrees of freedom 3.18, deviation 0.5, root of 4: 0.75 +- 0.80, kept within what an accuracy can be.
     assert result.interval95 == (0.0, 1.0)
     tight = probe_labels(x[:30], np.where(np.arange(30) == 29, "low", y[:30]), np.repeat([0, 1, 2], 10))
-    assert tight.rounds == (1.0, 1.0, 0.9)
+    assert tight.fold_scores == (1.0, 1.0, 0.9)
     deviation = np.std([1.0, 1.0, 0.9], ddof=1)
     assert tight.interval95[0] == pytest.approx(0.9666667 - 4.302653 * deviation / np.sqrt(3), abs=1e-5)
 
@@ -81,14 +81,14 @@ def test_tiny_classes_are_dropped_by_name():
 def test_folds_that_are_drawn_are_drawn_once_for_each_seed():
     x, y = blobs(12, gap=1.0)
     one, three = probe_labels(x, y), probe_labels(x, y, seeds=3)
-    assert len(one.rounds) == 5 and len(three.rounds) == 15
-    assert one.rounds == three.rounds[:5] != three.rounds[5:10]
+    assert len(one.fold_scores) == 5 and len(three.fold_scores) == 15
+    assert one.fold_scores == three.fold_scores[:5] != three.fold_scores[5:10]
     assert three.interval == "t over 5 folds drawn by 3 seeds, corrected for shared clips"
     # Nadeau and Bengio: the variance of 15 scores, times 1/15 and the test share over the training share, 1/4.
-    half = 2.144787 * np.std(three.rounds, ddof=1) * np.sqrt(1 / 15 + 1 / 4)
-    assert three.interval95[0] == pytest.approx(np.mean(three.rounds) - half, abs=1e-5)
+    half = 2.144787 * np.std(three.fold_scores, ddof=1) * np.sqrt(1 / 15 + 1 / 4)
+    assert three.interval95[0] == pytest.approx(np.mean(three.fold_scores) - half, abs=1e-5)
     # A list's own folds leave nothing to draw.
-    assert len(probe_labels(x, y, np.arange(36) // 3 % 4, seeds=3).rounds) == 4
+    assert len(probe_labels(x, y, np.arange(36) // 3 % 4, seeds=3).fold_scores) == 4
 
 
 def test_a_class_within_one_fold_is_told_of():
@@ -103,19 +103,19 @@ def test_a_class_within_one_fold_is_told_of():
     [
         (lambda x, y: (x[:-1], y, None), "one label"),
         (lambda x, y: (x, y, [1, 2]), "one fold"),
-        (lambda x, y: (np.where(x == x[3, 0], np.nan, x), y, None), "1 of 30 vectors hold NaN"),
+        (lambda x, y: (np.where(x == x[3, 0], np.nan, x), y, None), "1 of 30 embeddings hold NaN"),
         (lambda x, y: (x, np.full(30, "same"), None), "two labels"),
         (lambda x, y: (x, np.arange(30).astype(str), None), "two labels"),
         (lambda x, y: (x, y, np.ones(30)), "one fold alone"),
     ],
 )
-def test_what_cannot_be_probed_is_a_sentence(change, message):
+def test_what_cannot_be_probed_is_an_error(change, message):
     x, y, folds = change(*blobs(10))
     with pytest.raises(OptionError, match=message):
         probe_labels(x, y, folds)
 
 
-# ---- splits, masks and what is told ---------------------------------------------------------------------------
+# ---- splits, masks and scores --------------------------------------------------------------------------------
 
 
 def test_a_split_is_drawn_again_by_recording_for_its_interval():
@@ -123,12 +123,12 @@ def test_a_split_is_drawn_again_by_recording_for_its_interval():
     labels = ["high" if i % 2 else "low" for i in range(400)]
     x = np.array([[1.0 if name == "high" else -1.0] for name in labels]) + 0.01 * rng.standard_normal((400, 1))
     split = ["train"] * 100 + ["valid"] * 100 + ["test"] * 200
-    told = list(labels)
+    noisy = list(labels)
     for i in range(200, 250):  # a quarter of the test clips are called otherwise
-        told[i] = "low" if labels[i] == "high" else "high"
-    clips = labelled(told, split, "split")
+        noisy[i] = "low" if labels[i] == "high" else "high"
+    clips = labelled(noisy, split, "split")
     found = probe(x, clips)
-    assert found.value == found.accuracy == 0.75 and found.rounds == (0.75,) and found.chance == 0.5
+    assert found.value == found.accuracy == 0.75 and found.fold_scores == (0.75,) and found.chance == 0.5
     assert found.interval == "bootstrap over test recordings" and found.knn == 0.75
     # A share of 200 clips that are drawn one by one: 1.96 x root of (0.75 x 0.25 / 200) = 0.060.
     assert found.interval95 == (pytest.approx(0.69, abs=0.02), pytest.approx(0.81, abs=0.02))
@@ -139,7 +139,7 @@ def test_a_split_is_drawn_again_by_recording_for_its_interval():
 
 
 def test_the_penalty_is_not_chosen_on_test_clips():
-    # Validation clips say that the second number is worth nothing; test clips, that it is worth all.
+    # On validation clips the second dimension is useless; on test clips it decides.
     rng = np.random.default_rng(1)
     labels = ["a", "b"] * 60
     sign = np.array([-1.0, 1.0] * 60)
@@ -148,7 +148,7 @@ def test_the_penalty_is_not_chosen_on_test_clips():
     split = ["train"] * 40 + ["valid"] * 40 + ["test"] * 40
     clips = labelled(labels, split, "split")
     changed = labelled(labels[:80] + ["b", "a"] * 20, split, "split")
-    assert probe(x, clips).strength == probe(x, changed).strength
+    assert probe(x, clips).C == probe(x, changed).C
     assert probe(x, clips).value == pytest.approx(1 - probe(x, changed).value)
 
 
@@ -195,13 +195,13 @@ def test_predictions_are_of_held_out_clips_each_once():
     assert found.probabilities.sum(1) == pytest.approx(1) and found.per_label == {f"class{i}": 1.0 for i in range(3)}
 
 
-def test_seeds_below_one_are_a_sentence():
+def test_seeds_below_one_are_an_error():
     x, y = blobs(10)
     with pytest.raises(OptionError, match="seeds is 0"):
         probe_labels(x, y, seeds=0)
 
 
-# ---- who may not be learnt from -------------------------------------------------------------------------------
+# ---- clips excluded from training -------------------------------------------------------------------------------
 
 
 def test_a_recording_of_the_test_clips_is_not_learnt_from_valid():
@@ -223,7 +223,7 @@ def test_a_recording_of_the_test_clips_is_not_learnt_from_valid():
 def test_a_rare_label_takes_no_clips_from_the_others():
     x, y = blobs(40, gap=30.0)
     rare = probe_labels(np.concatenate([x, x[:2]]), np.concatenate([y, ["rare", "rare"]]))
-    assert len(rare.rounds) == 5
+    assert len(rare.fold_scores) == 5
 
 
 def test_small_lists_choose_over_all_other_folds_and_large_ones_over_the_next():
@@ -240,7 +240,7 @@ def test_two_given_folds_are_two_however_many_seeds():
     x, y = blobs(12, gap=1.0)
     found = probe_labels(x, y, np.arange(36) // 3 % 2, seeds=4)
     assert found.interval in ("t over 2 given folds", "Wilson's, over recordings")
-    values = np.array(found.rounds).reshape(-1, 2).mean(0)
+    values = np.array(found.fold_scores).reshape(-1, 2).mean(0)
     half = 12.7062 * np.std(values, ddof=1) / 2**0.5
     assert found.interval95[0] == pytest.approx(max(0.0, values.mean() - half), abs=1e-3)
 
@@ -259,5 +259,5 @@ def test_parts_without_a_label_have_no_average_precision():
         Clip(str(i), str(i), ("a",) if 40 <= i < 80 and i % 2 else (), str(i // 20), str(i)) for i in range(80)
     )
     found = probe(rng.standard_normal((80, 3)), Labelled(clips, ("a",), True, "fold"))
-    assert len(found.rounds) == 2 and found.chance == 0.5 and found.value == found.mean_average_precision
+    assert len(found.fold_scores) == 2 and found.chance == 0.5 and found.value == found.mean_average_precision
     assert found.value == pytest.approx(0.5, abs=0.3)

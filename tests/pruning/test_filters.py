@@ -173,8 +173,8 @@ def test_taylor_hears_real_sound():
         ({"ratio": 0.97}, "ratio 0.97 would empty conv_block1.conv2, which has 8 filters: give 0.93 or less"),
         ({"ratio": 0.0001}, "ratio 0.0001 leaves out no filter"),
         ({"layers": "block9.*"}, "layers 'block9.*' matches no layer: cnn14 has conv_block1.conv1, conv_block1.conv2"),
-        ({"layers": "fc1"}, "matches only layers that stay whole (fc1)"),
-        ({"score": "taylor"}, "score taylor needs sound: give --corpus or --labels"),
+        ({"layers": "fc1"}, "matches only layers that are not pruned (fc1)"),
+        ({"score": "taylor"}, "score taylor needs audio: give --corpus or --labels"),
         ({"score": "l2"}, "l2"),
     ],
 )

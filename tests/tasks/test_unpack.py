@@ -1,7 +1,6 @@
 """Archives from strangers: what is plain comes out whole, and what is dangerous or damaged does not."""
 
 import io
-import os
 import random
 import stat
 import struct
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.skips import not_as_root
+from helpers.split_zip import split_zip
 from sondino.errors import RunError, SondinoError
 from sondino.tasks import unpack as room
 from sondino.tasks.unpack import unpack
@@ -51,30 +52,6 @@ MAKE: dict[str, Callable[..., Path]] = {"set.zip": make_zip, "set.tar.gz": make_
 both = pytest.mark.parametrize("name", MAKE)
 
 
-def split(file: Path, size: int) -> list[Path]:
-    """Cut a zip into parts as `zip -s` does: its directory says in which part a member begins, and where in it."""
-    whole = b"PK\x07\x08" + file.read_bytes()  # the mark of a split zip
-    end = whole.rindex(b"PK\5\6")
-    count, length, start = struct.unpack_from("<HLL", whole, end + 10)
-    start += 4
-    record, place = bytearray(whole), start
-    while start // size != (end + 21) // size:  # the directory stays in one part
-        size -= 1
-    for _ in range(count):
-        offset = struct.unpack_from("<L", whole, place + 42)[0] + 4
-        struct.pack_into("<H", record, place + 34, offset // size)
-        struct.pack_into("<L", record, place + 42, offset % size)
-        place += 46 + sum(struct.unpack_from("<3H", whole, place + 28))
-    assert place == start + length
-    last = start // size
-    struct.pack_into("<4H2L", record, end + 4, last, last, count, count, length, start % size)
-    parts = []
-    for number in range(last + 1):
-        parts.append(file.with_suffix(".zip" if number == last else f".z{number + 1:02d}"))
-        parts[-1].write_bytes(record[number * size : None if number == last else (number + 1) * size])
-    return parts
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -93,7 +70,7 @@ def test_plain_files_come_out_whole(name: str, tmp_path: Path) -> None:
 
 def test_a_split_zip_needs_no_joining(tmp_path: Path) -> None:
     members = {f"set/{i}.wav": CONTENT[i : i + 40_000 + i] for i in range(20)} | PLAIN
-    parts = split(make_zip(tmp_path / "set.zip", members), 150_000)
+    parts = split_zip(make_zip(tmp_path / "set.zip", members), 150_000)
     assert len(parts) > 5
     unpack(parts, tmp_path / "out", 2_000_000)
     assert contents(tmp_path / "out") == members
@@ -214,7 +191,7 @@ def test_the_litter_of_desktops_is_left_out(name: str, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == {"a.wav": b"a"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@not_as_root
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(RunError, match="could not be written"):

@@ -1,6 +1,5 @@
 """MATPAC and M2D against the published implementations, on weights by rule."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,9 @@ import pytest
 pytest.importorskip("torch", reason="the train extra is not installed")
 import torch
 
-from helpers.golden import error, wave, weight
+from helpers.golden import error, wave
+from helpers.vit_weights import tiny_vit
+from helpers.vit_weights import whole_vit as whole
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import embed_clips
 from sondino.errors import EncoderError, OptionError
@@ -21,44 +22,7 @@ from sondino.teachers import load_teacher
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "teachers.npz")
 FRAMES = [0, 37, 38, 62]  # the columns kept of `frames`: both sides of where one input ends and the next begins
-M2D_FOLDER = "m2d_vit_base-80x608p16x16-221006-mr7_enconly"
 TOLERANCE = 1e-5  # relative to the largest value; measured: 1.5e-6 and less
-
-
-def vit_keys(prefix: str, stats: bool) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a published ViT-B checkpoint."""
-    keys = {"cls_token": (1, 1, 768), "pos_embed": (1, 191, 768)}
-    if stats:
-        keys["norm_stats"] = (2,)
-    keys |= {"patch_embed.proj.weight": (768, 1, 16, 16), "patch_embed.proj.bias": (768,)}
-    block = {"norm1": (768,), "attn.qkv": (2304, 768), "attn.proj": (768, 768), "norm2": (768,)}
-    block |= {"mlp.fc1": (3072, 768), "mlp.fc2": (768, 3072)}
-    for i in range(12):
-        for name, shape in block.items():
-            keys |= {f"{prefix}blocks.{i}.{name}.weight": shape, f"{prefix}blocks.{i}.{name}.bias": shape[:1]}
-    return keys | {f"{prefix}norm.weight": (768,), f"{prefix}norm.bias": (768,)}
-
-
-def state(prefix: str = "", stats: bool = False) -> dict[str, torch.Tensor]:
-    return {k: torch.from_numpy(weight(k, shape)) for k, shape in vit_keys(prefix, stats).items()}
-
-
-@pytest.fixture(scope="module")
-def matpac(tmp_path_factory):
-    path = tmp_path_factory.mktemp("teachers") / "matpac_plus_6s_2048_enconly.pt"
-    torch.save(state("student_encoder."), path)
-    yield path
-    path.unlink()  # 340 MB
-
-
-@pytest.fixture(scope="module")
-def m2d(tmp_path_factory):
-    path = tmp_path_factory.mktemp("teachers") / M2D_FOLDER / "M2D_ssl.pth"
-    path.parent.mkdir()
-    # As published: the training options are a Namespace, which a plain weights_only load refuses.
-    torch.save({"model": state(stats=True), "args": argparse.Namespace(lr=3e-4), "epoch": 300}, path)
-    yield path
-    path.unlink()
 
 
 def frames(path: Path, build) -> np.ndarray:
@@ -69,48 +33,40 @@ def frames(path: Path, build) -> np.ndarray:
     return heard[:, FRAMES].numpy()
 
 
-def test_matpac(matpac):
-    teacher = load_teacher(f"matpac:{matpac}", device="cpu")
+@whole
+def test_matpac(matpac_file):
+    teacher = load_teacher(f"matpac:{matpac_file}", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window, teacher.minimum) == (16000, 3840, None, 400)
     for seconds in (10, 3.7, 13):
         assert error(teacher.embed(wave(seconds, 16000)[None]), GOLDEN[f"matpac_emb_{seconds}s"]) < TOLERANCE
-    assert error(frames(matpac, build_matpac), GOLDEN["matpac_frames"]) < TOLERANCE
-    fast = load_teacher(f"matpac:{matpac}?mode=fast", device="cpu")
+    assert error(frames(matpac_file, build_matpac), GOLDEN["matpac_frames"]) < TOLERANCE
+    fast = load_teacher(f"matpac:{matpac_file}?mode=fast", device="cpu")
     assert error(fast.embed(wave(10, 16000)[None]), GOLDEN["matpac_emb_10s_fast"]) < TOLERANCE
     assert fast.fingerprint != teacher.fingerprint
     assert "ask the authors" in teacher.notice
 
 
-def test_m2d(m2d):
-    teacher = load_teacher(f"m2d:{m2d}", device="cpu")
+@whole
+def test_m2d(m2d_file):
+    teacher = load_teacher(f"m2d:{m2d_file}", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window, teacher.minimum) == (16000, 3840, None, 201)
     for seconds in (10, 3.7):
         assert error(teacher.embed(wave(seconds, 16000)[None]), GOLDEN[f"m2d_emb_{seconds}s"]) < TOLERANCE
-    assert error(frames(m2d, build_m2d), GOLDEN["m2d_frames"]) < TOLERANCE
+    assert error(frames(m2d_file, build_m2d), GOLDEN["m2d_frames"]) < TOLERANCE
 
 
-@pytest.mark.slow
-def test_both_keep_the_contract(matpac, m2d):
-    for spec in (f"matpac:{matpac}", f"m2d:{m2d}", f"matpac:{matpac}?window=2&hop=1"):
+@whole
+def test_both_keep_the_contract(matpac_file, m2d_file):
+    for spec in (f"matpac:{matpac_file}", f"m2d:{m2d_file}", f"matpac:{matpac_file}?window=2&hop=1"):
         assert check_encoder(load_teacher(spec, device="cpu")) == [], spec
 
 
-@pytest.mark.slow
-def test_windows_of_several_clips_give_what_each_gives_alone(matpac):
+@whole
+def test_windows_of_several_clips_give_what_each_gives_alone(matpac_file):
     clips = [wave(7, 16000, seed) for seed in (1, 2, 3)]
-    teacher = load_teacher(f"matpac:{matpac}?batch=2", device="cpu")
+    teacher = load_teacher(f"matpac:{matpac_file}?batch=2", device="cpu")
     together = embed_clips(teacher, clips)
     assert error(together, np.concatenate([teacher.embed(c[None]) for c in clips])) < TOLERANCE
-
-
-def tiny(prefix: str = "", frames: int = 4, patch: tuple[int, int] = (16, 16)) -> dict[str, torch.Tensor]:
-    """A ViT of one block and width 64, whose positions are for `frames` columns."""
-    sizes = {768: 64, 2304: 192, 3072: 128}
-    keys = {k: s for k, s in vit_keys(prefix, False).items() if "blocks." not in k or f"{prefix}blocks.0." in k}
-    made = {k: tuple(sizes.get(n, n) for n in shape) for k, shape in keys.items()}
-    made["pos_embed"] = (1, 1 + 80 // patch[0] * frames, 64)
-    made["patch_embed.proj.weight"] = (64, 1, *patch)
-    return {k: torch.from_numpy(weight(k, shape)) for k, shape in made.items()}
 
 
 def save(content, path: Path) -> Path:
@@ -120,24 +76,24 @@ def save(content, path: Path) -> Path:
 
 
 def test_m2d_folder_names_carry_size_patch_and_rate(tmp_path):
-    path = save(tiny(frames=8, patch=(16, 4)), tmp_path / "m2d_vit_base-80x32p16x4p32k-240413_enconly" / "w.pth")
+    path = save(tiny_vit(frames=8, patch=(16, 4)), tmp_path / "m2d_vit_base-80x32p16x4p32k-240413_enconly" / "w.pth")
     teacher = load_teacher(f"m2d:{path}", device="cpu")
     assert (teacher.sample_rate, teacher.dim) == (32000, 5 * 64)
     assert check_encoder(teacher) == []
-    wrong = save(tiny(frames=8), tmp_path / "m2d_vit_base-80x608p16x16-221006" / "w.pth")
+    wrong = save(tiny_vit(frames=8), tmp_path / "m2d_vit_base-80x608p16x16-221006" / "w.pth")
     with pytest.raises(EncoderError, match=r"named for 80x608.*holds 80x128"):
         load_teacher(f"m2d:{wrong}", device="cpu")
-    bare = save(tiny(), tmp_path / "w.pth")  # a renamed folder: sizes from the tensors, the rate from the option
+    bare = save(tiny_vit(), tmp_path / "w.pth")  # a renamed folder: sizes from the tensors, the rate from the option
     assert load_teacher(f"m2d:{bare}?rate=32000", device="cpu").sample_rate == 32000
     assert load_teacher(f"m2d:{bare}", device="cpu").sample_rate == 16000
 
 
 def test_norm_stats_are_used(tmp_path):
-    plain = load_teacher(f"m2d:{save(tiny(), tmp_path / 'a.pth')}", device="cpu")
-    default = tiny() | {"norm_stats": torch.tensor([-7.1, 4.2])}
-    other = tiny() | {"norm_stats": torch.tensor([-5.0, 2.0])}
+    plain = load_teacher(f"m2d:{save(tiny_vit(), tmp_path / 'a.pth')}", device="cpu")
+    default = tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2])}
+    other = tiny_vit() | {"norm_stats": torch.tensor([-5.0, 2.0])}
     x = wave(1, 16000)[None]
-    broken = save(tiny() | {"norm_stats": torch.tensor([-5.0, 0.0])}, tmp_path / "d.pth")
+    broken = save(tiny_vit() | {"norm_stats": torch.tensor([-5.0, 0.0])}, tmp_path / "d.pth")
     with pytest.raises(EncoderError, match="no mean and deviation"):
         load_teacher(f"m2d:{broken}", device="cpu")
     same = load_teacher(f"m2d:{save(default, tmp_path / 'b.pth')}", device="cpu")
@@ -150,26 +106,28 @@ def test_safetensors_and_fine_tuned_names(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     x = wave(1, 16000)[None]
     vectors = []
-    safetensors.save_file(tiny("student_encoder."), tmp_path / "m.safetensors")
+    safetensors.save_file(tiny_vit("student_encoder."), tmp_path / "m.safetensors")
     vectors.append(load_teacher(f"matpac:{tmp_path / 'm.safetensors'}", device="cpu").embed(x))
-    vectors.append(load_teacher(f"matpac:{save(tiny('student_encoder.'), tmp_path / 'm.pt')}", device="cpu").embed(x))
+    vectors.append(
+        load_teacher(f"matpac:{save(tiny_vit('student_encoder.'), tmp_path / 'm.pt')}", device="cpu").embed(x)
+    )
     np.testing.assert_array_equal(*vectors)
-    tuned = {f"module.ar.runtime.backbone.{k}": v for k, v in tiny().items()} | {"module.head.bias": torch.zeros(3)}
+    tuned = {f"module.ar.runtime.backbone.{k}": v for k, v in tiny_vit().items()} | {"module.head.bias": torch.zeros(3)}
     assert load_teacher(f"m2d:{save(tuned, tmp_path / 't.pth')}", device="cpu").dim == 320
 
 
 def test_fingerprints_follow_content_and_windows(tmp_path):
-    path = save(tiny("student_encoder."), tmp_path / "a.pt")
+    path = save(tiny_vit("student_encoder."), tmp_path / "a.pt")
     first = load_teacher(f"matpac:{path}", device="cpu").fingerprint
-    assert load_teacher(f"matpac:{save(tiny('student_encoder.'), tmp_path / 'b' / 'a.pt')}").fingerprint == first
-    changed = tiny("student_encoder.")
+    assert load_teacher(f"matpac:{save(tiny_vit('student_encoder.'), tmp_path / 'b' / 'a.pt')}").fingerprint == first
+    changed = tiny_vit("student_encoder.")
     changed["cls_token"] += 0.1
     prints = {
         first,
         load_teacher(f"matpac:{save(changed, path)}", device="cpu").fingerprint,
         load_teacher(f"matpac:{path}?window=1", device="cpu").fingerprint,
         load_teacher(f"matpac:{path}?window=1&hop=0.5", device="cpu").fingerprint,
-        load_teacher(f"m2d:{save(tiny(), tmp_path / 'c.pt')}", device="cpu").fingerprint,
+        load_teacher(f"m2d:{save(tiny_vit(), tmp_path / 'c.pt')}", device="cpu").fingerprint,
     }
     assert len(prints) == 5
 
@@ -179,14 +137,14 @@ def test_bad_checkpoints_are_error_messages(tmp_path):
         def __reduce__(self):
             return (print, ("this ran while the file was read",))
 
-    lacking = tiny("student_encoder.")
+    lacking = tiny_vit("student_encoder.")
     del lacking["student_encoder.blocks.0.attn.qkv.bias"]
-    wrong = tiny("student_encoder.") | {"student_encoder.norm.weight": torch.zeros(3)}
+    wrong = tiny_vit("student_encoder.") | {"student_encoder.norm.weight": torch.zeros(3)}
     text = tmp_path / "text.pt"
     text.write_text("not a checkpoint")
-    flat = tiny("student_encoder.") | {"patch_embed.proj.weight": torch.zeros(3)}
+    flat = tiny_vit("student_encoder.") | {"patch_embed.proj.weight": torch.zeros(3)}
     cases = {
-        save({"model": tiny(), "x": Evil()}, tmp_path / "evil.pt"): (OptionError, "asks to use builtins.print"),
+        save({"model": tiny_vit(), "x": Evil()}, tmp_path / "evil.pt"): (OptionError, "asks to use builtins.print"),
         save(lacking, tmp_path / "lacking.pt"): (EncoderError, "lacks 1 tensors .* such as blocks.0.attn.qkv.bias"),
         save(wrong, tmp_path / "wrong.pt"): (EncoderError, r"norm.weight is \(3,\), not \(64,\)"),
         save(flat, tmp_path / "flat.pt"): (EncoderError, "are not those of such a ViT"),

@@ -239,6 +239,7 @@ def test_a_torch_teacher_is_counted_without_its_log_mel(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_once")
 def test_a_student_counts_alike_as_a_module_and_as_a_graph(tmp_path):
     torch = pytest.importorskip("torch")
     from sondino.model.onnx_file import export_onnx

@@ -1,4 +1,4 @@
-"""Sound in: decode, mix to mono, resample, cut into windows, merge."""
+"""Audio input: decode, mix to mono, resample, cut into windows, average the windows' embeddings."""
 
 from sondino.audio.decoders import Source
 from sondino.audio.reading import SUFFIXES, AudioInfo, find_audio, info, read, stream

@@ -1,4 +1,4 @@
-"""Clips of real sound, of one length, to compare models on."""
+"""Clips of real audio, of one length, to compare models on."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from sondino.sample_sounds import sample_folder
 CLIPS = 200
 
 MOST_SECONDS = 2400.0
-"""Of all the real clips together."""
+"""Total length of the clips, at most."""
 
 
 def real_clips(
     rate: int, samples: int, short: ShortPolicy, sounds: Path | None = None, count: int = CLIPS
 ) -> list[NDArray[np.float32]]:
-    """Real sound to verify on: the first window of each file, then the next of each, until there are enough.
+    """Real audio to verify on: the first window of each file, then the next of each, until there are enough.
 
     Args:
         rate: hertz.
         samples: of each clip.
-        short: what becomes of files under a window; "native" gives them zeros, since all clips are of one length.
-        sounds: a file or folder; None: the sounds that sondino ships. Files that cannot be read are passed over.
+        short: what is done with files shorter than a window; "native" pads them too, since all clips have one length.
+        sounds: a file or folder; None: the audio that sondino ships. Files that cannot be decoded are skipped.
         count: clips at most.
 
     Returns:
         clips (samples,) float32.
 
     Raises:
-        OptionError: fewer than two files of it can be heard.
+        OptionError: fewer than two of its files can be decoded.
     """
     folder = sample_folder() / "audio" if sounds is None else sounds
     files = find_audio(folder)
-    heard = []
+    windows_of_files = []
     windowing = Windowing(samples / rate, short="pad" if short == "native" else short)
     for file in _spread(files, count):
         try:
             sound = read(file, rate, duration=60.0)
         except AudioError:
             continue
-        pieces, _, weights = stack_windows(sound, rate, windowing)
-        cut = [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= min(weights[0], rate / 4)]
+        stacked, _, weights = stack_windows(sound, rate, windowing)
+        windows = [each for each, weight in zip(stacked, weights, strict=True) if weight >= min(weights[0], rate / 4)]
         # Last, where there are few: the second half of a sound by itself is another sound.
-        heard.append([*cut, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
-    if len(heard) < 2:
-        raise OptionError(f"{folder}: of its files {len(heard)} can be heard, where comparing needs 2 or more: "
-                          "name a folder of audio")  # fmt: skip
+        windows_of_files.append([*windows, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
+    if len(windows_of_files) < 2:
+        raise OptionError(f"{folder}: {len(windows_of_files)} of its files can be decoded, and comparing needs 2 or "
+                          "more: name a folder of audio")  # fmt: skip
     clips = []
-    for turn in range(max(map(len, heard))):
-        clips += [clips_of[turn] for clips_of in heard if turn < len(clips_of)]
-    # Of long windows fewer are heard: 200 of a minute each would be gigabytes.
+    for turn in range(max(map(len, windows_of_files))):
+        clips += [clips_of[turn] for clips_of in windows_of_files if turn < len(clips_of)]
+    # Long windows are fewer: 200 of a minute each would be gigabytes.
     most = max(20, min(count, round(MOST_SECONDS * rate / samples)))
     return [np.ascontiguousarray(clip[:samples]) for clip in clips[:most]]
 
 
 def _spread(files: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of the files, evenly over the list: folders are often sorted by what is heard."""
+    """At most `count` of the files, evenly over the list: folders are often sorted by their content."""
     step = max(1.0, len(files) / count)
     return [files[int(i * step)] for i in range(min(len(files), count))]

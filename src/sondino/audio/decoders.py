@@ -1,4 +1,4 @@
-"""Decoders behind audio.py: libsndfile first, PyAV for what it refuses. Both give blocks of (frames, channels)."""
+"""Decoders: libsndfile first, PyAV for what it cannot open. Both yield blocks (frames, channels)."""
 
 import io
 import os
@@ -23,23 +23,21 @@ Source = str | os.PathLike[str] | BinaryIO
 BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's stand-in for a length that the header leaves open
 STREAM_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF}  # data sizes written where the length was not known
-MPEG_PREROLL = (
-    10 * 1152
-)  # samples before a stretch of an mp3 that its decoder hears first: up to 4,161 came out wrong after a seek
+MPEG_PREROLL = 10 * 1152  # samples of an mp3 decoded before the requested ones: up to 4,161 are wrong after a seek
 MPEG_SLACK = 4 * 1152  # samples of the tag's own frame, encoder delay and padding, which no decoder gives
 SOUNDFILE_ERRORS = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An open sound.
+    """An open audio file.
 
     Attributes:
         rate: hertz.
         channels: number of channels.
         frames: length as the header has it; None where it has none.
-        blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns where
-            less comes out than the header promises.
+        blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns if
+            fewer samples can be decoded than the header states.
     """
 
     rate: int
@@ -49,7 +47,7 @@ class Decoded:
 
 
 def source_name(source: Source) -> str:
-    """How messages call a source: its path, or the name of the open file."""
+    """A source in messages: its path, or the name of the open file."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return str(getattr(source, "name", "") or "an open file")
@@ -57,10 +55,10 @@ def source_name(source: Source) -> str:
 
 @contextmanager
 def open_sound(source: Source) -> Iterator[Decoded]:
-    """Open a sound with the first decoder that takes it.
+    """Open an audio file with the first decoder that can read it.
 
     Raises:
-        AudioError: missing, unreadable, empty, or no decoder takes it.
+        AudioError: missing, unreadable, empty, or no decoder can read it.
         MissingExtra: a container that only PyAV reads, and the `av` extra is not installed.
     """
     name = source_name(source)
@@ -138,8 +136,8 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
     frames = claimed if 0 <= claimed < UNKNOWN_FRAMES else None
     channels = sound.channels
     size = max(1, BLOCK_SAMPLES // channels)
-    # soundfile seeks to where it is after every read of a file that can seek. That is slow, and breaks an mp3: its
-    # frames lean on earlier ones, which the decoder forgets.
+    # soundfile seeks to its own position after every read of a seekable file. That is slow, and breaks an mp3: its
+    # frames depend on earlier ones, which the decoder drops.
     sound.seekable = lambda: False
 
     def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
@@ -151,7 +149,7 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
         done = 0
         preroll = min(first, MPEG_PREROLL) if sound.format == "MP3" else 0
         try:
-            # Even at frame 0: a sound that was read before starts again.
+            # Even to frame 0: the file may have been read before.
             sound.seek(first - preroll)
             if preroll:
                 sound.read(out=np.empty((preroll, channels), np.float32))
@@ -164,7 +162,7 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
             try:
                 block = sound.read(out=out)
             except SOUNDFILE_ERRORS as error:
-                # The decoder stumbled; what it wrote before is in `out`, the rest of it still NaN.
+                # The decoder failed; what it wrote before is in `out`, the rest of it is still NaN.
                 block = out[: int(np.argmax(np.isnan(out[:, 0]))) if np.isnan(out[-1, 0]) else room]
                 if frames is not None:  # without a length in the header, this is how the end looks
                     reason = str(error).rpartition(": ")[2].strip(" .")
@@ -190,13 +188,13 @@ def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: 
 
 
 def _header_cut(log: str) -> bool:
-    """Whether libsndfile's notes on a header say that the file is shorter than it should be."""
+    """Whether libsndfile's log of the header reports a file shorter than it should be."""
     sizes = re.findall(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log)
     return any(int(size) > int(real) and int(size) not in STREAM_SIZES for size, real in sizes)
 
 
 def _ogg_cut(handle: BinaryIO) -> bool:
-    """Whether the last page of an Ogg file is broken off or not marked as the last (libsndfile tells neither)."""
+    """Whether the last page of an Ogg file is broken off or not marked as the last (libsndfile reports neither)."""
     size = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, size - 2 * 65307))  # a page is no longer than 65307 bytes
     tail = handle.read()
@@ -303,7 +301,7 @@ def _first_time(av: Any, handle: BinaryIO) -> int:
 
     `start_time` leaves out what an Opus decoder skips: in mp4, and in webm before FFmpeg 8 (PyAV 18).
     """
-    place = handle.tell()  # the open container goes on from there
+    place = handle.tell()  # the open container resumes there
     handle.seek(0)
     try:
         with av.open(handle, metadata_errors="ignore") as container:
@@ -321,9 +319,9 @@ def _av_pieces(
     """Decoded pieces (frames, channels) from frame `first` on, to within the container's clock (webm: 1 ms)."""
     rate = track.rate
     to_float = av.AudioResampler(format="fltp", layout=track.layout, rate=rate)
-    at: int | None = 0  # the frame that the next piece begins at; None = its timestamp tells
-    # Some codecs hear across packets: start a quarter of a second early. Seeking to 0 is also how a container
-    # that was read before starts again.
+    at: int | None = 0  # the frame that the next piece begins at; None = take its timestamp
+    # Some codecs use earlier packets: start a quarter of a second early. Seeking to 0 also rewinds a container
+    # that was read before.
     target = 0 if exact else max(0, first - rate // 4)
     container.seek(origin + int(target / rate / track.time_base), stream=track)
     if target:

@@ -1,8 +1,8 @@
 """How long an MPEG audio file really is.
 
 libsndfile takes an mp3's length from its Xing header, or guesses it from the first frame's bit rate, and reads no
-further. A variable-rate file without that header, or several files put together, would lose its end unnoticed, or
-seem cut short when it is whole.
+further. A variable-rate file without that header, or several files put together, would lose its end silently, or
+seem truncated when it is complete.
 """
 
 import mmap
@@ -38,8 +38,8 @@ def _count(data: bytes | mmap.mmap) -> int | None:
     if data[:3] == b"ID3" and len(data) > 10:
         at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
     tag = max(data.find(b"Xing", at, at + 4096), data.find(b"Info", at, at + 4096))
-    # The tag says how many bytes it stands for. A shorter file is cut, and the tag still right; bytes past
-    # those may be another file's sound.
+    # The tag has the number of bytes it covers. A shorter file is truncated, and the tag is still right; further
+    # bytes may be another file's audio.
     if tag >= 0 and len(data) > tag + 16 and data[tag + 7] & 2:
         skip = 8 + 4 * (data[tag + 7] & 1)
         if int.from_bytes(data[tag + skip : tag + skip + 4], "big") > 0.98 * (len(data) - at) - 1024:
@@ -47,7 +47,7 @@ def _count(data: bytes | mmap.mmap) -> int | None:
     samples, end = 0, len(data) - 4
     while at < end:
         length, frame = _header(data[at], data[at + 1], data[at + 2])
-        # A header counts only when the next one follows where it says, or the file ends there.
+        # A header is valid only if the next one follows at its length, or the file ends there.
         if length and (at + length >= end or data[at + length] == 0xFF):
             samples += frame
             at += length

@@ -1,4 +1,4 @@
-"""Reading sound from a pipe as it comes: WAV, whose header may leave the length open, or raw samples."""
+"""Audio from a pipe as it arrives: WAV, whose header may not have the length, or raw samples."""
 
 import struct
 import time
@@ -33,17 +33,17 @@ _WIDTHS = {name: width for (_, width), name in _NAMES.items()}
 
 
 class Pipe:
-    """Bytes from a source that is never asked for more than is there.
+    """Bytes from a source, without waiting for more than are available.
 
     Attributes:
-        name: how messages call it.
+        name: in messages.
         read_at: when bytes last came, in seconds of `time.perf_counter`.
     """
 
     def __init__(self, source: BinaryIO) -> None:
         self.name = source_name(source)
         self.read_at = time.perf_counter()
-        # A buffered file's `read` waits until it has all that was asked for; `read1` gives what is there.
+        # A buffered file's `read` waits for all requested bytes; `read1` returns what is available.
         self._read: Callable[[int], bytes] = source.read1 if hasattr(source, "read1") else source.read
         self._unread = b""
 
@@ -100,7 +100,7 @@ def open_raw(pipe: Pipe, rate: int, sample_format: SampleFormat, channels: int) 
         raise OptionError(f"channels is {channels}: give 1 to {MAX_CHANNELS}")
     head = pipe.exactly(12)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        raise OptionError(f"{pipe.name} begins with a WAV header, which says rate and format: leave --rate out")
+        raise OptionError(f"{pipe.name} begins with a WAV header, which has rate and format: leave --rate out")
     pipe.put_back(head)
     return Stream(rate, channels, lambda first: _blocks(pipe, sample_format, channels, None, first))
 
@@ -135,7 +135,7 @@ def open_wav(pipe: Pipe) -> Stream:
         elif kind == b"ds64" and len(body) >= 16:
             (size_64,) = struct.unpack("<Q", body[8:16])
     if layout is None:
-        raise AudioError(f"{pipe.name}: its WAV header does not say what the samples are (it has no fmt chunk)")
+        raise AudioError(f"{pipe.name}: its WAV header has no fmt chunk, which describes the samples")
     rate, channels, sample_format = layout
     length: int | None = size_64 if head[:4] != b"RIFF" and size == 0xFFFFFFFF else size
     if not length or (length >= OPEN_ENDED and length != size_64) or length >= 1 << 63:
@@ -144,7 +144,7 @@ def open_wav(pipe: Pipe) -> Stream:
 
 
 def _chunk(pipe: Pipe, size: int) -> bytes:
-    """The first bytes of a chunk of the header; the rest of it is passed over, however long."""
+    """The first bytes of a chunk of the header; the rest of it is skipped, however long."""
     body = pipe.exactly(min(size, 64))
     left = size + size % 2 - len(body)
     while left > 0 and (piece := pipe.some(min(READ, left))):
@@ -153,13 +153,13 @@ def _chunk(pipe: Pipe, size: int) -> bytes:
 
 
 def _layout(body: bytes, name: str) -> tuple[int, int, str]:
-    """Rate, channels and sample format that a fmt chunk says."""
+    """Rate, channels and sample format of a fmt chunk."""
     if len(body) < 16:
         raise AudioError(f"{name}: its WAV header is broken (a fmt chunk of {len(body)} bytes)")
     codec, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", body[:16])
     if codec == EXTENSIBLE and len(body) >= 26:
         (codec,) = struct.unpack("<H", body[24:26])
-    # The bytes of a frame say how wide a sample is; where they are wrong, its bits do.
+    # The width of a sample is that of the frame; where that is wrong, that of its bits.
     width = frame // channels if channels and frame and frame % channels == 0 else (bits + 7) // 8
     if rate == 0 or not 1 <= channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: its WAV header is broken ({channels} channels at {rate} Hz)")
@@ -192,11 +192,13 @@ def _blocks(
     if whole:
         yield _samples(held[:whole], sample_format, channels)
     if len(held) > whole:
-        warnings.warn(f"{pipe.name}: the last {len(held) - whole} bytes are no whole sample and left out", stacklevel=2)
+        warnings.warn(
+            f"{pipe.name}: the last {len(held) - whole} bytes are an incomplete sample and are left out", stacklevel=2
+        )
     if left:
-        warnings.warn(f"{pipe.name}: ends {left} bytes before its header says", stacklevel=2)
+        warnings.warn(f"{pipe.name}: ends {left} bytes before the length in its header", stacklevel=2)
     elif left is not None and b"RIFF" in pipe.exactly(12):
-        warnings.warn(f"{pipe.name}: a second WAV follows the first and is not heard; pipe one", stacklevel=2)
+        warnings.warn(f"{pipe.name}: a second WAV follows the first and is ignored; pipe one", stacklevel=2)
 
 
 def _samples(data: bytes, sample_format: str, channels: int) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
-"""Sound in: read, mono, resample, cut into windows, merge. Nothing is lost without a word.
+"""Audio files as mono float32 at a sample rate. No audio is dropped silently.
 
-Files are decoded by libsndfile; what it refuses (m4a, mp4, webm, ac3) goes to PyAV when the `av` extra is installed.
-Everything comes out as mono float32 at the rate asked for. What happens to odd sound is fixed here, once:
+Files are decoded by libsndfile; what it cannot open (m4a, mp4, webm, ac3) by PyAV, if the `av` extra is installed.
+Unusual audio is treated in one way everywhere:
 
-- NaN and infinite samples become 0 with a warning; a sound of nothing else is an AudioError.
-- No samples at all is an AudioError; all zeros is a valid, silent sound.
+- NaN and infinite samples become 0 with a warning; a file of nothing else is an AudioError.
+- No samples at all is an AudioError; all zeros is valid, silent audio.
 - A truncated or damaged file gives what could be decoded, with a warning; an AudioError where nothing could.
 - Channels are averaged; where they cancel each other, one of them is used.
 - The tail past the last full window is kept, zero-padded, and weighted by its real samples.
@@ -35,7 +35,7 @@ SUFFIXES: frozenset[str] = frozenset({
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: rate in hertz, duration in seconds, number of channels."""
+    """A file's header: rate in hertz, duration in seconds, number of channels."""
 
     sample_rate: int
     duration: float
@@ -81,10 +81,10 @@ def find_audio(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def info(source: Source) -> AudioInfo:
-    """Rate, duration and channels of a file, from its header (a header without a length makes it decode).
+    """Rate, duration and channels of a file, from its header (decodes the file if the header has no length).
 
     Raises:
-        AudioError: the file is missing or is not a sound.
+        AudioError: the file is missing or is not audio.
     """
     with open_sound(source) as sound:
         frames = sound.frames
@@ -94,22 +94,22 @@ def info(source: Source) -> AudioInfo:
 
 
 def read(source: Source, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
-    """Read a file, or a stretch of it, as mono at a rate.
+    """Read a file, or a segment of it, as mono at a sample rate.
 
-    A stretch is the same slice that a whole read would give, resampling included, but only the stretch (and a
-    short margin for the resampling filter) is decoded where the format can seek.
+    A segment equals that slice of the whole file, resampling included, but only the segment (and a short margin for
+    the resampling filter) is decoded where the format can seek.
 
     Args:
         source: path, or a binary file open for reading.
         sample_rate: hertz of the result.
-        start: where the stretch begins, in seconds.
+        start: where the segment begins, in seconds.
         duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
 
     Returns:
         (samples,) float32, at least one sample.
 
     Raises:
-        AudioError: the file is missing, not a sound, holds none, or ends before `start`.
+        AudioError: the file is missing, not audio, empty, or ends before `start`.
         OptionError: a rate, start or duration out of range.
     """
     check_rate(sample_rate)
@@ -137,7 +137,7 @@ def read(source: Source, sample_rate: int, start: float = 0.0, duration: float |
 def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[NDArray[np.float32]]:
     """Read a file of any length in constant memory, as mono blocks at a rate.
 
-    The blocks put together are what `read` gives: the resampler runs through them.
+    The concatenated blocks equal what `read` returns: the resampler keeps its state between them.
 
     Args:
         source: path, or a binary file open for reading.
@@ -148,7 +148,7 @@ def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[ND
         (samples,) float32.
 
     Raises:
-        AudioError: as `read`; a file that breaks in the middle warns and ends there.
+        AudioError: as `read`; a file that is damaged in the middle warns and ends there.
     """
     check_rate(sample_rate)
     size = max(1, round(block * sample_rate))

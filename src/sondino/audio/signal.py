@@ -1,4 +1,4 @@
-"""Sound as arrays: check samples, mix channels to mono, resample."""
+"""Audio as arrays: check samples, mix channels to mono, resample."""
 
 import warnings
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MAX_CHANNELS = 64  # an array whose smaller side is longer than this is not (sam
 
 
 def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.float32]:
-    """Check an array of sound, mix it to mono and resample it.
+    """Check an array of audio samples, mix it to mono and resample it.
 
     Args:
         array: (samples,), (channels, samples) or (samples, channels): the shorter side is taken for the channels.
@@ -59,12 +59,12 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.floa
 
 
 def to_mono(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mix (samples, channels) to (samples,): the mean, or one channel where the channels cancel."""
+    """Mix (samples, channels) to (samples,): the mean, or one channel where the channels cancel out."""
     return _mix(x, _pick_channel(x) if x.ndim == 2 else None)
 
 
 def resample(x: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
-    """Resample (samples,) with soxr, high quality; at least one sample comes out of one."""
+    """Resample (samples,) with soxr, high quality; at least one sample."""
     if from_rate == to_rate:
         return x
     y: NDArray[np.float32] = soxr.resample(x, from_rate, to_rate)
@@ -78,18 +78,18 @@ def fixed_noise(*shape: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 class NoSoundError(AudioError):
-    """Nothing came out of a decoder."""
+    """A decoder returned no samples."""
 
 
 def check_rate(sample_rate: int) -> None:
-    """OptionError where a rate is not above 0."""
+    """Raises OptionError if a rate is not above 0."""
     if not sample_rate > 0:
         raise OptionError(f"sample rate is {sample_rate}: give hertz above 0")
 
 
 def _finite(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     """The samples with NaN and infinity taken as 0, and how many there were."""
-    # One sum finds out for the usual, clean block; only a dirty one pays for a mask.
+    # One sum is enough for the usual, clean block; only a block with NaN pays for a mask.
     with np.errstate(all="ignore"):
         if np.isfinite(np.sum(x)):
             return x, 0
@@ -105,7 +105,7 @@ def _pick_channel(x: NDArray[np.float32]) -> int | None:
     mean = np.sqrt(np.mean(np.square(x.mean(axis=1), dtype=np.float64)))
     # Unrelated channels keep 1/sqrt(channels) of their level in the mean. A tenth and less means opposite phase
     # (a balanced line recorded as stereo, a "wide" effect): the mean would be near silence, so the first channel
-    # that sounds is heard instead.
+    # that is not silent is used instead.
     if mean >= 0.1 * np.sqrt(np.mean(np.square(rms))) or x.shape[1] > MAX_CHANNELS:
         return None
     return int(np.argmax(rms >= 0.5 * rms.max()))
@@ -123,7 +123,7 @@ def _mix(x: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
 
 
 def mono_blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
-    """Clean mono blocks at the file's own rate; raises at the end where there was nothing to hear."""
+    """Clean mono blocks at the file's own rate; raises at the end if there were no valid samples."""
     total = good = 0
     channel: int | None = None
     decided = False
@@ -133,8 +133,8 @@ def mono_blocks(sound: Decoded, name: str, first: int, count: int | None) -> Ite
             warnings.warn(f"{name}: NaN or infinite samples are taken as 0", stacklevel=2)
         total += block.size
         good += block.size - bad
-        # Channels are judged on the first block that sounds, and the answer holds for the rest: a switch in
-        # the middle would be heard.
+        # The channel is chosen on the first block that is not silent, and kept: a switch in the middle would be
+        # audible.
         if not decided and block.any():
             channel, decided = _pick_channel(block), True
         yield _mix(block, channel)

@@ -1,4 +1,4 @@
-"""Models beside models: every combination timed in turn, round after round, each time in a process of its own."""
+"""Models side by side: every combination is timed in turn, round after round, each time in its own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST = 0.3
 """Seconds that each length of clip is timed for, at least, in each round."""
 
 PATIENCE = 600.0
-"""Seconds after which a process is taken for stuck."""
+"""Seconds after which a process is stopped."""
 
 MAX_CLIP_SECONDS = 600.0
 """Seconds of a clip."""
@@ -42,13 +42,13 @@ def bench(
 ) -> Bench:
     """Measure models, and write bench.csv and bench.json.
 
-    Times are taken in rounds over all combinations, so that a machine that grows slower or busier does so for all.
+    Times are taken in rounds over all combinations, so that a slower or busier machine affects all of them.
     Ctrl-C keeps what was measured.
 
     Args:
         models: bundles, runs' folders, published names, exports' folders, ONNX or TFLite files, teachers.
         out: the folder of the results.
-        against: the same, marked as peers.
+        against: as `models`, marked as the ones to compare with.
         runtimes: of `OF_BUNDLES`, or only "all": those that are installed.
         threads: counts of processor threads; None: one, and all of this process's.
         seconds: lengths of clips.
@@ -73,23 +73,23 @@ def bench(
         raise OptionError(f"rounds is {rounds}: give 1 or more")
     if not models and not against:
         raise OptionError("nothing to measure: name a bundle, an export's folder or a model's file")
-    given = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
-    found, missing, nowhere = combinations(given, list(runtimes) or list(OF_BUNDLES), counts)
+    named = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
+    found, missing, not_run = combinations(named, list(runtimes) or list(OF_BUNDLES), counts)
     folder = make_folder(Path(out))
-    done = Bench([Measured(each) for each in found], missing, nowhere, lengths, machine())
-    from sondino.benchmark.results import write
+    done = Bench([Measured(each) for each in found], missing, not_run, lengths, machine())
+    from sondino.benchmark.results import write_results
 
     try:
         with show("bench", "processes", quiet) as progress:
             _measure(done, rounds, least, energy, progress, folder)
     except KeyboardInterrupt:
         done.stopped = True
-    write(done, folder)
+    write_results(done, folder)
     return done
 
 
 def _measure(done: Bench, rounds: int, least: float, energy: bool, progress: Report, out: Path) -> None:
-    from sondino.benchmark.results import write
+    from sondino.benchmark.results import write_results
 
     total = len(done.measured) * (rounds + 1)
     progress(0, total)
@@ -97,15 +97,15 @@ def _measure(done: Bench, rounds: int, least: float, energy: bool, progress: Rep
         for at, each in enumerate(done.measured):
             if each.error is None:
                 kind = "time" if number < rounds else "memory"
-                _ask(each, kind, done.seconds, least, energy)
+                _run_worker(each, kind, done.seconds, least, energy)
             progress(number * len(done.measured) + at + 1, total)
-        write(done, out)
+        write_results(done, out)
 
 
-def _ask(each: Measured, kind: str, seconds: Sequence[float], least: float, energy: bool) -> None:
-    """Start a worker, and keep its answer or its sentence."""
+def _run_worker(each: Measured, kind: str, seconds: Sequence[float], least: float, energy: bool) -> None:
+    """Start a worker, and keep its result or its error message."""
     try:
-        found = _answer(each.combination, kind, seconds, least, energy)
+        found = _worker_result(each.combination, kind, seconds, least, energy)
     except RunError as error:
         if kind == "time":
             each.error = str(error)
@@ -118,10 +118,10 @@ def _ask(each: Measured, kind: str, seconds: Sequence[float], least: float, ener
         each.weighed = found
 
 
-def _answer(how: Combination, kind: str, seconds: Sequence[float], least: float, energy: bool) -> dict[str, Any]:
-    """What a worker found out, or RunError with its sentence."""
+def _worker_result(how: Combination, kind: str, seconds: Sequence[float], least: float, energy: bool) -> dict[str, Any]:
+    """The result of a worker; RunError with its error message."""
     runtime = RUNTIMES[how.runtime]
-    asked = {
+    job = {
         "kind": kind,
         "model": how.model.kind,
         "source": how.model.source,
@@ -136,8 +136,8 @@ def _answer(how: Combination, kind: str, seconds: Sequence[float], least: float,
         "started": time.time(),
     }
     try:
-        answer = subprocess.run(
-            [how.python, "-m", "sondino.benchmark.worker", json.dumps(asked)],
+        process = subprocess.run(
+            [how.python, "-m", "sondino.benchmark.worker", json.dumps(job)],
             capture_output=True,
             text=True,
             errors="replace",
@@ -147,24 +147,24 @@ def _answer(how: Combination, kind: str, seconds: Sequence[float], least: float,
         )
     except subprocess.TimeoutExpired as error:
         raise RunError(f"it had not ended after {PATIENCE:g} s, and was stopped") from error
-    if answer.returncode:
-        raise RunError(_reason(answer.returncode, answer.stderr))
-    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    if process.returncode:
+        raise RunError(_reason(process.returncode, process.stderr))
+    found: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return found
 
 
 def limits(threads: int) -> dict[str, str]:
-    """Environment that holds every library of a process to so many threads, whatever its own default."""
+    """Environment variables that limit every library of a process to so many threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    # Threads of torch that wait would take a processor from those that work.
+    # Waiting threads of torch would take cores from the working ones.
     return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def _reason(code: int, said: str) -> str:
+def _reason(code: int, stderr: str) -> str:
     if code < 0:
-        killed = " (the system takes too large a process away)" if code == -9 else ""
+        killed = " (the system ends a process that takes too much memory)" if code == -9 else ""
         return f"its process was ended by signal {-code}{killed}"
-    return (said.strip().splitlines() or [f"its process ended with code {code}"])[-1]
+    return (stderr.strip().splitlines() or [f"its process ended with code {code}"])[-1]
 
 
 def _thread_counts(threads: Sequence[int] | None) -> list[int]:

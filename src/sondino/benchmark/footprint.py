@@ -1,8 +1,8 @@
-"""What embedding 10 s of sound costs at a length of window: memory and time, measured in processes of their own.
+"""Memory and time to embed 10 s of audio at a window length, each measured in its own process.
 
-A fresh process imports what the model runs on, opens the model, and embeds 10 s of noise, one window after another, as
-a device that hears a stream would. Memory is how much more the process holds at its peak while it embeds than it held
-before it opened the model: weights and everything that a window needs, without Python and its libraries.
+A fresh process imports the model's libraries, opens the model, and embeds 10 s of noise, one window after another, as
+a device that embeds a stream would. Memory is the peak while it embeds minus what the process held before it opened
+the model: weights and everything that a window needs, without Python and its libraries.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ PASSES = 3
 
 @dataclass(frozen=True)
 class Footprint:
-    """What 10 s of sound cost, cut into windows of one length and embedded one at a time.
+    """Costs of 10 s of audio, cut into windows of one length and embedded one at a time.
 
     Attributes:
         milliseconds_per_10s: median over passes and processes.
-        memory_bytes: what the process holds at its peak more than before it opened the model, median over processes;
-            None where the system does not tell.
+        memory_bytes: the peak minus what the process held before it opened the model, median over processes; None
+            where the system does not report it.
     """
 
     milliseconds_per_10s: float
@@ -47,20 +47,20 @@ class Footprint:
         return asdict(self)
 
 
-def footprint(name: str, window: float, filled: bool, threads: int | None) -> Footprint:
+def footprint(name: str, window: float, padded: bool, threads: int | None) -> Footprint:
     """Measure a model at a window.
 
     Args:
         name: anything that `open_model` opens.
         window: seconds.
-        filled: whether windows are filled up to the model's own.
+        padded: whether windows are padded to the model's own.
         threads: processor threads; None: all.
 
     Raises:
-        EncoderError: it failed; the sentence has the reason.
+        EncoderError: it failed; the message has the reason.
     """
-    asked = json.dumps({"name": name, "window": window, "filled": filled, "threads": threads})
-    found = [_in_a_process(asked, name) for _ in range(PROCESSES)]
+    job = json.dumps({"name": name, "window": window, "padded": padded, "threads": threads})
+    found = [_in_a_process(job, name) for _ in range(PROCESSES)]
     memory = [each.memory_bytes for each in found if each.memory_bytes is not None]
     return Footprint(
         round(median(each.milliseconds_per_10s for each in found), 3),
@@ -68,13 +68,13 @@ def footprint(name: str, window: float, filled: bool, threads: int | None) -> Fo
     )
 
 
-def _in_a_process(asked: str, name: str) -> Footprint:
+def _in_a_process(job: str, name: str) -> Footprint:
     done = subprocess.run(
-        [sys.executable, "-m", "sondino.benchmark.footprint", asked], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "sondino.benchmark.footprint", job], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise EncoderError(f"{name} could not be measured in a process of its own: {said}")
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EncoderError(f"{name} could not be measured in a process of its own: {reason}")
     return Footprint(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -103,34 +103,34 @@ def measure(open_encoder: Callable[[], Encoder], window: float) -> Footprint:
 
 
 def import_libraries(name: str) -> None:
-    """Import what a model will run on, so that it does not count as the model's."""
+    """Import the libraries of a model, so that their memory does not count as the model's."""
     record = RECORDS.get(name.partition(":")[0])
     needed = [] if record is None else [f"sondino.teachers.{record.module}"]
     if record is not None and record.extra in ("litert", "birdnet"):
         needed.append("ai_edge_litert.interpreter")
     for module in ("onnxruntime", *needed):
-        with suppress(ImportError):  # opening the model says it better
+        with suppress(ImportError):  # opening the model has the better message
             importlib.import_module(module)
 
 
 def main() -> None:
-    """Measure what the argument asks for, and print it as JSON."""
+    """Measure the job of the argument, and print it as JSON."""
     from sondino.encoder.padded import PaddedEncoder
     from sondino.errors import SondinoError
     from sondino.pretrained.open import open_model
 
-    asked = json.loads(sys.argv[1])
-    import_libraries(asked["name"])
+    job = json.loads(sys.argv[1])
+    import_libraries(job["name"])
 
     def open_encoder() -> Encoder:
-        encoder = open_model(asked["name"], asked["threads"])
-        return PaddedEncoder(encoder, asked["window"]) if asked["filled"] else encoder
+        encoder = open_model(job["name"], job["threads"])
+        return PaddedEncoder(encoder, job["window"]) if job["padded"] else encoder
 
     try:
-        found = measure(open_encoder, asked["window"])
+        found = measure(open_encoder, job["window"])
     except SondinoError as error:
         sys.exit(str(error))
-    print(json.dumps(found.as_dict()))  # noqa: T201 - its answer
+    print(json.dumps(found.as_dict()))  # noqa: T201 - its result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is to be measured: bundles, exports and peers by name, and the runtimes that each can be run in here."""
+"""What is measured: bundles, exports and other models by name, and the runtimes installed here that can run each."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, unknown_name
 from sondino.files import read_json, sha256
+from sondino.model.bundle import EXPORT_FORMAT
 from sondino.nets.registry import STUDENTS
 from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
-
-EXPORT_FORMAT = "sondino-export-1"
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Something that models run in.
+    """A runtime for models.
 
     Attributes:
         name: as `--runtime` takes it.
         module: what a process imports first; empty: nothing beyond the base install.
-        package: its distribution, whose version is told.
-        install: what to type where it is missing.
+        package: its distribution, whose version is recorded.
+        install: the command that installs it.
         edge: the environment of `make edge` that has it, where it has one.
     """
 
@@ -51,7 +50,7 @@ RUNTIMES: dict[str, Runtime] = {
         Runtime("python", "", "", ""),
     )
 }
-"""Every runtime by name. Those without -graph have their log-mel outside the graph, as a real FFT."""
+"""Every runtime by name. Those without -graph compute the log-mel outside the graph, by a real FFT."""
 
 OF_BUNDLES = ("onnxruntime", "onnxruntime-graph", "openvino", "openvino-graph", "torch")
 _OF_EXPORTS = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch", "litert": "litert"}
@@ -66,13 +65,13 @@ Kind = Literal["bundle", "export", "teacher"]
 
 
 @dataclass(frozen=True)
-class Given:
-    """A model that was named.
+class NamedModel:
+    """A model, by name.
 
     Attributes:
-        name: what it is called in the table.
+        name: in the table.
         kind: a bundle, the folder of an export, or anything that can be a teacher.
-        source: the folder, or the teacher's whole name.
+        source: the folder, or the teacher's full name.
         peer: named with `--against`.
     """
 
@@ -89,49 +88,51 @@ class Combination:
     Attributes:
         model: what was named.
         runtime: one of `RUNTIMES`.
-        precision: of the numbers it computes with; empty where the file decides.
+        precision: that it computes in; empty where the file determines it.
         threads: processor threads.
         python: the interpreter that has the runtime.
     """
 
-    model: Given
+    model: NamedModel
     runtime: str
     precision: str
     threads: int
     python: str
 
 
-def find(name: str, peer: bool = False) -> Given:
+def find(name: str, peer: bool = False) -> NamedModel:
     """A model by its name.
 
     Args:
         name: a bundle, a run's folder, a published name, an export's folder, an ONNX or TFLite file, or a teacher as
             `sondino teachers` lists them.
-        peer: whether it is what the others are compared with.
+        peer: whether the others are compared with it.
 
     Raises:
-        OptionError: there is no such thing, or it cannot be timed.
+        OptionError: there is no such model, or it cannot be timed.
         SondinoError: a published model cannot be fetched.
     """
     folder = Path(name).expanduser()
     if (folder / "export.json").is_file():
         facts = read_export(folder)
         if facts["to"] == "web":
-            raise OptionError(f"{name} is a web page, which runs in a browser: name the bundle that it was made of")
-        return Given(str(facts["name"]), "export", str(folder), peer)
+            raise OptionError(
+                f"{name} is a web page, which runs in a browser: name the bundle that it was exported from"
+            )
+        return NamedModel(str(facts["name"]), "export", str(folder), peer)
     if not folder.is_dir():
         spec = _teacher(name)
         if spec is not None:
-            return Given(Path(spec.file).name if spec.file else spec.kind, "teacher", spec.text, peer)
+            return NamedModel(Path(spec.file).name if spec.file else spec.kind, "teacher", spec.text, peer)
     from sondino.model.bundle import read_config
     from sondino.pretrained.locate import locate
 
     found = locate(name)
-    return Given(str(read_config(found / "config.json").get("name")), "bundle", str(found), peer)
+    return NamedModel(str(read_config(found / "config.json").get("name")), "bundle", str(found), peer)
 
 
 def read_export(folder: Path) -> dict[str, Any]:
-    """What export.json says.
+    """The content of export.json.
 
     Raises:
         OptionError: it is of another format.
@@ -142,10 +143,10 @@ def read_export(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _damage(model: Given) -> str | None:
-    """Which file of a bundle or an export is not as it was written, if any.
+def _find_damage(model: NamedModel) -> str | None:
+    """An error message if a file of a bundle or an export is missing or damaged.
 
-    Looked for here, once, and not where models are opened: other programs that open them do not pay for it either.
+    Checked here, once, and not where models are opened, so that hashing is not part of the measured start.
     """
     if model.kind == "teacher":
         return None
@@ -164,13 +165,13 @@ def _damage(model: Given) -> str | None:
 
 
 def _teacher(name: str) -> TeacherSpec | None:
-    """A teacher's name read and its file looked for; None where it is the name of something else."""
+    """Parse a teacher's name and check its file; None if the name is not a teacher's."""
     kind = kind_of(name)
     if not kind:
         return None
     spec = parse_teacher(name if re.split("[:?#]", name)[0] == kind else f"{kind}:{name}")
     if kind == "precomputed":
-        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
+        raise OptionError(f"{name} holds precomputed embeddings by id, and cannot embed audio: name a model")
     if "threads" in spec.options:
         raise OptionError(f"{name}: leave out threads=, bench sets them (--threads)")
     if kind in ("onnx", "litert", "torchscript"):
@@ -179,61 +180,60 @@ def _teacher(name: str) -> TeacherSpec | None:
 
 
 def combinations(
-    models: Sequence[Given], runtimes: Sequence[str], threads: Sequence[int]
-) -> tuple[list[Combination], dict[str, str], dict[Given, str]]:
-    """Everything to measure.
+    models: Sequence[NamedModel], runtimes: Sequence[str], threads: Sequence[int]
+) -> tuple[list[Combination], dict[str, str], dict[NamedModel, str]]:
+    """Every combination to measure.
 
     Args:
-        models: what was named.
-        runtimes: of `OF_BUNDLES`, that bundles are run in, or only "all": those that are here. An export or a peer has
-            a runtime of its own, which it is always run in.
+        models: from `find`.
+        runtimes: of `OF_BUNDLES`, that bundles are run in, or only "all": those that are installed. An export or a
+            teacher always runs in its own runtime.
         threads: counts of processor threads.
 
     Returns:
-        the combinations, models in the order given; further runtimes that are not installed here and what installs
-        them; models that are damaged or that nothing here
-        can run, and why.
+        the combinations, models in the given order; runtimes that are not installed here, and what installs them;
+        models that are damaged or that nothing installed here can run, and why.
 
     Raises:
-        OptionError: unknown runtime, or one that was asked for by name and is not here.
+        OptionError: unknown runtime, or a named one that is not installed.
     """
     everything = list(runtimes) == ["all"]
     for name in () if everything else runtimes:
         if name not in OF_BUNDLES:
             if name in RUNTIMES:
-                raise OptionError(f"runtime {name} runs no bundle, but an export's folder or a peer: name that alone")
+                raise OptionError(f"runtime {name} does not run bundles: name the export or teacher alone")
             raise unknown_name("runtime", name, [*OF_BUNDLES, "all"])
         if _python_with(RUNTIMES[name]) is None:
             raise OptionError(f"runtime {name} is not installed here: {RUNTIMES[name].install}")
     found: list[Combination] = []
     missing: dict[str, str] = {}
-    nowhere: dict[Given, str] = {}
+    not_run: dict[NamedModel, str] = {}
     for model in models:
-        damage = _damage(model)
+        damage = _find_damage(model)
         if damage is not None:
-            nowhere[model] = damage
+            not_run[model] = damage
             continue
         pairs = _runs_in(model, OF_BUNDLES if everything else runtimes)
         pythons = {runtime: _python_with(RUNTIMES[runtime]) for runtime, _ in pairs}
-        here = [(runtime, precision, pythons[runtime]) for runtime, precision in pairs if pythons[runtime]]
-        if not here:
+        installed = [(runtime, precision, pythons[runtime]) for runtime, precision in pairs if pythons[runtime]]
+        if not installed:
             lacks = ", ".join(f"{name} is not installed here ({RUNTIMES[name].install})" for name in pythons)
-            nowhere[model] = lacks or f"it cannot be run in {', '.join(runtimes)}: leave out --runtime"
+            not_run[model] = lacks or f"it cannot be run in {', '.join(runtimes)}: leave out --runtime"
         else:
             missing |= {name: RUNTIMES[name].install for name, python in pythons.items() if python is None}
-        found += [Combination(model, r, p, count, python) for count in threads for r, p, python in here if python]
-    return _told_apart(found), missing, nowhere
+        found += [Combination(model, r, p, count, python) for count in threads for r, p, python in installed if python]
+    return _with_unique_names(found), missing, not_run
 
 
-def _runs_in(model: Given, runtimes: Sequence[str]) -> list[tuple[str, str]]:
-    """Runtime and precision of each way to run a model, whether or not it is here."""
+def _runs_in(model: NamedModel, runtimes: Sequence[str]) -> list[tuple[str, str]]:
+    """Runtime and precision of each way to run a model, installed or not."""
     if model.kind == "teacher":
         return [(_OF_TEACHERS.get(model.source.partition(":")[0].partition("?")[0], "python"), "")]
     if model.kind == "export":
         facts = read_export(Path(model.source))
         runtime, precision = _OF_EXPORTS[facts["to"]], _PRECISIONS.get(facts["precision"], facts["precision"])
         if facts["precision"] == "f16" and runtime != "executorch":
-            precision = "float32"  # stored in half the size, and widened when it is opened
+            precision = "float32"  # stored in float16, converted to float32 when it is opened
         graph = facts["input"] == "waveform" and runtime in ("onnxruntime", "openvino")
         return [(f"{runtime}-graph" if graph else runtime, precision)]
     config = read_json(Path(model.source) / "config.json")
@@ -248,7 +248,7 @@ def _runs_in(model: Given, runtimes: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _has_bfloat16() -> bool:
-    """Whether OpenVINO is here and computes in bfloat16 on this processor."""
+    """Whether OpenVINO is installed and computes in bfloat16 on this processor."""
     if importlib.util.find_spec("openvino") is None:
         return False
     import openvino
@@ -264,15 +264,15 @@ def _python_with(runtime: Runtime) -> str | None:
     return str(own.absolute()) if runtime.edge and own.is_file() else None
 
 
-def _told_apart(found: list[Combination]) -> list[Combination]:
-    """Models that would stand in the table under the same name, runtime and precision are named with their source."""
+def _with_unique_names(found: list[Combination]) -> list[Combination]:
+    """Add the source to the names of models that would have the same name, runtime and precision in the table."""
     sources: dict[tuple[str, str, str], set[str]] = {}
     for each in found:
         sources.setdefault((each.model.name, each.runtime, each.precision), set()).add(each.model.source)
     twice = {name for (name, _, _), of in sources.items() if len(of) > 1}
     return [
         Combination(
-            Given(f"{m.name} ({m.source})" if m.name in twice else m.name, m.kind, m.source, m.peer),
+            NamedModel(f"{m.name} ({m.source})" if m.name in twice else m.name, m.kind, m.source, m.peer),
             each.runtime,
             each.precision,
             each.threads,

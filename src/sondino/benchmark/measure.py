@@ -1,4 +1,4 @@
-"""Size, speed and energy of a model, for the table: parameters, multiply-accumulates, milliseconds, joules."""
+"""Size, speed and energy of a model: parameters, multiply-accumulates, milliseconds, joules."""
 
 import logging
 import statistics
@@ -27,14 +27,13 @@ def milliseconds_per_10s(
     window: float | None = None,
     hop: float | None = None,
 ) -> float:
-    """Median wall-clock milliseconds to embed 10 s of sound, one clip at a time.
+    """Median wall-clock milliseconds to embed 10 s of audio, one clip at a time.
 
     Args:
         embed: takes (batch, samples) float32 waveforms, such as `model.embed`.
         sample_rate: of the waveforms, in Hz.
         repeats: timed calls, after one that is not timed.
-        window: seconds that the model takes at once; 10 s are then given as a batch of as many windows as cover
-            them. None gives all 10 s in one row.
+        window: seconds; 10 s are then a batch of as many windows as cover them. None: all 10 s in one waveform.
         hop: seconds from one window to the next; None: as long as a window.
 
     Raises:
@@ -47,7 +46,7 @@ def milliseconds_per_10s(
 
 
 def milliseconds_side_by_side(encoders: Sequence[Encoder], rounds: int) -> list[float]:
-    """What `milliseconds_per_10s` tells, of several at once: timed in turn, so that a busy machine is so for all.
+    """`milliseconds_per_10s` of several encoders, timed in turn, so that a busy machine is busy for all.
 
     Args:
         encoders: open models.
@@ -65,10 +64,10 @@ def _medians(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> tuple[NDArray[np.float32], float]:
-    """A batch of windows for about 10 s of sound, and what share of its cost is that of exactly 10 s."""
+    """A batch of windows (rows, samples) for about 10 s, and the factor from its cost to that of exactly 10 s."""
     step = window if hop is None else hop
     if (window is not None and window <= 0) or (step is not None and step <= 0):
-        raise OptionError(f"costs are told for windows and hops above 0 s, not {window} and {hop}")
+        raise OptionError(f"costs are measured for windows and hops above 0 s, not {window} and {hop}")
     rows = 1 if window is None or step is None else max(1, round(SECONDS / step))
     samples = round((SECONDS if window is None else window) * sample_rate)
     # Noise, not zeros: some kernels are slower or faster on zeros and denormals.
@@ -77,12 +76,12 @@ def _ten_seconds(sample_rate: int, window: float | None, hop: float | None) -> t
 
 @dataclass(frozen=True)
 class Energy:
-    """What 10 s of sound cost the processor, without memory and the rest of the machine.
+    """Energy of the processor for 10 s of audio, without memory and the rest of the machine.
 
     Attributes:
-        joules: for 10 s of sound.
-        how: read from a power meter, which also sees other programs, or estimated from this process's share of the
-            processor's time.
+        joules: for 10 s of audio.
+        how: read from a power meter, which includes other programs, or estimated from this process's share of
+            processor time.
     """
 
     joules: float
@@ -96,14 +95,14 @@ def energy_per_10s(
     hop: float | None = None,
     seconds: float = 3.0,
 ) -> Energy | None:
-    """Joules that the processor takes to embed 10 s of sound, by codecarbon; nothing is sent or written.
+    """Joules that the processor takes to embed 10 s of audio, by codecarbon; nothing is sent or written.
 
     Args:
         embed: takes (batch, samples) float32 waveforms, such as `model.embed`.
         sample_rate: of the waveforms, in Hz.
-        window: seconds that the model takes at once; None: any length.
+        window: seconds; None: any length.
         hop: seconds from one window to the next; None: as long as a window.
-        seconds: that it is run for, at least, again and again.
+        seconds: that it is repeated for, at least.
 
     Returns:
         None where codecarbon is not installed (pip install 'sondino[energy]').
@@ -116,8 +115,8 @@ def energy_per_10s(
         codecarbon = require("codecarbon", "energy")
     except MissingExtra:
         return None
-    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it speaks before its own option is read
-    # What a user's own codecarbon settings might add is switched off: files, servers, and a grid looked up on the web.
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it logs before its own option is read
+    # What a user's codecarbon settings might add is switched off: files, servers, and a look-up of the grid online.
     tracker = codecarbon.OfflineEmissionsTracker(
         tracking_mode="process",
         measure_power_secs=1.0,
@@ -141,7 +140,7 @@ def energy_per_10s(
 
 
 def _how(tracker: Any) -> str:
-    """Where codecarbon's figure comes from, in words."""
+    """The source of codecarbon's figure, as text."""
     for part in tracker._hardware:
         kind, mode = type(part).__name__, getattr(part, "_mode", "")
         if kind == "CPU" and mode in ("cpu_load", "constant"):

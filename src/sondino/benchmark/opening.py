@@ -1,4 +1,4 @@
-"""Models opened in any runtime on a number of threads: waveforms in, vectors out, and their front-end by itself."""
+"""Open models in any runtime on a number of threads: waveforms to embeddings, and the front-end by itself."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Run = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Parts:
-    """A model's two halves, to see where the time goes.
+    """A model's front-end and net, to be timed separately.
 
     Attributes:
-        net: log-mels (batch, n_mels, frames) to vectors, in the same runtime on the same threads.
-        log_mels: waveforms to log-mels, as the net is given them.
-        front_end: the same as the model does it, to be timed; None where it is part of a graph: it then takes what
-            the whole takes more than the net.
+        net: log-mels (batch, n_mels, frames) to embeddings, in the same runtime on the same threads.
+        log_mels: waveforms to log-mels, the input of the net.
+        front_end: the same as the model computes it, to be timed; None where it is part of a graph: its time is then
+            that of the model minus that of the net.
     """
 
     net: Callable[[Any], Any]
@@ -39,15 +39,15 @@ class Opened:
     """A model ready to run.
 
     Attributes:
-        embed: waveforms (batch, samples) to vectors (batch, dim).
+        embed: waveforms (batch, samples) to embeddings (batch, dim).
         sample_rate: hertz.
-        window: seconds that it takes at once, neither more nor less; None: any length.
+        window: seconds, a fixed length; None: any length.
         hop: seconds from one window to the next; None: as long as a window.
-        files: what must be shipped for it to run.
-        parameters: weights that the vectors come from; None: not known.
-        macs_per_10s: multiply-accumulates for 10 s of sound, the front-end not counted; None: not known.
-        parts: opens its halves; None where they cannot be told apart.
-        encoder: a teacher, whose parameters are counted when the rest is done.
+        files: needed to run it.
+        parameters: weights that the embeddings come from; None: not known.
+        macs_per_10s: multiply-accumulates for 10 s of audio, without the front-end; None: not known.
+        parts: opens front-end and net; None where they cannot be separated.
+        encoder: a teacher, whose parameters are counted at the end.
     """
 
     embed: Run
@@ -65,7 +65,7 @@ def open_bundle(folder: Path, runtime: str, precision: str, threads: int) -> Ope
     """A bundle in one of `given.OF_BUNDLES`.
 
     Raises:
-        SondinoError: a file of it cannot be read, or the runtime refuses it.
+        SondinoError: a file of it cannot be read, or the runtime cannot open it.
     """
     config = read_json(folder / "config.json")
     parts: Callable[[], Parts] | None
@@ -104,7 +104,7 @@ def _model(folder: Path, runtime: str, precision: str, threads: int) -> Run:
 
 
 def _computed_in(precision: str) -> str:
-    """What the layers of a model that were not made whole numbers compute in."""
+    """The precision of the layers that are not quantized."""
     return "float32" if precision == "int8" else precision
 
 
@@ -116,7 +116,7 @@ def _numpy_log_mels(config: dict[str, Any]) -> Run:
 
 
 def _own_parts(body: Path, config: dict[str, Any], runtime: str, precision: str) -> Parts:
-    """On the calling thread alone, as a clip by itself is embedded."""
+    """On the calling thread alone, as a single clip is embedded."""
     from sondino.model.sessions import open_session
 
     front_end = _numpy_log_mels(config)
@@ -135,8 +135,8 @@ def _torch(folder: Path, threads: int) -> tuple[Run, Callable[[], Parts]]:
 
     def embed(waveforms: Array) -> Array:
         with torch.inference_mode():
-            vectors: Array = student(front_end(torch.from_numpy(waveforms))).numpy()
-        return vectors
+            embeddings: Array = student(front_end(torch.from_numpy(waveforms))).numpy()
+        return embeddings
 
     def inference(module: Any) -> Callable[[Any], Any]:
         def run(x: Any) -> Any:
@@ -149,7 +149,7 @@ def _torch(folder: Path, threads: int) -> tuple[Run, Callable[[], Parts]]:
 
 
 def _plain(engine: str, precision: str, threads: int) -> Callable[[Path], Run]:
-    """A graph as anybody would open it with that engine."""
+    """A graph in plain ONNX Runtime or OpenVINO, without sondino's own session."""
     if engine == "openvino":
         return lambda file: _plain_openvino(file, precision, threads)
     return lambda file: _plain_onnxruntime(file, threads)
@@ -181,13 +181,13 @@ def _plain_openvino(file: Path, precision: str, threads: int) -> Run:
     try:
         request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
     except Exception as error:  # OpenVINO's errors are RuntimeErrors of many kinds
-        said = str(error).strip().splitlines()[-1]  # before it come the places in its own source
-        raise SondinoError(f"{file}: OpenVINO cannot open it ({said})") from error
+        reason = str(error).strip().splitlines()[-1]  # before it come the positions in its own source
+        raise SondinoError(f"{file}: OpenVINO cannot open it ({reason})") from error
     return lambda x: np.array(request.infer([x])[0], np.float32)
 
 
 def _plain_executorch(file: Path, threads: int) -> Run:
-    """With nothing but its runtime in memory, which in Python needs torch; one clip a call, as the file has it."""
+    """With nothing but its runtime in memory, which in Python needs torch; one clip a call, as the file is."""
     runtime = require("executorch.extension.pybindings.portable_lib", "train")
     torch = require("torch", "train")
     runtime._unsafe_reset_threadpool(threads)
@@ -227,10 +227,10 @@ def _plain_litert(file: Path, threads: int, dim: int) -> Run:
 
 
 def open_export(folder: Path, threads: int) -> Opened:
-    """What `sondino export` wrote, in the runtime that it was made for.
+    """An export of `sondino export`, in its own runtime.
 
     Raises:
-        SondinoError: the runtime refuses it.
+        SondinoError: the runtime cannot open it.
     """
     facts = read_json(folder / "export.json")
     file, to, rate = folder / facts["file"], facts["to"], int(facts["sample_rate"])
@@ -292,14 +292,14 @@ def open_teacher(name: str, threads: int) -> Opened:
     return Opened(teacher.embed, teacher.sample_rate, teacher.window, teacher.hop, files, encoder=teacher)
 
 
-def check_vectors(vectors: Array, rows: int) -> None:
-    """Refuse an answer that is not one finite vector a row: its time would say nothing.
+def check_embeddings(embeddings: Array, rows: int) -> None:
+    """Check that a result is one finite embedding a row: its time would mean nothing otherwise.
 
     Raises:
         EncoderError: it is not.
     """
-    shape = np.shape(vectors)
+    shape = np.shape(embeddings)
     if len(shape) != 2 or shape[0] != rows:
-        raise EncoderError(f"it gave an array of shape {shape} for {rows} waveforms, not one vector each")
-    if not np.isfinite(vectors).all():
-        raise EncoderError("it gave NaN or infinite numbers for noise")
+        raise EncoderError(f"it gave an array of shape {shape} for {rows} waveforms, not one embedding each")
+    if not np.isfinite(embeddings).all():
+        raise EncoderError("it gave NaN or infinite values for noise")

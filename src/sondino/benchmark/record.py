@@ -1,4 +1,4 @@
-"""What a benchmark run found out, and the machine that it ran on."""
+"""The results of a benchmark run, and the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sondino.benchmark.given import Combination, Given
+from sondino.benchmark.given import Combination, NamedModel
 from sondino.files import cores
 
 
 @dataclass
 class Measured:
-    """What was found out about one combination.
+    """The results of one combination.
 
     Attributes:
         combination: what was measured.
-        rounds: the worker's answers, one a round.
-        weighed: its answer about memory and energy; None while it is not known.
-        error: why it cannot be measured, one sentence.
-        unweighed: why memory and energy cannot be, where times can; one sentence.
+        rounds: the worker's results, one a round.
+        weighed: its result on memory and energy; None until it is known.
+        error: why it cannot be measured, an error message.
+        unweighed: why memory and energy cannot be measured where times can, an error message.
     """
 
     combination: Combination
@@ -32,20 +32,20 @@ class Measured:
 
 @dataclass
 class Bench:
-    """A whole run of the bench.
+    """A run of the bench.
 
     Attributes:
         measured: one a combination.
         missing: runtimes that are not installed, and what installs them.
-        nowhere: models that are damaged or that nothing here can run, and why.
+        not_run: models that are damaged or that nothing installed here can run, and why.
         seconds: lengths of clips.
         machine: what it ran on, and when.
-        stopped: whether it was stopped before its end.
+        stopped: whether it was interrupted.
     """
 
     measured: list[Measured]
     missing: dict[str, str]
-    nowhere: dict[Given, str]
+    not_run: dict[NamedModel, str]
     seconds: list[float]
     machine: dict[str, str]
     stopped: bool = False
@@ -53,11 +53,11 @@ class Bench:
     @property
     def failed(self) -> bool:
         """Whether something could not be measured."""
-        return bool(self.nowhere) or any(each.error or each.unweighed for each in self.measured)
+        return bool(self.not_run) or any(each.error or each.unweighed for each in self.measured)
 
 
 def machine() -> dict[str, str]:
-    """What the figures hold for: processor, system, Python, version and date."""
+    """What the figures were measured on: processor, system, Python, version and date."""
     from datetime import UTC, datetime
 
     from sondino.version import __version__

@@ -1,7 +1,7 @@
-"""One model in one runtime, measured in a process of its own: `python -m sondino.benchmark.worker JSON`.
+"""One model in one runtime, measured in its own process: `python -m sondino.benchmark.worker JSON`.
 
-Two kinds: "time" says how long it takes from nothing to the first vector and for clips after that; "memory" hears a
-stream, says what the process held at its peak, and then what costs memory of its own to find out (joules, counts).
+Two kinds: "time" measures from the start of the process to the first embedding, and clips after that; "memory" embeds
+a stream, reads the peak of the process, and then measures what takes memory itself (joules, counts).
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ BATCHES = (1, 8)
 """Clips embedded at once: latency, and what a folder of files takes."""
 
 REPEATS, LONGEST = 20, 2.0
-"""Calls timed, at least, unless they take more than so many seconds."""
+"""Timed calls, at least, unless they take more than so many seconds."""
 
 STREAM = 60.0
-"""Seconds of sound that memory is measured over."""
+"""Seconds of audio that memory is measured over."""
 
 
 def main() -> None:
-    """Measure what the argument asks for, and print it as JSON; a failure is one sentence on stderr, exit code 1."""
+    """Measure the job of the argument, and print it as JSON; a failure is an error message on stderr, exit code 1."""
     begun = time.time()
-    asked = json.loads(sys.argv[1])
+    job = json.loads(sys.argv[1])
     from sondino.errors import SondinoError
 
     try:
-        found = (_timed if asked["kind"] == "time" else _weighed)(asked, begun)
+        found = (_measure_times if job["kind"] == "time" else _measure_memory)(job, begun)
     except (SondinoError, ImportError, MemoryError) as error:
-        sys.exit(str(error) or "the memory of this machine is not enough")
+        sys.exit(str(error) or "this machine has too little memory")
     except Exception as error:  # a runtime's own, of which there are many
         from sondino.text import format_error
 
         sys.exit(format_error(error))
-    print(json.dumps(found))  # noqa: T201 - its answer
+    print(json.dumps(found))  # noqa: T201 - its result
 
 
-def _open(asked: dict[str, Any]) -> Opened:
+def _open(job: dict[str, Any]) -> Opened:
     from sondino.benchmark import opening
 
-    source, threads = asked["source"], asked["threads"]
-    if asked["model"] == "teacher":
+    source, threads = job["source"], job["threads"]
+    if job["model"] == "teacher":
         return opening.open_teacher(source, threads)
-    if asked["model"] == "export":
+    if job["model"] == "export":
         return opening.open_export(Path(source), threads)
-    return opening.open_bundle(Path(source), asked["runtime"], asked["precision"], threads)
+    return opening.open_bundle(Path(source), job["runtime"], job["precision"], threads)
 
 
 def clips(opened: Opened, seconds: float, batch: int) -> tuple[Array, float]:
-    """So many clips as a model takes them: rows of noise, and what share of their cost is that of one clip.
+    """A batch of clips of noise as a model takes them, and the factor from its cost to that of one clip.
 
-    A model that takes one length alone gets as many windows as cover a clip, told for exactly its seconds; where the
-    clip is shorter than the window, a whole window.
+    A model of a fixed window gets as many windows as cover a clip, scaled to exactly its seconds; a full window where
+    the clip is shorter.
     """
     rows, share, length = 1, 1.0, seconds
     if opened.window is not None:
@@ -91,35 +91,35 @@ def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[lis
     )
 
 
-def _timed(asked: dict[str, Any], begun: float) -> dict[str, Any]:
-    """From the start of this process (the parent says when) to the first vector, then clip after clip."""
-    from sondino.benchmark.opening import check_vectors
+def _measure_times(job: dict[str, Any], begun: float) -> dict[str, Any]:
+    """Times from the start of this process (given by the parent) to the first embedding, then clip after clip."""
+    from sondino.benchmark.opening import check_embeddings
 
-    if asked["module"]:
-        importlib.import_module(asked["module"])
+    if job["module"]:
+        importlib.import_module(job["module"])
     imported = time.time()
-    opened = _open(asked)
+    opened = _open(job)
     loaded = time.time()
-    sound, _ = clips(opened, max(asked["seconds"]), 1)
+    sound, _ = clips(opened, max(job["seconds"]), 1)
     made = time.time()
-    vectors = opened.embed(sound)
+    embeddings = opened.embed(sound)
     first = time.time()
-    check_vectors(vectors, len(sound))
+    check_embeddings(embeddings, len(sound))
     cold = {
-        "start_ms": begun - asked["started"],
+        "start_ms": begun - job["started"],
         "import_ms": imported - begun,
         "load_ms": loaded - imported,
         "first_ms": first - made,
-        "cold_start_ms": first - asked["started"] - (made - loaded),
+        "cold_start_ms": first - job["started"] - (made - loaded),
     }
     return {
         **{name: 1000 * seconds for name, seconds in cold.items()},
-        "dim": int(vectors.shape[1]),
-        "clips": _clip_times(opened, asked["seconds"], asked["least"]),
+        "dim": int(embeddings.shape[1]),
+        "clips": _clip_times(opened, job["seconds"], job["least"]),
         "file_bytes": sum(file.stat().st_size for file in opened.files) or None,
         "parameters": opened.parameters,
         "macs_per_10s": opened.macs_per_10s,
-        "version": _version(asked["package"]),
+        "version": _version(job["package"]),
     }
 
 
@@ -131,7 +131,7 @@ def _clip_times(opened: Opened, lengths: Sequence[float], least: float) -> list[
             (times,), busy = repeated([partial(opened.embed, sound)], least)
             milliseconds = [1000 * share * each for each in times]
             found.append({"seconds": seconds, "batch": batch, "busy_threads": busy, "milliseconds": milliseconds})
-    if opened.parts is not None:  # opened only now, so that it takes no memory from the whole
+    if opened.parts is not None:  # opened only now, so that it takes no memory from the full model
         parts = opened.parts()
         for row in found:
             if row["batch"] == 1:
@@ -149,16 +149,16 @@ def _halves(whole: Run, parts: Parts, sound: Array, scale: float, least: float) 
     return {"net_ms": scale * median(net), "front_end_ms": scale * front if front > 0 else None}
 
 
-def _weighed(asked: dict[str, Any], _: float) -> dict[str, Any]:
-    opened = _open(asked)
+def _measure_memory(job: dict[str, Any], _: float) -> dict[str, Any]:
+    opened = _open(job)
     peaks = {}
-    for seconds in sorted(asked["seconds"]):  # short windows first: a peak never falls
+    for seconds in sorted(job["seconds"]):  # short windows first: a peak never falls
         sound, _share = clips(opened, seconds, 1)
         for at in range(max(1, round(STREAM / (sound.shape[1] / opened.sample_rate)))):
             opened.embed(sound[at % len(sound)][None])
         peaks[f"{seconds:g}"] = peak_memory()
     found: dict[str, Any] = {"peak_memory_bytes": peaks}
-    if asked["energy"]:
+    if job["energy"]:
         from sondino.benchmark.measure import energy_per_10s
 
         energy = energy_per_10s(opened.embed, opened.sample_rate, opened.window, opened.hop)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from sondino.cli import (
     benching,
+    classifying,
     comparing,
     converting,
     demo,
@@ -18,8 +19,9 @@ from sondino.cli import (
     evaluating,
     experiments,
     exporting,
-    heads,
+    finetuning,
     lists,
+    probing,
     pruning,
     report,
     searching,
@@ -31,6 +33,7 @@ from sondino.errors import SondinoError
 __all__ = [
     "app",
     "benching",
+    "classifying",
     "comparing",
     "converting",
     "demo",
@@ -39,16 +42,17 @@ __all__ = [
     "evaluating",
     "experiments",
     "exporting",
-    "heads",
+    "finetuning",
     "lists",
     "main",
+    "probing",
     "pruning",
     "report",
     "searching",
     "tasks",
 ]
 
-GO_ON = (
+RESUMABLE = (
     "quickstart",
     "distill",
     "corpus",
@@ -62,12 +66,12 @@ GO_ON = (
     "evaluate",
     "tasks",
 )
-"""Commands that keep what is finished when they are stopped."""
+"""Commands that resume when they are run again after an interruption."""
 
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM end what runs as Ctrl-C does, so that half of a folder is removed on the way out."""
+    """Let SIGTERM end a command as Ctrl-C does, so that partial folders are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,9 +85,9 @@ def _ending_in_order() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    A user's mistake gets its sentence and exit code 2, Ctrl-C code 130, a closed pipe 141, SIGTERM 143.
+    A user's mistake gets its message and exit code 2, Ctrl-C code 130, a closed pipe 141, SIGTERM 143.
     """
-    warnings.showwarning = lambda message, *_: print(f"sondino: {message}", file=sys.stderr)  # without our source line
+    warnings.showwarning = lambda message, *_: print(f"sondino: {message}", file=sys.stderr)  # without the source line
     try:
         try:
             with _ending_in_order():
@@ -102,6 +106,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"sondino: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        goes_on = next(iter(sys.argv[1:] if arguments is None else arguments), "") in GO_ON
-        print("sondino: stopped" + ("; the same command goes on from here" if goes_on else ""), file=sys.stderr)
+        resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
+        print("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), file=sys.stderr)
         sys.exit(130)

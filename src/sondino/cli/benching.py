@@ -45,25 +45,25 @@ def bench(
     from rich.console import Console
 
     from sondino.benchmark.bench import bench as run_bench
-    from sondino.benchmark.results import failures, notes, table
+    from sondino.benchmark.results import format_failures, format_notes, to_table
 
     done = run_bench(models or [], out, against=against or [], runtimes=_names(runtime),
                      threads=None if threads is None else _numbers("threads", threads, int, "1,2"),
                      seconds=_numbers("seconds", seconds, float, "10,1"), rounds=rounds, quiet=quiet)  # fmt: skip
     console = Console()
-    shown = table(done)
+    shown = to_table(done)
     if shown is not None:
         (console if console.is_terminal else Console(width=200)).print(shown)  # what is piped is not folded
         print()
-    for line in notes(done):
+    for line in format_notes(done):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for install in dict.fromkeys(done.missing.values()):
         names = [name for name, needs in done.missing.items() if needs == install]
         print(f"left out, not installed here: {', '.join(names)} ({install})")
     if shown is not None:
         print(f"results: {out / 'bench.csv'}")
-    for sentence in failures(done):
-        print(f"failed: {sentence}", file=sys.stderr)
+    for message in format_failures(done):
+        print(f"failed: {message}", file=sys.stderr)
     if done.stopped:
         raise KeyboardInterrupt
     return 1 if done.failed else 0

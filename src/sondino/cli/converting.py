@@ -1,4 +1,4 @@
-"""The command that makes a bundle of somebody else's checkpoint: convert."""
+"""The command that converts a published checkpoint into a bundle: convert."""
 
 import shlex
 from pathlib import Path
@@ -27,10 +27,10 @@ def convert(
     Args:
         file: the checkpoint.
         out: the bundle's folder; one made of the same file is replaced.
-        kind: whose checkpoint it is. Default: as its content says.
+        kind: whose checkpoint it is. Default: found from its content.
         name: what the model is called. Default: the file's name.
-        window: seconds that the model hears at once. Default: as published, 10.
-        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as published.
+        window: seconds of the model's window. Default: as published, 10.
+        short: clips under a window are zero-padded, processed without padding or repeated. Default: as published.
     """
     from sondino.files import read_json
     from sondino.nets.size import parameters
@@ -38,17 +38,19 @@ def convert(
 
     check_free(out, file)
     found = read_published(file, kind=kind, name=name, window=window, short=short)
-    student = found.student
+    student, head, source = found.backbone, found.as_head(), found.facts["source"]
     print(
-        f"{file.name}: {found.kind}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
-        f"parameters; {student.dim} numbers for each {found.window:g} s at {student.logmel.sample_rate} Hz"
-        + (f"; {len(found.head.labels)} classes of {found.head.name}" if found.head else "")
+        f"{file.name}: {source['kind']}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
+        f"parameters; {student.dim} dimensions for each {found.window:g} s at {student.logmel.sample_rate} Hz"
+        + (f"; {len(head.labels)} classes of {head.name}" if head else "")
     )
-    for part in found.dropped:
+    for part in source["dropped"]:
         print(f"left out: {part}")
     print("making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True)
-    write_converted(found, file, out, name)
+    write_converted(found, out)
     difference = read_json(out / "config.json")["onnx_difference"]
-    print(f"in {out}; its vectors are PyTorch's to {difference:.1e} of the largest value; licence: {found.licence}")
-    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz")
+    print(
+        f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"
+    )
+    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz")
     return 0

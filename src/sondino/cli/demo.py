@@ -15,7 +15,7 @@ def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = 
         bundle: the folder of a bundle or of a run, or a published name. Default: the first that is kept on this
             machine.
         port: on 127.0.0.1; only this machine can reach it.
-        gallery: a folder of sounds to compare with. Default: the sounds that sondino ships.
+        gallery: a folder of sounds to compare with. Default: the sample sounds.
         open: in the browser of this machine, at once.
     """
     import tempfile

@@ -30,14 +30,14 @@ RecipeOptions = recipe_options()
 
 @app.command
 def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
-    """Distil a small student from BirdNET on the 130 sounds that ship with sondino, and show what it kept.
+    """Distil a small student from BirdNET on the 130 sample sounds, and evaluate it.
 
     Needs `pip install 'sondino[train,birdnet]'`. BirdNET's weights are CC BY-NC-SA: so is what is distilled here.
 
     Example: `sondino quickstart --out quickstart`
 
     Args:
-        out: the run's folder; the same command goes on where it was stopped.
+        out: the run's folder; if interrupted, the same command resumes.
         minutes: about how long training may take on this machine.
     """
     from sondino.distillation.quickstart import quickstart as run_quickstart
@@ -58,12 +58,12 @@ def distill(
 ) -> int:
     """Distil a teacher into a small student: audio in, a bundle out that embeds without PyTorch.
 
-    The same command goes on where it was stopped. Several processes: `accelerate launch -m sondino distill ...`.
+    If interrupted, the same command resumes. Several processes: `accelerate launch -m sondino distill ...`.
 
     Example: `sondino distill my_sounds --teacher birdnet --out run --student mobilenetv3 --width 0.5 --clip 3`
 
     Args:
-        audio: a folder of sound, a CSV or Parquet list of paths, tar shards, or a corpus made by `sondino corpus`.
+        audio: a folder of audio, a CSV or Parquet list of paths, tar shards, or a corpus made by `sondino corpus`.
         out: the run's folder.
         recipe: a YAML file of these options (see recipes/); options given here win over it.
         device: where teacher and student run.
@@ -80,7 +80,7 @@ def distill(
 
 @app.command
 def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
-    """Make the table of clips of a folder of sound, of a list of paths, or of tar shards. The audio stays where it is.
+    """Make the table of clips of a folder of audio, of a list of paths, or of tar shards. The audio stays where it is.
 
     A list is CSV or Parquet with a column `path`, and optionally `start`, `duration`, `label`, `split`.
 
@@ -103,7 +103,7 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
 
 @app.command
 def targets(corpus: Path, *, teacher: str, device: Device = "auto") -> int:
-    """Compute and store a teacher's vectors for a corpus. Parts already done are kept.
+    """Compute and store a teacher's embeddings for a corpus. If interrupted, the same command resumes.
 
     Example: `sondino targets my_corpus --teacher "litert:yamnet.tflite#TENSOR?rate=16000"`
 
@@ -126,10 +126,10 @@ def cluster(
     seed: int = 0,
     device: Device = "auto",
 ) -> int:
-    """Group a teacher's vectors by k-means, for balanced sampling and to see what a corpus holds.
+    """Cluster a teacher's embeddings by k-means, for balanced sampling and to see what a corpus holds.
 
-    Where the corpus has labels, says what each cluster mostly holds and how clusters and labels agree (NMI, ARI,
-    purity).
+    If the corpus has labels, prints the most frequent label of each cluster and the agreement of clusters and labels
+    (NMI, ARI, purity).
 
     Example: `sondino cluster my_corpus --teacher birdnet -k 50`
 
@@ -145,9 +145,9 @@ def cluster(
     from sondino.corpus.table import open_corpus
     from sondino.progress import show
 
-    vectors = _targets(corpus, teacher, device)
+    targets = _targets(corpus, teacher, device)
     with show("clusters", "batches") as progress:
-        found = fit_clusters(vectors, k, seed, progress)
+        found = fit_clusters(targets, k, seed, progress)
     seen = describe_clusters(open_corpus(corpus), found)
     print(f"{k} clusters of {found.sizes.min()} to {found.sizes.max()} clips, in {found.folder}")
     agreement = {"NMI": seen.nmi, "ARI": seen.ari, "purity": seen.purity}

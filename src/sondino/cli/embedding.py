@@ -1,4 +1,4 @@
-"""The command that turns sound into vectors: files and folders into a table, or a stream as it comes."""
+"""The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
 import sys
 from pathlib import Path
@@ -37,29 +37,30 @@ def embed(
     channels: int = 1,
     quiet: bool = False,
 ) -> int:
-    """Turn sound into vectors. Needs no PyTorch, but once where a published checkpoint must be converted.
+    """Embed audio. Needs PyTorch only once, to convert a published checkpoint.
 
     Example: `sondino embed recordings/ --model run/bundle --output vectors.npz`
 
     Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
 
     Args:
-        inputs: files and folders; or - alone, for WAV or raw sound on standard input, a line of JSON a window.
+        inputs: files and folders; or - alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a published name (`sondino models` lists them), hf:owner/name, or a checkpoint.
-        output: vectors.npz (ids, vectors), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard output.
-        per_window: a vector for every window, with `clip` and `start`; otherwise a file gets the mean of its windows.
-        window: seconds that a sound is cut into. Default: the model's.
+        output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard
+            output.
+        per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
+        window: seconds of a window. Default: the model's.
         hop: seconds from one window to the next. Default: the window; of a stream 0.5.
-        short: clips under a window are zero-padded, heard at their own length or repeated. Default: as the model says.
-        window_policy: published hears full windows only, as the published package does, and lists short clips as
+        short: clips under a window are zero-padded, processed without padding or repeated. Default: the model's.
+        window_policy: published embeds full windows only, as the published package does, and lists short clips as
             skipped; all keeps short clips and tails.
         threads: processor threads. Default: all.
         device: cuda needs onnxruntime-gpu.
         engine: openvino needs `pip install 'sondino[openvino]'`.
-        precision: bfloat16 and float16 need openvino; what they cost on this sound is printed.
-        rate: hertz of raw sound on standard input. Default: it is WAV.
-        sample_format: of raw sound.
-        channels: of raw sound.
+        precision: bfloat16 and float16 need openvino; the loss on this audio is printed.
+        rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
+        sample_format: of raw samples.
+        channels: of raw samples.
         quiet: show no progress.
     """
     from sondino.pretrained.load import load
@@ -72,9 +73,11 @@ def embed(
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:
-        raise OptionError("--output is missing: name vectors.npz, .npy, .csv or .parquet")
+        raise OptionError("--output is missing: name embeddings.npz, .npy, .csv or .parquet")
     if STREAM not in inputs and (rate is not None or sample_format != "s16le" or channels != 1):
-        raise OptionError("--rate, --sample-format and --channels are for raw sound on standard input: sondino embed -")
+        raise OptionError(
+            "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"
+        )
     opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
                   precision=precision)  # fmt: skip
     if STREAM in inputs:
@@ -107,14 +110,14 @@ def _embed_files(
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
                              hop=hop, progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    print(f"{report.files} files, {report.seconds:.0f} s of sound, in {output}")
+    print(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
     if not model.exact:
         print(_cost(inputs, model))
     return report_skipped(report.skipped, output)
 
 
 def _cost(inputs: list[Path], model: "Model") -> str:
-    """What engine and precision cost, on the beginnings of a few of the files."""
+    """The loss by engine and precision, on the beginnings of a few of the files."""
     import numpy as np
 
     from sondino.audio.reading import find_audio, read
@@ -122,16 +125,16 @@ def _cost(inputs: list[Path], model: "Model") -> str:
     from sondino.errors import AudioError
 
     seconds = model.window or 10.0
-    heard = []
+    clips = []
     for file in [file for given in inputs for file in find_audio(given)][:16]:
         try:
-            heard.append(
+            clips.append(
                 stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, Windowing(seconds))[
                     0
                 ][0]
             )
         except AudioError:
             continue  # listed among the skipped
-    cosines = model.cosine_to_float32(np.stack(heard))
+    cosines = model.cosine_to_float32(np.stack(clips))
     figures = f"mean {cosines.mean():.6f}, lowest {cosines.min():.6f}"
-    return f"cosine to ONNX Runtime in float32, {len(heard)} windows: {figures}"
+    return f"cosine to ONNX Runtime in float32, {len(clips)} windows: {figures}"

@@ -1,4 +1,4 @@
-"""The command that says what a model is worth: evaluate."""
+"""The command that evaluates models: evaluate."""
 
 import sys
 from pathlib import Path
@@ -25,9 +25,9 @@ def evaluate(
     device: Device = "auto",
     quiet: bool = False,
 ) -> int:
-    """Probe models on labelled tasks, beside their teacher, the same net untrained, and chance; write a page.
+    """Probe models on labelled tasks, beside their teacher, a randomly initialised net, and chance level; write a page.
 
-    Vectors and scores are kept: the same command goes on where it was stopped, and one with further models or tasks
+    Embeddings and scores are kept: if interrupted, the same command resumes, and one with further models or tasks
     computes those alone. Needs `pip install 'sondino[report]'`.
 
     Example: `sondino evaluate run/bundle --teacher birdnet --tasks esc50,us8k --data datasets --out evaluation`
@@ -35,14 +35,14 @@ def evaluate(
     Args:
         models: bundles, runs' folders, published names, or teachers as `sondino teachers` lists them.
         teacher: what the models are compared with.
-        supervised: a model of the same kind that learnt from labels, to stand beside.
+        supervised: a model of the same kind that was trained on labels, for comparison.
         tasks: names that `sondino tasks` lists, all (those found), a folder whose subfolders are the labels, or a CSV
-            (path, label or labels, and if wanted fold or split, and source); several with commas.
-        sounds: a folder without labels, to compare vectors with the teacher's on.
+            (path, label or labels, and optionally fold or split, and source); several with commas.
+        sounds: a folder without labels, to compare embeddings with the teacher's on.
         data: the folder that the tasks' data lie in. Default: $SONDINO_DATA, else data.
         seeds: how many times a probe draws folds, where a task has none of its own.
         out: the folder of the results: report.html, retention.md, .csv, results.json, and held-out predictions.
-        untrained: also probe the first student's net as it was before its first lesson (needs `sondino[train]`).
+        untrained: also probe the first student's net, randomly initialised (needs `sondino[train]`).
         threads: processor threads. Default: all.
         device: where teachers run.
         quiet: show no progress.
@@ -66,10 +66,8 @@ def evaluate(
         print()
     if results["agreement"]:
         show_table([_agreement(row) for row in results["agreement"]])
-        print(
-            "cosine: after a linear map fitted on other clips (of the mean: what knowing nothing gives); CKA: unbiased"
-        )
-        print("found: a clip that only the student hears, searched among the teacher's vectors")
+        print("cosine: after a linear map fitted on other clips (of the mean: chance level); CKA: unbiased")
+        print("found: a clip's embedding by the student, searched among the teacher's embeddings")
         print()
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
@@ -92,7 +90,7 @@ def _agreement(row: dict[str, object]) -> dict[str, str]:
         "task": str(row["task"]),
         "cosine": plain("cosine"),
         "of the mean": plain("cosine_of_mean"),
-        "10 nearest in common": percent("neighbour_overlap"),
+        "10-NN overlap": percent("neighbour_overlap"),
         "CKA": plain("cka_unbiased"),
         "found first": percent("retrieval_at_1"),
         "in the first 10": percent("retrieval_at_10"),

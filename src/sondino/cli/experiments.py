@@ -1,4 +1,4 @@
-"""The commands that ask what matters: sweep over recipes, and support over window lengths."""
+"""The commands that vary settings: sweep over recipes, and support over window lengths."""
 
 import sys
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ def sweep(
     device: Device = "auto",
     quiet: bool = False,
 ) -> int:
-    """Distil once for every combination of some recipe entries, and compare what the students kept.
+    """Distil once for every combination of some recipe entries, and compare the students.
 
-    Corpus, targets, clusters and decoded sound are made once for all runs. The same command goes on where it was
-    stopped; further values or entries add runs to the table.
+    Corpus, targets, clusters and decoded audio are made once for all runs. If interrupted, the same command resumes;
+    further values or entries add runs to the table.
 
     Example: `sondino sweep recipe.yaml --audio my_sounds --vary loss=cosine,kl,mse --vary seed=0,1 --out losses`
 
     Args:
         recipe: a YAML file of a recipe's entries (see recipes/).
-        audio: a folder of sound, a list of paths, tar shards, or a corpus made by `sondino corpus`.
-        vary: ENTRY=VALUE,VALUE such as clusters=0,30,50 (0: every clip is drawn alike). Several times: their product.
+        audio: a folder of audio, a list of paths, tar shards, or a corpus made by `sondino corpus`.
+        vary: ENTRY=VALUE,VALUE such as clusters=0,30,50 (0: uniform sampling). Several times: their product.
             Where seed is varied, the table has means over seeds, and Student's t for their interval.
         out: the sweep's folder: runs/, results.json, runs.csv, table.md, table.csv.
         tasks: what each student is probed on: names that `sondino tasks` lists, all, a folder whose subfolders are the
@@ -81,9 +81,9 @@ def support(
     threads: int | None = None,
     quiet: bool = False,
 ) -> int:
-    """How long a stretch of sound models have to hear at once: score, memory and time against the window's length.
+    """Find the window length that models need: score, memory and time against the window's length.
 
-    Names the shortest window that is within one interval of the best. The same command goes on where it was stopped.
+    Names the shortest window that is within one interval of the best. If interrupted, the same command resumes.
 
     Example: `sondino support run/bundle birdnet --tasks my_labelled_sounds --window-lengths 0.5,1,3,5 --out support`
 
@@ -117,7 +117,7 @@ def support(
     _print_lines(console, "", *(chosen["sentence"] for chosen in found.results["chosen"]), "")
     _print_lines(console, *(f"note: {note}" for note in found.results["notes"]))
     if found.unreadable:
-        print(f"{found.unreadable} clips could not be heard: results.json has them by task", file=sys.stderr)
+        print(f"{found.unreadable} clips could not be decoded: results.json has them by task", file=sys.stderr)
     print(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
     return 1 if found.unreadable else 0
 

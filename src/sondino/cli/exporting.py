@@ -35,13 +35,13 @@ def export(
         window: seconds that every clip has. Default: any length; the bundle's window for executorch and litert.
         dynamic: clips of any length, or an error where the runtime cannot.
         body_only: take a log-mel instead of a waveform.
-        calibrate: a folder of real sound, without labels, for int8.
-        sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
-        gallery: to web: sounds that the page compares with. Default: those that sondino ships.
+        calibrate: a folder of real audio, without labels, for int8.
+        sounds: audio to check on. Default: files of --calibrate that were not used, else the sample sounds.
+        gallery: to web: sounds that the page compares with. Default: the sample sounds.
     """
-    from sondino.errors import require_export
+    from sondino.errors import require_extra
 
-    require_export()
+    require_extra("train")
     from sondino.exporters.export import FILES
     from sondino.exporters.export import export as run_export
 
@@ -57,7 +57,7 @@ def export(
         sounds=sounds,
         gallery=gallery,
     )
-    _tell(facts["verified"])
+    _print_verified(facts["verified"])
     print(f"in {out / FILES[to]}; what it takes and how to run it: {out / 'card.md'}")
     return 0
 
@@ -66,42 +66,42 @@ def export(
 def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = None, labels: Path | None = None) -> int:
     """Make an int8 bundle: a quarter of the size, used like any other. Needs `sondino[train]`.
 
-    The front-end and the layers that lose most stay in float, chosen by what each does to the vectors of real sound.
+    The front-end and the layers with the largest error stay in float, chosen by the error of embeddings of real audio.
 
     Example: `sondino quantize run --calibrate recordings/ --out run8`
 
     Args:
         bundle: a bundle, a run or a published name.
-        calibrate: a folder of real sound, without labels, of the kind that the model will hear.
+        calibrate: a folder of real audio, without labels, of the kind that the model will embed.
         out: the new bundle's folder; an older bundle there is replaced.
-        sounds: audio to check on. Default: sounds of --calibrate that were not used, else those that sondino ships.
-        labels: labelled sound (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
+        sounds: audio to check on. Default: files of --calibrate that were not used, else the sample sounds.
+        labels: labelled audio (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
     """
-    from sondino.errors import require_export
+    from sondino.errors import require_extra
 
-    require_export()
+    require_extra("train")
     from sondino.exporters.quantize import quantize as run_quantize
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
-    _tell(facts["verified"])
+    _print_verified(facts["verified"])
     if "probe" in facts:
         probe = facts["probe"]
         print(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
     size = (out / "model.onnx").stat().st_size
     print(
         f"in {out}, model.onnx {size / 1e6:.2f} MB; "
-        f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output vectors.npz"
+        f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz"
     )
     return 0
 
 
-def _tell(verified: dict[str, Any]) -> None:
-    """What an export keeps of the trained net, in a line or two."""
+def _print_verified(verified: dict[str, Any]) -> None:
+    """Print how an export differs from the trained net."""
     print(
-        f"beside the trained net on {verified['clips']} real clips: mean cosine {verified['cosine']:.6f}, "
+        f"compared with the trained net on {verified['clips']} real clips: mean cosine {verified['cosine']:.6f}, "
         f"{verified['cosine_lowest']:.6f} at the lowest; {verified['neighbours']:.1%} of the nearest clips the same; "
         f"largest difference {verified['difference']:.1e} of the largest value"
     )
     if verified["cosine"] < 0.99:
-        print("that is under 0.99: measure what your task loses by it before you use it")
+        print("that is under 0.99: evaluate it on your task before you use it")

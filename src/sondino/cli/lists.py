@@ -1,4 +1,4 @@
-"""The commands that look: check, and what there is by name."""
+"""The commands that list: check, and what can be named."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def check(encoder: str) -> int:
 
 @app.command
 def teachers() -> int:
-    """List what can teach, with size, rate, dimension and licence.
+    """List the kinds of teachers, with size, rate, dimension and licence.
 
     Example: `sondino teachers`
     """

@@ -1,4 +1,4 @@
-"""The command that leaves filters out of a model: prune."""
+"""The command that removes filters of a model: prune."""
 
 import shlex
 from pathlib import Path
@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from sondino.cli.app import Device, app
 from sondino.errors import OptionError
 
-ALIKE = 0.99
-"""Mean cosine between vectors of different sounds from which a model is told to have collapsed."""
+COLLAPSED = 0.99
+"""Mean pairwise cosine of embeddings above which a model is reported as collapsed."""
 
 
 @app.command
@@ -31,27 +31,27 @@ def prune(
     device: Device = "auto",
     quiet: bool = False,
 ) -> int:
-    """Leave out the filters that matter least: a smaller model, used like any other. Needs `sondino[train]`.
+    """Remove the filters that score lowest: a smaller model, used like any other. Needs `sondino[train]`.
 
-    With --epochs it learns again: on --corpus from the model as it was, or from --teacher; or on --labels. The same
-    command goes on where it was stopped.
+    With --epochs it is trained again: on --corpus, distilled from the unpruned model or from --teacher; or on --labels.
+    If interrupted, the same command resumes.
 
     Example: `sondino prune run --score operator-norm --ratio 0.5 --corpus recordings/ --epochs 10 --out smaller`
 
     Args:
         bundle: a bundle, a run or a published name.
-        score: operator-norm, l1 and geometric-median rank filters by their weights, taylor by what they do to real
-            sound.
-        ratio: share of the filters to leave out, between 0 and 1. Several, as 0.25,0.5,0.75: a bundle each.
+        score: operator-norm, l1 and geometric-median rank filters by their weights, taylor by their effect on
+            the embeddings of real audio.
+        ratio: share of the filters to remove, between 0 and 1. Several, as 0.25,0.5,0.75: a bundle each.
         out: the new bundle's folder; of several ratios the folder of folders named by them. Another bundle there is
             not replaced.
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*". Default: all but the last.
-        together: rank the filters of all layers as one list; otherwise each layer loses the same share.
+        together: rank the filters of all layers as one list; otherwise the same share of each layer is removed.
         steps: prune a little and recover, so many times.
-        corpus: any sound, to recover on, for norms to settle on, and for taylor to score by: a folder, or what
-            `sondino corpus` made. Default: norms settle on the sounds that sondino ships.
-        teacher: what to recover from. Default: the model as it was, whose vectors it then goes on giving.
-        labels: labelled sound instead (a folder with a subfolder a label, or a CSV); with --epochs it gives a new head.
+        corpus: audio to recover on, to recalibrate BatchNorm statistics on, and for taylor to score by: a folder, or a
+            corpus made by `sondino corpus`. Default: the statistics are recalibrated on the sample sounds.
+        teacher: what to recover from. Default: the unpruned model, whose embeddings it then keeps.
+        labels: labelled audio instead (a folder with a subfolder a label, or a CSV); with --epochs it gives a new head.
         epochs: of recovery after each step. Default 0: none.
         lr: highest learning rate of the recovery.
         device: where the recovery runs.
@@ -85,13 +85,13 @@ def prune(
             f"of {pruned['macs_per_10s_before'] / 1e6:,.0f} M"
         )
         if pruned["left_whole"]:
-            print(f"left whole: {', '.join(pruned['left_whole'])}")
-        if pruned["alike"] > ALIKE:
+            print(f"not pruned: {', '.join(pruned['left_whole'])}")
+        if pruned["alike"] > COLLAPSED:
             print(
-                f"vectors of different sounds are {pruned['alike']:.4f} alike: little is left of what the model knew; "
-                "let it recover with --corpus SOUND --epochs N, or leave out fewer filters"
+                f"the embeddings have collapsed: their mean pairwise cosine is {pruned['alike']:.4f}; "
+                "let the model recover with --corpus AUDIO --epochs N, or remove fewer filters"
             )
-    print(f"see what it costs and keeps: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
+    print(f"compare costs and scores: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
     return 0
 
 

@@ -9,7 +9,7 @@ from sondino.cli.app import app
 def report(path: Path) -> int:
     """Write the page of a run, an evaluation, a support or a sweep again, from what is on disk.
 
-    The page is one HTML file with everything in it, sounds too; it loads nothing from the network. Support and sweeps
+    The page is one HTML file with everything in it, audio too; it loads nothing from the network. Support and sweeps
     also get their figures as SVG. Sounds are read from where the clips lie now. Needs `pip install 'sondino[report]'`,
     for a run `sondino[train]`.
 

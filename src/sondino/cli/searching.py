@@ -20,13 +20,13 @@ def similar(
     hop: float | None = None,
     short: Literal["pad", "native", "repeat"] | None = None,
 ) -> int:
-    """List the clips of a table that sound most like one of them, or like an audio file, by cosine.
+    """List the clips of a table whose embeddings are nearest to that of one of them, or of an audio file, by cosine.
 
     Example: `sondino similar dog.wav --in vectors.npz --model run/bundle -k 5`
 
     Args:
         query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
-        table: vectors that `sondino embed` wrote: .npz, .npy, .csv or .parquet. With windows, `start` is the nearest's.
+        table: written by `sondino embed`: .npz, .npy, .csv or .parquet. With windows, `start` is the nearest's.
         k: how many clips.
         model: the bundle, or its name, that made the table.
         output: a CSV of the answer.

@@ -10,8 +10,8 @@ from sondino.cli.app import app, list_skipped, show_table
 def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = False) -> int:
     """List the data sets to evaluate on, with size, licence, source, and whether each is here; or fetch one.
 
-    What is fetched is checked against the published checksums and unpacked safely; the same command goes on where it
-    was stopped.
+    What is fetched is checked against the published checksums and unpacked safely; if interrupted, the same
+    command resumes.
 
     Example: `sondino tasks --fetch esc50 --data sets/`
 

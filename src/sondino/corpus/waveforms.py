@@ -215,7 +215,7 @@ def open_waveforms(
     """The sound of a corpus at a rate, decoded once and kept as 16-bit samples beside it.
 
     Only clips as they are take room; views are made from them. Written in parts that count once whole, so an
-    interrupted run goes on where it was.
+    interrupted run resumes there.
 
     Args:
         corpus: any corpus.

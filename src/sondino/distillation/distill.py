@@ -1,10 +1,9 @@
 """Distil a teacher into a student: from a folder of audio to a bundle."""
 
 # ruff: noqa: E402 - a missing extra is reported before anything imports it
-from sondino.errors import require
+from sondino.errors import require_extra
 
-for _module in ("torch", "accelerate", "safetensors", "pyarrow", "sklearn", "yaml", "onnx", "onnxscript"):
-    require(_module, "train")
+require_extra("train")
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -63,7 +63,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         epochs=epochs,
     )
     print_summary(out)
-    show(f"\nembed your own audio: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output vectors.npz")
+    show(f"\nembed your own audio: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output embeddings.npz")
     return bundle
 
 

@@ -221,7 +221,7 @@ def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **optio
     """A Recipe from a YAML file (or a mapping) and options, which win over it where they are not None.
 
     Raises:
-        OptionError: an unknown name, a wrong type or a value out of range; the sentence names it.
+        OptionError: an unknown name, a wrong type or a value out of range; the message names it.
     """
     values: dict[str, Any] = {}
     if recipe is not None:

@@ -25,6 +25,7 @@ from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.model.model import Model
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import new_net
 from sondino.nets.student import Student
@@ -138,13 +139,11 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
 
 def write_student(run: RunData, student: Student, best: Mapping[str, Any], made_with: Mapping[str, str]) -> None:
     """Write the bundle, its ONNX graphs compared with torch on a few clips."""
-    write_bundle(
-        run.folder / "bundle",
+    model = TorchModel(
         student,
         name=run.folder.resolve().name,
         window=run.recipe.clip,
         short=run.recipe.short,
-        real_clips=[run.read(int(row)) for row in spread(run.clips, REAL_CLIPS)],
         facts={
             "teachers": list(run.teachers),
             "data": {
@@ -158,6 +157,7 @@ def write_student(run: RunData, student: Student, best: Mapping[str, Any], made_
             "versions": made_with,
         },
     )
+    write_bundle(model, run.folder / "bundle", [run.read(int(row)) for row in spread(run.clips, REAL_CLIPS)])
 
 
 def embed_clips(run: RunData, model: Model) -> Embeddings:

@@ -25,18 +25,18 @@ from sondino.text import csv_writer
 COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
 
 Ranking = list[tuple[str, float]]
-"""Labels with their probabilities, likeliest first."""
+"""Labels with their probabilities, highest first."""
 
 
 @dataclass(frozen=True)
 class ClipPrediction:
-    """What a head makes of one clip.
+    """The labels of one clip.
 
     Attributes:
         id: the file.
         seconds: its length.
-        labels: the likeliest labels of the whole clip: of the mean of its windows' vectors.
-        windows: start and end in seconds and the likeliest labels of each window; empty unless asked for.
+        labels: the most probable labels of the clip, from the mean of its windows' embeddings.
+        windows: start and end in seconds and the most probable labels of each window; empty without `per_window`.
     """
 
     id: str
@@ -71,16 +71,16 @@ def classify_files(
         inputs: files and folders; ids are as in `embed_files`.
         model: has a head.
         output: .csv (a row for each label of each clip: id, window, start, end, rank, label, probability; window is
-            empty for the whole clip) or .jsonl (an object a clip); it appears whole, at the end.
+            empty for the whole clip) or .jsonl (an object a clip); written at the end.
         per_window: also the labels of each window.
-        top: how many labels are given; those of the largest probability.
+        top: number of labels, by probability.
         threads: as in `embed_files`.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
 
     Raises:
         OptionError: the model has no head, or an option is out of range.
-        SondinoError: no file could be heard.
+        SondinoError: no file could be decoded.
 
     Examples:
         >>> model = sondino.load("run/bundle")
@@ -93,7 +93,7 @@ def classify_files(
             "ssondo/matpac-mobilenetv3"
         )
     if top < 1:
-        raise OptionError(f"top is {top}: give how many labels to tell, 1 or more")
+        raise OptionError(f"top is {top}: give the number of labels, 1 or more")
     write = _writer_for(None if output is None else Path(output))
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
@@ -106,34 +106,34 @@ def classify_files(
             if clip.error is not None:
                 report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
             else:
-                heard = _predict_clip(model.head, file.id, clip, windowing.window, top, per_window)
-                put(heard)
+                prediction = _predict_clip(model.head, file.id, clip, windowing.window, top, per_window)
+                put(prediction)
                 if show is not None:
-                    show(heard)
+                    show(prediction)
                 report.files += 1
                 report.seconds += clip.seconds
             if progress is not None:
                 progress(clip.index + 1, len(files), report.seconds)
         if report.files == 0:
             path, reason = report.skipped[0]
-            raise SondinoError(f"none of the {len(files)} files could be heard; {path}: {reason}")
+            raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
     return report
 
 
 def _predict_clip(
     head: Head, name: str, clip: Embedded, window: float | None, top: int, per_window: bool
 ) -> ClipPrediction:
-    vectors = clip.vectors
+    embeddings = clip.embeddings
     if not per_window:
-        return ClipPrediction(name, clip.seconds, _ranked(head, vectors, top)[0])
+        return ClipPrediction(name, clip.seconds, _ranked(head, embeddings, top)[0])
     ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
-    whole = merge(vectors, ends - clip.starts)  # as `embed` merges them: by the sound that is in each
-    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, vectors, top), strict=True)
+    whole = merge(embeddings, ends - clip.starts)  # as `embed` averages them: by their real samples
+    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, embeddings, top), strict=True)
     return ClipPrediction(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
 
 
-def _ranked(head: Head, vectors: NDArray[np.float32], top: int) -> list[Ranking]:
-    return [head.top(row, top) for row in head.probabilities(vectors)]
+def _ranked(head: Head, embeddings: NDArray[np.float32], top: int) -> list[Ranking]:
+    return [head.top(row, top) for row in head.probabilities(embeddings)]
 
 
 # ---- output ---------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[ClipPre
 
 @contextmanager
 def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
-    yield lambda heard: None
+    yield lambda prediction: None
 
 
 @contextmanager
@@ -161,47 +161,51 @@ def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
         table = csv_writer(file)
         table.writerow(COLUMNS)
 
-        def put(heard: ClipPrediction) -> None:
-            table.writerows(csv_rows(heard))
+        def put(prediction: ClipPrediction) -> None:
+            table.writerows(csv_rows(prediction))
 
         yield put
 
 
-def csv_rows(heard: ClipPrediction) -> Iterator[list[str]]:
+def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
     """A clip's rows of the table: the whole clip's labels, then each window's."""
-    spans: list[tuple[str, float, float, Ranking]] = [("", 0.0, heard.seconds, heard.labels)]
-    spans += [(str(number), *window) for number, window in enumerate(heard.windows)]
+    spans: list[tuple[str, float, float, Ranking]] = [("", 0.0, prediction.seconds, prediction.labels)]
+    spans += [(str(number), *window) for number, window in enumerate(prediction.windows)]
     for number, start, end, labels in spans:
         for rank, (label, probability) in enumerate(labels, start=1):
-            yield [heard.id, number, f"{start:.6g}", f"{end:.6g}", str(rank), label, f"{probability:.6g}"]
+            yield [prediction.id, number, f"{start:.6g}", f"{end:.6g}", str(rank), label, f"{probability:.6g}"]
 
 
 @contextmanager
 def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
     with _in_place(output) as file:
 
-        def put(heard: ClipPrediction) -> None:
-            file.write(json.dumps(_as_dict(heard), ensure_ascii=False) + "\n")
+        def put(prediction: ClipPrediction) -> None:
+            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
 
         yield put
 
 
-def _as_dict(heard: ClipPrediction) -> dict[str, Any]:
-    def told(labels: Ranking) -> list[dict[str, Any]]:
+def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
+    def as_objects(labels: Ranking) -> list[dict[str, Any]]:
         return [{"label": label, "probability": round(probability, 6)} for label, probability in labels]
 
-    found: dict[str, Any] = {"id": heard.id, "seconds": round(heard.seconds, 6), "labels": told(heard.labels)}
-    if heard.windows:
+    found: dict[str, Any] = {
+        "id": prediction.id,
+        "seconds": round(prediction.seconds, 6),
+        "labels": as_objects(prediction.labels),
+    }
+    if prediction.windows:
         found["windows"] = [
-            {"start": round(start, 6), "end": round(end, 6), "labels": told(labels)}
-            for start, end, labels in heard.windows
+            {"start": round(start, 6), "end": round(end, 6), "labels": as_objects(labels)}
+            for start, end, labels in prediction.windows
         ]
     return found
 
 
 @contextmanager
 def _in_place(output: Path) -> Iterator[io.TextIOWrapper]:
-    """A text file that takes the output's name once it is whole."""
+    """A text file that gets the output's name once it is complete."""
     new = output.with_name(output.name + ".new")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

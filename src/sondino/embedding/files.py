@@ -1,6 +1,6 @@
-"""Files and folders to a table of vectors, in bounded memory; goes on where it was stopped.
+"""Files and folders to a table of embeddings, in bounded memory; resumes where it was stopped.
 
-Vectors of finished parts (up to 256 files) wait in OUTPUT.partial/; the output itself appears whole, at the end.
+Embeddings of finished parts (up to 256 files) are kept in OUTPUT.partial/; the output itself is written at the end.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ import numpy as np
 
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing
-from sondino.embedding.tables import Part, writer_for
+from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import lock_or_fail, thread_count, write_json
 
 PART_FILES = 256
-PART_BYTES = 1 << 30  # so that a part of long recordings is not a day's work
+PART_BYTES = 1 << 30  # so that a part of long recordings does not take a day
 
 log = logging.getLogger(__name__)
 
@@ -40,30 +40,30 @@ class EmbedReport:
     Attributes:
         output: the file written.
         files: files that are in it.
-        vectors: rows of it: one a file, or one a window.
+        embeddings: rows of it: one a file, or one a window.
         seconds: of sound.
         skipped: (path, reason) of every file that is not in it.
-        resumed: files whose vectors an earlier, stopped call had left.
+        resumed: files whose embeddings are from an earlier, interrupted call.
     """
 
     output: Path
     files: int = 0
-    vectors: int = 0
+    embeddings: int = 0
     seconds: float = 0.0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
 
-    def add(self, part: Part) -> None:
+    def add(self, part: TablePart) -> None:
         """Count a finished part."""
         self.files += len(part.ids)
-        self.vectors += len(part.vectors)
+        self.embeddings += len(part.embeddings)
         self.seconds += part.seconds
         self.skipped += part.skipped
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file to embed: its id in the table, its path, and what tells whether it changed (bytes, nanoseconds)."""
+    """A file to embed: its id in the table, its path, its size (bytes) and its time of change (nanoseconds)."""
 
     id: str
     path: str
@@ -91,8 +91,8 @@ def embed_files(
     Args:
         inputs: files and folders. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
-        output: .npz (ids, vectors; with `per_window` also clip and start), .npy (and ids in a CSV beside it), .csv or
-            .parquet.
+        output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
+            .csv or .parquet.
         per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
@@ -124,7 +124,7 @@ def embed_table(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> EmbedReport:
-    """`embed_files` with a windowing that is resolved already."""
+    """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
@@ -141,12 +141,12 @@ def embed_table(
         if report.files:
             parts = (_read_part(partial / _part_name(number)) for number, _ in enumerate(_part_bounds(files)))
             with _disk(output):
-                write(output, parts, report.files, report.vectors, model.dim, per_window)
+                write(output, parts, report.files, report.embeddings, model.dim, per_window)
         shutil.rmtree(partial, ignore_errors=True)
     if not report.files:
         path, reason = report.skipped[0]
         raise SondinoError(
-            f"none of the {len(files)} files could be heard, and {output} was not written; {path}: {reason}"
+            f"none of the {len(files)} files could be decoded, and {output} was not written; {path}: {reason}"
         )
     return report
 
@@ -160,7 +160,7 @@ def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
             name = PurePath(path).relative_to(given).as_posix() if Path(given).is_dir() else whole
             found.setdefault(str(path), (name, whole))
     names = [name for name, _ in found.values()]
-    # Two folders may hold files of the same name: then ids are whole paths, in all of the table.
+    # Two folders may hold files of the same name: then all ids are full paths.
     unique = len(set(names)) == len(names)
     files = []
     for file, (name, whole) in found.items():
@@ -168,7 +168,7 @@ def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
             facts = Path(file).stat()
             size, changed = facts.st_size, facts.st_mtime_ns
         except OSError:
-            size = changed = 0  # gone since it was listed: reading it will say so
+            size = changed = 0  # removed since it was listed: reading it reports that
         files.append(Input(name if unique else whole, file, size, changed))
     if not files:
         raise OptionError("no input was given: name files or folders")
@@ -224,7 +224,7 @@ class _Job:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
         return digest.hexdigest()
 
-    def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> Part:
+    def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> TablePart:
         """Embed some files; `progress` is called with files done and seconds of sound."""
         ids: list[str] = []
         rows, starts = [], []
@@ -239,26 +239,26 @@ class _Job:
                     skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
                 else:
                     ids.append(file.id)
-                    rows.append(found.vectors)
+                    rows.append(found.embeddings)
                     starts.append(found.starts)
                     seconds += found.seconds
                 progress(found.index + 1, seconds)
-        vectors = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
+        embeddings = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
         start = np.concatenate(starts) if starts else np.zeros(0)
-        return Part(ids, [len(each) for each in rows], vectors, start, seconds, skipped)
+        return TablePart(ids, [len(each) for each in rows], embeddings, start, seconds, skipped)
 
 
-# ---- what a stopped call leaves -------------------------------------------------------------------------------
+# ---- parts on disk ----------------------------------------------------------------------------------------------
 
 
 def _part_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def _save_part(partial: Path, number: int, part: Part) -> None:
-    """Write a part; it counts once its JSON, written last, is there under its name."""
+def _save_part(partial: Path, number: int, part: TablePart) -> None:
+    """Write a part; it is valid once its JSON, written last, exists."""
     at = partial / _part_name(number)
-    for suffix, array in ((".vectors.npy", part.vectors), (".starts.npy", part.starts)):
+    for suffix, array in ((".embeddings.npy", part.embeddings), (".starts.npy", part.starts)):
         with at.with_suffix(suffix).open("wb") as file:
             np.save(file, array)
             file.flush()
@@ -267,7 +267,7 @@ def _save_part(partial: Path, number: int, part: Part) -> None:
     write_json(at.with_suffix(".json"), facts)
 
 
-def _load_part(partial: Path, number: int) -> Part | None:
+def _load_part(partial: Path, number: int) -> TablePart | None:
     """A part that an earlier call finished, else None."""
     at = partial / _part_name(number)
     try:
@@ -276,12 +276,12 @@ def _load_part(partial: Path, number: int) -> Part | None:
         return None
 
 
-def _read_part(at: Path) -> Part:
+def _read_part(at: Path) -> TablePart:
     facts: dict[str, Any] = json.loads(at.with_suffix(".json").read_text(encoding="utf-8"))
-    vectors = np.load(at.with_suffix(".vectors.npy"))
+    embeddings = np.load(at.with_suffix(".embeddings.npy"))
     starts = np.load(at.with_suffix(".starts.npy"))
     skipped = [(path, reason) for path, reason in facts["skipped"]]
-    return Part(facts["ids"], facts["counts"], vectors, starts, facts["seconds"], skipped)
+    return TablePart(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped)
 
 
 def _match_key(partial: Path, key: str) -> None:
@@ -301,11 +301,11 @@ def _match_key(partial: Path, key: str) -> None:
 
 @contextmanager
 def _disk(output: Path) -> Iterator[None]:
-    """Turn a full or unwritable disk into a sentence; finished parts stay."""
+    """Turn a full or unwritable disk into a RunError; finished parts stay."""
     try:
         yield
     except OSError as error:
         raise RunError(
             f"{output}: could not be written ({error.strerror or error}); make room or name another output, "
-            "then run the same command: it goes on from the last finished part"
+            "then run the same command: it resumes from the last finished part"
         ) from error

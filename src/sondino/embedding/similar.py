@@ -1,4 +1,4 @@
-"""The clips of a table that are nearest to a sound, by cosine: exact, in memory that does not grow with the table."""
+"""The clips of a table nearest to a sound by cosine: exact, in memory that does not grow with the table."""
 
 import math
 from bisect import insort
@@ -27,8 +27,8 @@ class Neighbour:
 
     Attributes:
         id: of the clip.
-        cosine: -1 to 1; that of a vector of zeros (a silent clip, for some models) is 0.
-        start: seconds, of the clip's window that is nearest to the whole query; None where the table has a row a clip.
+        cosine: -1 to 1; 0 for an embedding of zeros (a silent clip, for some models).
+        start: seconds, of the clip's window nearest to the query; None where the table has one row a clip.
     """
 
     id: str
@@ -36,21 +36,23 @@ class Neighbour:
     start: float | None
 
 
-def find_similar(vectors: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None) -> list[Neighbour]:
-    """The k clips of a table nearest to a query, nearest first; equally near ones in the table's order.
+def find_similar(
+    embeddings: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None
+) -> list[Neighbour]:
+    """The k clips of a table nearest to a query, nearest first; ties in the table's order.
 
-    In a table of windows, each of the query's vectors is compared with the clip's window nearest to it, and the clip's
-    cosine is the mean of these: one window of a long recording is enough for a short query, and silence in both is not.
-    The table is read once, some 16 MB at a time, and compared in float64.
+    In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
+    clip's cosine is the mean of these: one matching window of a long recording is enough for a short query, matching
+    silence is not. The table is read once, in blocks of 16 MB, and compared in float64.
 
     Args:
-        vectors: the query: (dim,) or (n, dim), of the model that made the table.
-        table: .npz, .npy, .csv or .parquet, as `sondino embed` writes them; a clip's windows stand together.
+        embeddings: the query: (dim,) or (n, dim), of the model that made the table.
+        table: .npz, .npy, .csv or .parquet, as `sondino embed` writes them; a clip's windows are in consecutive rows.
         k: how many; a smaller table gives fewer.
-        leave_out: the id of a clip that is not wanted, such as the query itself.
+        leave_out: the id of a clip to exclude, such as the query itself.
 
     Raises:
-        OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is no table.
+        OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is not a table.
         SondinoError: the table is damaged or holds NaN.
 
     Examples:
@@ -62,34 +64,34 @@ def find_similar(vectors: ArrayLike, table: str | Path, k: int = 10, leave_out: 
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k is {k!r}: give a whole number, 1 or more")
-    query = _unit_query(vectors)
+    query = _unit_query(embeddings)
     nearest = _Nearest(int(k), leave_out)
     for rows in read_rows(table):
-        if rows.vectors.shape[1] != query.shape[1]:
+        if rows.embeddings.shape[1] != query.shape[1]:
             raise OptionError(
-                f"table {table} holds vectors of {rows.vectors.shape[1]} numbers and the query has {query.shape[1]}: "
-                "take the model that made the table"
+                f"table {table} holds embeddings of dimension {rows.embeddings.shape[1]}, the query has "
+                f"{query.shape[1]}: take the model that made the table"
             )
         cosines = np.empty((len(rows.ids), len(query)))
         for first in range(0, len(cosines), PIECE):
-            cosines[first : first + PIECE] = _cosines(rows.vectors[first : first + PIECE], query)
+            cosines[first : first + PIECE] = _cosines(rows.embeddings[first : first + PIECE], query)
         bad = np.flatnonzero(np.isnan(cosines).any(1))
         if len(bad):
             raise SondinoError(
-                f"{table}: the vector of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
+                f"{table}: the embedding of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
             )
         nearest.add(rows, cosines)
-    return nearest.answer()
+    return nearest.neighbours()
 
 
 class _Nearest:
-    """The k nearest clips so far, of rows that come in blocks; the clip of the last row may go on in the next block."""
+    """The k nearest clips of rows that come in blocks; the clip of the last row may continue in the next block."""
 
     def __init__(self, k: int, leave_out: str | None) -> None:
         self.k, self.leave_out = k, leave_out
         self.clips = 0
-        self.found: list[tuple[float, int, Neighbour]] = []  # minus the cosine, place in the table
-        # Its id, its best cosine to each of the query's vectors, its nearest window's mean cosine and minus its start.
+        self.found: list[tuple[float, int, Neighbour]] = []  # negative cosine, place in the table
+        # Its id, best cosine to each embedding of the query, and nearest window's mean cosine and negative start.
         self.open: tuple[str, NDArray[np.float64], tuple[float, float]] | None = None
 
     def add(self, rows: Rows, cosines: NDArray[np.float64]) -> None:
@@ -113,8 +115,8 @@ class _Nearest:
                 self._close_open()
             self.open = (rows.ids[first], best, nearest)
 
-    def answer(self) -> list[Neighbour]:
-        """The nearest clips of all that was added."""
+    def neighbours(self) -> list[Neighbour]:
+        """The nearest of all added clips."""
         self._close_open()
         return [neighbour for _, _, neighbour in self.found]
 
@@ -127,15 +129,15 @@ class _Nearest:
 
     def _close(self, place: int, name: str, cosine: float, start: float | None) -> None:
         if name != self.leave_out:
-            # The last digits depend on how a product of matrices was added up: they put no clip before its equal.
+            # The last digits depend on the order of summation in the matrix product: they must not rank equal clips.
             rounded = round(float(cosine), 9)
             insort(self.found, (-rounded, place, Neighbour(name, rounded, start)))
             del self.found[self.k :]
 
 
-def _cosines(vectors: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines (n, queries), 0 for vectors of zeros, NaN for vectors that hold NaN or infinity."""
-    exact = vectors.astype(np.float64)
+def _cosines(embeddings: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines (n, queries), 0 for embeddings of zeros, NaN for embeddings that hold NaN or infinity."""
+    exact = embeddings.astype(np.float64)
     lengths = np.sqrt(np.einsum("nd,nd->n", exact, exact))
     with np.errstate(invalid="ignore"):
         cosines = exact @ query.T / np.where(lengths > 0, lengths, 1)[:, None]
@@ -143,30 +145,30 @@ def _cosines(vectors: NDArray[np.float32], query: NDArray[np.float64]) -> NDArra
     return np.clip(cosines, -1, 1)
 
 
-def _unit_query(vectors: ArrayLike) -> NDArray[np.float64]:
-    query = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+def _unit_query(embeddings: ArrayLike) -> NDArray[np.float64]:
+    query = np.atleast_2d(np.asarray(embeddings, dtype=np.float64))
     if query.ndim != 2 or query.size == 0:
         raise OptionError(f"the query is an array of shape {query.shape}: give (dim,) or (n, dim)")
     if not np.isfinite(query).all():
-        raise OptionError("the query holds NaN or infinite values: nothing is near it")
+        raise OptionError("the query holds NaN or infinite values: it has no neighbours")
     lengths = np.linalg.norm(query, axis=1, keepdims=True)
     if not lengths.any():
-        raise OptionError("the query's vectors are all zeros (a silent clip, for some models): nothing is near it")
+        raise OptionError("the query's embeddings are all zeros (a silent clip, for some models): it has no neighbours")
     return query / np.where(lengths > 0, lengths, 1)
 
 
 def query_of_sound(sound: Sound, model: "Model", table: str | Path, **how: Any) -> NDArray[np.float32]:
-    """A sound as a query (n, dim): a vector a window if the table has a row a window, else the clip's one vector.
+    """A sound as a query (n, dim): an embedding a window if the table has a row a window, else one embedding.
 
     Args:
         sound: a path or an (array, rate).
-        model: that made the table.
+        model: the one that made the table.
         table: as in `find_similar`.
         how: the options of `Model.embed` that the table was made with.
 
     Raises:
-        AudioError: it cannot be heard.
-        OptionError: a folder, or a file that is no table.
+        AudioError: it cannot be decoded.
+        OptionError: a folder, or a file that is not a table.
     """
     if isinstance(sound, (str, PathLike)) and Path(sound).is_dir():
         raise OptionError(f"{sound} is a folder: name one audio file")
@@ -179,18 +181,18 @@ def query_of_id(name: str, table: str | Path) -> NDArray[np.float32]:
     """The rows (n, dim) of a clip that is in the table, as a query.
 
     Raises:
-        OptionError: no clip has this id; the message names some that are like it.
+        OptionError: no clip has this id; the message has some similar ones.
     """
     found = []
     like: list[str] = []
     for rows in read_rows(table):
-        found.append(rows.vectors[[row for row, other in enumerate(rows.ids) if other == name]])
+        found.append(rows.embeddings[[row for row, other in enumerate(rows.ids) if other == name]])
         if len(like) < 3:
             like += [other for other in dict.fromkeys(rows.ids) if Path(name).stem in other]
-    vectors = np.concatenate(found)
-    if not len(vectors):
+    embeddings = np.concatenate(found)
+    if not len(embeddings):
         hint = f"did you mean {' or '.join(dict.fromkeys(like[:3]))}? " if like else ""
         if Path(name).is_file():
-            hint = "it is a file: to search for what is heard in it, name the model that made the table (--model); "
-        raise OptionError(f"{name} is no id in {table}: {hint}ids are written as `sondino embed` was given the files")
-    return vectors
+            hint = "it is a file: to search by its audio, name the model that made the table (--model); "
+        raise OptionError(f"{name} is not an id in {table}: {hint}ids are the paths that `sondino embed` was given")
+    return embeddings

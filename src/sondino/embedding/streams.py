@@ -1,6 +1,6 @@
-"""Sound from a pipe to vectors, one every hop as it goes, in constant memory: a microphone, a radio, a decoder.
+"""Audio from a pipe (microphone, radio, decoder) to embeddings, one every hop in real time, in constant memory.
 
-The first vector comes with the first full window; the end of the stream is treated as the end of a file is.
+The first embedding comes with the first full window; the end of the stream is treated as the end of a file.
 """
 
 import math
@@ -29,8 +29,8 @@ from sondino.files import disk_error
 
 __all__ = [
     "SampleFormat",
+    "StreamEmbedding",
     "StreamReport",
-    "StreamVector",
     "embed_stdin",
     "embed_stream",
     "resampler_delay",
@@ -39,60 +39,60 @@ __all__ = [
 
 LineFormat = Literal["jsonl", "csv"]
 
-STREAM_ID = "-"  # what the one sound is called in a table
+STREAM_ID = "-"  # the id of the stream in a table
 
 
 @dataclass(frozen=True)
-class StreamVector:
+class StreamEmbedding:
     """A window of a stream.
 
     Attributes:
         start: seconds from the beginning of the stream.
-        end: of what was real in it; the last window may be zero-padded.
-        vector: (dim,) float32.
+        end: of its real samples; the last window may be zero-padded.
+        embedding: (dim,) float32.
         read_at: when the last sample that it needed had been read, in seconds of `time.perf_counter`.
-        delay: seconds that the resampler holds sound back.
+        delay: of the resampler, in seconds.
     """
 
     start: float
     end: float
-    vector: NDArray[np.float32]
+    embedding: NDArray[np.float32]
     read_at: float
     delay: float
 
 
 @dataclass
 class StreamReport:
-    """What became of a stream.
+    """Counts and latencies of a stream.
 
     Attributes:
-        vectors: how many were written.
-        seconds: of sound that they cover.
-        delay: seconds that the resampler holds sound back.
-        latencies: seconds from a window's last sample read to its vector written, in two digits, and how often.
+        embeddings: how many were written.
+        seconds: of audio that they cover.
+        delay: of the resampler, in seconds.
+        latencies: seconds from a window's last sample read to its embedding written, in two digits, and how often.
     """
 
-    vectors: int = 0
+    embeddings: int = 0
     seconds: float = 0.0
     delay: float = 0.0
     latencies: Counter[float] = field(default_factory=Counter)
 
     def latency(self, share: float) -> float:
-        """Seconds within which so large a share of the vectors was written; NaN without vectors."""
+        """A quantile (0 to 1) of the latencies, in seconds; NaN without embeddings."""
         passed = 0
         for latency in sorted(self.latencies):
             passed += self.latencies[latency]
-            if passed >= share * self.vectors:
+            if passed >= share * self.embeddings:
                 return latency
         return math.nan
 
     def __str__(self) -> str:
-        if not self.vectors:
-            return "no vectors"
-        held = f", and up to {1000 * self.delay:.0f} ms in the resampler" if self.delay else ""
+        if not self.embeddings:
+            return "no embeddings"
+        delay = f", and up to {1000 * self.delay:.0f} ms in the resampler" if self.delay else ""
         return (
-            f"{self.vectors} vectors of {self.seconds:.1f} s of sound; latency a window: median "
-            f"{1000 * self.latency(0.5):.3g} ms, 95 % within {1000 * self.latency(0.95):.3g} ms{held}"
+            f"{self.embeddings} embeddings of {self.seconds:.1f} s of sound; latency a window: median "
+            f"{1000 * self.latency(0.5):.3g} ms, 95 % within {1000 * self.latency(0.95):.3g} ms{delay}"
         )
 
 
@@ -106,26 +106,26 @@ def embed_stream(
     hop: float = 0.5,
     window: float | None = None,
     short: ShortPolicy | None = None,
-) -> Iterator[StreamVector]:
-    """Embed a stream as it comes.
+) -> Iterator[StreamEmbedding]:
+    """Embed a stream as it arrives.
 
-    The vectors are those that `Model.embed_windows` gives for the same sound in a file.
+    The embeddings equal those of `Model.embed_windows` for the same audio in a file.
 
     Args:
         model: any encoder.
-        source: where bytes come from, such as `sys.stdin.buffer`; never asked for more than is there.
-        rate: hertz of raw samples; None: it is WAV, whose header says.
+        source: a binary file such as `sys.stdin.buffer`; reads never wait for more than is available.
+        rate: hertz of raw samples; None: the stream is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
         hop: seconds from one window to the next.
         window: seconds; None: the model's.
-        short: what becomes of a stream under a window; None: as the model says.
+        short: what is done with a stream shorter than a window; None: the model's.
 
     Yields:
-        a vector as soon as its window is full; when the stream ends, one of a tail that no window has held.
+        an embedding as soon as its window is full; when the stream ends, one of the tail that no window covers.
 
     Raises:
-        AudioError: no sound came, or a header that is broken or of a codec that cannot be read.
+        AudioError: no audio arrived, or the header is broken or of an unknown codec.
         OptionError: a rate, number of channels, hop or window out of range, or neither WAV nor a rate.
         EncoderError: the model gave NaN.
 
@@ -140,48 +140,48 @@ def embed_stream(
         raise OptionError(f"hop is {hop}: give seconds above 0")
     windowing = resolve_windowing(model, window, hop, short)
     if windowing.window is None:
-        raise OptionError(f"{model.name} takes sound of any length: say how much of the stream at a time, --window")
+        raise OptionError(f"{model.name} takes audio of any length: give the seconds of a window, --window")
     pipe = Pipe(source)
     stream = open_wav(pipe) if rate is None else open_raw(pipe, rate, sample_format, channels)
-    # Whether channels cancel is judged on the first block: it holds as much as the first vector waits for anyway.
+    # Whether channels cancel is tested on the first block: as long as the first window, which must arrive anyway.
     first = math.ceil(windowing.window * stream.rate) if stream.channels > 1 else 1
     sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
     delay = resampler_delay(stream.rate, model.sample_rate)
     for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):
-        vector = model.embed(piece[None])[0]
-        if not np.isfinite(vector).all():
+        embedding = model.embed(piece[None])[0]
+        if not np.isfinite(embedding).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")
-        yield StreamVector(start, start + real / model.sample_rate, vector, pipe.read_at, delay)
+        yield StreamEmbedding(start, start + real / model.sample_rate, embedding, pipe.read_at, delay)
 
 
-def write_stream(vectors: Iterable[StreamVector], out: BinaryIO, form: LineFormat = "jsonl") -> StreamReport:
-    """Write vectors as they come, each line at once.
+def write_stream(embeddings: Iterable[StreamEmbedding], out: BinaryIO, form: LineFormat = "jsonl") -> StreamReport:
+    """Write embeddings as they come, flushed line by line.
 
     Ends with the stream, with the program that reads `out`, or by Ctrl-C; what was written stays.
 
     Args:
-        vectors: from `embed_stream`.
+        embeddings: from `embed_stream`.
         out: open for writing in binary.
-        form: "jsonl": start, end and latency in seconds, and vector; or "csv": the table that
+        form: "jsonl": start, end and latency in seconds, and embedding; or "csv": the table that
             `sondino embed --per-window` writes.
     """
     report = StreamReport()
     with suppress(KeyboardInterrupt, BrokenPipeError):
-        for found in vectors:
-            numbers = [f"{value:.9g}" for value in found.vector.tolist()]  # nine digits give back the same float32
+        for found in embeddings:
+            numbers = [f"{value:.9g}" for value in found.embedding.tolist()]  # nine digits give back the same float32
             if form == "jsonl":
                 latency = time.perf_counter() - found.read_at
                 facts = f'"start": {found.start:.9g}, "end": {found.end:.9g}, "latency": {latency:.4f}'
                 line = f'{{{facts}, "vector": [{", ".join(numbers)}]}}\n'
             else:
                 line = ",".join([STREAM_ID, f"{found.start:.9g}", *numbers]) + "\n"
-                if report.vectors == 0:
+                if report.embeddings == 0:
                     line = ",".join(["id", "start", *(f"v{i}" for i in range(len(numbers)))]) + "\n" + line
             out.write(line.encode())
             out.flush()
             report.latencies[float(f"{time.perf_counter() - found.read_at:.2g}")] += 1
-            report.vectors += 1
+            report.embeddings += 1
             report.seconds, report.delay = found.end, found.delay
     return report
 
@@ -197,7 +197,7 @@ def embed_stdin(
     window: float | None = None,
     short: ShortPolicy | None = None,
 ) -> StreamReport:
-    """`embed_stream` of standard input, written to a file or to standard output as it goes.
+    """`embed_stream` of standard input, written to a file or to standard output.
 
     Args:
         model: as in `embed_stream`.
@@ -218,33 +218,35 @@ def embed_stdin(
         raise OptionError(f"output {output} of a stream must end in {' or '.join(forms)}")
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise OptionError("nothing is piped in: `arecord -f S16_LE -r 16000 | sondino embed - --model BUNDLE`")
-    # A pipe that does not wait, as some programs hand over, would seem to have ended.
+    # A non-blocking pipe, as some programs pass on, would seem to have ended.
     with suppress(OSError, AttributeError):
         os.set_blocking(sys.stdin.fileno(), True)
-    vectors = embed_stream(model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short)
+    embeddings = embed_stream(
+        model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short
+    )
     if output is None:
-        report = write_stream(vectors, sys.stdout.buffer)
+        report = write_stream(embeddings, sys.stdout.buffer)
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            # Python flushes once more when it ends, and would complain that nobody reads.
+            # Python flushes once more at exit, and would report the broken pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return report
     try:
         with output.open("wb") as file:
-            return write_stream(vectors, file, forms[output.suffix.lower()])
+            return write_stream(embeddings, file, forms[output.suffix.lower()])
     except OSError as error:
         raise disk_error(output, error) from error
 
 
 def resampler_delay(rate: int, sample_rate: int) -> float:
-    """Seconds of sound that soxr holds back at most, from one rate to another."""
+    """The largest delay of soxr, in seconds, from one rate to another."""
     if rate == sample_rate:
         return 0.0
     resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
     piece = np.zeros(max(1, rate // 50), np.float32)
-    given, most = 0, 0.0
+    resampled, most = 0, 0.0
     for count in range(1, 51):
-        given += len(resampler.resample_chunk(piece))
-        most = max(most, count * len(piece) / rate - given / sample_rate)
+        resampled += len(resampler.resample_chunk(piece))
+        most = max(most, count * len(piece) / rate - resampled / sample_rate)
     return most

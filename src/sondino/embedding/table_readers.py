@@ -1,4 +1,4 @@
-"""Reading the tables that tables.py writes, a block of rows at a time: memory does not grow with their length."""
+"""Read the tables that tables.py writes, in blocks of rows: memory does not grow with their length."""
 
 import csv
 import zipfile
@@ -25,12 +25,12 @@ class Rows:
     Attributes:
         ids: the clip of each row.
         starts: (n,) seconds, where a row is a window; None where a row is a clip.
-        vectors: (n, dim) float32.
+        embeddings: (n, dim) float32.
     """
 
     ids: Sequence[str]
     starts: NDArray[np.float64] | None
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
 
 
 def read_rows(table: str | Path) -> Iterator[Rows]:
@@ -40,7 +40,7 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
         table: .npz, .npy (and its .ids.csv), .csv or .parquet, as `embed` writes them.
 
     Raises:
-        OptionError: no such file, another suffix, or no table of vectors.
+        OptionError: no such file, another suffix, or not a table of embeddings.
         SondinoError: it is damaged.
         MissingExtra: .parquet without pyarrow.
     """
@@ -59,46 +59,48 @@ def read_npz(table: Path) -> Iterator[Rows]:
     with zipfile.ZipFile(table) as archive, ExitStack() as opened:
         members = set(archive.namelist())
         if not {"ids.npy", "vectors.npy"} <= members:
-            raise OptionError(f"table {table} holds no arrays `ids` and `vectors`: it is no table of `sondino embed`")
+            raise OptionError(
+                f"table {table} holds no arrays `ids` and `vectors`: it is not a table of `sondino embed`"
+            )
 
         def column(name: str, dimensions: int = 1) -> _Npy:
             return _Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
 
-        vectors, ids = column("vectors", 2), column("ids")
+        embeddings, ids = column("vectors", 2), column("ids")
         if not {"clip.npy", "start.npy"} <= members:
-            ids.match(vectors)
-            for count in vectors.counts():
-                yield Rows(_strings(ids.take(count)), None, vectors.take_float32(count))
+            ids.match(embeddings)
+            for count in embeddings.counts():
+                yield Rows(_strings(ids.take(count)), None, embeddings.take_float32(count))
             return
         names = ids.take(ids.rows)
-        clips, starts = column("clip").match(vectors), column("start").match(vectors)
-        for count in vectors.counts():
+        clips, starts = column("clip").match(embeddings), column("start").match(embeddings)
+        for count in embeddings.counts():
             name_of = _strings(names[clips.take(count)])
-            yield Rows(name_of, starts.take(count).astype(np.float64), vectors.take_float32(count))
+            yield Rows(name_of, starts.take(count).astype(np.float64), embeddings.take_float32(count))
 
 
 def read_npy(table: Path) -> Iterator[Rows]:
-    """The vectors, and row for row their ids, where wanted with starts, from `<stem>.ids.csv` beside them."""
+    """The embeddings, and row for row their ids, per window also starts, from `<stem>.ids.csv` beside them."""
     beside = table.with_name(table.stem + ".ids.csv")
     if not beside.is_file():
-        raise OptionError(f"table {table} has no {beside.name} beside it, which says whose vectors they are")
+        raise OptionError(f"table {table} has no {beside.name} beside it, which has the ids of its rows")
     with table.open("rb") as file, _open_csv(beside) as lines:
-        vectors = _Npy(table, file, 2)
+        embeddings = _Npy(table, file, 2)
         keys = csv.reader(lines)
         names = next(keys, [])
         has_start = _keys_in(names, beside)
-        for count in vectors.counts():
+        for count in embeddings.counts():
             rows = list(islice(keys, count))
             starts = np.array([float(row[1]) for row in rows]) if has_start else None
             if len(rows) < count:
                 break
-            yield Rows([row[0] for row in rows], starts, vectors.take_float32(count))
+            yield Rows([row[0] for row in rows], starts, embeddings.take_float32(count))
         if len(rows) < count or next(keys, None) is not None:
-            raise SondinoError(f"{beside}: has not a row for each vector of {table.name}; make both again")
+            raise SondinoError(f"{beside}: does not have one row for each embedding of {table.name}; make both again")
 
 
 def read_csv(table: Path) -> Iterator[Rows]:
-    """Columns id, where a row is a window start, then one a number of the vector."""
+    """Columns id, per window also start, then one for each dimension of the embedding."""
     with _open_csv(table) as lines:
         rows = csv.reader(lines)
         names = next(rows, [])
@@ -107,7 +109,7 @@ def read_csv(table: Path) -> Iterator[Rows]:
         dim = len(names) - keys
         if dim < 1:
             raise OptionError(f"table {table} has no columns of numbers after {', '.join(names)}")
-        # A number takes many times its four bytes before it is one.
+        # A number takes many times its four bytes while it is text.
         size = max(1, BLOCK_BYTES // (dim * 64))
         line = 1
         while True:
@@ -116,23 +118,25 @@ def read_csv(table: Path) -> Iterator[Rows]:
                 line += 1
                 if len(row) != len(names):
                     raise SondinoError(f"{table}: row {line} has {len(row)} fields, where the first has {len(names)}")
-            vectors = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
+            embeddings = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
             starts = np.array([float(row[1]) for row in block]) if has_start else None
             if block or line == 1:
-                yield Rows([row[0] for row in block], starts, vectors.reshape(len(block), dim))
+                yield Rows([row[0] for row in block], starts, embeddings.reshape(len(block), dim))
             if not block:
                 return
 
 
 def read_parquet(table: Path) -> Iterator[Rows]:
-    """Columns id, vector (a list of numbers) and, where a row is a window, start."""
+    """Columns `id`, `vector` (a list of numbers), per window also start."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     try:
-        # Read in small pieces: left alone, pyarrow reads all of a row group first, and ours may be large.
+        # In small reads: by default pyarrow reads a whole row group first, which may be large.
         with parquet.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as file:
             schema = file.schema_arrow
             if not {"id", "vector"} <= set(schema.names):
-                raise OptionError(f"table {table} has no columns `id` and `vector`: it is no table of `sondino embed`")
+                raise OptionError(
+                    f"table {table} has no columns `id` and `vector`: it is not a table of `sondino embed`"
+                )
             columns = ["id", "vector", *(["start"] if "start" in schema.names else [])]
             dim = getattr(schema.field("vector").type, "list_size", 0)
             # Rows of a table without a fixed dimension are counted by what one row takes.
@@ -154,7 +158,7 @@ READERS: dict[str, Callable[[Path], Iterator[Rows]]] = {
 
 
 class _Npy:
-    """An open .npy, read from the front, some rows at a time."""
+    """An open .npy, read from the front in blocks of rows."""
 
     def __init__(self, table: Path, file: IO[bytes], dimensions: int) -> None:
         self.table, self.file = table, file
@@ -164,17 +168,17 @@ class _Npy:
         if len(self.shape) != dimensions or self.dtype.hasobject or (by_column and dimensions > 1):
             order = " stored column by column" if by_column else ""
             raise OptionError(
-                f"table {table} holds an array {self.shape} of {self.dtype}{order}, where numbers (rows, dim) "
-                "and one id a row are wanted: it is no table of `sondino embed`"
+                f"table {table} holds an array {self.shape} of {self.dtype}{order}, not numbers (rows, dim) "
+                "with one id a row: it is not a table of `sondino embed`"
             )
         self.rows = self.shape[0]
         self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
 
-    def match(self, vectors: "_Npy") -> "_Npy":
-        """Itself, if it has a row for each vector."""
-        if self.rows != vectors.rows:
+    def match(self, embeddings: "_Npy") -> "_Npy":
+        """Itself, if it has a row for each embedding."""
+        if self.rows != embeddings.rows:
             raise SondinoError(
-                f"{self.table}: holds {vectors.rows} vectors and {self.rows} ids or starts; make it again"
+                f"{self.table}: holds {embeddings.rows} embeddings and {self.rows} ids or starts; make it again"
             )
         return self
 
@@ -188,7 +192,7 @@ class _Npy:
         """The next rows."""
         data = self.file.read(count * self.row_bytes)
         if len(data) < count * self.row_bytes:
-            raise _damaged(self.table, "it is cut short")
+            raise _damaged(self.table, "it is truncated")
         return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
     def take_float32(self, count: int) -> NDArray[np.float32]:
@@ -198,10 +202,10 @@ class _Npy:
 
 
 def _arrow_rows(batch: Any, table: Path) -> Rows:
-    vectors, ids = batch.column("vector"), batch.column("id")
-    if vectors.null_count or ids.null_count or vectors.flatten().null_count:
-        raise SondinoError(f"{table}: has rows without an id or a vector; leave them out")
-    flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    embeddings, ids = batch.column("vector"), batch.column("id")
+    if embeddings.null_count or ids.null_count or embeddings.flatten().null_count:
+        raise SondinoError(f"{table}: has rows without an id or an embedding; leave them out")
+    flat = embeddings.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
     return Rows(_strings(ids.to_pylist()), starts, flat.reshape(len(ids), -1))
 
@@ -211,9 +215,9 @@ def _strings(ids: NDArray[Any] | list[Any]) -> list[str]:
 
 
 def _keys_in(names: list[str], table: Path) -> bool:
-    """Whether a CSV's rows have a start; raises where they have no id."""
+    """Whether a CSV has a column start; raises if it has no id."""
     if names[:1] != ["id"]:
-        raise OptionError(f"table {table} does not begin with a column `id`: it is no table of `sondino embed`")
+        raise OptionError(f"table {table} does not begin with a column `id`: it is not a table of `sondino embed`")
     return names[1:2] == ["start"]
 
 
@@ -223,7 +227,7 @@ def _open_csv(file: Path) -> IO[str]:
 
 @contextmanager
 def _report_damage(table: Path) -> Iterator[None]:
-    """Turn what a broken file raises into a sentence."""
+    """Turn the exceptions of a broken file into a SondinoError."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, IndexError, MemoryError, csv.Error, OSError) as error:

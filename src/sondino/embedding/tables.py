@@ -1,4 +1,4 @@
-"""Tables of vectors on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written part by part, then put in place."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
 
 import io
 import os
@@ -17,21 +17,21 @@ from sondino.text import csv_writer
 
 
 @dataclass
-class Part:
-    """Some files' vectors.
+class TablePart:
+    """The embeddings of some files.
 
     Attributes:
-        ids: a file each.
+        ids: one a file.
         counts: how many rows each file has.
-        vectors: (rows, dim) float32.
+        embeddings: (rows, dim) float32.
         starts: (rows,) seconds.
-        seconds: of sound.
+        seconds: of audio.
         skipped: (path, reason) of the files that are not in it.
     """
 
     ids: list[str]
     counts: list[int]
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
     starts: NDArray[np.float64]
     seconds: float
     skipped: list[tuple[str, str]]
@@ -41,8 +41,8 @@ class Part:
         return [name for name, count in zip(self.ids, self.counts, strict=True) for _ in range(count)]
 
 
-Writer = Callable[[Path, Iterable[Part], int, int, int, bool], None]
-"""Called with (output, parts, files, rows, dim, per_window); the output appears whole or not at all."""
+Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool], None]
+"""Called with (output, parts, files, rows, dim, per_window); the output appears complete or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -62,10 +62,10 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
 
-    Vectors go to the file part by part; ids and starts are held in memory.
+    Embeddings are written part by part; ids and starts are held in memory.
     """
     ids: list[str] = []
     counts: list[int] = []
@@ -74,7 +74,7 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
         with archive.open("vectors.npy", "w", force_zip64=True) as entry:
             _npy_header(entry, rows, dim)
             for part in parts:
-                entry.write(np.ascontiguousarray(part.vectors, np.float32).tobytes())
+                entry.write(np.ascontiguousarray(part.embeddings, np.float32).tobytes())
                 ids += part.ids
                 counts += part.counts
                 starts.append(part.starts)
@@ -87,8 +87,8 @@ def write_npz(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """Vectors (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
+def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         _in_place(output.with_name(output.stem + ".ids.csv")) as names,
         _in_place(output) as file,
@@ -97,38 +97,38 @@ def write_npy(output: Path, parts: Iterable[Part], files: int, rows: int, dim: i
         table.writerow(["id", "start"] if per_window else ["id"])
         _npy_header(file, rows, dim)
         for part in parts:
-            file.write(np.ascontiguousarray(part.vectors, np.float32).tobytes())
+            file.write(np.ascontiguousarray(part.embeddings, np.float32).tobytes())
             table.writerows(_keys(part, per_window))
 
 
-def write_csv(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """One row a vector: id, per window also start, then v0, v1 and so on; nine digits give back the same float32."""
+def write_csv(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with _in_place(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])
         for part in parts:
-            for key, vector in zip(_keys(part, per_window), part.vectors.tolist(), strict=True):
-                table.writerow([*key, *(f"{value:.9g}" for value in vector)])
+            for key, embedding in zip(_keys(part, per_window), part.embeddings.tolist(), strict=True):
+                table.writerow([*key, *(f"{value:.9g}" for value in embedding)])
 
 
-def write_parquet(output: Path, parts: Iterable[Part], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """Columns id, per window also start, and vector: a list of `dim` float32."""
+def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+    """Columns `id`, per window also `start`, and `vector`: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
     if per_window:
         fields.append(pyarrow.field("start", pyarrow.float64()))
-    vector = pyarrow.list_(pyarrow.float32(), dim)
-    schema = pyarrow.schema([*fields, pyarrow.field("vector", vector)])
+    embedding = pyarrow.list_(pyarrow.float32(), dim)
+    schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
     with _in_place(output) as file, parquet.ParquetWriter(file, schema) as table:
         for part in parts:
-            flat = pyarrow.array(np.ascontiguousarray(part.vectors, np.float32).reshape(-1))
+            flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
             # File names need not be UTF-8, Parquet's strings must.
             ids = [name.encode(errors="replace").decode() for name in part.row_ids()]
             columns = [pyarrow.array(ids, pyarrow.string())]
             if per_window:
                 columns.append(pyarrow.array(part.starts))
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
-            if len(part.vectors):
+            if len(part.embeddings):
                 table.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
 
@@ -140,7 +140,7 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def _keys(part: Part, per_window: bool) -> Iterator[list[str]]:
+def _keys(part: TablePart, per_window: bool) -> Iterator[list[str]]:
     for name, start in zip(part.row_ids(), part.starts.tolist(), strict=True):
         yield [name, f"{start:.9g}"] if per_window else [name]
 
@@ -151,7 +151,7 @@ def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
 
 @contextmanager
 def _in_place(output: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the output's name once it is whole."""
+    """A file that gets the output's name once it is complete."""
     new = output.with_name(output.name + ".new")
     try:
         with new.open("wb") as file:

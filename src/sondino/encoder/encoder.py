@@ -209,15 +209,15 @@ def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy
             rows += 1
         weights.append(np.asarray(real, dtype=np.float64))
 
-    vectors = np.empty((rows, encoder.dim), dtype=np.float32)
+    embeddings = np.empty((rows, encoder.dim), dtype=np.float32)
     for group in batches.values():
         for start in range(0, len(group), encoder.batch_size):
             part = group[start : start + encoder.batch_size]
-            vectors[[row for row, _ in part]] = _embed(encoder, np.stack([piece for _, piece in part]))
+            embeddings[[row for row, _ in part]] = _embed(encoder, np.stack([piece for _, piece in part]))
 
     ends = np.cumsum([len(w) for w in weights], dtype=int)
     merged = [
-        vectors[end - 1] if len(w) == 1 else merge(vectors[end - len(w) : end], w)
+        embeddings[end - 1] if len(w) == 1 else merge(embeddings[end - len(w) : end], w)
         for w, end in zip(weights, ends, strict=True)
     ]
     return np.stack(merged).astype(np.float32) if merged else np.empty((0, encoder.dim), dtype=np.float32)
@@ -227,20 +227,20 @@ def _embed(encoder: Encoder, batch: Array) -> Array:
     """One call of the encoder, its result checked."""
     batch = np.ascontiguousarray(batch, dtype=np.float32)
     try:
-        vectors = np.asarray(encoder.embed(batch))
+        embeddings = np.asarray(encoder.embed(batch))
     except EncoderError:
         raise
     except Exception as error:
         shape = "x".join(map(str, batch.shape))
         raise EncoderError(f"encoder {encoder.name!r} failed on a {shape} batch: {format_error(error)}") from error
-    check_shape(encoder, vectors, len(batch))
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    check_shape(encoder, embeddings, len(batch))
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         raise EncoderError(
             f"encoder {encoder.name!r} gave NaN or infinite values for {len(bad)} of {len(batch)} waveforms "
             f"(loudest sample of the first: {np.abs(batch[bad[0]]).max():.3g}): the encoder is at fault, or its weights"
         )
-    return vectors.astype(np.float32, copy=False)
+    return embeddings.astype(np.float32, copy=False)
 
 
 def check_shape(encoder: Encoder, embeddings: Array, count: int) -> None:
@@ -261,10 +261,10 @@ def response_fingerprint(encoder: Encoder) -> str:
     samples = call_length(encoder, 1.0)
     noise = fixed_noise(samples)
     fading = noise * np.linspace(1, 0, samples, dtype=np.float32)
-    vectors = _embed(encoder, np.stack([noise, fading])).astype(np.float64)
-    scale = float(np.sqrt(np.mean(vectors**2))) or 1.0
-    directions = np.random.default_rng(0).standard_normal((vectors.shape[1], 8)) / math.sqrt(vectors.shape[1])
-    rounded = np.round(vectors @ directions / scale, 3) + 0.0  # + 0.0 makes -0 and 0 the same bytes
+    embeddings = _embed(encoder, np.stack([noise, fading])).astype(np.float64)
+    scale = float(np.sqrt(np.mean(embeddings**2))) or 1.0
+    directions = np.random.default_rng(0).standard_normal((embeddings.shape[1], 8)) / math.sqrt(embeddings.shape[1])
+    rounded = np.round(embeddings @ directions / scale, 3) + 0.0  # + 0.0 makes -0 and 0 the same bytes
     return hashlib.sha256(rounded.tobytes() + f"{scale:.3g}".encode()).hexdigest()
 
 

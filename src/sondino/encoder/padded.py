@@ -1,4 +1,4 @@
-"""An encoder of one length, made to take shorter windows."""
+"""An encoder of a fixed window, padded to take shorter ones."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sondino.encoder.encoder import Encoder, resolve
 
 
 class PaddedEncoder:
-    """An encoder of one length, made to take shorter windows: they are repeated or zero-padded up to it.
+    """An encoder of a fixed window that takes shorter ones: they are repeated or zero-padded to its own.
 
     Attributes:
         name: of the encoder.
         sample_rate: of the encoder, in hertz.
         dim: of the encoder.
         window: seconds that it takes.
-        short: "native", since filling is done here.
-        fingerprint: changes with the encoder, the window and the filling.
+        short: "native", since the padding is done here.
+        fingerprint: changes with the encoder, the window and the kind of padding.
     """
 
     def __init__(self, encoder: Encoder, window: float) -> None:
@@ -30,11 +30,11 @@ class PaddedEncoder:
         self.name, self.sample_rate, self.dim = encoder.name, encoder.sample_rate, encoder.dim
         self.window, self.short = window, "native"
         self.batch_size = encoder.batch_size
-        told = f"filled {encoder.fingerprint} {window} {self._repeats}"
-        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        facts = f"filled {encoder.fingerprint} {window} {self._repeats}"
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) vectors."""
-        lacking = self._samples - waveforms.shape[1]
+        """(batch, samples) waveforms of at most the encoder's own window to (batch, dim) embeddings."""
+        missing = self._samples - waveforms.shape[1]
         mode = "wrap" if self._repeats else "constant"
-        return self._encoder.embed(np.pad(waveforms, ((0, 0), (0, lacking)), mode))  # type: ignore[call-overload]
+        return self._encoder.embed(np.pad(waveforms, ((0, 0), (0, missing)), mode))  # type: ignore[call-overload]

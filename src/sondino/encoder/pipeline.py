@@ -1,7 +1,7 @@
-"""Sounds in, vectors out: files are decoded ahead by threads while the model runs on windows batched across files.
+"""Audio files to embeddings: threads decode ahead while the model embeds windows, batched across files.
 
-Memory stays bounded whatever the number and the length of the files: every file being read has a short queue of
-windows, and its reader waits where that is full; so many batches are with the model, and no more.
+Memory is bounded whatever the number and length of the files: every file being read has a short queue of windows, and
+its reader waits while that is full; the number of batches in the model is bounded too.
 """
 
 import queue
@@ -25,33 +25,33 @@ from sondino.errors import EncoderError, OptionError, SondinoError
 Sound = str | PathLike[str] | tuple[ArrayLike, int]
 """A path, or an array with its rate."""
 
-_Cutter = Callable[[Sound], Iterator[Window]]
-_Shelf = queue.Queue[Window | BaseException | None]
+_WindowsOf = Callable[[Sound], Iterator[Window]]
+_Queue = queue.Queue[Window | BaseException | None]
 
-BATCH = 16  # windows of equal length through the model at once, at most
-BATCH_SECONDS = 10.0  # of sound in a batch: more is no faster on a processor, and takes memory
-BEHIND = 256  # batches whose vectors may wait for an earlier one that takes longer
-ROUND = 16  # windows gathered before the model runs: enough to find some of equal length among short clips
-QUEUE = 4  # windows that a file may have read ahead
-AHEAD = 8  # files opened ahead of the one whose turn it is, besides those being read
+BATCH = 16  # windows of equal length in a batch, at most
+BATCH_SECONDS = 10.0  # of audio in a batch: more is no faster on a CPU, and takes memory
+MAX_FINISHED = 256  # finished batches that may wait for an earlier, slower one
+GATHERED = 16  # windows gathered before the model runs: enough to batch some of equal length among short clips
+QUEUE = 4  # windows that a file may be read ahead
+AHEAD = 8  # files opened ahead of the current one, besides those being read
 MAX_WINDOW_SECONDS = 3600.0  # seconds of a window
 BLOCK = 10.0  # seconds decoded at once
 
 
 @dataclass
 class Embedded:
-    """What became of one sound.
+    """The embeddings of one sound, or its error.
 
     Attributes:
         index: which one, from 0.
-        vectors: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
-        starts: seconds of each row of `vectors`.
+        embeddings: (1, dim) float32, the mean of its windows by real samples; or (windows, dim).
+        starts: seconds of each row of `embeddings`.
         seconds: length of the sound.
-        error: why there are no vectors, else None.
+        error: why there are no embeddings; else None.
     """
 
     index: int
-    vectors: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
     starts: NDArray[np.float64]
     seconds: float
     error: SondinoError | None = None
@@ -83,23 +83,23 @@ def resolve_windowing(
 
 
 def readers(threads: int) -> int:
-    """Threads that decode ahead, of so many in all: reading takes about half as long as the net.
+    """Threads that decode ahead, of so many in all: decoding takes about half as long as the net.
 
-    With two threads the one that asks decodes, in turn with its share of the net: a third thread would take turns on
-    two processors.
+    With two threads the calling one decodes, in turn with its share of the net: a third thread would compete for two
+    cores.
     """
     return 0 if threads < 3 else min(8, threads // 3)
 
 
 def batch_size(samples: int, sample_rate: int) -> int:
-    """Windows of so many samples that go through a model at once."""
+    """Batch size for windows of so many samples."""
     return min(BATCH, max(1, int(BATCH_SECONDS * sample_rate / samples)))
 
 
 def embed_sounds(
     model: Encoder, sounds: Sequence[Sound], windowing: Windowing, per_window: bool = False, readers: int = 2
 ) -> Generator[Embedded, None, None]:
-    """Embed sounds, and yield what became of each in order. A sound that cannot be heard is an error of its own.
+    """Embed sounds, and yield the result of each in order. A sound that cannot be decoded has its own error.
 
     Args:
         model: any encoder.
@@ -109,11 +109,11 @@ def embed_sounds(
         readers: threads that decode ahead; 0: decode in turn with the model.
 
     Raises:
-        EncoderError: the model fails, or its vectors have another shape than it says.
+        EncoderError: the model fails, or its embeddings have another dimension than it states.
     """
     model = resolve(model)
 
-    def cuts(sound: Sound) -> Iterator[Window]:
+    def windows_of(sound: Sound) -> Iterator[Window]:
         if isinstance(sound, tuple):
             blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
         else:
@@ -122,16 +122,16 @@ def embed_sounds(
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Window]] = []
-    # Closed by hand, so that no thread is left waiting when the caller stops in the middle.
-    with closing(_read_ahead(sounds, cuts, readers)) as ahead, closing(_Runner(model)) as runner:
-        for index, pieces in enumerate(ahead):
+    # Closed explicitly, so that no thread is left waiting when the caller stops in the middle.
+    with closing(_read_ahead(sounds, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
+        for index, windows in enumerate(ahead):
             clip = _Clip(index, per_window, model.sample_rate)
             clips.append(clip)
             try:
-                for piece in pieces:
+                for window in windows:
                     clip.waiting += 1
-                    waiting.append((clip, piece))
-                    if len(waiting) == ROUND or batch_size(len(piece[0]), model.sample_rate) == 1:
+                    waiting.append((clip, window))
+                    if len(waiting) == GATHERED or batch_size(len(window[0]), model.sample_rate) == 1:
                         runner.run(waiting)
                         yield from _finished(clips, model.dim)
             except EncoderError:
@@ -148,12 +148,12 @@ def embed_sounds(
 
 @dataclass
 class _Clip:
-    """A sound whose windows are on their way. Where windows are merged it holds their sum, not all of them."""
+    """A sound whose windows are being embedded. Where they are averaged it holds their sum, not all of them."""
 
     index: int
     per_window: bool
     sample_rate: int
-    waiting: int = 0  # windows that have not been through the model
+    waiting: int = 0  # windows that are not embedded yet
     ended: bool = False
     error: SondinoError | None = None
     seconds: float = 0.0
@@ -162,16 +162,16 @@ class _Clip:
     rows: list[NDArray[np.float32]] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
 
-    def add(self, vector: NDArray[np.float32], start: float, weight: float) -> None:
+    def add(self, embedding: NDArray[np.float32], start: float, weight: float) -> None:
         self.waiting -= 1
         self.seconds = max(self.seconds, start + weight / self.sample_rate)
-        if not np.isfinite(vector).all():
+        if not np.isfinite(embedding).all():
             self.error = EncoderError(f"the model gave NaN or infinite values at {start:g} s")
         elif self.per_window:
-            self.rows.append(vector.copy())
+            self.rows.append(embedding.copy())
             self.starts.append(start)
         else:
-            share = weight * vector.astype(np.float64)
+            share = weight * embedding.astype(np.float64)
             self.total = share if self.total is None else self.total + share
             self.weight += weight
 
@@ -182,30 +182,30 @@ class _Clip:
         if self.per_window:
             return Embedded(self.index, np.stack(self.rows), np.array(self.starts), self.seconds)
         assert self.total is not None  # a sound without a window is an error
-        vector = (self.total / self.weight).astype(np.float32)
-        return Embedded(self.index, vector[None], np.zeros(1), self.seconds)
+        embedding = (self.total / self.weight).astype(np.float32)
+        return Embedded(self.index, embedding[None], np.zeros(1), self.seconds)
 
 
 def _finished(clips: deque[_Clip], dim: int) -> Iterator[Embedded]:
-    """Take off the front of `clips` those that are done."""
+    """Remove the finished clips from the front of `clips`."""
     while clips and clips[0].ended and clips[0].waiting == 0:
         yield clips.popleft().embedded(dim)
 
 
 class _Runner:
-    """Puts windows through the model: one batch after another, or as many side by side as the model has workers.
+    """Embeds batches of windows: one after another, or as many concurrently as the model has workers.
 
-    The calling thread is one of the workers: where it would have to wait for the others, it takes a batch itself.
+    The calling thread is one of the workers: instead of waiting for the others, it embeds a batch itself.
     """
 
     def __init__(self, model: ResolvedEncoder) -> None:
         self._model = model
         self._others = model.workers - 1
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
-        self._running: deque[tuple[list[_Place], Future[NDArray[np.float32]]]] = deque()
+        self._running: deque[tuple[list[_Origin], Future[NDArray[np.float32]]]] = deque()
 
     def run(self, waiting: list[tuple[_Clip, Window]]) -> None:
-        """Take the waiting windows, those of equal length together, and empty the list."""
+        """Embed the waiting windows, those of equal length together, and empty the list."""
         lengths: dict[int, list[tuple[_Clip, Window]]] = {}
         for entry in waiting:
             lengths.setdefault(len(entry[1][0]), []).append(entry)
@@ -217,108 +217,111 @@ class _Runner:
 
     def _start(self, batch: list[tuple[_Clip, Window]]) -> None:
         if self._pool is None:
-            _add(_places(batch), _vectors(self._model, batch, alone=True))
+            _add_embeddings(_origins(batch), _embeddings(self._model, batch, alone=True))
             return
-        # Two for each worker: one that it works on, one that it finds ready.
+        # Two for each worker: the current one and the next.
         if sum(not running.done() for _, running in self._running) < 2 * self._others:
-            self._running.append((_places(batch), self._pool.submit(_vectors, self._model, batch)))
+            self._running.append((_origins(batch), self._pool.submit(_embeddings, self._model, batch)))
         else:
             here: Future[NDArray[np.float32]] = Future()
-            here.set_result(_vectors(self._model, batch))
-            self._running.append((_places(batch), here))
-        while self._running and (self._running[0][1].done() or len(self._running) > BEHIND):
+            here.set_result(_embeddings(self._model, batch))
+            self._running.append((_origins(batch), here))
+        while self._running and (self._running[0][1].done() or len(self._running) > MAX_FINISHED):
             self._take()
 
     def wait(self) -> None:
-        """Until every window is through."""
+        """Wait until every window is embedded."""
         while self._running:
             self._take()
 
     def _take(self) -> None:
-        places, vectors = self._running.popleft()
-        _add(places, vectors.result())
+        origins, embeddings = self._running.popleft()
+        _add_embeddings(origins, embeddings.result())
 
     def close(self) -> None:
-        """Let the workers end; what they have not begun is dropped."""
+        """End the workers; batches that have not begun are dropped."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
     first = batch[0][1][0]
     # A single window is not copied: at 10 s that would cost as much as its decoding.
+    # (batch, samples)
     waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
     embed = model.embed if alone else model.embed_batch
-    vectors = embed(waveforms)
-    check_shape(model, vectors, len(batch))
-    return vectors
+    embeddings = embed(waveforms)
+    check_shape(model, embeddings, len(batch))
+    return embeddings
 
 
-_Place = tuple[_Clip, float, float]
-"""Where a vector belongs: its clip, its window's start, how many samples were real."""
+_Origin = tuple[_Clip, float, float]
+"""What an embedding is of: its clip, its window's start, how many samples were real."""
 
 
-def _places(batch: list[tuple[_Clip, Window]]) -> list[_Place]:
+def _origins(batch: list[tuple[_Clip, Window]]) -> list[_Origin]:
     return [(clip, start, weight) for clip, (_, start, weight) in batch]
 
 
-def _add(places: list[_Place], vectors: NDArray[np.float32]) -> None:
-    for (clip, start, weight), vector in zip(places, vectors, strict=True):
-        clip.add(vector, start, weight)
+def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> None:
+    for (clip, start, weight), embedding in zip(origins, embeddings, strict=True):
+        clip.add(embedding, start, weight)
 
 
 # ---- reading ahead --------------------------------------------------------------------------------------------
 
 
-def _read_ahead(sounds: Sequence[Sound], cuts: _Cutter, readers: int) -> Generator[Iterator[Window], None, None]:
+def _read_ahead(
+    sounds: Sequence[Sound], windows_of: _WindowsOf, readers: int
+) -> Generator[Iterator[Window], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
-    Readers take the sounds in order, so the sound whose turn it is always has a reader, and readers of later ones
-    wait at full queues: no order of long and short files can block.
+    Readers take the sounds in order, so the current sound always has a reader, and readers of later ones wait at
+    full queues: no order of long and short files can block.
     """
     if readers < 1:
-        yield from map(cuts, sounds)
+        yield from map(windows_of, sounds)
         return
     stop = threading.Event()
     pool = ThreadPoolExecutor(readers, thread_name_prefix="sondino-read")
-    shelves: deque[_Shelf] = deque()
+    queues: deque[_Queue] = deque()
     following = iter(sounds)
     try:
         while True:
-            while len(shelves) < readers + AHEAD and (sound := next(following, None)) is not None:
-                shelf: _Shelf = queue.Queue(QUEUE)
-                pool.submit(_fill, shelf, cuts, sound, stop)
-                shelves.append(shelf)
-            if not shelves:
+            while len(queues) < readers + AHEAD and (sound := next(following, None)) is not None:
+                buffer: _Queue = queue.Queue(QUEUE)
+                pool.submit(_read_windows, buffer, windows_of, sound, stop)
+                queues.append(buffer)
+            if not queues:
                 return
-            yield _take(shelves.popleft())
+            yield _take(queues.popleft())
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fill(shelf: _Shelf, cuts: _Cutter, sound: Sound, stop: threading.Event) -> None:
+def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: Sound, stop: threading.Event) -> None:
     try:
-        for piece in cuts(sound):
-            if not _put(shelf, piece, stop):
+        for window in windows_of(sound):
+            if not _put(buffer, window, stop):
                 return
-        _put(shelf, None, stop)
-    except BaseException as error:  # raised again in the thread that takes
-        _put(shelf, error, stop)
+        _put(buffer, None, stop)
+    except BaseException as error:  # raised again in the consuming thread
+        _put(buffer, error, stop)
 
 
-def _put(shelf: _Shelf, item: Window | BaseException | None, stop: threading.Event) -> bool:
+def _put(buffer: _Queue, item: Window | BaseException | None, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
-            shelf.put(item, timeout=0.2)
+            buffer.put(item, timeout=0.2)
             return True
         except queue.Full:
             continue
     return False
 
 
-def _take(shelf: _Shelf) -> Iterator[Window]:
-    while (item := shelf.get()) is not None:
+def _take(buffer: _Queue) -> Iterator[Window]:
+    while (item := buffer.get()) is not None:
         if isinstance(item, BaseException):
             raise item
         yield item

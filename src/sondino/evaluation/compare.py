@@ -1,4 +1,4 @@
-"""Models side by side, the first one the whole: what each weighs, takes and scores, and what share of the first's."""
+"""Models side by side: size, cost and scores of each, absolute and relative to the first model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sondino.tasks.task import Task
 from sondino.text import csv_of_dicts, if_known, percent, score_text, to_bytes
 
 GRID = 475.0
-"""Grams of CO2e a kilowatt-hour: the world's average, which codecarbon takes where it knows no better."""
+"""Grams of CO2e per kilowatt-hour: the world's average, codecarbon's default."""
 
 ROUNDS = 9
 JOULES_PER_KWH = 3.6e6
@@ -36,11 +36,11 @@ COSTS = ("parameters", "macs_per_10s", "file_bytes", "milliseconds_per_10s", "jo
 
 @dataclass
 class Compared:
-    """What `compare` found.
+    """The outcome of `compare`.
 
     Attributes:
         results: as in compare.json.
-        skipped: (path, reason) of sounds that could not be used.
+        skipped: (path, reason) of files that could not be used.
     """
 
     results: dict[str, Any]
@@ -59,14 +59,14 @@ def compare(
     quiet: bool = False,
     command: Sequence[str] = (),
 ) -> Compared:
-    """Weigh, time and probe models, and tell what is left of the first one's costs and scores.
+    """Measure size, speed, energy and probe scores of models, absolute and relative to the first.
 
-    Times are taken in turn, round after round. Scores are those of `evaluate`.
+    Times are measured in turn, round after round. Scores are those of `evaluate`.
 
     Args:
         models: bundles, or whatever else `evaluate` takes; each is compared with the first.
-        out: folder for compare.csv, compare.json and compare.md, and for vectors and scores, so that the same call goes
-            on where it was stopped; None: nothing is kept.
+        out: folder for compare.csv, compare.json and compare.md, and for embeddings and scores, so that the same call
+            resumes where it was stopped; None: nothing is saved.
         tasks: as in `evaluate`; empty: costs alone.
         data: as in `evaluate`.
         seeds: as in `evaluate`.
@@ -76,7 +76,7 @@ def compare(
         command: the command line, for the record.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        SondinoError: the fault and what to do; finished work stays.
 
     Examples:
         >>> done = sondino.compare(["run/bundle"], quiet=True)
@@ -94,13 +94,13 @@ def compare(
     on = read_tasks(tasks, None if data is None else Path(data)) if tasks else []
     for task, labelled in on:
         check_probe(task.title, labelled)
-    entrants: list[EvaluatedModel] = []
+    opened: list[EvaluatedModel] = []
     for one in given:
-        entrants.append(add_model(one, entrants, threads=threads))
+        opened.append(add_model(one, opened, threads=threads))
     with _folder(out) as folder:
         skipped: list[tuple[str, str]] = []
-        facts = _costs(entrants, quiet)
-        scores, about_tasks = _scores(entrants, on, folder, seeds, threads, quiet, skipped)
+        facts = _costs(opened, quiet)
+        scores, about_tasks = _scores(opened, on, folder, seeds, threads, quiet, skipped)
         notes = [note for task in about_tasks for note in task["notes"]]
         if any(model["joules_per_10s"] is None for model in facts):
             notes.append("no energy: that needs codecarbon, pip install 'sondino[energy]'")
@@ -123,7 +123,7 @@ def compare(
 
 @contextmanager
 def _folder(out: str | Path | None) -> Iterator[Path]:
-    """The folder of the results; where there is to be none, one that is gone afterwards."""
+    """The folder of the results; a temporary one for None."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="sondino-compare-") as passing:
             yield Path(passing)
@@ -133,19 +133,19 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _costs(entrants: Sequence[EvaluatedModel], quiet: bool) -> list[dict[str, Any]]:
+def _costs(opened: Sequence[EvaluatedModel], quiet: bool) -> list[dict[str, Any]]:
     with show("size, speed and energy", "models", quiet) as progress:
-        progress(0, len(entrants))
-        times = milliseconds_side_by_side([one.encoder for one in entrants], ROUNDS)
+        progress(0, len(opened))
+        times = milliseconds_side_by_side([one.encoder for one in opened], ROUNDS)
         facts = []
-        for one, milliseconds in zip(entrants, times, strict=True):
+        for one, milliseconds in zip(opened, times, strict=True):
             facts.append(model_facts(one.encoder, one.name, one.role, one.source, milliseconds))
-            progress(len(facts), len(entrants))
+            progress(len(facts), len(opened))
     return facts
 
 
 def _scores(
-    entrants: Sequence[EvaluatedModel],
+    opened: Sequence[EvaluatedModel],
     on: Sequence[tuple[Task, Labelled]],
     folder: Path,
     seeds: int,
@@ -153,18 +153,18 @@ def _scores(
     quiet: bool,
     skipped: list[tuple[str, str]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Scores of every model on every task, and the tasks; what could not be heard is added to `skipped`, each once."""
+    """Scores of every model on every task, and the tasks; adds undecodable files to `skipped`, each once."""
     scores: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     for task, labelled in on:
-        heard = labelled
-        for one in entrants:
-            entry, heard = score_task(one.encoder, one.name, task, labelled, folder, seeds=seeds, threads=threads,
+        usable = labelled
+        for one in opened:
+            entry, usable = score_task(one.encoder, one.name, task, labelled, folder, seeds=seeds, threads=threads,
                                       quiet=quiet)  # fmt: skip
             scores.append(entry)
-            skipped += [each for each in heard.skipped if each not in skipped]
+            skipped += [each for each in usable.skipped if each not in skipped]
         notes = [note for entry in scores if entry["task"] == task.name for note in entry["notes"]]
-        tasks.append({**task_facts(task, heard), "notes": list(dict.fromkeys([*heard.notes, *notes]))})
+        tasks.append({**task_facts(task, usable), "notes": list(dict.fromkeys([*usable.notes, *notes]))})
     return scores, tasks
 
 
@@ -174,22 +174,22 @@ def rows(
     scores: Sequence[Mapping[str, Any]],
     grid: float,
 ) -> list[dict[str, Any]]:
-    """A flat row a model: its costs and scores, each followed by its share of the first model's.
+    """A flat row per model: its costs and scores, each followed by its ratio to the first model's.
 
     Args:
-        models: as in compare.json, the whole first.
+        models: as in compare.json, the reference first.
         tasks: as there.
         scores: as there.
         grid: grams of CO2e for a kilowatt-hour.
 
     Returns:
         of each of `COSTS` the value and NAME_share; mg_co2e_per_10s; of each task the score, TASK_low, TASK_high and
-        TASK_kept; average and kept. None where a value is not known, and in the shares of a model by itself.
+        TASK_kept; average and kept. None where a value is unknown, and in the ratios of a single model.
     """
     alone = len(models) == 1
-    whole = models[0]["name"]
+    reference = models[0]["name"]
     found = {(score["model"], score["task"]): score for score in scores}
-    averages = {row["model"]: row for row in retention(models, tasks, scores, whole)}
+    averages = {row["model"]: row for row in retention(models, tasks, scores, reference)}
     flat = []
     for model in models:
         row: dict[str, Any] = {"model": model["name"], "source": model["source"]}
@@ -199,11 +199,11 @@ def rows(
         row["mg_co2e_per_10s"] = None if joules is None else 1000 * grid * joules / JOULES_PER_KWH
         for task in tasks:
             score, name = found[model["name"], task["name"]], task["name"]
-            kept = None if alone else _share(score["value"], found[whole, name]["value"])
+            kept = None if alone else _share(score["value"], found[reference, name]["value"])
             row |= {name: score["value"], f"{name}_low": score["interval95"][0], f"{name}_high": score["interval95"][1]}
             row[f"{name}_kept"] = kept
         average = averages[model["name"]]["average"]
-        row |= {"average": average, "kept": None if alone else _share(average, averages[whole]["average"])}
+        row |= {"average": average, "kept": None if alone else _share(average, averages[reference]["average"])}
         flat.append(row | {"joules_how": model["joules_how"]})
     return flat
 
@@ -213,7 +213,7 @@ def _share(value: float | None, of: float | None) -> float | None:
 
 
 def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The table for people: every value with its share of the first model's; columns that nothing is known of left out.
+    """The table for people: every value with its ratio to the first model's; empty columns are left out.
 
     Args:
         results: as in compare.json.
@@ -250,14 +250,14 @@ _SHOWN = {
 
 
 def format_results(results: Mapping[str, Any]) -> list[str]:
-    """Sentences on what the table's numbers are.
+    """Notes on what the table's numbers are.
 
     Args:
         results: as in compare.json.
     """
-    of = f"in brackets: the share of {results['models'][0]['name']}'s; " if len(results["models"]) > 1 else ""
+    of = f"in brackets: relative to {results['models'][0]['name']}; " if len(results["models"]) > 1 else ""
     lines = [
-        f"{of}MACs, ms, J and mg CO2e are for 10 s of sound; ms: median of {results['rounds']} rounds, "
+        f"{of}MACs, ms, J and mg CO2e are for 10 s of audio; ms: median of {results['rounds']} rounds, "
         "all models in turn; file: a bundle's model.onnx, its log-mel inside"
     ]
     lines += explained({**results, "retention": []})

@@ -1,6 +1,6 @@
-"""What models keep: probes on labelled tasks, side by side with teacher, untrained net and chance; and fidelity.
+"""Evaluation: probes on labelled tasks beside teacher, randomly initialised net and chance; agreement with the teacher.
 
-The whole of an evaluation is `evaluate`; its results are a folder that `sondino report` makes a page of.
+`evaluate` writes a folder of results that `sondino report` turns into a page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from sondino.encoder.encoder import Encoder
 from sondino.errors import MissingExtra, OptionError
-from sondino.evaluation.models import Role, Untrained, check_hears, model_facts
+from sondino.evaluation.models import RandomlyInitialised, Role, check_embeds_audio, model_facts
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import retention, write_tables
 from sondino.evaluation.scores import score_task
@@ -23,7 +23,7 @@ from sondino.files import lock_or_fail, make_folder, thread_count, write_json
 from sondino.metrics.agreement import agreement
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
-from sondino.probing.embeddings import task_vectors
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import check_probe
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Evaluated:
-    """What `evaluate` did.
+    """The outcome of `evaluate`.
 
     Attributes:
         folder: of the results.
         results: as in results.json.
-        skipped: (path, reason) of sounds that could not be used.
+        skipped: (path, reason) of files that could not be used.
     """
 
     folder: Path
@@ -54,9 +54,9 @@ class EvaluatedModel:
     """A model in an evaluation.
 
     Attributes:
-        name: what it is called there; no two are called the same.
+        name: in the results; unique.
         role: "teacher", "student", "untrained" or "supervised".
-        source: what it was opened from.
+        source: path or name it was opened from.
         encoder: the model itself.
     """
 
@@ -84,18 +84,18 @@ def evaluate(
 ) -> Evaluated:
     """Probe models on labelled tasks, and compare them with their teacher where there is one.
 
-    Vectors, scores and predictions are kept in the folder: the same call goes on where it was stopped, and one with
-    more models or tasks computes those alone.
+    Embeddings, scores and predictions are cached in the folder: the same call resumes where it was stopped, and one
+    with more models or tasks computes only those.
 
     Args:
         models: bundles, runs, published names or checkpoints, teachers' names, or encoders.
         out: folder of the results: results.json, retention.md and .csv, scores.csv, agreement.csv, predictions/.
         teacher: what they are compared with.
-        supervised: a student of the same kind that learnt from labels, to be compared with as well.
+        supervised: a student of the same architecture that was trained on labels, to compare with as well.
         tasks: names that `sondino tasks` lists, "all" for those found under `data`, labelled folders or CSVs.
-        sounds: a folder or list of sound without labels, to compare models with their teacher on.
+        sounds: a folder or list of unlabelled audio, to compare models with their teacher on.
         data: where the tasks' data lie; None: $SONDINO_DATA, else the folder data.
-        untrained: also probe the first student's net as it was before its first lesson; needs torch.
+        untrained: also probe the first student's net, randomly initialised; needs torch.
         seeds: how many times a probe draws folds, where a task has none of its own.
         threads: processor threads; None: all.
         device: where teachers run: "auto", "cpu" or "cuda".
@@ -103,7 +103,7 @@ def evaluate(
         command: the command line, for the record.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        SondinoError: the fault and what to do; finished work stays.
 
     Examples:
         >>> done = sondino.evaluate(["run/bundle"], "evaluation", tasks=["labelled"], untrained=False, quiet=True)
@@ -123,10 +123,10 @@ def evaluate(
     for task, labelled in on:
         check_probe(task.title, labelled)
     unlabelled = [] if sounds is None else [read_unlabelled(Path(sounds))]
-    entrants, notes = _add_model(models, teacher, supervised, untrained and bool(tasks), threads, device)
+    opened, notes = _open_models(models, teacher, supervised, untrained and bool(tasks), threads, device)
     folder = make_folder(Path(out))
     with lock_or_fail(folder, "evaluation", "filling"):
-        evaluation = _Evaluation(folder, entrants, teacher is not None, seeds, threads, quiet)
+        evaluation = _Evaluation(folder, opened, teacher is not None, seeds, threads, quiet)
         for task, labelled in on:
             evaluation.probe(task, labelled)
         for task, labelled in [*on, *unlabelled]:
@@ -137,7 +137,7 @@ def evaluate(
     return Evaluated(folder, results, evaluation.skipped)
 
 
-def _add_model(
+def _open_models(
     models: Sequence[str | Encoder],
     teacher: str | Encoder | None,
     supervised: str | Encoder | None,
@@ -145,26 +145,26 @@ def _add_model(
     threads: int | None,
     device: str,
 ) -> tuple[list[EvaluatedModel], list[str]]:
-    """All models, opened, each with a name of its own; and what is to know of them."""
+    """All models, opened, each with a unique name; and notes on them."""
     asked: list[tuple[str | Encoder, Role | None]] = [] if teacher is None else [(teacher, "teacher")]
     asked += [(model, None) for model in models]
     asked += [] if supervised is None else [(supervised, "supervised")]
-    entrants: list[EvaluatedModel] = []
+    opened: list[EvaluatedModel] = []
     notes: list[str] = []
     for given, as_what in asked:
-        entrants.append(add_model(given, entrants, as_what, threads, device))
-    student = next((one for one in entrants if one.role == "student" and isinstance(one.encoder, Model)), None)
+        opened.append(add_model(given, opened, as_what, threads, device))
+    student = next((one for one in opened if one.role == "student" and isinstance(one.encoder, Model)), None)
     if untrained and student is not None:
         try:
-            blank = Untrained(student.encoder)  # type: ignore[arg-type]
-            entrants.append(
-                EvaluatedModel(_free(blank.name, "untrained", entrants), "untrained", student.source, blank)
-            )
+            blank = RandomlyInitialised(student.encoder)  # type: ignore[arg-type]
+            opened.append(EvaluatedModel(_free(blank.name, "untrained", opened), "untrained", student.source, blank))
         except MissingExtra:
-            notes.append("no untrained student beside: that needs torch, pip install 'sondino[train]'")
+            notes.append("no randomly initialised net to compare with: that needs torch, pip install 'sondino[train]'")
         except OptionError:
-            notes.append(f"no untrained student beside: {student.name} is not one of the student architectures")
-    return entrants, notes
+            notes.append(
+                f"no randomly initialised net to compare with: {student.name} is not one of the student architectures"
+            )
+    return opened, notes
 
 
 def add_model(
@@ -174,12 +174,12 @@ def add_model(
     threads: int | None = None,
     device: str = "auto",
 ) -> EvaluatedModel:
-    """A model opened, under a name that none of the others has.
+    """A model opened, with a name that none of the others has.
 
     Args:
         given: what `open_model` takes, or an encoder.
-        others: that stand beside it.
-        role: what it is there; None: "teacher" where it is named as one, else "student".
+        others: the models already in the evaluation.
+        role: None: "teacher" where it is named as one, else "student".
         threads: as in `open_model`.
         device: as in `open_model`.
 
@@ -188,7 +188,7 @@ def add_model(
     """
     encoder = open_model(given, threads, device) if isinstance(given, str) else given
     source = given if isinstance(given, str) else encoder.name
-    check_hears(encoder, source)
+    check_embeds_audio(encoder, source)
     named_as_teacher = isinstance(given, str) and not isinstance(encoder, Model)
     return EvaluatedModel(
         _free(encoder.name, source, others), role or ("teacher" if named_as_teacher else "student"), source, encoder
@@ -196,7 +196,7 @@ def add_model(
 
 
 def _free(name: str, source: str, taken: Sequence[EvaluatedModel]) -> str:
-    """A name that no other model has: its own, else with where it was opened from, else with a number."""
+    """A name that no other model has: its own, else with its source, else with a number."""
     names = {one.name for one in taken}
     for free in (name, f"{name} ({source})"):
         if free not in names:
@@ -205,19 +205,19 @@ def _free(name: str, source: str, taken: Sequence[EvaluatedModel]) -> str:
 
 
 class _Evaluation:
-    """An evaluation under way; where there is a teacher that the others are compared with, it is the first."""
+    """An evaluation in progress; a teacher that the others are compared with is the first model."""
 
     def __init__(
         self,
         folder: Path,
-        entrants: Sequence[EvaluatedModel],
-        taught: bool,
+        opened: Sequence[EvaluatedModel],
+        has_teacher: bool,
         seeds: int,
         threads: int | None,
         quiet: bool,
     ) -> None:
-        self.folder, self.entrants, self.seeds, self.threads, self.quiet = folder, entrants, seeds, threads, quiet
-        self.teacher = entrants[0] if taught else None
+        self.folder, self.models, self.seeds, self.threads, self.quiet = folder, opened, seeds, threads, quiet
+        self.teacher = opened[0] if has_teacher else None
         self.scores: list[dict[str, Any]] = []
         self.agreements: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, str]] = []
@@ -225,42 +225,42 @@ class _Evaluation:
 
     def probe(self, task: Task, labelled: Labelled) -> None:
         """Score every model on a task."""
-        heard = labelled
-        for one in self.entrants:
-            entry, heard = score_task(one.encoder, one.name, task, labelled, self.folder, seeds=self.seeds,
+        usable = labelled
+        for one in self.models:
+            entry, usable = score_task(one.encoder, one.name, task, labelled, self.folder, seeds=self.seeds,
                                       threads=self.threads, quiet=self.quiet)  # fmt: skip
             self.scores.append(entry)
-        self.skip(heard)
+        self.skip(usable)
         notes = [note for entry in self.scores if entry["task"] == task.name for note in entry["notes"]]
-        self.tasks.append({**task_facts(task, heard), "notes": list(dict.fromkeys([*heard.notes, *notes]))})
+        self.tasks.append({**task_facts(task, usable), "notes": list(dict.fromkeys([*usable.notes, *notes]))})
 
     def compare(self, task: Task, labelled: Labelled) -> None:
-        """Tell how near every model's vectors are to the teacher's, without labels."""
+        """Measure the agreement of every model's embeddings with the teacher's, without labels."""
         if self.teacher is None:
             return
-        theirs, where = self.vectors(self.teacher, task, labelled)
-        for one in self.entrants:
+        theirs, where = self.embeddings(self.teacher, task, labelled)
+        for one in self.models:
             if one is self.teacher:
                 continue
-            ours, place = self.vectors(one, task, labelled)
-            # Each may have failed to hear others.
+            ours, place = self.embeddings(one, task, labelled)
+            # Each may have failed on other clips.
             both = [path for path in where if path in place]
             rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
             found = agreement(ours[rows[0]], theirs[rows[1]])
             self.agreements.append({"model": one.name, "task": task.name, **asdict(found)})
 
-    def vectors(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
-        """A model's vectors, and the row of each path."""
-        with show(f"{task.name}: vectors of {one.name}", "clips", self.quiet) as progress:
-            heard, vectors, _ = task_vectors(
+    def embeddings(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
+        """A model's embeddings (clips, dim), and the row of each path."""
+        with show(f"{task.name}: embeddings of {one.name}", "clips", self.quiet) as progress:
+            usable, embeddings, _ = task_embeddings(
                 one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
             )
-        self.skip(heard)
-        return vectors, {clip.path: row for row, clip in enumerate(heard.clips)}
+        self.skip(usable)
+        return embeddings, {clip.path: row for row, clip in enumerate(usable.clips)}
 
-    def skip(self, heard: Labelled) -> None:
-        """Keep what could not be used, each once."""
-        self.skipped = list(dict.fromkeys([*self.skipped, *heard.skipped]))
+    def skip(self, usable: Labelled) -> None:
+        """Record files that could not be used, each once."""
+        self.skipped = list(dict.fromkeys([*self.skipped, *usable.skipped]))
 
     def results(
         self,
@@ -269,12 +269,12 @@ class _Evaluation:
         notes: Sequence[str],
         command: Sequence[str],
     ) -> dict[str, Any]:
-        """Everything, as in results.json."""
+        """The content of results.json."""
         with show("size, speed and energy", "models", self.quiet) as progress:
             models = []
-            for number, one in enumerate(self.entrants):
+            for number, one in enumerate(self.models):
                 models.append(model_facts(one.encoder, one.name, one.role, one.source))
-                progress(number + 1, len(self.entrants))
+                progress(number + 1, len(self.models))
         if any(facts["joules_per_10s"] is None for facts in models):
             notes = [*notes, "no energy: that needs codecarbon, pip install 'sondino[energy]'"]
         titles = ", ".join(task.title for task, _ in [*on, *unlabelled])

@@ -28,7 +28,7 @@ def read_vary(entries: Sequence[str]) -> dict[str, list[Any]]:
     """The values of each recipe entry that is varied, from texts such as "loss=cosine,clap".
 
     Raises:
-        OptionError: no `=`, no such entry (with the nearest names), no value, or an entry that is there twice.
+        OptionError: no `=`, no such entry (with the nearest names), no value, or an entry that is given twice.
     """
     yaml = require("yaml", "train")
     varied: dict[str, list[Any]] = {}
@@ -65,10 +65,10 @@ def plan_runs(
     Args:
         recipe: a YAML file or a mapping of `Recipe` entries.
         varied: recipe entry -> its values.
-        teacher: wins over the recipe's.
+        teacher: overrides the recipe's.
 
     Raises:
-        OptionError: an entry or value that cannot be, or a value that is there twice.
+        OptionError: an invalid entry or value, or a value that is given twice.
     """
     if not varied:
         raise OptionError("nothing is varied: give --vary ENTRY=VALUE,VALUE such as loss=cosine,clap,kl,l1,mse")
@@ -83,9 +83,11 @@ def plan_runs(
     seen: dict[str, dict[str, Any]] = {}
     for one in planned:
         if seen.setdefault(json.dumps(as_dict(one.recipe)), one.settings) is not one.settings:
-            raise OptionError(f"--vary names the same value twice ({in_words(one.settings)}): give each value once")
+            raise OptionError(
+                f"--vary names the same value twice ({format_settings(one.settings)}): give each value once"
+            )
     for _, one in {(p.recipe.student, p.recipe.width, p.recipe.init): p for p in planned}.items():
-        new_student(one.recipe)  # which finds a width or a checkpoint that cannot be
+        new_student(one.recipe)  # raises for an invalid width or checkpoint
     return planned
 
 
@@ -94,18 +96,18 @@ def plain(value: Any) -> Any:
     return " + ".join(value) if isinstance(value, list) else value
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings in words, such as "loss=cosine, clusters=30"."""
+def format_settings(settings: Mapping[str, Any]) -> str:
+    """Settings as text, such as "loss=cosine, clusters=30"."""
     return ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
 
 
 def format_value(value: Any) -> str:
-    """A value as a person writes it."""
+    """A value as in a recipe file, short."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def folder_name(settings: Mapping[str, Any]) -> str:
-    """A name for a run's folder that every system takes; other settings never share it."""
+    """A name for a run's folder, valid on every system and unique to the settings."""
     name = ",".join(f"{key}={format_value(value)}" for key, value in settings.items())
     safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", name)
     return name if safe == name and len(name) <= 100 else f"{safe[:90]}-{digest(settings)}"

@@ -1,4 +1,4 @@
-"""Models to evaluate: opened by any name, the same net untrained, and what each weighs and costs."""
+"""Models to evaluate: a randomly initialised net to compare with, and each model's size and cost."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sondino.model.model import Model
 Role = Literal["teacher", "student", "untrained", "supervised"]
 
 
-class Untrained:
-    """A student's net before its first lesson, hearing as the student hears: what the net gives without any training.
+class RandomlyInitialised:
+    """A student's net, randomly initialised, as an encoder with the student's front-end and windowing.
 
     Attributes:
         name: "untrained" and the net's name.
         sample_rate: hertz.
-        dim: length of its vectors.
-        window: seconds; None = whole.
-        hop: seconds; None = `window`.
+        dim: embedding dimension.
+        window: seconds; None: whole clips.
+        hop: seconds; None: `window`.
         short: what becomes of a clip under a window.
         minimum: samples under which a waveform is zero-padded.
-        fingerprint: changes whenever the vectors would.
+        fingerprint: changes whenever the embeddings would.
         costs: parameters and multiply-accumulates, which are the student's.
     """
 
@@ -74,19 +74,19 @@ class Untrained:
 def model_facts(
     encoder: Encoder, name: str, role: Role, source: str | None = None, milliseconds: float | None = None
 ) -> dict[str, Any]:
-    """What a model weighs and costs, as results.json has it. Times are taken now: nothing else should run.
+    """A model's size and cost, as in results.json. Times are measured now: nothing else should run.
 
     Args:
         encoder: an open model.
-        name: what it is called in the results.
-        role: what it is in the comparison.
-        source: where it was opened from.
-        milliseconds: for 10 s, where they have been taken already.
+        name: in the results.
+        role: in the comparison.
+        source: path or name it was opened from.
+        milliseconds: for 10 s, where already measured.
     """
     encoder = resolve(encoder)
     window, hop, costs = encoder.window, encoder.hop, costs_of(encoder)
-    heard = encoder.lookup is None  # vectors that were computed elsewhere have no speed
-    energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if heard else None
+    measurable = encoder.lookup is None  # precomputed embeddings have no speed
+    energy = energy_per_10s(encoder.embed, encoder.sample_rate, window, hop) if measurable else None
     return {
         "name": name,
         "role": role,
@@ -99,7 +99,7 @@ def model_facts(
         "file_bytes": file.stat().st_size if (file := encoder.path) and file.is_file() else None,
         "macs_per_10s": costs.macs,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, window=window, hop=hop)
-        if heard and milliseconds is None
+        if measurable and milliseconds is None
         else milliseconds,
         "joules_per_10s": None if energy is None else energy.joules,
         "joules_how": None if energy is None else energy.how,
@@ -107,7 +107,7 @@ def model_facts(
     }
 
 
-def check_hears(encoder: Encoder, name: str) -> None:
-    """Refuse vectors by id: they are of other clips."""
+def check_embeds_audio(encoder: Encoder, name: str) -> None:
+    """Raise OptionError for precomputed embeddings, which are of other clips."""
     if resolve(encoder).lookup is not None:
-        raise OptionError(f"{name} holds vectors of clips that are known by id, and hears nothing: name a model")
+        raise OptionError(f"{name} holds precomputed embeddings and cannot embed audio: name a model")

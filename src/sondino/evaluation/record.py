@@ -1,4 +1,4 @@
-"""What the results of evaluations, sweeps and temporal support share: the head of results.json, and its tasks."""
+"""Entries that results of evaluations, sweeps and temporal support share: the header of results.json, and its tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def results_header(kind: str, title: str, command: Sequence[str], notes: Sequenc
 
 
 def versions() -> dict[str, str]:
-    """Of us, Python, and the packages that numbers may depend on."""
+    """Versions of sondino, Python, and the packages that results may depend on."""
     found = {"sondino": __version__, "python": platform.python_version()}
     for name in NAMED:
         try:
@@ -52,7 +52,7 @@ def task_facts(task: Task, labelled: Labelled) -> dict[str, Any]:
 
     Args:
         task: the task.
-        labelled: its clips that could be heard.
+        labelled: its clips that could be decoded.
     """
     return {
         "name": task.name,

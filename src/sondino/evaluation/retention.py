@@ -1,4 +1,4 @@
-"""What of the teacher a student keeps: models side by side, task by task, as rows for a table."""
+"""Retention: the scores of models per task, relative to their teacher's, as rows for a table."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from sondino.files import write_whole
+from sondino.reporting.cells import ROLES
 from sondino.text import csv_of_dicts, if_known, markdown_table, megabytes, millions, percent, score_text, to_bytes
 
 Row = Mapping[str, Any]
 
 
 def retention(
-    models: Sequence[Row], tasks: Sequence[Row], scores: Sequence[Row], taught_by: str | None
+    models: Sequence[Row], tasks: Sequence[Row], scores: Sequence[Row], teacher_name: str | None
 ) -> list[dict[str, Any]]:
-    """Models and chance as rows: each task, the average over tasks, and the share of the teacher's average.
+    """Models and chance as rows: each task, the average over tasks, and the average relative to the teacher's.
 
     Args:
         models: as in results.json.
         tasks: as in results.json, in the order of the columns.
         scores: as in results.json.
-        taught_by: the model that the others are compared with; None: there is none.
+        teacher_name: the model that the others are compared with; None: there is none.
 
     Returns:
         model, role, scores (task -> value), average, kept, times_smaller (by parameters), smaller_by_file (by bytes);
-        None where something is not known. The last row is chance.
+        None where unknown. The last row is chance.
     """
-    teacher = next((model for model in models if model["name"] == taught_by), None)
+    teacher = next((model for model in models if model["name"] == teacher_name), None)
     names = [task["name"] for task in tasks]
     found = {(score["model"], score["task"]): score["value"] for score in scores}
     rows: list[dict[str, Any]] = []
@@ -45,10 +46,10 @@ def retention(
     chance = {name: next((s["chance"] for s in scores if s["task"] == name), None) for name in names}
     empty = dict.fromkeys(("kept", "times_smaller", "smaller_by_file"))
     rows.append({"model": "chance", "role": "chance", "scores": chance, "average": _average(chance), **empty})
-    whole = next((row["average"] for row in rows if row["model"] == taught_by), None)
+    reference = next((row["average"] for row in rows if row["model"] == teacher_name), None)
     for row in rows:
-        if whole and row["average"] is not None and row["model"] != taught_by:
-            row["kept"] = row["average"] / whole
+        if reference and row["average"] is not None and row["model"] != teacher_name:
+            row["kept"] = row["average"] / reference
     return rows
 
 
@@ -66,7 +67,7 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the retention table with each task's interval and each model's costs, a value a column."""
+    """The rows of the retention table with each task's interval and each model's costs, one value per column."""
     facts = {model["name"]: model for model in results["models"]}
     scores = {(score["model"], score["task"]): score for score in results["scores"]}
     costs = ("parameters", "file_bytes", "macs_per_10s", "milliseconds_per_10s", "joules_per_10s", "joules_how")
@@ -88,7 +89,7 @@ def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
     scores = {(score["model"], score["task"]): score for score in results["scores"]}
     rows = []
     for row in results["retention"]:
-        shown = {"model": row["model"], "role": row["role"]}
+        shown = {"model": row["model"], "role": ROLES.get(row["role"], row["role"])}
         for task, value in row["scores"].items():
             ends = scores.get((row["model"], task), {}).get("interval95")
             shown[task] = "" if value is None else score_text(value, ends)
@@ -96,7 +97,7 @@ def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
             shown["average"] = if_known(row["average"], score_text)
         model = facts.get(row["model"], {})
         shown |= {
-            "kept": if_known(row["kept"], percent),
+            "relative to teacher": if_known(row["kept"], percent),
             "smaller": if_known(row["times_smaller"], "{:.1f}×".format),
             "parameters": if_known(model.get("parameters"), millions),
             "file": if_known(model.get("file_bytes"), megabytes),
@@ -110,20 +111,22 @@ def shown_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def explained(results: Mapping[str, Any]) -> list[str]:
-    """Sentences on what the table's numbers are."""
-    said = []
+    """Notes on what the table's numbers are."""
+    notes = []
     for task in results["tasks"]:
         intervals = dict.fromkeys(s["interval"] for s in results["scores"] if s["task"] == task["name"])
         if intervals:
-            said.append(
+            notes.append(
                 f"{task['name']}: {task['metric']} in percent of a linear probe on {task['clips']:,} clips, "
                 f"± half the 95 % interval ({' or '.join(intervals)})"
             )
     hows = dict.fromkeys(model["joules_how"] for model in results["models"] if model.get("joules_how"))
-    said += [f"J: {how}" for how in hows]
+    notes += [f"J: {how}" for how in hows]
     if any(row["kept"] is not None for row in results["retention"]):
-        said.append("kept: share of the teacher's average; smaller: the teacher's parameters over the model's")
-    return said
+        notes.append(
+            "relative to teacher: average over the teacher's average; smaller: teacher's parameters over the model's"
+        )
+    return notes
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
@@ -141,7 +144,7 @@ def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _average(scores: Mapping[str, float | None]) -> float | None:
-    """The mean over tasks; None where one is missing, since averages of other tasks cannot be compared."""
+    """The mean over tasks; None where one is missing, since averages over different tasks cannot be compared."""
     values = list(scores.values())
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None

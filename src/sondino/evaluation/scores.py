@@ -1,4 +1,4 @@
-"""A model's score on a task: vectors, probe and held-out predictions, each computed once and kept in the results."""
+"""A model's score on a task: embeddings, probe and held-out predictions, each computed once and cached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from sondino.audio.windows import Windowing
 from sondino.encoder.encoder import Encoder
 from sondino.files import make_folder, read_json, write_json, write_whole
-from sondino.probing.embeddings import task_vectors
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import Probed, probe
 from sondino.progress import show
 from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
@@ -22,9 +22,9 @@ from sondino.tasks.task import Task
 from sondino.text import csv_text, to_bytes
 
 PROTOCOL = 2
-"""One up whenever a probe of the same vectors would score otherwise."""
+"""Incremented whenever a probe of the same embeddings would score otherwise."""
 TOP = 3
-"""Labels that are kept of what was predicted where clips may have several."""
+"""Predicted labels that are saved per clip where clips may have several."""
 
 
 def score_task(
@@ -39,37 +39,37 @@ def score_task(
     threads: int | None = None,
     quiet: bool = False,
 ) -> tuple[dict[str, Any], Labelled]:
-    """Probe a model on a task, or find the score that an earlier call kept.
+    """Probe a model on a task, or read the score that an earlier call cached.
 
     Args:
         model: any encoder.
-        name: what it is called in the results.
+        name: in the results.
         task: which.
         labelled: its clips.
-        out: the folder of the results: vectors/, scores/ and predictions/ are kept there.
+        out: the folder of the results, with `vectors/`, `scores/` and `predictions/`.
         seeds: as in `probe`.
         windowing: how clips are cut into windows; None: as the model is.
         threads: processor threads; None: the model's.
         quiet: show no progress.
 
     Returns:
-        the entry of `scores` in results.json; the clips that could be heard.
+        the entry of `scores` in results.json; the clips that could be decoded.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        SondinoError: the fault and what to do; finished work stays.
     """
-    with show(f"{task.name}: vectors of {name}", "clips", quiet) as progress:
-        heard, vectors, table = task_vectors(
+    with show(f"{task.name}: embeddings of {name}", "clips", quiet) as progress:
+        usable, embeddings, table = task_embeddings(
             model, labelled, out / "vectors", windowing=windowing, threads=threads, progress=progress
         )
-    key = score_key(table, task, heard, seeds)
+    key = score_key(table, task, usable, seeds)
     kept = make_folder(out / "scores") / f"{key}.json"
     predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}-{key[:6]}.csv"
     if kept.exists() and predictions.exists() and read_json(kept)["model"] == name:
-        return read_json(kept), heard
-    found = probe(vectors, heard, seeds)
+        return read_json(kept), usable
+    found = probe(embeddings, usable, seeds)
     make_folder(predictions.parent)
-    write_whole(predictions, to_bytes(_predictions(found, heard)))
+    write_whole(predictions, to_bytes(_predictions(found, usable)))
     entry = {
         "model": name,
         "task": task.name,
@@ -78,8 +78,8 @@ def score_task(
         "interval95": list(found.interval95),
         "interval": found.interval,
         "chance": found.chance,
-        "rounds": list(found.rounds),
-        "strength": found.strength,
+        "rounds": list(found.fold_scores),
+        "strength": found.C,
         "knn": found.knn,
         "accuracy": found.accuracy,
         "mean_average_precision": found.mean_average_precision,
@@ -90,11 +90,11 @@ def score_task(
         "predictions": predictions.relative_to(out).as_posix(),
     }
     write_json(kept, entry)
-    return entry, heard
+    return entry, usable
 
 
 def score_key(table: Path, task: Task, labelled: Labelled, seeds: int) -> str:
-    """Changes whenever a probe's score or the paths of its predictions would, of vectors kept in a table."""
+    """Changes whenever a probe's score or the paths of its predictions would, of the embeddings in a table."""
     digest = hashlib.sha256(json.dumps([PROTOCOL, table.stem, task.name, seeds, labelled.parting]).encode())
     digest.update(json.dumps([labelled.multi_label, labelled.labels, len(labelled.clips)]).encode())
     for clip in labelled.clips:
@@ -104,13 +104,13 @@ def score_key(table: Path, task: Task, labelled: Labelled, seeds: int) -> str:
 
 
 def in_file_name(name: str) -> str:
-    """A name as part of a file's name on any system; what had to be changed is told apart by a hash."""
+    """A name as part of a file's name on any system; a hash is added where characters had to be replaced."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:60]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
 
 
 def _predictions(found: Probed, labelled: Labelled) -> str:
-    """Held-out predictions as CSV: one label with its probability, or the likeliest few."""
+    """Held-out predictions as CSV: one label with its probability, or the most probable few."""
     labels = labelled.labels
     several = labelled.multi_label
     header = ("path", "truth", "top") if several else ("path", "truth", "predicted", "probability", "fold")
@@ -119,9 +119,9 @@ def _predictions(found: Probed, labelled: Labelled) -> str:
         clip = labelled.clips[row]
         path = os.path.abspath(clip.path)  # noqa: PTH100 - so that the page finds its sound from any folder
         if several:
-            likely = np.argsort(-probabilities, kind="stable")[: max(TOP, len(clip.labels))].tolist()
+            top = np.argsort(-probabilities, kind="stable")[: max(TOP, len(clip.labels))].tolist()
             between = BETWEEN_LABELS
-            rows.append((path, between.join(clip.labels), between.join(labels[k] for k in likely)))
+            rows.append((path, between.join(clip.labels), between.join(labels[k] for k in top)))
         else:
             best = int(probabilities.argmax())
             rows.append((path, clip.labels[0], labels[best], f"{probabilities[best]:.4f}", clip.fold))

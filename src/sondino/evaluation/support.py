@@ -1,4 +1,4 @@
-"""Temporal support: how long a stretch of sound a model has to hear at once, and what that costs (arXiv 2312.14005)."""
+"""Temporal support: the window length that a model needs, and what each length costs (arXiv 2312.14005)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.padded import PaddedEncoder
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError, SondinoError
-from sondino.evaluation.models import check_hears, model_facts
+from sondino.evaluation.models import check_embeds_audio, model_facts
 from sondino.evaluation.record import digest, results_header, task_facts, versions
 from sondino.evaluation.scores import score_task
 from sondino.evaluation.support_table import choose, write_table
@@ -38,22 +38,22 @@ MAX_WINDOW_SECONDS = 3600.0
 MIN_WINDOW_SECONDS = 0.01
 SHOWN = ("value", "interval95", "interval", "chance", "rounds")
 SAME = 0.01
-"""Seconds by which a clip may be longer than a window that is said to hold all of it."""
+"""Seconds by which a clip may exceed a window that counts as holding all of it."""
 HOW_MEASURED = (
-    "memory and time: 10 s of sound, one window at a time, in a process of its own (median of 3); memory is what it "
-    "holds at its peak more than before it opened the model, so weights count, and Python and libraries do not"
+    "memory and time: 10 s of sound, one window at a time, in a process of its own (median of 3); memory is the "
+    "increase of its peak over the time before the model was opened: weights count, Python and libraries do not"
 )
 
 
 @dataclass(frozen=True)
 class WindowedModel:
-    """A model at a window.
+    """A model at a window length.
 
     Attributes:
         window: seconds.
         encoder: takes waveforms of the window.
-        filled: whether they are filled up to the model's own window.
-        short: what becomes of clips under the window.
+        filled: whether they are padded to the model's own window.
+        short: how clips shorter than the window are processed.
     """
 
     window: float
@@ -64,12 +64,12 @@ class WindowedModel:
 
 @dataclass(frozen=True)
 class Supported:
-    """What `support` found.
+    """The outcome of `support`.
 
     Attributes:
-        folder: where it lies.
+        folder: of the results.
         results: as in results.json.
-        unreadable: clips that could not be heard.
+        unreadable: clips that could not be decoded.
     """
 
     folder: Path
@@ -91,15 +91,15 @@ def support(
 ) -> Supported:
     """Score models with clips cut into windows of several lengths, and measure what each length costs.
 
-    Clips are cut one window after another without overlap, tails are kept, and a clip's vector is the mean of its
-    windows' by real samples. A clip under a window is heard at its own length, and by a
-    model of one length filled up to it. What is finished is kept.
+    Clips are cut into windows without overlap, tails are kept, and a clip's embedding is the mean of its windows'
+    embeddings, weighted by samples without padding. A clip shorter than a window is processed without padding
+    (variable length), or padded for a model of one length. Finished windows are cached.
 
     Args:
         models: bundles, runs, published names or teachers.
         tasks: names, folders or CSVs.
         window_lengths: seconds.
-        out: folder for results.json, support.csv and what is kept.
+        out: folder for results.json, support.csv and the cache.
         data: where the tasks' data lie.
         seeds: of the probes.
         threads: processor threads; None: all.
@@ -107,7 +107,7 @@ def support(
         command: the command line, for the record.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        SondinoError: the fault and what to do; finished work stays.
     """
     asked = check_window_lengths(window_lengths)
     if seeds < 1:
@@ -117,7 +117,7 @@ def support(
     read = read_tasks(tasks, data)
     opened = {name: open_model(name, threads) for name in models}
     for name, encoder in opened.items():
-        check_hears(encoder, name)
+        check_embeds_audio(encoder, name)
     longest = {task.name: longest_clip(labelled, task.title, quiet) for task, labelled in read}
     folder = make_folder(Path(out))
     with lock_or_fail(folder, "support", "working on"):
@@ -144,17 +144,16 @@ def longest_clip(labelled: Labelled, title: str, quiet: bool = False) -> float:
     longest = 0.0
     with show(f"lengths of {title}", "clips", quiet) as progress:
         for number, clip in enumerate(labelled.clips):
-            with suppress(SondinoError):  # which embedding tells of
+            with suppress(SondinoError):  # embedding reports it
                 longest = max(longest, info(clip.path).duration)
             progress(number + 1, len(labelled.clips))
     return longest
 
 
 def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tuple[list[WindowedModel], list[str]]:
-    """A model at each window that it can take, and sentences on those that it cannot.
+    """A model at each window that it accepts, and notes on those that it does not.
 
-    A model that takes one length alone gets shorter windows filled up; longer ones are left out, and its own is heard
-    in their place.
+    For a model of one length shorter windows are padded; longer ones are left out, and its own is used instead.
 
     Args:
         encoder: any.
@@ -177,7 +176,7 @@ def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tupl
         if all(abs(each.window - own) > 1e-9 for each in taken):
             taken.append(WindowedModel(own, encoder, False, short))
         lengths = ", ".join(f"{window:g}" for window in left_out)
-        notes.append(f"{encoder.name} takes {own:g} s at once: windows of {lengths} s are left out, {own:g} s is heard")
+        notes.append(f"{encoder.name} takes {own:g} s at once: windows of {lengths} s are left out, {own:g} s is used")
     if any(each.filled for each in taken):
         how = "repeated" if policy == "repeat" else "zero-padded"
         notes.append(f"{encoder.name} takes {own:g} s at once: shorter windows are {how} up to it")
@@ -185,12 +184,12 @@ def windows_for_model(encoder: Encoder, window_lengths: Sequence[float]) -> tupl
 
 
 def accepts_window(encoder: Encoder, window: float) -> bool:
-    """Whether a model takes windows of so many seconds as they are."""
+    """Whether a model accepts windows of so many seconds without padding."""
     rate, own = encoder.sample_rate, encoder.window
     samples, least = round(window * rate), resolve(encoder).minimum
     if own is None or samples == round(own * rate):
         return True
-    if least >= round(own * rate):  # it pads every waveform to its window by itself
+    if least >= round(own * rate):  # it pads every waveform to its window itself
         return False
     try:
         return np.asarray(encoder.embed(fixed_noise(1, max(samples, least)))).shape == (1, encoder.dim)
@@ -203,24 +202,24 @@ class _Support:
     folder: Path
     models: dict[str, Encoder]
     tasks: Sequence[tuple[Task, Labelled]]
-    longest: dict[str, float]
+    longest_clips: dict[str, float]
     seeds: int
     threads: int | None
     quiet: bool
-    heard: dict[str, Labelled] = field(default_factory=dict)
-    """Clips of each task that could be heard."""
+    usable: dict[str, Labelled] = field(default_factory=dict)
+    """Clips of each task that could be decoded."""
 
     def run(self, window_lengths: Sequence[float], command: Sequence[str]) -> Supported:
-        names = called(self.models)
+        names = names_of(self.models)
         notes = [HOW_MEASURED]
         rows: list[dict[str, Any]] = []
         chosen = []
         for given, encoder in self.models.items():
-            heard, said = windows_for_model(encoder, window_lengths)
-            notes += said
-            costs = self.costs(given, encoder, heard)
+            windowed, more = windows_for_model(encoder, window_lengths)
+            notes += more
+            costs = self.costs(given, encoder, windowed)
             for task, labelled in self.tasks:
-                enough, note = self.enough(task, heard)
+                enough, note = self.windows_up_to_longest_clip(task, windowed)
                 notes += [note] if note and note not in notes else []
                 own = [
                     {"model": names[given], "task": task.name, "window": each.window, "filled": each.filled}
@@ -235,37 +234,39 @@ class _Support:
         write_table(self.folder / "support.csv", rows)
         return Supported(self.folder, results, sum(task["skipped"] for task in results["tasks"]))
 
-    def enough(self, task: Task, heard: Sequence[WindowedModel]) -> tuple[list[WindowedModel], str]:
-        """The windows up to the first that holds every clip whole, and a sentence on those beyond."""
-        whole = [each for each in heard if self.longest[task.name] <= each.window + SAME]
+    def windows_up_to_longest_clip(
+        self, task: Task, windowed: Sequence[WindowedModel]
+    ) -> tuple[list[WindowedModel], str]:
+        """The windows up to the first that holds every clip whole, and a note on those beyond."""
+        whole = [each for each in windowed if self.longest_clips[task.name] <= each.window + SAME]
         if len(whole) < 2:
-            return list(heard), ""
+            return list(windowed), ""
         beyond = ", ".join(f"{each.window:g}" for each in whole[1:])
-        return [each for each in heard if each not in whole[1:]], (
+        return [each for each in windowed if each not in whole[1:]], (
             f"every clip of {task.title} fits into {whole[0].window:g} s, so windows of {beyond} s are the same"
         )
 
-    def score(self, name: str, heard: WindowedModel, task: Task, labelled: Labelled) -> dict[str, Any]:
-        windowing = resolve_windowing(heard.encoder, heard.window, short=heard.short)
-        score, self.heard[task.name] = score_task(
-            heard.encoder, f"{name}, {heard.window:g} s", task, labelled, self.folder, seeds=self.seeds,
+    def score(self, name: str, windowed: WindowedModel, task: Task, labelled: Labelled) -> dict[str, Any]:
+        windowing = resolve_windowing(windowed.encoder, windowed.window, short=windowed.short)
+        score, self.usable[task.name] = score_task(
+            windowed.encoder, f"{name}, {windowed.window:g} s", task, labelled, self.folder, seeds=self.seeds,
             windowing=windowing, threads=self.threads, quiet=self.quiet,
         )  # fmt: skip
         return {part: score[part] for part in SHOWN}
 
-    def costs(self, given: str, encoder: Encoder, heard: Sequence[WindowedModel]) -> dict[float, dict[str, Any]]:
+    def costs(self, given: str, encoder: Encoder, windowed: Sequence[WindowedModel]) -> dict[float, dict[str, Any]]:
         """Memory and time at each window, measured once."""
         file = self.folder / "costs.json"
         found = {}
         with show(f"memory and time of {encoder.name}", "windows", self.quiet) as progress:
-            for number, each in enumerate(heard):
+            for number, each in enumerate(windowed):
                 place = digest([resolve(encoder).fingerprint, each.window, each.filled, self.threads, versions()])
                 kept = read_json(file) if file.exists() else {}
                 if place not in kept:
                     kept[place] = footprint(given, each.window, each.filled, self.threads).as_dict()
                     write_json(file, kept)
                 found[each.window] = kept[place]
-                progress(number + 1, len(heard))
+                progress(number + 1, len(windowed))
         return found
 
     def results(
@@ -276,7 +277,7 @@ class _Support:
         notes: Sequence[str],
         command: Sequence[str],
     ) -> dict[str, Any]:
-        tasks = [task_facts(task, self.heard[task.name]) for task, _ in self.tasks]
+        tasks = [task_facts(task, self.usable[task.name]) for task, _ in self.tasks]
         models = [
             model_facts(encoder, names[given], "student" if isinstance(encoder, Model) else "teacher", given)
             for given, encoder in self.models.items()
@@ -291,7 +292,7 @@ class _Support:
         }
 
 
-def called(models: dict[str, Encoder]) -> dict[str, str]:
-    """What to call each model: its own name, or as it was given where two have the same."""
+def names_of(models: dict[str, Encoder]) -> dict[str, str]:
+    """The name of each model in the results: its own, or as it was given where two have the same."""
     count = Counter(encoder.name for encoder in models.values())
     return {given: encoder.name if count[encoder.name] == 1 else given for given, encoder in models.items()}

@@ -1,4 +1,4 @@
-"""The table of temporal support, and the shortest window that is good enough."""
+"""The table of temporal support, and the shortest sufficient window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("model", "task", "window", "filled", "value", "low95", "high95", "int
 
 
 def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
-    """The shortest window whose score is within one interval (half its width) of the best, and a sentence on it.
+    """The shortest window whose score is within one interval (half its width) of the best, and a message on it.
 
     Args:
         rows: of one model and one task, from the shortest window on.
@@ -27,14 +27,14 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
     half = (best["interval95"][1] - best["interval95"][0]) / 2
     short = next(row for row in rows if row["value"] >= best["value"] - half)
     at = f"{percent(best['value'])} at {best['window']:g} s"
-    told = f"{best['model']} on {task}: {short['window']:g} s"
+    start = f"{best['model']} on {task}: {short['window']:g} s"
     if best is rows[0]:
-        sentence = f"{told}, the shortest tried, is best, {at}"
+        message = f"{start}, the shortest tried, is best, {at}"
     elif short is best:
-        sentence = f"{told} is best, {at}, and no shorter window comes within its interval (± {100 * half:.1f})"
+        message = f"{start} is best, {at}, and no shorter window comes within its interval (± {100 * half:.1f})"
     else:
-        sentence = (
-            f"{told} is enough, {percent(short['value'])}, within one interval (± {100 * half:.1f}) of the best, "
+        message = (
+            f"{start} is enough, {percent(short['value'])}, within one interval (± {100 * half:.1f}) of the best, "
             f"{at}{_saved(short, best)}"
         )
     return {
@@ -42,16 +42,16 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
         "task": best["task"],
         "window": short["window"],
         "best_window": best["window"],
-        "sentence": sentence,
+        "sentence": message,
     }
 
 
 def _saved(short: Mapping[str, Any], best: Mapping[str, Any]) -> str:
-    told = []
+    savings = []
     if short["memory_bytes"] is not None and best["memory_bytes"] is not None:
-        told.append(f"{megabytes(short['memory_bytes'])} of memory for {best['memory_bytes'] / 1e6:.1f}")
-    told.append(f"{short['milliseconds_per_10s']:.1f} ms for 10 s in place of {best['milliseconds_per_10s']:.1f}")
-    return "; " + ", ".join(told)
+        savings.append(f"{megabytes(short['memory_bytes'])} of memory for {best['memory_bytes'] / 1e6:.1f}")
+    savings.append(f"{short['milliseconds_per_10s']:.1f} ms for 10 s in place of {best['milliseconds_per_10s']:.1f}")
+    return "; " + ", ".join(savings)
 
 
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -63,7 +63,7 @@ def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def rich_table(results: Mapping[str, Any]) -> Table:
     """A line for every model and window: the tasks' scores with half their intervals, memory and time.
 
-    The window that is enough for a task is bold.
+    A task's shortest sufficient window is bold.
     """
     from rich.table import Table
 
@@ -80,8 +80,8 @@ def rich_table(results: Mapping[str, Any]) -> Table:
         scores = []
         for task in tasks:
             row = cells.get(task["name"])
-            told = "" if row is None else score_text(row["value"], row["interval95"])
-            scores.append(f"[bold]{told}[/bold]" if enough[(model, task["name"])] == window else told)
+            cell = "" if row is None else score_text(row["value"], row["interval95"])
+            scores.append(f"[bold]{cell}[/bold]" if enough[(model, task["name"])] == window else cell)
         cost = next(iter(cells.values()))
         memory = if_known(cost["memory_bytes"], megabytes)
         table.add_row(model, f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")

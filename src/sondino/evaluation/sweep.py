@@ -1,4 +1,4 @@
-"""Sweeps: one recipe with some entries varied, a run for every combination, and what each of them kept."""
+"""Sweeps: one recipe with some entries varied, a run for every combination, and the score of each student."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sondino.corpus.table import build_corpus, open_corpus
 from sondino.distillation.distill import distill
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.evaluation.grid import Planned, folder_name, in_words, plain, plan_runs
+from sondino.evaluation.grid import Planned, folder_name, format_settings, plain, plan_runs
 from sondino.evaluation.record import digest, results_header, task_facts
 from sondino.evaluation.scores import score_task
 from sondino.evaluation.sweep_table import averages, tabulate, write_tables
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from sondino.tasks.task import Task
 
 SHOWN = ("value", "interval95", "interval", "chance", "rounds")
-"""What results.json has of a run's score on a task."""
+"""The entries of a score that results.json has for a run and task."""
 
 
 @dataclass
 class Swept:
-    """What a sweep left.
+    """The outcome of a sweep.
 
     Attributes:
         folder: of the sweep.
         results: as in results.json.
         failed: (run, reason) of runs that could not be finished.
-        unreadable: sounds that could not be read, at most those of any one run.
+        unreadable: the most files that could not be read in any one run.
     """
 
     folder: Path
@@ -66,16 +66,17 @@ def sweep(
 ) -> Swept:
     """Distil once for every combination of some recipe entries' values, and score each student.
 
-    The corpus, the teacher's targets, the clusters and the decoded sound are made once and shared. Finished runs are
-    kept and stopped ones go on, so the same call goes on where it was stopped, and one with further values or entries
-    adds runs to the table. After each run `results.json`, `runs.csv`, `table.csv` and `table.md` are written anew.
+    The corpus, the teacher's targets, the clusters and the decoded audio are made once and shared. Finished runs are
+    kept and stopped ones resumed, so the same call resumes where it was stopped, and one with further values or
+    entries adds runs to the table. After each run `results.json`, `runs.csv`, `table.csv` and
+    `table.md` are rewritten.
 
     Args:
         recipe: a YAML file or a mapping of `Recipe` entries.
-        audio: a folder of sound, a list, tar shards, or a corpus already built.
+        audio: a folder of audio, a list, tar shards, or a corpus already built.
         varied: recipe entry -> its values.
         out: the sweep's folder; each run is a folder in `runs/`.
-        teacher: wins over the recipe's.
+        teacher: overrides the recipe's.
         tasks: names, folders or CSVs that each student is probed on; none: agreement with the teacher alone.
         data: where the tasks' data lie.
         seeds: of the probes.
@@ -84,17 +85,17 @@ def sweep(
         command: the command line, for the record.
 
     Returns:
-        What is in `results.json`, and which runs failed. A failed run does not stop the others.
+        The content of `results.json`, and which runs failed. A failed run does not stop the others.
 
     Raises:
-        SondinoError: an entry, value, task or audio that cannot be, before any run starts.
+        SondinoError: an invalid entry, value, task or audio, before any run starts.
     """
     planned = plan_runs(recipe, varied, teacher)
     if not Path(audio).exists():
         raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
     if seeds < 1:
         raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
-    make_accelerator(device, "float32", Path(out))  # which says where there is no such device
+    make_accelerator(device, "float32", Path(out))  # raises where there is no such device
     probed = read_tasks(tasks, data) if tasks else []
     clips = dict.fromkeys(one.recipe.clip for one in planned)
     _check_clips(Path(audio), clips)
@@ -107,7 +108,7 @@ def sweep(
 
 
 def _check_clips(audio: Path, clips: Iterable[float]) -> None:
-    """Refuse a corpus that was cut into clips of another length."""
+    """Raise RunError for a corpus that was cut into clips of another length."""
     if not _is_corpus(audio):
         return
     found = open_corpus(audio).clip
@@ -136,7 +137,7 @@ def _shared_corpus(audio: Path, folder: Path, clip: float, quiet: bool) -> Path:
 
 
 def _too_many_clusters(planned: Sequence[Planned], corpora: Mapping[float, Path]) -> list[str]:
-    """A sentence where clusters are asked for that the corpus is too small for: those runs are all alike."""
+    """A note where the corpus is too small for the clusters asked for: those runs are all the same."""
     if "clusters" not in planned[0].settings:
         return []
     most = min(len(open_corpus(corpora[p.recipe.clip])) * (1 + p.recipe.views) // 5 for p in planned)
@@ -148,7 +149,7 @@ def _too_many_clusters(planned: Sequence[Planned], corpora: Mapping[float, Path]
 
 @dataclass
 class _Sweep:
-    """A sweep under way."""
+    """A sweep in progress."""
 
     folder: Path
     planned: Sequence[Planned]
@@ -159,20 +160,20 @@ class _Sweep:
     command: Sequence[str]
     scores: dict[Path, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Run -> task -> score."""
-    heard: dict[str, Labelled] = field(default_factory=dict)
-    """Clips of each task that could be heard."""
+    usable: dict[str, Labelled] = field(default_factory=dict)
+    """Clips of each task that could be decoded."""
 
     def run(self, corpora: Mapping[float, Path]) -> Swept:
         swept = Swept(self.folder, {})
         notes = _too_many_clusters(self.planned, corpora)
         for note in notes:
-            self.tell(f"note: {note}")
-        for folder in self.finished():  # of earlier calls too: the table has one way of scoring
+            self.log(f"note: {note}")
+        for folder in self.finished():  # of earlier calls too, so that the whole table is scored alike
             self.attempt(swept, folder)
         took: list[float] = []
         for number, one in enumerate(self.planned):
             folder, done = self.folder_of(one), self.is_finished(one)
-            self.say(number, one, done, took)
+            self.report_run(number, one, done, took)
             if not done:
                 began = time.monotonic()
                 self.attempt(swept, folder, corpora[one.recipe.clip], one.recipe)
@@ -183,41 +184,41 @@ class _Sweep:
         return swept
 
     def attempt(self, swept: Swept, folder: Path, corpus: Path | None = None, recipe: Recipe | None = None) -> None:
-        """Distil, where a recipe is given, and score; what goes wrong does not stop other runs."""
+        """Distil, where a recipe is given, and score; a failure does not stop other runs."""
         try:
             if corpus is not None and recipe is not None:
                 distill(corpus, out=folder, recipe=as_dict(recipe), device=self.device, quiet=self.quiet, page=False)
             self.score(folder)
         except SondinoError as error:
             swept.failed.append((folder.name, str(error)))
-            self.tell(f"{folder.name} failed: {error}")
+            self.log(f"{folder.name} failed: {error}")
 
     def is_finished(self, one: Planned) -> bool:
         return (self.folder_of(one) / "summary.json").exists()
 
     def check_teachers(self) -> None:
-        """Open each teacher that runs will need, so that a wrong name or file is found before the first of them."""
+        """Open each teacher that runs will need, so that a wrong name or file is reported before the first run."""
         needed = dict.fromkeys(name for one in self.planned if not self.is_finished(one) for name in one.recipe.teacher)
         for name in needed:
             load_teacher(name, self.device)
 
-    def say(self, number: int, one: Planned, done: bool, took: Sequence[float]) -> None:
+    def report_run(self, number: int, one: Planned, done: bool, took: Sequence[float]) -> None:
         todo = sum(not self.is_finished(other) for other in self.planned[number:])
         left = f", about {_time(sum(took) / len(took) * todo)} left" if took and todo else ""
         what = "finished before" if done else "runs"
-        self.tell(f"run {number + 1} of {len(self.planned)} ({in_words(one.settings)}) {what}{left}")
+        self.log(f"run {number + 1} of {len(self.planned)} ({format_settings(one.settings)}) {what}{left}")
 
-    def tell(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         if not self.quiet:
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - progress
+            print(message, file=sys.stderr, flush=True)  # noqa: T201 - progress
 
     def folder_of(self, one: Planned) -> Path:
-        """Where a run is: a folder that was begun with this very recipe, whatever was varied then, else its own."""
+        """The folder of a run: one that was started with this very recipe, whatever was varied then, else its own."""
         for begun in sorted((self.folder / "runs").glob(f"*/{STARTED_WITH}")):
             if _same(read_json(begun).get("recipe", {}), as_dict(one.recipe)):
                 return begun.parent
         own = self.folder / "runs" / folder_name(one.settings)
-        if (own / STARTED_WITH).exists():  # of another recipe, where entries were varied that now are not
+        if (own / STARTED_WITH).exists():  # of another recipe, whose varied entries are not varied now
             return own.with_name(f"{own.name}-{digest(as_dict(one.recipe))}")
         return own
 
@@ -227,7 +228,7 @@ class _Sweep:
             return
         model = load(folder / "bundle")
         for task, labelled in self.tasks:
-            score, self.heard[task.name] = score_task(
+            score, self.usable[task.name] = score_task(
                 model, folder.name, task, labelled, self.folder, seeds=self.seeds, quiet=self.quiet
             )
             self.scores.setdefault(folder, {})[task.name] = score
@@ -267,7 +268,7 @@ class _Sweep:
         base = {name: value for name, value in as_dict(self.planned[0].recipe).items() if name not in names}
         results = {
             **results_header("sweep", " × ".join(names), self.command, notes),
-            "tasks": [task_facts(task, self.heard.get(task.name, labelled)) for task, labelled in self.tasks],
+            "tasks": [task_facts(task, self.usable.get(task.name, labelled)) for task, labelled in self.tasks],
             "models": [],
             "varied": {n: list(dict.fromkeys([*values[n], *(run["settings"][n] for run in runs)])) for n in names},
             "recipe": base,
@@ -284,7 +285,7 @@ def _failures(swept: Swept) -> list[str]:
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a recipe that was written down says what another says; entries added since count as their defaults."""
+    """Whether a saved recipe equals another; entries added since count as their defaults."""
     return bool(old) and all(name in new and new[name] == value for name, value in old.items())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SEED = "seed"
 AGREEMENT = ("cosine", "neighbour_overlap")
-TITLES = {"cosine": "cosine", "neighbour_overlap": "neighbours", "parameters": "parameters"}
+TITLES = {"cosine": "cosine", "neighbour_overlap": "10-NN overlap", "parameters": "parameters"}
 
 
 def averages(values: Mapping[str, float], domains: Mapping[str, str]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def averages(values: Mapping[str, float], domains: Mapping[str, str]) -> dict[st
 def tabulate(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Runs that differ by their seed alone, as one row: means, and the 95 % interval of the average.
 
-    The interval is Student's t over seeds where there are two or more, else it is put together from the tasks' own.
+    The interval is Student's t over seeds where there are two or more, else it is combined from the tasks' own.
 
     Args:
         runs: rows of results.json's `runs`.
@@ -84,7 +84,7 @@ def _interval(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, st
     scores = list(scored[0]["scores"].values())
     if len(scores) == 1:
         return list(scores[0]["interval95"]), scores[0]["interval"]
-    # Of independent tasks the errors of the mean add up as squares, each side by itself.
+    # Errors of independent tasks add in quadrature, each side by itself.
     low = math.hypot(*(s["value"] - s["interval95"][0] for s in scores)) / len(scores)
     high = math.hypot(*(s["interval95"][1] - s["value"] for s in scores)) / len(scores)
     average = scored[0]["average"]
@@ -92,7 +92,10 @@ def _interval(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, st
 
 
 def over_seeds(values: Sequence[float]) -> list[float] | None:
-    """Student's 95 % interval of a mean, [low, high], beyond 0 and 1 too; None of fewer than two values."""
+    """Student's 95 % interval of a mean, [low, high], not clipped; None for fewer than two values.
+
+    `metrics.intervals.t_interval` clips to 0 and 1, and its sums round otherwise.
+    """
     if len(values) < 2:
         return None
     half = t_quantile(len(values)) * stdev(values) / math.sqrt(len(values))
@@ -145,7 +148,7 @@ def _domains(results: Mapping[str, Any]) -> list[str]:
 
 
 def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """The table as text: its head, its rows, and sentences under it. Scores are in percent."""
+    """The table as text: its header, its rows, and notes under it. Scores are in percent."""
     table, tasks = results["table"], results["tasks"]
     settings = [name for name in results["varied"] if name != SEED]
     domains = _domains(results) if len(tasks) > 1 else []
@@ -192,7 +195,7 @@ def _under(results: Mapping[str, Any], shown: Sequence[str], ways: Sequence[str]
     if shown:
         seeds = max((row["seeds"] for row in results["table"]), default=0)
         over = " (±: half of Student's 95 % interval over seeds)" if not results["tasks"] and seeds > 1 else ""
-        found.append(f"Cosine and shared neighbours (in percent): to the teacher, on held-out clips{over}.")
+        found.append(f"Cosine to teacher and 10-NN overlap with teacher (in percent), on held-out clips{over}.")
     return found
 
 
@@ -203,7 +206,7 @@ def _markdown(results: Mapping[str, Any]) -> str:
 
 
 def rich_table(results: Mapping[str, Any]) -> tuple[Table, list[str]]:
-    """The table for a terminal, the best average in bold; and the sentences under it."""
+    """The table for a terminal, the best average in bold; and the notes under it."""
     from rich.table import Table
 
     head, rows, under = cells(results)

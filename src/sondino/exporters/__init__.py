@@ -1,1 +1,1 @@
-"""A trained student as a file that other runtimes read."""
+"""Export a trained student to other runtimes; float16 and int8; verification against the trained net."""

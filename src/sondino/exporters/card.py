@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sondino.model.card import verified_rows
 from sondino.text import markdown_facts
-
-if TYPE_CHECKING:
-    from sondino.model.network import Source
 
 _RUN = {
     "onnx": """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 {clip}
-vector = session.run(["vector"], {{"{given}": clip}})[0]""",
+embedding = session.run(["vector"], {{"{given}": clip}})[0]""",
     "openvino": """import numpy as np, openvino
 settings = {{"INFERENCE_PRECISION_HINT": "f32"}}  # else OpenVINO may choose bfloat16
 model = openvino.Core().compile_model("model.xml", "CPU", settings)
 {clip}
-vector = model([clip])[0]""",
+embedding = model([clip])[0]""",
     "executorch": """import numpy as np, torch
 from executorch.runtime import Runtime
 forward = Runtime.get().load_program("model.pte").load_method("forward")
 {clip}
-vector = forward.execute([torch.from_numpy(clip)])[0].numpy()""",
+embedding = forward.execute([torch.from_numpy(clip)])[0].numpy()""",
     "litert": """import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter("model.tflite")
@@ -33,21 +30,21 @@ interpreter.allocate_tensors()
 {clip}
 interpreter.set_tensor(interpreter.get_input_details()[0]["index"], clip)
 interpreter.invoke()
-vector = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])""",
+embedding = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])""",
 }
 
 
-def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
+def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     """The card of an export.
 
     Args:
-        source: the bundle.
+        bundle: name of the bundle's folder.
         facts: what export.json holds.
         size: bytes of the model's files.
     """
     rate, samples = facts["sample_rate"], facts["samples"]
     length = f"{samples / rate:g} s, {samples} samples" if samples else f"any length from {facts['minimum']} samples on"
-    mono = f"mono sound of {rate} Hz, float32 from -1 to 1"
+    mono = f"mono audio of {rate} Hz, float32 from -1 to 1"
     takes = (
         f"the log-mel (batch, {facts['front_end']['n_mels']}, frames) of {mono}" if facts["input"] == "logmel" else mono
     )
@@ -55,16 +52,16 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
     short = "pad" if samples and facts["short"] == "native" else facts["short"]
     rows = {
         "architecture": f"{facts['student']}, width {facts['width']:g}, {facts['parameters']:,} parameters",
-        "takes": f"{takes}; {length}; {'one clip' if facts['batch'] == 1 else 'any number of clips'} at once",
-        "gives": f"`vector`, {facts['dim']} numbers"
+        "input": f"{takes};  {length}; {'one clip' if facts['batch'] == 1 else 'any number of clips'} at once",
+        "output": f"`vector`, an embedding of {facts['dim']} dimensions"
         + (f", and `probabilities` of {len(labels)} labels (their order is in export.json)" if labels else ""),
         "precision": facts["precision"],
         **({"size": f"{size / 1e6:.2f} MB"} if size else {}),
         **({"in float": ", ".join(facts["kept_float"])} if facts["kept_float"] else {}),
         "clips under a window": {
-            "pad": "fill them with zeros",
+            "pad": "zero-pad them",
             "repeat": "repeat them",
-            "native": "give them as they are",
+            "native": "leave them as they are",
         }[short],
         "multiply-adds for 10 s": f"{facts['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
         "licence of the weights": facts["licence"],
@@ -72,11 +69,11 @@ def export_card(source: Source, facts: Mapping[str, Any], size: int) -> str:
     lines = [
         f"# {facts['name']} for {facts['to']}",
         "",
-        f"Exported by sondino from the bundle `{source.folder.name}`.",
+        f"Exported by sondino from the bundle `{bundle}`.",
         "",
         markdown_facts(rows),
         "",
-        "## Checked",
+        "## Verification",
         markdown_facts(verified_rows(facts["verified"])),
         *[f"\n{note}" for note in facts["notes"]],
     ]
@@ -94,4 +91,4 @@ def _clip(facts: Mapping[str, Any]) -> str:
     if facts["input"] == "logmel":
         frames = facts["frames"] or "frames"
         return f"clip = ...  # (1, {facts['front_end']['n_mels']}, {frames}) float32: sondino.frontend.logmel.log_mel"
-    return f"clip = np.zeros((1, {samples}), np.float32)  # your sound"
+    return f"clip = np.zeros((1, {samples}), np.float32)  # your audio"

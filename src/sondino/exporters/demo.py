@@ -1,4 +1,4 @@
-"""The page of a model, served on this machine alone."""
+"""Serve a model's web page on localhost."""
 
 import errno
 import sys
@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 class PageHandler(SimpleHTTPRequestHandler):
-    """Files of a page, with the types that a browser insists on, whatever this machine's own table says."""
+    """Serves files with the MIME types that browsers require, independent of this machine's own table."""
 
     extensions_map = {  # noqa: RUF012 - as the parent declares it
         **SimpleHTTPRequestHandler.extensions_map,
@@ -32,8 +32,8 @@ class PageHandler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def end_headers(self) -> None:
-        """Add what every answer carries."""
-        # Isolated from other pages a browser gives the page threads.
+        """Add the headers of every response."""
+        # Browsers allow threads only in a cross-origin isolated page.
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
@@ -42,20 +42,20 @@ class PageHandler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing: a page asks for some two hundred files."""
+        """Log nothing: a page requests some two hundred files."""
 
 
 class PageServer(ThreadingHTTPServer):
-    """A server that says nothing of a browser that has gone, as one does whose tab is closed."""
+    """A server that does not report connections closed by the browser."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of what is our own fault only."""
+        """Report errors other than closed connections."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 def page_server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of a folder on this machine's own address, not yet serving.
+    """A server of a folder on localhost, not yet serving.
 
     Args:
         folder: the page.
@@ -75,10 +75,10 @@ def page_server(folder: Path, port: int) -> ThreadingHTTPServer:
 
 
 def default_bundle() -> Path:
-    """The bundle to show where none is named: the first by name of those that are kept on this machine.
+    """The bundle to show if none is named: the first by name in the local cache.
 
     Raises:
-        OptionError: none is kept.
+        OptionError: the cache has none.
     """
     kept = find_bundles(models_folder())
     if not kept:

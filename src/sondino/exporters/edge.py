@@ -1,7 +1,7 @@
-"""What the two runtimes for phones have in common: the net in the form that they take, and what was made of it.
+"""Shared by the two runtimes for phones: the net in the form that they need, and the choice of int8 layers.
 
-Both take one clip of a fixed length at a time. Both are given a graph of ATen operators in which a mean keeps its
-dimensions and kernels are constants: their fast kernels know no others.
+Both take one clip of a fixed length at a time. Both need a graph of ATen operators in which a mean keeps its
+dimensions and kernels are constants: their fast kernels support nothing else.
 """
 
 from __future__ import annotations
@@ -25,35 +25,36 @@ from sondino.errors import MissingExtra, OptionError
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
-from sondino.model.network import Source
 from sondino.model.onnx_graph import WaveformNet
+from sondino.model.torch_model import TorchModel
 from sondino.nets.dymn import KERNELS, DynamicConv
 from sondino.nets.fold import folded
 from sondino.nets.student import Student
 
 _T = TypeVar("_T")
 
-CALIBRATING, MEASURING = 64, 32
-"""Clips that the ranges of int8 come from, and other ones that its damage is measured on, at most."""
+CALIBRATION_CLIPS, MEASURED_CLIPS = 64, 32
+"""Most clips that int8 ranges are calibrated on, and others that its error is measured on."""
 
-LISTENING = 240.0
-"""Seconds of sound of both together, at most, but 24 clips: the ranges of one of 10 s take DyMN seconds to find."""
+MAX_SECONDS = 240.0
+"""Most seconds of both together, but at least 24 clips: calibrating a DyMN on one of 10 s takes seconds."""
 
 LITERT_INT8_COSINE = 0.992
-"""Mean cosine to the float net at which no more layers are kept in float; a margin over the 0.99 that is promised."""
-ENOUGH_LOWEST = 0.95
+"""Mean cosine to the float net at which no more layers are kept in float, above `verify.MINIMUM_COSINE`."""
+LITERT_INT8_LOWEST_COSINE = 0.95
+"""The same for the lowest cosine of any clip."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion did, for the card.
+    """The result of a conversion, for the card.
 
     Attributes:
         batch: clips that one call takes.
         samples: that each clip has.
         kept_float: parts of an int8 file that are computed in float.
         versions: of the packages that made it.
-        notes: whole sentences that a reader of the card should know.
+        notes: further remarks for the card.
     """
 
     batch: int
@@ -63,12 +64,12 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-class Rung(NamedTuple):
+class FloatLayers(NamedTuple):
     """Which layers of an int8 file stay in float.
 
     Attributes:
-        first: layers with weights from the input on, whose images are the largest and the most uneven.
-        last: layers with weights before the vector.
+        first: number of weighted layers from the input on, whose activations are the largest and most uneven.
+        last: number of weighted layers before the embedding.
         sums: residual sums are int8 too.
     """
 
@@ -77,16 +78,16 @@ class Rung(NamedTuple):
     sums: bool
 
 
-RUNGS = (
-    Rung(0, 0, True),
-    Rung(2, 0, True),
-    Rung(6, 0, True),
-    Rung(6, 12, False),
-    Rung(12, 24, False),
-    Rung(24, 24, False),
-    Rung(24, 48, False),
+FLOAT_LAYERS = (
+    FloatLayers(0, 0, True),
+    FloatLayers(2, 0, True),
+    FloatLayers(6, 0, True),
+    FloatLayers(6, 12, False),
+    FloatLayers(12, 24, False),
+    FloatLayers(24, 24, False),
+    FloatLayers(24, 48, False),
 )
-"""From all in int8 to little: the first that is close enough to the float net on real sound is taken."""
+"""From all layers in int8 to few: the first that is close enough to the float net on real audio is taken."""
 
 
 def require_edge(module: str, environment: str) -> ModuleType:
@@ -103,7 +104,7 @@ def require_edge(module: str, environment: str) -> ModuleType:
         ) from error
 
 
-def fixed_samples(source: Source, samples: int | None, runtime: str) -> int:
+def fixed_samples(source: TorchModel, samples: int | None, runtime: str) -> int:
     """The samples of each clip, or OptionError where they are left open."""
     if samples is not None:
         return samples
@@ -152,16 +153,16 @@ def edge_form(student: Student, pointwise: bool = False) -> Student:
     return net
 
 
-def assemble(source: Source, net: nn.Module, body_only: bool) -> WaveformNet:
+def assemble(source: TorchModel, net: nn.Module, body_only: bool) -> WaveformNet:
     """A net, which may be quantised, with the front-end before it and the head behind it."""
-    module = WaveformNet(source.student, source.head, body_only)
+    module = WaveformNet(source.backbone, source.as_head(), body_only)
     module.set_submodule("student", net)
     return module
 
 
-def example(source: Source, samples: int, body_only: bool) -> Tensor:
+def example(source: TorchModel, samples: int, body_only: bool) -> Tensor:
     """Zeros of the shape that a file takes: (1, samples), or (1, n_mels, frames) where `body_only`."""
-    logmel = source.student.logmel
+    logmel = source.backbone.logmel
     return torch.zeros(1, logmel.n_mels, n_frames(logmel, samples)) if body_only else torch.zeros(1, samples)
 
 
@@ -197,95 +198,97 @@ def exported(module: nn.Module, given: Tensor) -> torch.export.ExportedProgram:
 
 
 class ExampleClips(NamedTuple):
-    """Real sound for int8.
+    """Real audio for int8.
 
     Attributes:
-        waveforms: (clips, samples) float32 that ranges come from.
-        measured: (clips, samples) float32, others, to measure the damage on.
+        waveforms: (clips, samples) float32 that ranges are calibrated on.
+        measured: (clips, samples) float32, others, that the error is measured on.
     """
 
     waveforms: NDArray[np.float32]
     measured: NDArray[np.float32]
 
 
-def steady_sounds(source: Source, calibration: Sequence[NDArray[np.float32]], samples: int) -> ExampleClips:
-    """`real_sounds` of those clips whose vectors are of a usual length: one range does not hold others too."""
-    sounds = real_sounds(calibration, samples, source.rate)
+def clips_without_norm_outliers(
+    source: TorchModel, calibration: Sequence[NDArray[np.float32]], samples: int
+) -> ExampleClips:
+    """`example_clips` without those whose embedding norm is an outlier: one range cannot hold both."""
+    clips = example_clips(calibration, samples, source.sample_rate)
     return ExampleClips(
-        *(part[norm_ok(np.concatenate([source.vectors(clip[None]) for clip in part]))] for part in sounds)
+        *(part[norm_ok(np.concatenate([source.embed_array(clip[None]) for clip in part]))] for part in clips)
     )
 
 
-def real_sounds(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> ExampleClips:
-    """Calibration clips parted in two, every third to measure on; shorter ones are zero-padded.
+def example_clips(calibration: Sequence[NDArray[np.float32]], samples: int, rate: int) -> ExampleClips:
+    """Calibration clips split in two, every third to measure on; shorter ones are zero-padded.
 
     Args:
         calibration: waveforms of any length.
-        samples: that each shall have.
+        samples: of each clip returned.
         rate: hertz.
 
     Raises:
         OptionError: fewer than three clips.
     """
     if len(calibration) < 3:
-        raise OptionError(f"calibrate: int8 needs three clips of real sound or more, not {len(calibration)}")
-    most = max(24, round(LISTENING * rate / samples))
+        raise OptionError(f"calibrate: int8 needs three clips of real audio or more, not {len(calibration)}")
+    most = max(24, round(MAX_SECONDS * rate / samples))
     chosen = [calibration[int(i * max(1.0, len(calibration) / most))] for i in range(min(most, len(calibration)))]
     clips = np.stack([np.pad(clip[:samples], (0, max(0, samples - len(clip)))) for clip in chosen])
     measured = np.arange(len(clips)) % 3 == 2
     return ExampleClips(
-        clips[~measured][:CALIBRATING].astype(np.float32), clips[measured][:MEASURING].astype(np.float32)
+        clips[~measured][:CALIBRATION_CLIPS].astype(np.float32), clips[measured][:MEASURED_CLIPS].astype(np.float32)
     )
 
 
-def log_mels(source: Source, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_mels(source: TorchModel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log-mels (clips, n_mels, frames) of waveforms (clips, samples)."""
-    return np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms])
+    return np.stack([log_mel(source.backbone.logmel, waveform) for waveform in waveforms])
 
 
 def least_float(
-    make: Callable[[Rung], _T],
+    make: Callable[[FloatLayers], _T],
     run: Callable[[_T], NDArray[np.float32]],
     expected: NDArray[np.float32],
     layers: int,
-) -> tuple[_T, Rung, float]:
-    """The int8 form with the fewest layers in float that is close to the float net, else the closest, and its cosine.
+) -> tuple[_T, FloatLayers, float]:
+    """The int8 net with the fewest layers in float that is close to the float net, else the closest; and its cosine.
 
     Args:
-        make: the form of a rung.
-        run: its vectors (clips, dim) of the clips to measure on.
-        expected: the float net's.
-        layers: with weights, in all.
+        make: the int8 net with some layers in float.
+        run: its embeddings (clips, dim) of the clips to measure on.
+        expected: the float net's embeddings.
+        layers: number of weighted layers.
     """
-    best: tuple[float, _T, Rung] | None = None
-    for rung in RUNGS:
-        if best is not None and rung.first + rung.last >= layers:
+    best: tuple[float, _T, FloatLayers] | None = None
+    for choice in FLOAT_LAYERS:
+        if best is not None and choice.first + choice.last >= layers:
             break
-        form = make(rung)
+        form = make(choice)
         reached = cosines(run(form), expected)
         if best is None or reached.mean() > best[0]:
-            best = (float(reached.mean()), form, rung)
-        if reached.mean() >= LITERT_INT8_COSINE and reached.min() >= ENOUGH_LOWEST:
+            best = (float(reached.mean()), form, choice)
+        if reached.mean() >= LITERT_INT8_COSINE and reached.min() >= LITERT_INT8_LOWEST_COSINE:
             break
     assert best is not None
     return best[1], best[2], best[0]
 
 
-def kept_in_float(rung: Rung, others: str) -> tuple[str, ...]:
-    """What an int8 file computes in float, in words."""
+def kept_in_float(choice: FloatLayers, others: str) -> tuple[str, ...]:
+    """The parts that an int8 file computes in float, as phrases."""
     kept = ["the front-end"]
-    if rung.first:
-        kept.append(f"the first {rung.first} layers with weights")
-    if rung.last:
-        kept.append(f"the last {rung.last} layers with weights")
-    if not rung.sums:
+    if choice.first:
+        kept.append(f"the first {choice.first} layers with weights")
+    if choice.last:
+        kept.append(f"the last {choice.last} layers with weights")
+    if not choice.sums:
         kept.append("sums")
     return (*kept, others)
 
 
 @contextlib.contextmanager
 def suppress_native_output() -> Iterator[None]:
-    """Keeps what native code prints, which no Python setting reaches, off the user's terminal."""
+    """Suppress what native code prints on stdout and stderr."""
     saved = [(stream, os.dup(stream)) for stream in (1, 2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

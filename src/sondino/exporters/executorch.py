@@ -26,8 +26,8 @@ from sondino.exporters.edge import (
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
-from sondino.model.network import Source
 from sondino.model.onnx_graph import suppress_logs
+from sondino.model.torch_model import TorchModel
 from sondino.text import first_line
 
 ENVIRONMENT = "executorch"
@@ -38,7 +38,7 @@ _RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
 
 
 def write_executorch(
-    source: Source,
+    source: TorchModel,
     file: Path,
     precision: Precision,
     samples: int | None,
@@ -59,7 +59,7 @@ def write_executorch(
         SondinoError: ExecuTorch cannot convert it.
     """
     length = fixed_samples(source, samples, "ExecuTorch")
-    if precision == "int8" and source.student.name == "dymn":
+    if precision == "int8" and source.backbone.name == "dymn":
         raise OptionError(
             "dymn in int8: where it was tried, ExecuTorch did not end in a quarter of an hour with its 282 "
             "convolutions; take precision f32 or f16, or `sondino quantize`, which stores its kernels in int8"
@@ -71,14 +71,14 @@ def write_executorch(
     with suppress_logs(), suppress_native_output():
         net: nn.Module
         if precision == "int8":
-            net = _quantised(edge_form(source.student, pointwise=True), example(source, length, body_only=True))
+            net = _quantised(edge_form(source.backbone, pointwise=True), example(source, length, body_only=True))
             kept = ("the front-end", "depthwise convolutions", "sums, means and gates")
-            notes = ("Weights are int8 by channel; the range of what a layer hears is found clip by clip, as it runs.",)
+            notes = ("Weights are int8 per channel; activation ranges are computed for each clip at run time.",)
         elif precision == "f16":
-            net = _Half(edge_form(source.student))
-            notes = ("The net computes in float16; its front-end and its vector are float32.",)
+            net = _Half(edge_form(source.backbone))
+            notes = ("The net computes in float16; its front-end and its embedding are float32.",)
         else:
-            net = edge_form(source.student)
+            net = edge_form(source.backbone)
         try:
             lowered = exir.to_edge_transform_and_lower(
                 exported(assemble(source, net, body_only), example(source, length, body_only)),
@@ -88,13 +88,13 @@ def write_executorch(
             )
             content = lowered.to_executorch().buffer
         except Exception as error:  # the exporter's errors have no common base
-            raise SondinoError(f"ExecuTorch cannot convert {source.config['name']}: {first_line(error)}") from error
+            raise SondinoError(f"ExecuTorch cannot convert {source.name}: {first_line(error)}") from error
     write_whole(file, content)
     return Converted(1, length, kept, versions("executorch", "torch", "torchao"), notes)
 
 
 class _Half(nn.Module):
-    """A net in float16 between a float32 log-mel and a float32 vector."""
+    """A net in float16 between a float32 log-mel and a float32 embedding."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -105,10 +105,10 @@ class _Half(nn.Module):
 
 
 def _quantised(net: nn.Module, given: Tensor) -> fx.GraphModule:
-    """The net with int8 weights, whose images are made int8 by the range of each, found while it runs.
+    """The net with int8 weights and dynamically quantised activations.
 
-    Ranges fixed beforehand kept less of every student (the worst clip of a MobileNetV3 0.93 where this keeps 0.9987)
-    and were a tenth faster.
+    Static ranges lost more in every student (lowest cosine of a MobileNetV3: 0.93, here 0.9987) and were a tenth
+    faster.
 
     Args:
         net: in the form of `edge_form`.
@@ -140,7 +140,7 @@ def _quantised(net: nn.Module, given: Tensor) -> fx.GraphModule:
 
 
 def _whole_images(node: fx.Node) -> bool:
-    """Whether a node is a layer that XNNPACK can give ranges while it runs: not a depthwise convolution."""
+    """Whether XNNPACK can quantise a layer dynamically: not a depthwise convolution."""
     groups = node.args[6] if len(node.args) > 6 else 1
     return bool(node.target is _LINEAR or (node.target is _WEIGHTED and groups == 1))
 
@@ -153,7 +153,7 @@ def open_executorch(file: Path, threads: int | None = None) -> Run:
         threads: to run on; None: as many as this process may use. The count is one for all files of a process.
 
     Returns:
-        from waveforms (batch, samples), or log-mels (batch, n_mels, frames), to vectors (batch, dim), row by row.
+        from waveforms (batch, samples), or log-mels (batch, n_mels, frames), to embeddings (batch, dim), row by row.
 
     Raises:
         MissingExtra: this environment has no ExecuTorch.

@@ -1,6 +1,11 @@
-"""From a bundle to a file for a runtime, always run and compared with the trained net before it is handed over."""
+"""Export a bundle for a runtime; every export is run and compared with the trained net before it is written."""
 
 from __future__ import annotations
+
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
 
 import json
 import tempfile
@@ -20,18 +25,20 @@ from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.precision import halved, without_zeros
-from sondino.exporters.quantize import CalibrationClips, int8_graphs, part_sounds, quantize
+from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
-from sondino.model.network import Source, open_source
+from sondino.model.bundle import EXPORT_FORMAT
+from sondino.model.head import Head
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.model.torch_model import TorchModel
+from sondino.nets.size import macs, parameters
 from sondino.progress import show
 from sondino.version import __version__
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
-EXPORT_FORMAT = "sondino-export-1"
 EXPORT = "export of ours"  # what a folder is called that may be replaced
 MAX_WINDOW_SECONDS = 60.0
 """Seconds of a fixed window."""
@@ -47,7 +54,7 @@ FILES: Mapping[To, str] = {
 
 @dataclass(frozen=True)
 class _Made:
-    """A file in the partial folder: how to run it, and what to say of it."""
+    """An exported file in the partial folder: how to run it, and facts for its card."""
 
     run: Run
     batch: int | None
@@ -59,9 +66,11 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Order:
-    """What is to be made."""
+    """What is to be made, and of which bundle: its folder, its torch form, its head."""
 
-    source: Source
+    bundle: Path
+    source: TorchModel
+    head: Head | None
     precision: Precision
     samples: int | None
     body_only: bool
@@ -86,8 +95,8 @@ def export(
 ) -> dict[str, Any]:
     """Write a model for a runtime: the file, a card, and export.json with what was measured.
 
-    The file takes a raw waveform. It is run on silence, noise, a sweep and real clips beside the trained net in torch,
-    and is written only if it is within the bound of its precision (`verify.BOUNDS`).
+    The file takes a raw waveform. Its outputs on silence, noise, a sweep and real clips are compared with the trained
+    net's in torch, and it is written only if it is within the bound of its precision (`verify.BOUNDS`).
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it.
@@ -98,10 +107,10 @@ def export(
         window: seconds that every clip has. Default: any length for onnx and openvino, the bundle's window for
             executorch and litert.
         dynamic: clips of any length, or an error where the runtime cannot.
-        body_only: take a log-mel instead, for runtimes that run a Fourier transform wrongly or slowly.
-        calibrate: a folder of real sound, which int8 needs.
-        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sounds that sondino ships.
-        gallery: to web: sounds to compare with. Default: those that sondino ships.
+        body_only: take a log-mel instead, for runtimes whose Fourier transform is wrong or slow.
+        calibrate: a folder of real audio, which int8 needs.
+        sounds: audio to verify on. Default: held-out windows of `calibrate`, else the sample sounds.
+        gallery: of the web page: sounds to compare with. Default: the sample sounds.
         quiet: show no progress.
 
     Returns:
@@ -122,25 +131,30 @@ def export(
     calibrate, sounds, gallery = (None if given is None else Path(given) for given in (calibrate, sounds, gallery))
     _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
     folder = free_folder(Path(out), _is_export, EXPORT)
-    source = open_source(locate(model))
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
-    heard = samples or round(source.window * source.rate)
-    parts = part_sounds(source, heard, calibrate, sounds) if calibrate is not None else None
-    order = _Order(source, precision, samples, body_only, parts, gallery, quiet)
+    length = samples or round(source.window * source.sample_rate)
+    parts = split_clips(source, length, calibrate, sounds) if calibrate is not None else None
+    order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
     with replacing(folder, _is_export, EXPORT) as partial:
         made = _MAKERS[to](order, partial)
-        clips = parts.verifying if parts is not None else real_clips(source.rate, heard, source.short, sounds)
+        clips = (
+            parts.verification
+            if parts is not None
+            else real_clips(source.sample_rate, length, source.short_policy, sounds)
+        )
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run
-            lengths = () if made.samples else (source.student.minimum_samples, heard + heard // 3 + 1)
-            verified = verify(run, source.vectors, clips, source.rate, made.batch, lengths, report)
-        check_bound(verified, precision, f"{source.config['name']} for {to}")
+            lengths = () if made.samples else (source.backbone.minimum_samples, length + length // 3 + 1)
+            verified = verify(run, source.embed_array, clips, source.sample_rate, made.batch, lengths, report)
+        check_bound(verified, precision, f"{source.name} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
         if precision == "int8":
             facts["kept_promise"] = verified.cosine >= MINIMUM_COSINE
         write_json(partial / "export.json", facts)
         size = sum(file.stat().st_size for file in partial.iterdir() if file.stem == "model" and file.is_file())
-        (partial / "card.md").write_text(export_card(source, facts, size), encoding="utf-8")
+        (partial / "card.md").write_text(export_card(bundle.name, facts, size), encoding="utf-8")
     return facts
 
 
@@ -168,31 +182,31 @@ def _check_options(
     if window is not None and dynamic:
         raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
     if precision == "int8" and calibrate is None:
-        raise OptionError("precision int8 needs calibrate: name a folder of real sound, of the kind it will hear")
+        raise OptionError("precision int8 needs calibrate: name a folder of real audio, like that it will be used on")
     if precision != "int8" and calibrate is not None:
         raise OptionError(f"calibrate is for precision int8, and precision is {precision}: leave it out")
     if to == "web" and (window is not None or dynamic or body_only):
-        raise OptionError("to web takes no window, dynamic or body-only: the page cuts sounds as the bundle does")
+        raise OptionError(
+            "to web takes no window, dynamic or body-only: the page cuts audio into windows as the bundle does"
+        )
     if to != "web" and gallery is not None:
         raise OptionError(f"gallery is for web, and to is {to}: leave it out")
 
 
-def _samples(source: Source, to: To, window: float | None, dynamic: bool) -> int | None:
+def _samples(source: TorchModel, to: To, window: float | None, dynamic: bool) -> int | None:
     """Samples that every clip has; None: any number."""
-    fixed, least = source.student.fixed_samples, source.student.minimum_samples
+    fixed, least = source.backbone.fixed_samples, source.backbone.minimum_samples
     if window is not None:
-        samples = round(window * source.rate)
+        samples = round(window * source.sample_rate)
         if fixed is not None and samples != fixed:
-            raise OptionError(
-                f"window is {window:g} s, and {source.config['name']} hears {fixed / source.rate:g} s only"
-            )
+            raise OptionError(f"window is {window:g} s, and {source.name} takes {fixed / source.sample_rate:g} s only")
         if samples < least:
-            raise OptionError(f"window is {window:g} s, and {source.config['name']} needs {least / source.rate:g} s")
+            raise OptionError(f"window is {window:g} s, and {source.name} needs {least / source.sample_rate:g} s")
         return samples
     if dynamic and fixed is not None:
-        raise OptionError(f"dynamic: {source.config['name']} hears clips of {fixed / source.rate:g} s only")
+        raise OptionError(f"dynamic: {source.name} takes clips of {fixed / source.sample_rate:g} s only")
     by_length = to in ("executorch", "litert") and not dynamic
-    return fixed or (round(source.window * source.rate) if by_length else None)
+    return fixed or (round(source.window * source.sample_rate) if by_length else None)
 
 
 def _onnx(order: _Order, partial: Path) -> _Made:
@@ -204,16 +218,16 @@ def _onnx(order: _Order, partial: Path) -> _Made:
 
 
 def _check_probabilities(order: _Order, file: Path) -> None:
-    """Stop where the probabilities of an ONNX file are not the head's of its own vectors."""
-    head = order.source.head
+    """Raise RunError if an ONNX file's probabilities are not those that the head gives for its embeddings."""
+    head = order.head
     if head is None:
         return
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    samples = order.samples or round(order.source.window * order.source.rate)
-    noise = signals(order.source.rate, samples)["noise"]
-    given = log_mel(order.source.student.logmel, noise) if order.body_only else noise
-    vectors, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
-    difference = float(np.abs(probabilities - head.probabilities(vectors)).max())
+    samples = order.samples or round(order.source.window * order.source.sample_rate)
+    noise = signals(order.source.sample_rate, samples)["noise"]
+    given = log_mel(order.source.backbone.logmel, noise) if order.body_only else noise
+    embeddings, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
+    difference = float(np.abs(probabilities - head.probabilities(embeddings)).max())
     if not difference < 1e-3:
         raise RunError(
             f"the exported head {head.name} gives probabilities that differ by {difference:.1e}: nothing was written; "
@@ -241,7 +255,7 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
             from sondino.exporters.litert import open_litert as opened
             from sondino.exporters.litert import write_litert
 
-            sounds = order.sounds.calibrating if order.sounds is not None else []
+            sounds = order.sounds.calibration if order.sounds is not None else []
             done = write_litert(order.source, file, order.precision, order.samples, sounds, order.body_only)
         return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
 
@@ -251,10 +265,10 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
 def _web(order: _Order, partial: Path) -> _Made:
     kept: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
-        source = order.source.folder
+        source = order.bundle
         if order.sounds is not None:
             source = Path(temporary) / "int8"
-            facts = quantize(order.source.folder, order.sounds, source, quiet=order.quiet)
+            facts = quantize(order.bundle, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
         export_web(source, partial, order.precision, order.gallery)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
@@ -277,11 +291,11 @@ def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     if order.precision == "int8":
         assert order.sounds is not None
         with show("layers in int8", "layers", order.quiet) as report:
-            front_end, net, found = int8_graphs(source, order.sounds, order.samples, source.head, report)
+            front_end, net, found = int8_graphs(source, order.sounds, order.samples, order.head, report)
         kept = found.kept
     else:
-        net = net_graph(source.student, order.samples, source.head)
-        front_end = front_end_graph(source.student, order.samples)
+        net = net_graph(source.backbone, order.samples, order.head)
+        front_end = front_end_graph(source.backbone, order.samples)
         without_zeros(front_end)
         if order.precision == "f16":
             front_end, net = halved(front_end), halved(net)
@@ -295,64 +309,64 @@ def _open_onnx(file: Path) -> Run:
     return open_session(file, cores())
 
 
-def _through_log_mel(source: Source, run: Run) -> Run:
+def _through_log_mel(source: TorchModel, run: Run) -> Run:
     def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        return run(np.stack([log_mel(source.student.logmel, waveform) for waveform in waveforms]))
+        return run(np.stack([log_mel(source.backbone.logmel, waveform) for waveform in waveforms]))
 
     return embed
 
 
 def _metadata(order: _Order) -> dict[str, str]:
-    """What the ONNX file says of itself."""
+    """Metadata of the ONNX file."""
     source = order.source
     found = {
-        "name": str(source.config["name"]),
-        "student": source.student.name,
-        "width": f"{source.student.width:g}",
-        "sample_rate": str(source.rate),
-        "dim": str(source.student.dim),
-        "window": f"{order.samples / source.rate if order.samples else source.window:g}",
-        "short": source.short,
-        "minimum": str(source.student.minimum_samples),
+        "name": source.name,
+        "student": source.backbone.name,
+        "width": f"{source.backbone.width:g}",
+        "sample_rate": str(source.sample_rate),
+        "dim": str(source.backbone.dim),
+        "window": f"{order.samples / source.sample_rate if order.samples else source.window:g}",
+        "short": source.short_policy,
+        "minimum": str(source.backbone.minimum_samples),
         "precision": order.precision,
-        "licence": licence_of(source.config),
-        "source_sha256": str(source.config["hashes"]["model.safetensors"]),
+        "licence": licence_of(source.facts),
+        "source_sha256": sha256(order.bundle / "model.safetensors"),
     }
     if order.body_only:
-        found["front_end"] = json.dumps(source.student.logmel.as_dict())
-    if source.head is not None:
-        found["labels"] = json.dumps(list(source.head.labels))
-        found["multi_label"] = str(source.head.multi_label).lower()
+        found["front_end"] = json.dumps(source.backbone.logmel.as_dict())
+    if order.head is not None:
+        found["labels"] = json.dumps(list(order.head.labels))
+        found["multi_label"] = str(order.head.multi_label).lower()
     return found
 
 
 def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
-    source, head = order.source, order.source.head
-    logmel = source.student.logmel
+    source, head = order.source, order.head
+    logmel = source.backbone.logmel
     return {
         "format": EXPORT_FORMAT,
-        "name": source.config["name"],
+        "name": source.name,
         "to": to,
         "precision": order.precision,
         "file": FILES[to],
         "input": "logmel" if order.body_only else "waveform",
-        "student": source.student.name,
-        "width": source.student.width,
-        "sample_rate": source.rate,
-        "dim": source.student.dim,
-        "window": (made.samples / source.rate) if made.samples else source.window,
+        "student": source.backbone.name,
+        "width": source.backbone.width,
+        "sample_rate": source.sample_rate,
+        "dim": source.backbone.dim,
+        "window": (made.samples / source.sample_rate) if made.samples else source.window,
         "samples": made.samples,
         "frames": n_frames(logmel, made.samples) if made.samples and order.body_only else None,
         "batch": made.batch,
-        "minimum": source.student.minimum_samples,
-        "short": source.short,
+        "minimum": source.backbone.minimum_samples,
+        "short": source.short_policy,
         "front_end": logmel.as_dict(),
-        "parameters": source.config["parameters"],
-        "macs_per_10s": source.config["macs_per_10s"],
+        "parameters": parameters(source.backbone),
+        "macs_per_10s": macs(source.backbone, 10.0),
         "labels": list(head.labels) if head is not None else None,
         "multi_label": head.multi_label if head is not None else None,
-        "licence": licence_of(source.config),
-        "source_hash": source.config["hashes"]["model.safetensors"],
+        "licence": licence_of(source.facts),
+        "source_hash": sha256(order.bundle / "model.safetensors"),
         "hashes": {file.name: sha256(file) for file in sorted(partial.glob("model*")) if file.is_file()}
         | {f"model/{file.name}": sha256(file) for file in sorted(partial.glob("model/*")) if file.is_file()},
         "kept_float": list(made.kept_float),

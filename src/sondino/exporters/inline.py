@@ -1,16 +1,16 @@
-"""An ONNX file whose weights lie in another, as one file that holds its own. Needs no onnx package.
+"""Inline the external weights of an ONNX file. Needs no onnx package.
 
-Only what leads to a weight is read: a model's graph, the graph's initializers, and where one says that it lies.
+Only what leads to a weight is parsed: a model's graph, the graph's initializers, and their external locations.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 GRAPH, INITIALIZER, RAW, EXTERNAL, LOCATION = 7, 5, 9, 13, 14
-"""Numbers of fields in onnx.proto: of ModelProto, of GraphProto, and the last three of TensorProto."""
+"""Field numbers in onnx.proto: of ModelProto, of GraphProto, and the last three of TensorProto."""
 
 Field = tuple[int, bytes, bytes]
-"""Number, the field as it stands, and what is in it where its length is told."""
+"""Number of a field, its bytes, and its content if it is length-delimited."""
 
 
 def with_weights(file: Path) -> bytes:
@@ -74,7 +74,7 @@ def _fields(data: bytes) -> Iterator[Field]:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """A varint (seven bits a byte), and where it ends."""
     value = shift = 0
     while True:
         if at >= len(data):

@@ -1,8 +1,8 @@
-"""Static int8 of an ONNX net: weights per channel, activations by ranges seen on real sound, layers chosen by damage.
+"""Static int8 of an ONNX net: weights per channel, activation ranges calibrated on real audio, layers chosen by error.
 
 Quantised layers stand between QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO and the web
 run as integers. The calibrating and rewriting is ONNX Runtime's; which layers stay in float is ours: each layer is
-quantised alone, what that does to real vectors is measured, and as few of the worst stay in float as the whole needs.
+quantised alone, its error is measured on embeddings of real audio, and as few of the worst as needed stay in float.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from sondino.model.onnx_graph import suppress_logs
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PERCENTILE = 99.99
-"""Share of an activation's values that its range holds: all of them would leave few steps to the many."""
+"""Percentage of an activation's values inside its range: outliers would leave few steps for all other values."""
 
 ONNX_INT8_COSINE = 0.999
-"""Mean cosine to the float vectors at which no more layers are left in float: above the 0.99 promised, so that other
-sounds than those measured on keep it too."""
+"""Mean cosine to the float embeddings at which no more layers stay in float: above `verify.MINIMUM_COSINE`, so that
+other audio than was measured on reaches that too."""
 
 MOST_FLOAT = 0.01
 """Share of the weights that may stay in float, which keeps the file a quarter of the size. The layers that lose most
 are the first ones, which are small."""
 
 SCREENED = 12
-"""Log-mels that each layer by itself is judged by, the last ones given; the whole is judged by all."""
+"""Log-mels, the last ones, that the error of each single layer is measured on; that of the net is measured on all."""
 
 MIXED = 16
-"""Rows under which a product's constant is no layer but kernels, of which a clip mixes one of its own."""
+"""Rows below which a matrix is not a layer's but holds kernels that are mixed for each clip."""
 
 BLOCK = 64
 """Weights of such kernels that share a scale."""
 
 SAMPLED = 4096
-"""Values of an activation that a log-mel tells its range by."""
+"""Values of an activation sampled for each log-mel, to calibrate its range."""
 
 
 @dataclass(frozen=True)
@@ -54,55 +54,55 @@ class Int8:
     """A quantised net.
 
     Attributes:
-        model: log-mel in, vector out, in QDQ form.
-        kept: names of the layers left in float, the most damaging first.
+        model: log-mel in, embedding out, in QDQ form.
+        kept: names of the layers left in float, those of the largest error first.
         layers: how many there were.
-        stored: how many of them are computed in float, from weights stored in int8: kernels that each clip mixes.
-        unsteady: clips that were left out, for which the float net's own vector is far longer than for others.
-        cosine: mean, of quantised to float vectors, on the clips that it was chosen on.
+        stored: how many of them are stored in int8 and computed in float: kernels that are mixed for each clip.
+        norm_outliers: clips left out, since the float net's embedding has an outlier norm.
+        cosine: mean, of quantised to float embeddings, on the clips that the layers were chosen on.
     """
 
     model: onnx.ModelProto
     kept: tuple[str, ...]
     layers: int
     stored: int
-    unsteady: int
+    norm_outliers: int
     cosine: float
 
 
 def quantized(
     net: onnx.ModelProto,
     calibration: Sequence[NDArray[np.float32]],
-    judging: Sequence[NDArray[np.float32]],
+    selection: Sequence[NDArray[np.float32]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Int8:
     """Quantise a net.
 
     Args:
-        net: `logmel` (batch, n_mels, frames) in, `vector` first of what comes out; holds its weights itself.
-        calibration: log-mels (n_mels, frames) of real sound, whose activations fix the ranges.
-        judging: other log-mels, on which damage is measured.
-        progress: told (done, total) groups of layers.
+        net: `logmel` (batch, n_mels, frames) in, `vector` its first output; holds its weights itself.
+        calibration: log-mels (n_mels, frames) of real audio, whose activations give the ranges.
+        selection: other log-mels, on which errors are measured.
+        progress: called with (done, total) groups of layers.
     """
     with tempfile.TemporaryDirectory() as folder, suppress_logs():
         prepared = _prepared(net, Path(folder))
-    (calibrating, _), (judged, expected) = _norm_ok(prepared, calibration), _norm_ok(prepared, judging)
-    unsteady = len(calibration) + len(judging) - len(calibrating) - len(judged)
+    (calibrating, _), (selecting, expected) = _norm_ok(prepared, calibration), _norm_ok(prepared, selection)
+    outliers = len(calibration) + len(selection) - len(calibrating) - len(selecting)
     ranges = _ranges(prepared, list(calibrating))
     weights, mixed = _weights(prepared), _mixed(prepared)
 
     def cosine(names: Sequence[str], last: int = 0) -> tuple[float, onnx.ModelProto]:
         with suppress_logs():
             model = _rewritten(prepared, ranges, names)
-        return _cosine(_vectors(model, judged[-last:]), expected[-last:]), model
+        return _cosine(_embeddings(model, selecting[-last:]), expected[-last:]), model
 
     groups = _groups(prepared, weights)
-    damage = []
+    errors = []
     for group in groups:
-        damage.append(1.0 - cosine(group, SCREENED)[0])
-        progress(len(damage), len(groups))
+        errors.append(1.0 - cosine(group, SCREENED)[0])
+        progress(len(errors), len(groups))
     order, room = [], MOST_FLOAT * sum(weights.values())
-    for at in np.argsort(damage, kind="stable")[::-1]:
+    for at in np.argsort(errors, kind="stable")[::-1]:
         size = sum(weights[name] for name in groups[at])
         if size <= room:
             room -= size
@@ -122,28 +122,28 @@ def quantized(
         fewest = most
     reached, model = made[fewest]
     kept = [name for group in order[:fewest] for name in group]
-    # A layer is known by its weights: its node has a number only.
+    # A layer is named by its weights: its node has a number only.
     names = {
         node.name: node.input[1].removeprefix("student.").removesuffix(".weight")
         for node in prepared.graph.node
         if node.name in weights
     }
     stored = len(mixed.difference(kept))
-    return Int8(model, tuple(names[name] for name in kept), len(weights), stored, unsteady, reached)
+    return Int8(model, tuple(names[name] for name in kept), len(weights), stored, outliers, reached)
 
 
 def _norm_ok(
     prepared: onnx.ModelProto, logmels: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Those log-mels whose vectors are of a usual length, and their vectors: no range of 255 steps holds others too."""
+    """The log-mels without norm outliers, and their embeddings: a range of 255 steps cannot hold outliers too."""
     given = np.stack(logmels)
-    vectors = _vectors(prepared, given)
-    usual = norm_ok(vectors)
-    return given[usual], vectors[usual]
+    embeddings = _embeddings(prepared, given)
+    usual = norm_ok(embeddings)
+    return given[usual], embeddings[usual]
 
 
 def _groups(prepared: onnx.ModelProto, weights: Mapping[str, int]) -> list[list[str]]:
-    """Layers by what they read, since they share what int8 does to that."""
+    """Layers grouped by their input, since they share its quantisation error."""
     found: dict[str, list[str]] = {}
     for node in prepared.graph.node:
         if node.name in weights:
@@ -152,7 +152,7 @@ def _groups(prepared: onnx.ModelProto, weights: Mapping[str, int]) -> list[list[
 
 
 def _prepared(net: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """The net with its shapes known and what can be folded folded."""
+    """The net after shape inference and constant folding."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     onnx.save(net, folder / "net.onnx")
@@ -161,24 +161,27 @@ def _prepared(net: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def _ranges(prepared: onnx.ModelProto, calibration: Sequence[NDArray[np.float32]]) -> Any:
-    """The range of every activation that a layer takes or gives, on real sound, as ONNX Runtime's rewriter takes it.
+    """The range of every layer's input and output activations, on real audio, for ONNX Runtime's quantiser.
 
-    Its own calibrators fail where an activation is next to nothing in the first clips and not in later ones.
+    Its own calibrators fail if an activation is almost zero in the first clips and not in later ones.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
     constant = {tensor.name for tensor in prepared.graph.initializer}
     layers = [node for node in prepared.graph.node if node.op_type in LAYERS]
     names = list(dict.fromkeys(name for node in layers for name in (*node.input, *node.output)))
-    heard = [name for name in names if name and name not in constant and name != "logmel"]
+    activations = [name for name in names if name and name not in constant and name != "logmel"]
     model = onnx.ModelProto()
     model.CopyFrom(prepared)
     results = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in heard if name not in results)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in activations if name not in results)
     session, random = _session(model), np.random.default_rng(0)
-    values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("logmel", *heard)}
+    values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("logmel", *activations)}
     for logmel in calibration:
-        found = {"logmel": logmel, **dict(zip(heard, session.run(heard, {"logmel": logmel[None]}), strict=True))}
+        found = {
+            "logmel": logmel,
+            **dict(zip(activations, session.run(activations, {"logmel": logmel[None]}), strict=True)),
+        }
         for name, activation in found.items():
             values[name].append(activation.reshape(-1)[random.integers(0, activation.size, SAMPLED)])
     cut = (1 - PERCENTILE / 100) / 2
@@ -212,7 +215,7 @@ def _rewritten(prepared: onnx.ModelProto, ranges: Any, names: Sequence[str]) -> 
     mixed = _mixed(prepared)
     _store(copied, [node.input[1] for node in prepared.graph.node if node.name in mixed.intersection(names)])
     whole = [name for name in names if name not in mixed]
-    if not whole:  # which the rewriter takes for all
+    if not whole:  # an empty list would mean all
         return copied
     quantizer = QDQQuantizer(
         copied,
@@ -234,7 +237,7 @@ def _rewritten(prepared: onnx.ModelProto, ranges: Any, names: Sequence[str]) -> 
 
 
 def _mixed(prepared: onnx.ModelProto) -> set[str]:
-    """The products that mix a few kernels into one for each clip."""
+    """The matrix products that mix a few kernels into one for each clip."""
     rows = {tensor.name: tensor.dims[0] for tensor in prepared.graph.initializer if len(tensor.dims) == 2}
     return {
         node.name for node in prepared.graph.node if node.op_type == "MatMul" and rows.get(node.input[1], MIXED) < MIXED
@@ -242,7 +245,7 @@ def _mixed(prepared: onnx.ModelProto) -> set[str]:
 
 
 def _store(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Store matrices in int8, of which a runtime makes floats once, when it opens the file.
+    """Store matrices in int8, which a runtime converts to float once, when it opens the file.
 
     As integers they would need a scale for each column, which is as large as what a column of so few rows holds.
     """
@@ -275,7 +278,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _vectors(model: onnx.ModelProto, logmels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _embeddings(model: onnx.ModelProto, logmels: NDArray[np.float32]) -> NDArray[np.float32]:
     session = _session(model)
     parts = [session.run(["vector"], {"logmel": logmels[i : i + 8]})[0] for i in range(0, len(logmels), 8)]
     return np.concatenate(parts)

@@ -14,8 +14,9 @@ from sondino.errors import OptionError, SondinoError, require
 from sondino.exporters.edge import (
     LITERT_INT8_COSINE,
     Converted,
-    Rung,
+    FloatLayers,
     assemble,
+    clips_without_norm_outliers,
     edge_form,
     example,
     fixed_samples,
@@ -23,15 +24,14 @@ from sondino.exporters.edge import (
     least_float,
     log_mels,
     require_edge,
-    steady_sounds,
     suppress_native_output,
     trace,
     versions,
 )
 from sondino.exporters.verify import Precision, Run
 from sondino.files import thread_count, write_whole
-from sondino.model.network import Source
 from sondino.model.onnx_graph import suppress_logs
+from sondino.model.torch_model import TorchModel
 from sondino.text import first_line
 
 ENVIRONMENT = "litert"
@@ -46,7 +46,7 @@ _HALVED = 4096
 
 
 def write_litert(
-    source: Source,
+    source: TorchModel,
     file: Path,
     precision: Precision,
     samples: int | None,
@@ -74,11 +74,11 @@ def write_litert(
     notes: tuple[str, ...] = ()
     with suppress_logs(), suppress_native_output():
         given = example(source, length, body_only)
-        net = assemble(source, edge_form(source.student, pointwise=precision == "int8"), body_only)
+        net = assemble(source, edge_form(source.backbone, pointwise=precision == "int8"), body_only)
         try:
             model = _read_model(converter.convert(trace(net.eval(), given), (given,)).model_content())
         except Exception as error:  # the converter's errors have no common base
-            raise SondinoError(f"LiteRT cannot convert {source.config['name']}: {first_line(error)}") from error
+            raise SondinoError(f"LiteRT cannot convert {source.name}: {first_line(error)}") from error
         _short_names(model)
         if precision == "int8":
             model, kept = _quantised(source, model, length, calibration, body_only)
@@ -119,7 +119,7 @@ def _bytes(model: Any) -> bytes:
 
 
 def _short_names(model: Any) -> None:
-    """Names of tensors as numbers: the converter's own tell each layer's path in Python, longer than most weights."""
+    """Name tensors by numbers: the converter's names hold each layer's path in Python, longer than most weights."""
     for graph in model.subgraphs:
         ends = {*graph.inputs, *graph.outputs}
         for i, tensor in enumerate(graph.tensors):
@@ -136,30 +136,31 @@ def _operators(model: Any) -> list[tuple[str, Any]]:
 
 
 def _quantised(
-    source: Source, model: Any, samples: int, calibration: Sequence[NDArray[np.float32]], body_only: bool
+    source: TorchModel, model: Any, samples: int, calibration: Sequence[NDArray[np.float32]], body_only: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """The model in static int8, and what of it stays in float."""
-    sounds = steady_sounds(source, calibration, samples)
-    ranging, measured = (log_mels(source, part) if body_only else part for part in sounds)
+    clips = clips_without_norm_outliers(source, calibration, samples)
+    ranging, measured = (log_mels(source, part) if body_only else part for part in clips)
     content = _bytes(model)
     found = _operators(model)
-    # What comes before the log is the front-end.
+    # The front-end ends at the log.
     begin = 0 if body_only else 1 + [kind for kind, _ in found].index("LOG")
     names = [(kind, model.subgraphs[0].tensors[operator.outputs[0]].name.decode()) for kind, operator in found]
-    end = len(names) - (0 if source.head is None else 1 + 2 * len(source.head.layers))
+    head = source.as_head()
+    end = len(names) - (0 if head is None else 1 + 2 * len(head.layers))
     layers = sum(kind in _WEIGHTED for kind, _ in names[begin:end])
 
-    def make(rung: Rung) -> bytes:
-        return _with_ranges(content, names, begin, end, rung, ranging)
+    def make(choice: FloatLayers) -> bytes:
+        return _with_ranges(content, names, begin, end, choice, ranging)
 
-    def vectors(form: bytes) -> NDArray[np.float32]:
+    def embeddings(form: bytes) -> NDArray[np.float32]:
         return _runner(form, 1, "the int8 file")(measured)
 
-    form, rung, cosine = least_float(make, vectors, source.vectors(sounds.measured), layers)
-    kept = kept_in_float(rung, "activations, means and gates")
+    form, choice, cosine = least_float(make, embeddings, source.embed_array(clips.measured), layers)
+    kept = kept_in_float(choice, "activations, means and gates")
     if cosine < LITERT_INT8_COSINE:
         form = _with_ranges(content, names, begin, end, None, ranging)
-        kept = ("all computing: activations lose too much in int8, and weights alone are stored in it",)
+        kept = ("all computation: activations lose too much in int8, and only weights are stored in it",)
     made = _read_model(form)
     if not body_only:
         inside = {i for _, operator in _operators(made)[: begin + 1] for i in operator.inputs}
@@ -168,24 +169,29 @@ def _quantised(
 
 
 def _with_ranges(
-    content: bytes, names: list[tuple[str, str]], begin: int, end: int, rung: Rung | None, ranging: NDArray[np.float32]
+    content: bytes,
+    names: list[tuple[str, str]],
+    begin: int,
+    end: int,
+    choice: FloatLayers | None,
+    ranging: NDArray[np.float32],
 ) -> bytes:
-    """The file in int8 but for the front-end and a rung's layers, with ranges seen on its inputs (clips, ...).
+    """The file in int8 but for the front-end and the layers that stay in float, with ranges of its inputs (clips, ...).
 
-    Without a rung weights alone are int8, stored so and computed with in float.
+    With `choice` None only weights are int8: stored in int8, computed in float.
     """
     aeq = require_edge("ai_edge_quantizer.quantizer", ENVIRONMENT)
     kinds = require_edge("ai_edge_quantizer.qtyping", ENVIRONMENT).TFLOperationName
     never = require_edge("ai_edge_quantizer.algorithm_manager", ENVIRONMENT).AlgorithmName.NO_QUANTIZE
     weighted = [i for i in range(begin, end) if names[i][0] in _WEIGHTED]
     floats = list(range(len(names)))
-    if rung is not None:
-        first = weighted[rung.first] if rung.first else begin
-        last = weighted[-rung.last] if rung.last else end
-        integer = (*_INT8, "ADD") if rung.sums else _INT8
+    if choice is not None:
+        first = weighted[choice.first] if choice.first else begin
+        last = weighted[-choice.last] if choice.last else end
+        integer = (*_INT8, "ADD") if choice.sums else _INT8
         floats = [i for i in floats if not first <= i < last or names[i][0] not in integer]
     quantizer = aeq.Quantizer(content)
-    if rung is not None:
+    if choice is not None:
         quantizer.add_static_config(".*", kinds.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
         for kind in (kinds.INPUT, kinds.OUTPUT):
             quantizer.update_quantization_recipe(".*", kind, algorithm_key=never)
@@ -198,7 +204,7 @@ def _with_ranges(
         quantizer.add_weight_only_config(_any_of(stored), kind, num_bits=8)
     signature, ends = next(iter(_interpreter(content, 1).get_signature_list().items()))
     samples = [{ends["inputs"][0]: clip[None]} for clip in ranging]
-    ranges = quantizer.calibrate({signature: samples}, num_threads=1) if rung is not None else {}
+    ranges = quantizer.calibrate({signature: samples}, num_threads=1) if choice is not None else {}
     return bytes(quantizer.quantize(ranges).quantized_model)
 
 
@@ -257,7 +263,7 @@ def open_litert(file: Path, threads: int | None = None) -> Run:
         threads: to run on; None: as many as this process may use.
 
     Returns:
-        from waveforms (batch, samples), or log-mels (batch, n_mels, frames), to vectors (batch, dim), row by row.
+        from waveforms (batch, samples), or log-mels (batch, n_mels, frames), to embeddings (batch, dim), row by row.
 
     Raises:
         MissingExtra: ai-edge-litert is not installed.
@@ -271,7 +277,7 @@ def open_litert(file: Path, threads: int | None = None) -> Run:
 
 
 def _runner(content: bytes, threads: int, where: str) -> Run:
-    """Runs a file row by row; gives its first output."""
+    """Runs a file row by row; returns its first output."""
     with suppress_native_output():
         model = _interpreter(content, threads)
         model.allocate_tensors()

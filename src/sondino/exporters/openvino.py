@@ -14,7 +14,7 @@ from sondino.exporters.precision import SMALLEST
 from sondino.exporters.verify import Run
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Left alone, OpenVINO computes in bfloat16 on processors that have it."""
+"""By default OpenVINO computes in bfloat16 on processors that support it."""
 
 
 def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
@@ -47,7 +47,7 @@ def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
 def _halve(model: Any) -> None:
     """Store what `precision.halved` stores as float16, in place.
 
-    OpenVINO's own compression takes every constant, the front-end's smallest too, and costs a hundredth of the vector.
+    OpenVINO's own compression also halves the front-end's small constants, which changes embeddings by a hundredth.
     """
     from openvino import opset13
 
@@ -70,7 +70,7 @@ def open_openvino(file: Path, threads: int | None = None) -> Run:
         threads: processor threads; None: all.
 
     Returns:
-        from what the model takes to its vectors.
+        from the model's input to its embeddings.
     """
     openvino = require("openvino", "openvino")
     settings = PINNED | ({} if threads is None else {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"})

@@ -1,11 +1,11 @@
-"""Smaller files of the same ONNX graph, which runtimes widen again when they open it."""
+"""Smaller files of the same ONNX graph: float16 weights, sparse constants, no redundant zero points."""
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 SMALLEST = 1024
-"""Bytes under which a tensor stays as it is: little to save, and biases and scales matter most."""
+"""Bytes below which a tensor stays as it is: little to save, and biases and scales matter most."""
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -42,7 +42,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def without_zeros(model: onnx.ModelProto) -> None:
-    """Write tensors that are mostly zeros, such as a mel filterbank, as the places and values of the others."""
+    """Store tensors that are mostly zeros, such as a mel filterbank, as indices and values of the others."""
     graph = model.graph
     dense: list[onnx.TensorProto] = []
     made: list[onnx.NodeProto] = []

@@ -1,10 +1,15 @@
-"""A bundle in int8: the same model in a quarter of the size, and what that costs, measured and told in its card."""
+"""A bundle in int8: a quarter of the size; what is lost is measured and recorded in its card."""
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
+
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,86 +25,88 @@ from sondino.exporters.precision import halved, without_zero_points, without_zer
 from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from sondino.model.bundle import finish_bundle, free_folder, new_bundle
+from sondino.model.bundle import finish_bundle, free_folder, new_bundle, read_config
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.model.network import Source, open_source
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph
-from sondino.probing.embeddings import task_vectors
+from sondino.model.torch_model import TorchModel
+from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled, read_labelled
 
-CALIBRATING, JUDGING = 64, 32
-"""Windows of sound that fix the ranges, and those that choose the layers left in float."""
+CALIBRATION_CLIPS, SELECTION_CLIPS = 64, 32
+"""Windows of audio that ranges are calibrated on, and those that the layers left in float are selected on."""
 
 MAX_CLIP_SECONDS = 4.0
-"""Seconds of such a window that are heard, where the net hears any length: more would cost time and tell no more."""
+"""Seconds of such a window that are used, if the net takes any length: more takes time and changes nothing."""
 
 
 @dataclass(frozen=True)
 class CalibrationClips:
-    """Real windows of sound, parted so that a model is verified on what it was not fitted to.
+    """Windows of real audio, split so that a model is verified on others than it was calibrated on.
 
     Attributes:
-        calibrating: fix the ranges of activations.
-        judging: choose the layers that stay in float.
-        verifying: neither.
+        calibration: for the ranges of activations.
+        selection: for choosing the layers that stay in float.
+        verification: for neither.
     """
 
-    calibrating: list[NDArray[np.float32]]
-    judging: list[NDArray[np.float32]]
-    verifying: list[NDArray[np.float32]]
+    calibration: list[NDArray[np.float32]]
+    selection: list[NDArray[np.float32]]
+    verification: list[NDArray[np.float32]]
 
 
-def part_sounds(source: Source, samples: int, calibrate: Path, sounds: Path | None = None) -> CalibrationClips:
-    """Windows of a folder of sound to calibrate on, to judge by and to verify on.
+def split_clips(source: TorchModel, samples: int, calibrate: Path, sounds: Path | None = None) -> CalibrationClips:
+    """Windows of a folder of audio to calibrate on, to select layers on and to verify on.
 
     Args:
         source: whose rate and policy for short clips.
         samples: of a window.
-        calibrate: audio to calibrate on; verified on too, by windows of its own, where it gives enough.
+        calibrate: audio to calibrate on; verified on too, by further windows, if it has enough.
         sounds: audio to verify on instead.
 
     Raises:
-        OptionError: either holds fewer than two sounds that can be heard.
+        OptionError: either holds fewer than two sounds that can be decoded.
     """
-    fitted = CALIBRATING + JUDGING
-    clips = real_clips(source.rate, samples, source.short, calibrate, fitted + CLIPS)
+    fitted = CALIBRATION_CLIPS + SELECTION_CLIPS
+    clips = real_clips(source.sample_rate, samples, source.short_policy, calibrate, fitted + CLIPS)
     if sounds is not None or len(clips) < 2 * fitted:
-        verifying = real_clips(source.rate, samples, source.short, sounds)
-        calibrating, judging = clips[0::2][:CALIBRATING], clips[1::2][:JUDGING]
-        return CalibrationClips(calibrating, judging, verifying)
+        verification = real_clips(source.sample_rate, samples, source.short_policy, sounds)
+        calibration, selection = clips[0::2][:CALIBRATION_CLIPS], clips[1::2][:SELECTION_CLIPS]
+        return CalibrationClips(calibration, selection, verification)
     step = len(clips) / fitted
     chosen = [int(i * step) for i in range(fitted)]  # spread over the files
     rest = [clip for i, clip in enumerate(clips) if i not in set(chosen)]
     picked = [clips[i] for i in chosen]
-    judging = picked[1::3]
-    calibrating = [clip for i, clip in enumerate(picked) if i % 3 != 1]
-    return CalibrationClips(calibrating, judging, rest[:CLIPS])
+    selection = picked[1::3]
+    calibration = [clip for i, clip in enumerate(picked) if i % 3 != 1]
+    return CalibrationClips(calibration, selection, rest[:CLIPS])
 
 
 def int8_graphs(
-    source: Source, sounds: CalibrationClips, samples: int | None, head: Head | None, progress: Report
+    source: TorchModel, sounds: CalibrationClips, samples: int | None, head: Head | None, progress: Report
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, Int8]:
-    """A bundle's front-end, in float, and its net, in int8 where that does little damage, as ONNX graphs.
+    """A bundle's front-end, in float, and its net, in int8 where its error is small, as ONNX graphs.
 
     Args:
         source: the bundle.
-        sounds: what it is fitted to.
+        sounds: that it is calibrated on.
         samples: that every waveform has; None: any number.
         head: put behind the net.
-        progress: told (done, total) layers.
+        progress: called with (done, total) layers.
     """
-    logmel = source.student.logmel
-    front_end, net = front_end_graph(source.student, samples), net_graph(source.student, samples, head)
-    # Silence and noise are heard too, and real sound alone says little of them.
-    judging = [*sounds.judging, *signals(source.rate, len(sounds.judging[0])).values()]
-    fixed = samples or source.student.fixed_samples
-    most = fixed or max(source.student.minimum_samples, round(MAX_CLIP_SECONDS * source.rate))
-    calibrated, judged = ([log_mel(logmel, clip[:most]) for clip in clips] for clips in (sounds.calibrating, judging))
-    found = quantized(net, calibrated, judged, progress)
+    logmel = source.backbone.logmel
+    front_end, net = front_end_graph(source.backbone, samples), net_graph(source.backbone, samples, head)
+    # Silence and noise occur in use too, and real audio has little of them.
+    selection = [*sounds.selection, *signals(source.sample_rate, len(sounds.selection[0])).values()]
+    fixed = samples or source.backbone.fixed_samples
+    most = fixed or max(source.backbone.minimum_samples, round(MAX_CLIP_SECONDS * source.sample_rate))
+    calibrating, selecting = (
+        [log_mel(logmel, clip[:most]) for clip in clips] for clips in (sounds.calibration, selection)
+    )
+    found = quantized(net, calibrating, selecting, progress)
     without_zero_points(found.model)
     without_zeros(front_end)
     return halved(front_end), halved(found.model), found
@@ -121,21 +128,21 @@ def quantize(
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it.
-        calibrate: a folder of real sound, of the kind that the model will hear; no labels. At most 296 windows are
-            heard: some fix the ranges, some choose the layers, on the others the result is verified. Or windows of
-            sound, already parted.
+        calibrate: a folder of real audio, like that the model will be used on; no labels. At most 296 windows are
+            used: some to calibrate ranges, some to select layers, the others to verify the result. Or windows of
+            audio, already split.
         out: the new bundle's folder; an older bundle there is replaced once the new one is whole.
-        sounds: audio to verify on; None: windows of `calibrate` that were not used, or where there are too few of
-            these the sounds that sondino ships.
-        labels: labelled sound, a folder with a subfolder a label or a CSV, on which float and int8 are probed.
+        sounds: audio to verify on; None: windows of `calibrate` that were not used, or if there are too few of
+            these the sample sounds.
+        labels: labelled audio, a folder with a subfolder a label or a CSV, on which float and int8 are probed.
         quiet: show no progress.
 
     Returns:
         config.json of the new bundle; what was measured is under "quantized".
 
     Raises:
-        OptionError: there is no such model or no sound, or `out` holds something else.
-        RunError: what int8 gives is past the bound (a mean cosine of 0.95), or the disk is full.
+        OptionError: there is no such model or no audio, or `out` holds something else.
+        RunError: the int8 model's error is above the bound (a mean cosine of 0.95), or the disk is full.
 
     Examples:
         >>> config = sondino.quantize("run/bundle", "recordings", "run8", quiet=True)
@@ -147,70 +154,72 @@ def quantize(
     folder = free_folder(Path(out))
     if (folder / "model.safetensors").exists():
         raise OptionError(f"{folder} holds a bundle with its trained weights, which int8 has not: name another folder")
-    source = open_source(locate(model))
-    samples = round(source.window * source.rate)
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
+    before, head = read_config(bundle / "config.json"), source.as_head()
+    samples = round(source.window * source.sample_rate)
     if isinstance(calibrate, CalibrationClips):
         parts = calibrate
     else:
-        parts = part_sounds(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
+        parts = split_clips(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
     labelled = None if labels is None else read_labelled(labels)
     with new_bundle(folder) as partial:
         with show("layers in int8", "layers", quiet) as report:
             front_end, net, found = int8_graphs(source, parts, None, None, report)
-        kept = {key: source.config[key] for key in ("student", "sample_rate", "dim", "minimum")}
+        kept = {key: before[key] for key in ("student", "sample_rate", "dim", "minimum")}
         write_graphs(
             front_end,
             net,
             {
-                "name": str(source.config["name"]),
+                "name": source.name,
                 "precision": "int8",
                 **{key: str(value) for key, value in kept.items()},
             },
             partial / "model.onnx",
             partial / "body.onnx",
         )
-        config = _config(source, found, partial)
-        finish_bundle(partial, config, source.head)
+        config = _config(before, found, partial)
+        finish_bundle(partial, config, head)
         verified = _verified(partial, source, parts, quiet)
         check_bound(verified, "int8", str(config["name"]))
         config["onnx_difference"] = verified.difference
         config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= MINIMUM_COSINE}
         if labelled is not None:
-            config["quantized"]["probe"] = _probed(source.folder, partial, labelled, quiet)
-        finish_bundle(partial, config, source.head)
+            config["quantized"]["probe"] = _probed(bundle, partial, labelled, quiet)
+        finish_bundle(partial, config, head)
     return config
 
 
-def _config(source: Source, found: Int8, partial: Path) -> dict[str, Any]:
+def _config(before: Mapping[str, Any], found: Int8, partial: Path) -> dict[str, Any]:
     """The float bundle's config.json, with what is new."""
-    config: dict[str, Any] = json.loads(json.dumps(source.config))
+    config: dict[str, Any] = json.loads(json.dumps(before))
     config["precision"] = "int8"
     config["hashes"] = {name: sha256(partial / name) for name in ("model.onnx", "body.onnx")}
     config["onnx_difference"] = None
     config["quantized"] = {
-        "from": source.config["name"],
-        "from_sha256": source.config["hashes"]["model.onnx"],
+        "from": before["name"],
+        "from_sha256": before["hashes"]["model.onnx"],
         "layers": found.layers,
         "kept_in_float": list(found.kept),
         "stored": found.stored,
-        "unsteady_clips": found.unsteady,
+        "unsteady_clips": found.norm_outliers,
     }
     return config
 
 
-def _verified(partial: Path, source: Source, parts: CalibrationClips, quiet: bool) -> Verified:
+def _verified(partial: Path, source: TorchModel, parts: CalibrationClips, quiet: bool) -> Verified:
     with show("checking on real clips", "clips", quiet) as report:
         run: Callable[[NDArray[np.float32]], NDArray[np.float32]] = Model(partial).embed
-        return verify(run, source.vectors, parts.verifying, source.rate, progress=report)
+        return verify(run, source.embed_array, parts.verification, source.sample_rate, progress=report)
 
 
 def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dict[str, Any]:
-    """What a linear probe reads from the vectors of the float bundle and of the int8 one."""
+    """Scores of a linear probe on the embeddings of the float bundle and of the int8 one."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as store:
         for name, bundle in (("f32", folder), ("int8", partial)):
             with show(f"probing in {name}", "clips", quiet) as report:
-                heard, vectors, _ = task_vectors(Model(bundle), labelled, store, progress=report)
+                heard, vectors, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
             probed = probe(vectors, heard)
             found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
     return found

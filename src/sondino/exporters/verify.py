@@ -1,4 +1,4 @@
-"""The check that every export passes: run against the trained net on silence, noise, a sweep and real clips."""
+"""Verify an export: compare its embeddings with the trained net's on silence, noise, a sweep and real clips."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sondino.progress import Report
 
 Precision = Literal["f32", "f16", "int8"]
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From waveforms (batch, samples) to vectors (batch, dim)."""
+"""From waveforms (batch, samples) to embeddings (batch, dim)."""
 
 
 NEIGHBOURS = 10
 MINIMUM_COSINE = 0.99
-"""Mean cosine on real clips that int8 should keep; where it does not, the card says so."""
+"""Mean cosine on real clips that int8 should reach; if it does not, the card says so."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Bound:
     """What an export may differ by on real clips.
 
     Attributes:
-        difference: largest, relative to the largest value of a clip's vector.
+        difference: largest, relative to the largest value of a clip's embedding.
         cosine: mean.
-        neighbours: mean share of the ten nearest clips that stay the same.
-        signals: cosine on each made signal.
+        neighbours: mean 10-NN overlap.
+        signals: cosine on each synthetic signal.
     """
 
     difference: float
@@ -51,18 +51,18 @@ BOUNDS: Mapping[Precision, Bound] = {
 
 @dataclass(frozen=True)
 class Verified:
-    """How far an export's vectors are from the trained net's.
+    """Differences between an export's embeddings and the trained net's.
 
     Attributes:
         clips: real clips compared, a window each.
         seconds: of each.
-        difference: largest, relative to the largest value of a clip's vector.
+        difference: largest, relative to the largest value of a clip's embedding.
         cosine: mean over the real clips.
-        cosine_lowest: of any real clip.
-        neighbours: mean share of the ten nearest clips, among the real ones, that stay the same.
+        cosine_lowest: lowest of the real clips.
+        neighbours: mean overlap of the ten nearest clips, among the real ones, that stay the same.
         signals: for silence, noise and a sweep: difference and cosine.
-        norm_outliers: further clips, which say nothing of an export: see `norm_ok`.
-        mean_pairwise_cosine: mean cosine between the trained net's vectors of different real clips.
+        norm_outliers: number of further clips, not compared: see `norm_ok`.
+        mean_pairwise_cosine: of the trained net's embeddings of different real clips.
     """
 
     clips: int
@@ -103,7 +103,7 @@ def verify(
     lengths: Sequence[int] = (),
     progress: Report = lambda done, total: None,
 ) -> Verified:
-    """Compare an export with the net that it was made of.
+    """Compare an export with the trained net.
 
     Args:
         run: the export.
@@ -112,7 +112,7 @@ def verify(
         rate: hertz.
         batch: clips that the export takes at once; None: any.
         lengths: samples of other clips to try, of noise, one at a time, where the export takes any length.
-        progress: told (done, total) clips.
+        progress: called with (done, total) clips.
     """
     made = signals(rate, len(clips[0]))
     every = [*made.values(), *clips]
@@ -125,15 +125,15 @@ def verify(
         progress(min(first + size, len(every)), len(every))
     ours, theirs = np.concatenate(got), np.concatenate(expected)
     if ours.shape != theirs.shape:
-        raise RunError(f"the export gives vectors of shape {ours.shape} where the trained net gives {theirs.shape}: "
+        raise RunError(f"the export's embeddings have shape {ours.shape} and the trained net's {theirs.shape}:  "
                        "please report this with the bundle's config.json")  # fmt: skip
     differences, cosines = _differences(ours, theirs), _cosines(ours, theirs)
     real = len(made) + np.flatnonzero(norm_ok(theirs[len(made) :]))
-    told = {name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)}
+    found = {name: {"difference": float(differences[i]), "cosine": float(cosines[i])} for i, name in enumerate(made)}
     for length in lengths:
         noise = signals(rate, length)["noise"][None]
         one, other = run(noise), reference(noise)
-        told[f"noise of {length} samples"] = {
+        found[f"noise of {length} samples"] = {
             "difference": float(_differences(one, other)[0]),
             "cosine": float(_cosines(one, other)[0]),
         }
@@ -145,42 +145,42 @@ def verify(
         cosine=float(cosines[real].mean()),
         cosine_lowest=float(cosines[real].min()),
         neighbours=neighbour_overlap(ours[real], theirs[real], NEIGHBOURS) if finite else 0.0,
-        signals=told,
+        signals=found,
         norm_outliers=len(clips) - len(real),
         mean_pairwise_cosine=mean_pairwise_cosine(theirs[real]),
     )
 
 
 def check_bound(verified: Verified, precision: Precision, what: str) -> None:
-    """Stop an export that is past the bound of its precision, on real clips or on a made signal.
+    """Raise RunError if an export is past the bound of its precision, on real clips or on a synthetic signal.
 
     Args:
         verified: what was measured.
         precision: of the export.
-        what: is exported, for the message.
+        what: what is exported, for the message.
 
     Raises:
         RunError: it is past it.
     """
     bound = BOUNDS[precision]
     worst = max([verified.difference, *(signal["difference"] for signal in verified.signals.values())])
-    heard = min((signal["cosine"] for signal in verified.signals.values()), default=1.0)
-    near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and heard >= bound.signals
+    lowest = min((signal["cosine"] for signal in verified.signals.values()), default=1.0)
+    near = verified.cosine >= bound.cosine and verified.neighbours >= bound.neighbours and lowest >= bound.signals
     if worst <= bound.difference and near:
         return
     if verified.mean_pairwise_cosine > COLLAPSED_COSINE:
         raise RunError(
-            f"{what} cannot be checked: the trained net itself gives nearly the same vector for every sound (cosine "
-            f"{verified.mean_pairwise_cosine:.5f} on average between different clips), as one does that was pruned too "
-            "far or trained too briefly: train it for longer, or let it recover with `sondino prune --corpus SOUND "
+            f"{what} cannot be checked: the trained net itself gives nearly the same embedding for every clip (cosine "
+            f"{verified.mean_pairwise_cosine:.5f} on average between different clips); it may have been pruned too "
+            "far or trained too briefly: train it for longer, or let it recover with `sondino prune --corpus AUDIO "
             "--epochs N`; nothing was written"
         )
     limit = f"bound {bound.difference:g}" if np.isfinite(bound.difference) else "no bound"
     raise RunError(
         f"{what} in {precision} differs from the trained net by {worst:.1e} of the largest value "
         f"({limit}), cosine {verified.cosine:.6f} on {verified.clips} real clips (bound {bound.cosine:g}) "
-        f"and {heard:.4f} at the lowest on silence, noise and a sweep (bound {bound.signals:g}), "
-        f"{verified.neighbours:.1%} of the nearest clips the same (bound {bound.neighbours:.0%}): nothing was written; "
+        f"and {lowest:.4f} at the lowest on silence, noise and a sweep (bound {bound.signals:g}), "
+        f"10-NN overlap {verified.neighbours:.1%} (bound {bound.neighbours:.0%}): nothing was written; "
         "try another --precision or --to, and report it with the bundle's config.json"
     )
 

@@ -1,6 +1,6 @@
-"""The page: a static folder with the model, a gallery of sounds and their vectors; all of it runs in a browser.
+"""The web page: a static folder with the model, a gallery of sounds and their embeddings; it runs in a browser.
 
-The page itself is built from web/ by `make web` and lies in sondino/page; here it is put together with a model.
+The page itself is built from web/ by `make web` into sondino/page; here it is combined with a model.
 Needs neither torch nor, but for f16, onnx.
 """
 
@@ -37,7 +37,7 @@ Precision = Literal["f32", "f16", "int8"]
 
 @dataclass(frozen=True)
 class Clip:
-    """A sound of the gallery: its file, what it is called, its family, and whose it is."""
+    """A sound of the gallery: its file, name, group, licence and author."""
 
     file: Path
     name: str
@@ -54,14 +54,14 @@ def export_web(source: Path, out: Path, precision: Precision | None = None, gall
         out: a folder; an older page there is replaced once the new one is whole.
         precision: "f32"; "f16": weights of half the size, which needs onnx; "int8" where the bundle was quantised.
             None: as the bundle is.
-        gallery: a folder of sounds to compare with; None: the CC0 sounds that sondino ships. A `samples.csv` in it
-            (path, label, licence, author) tells of them; else a sound belongs to the folder that it lies in.
+        gallery: a folder of sounds to compare with; None: the sample sounds (CC0). A `samples.csv` in it
+            (path, label, licence, author) describes them; else a sound's group is its folder.
 
     Returns:
         The folder.
 
     Raises:
-        OptionError: the bundle has no net by itself, the precision is not its own, the gallery holds no sound that
+        OptionError: the bundle has no body.onnx, the precision is not its own, the gallery holds no sound that
             browsers play, or `out` holds something else.
         RunError: the page was not built, or nothing can be written.
     """
@@ -95,13 +95,13 @@ def gallery_clips(folder: Path) -> list[Clip]:
     """
     if folder.is_file():
         raise OptionError(f"{folder} is a file: name a folder of sounds for the gallery")
-    told = _asset_facts(folder / "samples.csv")
+    listed = _asset_facts(folder / "samples.csv")
     clips = []
     for file in find_audio(folder):
         if file.suffix.lower() not in PLAYED:
             continue
         path = file.relative_to(folder)
-        row = told.get(path.as_posix(), {})
+        row = listed.get(path.as_posix(), {})
         group = (row.get("label") or path.parent.name).replace("_", " ")
         clips.append(Clip(file, file.stem, group, row.get("licence") or "", row.get("author") or ""))
     if not clips:
@@ -110,7 +110,7 @@ def gallery_clips(folder: Path) -> list[Clip]:
 
 
 def _asset_facts(file: Path) -> dict[str, dict[str, str]]:
-    """What a samples.csv says of each path; nothing where there is none."""
+    """The row of each path in a samples.csv; empty if there is none."""
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             return {row["path"]: row for row in csv.DictReader(lines)}
@@ -124,11 +124,11 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
     """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin."""
     folder.mkdir()
     fixed = _write_body(model, precision, folder / "body.onnx")
-    heard, vectors, seconds = _embed_gallery(model, clips)
-    (folder / "gallery.bin").write_bytes(vectors.astype("<f4").tobytes())
+    embedded, embeddings, seconds = _embed_gallery(model, clips)
+    (folder / "gallery.bin").write_bytes(embeddings.astype("<f4").tobytes())
     (folder / "gallery").mkdir()
     rows = []
-    for number, (clip, duration) in enumerate(zip(heard, seconds, strict=True)):
+    for number, (clip, duration) in enumerate(zip(embedded, seconds, strict=True)):
         file = f"gallery/{number:04d}{clip.file.suffix.lower()}"  # a name that every server serves
         shutil.copyfile(clip.file, folder / file)
         facts = {"name": clip.name, "group": clip.group, "licence": clip.licence, "author": clip.author}
@@ -152,7 +152,7 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
         "licence": licence_of(model.config),
         "head": _head(model.head),
         "gallery": rows,
-        "first": _first(vectors, seconds),
+        "first": _first(embeddings, seconds),
     }
     (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -187,9 +187,9 @@ def _halved(whole: bytes) -> bytes:
 
 
 def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
-    """The clips that can be heard, their vectors (clips, dim) and seconds; the others are told of."""
-    heard: list[Clip] = []
-    vectors: list[NDArray[np.float32]] = []
+    """The clips that can be decoded, their embeddings (clips, dim) and seconds; the others are warned about."""
+    embedded: list[Clip] = []
+    embeddings: list[NDArray[np.float32]] = []
     seconds: list[float] = []
     skipped: list[tuple[str, str]] = []
     sounds = [clip.file for clip in clips]
@@ -199,19 +199,19 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
             if found.error is not None:
                 skipped.append((str(clip.file), str(found.error)))
                 continue
-            heard.append(clip)
-            vectors.append(found.vectors[0])
+            embedded.append(clip)
+            embeddings.append(found.embeddings[0])
             seconds.append(round(found.seconds, 3))
-    if not heard:
-        raise OptionError(f"no sound of the gallery can be heard: {skipped[0][1]}")
+    if not embedded:
+        raise OptionError(f"no sound of the gallery can be decoded: {skipped[0][1]}")
     for path, reason in skipped:
         warnings.warn(f"{path} is left out of the gallery: {reason}", stacklevel=2)
-    return heard, np.stack(vectors), seconds
+    return embedded, np.stack(embeddings), seconds
 
 
-def _first(vectors: NDArray[np.float32], seconds: list[float]) -> int:
-    """The clip that the page begins with: of those of a second and more the one that has most like it."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _first(embeddings: NDArray[np.float32], seconds: list[float]) -> int:
+    """The clip that the page starts with: of those of a second and more, the one most similar to its neighbours."""
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     likeness = np.sort(unit @ unit.T, axis=1)[:, -6:].mean(axis=1)
     return int(np.argmax(np.where(np.array(seconds) >= 1, likeness, likeness - 2)))
 
@@ -228,7 +228,7 @@ def _head(head: Head | None) -> dict[str, Any] | None:
 
 
 def licence_of(config: Mapping[str, Any]) -> str:
-    """What is known of the licence of a bundle's weights, for the foot of a page."""
+    """The licence of a bundle's weights, and of its teachers'."""
     own = (config.get("source") or {}).get("licence") or "not known"
     teachers = sorted({str(teacher.get("licence") or "not known") for teacher in config.get("teachers", [])})
     return f"{own}; of its teacher: {', '.join(teachers)}" if teachers else str(own)
@@ -239,5 +239,5 @@ def _samples(seconds: float | None, rate: int) -> int | None:
 
 
 def _shown(text: str) -> str:
-    """Text that JSON can hold: bytes of a name that are no UTF-8 become the sign for that."""
+    """Text that JSON can hold: bytes of a name that are not UTF-8 become the replacement character."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Labelled clips as decoded sound for training: random crops to learn from, whole clips to be judged by."""
+"""Labelled clips as decoded audio: random crops for training, whole clips for validation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sondino.tasks.labelled import Labelled
 from sondino.text import csv_text, to_bytes
 
 STRETCH = 60.0
-"""Seconds of the longest stretch that is kept as one; a longer file gives several, with its labels."""
+"""Seconds of the longest stretch; a longer file gives several, with its labels."""
 MOST_WINDOWS = 4
-"""Windows of a stretch that are heard in one epoch."""
+"""Windows of a stretch that an epoch trains on."""
 
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """The sound of labelled clips at one rate.
+    """The audio of labelled clips at one sample rate.
 
     Attributes:
         waveforms: stretches of at most a minute.
@@ -45,7 +45,7 @@ class LabelledClips:
         return np.flatnonzero(mask[self.clips])
 
     def windows_of(self, stretch: int, samples: int) -> int:
-        """How many windows of so many samples a stretch gives to learn from: at most `MOST_WINDOWS`, at least one."""
+        """How many windows of so many samples of a stretch are trained on: at most `MOST_WINDOWS`, at least one."""
         return min(MOST_WINDOWS, max(1, int(self.lengths[stretch]) // samples))
 
     def crop(self, stretch: int, samples: int, seed: Sequence[int]) -> NDArray[np.float32]:
@@ -64,46 +64,46 @@ class LabelledClips:
         seconds = self.waveforms.corpus.column("duration")[self.rows]
         return np.rint(seconds * self.waveforms.sample_rate).astype(np.int64)
 
-    def vectors(
+    def embeddings(
         self, model: Encoder, mask: NDArray[np.bool_], progress: Report = lambda done, total: None
     ) -> NDArray[np.float32]:
-        """The vectors (clips of the mask, dim) that a model gives whole clips: the mean of their windows' vectors."""
+        """Embeddings (clips of the mask, dim) of whole clips: the mean of their windows' embeddings."""
         chosen = self.of(mask)
         total, weight = np.zeros((len(mask), model.dim)), np.zeros(len(mask))
-        whole = _Whole(self, chosen)
+        whole = _ConsecutiveStretches(self, chosen)
         with closing(embed_sounds(model, whole, resolve_windowing(model), readers=1)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise found.error
                 clip = self.clips[chosen[found.index]]
-                total[clip] += found.seconds * found.vectors[0]
+                total[clip] += found.seconds * found.embeddings[0]
                 weight[clip] += found.seconds
                 progress(found.index + 1, len(chosen))
         return (total[mask] / weight[mask, None]).astype(np.float32)
 
 
-class _Whole(Sequence[Sound]):
+class _ConsecutiveStretches(Sequence[Sound]):
     """Stretches one after another, each read when its turn comes."""
 
-    def __init__(self, sounds: LabelledClips, stretches: NDArray[np.int64]) -> None:
-        self._sounds, self._stretches = sounds, stretches
+    def __init__(self, clips: LabelledClips, stretches: NDArray[np.int64]) -> None:
+        self._clips, self._stretches = clips, stretches
 
     def __len__(self) -> int:
         return len(self._stretches)
 
     def __getitem__(self, place):  # type: ignore[no-untyped-def]
-        row = int(self._sounds.rows[self._stretches[place]])
-        return self._sounds.waveforms.read(row), self._sounds.waveforms.sample_rate
+        row = int(self._clips.rows[self._stretches[place]])
+        return self._clips.waveforms.read(row), self._clips.waveforms.sample_rate
 
     def __iter__(self) -> Iterator[Sound]:
         return (self[place] for place in range(len(self)))
 
 
 def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> tuple[Labelled, LabelledClips]:
-    """Decode labelled clips once, into a folder; stopped, the same call goes on.
+    """Decode labelled clips once, into a folder; if interrupted, the same call resumes.
 
     Returns:
-        the clips that could be heard, and their sound.
+        The clips that could be decoded, and their audio.
     """
     strange = {clip.path: "its name is not UTF-8: rename it" for clip in labelled.clips if not _is_utf8(clip.path)}
     labelled = labelled.without(strange) if strange else labelled
@@ -116,8 +116,8 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
         waveforms = open_waveforms(corpus, sample_rate, progress)
     number = np.array([_number(name) for name in corpus.ids()])
     reasons = {_number(name): _reason(reason, paths) for name, reason in [*corpus.skipped, *waveforms.skipped]}
-    heard = set(number[waveforms.valid].tolist())
-    lost = {path: reasons.get(i, "could not be decoded") for i, path in enumerate(paths) if i not in heard}
+    decodable = set(number[waveforms.valid].tolist())
+    lost = {path: reasons.get(i, "could not be decoded") for i, path in enumerate(paths) if i not in decodable}
     kept = labelled.without(lost)
     place = {clip.path: number for number, clip in enumerate(kept.clips)}
     clips = np.array([place.get(paths[i], -1) for i in number], dtype=np.int64)

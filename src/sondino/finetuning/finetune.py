@@ -1,6 +1,11 @@
-"""Fine-tune a model on labelled sound: a new head, with the backbone or on top of it, and a bundle at the end."""
+"""Fine-tune a model on labelled audio: a new head, alone or together with the backbone, written as a bundle."""
 
 from __future__ import annotations
+
+# ruff: noqa: E402 - a missing extra is reported before anything imports it
+from sondino.errors import require_extra
+
+require_extra("train")
 
 import hashlib
 import json
@@ -34,10 +39,10 @@ from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
-from sondino.model.network import Network
+from sondino.model.torch_model import TorchModel
 from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
-from sondino.probing.probe import best_strength, classifiers_up_to, validation_scores
+from sondino.probing.probe import best_C, classifiers_up_to, validation_scores
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
@@ -56,9 +61,9 @@ class Finetuned:
     Attributes:
         out: the bundle.
         labelled: the clips that were used, and what was left out.
-        probe: of a linear head on the vectors as they were, fitted on the same clips.
-        score: of the finished model. Where the list has no test clips, on those that also chose the epoch.
-        weights: (labels,) how much each label's clips count; None: all the same.
+        probe: of a linear head on the original embeddings, fitted on the same clips.
+        score: of the finished model, on test clips, or on validation clips if the list has none.
+        weights: (labels,) of the loss; None: labels are not weighted.
         epochs: that were trained.
         best: the epoch that was kept; 0: none was better than the start.
     """
@@ -90,30 +95,36 @@ def finetune(
     seed: int = 0,
     quiet: bool = False,
 ) -> Finetuned:
-    """Train a head on labelled sound, and the backbone with it unless `freeze`; write a new bundle.
+    """Train a head on labelled audio, and the backbone with it unless `freeze`; write a new bundle.
 
-    The head begins as the best one on the vectors as they are. After each epoch whole clips that were held out are
-    judged; the best epoch is kept. Stopped, the same call goes on from the last whole epoch, in `out`.training.
+    The head is initialised with a linear probe of the original embeddings. Each epoch is evaluated on held-out clips;
+    the best one is kept. If interrupted, the same call resumes after the last complete epoch, in `out`.training.
 
     Args:
-        audio: as in `read_labelled`.
-        model: stays as it is.
+        audio: a folder whose subfolders are the labels, or a CSV list as for `labels`.
+        model: a model, or a bundle, run or published name as `sondino.load` takes it; it is not changed.
         out: folder of the new bundle.
-        labels: as in `read_labelled`.
-        multi_label: as in `read_labelled`.
-        freeze: keep the backbone: vectors are computed once, and stay those of `model` to the bit.
-        head: "linear", or "mlp": with layers of ReLU between.
-        hidden: numbers between the layers of an MLP.
-        epochs: at most; None: 30, or 200 with `freeze`. Training ends when half of them bring nothing.
+        labels: CSV with columns path and label, or labels (several separated by ;); optionally fold (the first is held
+            out), or split (train, valid, test), and source (clips of one recording are kept in one fold).
+        multi_label: "auto", "yes" or "no", whether clips may have several labels; "auto": if the list has such clips.
+        freeze: do not train the backbone: embeddings are computed once, and stay those of `model` bit for bit.
+        head: "linear", or "mlp": with hidden layers and ReLU.
+        hidden: units of each hidden layer of an MLP.
+        epochs: at most; None: 30, or 200 with `freeze`. Training stops early when half of them bring no better score.
         lr: learning rate of the head; the backbone's is a tenth.
-        batch_size: crops a step.
+        batch_size: crops per step.
         clip: seconds of a random crop of each clip, and the window of the new model; None: the model's window.
         device: "auto", "cpu" or "cuda".
         seed: of all draws.
         quiet: show no progress.
 
+    Returns:
+        The bundle's folder, its score beside that of the linear probe, epochs, and the labelled clips.
+
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        OptionError: a value out of range, or `out` holds something else.
+        AudioError: no labelled clip can be decoded.
+        RunError: `out`.training was started with other options, is in use, or the disk is full.
 
     Examples:
         >>> done = sondino.finetune("labelled", "run/bundle", "my_classifier", freeze=True, epochs=2, quiet=True)
@@ -124,12 +135,12 @@ def finetune(
     """
     from sondino.pretrained.load import load
 
-    out, model = Path(out), model if isinstance(model, Model) else load(model)
+    out, model = Path(out), load(model) if isinstance(model, (str, Path)) else model
     check_out(out, model.folder)
     window = clip if clip is not None else (model.window or 10.0)
     most = epochs if epochs is not None else (FROZEN_EPOCHS if freeze else EPOCHS)
     if freeze and clip is not None:
-        raise OptionError("clip and freeze do not go together: frozen vectors are of the model's own window")
+        raise OptionError("clip and freeze do not go together: frozen embeddings are of the model's own window")
     plan = Plan(freeze, head, tuple(hidden) if head == "mlp" else (), most, lr, batch_size, window, model.short, seed)
     _check_plan(plan)
     labelled = read_labelled(audio, labels, multi_label)
@@ -157,33 +168,35 @@ def _check_plan(plan: Plan) -> None:
         if not 0 < number < float("inf"):
             raise OptionError(f"{name} is {number}: give a number above 0")
 
-    new_layers(1, 1, plan.head, plan.hidden)  # refuses what cannot be a head
+    new_layers(1, 1, plan.head, plan.hidden)  # raises OptionError for an impossible head
 
 
 def _hash(labelled: Labelled) -> str:
-    told = [[clip.path, clip.labels, clip.fold, clip.source] for clip in labelled.clips]
-    return hashlib.sha256(json.dumps([told, labelled.multi_label]).encode()).hexdigest()
+    clips = [[clip.path, clip.labels, clip.fold, clip.source] for clip in labelled.clips]
+    return hashlib.sha256(json.dumps([clips, labelled.multi_label]).encode()).hexdigest()
 
 
 # ---- the two ways ---------------------------------------------------------------------------------------------
 
 
 def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, quiet: bool) -> Finetuned:
-    """A head on vectors that are computed once. It is small: the processor trains it, whatever the device."""
+    """A head on embeddings that are computed once. It is small and trained on the processor, whatever the device."""
     with show("embedding", "files", quiet) as progress:
-        labelled, vectors = embed_labelled(
+        labelled, embeddings = embed_labelled(
             model, labelled, folder / "vectors.npz", lambda done, total, _: progress(done, total)
         )
     parts, on = holdout(labelled, plan.seed)
     targets = labelled.targets()
-    probe, linear = linear_probe(vectors, labelled, parts, on, plan.seed)
-    layers = first_layers(vectors, linear, parts, plan)
+    probe, linear = linear_probe(embeddings, labelled, parts, on, plan.seed)
+    layers = first_layers(embeddings, linear, parts, plan)
     with show("training the head", "epochs", quiet) as progress:
-        merits = train_head(layers, vectors, targets, parts, plan, labelled.multi_label, progress)
+        scores = train_head(layers, embeddings, targets, parts, plan, labelled.multi_label, progress)
     head = as_head(layers, "head", labelled.labels, labelled.multi_label, _note(plan, parts))
-    asked, told = _asked(parts, on, CHOSE)
-    score = score_with_interval([head.logits(vectors[asked])], [targets[asked]], metric_of(labelled.multi_label), told)
-    done = _finished(out, labelled, parts, probe, score, merits)
+    tested, description = _test_clips(parts, on, CHOSE)
+    score = score_with_interval(
+        [head.logits(embeddings[tested])], [targets[tested]], metric_of(labelled.multi_label), description
+    )
+    done = _finished(out, labelled, parts, probe, score, scores)
     copy_with_head(
         model.folder, out, head, {**score_facts(model.config, score), "finetuned": _finetuning_facts(done, plan)}
     )
@@ -193,74 +206,80 @@ def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Pat
 def _unfrozen(
     labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Path, device: str, quiet: bool
 ) -> Finetuned:
-    """Head and backbone together, from crops of the sound."""
-    network = Network.open(model.folder)
+    """Head and backbone together, from crops of the audio."""
+    network = TorchModel.open(model.folder)
     accelerator = make_accelerator(device, "auto", folder)
     network.window, network.short = plan.clip, plan.short
     fixed = network.backbone.fixed_samples
     if fixed is not None and fixed != round(plan.clip * network.sample_rate):
         raise OptionError(
-            f"clip is {plan.clip:g} s, and {network.name} hears {fixed / network.sample_rate:g} s at a time: "
+            f"clip is {plan.clip:g} s, and {network.name} takes {fixed / network.sample_rate:g} s at a time: "
             "leave clip out"
         )
-    labelled, sounds = gather(labelled, folder, network.sample_rate, quiet)
+    labelled, audio_clips = gather(labelled, folder, network.sample_rate, quiet)
     parts, on = holdout(labelled, plan.seed)
     targets = labelled.targets()
     start = folder / "start.json"
     if start.exists():
         probe = Score.from_dict(read_json(start))
         layers = new_layers(network.dim, len(labelled.labels), plan.head, plan.hidden)
-        layers = after(Standard(np.zeros(network.dim), np.ones(network.dim)), layers)  # to be filled
+        layers = after(
+            Standard(np.zeros(network.dim), np.ones(network.dim)), layers
+        )  # weights are loaded from the checkpoint
     else:
         network.to(accelerator.device)
         everyone = np.ones(len(targets), dtype=bool)
-        with show("listening", "clips", quiet) as progress:
-            vectors = sounds.vectors(NetworkEncoder(network, accelerator.device, plan), everyone, progress)
-        probe, linear = linear_probe(vectors, labelled, parts, on, plan.seed)
-        layers = first_layers(vectors, linear, parts, plan)
-        if plan.head == "mlp":  # which begins untrained, and would teach the backbone nonsense
+        with show("embedding", "clips", quiet) as progress:
+            embeddings = audio_clips.embeddings(NetworkEncoder(network, accelerator.device, plan), everyone, progress)
+        probe, linear = linear_probe(embeddings, labelled, parts, on, plan.seed)
+        layers = first_layers(embeddings, linear, parts, plan)
+        if plan.head == "mlp":  # randomly initialised: its gradients would spoil the backbone
             alone = replace(plan, epochs=FROZEN_EPOCHS)
             with show("training the head", "epochs", quiet) as progress:
-                train_head(layers, vectors, targets, parts, alone, labelled.multi_label, progress)
+                train_head(layers, embeddings, targets, parts, alone, labelled.multi_label, progress)
     network.take_head(layers, labelled.labels, labelled.multi_label)
-    trainer = Trainer(network, sounds, targets, parts, plan, folder, accelerator)
+    trainer = Trainer(network, audio_clips, targets, parts, plan, folder, accelerator)
     with show("fine-tuning", "clips", quiet) as progress:
         trainer.run(progress, begun=lambda: write_json(start, asdict(probe)))
-    asked, told = _asked(parts, on, CHOSE)
-    score = score_with_interval([trainer.logits(asked)], [targets[asked]], metric_of(labelled.multi_label), told)
-    done = _finished(out, labelled, parts, probe, score, trainer.merits)
+    tested, description = _test_clips(parts, on, CHOSE)
+    score = score_with_interval(
+        [trainer.logits(tested)], [targets[tested]], metric_of(labelled.multi_label), description
+    )
+    done = _finished(out, labelled, parts, probe, score, trainer.scores)
     samples = round(plan.clip * network.sample_rate)
-    clips = [sounds.waveforms.read(int(row))[:samples] for row in sounds.rows[:REAL_CLIPS]]
+    clips = [audio_clips.waveforms.read(int(row))[:samples] for row in audio_clips.rows[:REAL_CLIPS]]
     facts = {**score_facts({}, score), "finetuned": _finetuning_facts(done, plan)}
     network.save(out, out.name, facts, clips, _note(plan, parts))
     return done
 
 
 def linear_probe(
-    vectors: NDArray[np.float32], labelled: Labelled, parts: Fold, on: str, seed: int
+    embeddings: NDArray[np.float32], labelled: Labelled, parts: Fold, on: str, seed: int
 ) -> tuple[Score, Head]:
-    """What a linear head reads off the vectors: fitted on those that train, its penalty chosen on some of them."""
+    """The score of a linear head on the embeddings, and the head, fitted on training clips; some of them choose C."""
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
     valid = draw_part(targets, labelled.sources(), multi_label, seed, among=parts.train)
-    strength = best_strength(validation_scores(vectors, targets, parts.train & ~valid, valid, multi_label, known))
-    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, parts.train, multi_label, known)
+    C = best_C(validation_scores(embeddings, targets, parts.train & ~valid, valid, multi_label, known))
+    *_, (weight, bias) = classifiers_up_to(C, embeddings, targets, parts.train, multi_label, known)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     head = Head("head", labelled.labels, labelled.multi_label, (layer,))
-    asked, told = _asked(parts, on)
-    return score_with_interval([head.logits(vectors[asked])], [targets[asked]], metric_of(multi_label), told), head
+    tested, description = _test_clips(parts, on)
+    return score_with_interval(
+        [head.logits(embeddings[tested])], [targets[tested]], metric_of(multi_label), description
+    ), head
 
 
-def first_layers(vectors: NDArray[np.float32], linear: Head, parts: Fold, plan: Plan) -> nn.Sequential:
-    """What a head begins as: the linear one itself, or an untrained MLP; on standardised vectors."""
-    first = Standard(*standard(vectors[parts.train]))
+def first_layers(embeddings: NDArray[np.float32], linear: Head, parts: Fold, plan: Plan) -> nn.Sequential:
+    """The initial head, on standardised embeddings: the linear one itself, or a randomly initialised MLP."""
+    first = Standard(*standard(embeddings[parts.train]))
     if plan.head == "linear":
         return unfolded(first, linear)
     torch.manual_seed(plan.seed)
     return after(first, new_layers(linear.dim, len(linear.labels), plan.head, plan.hidden))
 
 
-def _asked(parts: Fold, on: str, after: str = "") -> tuple[Mask, str]:
-    """Whom the score is of, and in words: a list's test clips, else those that `on` tells of and what is to know."""
+def _test_clips(parts: Fold, on: str, after: str = "") -> tuple[Mask, str]:
+    """The clips that the score is computed on, and their description: test clips, else the validation clips."""
     return (parts.test, "the list's test clips") if parts.test.any() else (parts.valid, on + after)
 
 
@@ -270,11 +289,11 @@ def _note(plan: Plan, parts: Fold) -> str:
 
 
 def _finished(
-    out: Path, labelled: Labelled, parts: Fold, probe: Score, score: Score, merits: Sequence[ValidationScore]
+    out: Path, labelled: Labelled, parts: Fold, probe: Score, score: Score, scores: Sequence[ValidationScore]
 ) -> Finetuned:
     labelled = replace(labelled, notes=labelled.notes + unseen_labels(labelled, [parts]))
     weights = label_weights(labelled.targets()[parts.train])
-    return Finetuned(out, labelled, probe, score, weights, len(merits) - 1, best_of(merits))
+    return Finetuned(out, labelled, probe, score, weights, len(scores) - 1, best_of(scores))
 
 
 def _finetuning_facts(done: Finetuned, plan: Plan) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.probing.embeddings import embed_labelled
-from sondino.probing.probe import best_strength, check_finite, classifiers_up_to, held_out
+from sondino.probing.probe import best_C, check_finite, classifiers_up_to, held_out
 from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import make_splits, unseen_labels
 
@@ -27,13 +27,13 @@ class Fitted:
     Attributes:
         head: fitted on all clips but those of a list's test split.
         score: of heads fitted without the clips that they are scored on.
-        strength: the penalty's C.
+        C: inverse regularisation of the logistic regression.
         labelled: the clips that were used, and what was left out.
     """
 
     head: Head
     score: Score
-    strength: float
+    C: float
     labelled: Labelled
 
 
@@ -92,43 +92,43 @@ def score_facts(config: Mapping[str, Any], score: Score) -> dict[str, Any]:
 
 
 def check_out(out: str | Path, model: Path) -> None:
-    """Refuse to write a bundle over the model that it is made from, or over a folder of something else."""
+    """Raise OptionError if `out` is the model's own folder, or a folder of something else."""
     from sondino.model.bundle import free_folder
 
     if free_folder(Path(out)) == model.resolve():
-        raise OptionError(f"--out {out} is the model itself: name another folder, the model stays as it is")
+        raise OptionError(f"--out {out} is the model itself: name another folder")
 
 
-def fit_head(vectors: NDArray[np.floating], labelled: Labelled, seed: int = 0, name: str = "probe") -> Fitted:
+def fit_head(embeddings: NDArray[np.floating], labelled: Labelled, seed: int = 0, name: str = "probe") -> Fitted:
     """Fit a linear head by logistic regression: one softmax, or a sigmoid a label where clips may have several.
 
-    The penalty is chosen on validation clips alone: each part of the clips is scored by a head that did not see it, nor
-    did the choice of its penalty. Clips of one recording are never on two sides.
+    C is chosen on validation clips alone: each fold is scored by a head that was neither fitted nor regularised on it.
+    Clips of one recording are kept in one fold.
 
     Args:
-        vectors: (clips, dim).
+        embeddings: (clips, dim).
         labelled: the clips.
-        seed: draws folds where the list gives none.
+        seed: of the folds, if the list has none.
         name: of the head.
 
     Raises:
-        OptionError: vectors with NaN, or too few clips for one to be held out.
+        OptionError: embeddings with NaN, or too few clips for one to be held out.
         MissingExtra: scikit-learn is not installed.
     """
-    check_finite(vectors)
+    check_finite(embeddings)
     targets, known, multi_label = labelled.targets(), labelled.known(), labelled.multi_label
-    rounds, on = make_splits(labelled, seed)
-    found = [held_out(vectors, targets, each, multi_label, known) for each in rounds]
+    folds, on = make_splits(labelled, seed)
+    found = [held_out(embeddings, targets, each, multi_label, known) for each in folds]
     values = [logits for logits, _ in found]
-    score = score_with_interval(values, [targets[each.test] for each in rounds], metric_of(multi_label), on)
-    strength = best_strength(np.sum([tried for _, tried in found], axis=0))
-    everything = np.ones(len(vectors), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
-    *_, (weight, bias) = classifiers_up_to(strength, vectors, targets, everything, multi_label, known)
+    score = score_with_interval(values, [targets[each.test] for each in folds], metric_of(multi_label), on)
+    C = best_C(np.sum([tried for _, tried in found], axis=0))
+    everything = np.ones(len(embeddings), dtype=bool) if labelled.parting != "split" else labelled.folds() != "test"
+    *_, (weight, bias) = classifiers_up_to(C, embeddings, targets, everything, multi_label, known)
     head = Head(
         name,
         labelled.labels,
         labelled.multi_label,
         ((weight.astype(np.float32), bias.astype(np.float32)),),
-        note=f"Logistic regression on {int(everything.sum())} labelled clips, C {strength:g}.",
+        note=f"Logistic regression on {int(everything.sum())} labelled clips, C {C:g}.",
     )
-    return Fitted(head, score, strength, replace(labelled, notes=labelled.notes + unseen_labels(labelled, rounds)))
+    return Fitted(head, score, C, replace(labelled, notes=labelled.notes + unseen_labels(labelled, folds)))

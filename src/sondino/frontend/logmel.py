@@ -1,6 +1,6 @@
 """The log-mel front-ends, one definition each: a `LogMel`, a frozen dataclass of numbers.
 
-`log_mel` computes it with numpy, for the runtime; `frontend_torch.py` holds the torch modules to train and to export.
+`log_mel` computes it with numpy, for inference; `logmel_torch.py` holds the torch modules for training and export.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-_TYPES: dict[type, tuple[type, ...]] = {float: (float, int)}  # JSON writes 50.0 as 50.0, a person writes 50
+_TYPES: dict[type, tuple[type, ...]] = {float: (float, int)}  # a user may write 50 for 50.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LogMel:
         f_min: lower edge of the lowest band, in hertz.
         f_max: upper edge of the highest band, in hertz.
         center: frames centred on multiples of the hop, the ends padded by reflection; otherwise the first
-            frame begins with the first sample and what does not fill a frame at the end is not heard.
+            frame begins with the first sample and an incomplete frame at the end is dropped.
         log_offset: added to the mel power before the logarithm.
         mean: taken from the log-mel.
         std: divides the log-mel.
@@ -58,11 +58,11 @@ class LogMel:
 
     @property
     def minimum_samples(self) -> int:
-        """The fewest samples that give a frame: a whole one, or what reflection at both ends needs."""
+        """The fewest samples for one frame: a full one, or what reflection padding needs."""
         return (self.n_fft // 2 + 1 if self.center else self.n_fft) + bool(self.preemphasis)
 
     def samples_for(self, frames: int) -> int:
-        """The fewest samples that give this many frames (at least one)."""
+        """The fewest samples for this many frames (at least one)."""
         whole = (max(frames, 1) - 1) * self.hop + (self.n_fft % 2 if self.center else self.n_fft)
         return max(self.minimum_samples, whole + bool(self.preemphasis))
 
@@ -72,7 +72,7 @@ class LogMel:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LogMel":
-        """What `as_dict` gave.
+        """From what `as_dict` returned.
 
         Raises:
             ValueError: a value is missing, unknown or of another type.
@@ -158,8 +158,8 @@ def n_frames(spec: LogMel, samples: int) -> int:
     """Frames that a waveform of `samples` gives; 0 below `spec.minimum_samples`."""
     if samples < spec.minimum_samples:
         return 0
-    heard = samples - bool(spec.preemphasis)
-    padded = heard + 2 * (spec.n_fft // 2) if spec.center else heard
+    length = samples - bool(spec.preemphasis)
+    padded = length + 2 * (spec.n_fft // 2) if spec.center else length
     return (padded - spec.n_fft) // spec.hop + 1
 
 
@@ -201,7 +201,7 @@ def window_of(spec: LogMel) -> NDArray[np.float64]:
 
 
 Bands = tuple[slice, slice, NDArray[np.float32]]
-"""Which bands, which bins they hear, and the weights (bins, bands)."""
+"""A group of mel bands, the FFT bins that they use, and the weights (bins, bands)."""
 
 
 @cache
@@ -211,8 +211,8 @@ def _constants(spec: LogMel) -> tuple[NDArray[np.float32], list[Bands]]:
     groups: list[Bands] = []
     for first in range(0, spec.n_mels, GROUP):
         bands = slice(first, min(first + GROUP, spec.n_mels))
-        heard = np.flatnonzero(mel[bands].any(axis=0))
-        bins = slice(int(heard[0]), int(heard[-1]) + 1) if len(heard) else slice(0, 1)
+        used = np.flatnonzero(mel[bands].any(axis=0))
+        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
         groups.append((bands, bins, np.ascontiguousarray(mel[bands, bins].T)))
     # Divided by n_fft the transform stays in float32, in numpy's other norm it goes through float64: so times n_fft.
     return (window_of(spec) * spec.n_fft).astype(np.float32), groups
@@ -235,19 +235,20 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     if spec.center:
         signal = np.pad(signal, spec.n_fft // 2, mode="reflect")
     window, groups = _constants(spec)
+    # (frames, n_fft), a view
     every = np.lib.stride_tricks.sliding_window_view(signal, spec.n_fft)[:: spec.hop]
-    sounding = min(frames, _last_sample(signal) // spec.hop + 1)
+    nonzero = min(frames, _last_sample(signal) // spec.hop + 1)
     out = np.zeros((frames, spec.n_mels), np.float32)
-    for first in range(0, sounding, FRAMES):
-        last = min(first + FRAMES, sounding)
+    for first in range(0, nonzero, FRAMES):
+        last = min(first + FRAMES, nonzero)
         framed, spectrum, power = [array[: last - first] for array in _scratch(spec.n_fft)]
-        np.multiply(every[first:last], window, out=framed)
-        np.fft.rfft(framed, norm="forward", out=spectrum)
-        parts = spectrum.view(np.float32)
+        np.multiply(every[first:last], window, out=framed)  # (frames, n_fft)
+        np.fft.rfft(framed, norm="forward", out=spectrum)  # (frames, n_fft // 2 + 1) complex
+        parts = spectrum.view(np.float32)  # real and imaginary parts in turn: (frames, 2 * bins)
         np.square(parts, out=parts)
-        np.add(parts[:, 0::2], parts[:, 1::2], out=power)
+        np.add(parts[:, 0::2], parts[:, 1::2], out=power)  # (frames, bins)
         for bands, bins, weights in groups:
-            np.matmul(power[:, bins], weights, out=out[first:last, bands])
+            np.matmul(power[:, bins], weights, out=out[first:last, bands])  # (frames, bins) @ (bins, bands)
     if spec.log_floor:
         np.maximum(out, np.float32(spec.log_floor), out=out)
     if spec.log_offset:
@@ -256,18 +257,18 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     if (spec.mean, spec.std) != (0.0, 1.0):
         out -= np.float32(spec.mean)
         out /= np.float32(spec.std)
-    return np.ascontiguousarray(out.T)
+    return np.ascontiguousarray(out.T)  # (n_mels, frames)
 
 
 FRAMES, GROUP = 192, 8
-"""Frames transformed, and bands summed, at once. A band hears a few bins, so groups save most of the product; and it
-stays so small that OpenBLAS gives it no threads of its own, which would take the cores from the net."""
+"""Frames transformed, and bands summed, at once. A band uses a few bins, so groups save most of the product; and each
+product is so small that OpenBLAS starts no threads for it, which would take the cores from the net."""
 
 _kept = threading.local()
 
 
 def _scratch(n_fft: int) -> tuple[Any, ...]:
-    """This thread's room for frames, spectra and powers: new pages for each clip would cost more than the transform."""
+    """This thread's buffers for frames, spectra and powers: allocating them for each clip costs more than the FFT."""
     if getattr(_kept, "n_fft", None) != n_fft:
         bins = n_fft // 2 + 1
         _kept.n_fft = n_fft

@@ -1,6 +1,6 @@
-"""The log-mel as torch modules, in two forms that agree: FFT to train, matrix products to export.
+"""The log-mel as torch modules, in two forms that agree: FFT for training, matrix products for export.
 
-Both turn waveforms into log-mels (batch, n_mels, frames) float32, by the definitions of `frontend.py`.
+Both turn waveforms into log-mels (batch, n_mels, frames) float32, by the definitions of `logmel.py`.
 """
 
 import math
@@ -16,7 +16,7 @@ from sondino.frontend.logmel import STUDENT_LOGMEL, LogMel, mel_matrix, window_o
 
 
 def in_float32(waveform: Tensor) -> AbstractContextManager[object]:
-    """Keep autocast out: a power spans 1e-10 to 1e4, which half precision cannot hold next to its log."""
+    """Switch autocast off: a power spans 1e-10 to 1e4, which half precision cannot hold next to its log."""
     if torch.compiler.is_exporting() or not torch.is_autocast_enabled(waveform.device.type):
         return nullcontext()  # a context in an exported graph is a node that converters do not know
     return torch.autocast(waveform.device.type, enabled=False)
@@ -36,7 +36,7 @@ def _check(spec: LogMel, waveform: Tensor) -> None:
 
 
 def _signal(spec: LogMel, waveform: Tensor) -> Tensor:
-    """What the frames are cut from: float32, pre-emphasised, padded at its ends where the front-end says so."""
+    """The signal (batch, samples) that is framed: float32, pre-emphasised, padded by reflection if the front-end is."""
     signal = waveform.float()
     if spec.preemphasis:
         signal = signal[:, 1:] - spec.preemphasis * signal[:, :-1]
@@ -69,19 +69,19 @@ class FFTLogMel(nn.Module):
             signal = _signal(self.spec, waveform)
             # A few clips at a time keep the frames in a CPU's cache: twice as fast as the whole batch at once.
             rows = max(1, 2**19 // signal.shape[1]) if signal.device.type == "cpu" else signal.shape[0]
-            return torch.cat([self._part(part) for part in signal.split(max(rows, 1))])
+            return torch.cat([self._logmel_of(part) for part in signal.split(max(rows, 1))])
 
-    def _part(self, signal: Tensor) -> Tensor:
-        frames = signal.unfold(1, self.spec.n_fft, self.spec.hop) * self.window
-        spectrum = torch.fft.rfft(frames)
+    def _logmel_of(self, signal: Tensor) -> Tensor:
+        frames = signal.unfold(1, self.spec.n_fft, self.spec.hop) * self.window  # (batch, frames, n_fft)
+        spectrum = torch.fft.rfft(frames)  # (batch, frames, n_fft // 2 + 1)
         power = spectrum.real.square() + spectrum.imag.square()
-        return _log(self.spec, self.mel @ power.transpose(1, 2))
+        return _log(self.spec, self.mel @ power.transpose(1, 2))  # (n_mels, bins) @ (batch, bins, frames)
 
 
 class MatmulLogMel(nn.Module):
     """The same log-mel with the Fourier transform as two small matrix products (Cooley and Tukey's four steps).
 
-    Made of slices, products, sums and transpositions alone, so that every runtime can run it and both batch and
+    Uses slices, products, sums and transpositions alone, so that every runtime can run it and both batch and
     samples can vary in an exported graph. Agrees with `FFTLogMel` to about 1e-5.
 
     A frame of n = p * q samples is p blocks of q, x[q a + b], and bin c + p d of its transform is

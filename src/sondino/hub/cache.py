@@ -1,4 +1,4 @@
-"""Where models are kept on this machine: whole folders, and a record of what each name first gave."""
+"""Local cache of models: folders of bundles, and a record of the commit that each name was first resolved to."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def models_folder() -> Path:
 
 
 def recall(name: str) -> dict[str, Any]:
-    """What was kept for a name, by the revision that was asked for ("" for none); empty where there is nothing."""
+    """The record of a name, by the revision that was asked for ("" for none); empty if there is none."""
     try:
         record = json.loads(_record(name).read_text())
     except (OSError, ValueError):
@@ -39,7 +39,7 @@ def recall(name: str) -> dict[str, Any]:
 
 
 def remember(name: str, revision: str, facts: Mapping[str, Any]) -> None:
-    """Record what a name and revision gave; `recall` gives it back. The caller holds the name's lock."""
+    """Record what a name and revision were resolved to, for `recall`. The caller holds the name's lock."""
     with _disk():
         _record(name).parent.mkdir(parents=True, exist_ok=True)
     write_json(_record(name), {**recall(name), revision: dict(facts)})
@@ -47,7 +47,7 @@ def remember(name: str, revision: str, facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def lock_and_wait(name: str, what: str) -> Iterator[None]:
-    """Hold the lock of a record's name, waiting for another process that gets the same: `what`, to the user."""
+    """Hold the lock of a record's name; waits for another process that holds it (`what` names it in the message)."""
     with _disk():
         place = _record(name).with_suffix(".lock")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -65,22 +65,22 @@ def lock_and_wait(name: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a path to make a folder at, and put it where it belongs once it is whole; a kill leaves nothing there."""
-    workshop = folder.with_name(f"{folder.name}.partial")  # of one process at a time, and cleared by the next
+    """A temporary path for a folder, which is moved to `folder` once it is complete; a killed process leaves none."""
+    temporary = folder.with_name(f"{folder.name}.partial")  # of one process at a time, and cleared by the next
     with _disk():
-        shutil.rmtree(workshop, ignore_errors=True)
-        workshop.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
     try:
-        yield workshop / "bundle"
+        yield temporary / "bundle"
         with _disk():
-            shutil.rmtree(folder, ignore_errors=True)  # half of one that somebody deleted
-            (workshop / "bundle").replace(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # left of one that was partly deleted
+            (temporary / "bundle").replace(folder)
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def print_message(text: str) -> None:
-    """Tell the user what takes long."""
+    """Print a line on stderr."""
     sys.stderr.write(f"sondino: {text}\n")
 
 

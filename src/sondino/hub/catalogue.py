@@ -1,4 +1,4 @@
-"""The published models and heads: where they lie, what is known of them, and the hashes that somebody has stated."""
+"""The published models and heads: their addresses, sizes, licences and known hashes."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ class HubFile:
     Attributes:
         repo: owner/name.
         path: in the repository.
-        revision: the commit that a name without @revision means; the newest of main where the hub has it no more.
-        sha256: of the file; None where nobody has stated it: then the hub's own statement is checked.
+        revision: the commit that a name without @revision means; if the hub no longer has it, the newest of main.
+        sha256: of the file; None if not known: then the hash that the hub reports is checked.
     """
 
     repo: str
@@ -28,12 +28,12 @@ class Published:
 
     Attributes:
         name: as `sondino.load` takes it.
-        architecture: what it is built as.
-        width: multiplies the channels of that; None where there is no such dial.
-        parameters: of what makes the vector, without heads.
-        dim: length of a vector.
+        architecture: of the backbone.
+        width: multiplier of its channels; None if it has none.
+        parameters: of the backbone, without heads.
+        dim: embedding dimension.
         sample_rate: hertz.
-        teacher: what it learnt from.
+        teacher: what it was trained on or distilled from.
         licence: of the weights; after a semicolon that of the teacher's.
         file: on the hub; None: a release, under the same name in `WEIGHTS`.
     """
@@ -49,7 +49,7 @@ class Published:
     file: HubFile | None = None
 
     def row(self) -> dict[str, str]:
-        """The model as one line of a table, by column."""
+        """The model as a table row, by column."""
         return {
             "model": self.name,
             "architecture": self.architecture + (f", width {self.width:g}" if self.width else ""),

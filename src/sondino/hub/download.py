@@ -1,4 +1,4 @@
-"""Fetching one file: it goes on after a break, and is checked against what is published."""
+"""Download one file: resumed after an interruption, and verified against the published size and checksum."""
 
 import hashlib
 import http.client
@@ -23,11 +23,11 @@ class Remote:
     """A file somewhere else.
 
     Attributes:
-        what: it is, for messages, such as "the weights of matpac".
+        what: what it is, for messages, such as "the weights of matpac".
         url: where it is published.
-        by_hand: what to do where it cannot be fetched, an imperative.
-        checksum: "sha256:..." or "md5:..."; "" where none is published.
-        size: bytes; None where not known.
+        by_hand: what to do if it cannot be fetched, an imperative.
+        checksum: "sha256:..." or "md5:..."; "" if none is published.
+        size: bytes; None if not known.
     """
 
     what: str
@@ -38,14 +38,14 @@ class Remote:
 
 
 def download(remote: Remote, target: Path, progress: Bytes | None = None) -> None:
-    """Fetch a file to `target`, where it is not there yet. `verify` says whether it is the one that was meant.
+    """Fetch a file to `target`, unless it exists. `verify` checks its size and checksum.
 
-    Until it is whole it lies in a .part file beside, from whose end a later call goes on.
+    Until it is complete it is a .part file beside `target`, which a later call resumes.
 
     Args:
         remote: what to fetch.
         target: where to put it; its folder exists.
-        progress: told of the bytes that came.
+        progress: called with (bytes so far, bytes in all or None).
 
     Raises:
         SondinoError: it cannot be fetched.
@@ -60,17 +60,15 @@ def download(remote: Remote, target: Path, progress: Bytes | None = None) -> Non
     if have == 0 or have != remote.size:
         have, total = _fill(remote, part, have, progress)
         if total is not None and have < total:
-            raise _cannot(
-                remote, f"the connection broke after {have} of {total} bytes; the same command goes on from there"
-            )
+            raise _cannot(remote, f"the connection broke after {have} of {total} bytes; the same command resumes there")
     part.replace(target)
 
 
 def verify(remote: Remote, file: Path, progress: Bytes | None = None) -> None:
-    """Delete a file that was fetched where its size or checksum is not what is published, and say so.
+    """Check a fetched file's size and checksum against the published ones; a file that fails is deleted.
 
     Raises:
-        SondinoError: it is not the file that was meant.
+        SondinoError: size or checksum differ.
     """
     fault = _fault(remote, file, progress)
     if fault:
@@ -79,7 +77,7 @@ def verify(remote: Remote, file: Path, progress: Bytes | None = None) -> None:
 
 
 def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tuple[int, int | None]:
-    """Fetch what is still missing; how many bytes there are then, and how many there should be."""
+    """Fetch what is still missing; returns the bytes that there are now, and the bytes expected."""
     import urllib.error
     import urllib.request
 
@@ -106,7 +104,7 @@ def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tupl
                 file.write(block)
                 have += len(block)
                 if remote.size is not None and have > remote.size:
-                    break  # not the file that was meant, and maybe without end
+                    break  # not the expected file, and perhaps endless
                 if progress:
                     progress(have, total)
             file.flush()
@@ -115,20 +113,20 @@ def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tupl
 
 
 def _blocks(remote: Remote, answer: Any) -> Iterator[bytes]:
-    """What the server sends. Where it has said how long that is, a break is just an end."""
+    """The body of the response. If the server sent its length, a broken connection merely ends it."""
     try:
         while block := answer.read(BLOCK):
             yield block
     except http.client.IncompleteRead as error:
-        raise _cannot(remote, "the connection broke; the same command goes on from there") from error
+        raise _cannot(remote, "the connection broke; the same command resumes there") from error
     except TimeoutError as error:
-        raise _cannot(remote, f"no answer for {TIMEOUT:.0f} s; the same command goes on from there") from error
+        raise _cannot(remote, f"no answer for {TIMEOUT:.0f} s; the same command resumes there") from error
     except OSError as error:
-        raise _cannot(remote, f"{error.strerror or error}; the same command goes on from there") from error
+        raise _cannot(remote, f"{error.strerror or error}; the same command resumes there") from error
 
 
 def _fault(remote: Remote, file: Path, progress: Bytes | None) -> str:
-    """In what a file is not the one that was meant, such as "md5 1234, not 5678"; "" where it is."""
+    """How a file differs from the published one, such as "md5 1234, not 5678"; "" if it does not."""
     size = file.stat().st_size
     if remote.size is not None and size != remote.size:
         return f"{size} bytes, not {remote.size}"

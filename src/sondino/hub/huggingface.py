@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub, by commit, their hashes checked; every failure becomes a sentence.
+"""Files from the Hugging Face Hub, by commit, their hashes checked; every failure becomes an error message.
 
 huggingface_hub does the work and reads HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE; it is imported only here.
 """
@@ -28,7 +28,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class NotThere(SondinoError):
-    """The hub answers, and does not have it."""
+    """The hub answers that it does not have it."""
 
 
 class OutOfReach(SondinoError):
@@ -42,7 +42,7 @@ class Listing:
     Attributes:
         repo: owner/name.
         commit: its full hash.
-        files: the hash that the hub states, by path: sha256, or git's sha1 of a small file; None where it states none.
+        files: the hash that the hub reports, by path: sha256, or git's sha1 of a small file; None if it reports none.
     """
 
     repo: str
@@ -50,7 +50,7 @@ class Listing:
     files: Mapping[str, str | None]
 
     def some(self) -> str:
-        """The first few of its files, and how many more, for a sentence."""
+        """The first few of its files, and how many more, for a message."""
         names = sorted(self.files)
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return (", ".join(names[:8]) or "nothing") + more
@@ -58,7 +58,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of a commit on this machine, its hash checked as far as anybody has stated one."""
+    """A file of a commit on this machine, its hash checked if one is known."""
 
     path: Path
     commit: str
@@ -82,7 +82,7 @@ def is_revision(text: str) -> bool:
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a whole commit hash, which never means anything else."""
+    """Whether a revision is a full commit hash."""
     return _COMMIT.fullmatch(revision) is not None
 
 
@@ -92,7 +92,7 @@ def list_repo(repo: str, revision: str, by_hand: str) -> Listing:
     Args:
         repo: owner/name.
         revision: branch, tag or commit.
-        by_hand: ends the sentence where the hub is out of reach.
+        by_hand: ends the message if the hub is out of reach.
 
     Raises:
         NotThere: no such repository or revision, or none that may be seen.
@@ -116,7 +116,7 @@ def download(listing: Listing, path: str, by_hand: str, digest: str | None = Non
     Args:
         listing: of the commit.
         path: of the file in it.
-        by_hand: ends the sentence where the hub is out of reach.
+        by_hand: ends the message if the hub is out of reach.
         digest: sha256 that the file must have; None: the hash that the hub states.
 
     Raises:
@@ -151,7 +151,7 @@ def fetch_file(file: HubFile, by_hand: str, revision: str | None = None, pinned:
 
     Args:
         file: where it lies.
-        by_hand: ends the sentence where it cannot be had.
+        by_hand: ends the message if it cannot be fetched.
         revision: asked for by the user; what is known of the file then does not count.
         pinned: the commit that was taken earlier; None: the catalogue's.
 
@@ -221,7 +221,7 @@ def _in_cache(repo: str, path: str, revision: str) -> Path | None:
 
 
 def _right_in_cache(file: HubFile, revision: str, digest: str | None) -> Fetched | None:
-    """A file that the hub's cache already has, if it is whole; the hub is not asked."""
+    """A file that the hub's cache already has, if its hash is right; the hub is not asked."""
     kept = _in_cache(file.repo, file.path, revision)
     if kept is None:
         return None
@@ -258,11 +258,11 @@ def _forget(file: Path) -> None:
 
 
 def _explain(error: Exception, repo: str, revision: str, by_hand: str, path: str | None = None) -> SondinoError:
-    """The sentence for what huggingface_hub raised."""
+    """The error for what huggingface_hub raised."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # it says only that something went wrong, and from what
+        error = error.__cause__  # which names the reason
     what = f"{path} of {repo}" if path else repo
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):

@@ -88,7 +88,7 @@ WEIGHTS: dict[str, Weights] = {
 def fetch(name: str, progress: Bytes | None = None) -> Path:
     """The local path of published weights, downloaded on first use.
 
-    A download that breaks off goes on where it stopped; a file counts only once it is whole and its hash holds.
+    An interrupted download is resumed; a file is used only once it is complete and its hash is right.
 
     Args:
         name: a key of `WEIGHTS`.
@@ -96,7 +96,7 @@ def fetch(name: str, progress: Bytes | None = None) -> Path:
 
     Raises:
         OptionError: unknown name.
-        SondinoError: it cannot be fetched (the sentence says how to get it by hand), or its hash is wrong.
+        SondinoError: it cannot be fetched (the message says how to get it by hand), or its hash is wrong.
     """
     if name not in WEIGHTS:
         raise unknown_name("weights", name, WEIGHTS)
@@ -120,7 +120,7 @@ def fetch(name: str, progress: Bytes | None = None) -> Path:
 
 
 def _unpack(weights: Weights, archive: Path, target: Path) -> None:
-    """Put the wanted file in place, its hash beside it, both renamed only when whole."""
+    """Put the wanted file in place, its hash beside it, both renamed only when complete."""
     import zipfile
 
     if weights.member is None:

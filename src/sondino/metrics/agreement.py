@@ -1,4 +1,4 @@
-"""How near a student's space is to its teacher's, without labels. NumPy only: training validates with it."""
+"""Agreement of a student's embeddings with its teacher's, without labels. NumPy only: training validates with it."""
 
 import math
 from collections.abc import Iterator
@@ -13,28 +13,28 @@ from sondino.errors import OptionError
 _Float = TypeVar("_Float", bound=np.floating)
 
 MOST_CLIPS = 10_000  # that `agreement` compares
-MOST_QUERIES = 2_000  # clips whose neighbours it looks at
-FEWEST_CLIPS = 20  # that a linear map is fitted and told on
-MOST_CHOOSING = 1_000  # clips that its strength is chosen by
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Of the ridge, for standardised student vectors: added to each one's variance."""
+MOST_QUERIES = 2_000  # clips whose neighbours it compares
+FEWEST_CLIPS = 20  # that a linear map is fitted and scored on
+MOST_CHOOSING = 1_000  # clips that its penalty is chosen on
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Of the ridge regression on standardised student embeddings: added to the diagonal of their covariance."""
 
-_BLOCK_VALUES = 4_000_000  # float32 values of one block, of vectors or of similarities: 16 MB
+_BLOCK_VALUES = 4_000_000  # float32 values of one block, of embeddings or of similarities: 16 MB
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two spaces agree on the same clips; None where there are too few clips.
+    """Agreement of two embedding spaces on the same clips; None where there are too few clips.
 
     Attributes:
-        cosine: mean cosine to the teacher's vectors of the student's, mapped by a ridge regression that was fitted
-            on other clips.
-        cosine_of_mean: the same for the teacher's mean vector in place of the student's: what knowing nothing gives.
-        neighbour_overlap: share of the 10 nearest neighbours in common (see `neighbour_overlap`).
+        cosine: mean cosine between the teacher's embeddings and the student's, mapped by a ridge regression that was
+            fitted on other clips.
+        cosine_of_mean: the same for the teacher's mean embedding in place of the student's: the baseline.
+        neighbour_overlap: 10-NN overlap (see `neighbour_overlap`).
         cka: linear CKA. With fewer clips than dimensions unrelated spaces reach well over 0 too.
         cka_unbiased: the same from the unbiased estimate of HSIC: about 0 for unrelated spaces, however few clips.
-        retrieval_at_1: share of the searches with a mapped student vector, among the teacher's vectors of all clips
-            that the map was not fitted on, that put the clip itself first. Chance is 1 / searched.
+        retrieval_at_1: share of the searches with a mapped student embedding, among the teacher's embeddings of all
+            clips that the map was not fitted on, that rank the clip itself first. Chance is 1 / searched.
         retrieval_at_10: the same for the first 10. Chance is 10 / searched.
         clips: compared.
         searched: clips that the map was not fitted on, which were searched.
@@ -52,23 +52,23 @@ class Agreement:
 
 
 def agreement(student: NDArray[np.floating], teacher: NDArray[np.floating], seed: int = 0) -> Agreement:
-    """How a student's vectors agree with its teacher's, without labels.
+    """Agreement of a student's embeddings with its teacher's, without labels.
 
     Of more than 10,000 clips so many are drawn and compared; of more than 2,000 the neighbours of so many, among all
-    that are compared. A linear map is fitted on a drawn half of the clips, its strength chosen inside that half, and
-    told on the other half.
+    that are compared. A linear map is fitted on a random half of the clips, its penalty chosen inside that half, and
+    scored on the other half.
 
     Args:
-        student: (n, d) vectors as the student gives them, finite.
-        teacher: (n, D) vectors of the same clips in the same order; may be memory-mapped.
-        seed: of everything drawn.
+        student: (n, d) embeddings of the student, finite.
+        teacher: (n, D) embeddings of the same clips in the same order; may be memory-mapped.
+        seed: of all random choices.
 
     Raises:
         OptionError: the arrays have different numbers of rows.
     """
     _check_rows("agreement", student, teacher)
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(student))[:MOST_CLIPS]  # in drawn order: the first half is a drawn half
+    rows = rng.permutation(len(student))[:MOST_CLIPS]  # in random order: the first half is a random half
     student, teacher = (np.asarray(space[rows], np.float32) for space in (student, teacher))
     clips, half = len(rows), -(-len(rows) // 2)
     cka, unbiased = _ckas(student, teacher)
@@ -78,8 +78,8 @@ def agreement(student: NDArray[np.floating], teacher: NDArray[np.floating], seed
         return found
     ridge = _Ridge(student[:half], teacher[:half])
     theirs = teacher[half:]
-    mapped = ridge.predict(student[half:], _strength(student[:half], teacher[:half]))
-    at_1, at_10 = _found(mapped, theirs)
+    mapped = ridge.predict(student[half:], _best_penalty(student[:half], teacher[:half]))
+    at_1, at_10 = _retrieval(mapped, theirs)
     return replace(
         found,
         cosine=cosine(mapped, theirs),
@@ -96,13 +96,13 @@ def linear_cka(student: NDArray[np.floating], teacher: NDArray[np.floating], unb
     From (d, D) products of blocks in float32, summed in float64: memory does not grow with n.
 
     Args:
-        student: (n, d) vectors.
-        teacher: (n, D) vectors of the same clips in the same order.
+        student: (n, d) embeddings.
+        teacher: (n, D) embeddings of the same clips in the same order.
         unbiased: from the unbiased estimate of HSIC (Song and others 2012), which is about 0 for unrelated spaces
             and may be below; the plain one grows towards 1 as n falls under the dimensions.
 
     Returns:
-        1 where one space is the other turned and scaled. NaN for a space that does not vary, or for under 2 clips
+        1 where the spaces differ by rotation and scale alone. NaN for a space that does not vary, or for under 2 clips
         (unbiased: 4).
 
     Raises:
@@ -122,14 +122,14 @@ def cosines(ours: NDArray[_Float], theirs: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def cosine(projected: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Mean cosine between each projected student vector and its teacher's vector.
+    """Mean cosine between each projected student embedding and its teacher's embedding.
 
     Args:
-        projected: (n, dim) student vectors after the mapping head.
-        targets: (n, dim) teacher vectors, row for row; a float16 memmap is read in blocks.
+        projected: (n, dim) student embeddings after the mapping head.
+        targets: (n, dim) teacher embeddings, row for row; a float16 memmap is read in blocks.
 
     Returns:
-        The mean over rows, -1 to 1; a zero vector counts as 0, and no rows at all give NaN.
+        The mean over rows, -1 to 1; a row of zeros counts as 0, and no rows at all give NaN.
 
     Raises:
         OptionError: the two shapes differ.
@@ -152,51 +152,52 @@ def neighbour_overlap(
 ) -> float:
     """Mean share of a clip's k nearest neighbours (by cosine) that student and teacher have in common.
 
-    The two spaces may differ in dimension, so this needs no mapping head: it asks whether the student's own
-    vectors would answer a search as the teacher's do. The work grows with n squared; memory does not.
+    The two spaces may differ in dimension, so this needs no mapping head: it measures whether a search among the
+    student's own embeddings returns the same clips as among the teacher's. The work grows with n squared; memory does
+    not.
 
     Args:
-        student: (n, d) vectors.
-        teacher: (n, D) vectors of the same clips in the same order.
-        k: neighbours looked at, the clip itself left out; at most n - 1, where the answer is always 1.
+        student: (n, d) embeddings.
+        teacher: (n, D) embeddings of the same clips in the same order.
+        k: neighbours compared, without the clip itself; at most n - 1, where the result is always 1.
         queries: rows whose neighbours, among all rows, are compared; None: every row.
 
     Returns:
-        0 to 1; about k / (n - 1) for a space that knows nothing of the teacher's. NaN under two clips.
+        0 to 1; about k / (n - 1) at chance level. NaN under two clips.
 
     Raises:
         OptionError: the arrays have different numbers of rows, or k is under 1.
     """
     _check_rows("neighbour_overlap", student, teacher)
     if k < 1:
-        raise OptionError(f"neighbour_overlap looks at k = 1 neighbour or more, not {k}")
+        raise OptionError(f"neighbour_overlap needs k = 1 neighbour or more, not {k}")
     n = len(student)
-    asked = np.arange(n) if queries is None else np.asarray(queries, np.intp)
-    if n < 2 or len(asked) == 0:
+    queried = np.arange(n) if queries is None else np.asarray(queries, np.intp)
+    if n < 2 or len(queried) == 0:
         return float("nan")
     k = min(k, n - 1)
     common = 0
-    for ours, theirs in zip(_nearest(student, asked, k), _nearest(teacher, asked, k), strict=True):
+    for ours, theirs in zip(_nearest(student, queried, k), _nearest(teacher, queried, k), strict=True):
         common += int((ours[:, :, None] == theirs[:, None, :]).sum())
-    return common / (len(asked) * k)
+    return common / (len(queried) * k)
 
 
-def _nearest(vectors: NDArray[np.floating], asked: NDArray[np.intp], k: int) -> Iterator[NDArray[np.intp]]:
-    """The k nearest other rows of each row asked for, in blocks: (rows, k) indexes in no order.
+def _nearest(embeddings: NDArray[np.floating], queried: NDArray[np.intp], k: int) -> Iterator[NDArray[np.intp]]:
+    """The k nearest other rows of each query row, in blocks: (rows, k) indexes in no order.
 
-    The rows of a block depend on what is asked alone, so that two spaces come in the same blocks.
+    The rows of a block depend on the queries alone, so that two spaces have the same blocks.
     """
-    n, dim = vectors.shape
+    n, dim = embeddings.shape
     rows_at_once = 256
     columns_at_once = max(rows_at_once, min(_BLOCK_VALUES // rows_at_once, _BLOCK_VALUES // max(1, dim)))
-    for start in range(0, len(asked), rows_at_once):
-        rows = asked[start : start + rows_at_once]
-        query = _unit(vectors[rows])
-        best = np.empty((len(query), 0), np.float32)  # similarities of the nearest so far, and whose they are
+    for start in range(0, len(queried), rows_at_once):
+        rows = queried[start : start + rows_at_once]
+        query = _unit(embeddings[rows])
+        best = np.empty((len(query), 0), np.float32)  # similarities of the nearest so far, and their indexes
         where = np.empty((len(query), 0), np.intp)
         for left in range(0, n, columns_at_once):
             right = min(left + columns_at_once, n)
-            near = query @ _unit(vectors[left:right]).T
+            near = query @ _unit(embeddings[left:right]).T
             own = np.flatnonzero((rows >= left) & (rows < right))
             near[own, rows[own] - left] = -np.inf  # a clip is not its own neighbour
             best = np.concatenate([best, near], axis=1)
@@ -242,20 +243,20 @@ def _ckas(student: NDArray[np.floating], teacher: NDArray[np.floating]) -> tuple
     return plain, min(1.0, unbiased(between, *lengths) / math.sqrt(squared)) if squared > 0 else math.nan
 
 
-def _mean(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    total = np.zeros(vectors.shape[1])
-    for rows in _row_blocks(*vectors.shape):
-        total += vectors[rows].sum(axis=0, dtype=np.float64)
-    return total / len(vectors)
+def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    total = np.zeros(embeddings.shape[1])
+    for rows in _row_blocks(*embeddings.shape):
+        total += embeddings[rows].sum(axis=0, dtype=np.float64)
+    return total / len(embeddings)
 
 
 class _Ridge:
-    """Ridge regressions of every strength from standardised (n, d) vectors to (n, D) vectors."""
+    """Ridge regressions with any penalty from standardised (n, d) embeddings to (n, D) embeddings."""
 
     def __init__(self, student: NDArray[np.float32], teacher: NDArray[np.float32]) -> None:
         self._mean = student.mean(axis=0, dtype=np.float64)
         scale = student.std(axis=0, dtype=np.float64)
-        self._scale = np.where(scale > 1e-6 * scale.max(), scale, 1.0)  # a value that never varies says nothing
+        self._scale = np.where(scale > 1e-6 * scale.max(), scale, 1.0)  # a constant dimension has no information
         self.teacher_mean = teacher.mean(axis=0, dtype=np.float64).astype(np.float32)
         standard = self._standard(student)
         self._covariance = (standard.T @ standard).astype(np.float64) / len(student)
@@ -265,32 +266,32 @@ class _Ridge:
         standard: NDArray[np.float32] = ((student - self._mean) / self._scale).astype(np.float32)
         return standard
 
-    def predict(self, student: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
-        weights = np.linalg.solve(self._covariance + strength * np.eye(len(self._covariance)), self._cross)
+    def predict(self, student: NDArray[np.float32], penalty: float) -> NDArray[np.float32]:
+        weights = np.linalg.solve(self._covariance + penalty * np.eye(len(self._covariance)), self._cross)
         predicted: NDArray[np.float32] = self._standard(student) @ weights.astype(np.float32) + self.teacher_mean
         return predicted
 
 
-def _strength(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> float:
-    """The strength that does best on up to a fifth of the rows, fitted on the others."""
+def _best_penalty(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> float:
+    """The penalty of the highest cosine on up to a fifth of the rows, fitted on the others."""
     held = min(len(student) // 5, MOST_CHOOSING)
     ridge = _Ridge(student[held:], teacher[held:])
-    reached = [cosine(ridge.predict(student[:held], strength), teacher[:held]) for strength in STRENGTHS]
-    return STRENGTHS[int(np.argmax(reached))]
+    reached = [cosine(ridge.predict(student[:held], penalty), teacher[:held]) for penalty in PENALTIES]
+    return PENALTIES[int(np.argmax(reached))]
 
 
-def _found(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> tuple[float, float]:
-    """Share of the queries that find their own row first, and among the first 10; equals stand in any order."""
-    searched, asked = _unit(vectors), _unit(queries)
+def _retrieval(queries: NDArray[np.float32], embeddings: NDArray[np.float32]) -> tuple[float, float]:
+    """Share of the queries that retrieve their own row first, and among the first 10; ties are in any order."""
+    searched, queried = _unit(embeddings), _unit(queries)
     first = ten = 0.0
-    for start in range(0, len(asked), 256):
-        near = asked[start : start + 256] @ searched.T
+    for start in range(0, len(queried), 256):
+        near = queried[start : start + 256] @ searched.T
         own = near[np.arange(len(near)), np.arange(start, start + len(near))][:, None]
         above = (near > own).sum(axis=1)
         equal = (near == own).sum(axis=1)  # the row itself, and any twins of it
         first += float((np.clip(1 - above, 0, equal) / equal).sum())
         ten += float((np.clip(10 - above, 0, equal) / equal).sum())
-    return first / len(asked), ten / len(asked)
+    return first / len(queried), ten / len(queried)
 
 
 def _finite(value: float) -> float | None:
@@ -303,9 +304,9 @@ def _row_blocks(n: int, dim: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+def _unit(embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows at length 1 in float32 (a copy; float16 squares overflow); zero rows stay zero."""
-    x = np.asarray(vectors, np.float32)
+    x = np.asarray(embeddings, np.float32)
     # Scaled by the largest value first: a row of large float32 values would overflow when squared.
     x = x / np.maximum(np.abs(x).max(axis=1, keepdims=True, initial=0.0), np.float32(1e-30))
     return x / np.maximum(np.sqrt(np.einsum("nd,nd->n", x, x))[:, None], np.float32(1e-30))

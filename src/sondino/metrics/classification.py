@@ -1,4 +1,4 @@
-"""How good a head is on clips that it never saw: accuracy or mean average precision, with chance and an interval."""
+"""Scores of a head on held-out clips: accuracy or mean average precision, with chance level and an interval."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Metric = Literal["accuracy", "mAP"]
 
 @dataclass(frozen=True)
 class Score:
-    """How good a head is on clips that it never saw.
+    """The score of a head on held-out clips.
 
     Attributes:
         metric: "accuracy", or "mAP": the mean over labels of their average precision.
         value: 0 to 1.
         interval95: low and high end of its 95 % interval.
-        chance: the same metric of knowing nothing.
-        rounds: the value on each held-out part.
+        chance: the same metric at chance level.
+        rounds: the value on each held-out fold.
         clips: how many were scored.
-        on: which ones, in words.
+        on: which clips, as text.
     """
 
     metric: Metric
@@ -44,7 +44,7 @@ class Score:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Score:
-        """From the fields as JSON gives them back."""
+        """From the fields as read from JSON."""
         return Score(**{**values, "interval95": tuple(values["interval95"]), "rounds": tuple(values["rounds"])})
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Score:
 
 
 def metric_of(multi_label: bool) -> Metric:
-    """What is told of a head that gives one label, or several."""
+    """The metric of a head that predicts one label per clip, or several."""
     return "mAP" if multi_label else "accuracy"
 
 
@@ -96,7 +96,7 @@ def average_precisions(logits: NDArray[np.floating], targets: Mask, known: Mask 
 
 
 def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float:
-    """The metric of knowing nothing but how common each label is."""
+    """Chance level: the metric of a prediction from label frequencies alone."""
     if known is None:
         known = np.ones_like(targets)
     shares = (targets & known).sum(0) / np.maximum(known.sum(0), 1)
@@ -106,26 +106,26 @@ def chance_of(targets: Mask, metric: Metric, known: Mask | None = None) -> float
 
 
 def cross_entropy(logits: NDArray[np.floating], targets: Mask, multi_label: bool, known: Mask | None = None) -> float:
-    """The mean surprise at the true labels: what tells two heads apart that are right equally often.
+    """Mean cross-entropy: a tie-breaker between heads of equal accuracy.
 
     Args:
         logits: (clips, labels).
         targets: (clips, labels).
-        multi_label: whether each label is asked by itself.
+        multi_label: whether each label is a binary problem.
         known: (clips, labels) with `multi_label`: the marks of `targets` that count. None: all.
     """
     if multi_label:
-        surprise = np.logaddexp(0, np.where(targets, -logits, logits))
-        return float(surprise.mean() if known is None else surprise[known].mean())
+        losses = np.logaddexp(0, np.where(targets, -logits, logits))
+        return float(losses.mean() if known is None else losses[known].mean())
     return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets.argmax(1)]).mean())
 
 
 def score_with_interval(
     logits: Sequence[NDArray[np.floating]], targets: Sequence[Mask], metric: Metric, on: str
 ) -> Score:
-    """The score over parts that were held out in turn, or of one part.
+    """The score over folds that were held out in turn, or of one held-out set.
 
-    The interval is Student's t over parts; of one part Wilson's for an accuracy, and the bootstrap's for mAP.
+    The interval is Student's t over folds; of one set Wilson's for an accuracy, and the bootstrap's for mAP.
     """
     rounds = tuple(score_of(*pair, metric) for pair in zip(logits, targets, strict=True))
     everything = np.concatenate(targets)

@@ -1,4 +1,4 @@
-"""Checks for a net that has collapsed: one vector for every sound, or vectors of unusual length."""
+"""Checks for collapsed embeddings: the same embedding for every clip, or norms that are outliers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLLAPSED_COSINE = 0.999
-"""Mean cosine between vectors of different clips from which rounding decides which of them are near."""
+"""Mean pairwise cosine from which the order of neighbours is decided by rounding."""
 
 NORM_OUTLIER_RATIO = 30.0
-"""Times the usual length from which a vector is one that the net itself has no hold of."""
+"""An embedding whose norm exceeds the median norm by this factor is an outlier."""
 
 
-def norm_ok(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of a net's vectors (n, dim) are of a usual length.
+def norm_ok(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of a net's embeddings (n, dim) have a norm in range, as a mask (n,).
 
-    Nets of dynamic kernels that were trained for minutes give some real sounds vectors a million times as long as
-    others, which rounding to float32 alone turns by degrees: neither int8 nor an export can be judged by them. What is
-    not a number stays, so that it is judged and refused.
+    Briefly trained nets with dynamic kernels give some clips embeddings with a norm a million times the others', whose
+    direction changes by degrees with float32 rounding alone: neither int8 nor an export can be evaluated on them.
+    Values that are not finite count as in range, so that they are evaluated and fail.
     """
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    said = lengths[np.isfinite(lengths) & (lengths > 0)]
-    usual = np.median(said) if len(said) else np.inf
-    return np.asarray(~np.isfinite(lengths) | (lengths <= NORM_OUTLIER_RATIO * usual))
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    finite = lengths[np.isfinite(lengths) & (lengths > 0)]
+    median = np.median(finite) if len(finite) else np.inf
+    return np.asarray(~np.isfinite(lengths) | (lengths <= NORM_OUTLIER_RATIO * median))
 
 
-def mean_pairwise_cosine(vectors: NDArray[np.float32]) -> float:
-    """Mean cosine between different ones of a net's vectors (n, dim): near 1, it gives one vector for every sound.
+def mean_pairwise_cosine(embeddings: NDArray[np.float32]) -> float:
+    """Mean cosine between a net's embeddings (n, dim) of different clips; near 1 the net has collapsed.
 
-    0 where there is one vector alone, or numbers that are not finite.
+    0 for a single embedding, or where values are not finite.
     """
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    cosines = (vectors / np.maximum(lengths, 1e-30)) @ (vectors / np.maximum(lengths, 1e-30)).T
-    n = len(vectors)
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    cosines = (embeddings / np.maximum(lengths, 1e-30)) @ (embeddings / np.maximum(lengths, 1e-30)).T
+    n = len(embeddings)
     return float(np.nan_to_num((cosines.sum() - np.trace(cosines)) / max(1, n * (n - 1))))

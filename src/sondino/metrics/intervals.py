@@ -1,4 +1,4 @@
-"""95 % intervals of a score: over folds, over a share of clips, and over the recordings that were asked."""
+"""95 % intervals of a score: over folds, of a share of clips, and over test recordings."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ Interval = tuple[float, float]
 def t_interval(scores: Sequence[float], parts: int | None = None) -> Interval:
     """Student's t interval of a mean of scores, within 0 to 1.
 
-    Folds share training clips, so it is somewhat too narrow; it is the interval that papers print.
+    Folds share training clips, so it is somewhat too narrow; it is the interval that papers report.
 
     Args:
-        scores: (n,) one a fold, or one a seed; two or more.
-        parts: where the clips were drawn into so many folds, and that several times over: the interval is then
-            widened for what the scores share (Nadeau and Bengio, Machine Learning 52, 2003).
+        scores: (n,) one per fold or seed; two or more.
+        parts: the number of folds where the folds were drawn repeatedly: the interval is then widened for the training
+            clips that the scores share (Nadeau and Bengio, Machine Learning 52, 2003).
     """
     n = len(scores)
     spread = 1 / n + (0.0 if parts is None else 1 / (parts - 1))
@@ -34,7 +34,7 @@ def t_quantile(n: int) -> float:
 
 
 def wilson(share: float, count: int) -> Interval:
-    """Wilson's interval of a share of so many clips; sensible at 0 and 1 too."""
+    """Wilson's interval of a share of so many clips; valid at 0 and 1 too."""
     z = 1.959964
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
@@ -42,7 +42,7 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArray[np.uint16]:
-    """How often each clip is in each of some bootstrap draws of whole recordings, (draws, clips).
+    """How often each clip is in each bootstrap draw of whole recordings, (draws, clips).
 
     Args:
         sources: (clips,) the recording of each clip.
@@ -55,6 +55,6 @@ def draw_again(sources: NDArray[np.integer], draws: int, seed: int = 0) -> NDArr
 
 
 def middle_95(values: NDArray[np.floating]) -> Interval:
-    """The middle 95 % of what bootstrap draws gave."""
+    """The middle 95 % of the values of bootstrap draws."""
     low, high = np.quantile(values[np.isfinite(values)], (0.025, 0.975))
     return float(low), float(high)

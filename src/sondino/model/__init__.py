@@ -1,1 +1,1 @@
-"""A bundle: the model that embeds, its torch form, its head, and the files that hold it."""
+"""Bundles: the ONNX model that embeds, its torch module, its head, and reading and writing their files."""

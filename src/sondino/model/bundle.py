@@ -1,7 +1,7 @@
-"""A model on disk: config.json, model.safetensors, model.onnx (raw waveform in, vector out), body.onnx and card.md.
+"""A model on disk: config.json, model.safetensors, model.onnx (waveform to embedding), body.onnx and card.md.
 
 body.onnx is the same net from the log-mel on; its weights are those inside model.onnx. A bundle with a head has a
-head.safetensors too. Opening one needs no torch and unpickles nothing.
+head.safetensors too. Opening one needs no torch, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from sondino.model.head import Head, write_head
 from sondino.text import millions
 
 BUNDLE_FORMAT = "sondino-bundle-1"
+EXPORT_FORMAT = "sondino-export-1"
+"""Of export.json, which stands in the folder of an exported model."""
 
 
 def free_folder(folder: Path) -> Path:
-    """A folder that a bundle may be written to, as a whole path: not there yet, empty, or an older bundle.
+    """The absolute path of a folder that a bundle may be written to: not there yet, empty, or an older bundle.
 
     Raises:
         OptionError: it holds something else.
     """
-    return files.free_folder(folder, _is_bundle, "bundle")
+    return files.free_folder(folder, is_bundle, "bundle")
 
 
 def new_bundle(folder: Path) -> AbstractContextManager[Path]:
-    """An empty folder to write a bundle in, which becomes `folder` once it is whole: `files.replacing`."""
-    return files.replacing(folder, _is_bundle, "bundle")
+    """An empty folder to write a bundle in, which becomes `folder` once it is complete: `files.replacing`."""
+    return files.replacing(folder, is_bundle, "bundle")
 
 
-def _is_bundle(folder: Path) -> bool:
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle of this format, whole or damaged: config.json names the format."""
     try:
         return BUNDLE_FORMAT in (folder / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -45,12 +48,12 @@ def _is_bundle(folder: Path) -> bool:
 
 
 def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[str, Any]) -> Path:
-    """A copy of a bundle with a head of its own; its vectors stay the same to the bit.
+    """A copy of a bundle with another head; its embeddings are bit-for-bit the same.
 
     Args:
         folder: the bundle.
-        out: where to; an older bundle there is replaced once the new one is whole.
-        head: from the bundle's vectors to labels; None: none.
+        out: where to; an older bundle there is replaced once the new one is complete.
+        head: from the bundle's embeddings to labels; None: no head.
         facts: entries of config.json to add or replace.
 
     Raises:
@@ -67,12 +70,12 @@ def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[st
 
 
 def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> None:
-    """Write what stands beside the net in a bundle's folder: the head, config.json and the card.
+    """Write the files beside the net in a bundle's folder: the head, config.json and the card.
 
     Args:
         partial: the folder; holds model.onnx.
-        config: of config.json; its entries about the head are made anew.
-        head: from its vectors to labels.
+        config: for config.json; its entries about the head are replaced.
+        head: from its embeddings to labels.
     """
     config.pop("head", None)
     config["hashes"].pop("head.safetensors", None)
@@ -85,7 +88,7 @@ def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> N
 
 
 def find_bundles(folder: Path) -> list[dict[str, str]]:
-    """A row for each bundle under a folder: name, place, size, rate, dimension, licence of its teachers."""
+    """A row for each bundle under a folder: name, folder, parameters, rate, window, dimension, teachers' licences."""
     rows = []
     for file in sorted(folder.rglob("config.json")):
         try:
@@ -110,7 +113,7 @@ def find_bundles(folder: Path) -> list[dict[str, str]]:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """What a bundle's config.json says.
+    """A bundle's config.json.
 
     Raises:
         SondinoError: it cannot be read, or is no table of values.

@@ -1,11 +1,11 @@
-"""The model card in Markdown: what a model is, what it came from, what it keeps, how to use it."""
+"""The model card in Markdown: architecture, source, agreement with the trained net, scores, use."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from sondino.text import markdown_facts, megabytes
 
-_UNSTEADY = "of which the trained net's own vectors are over 30 times as long as usual (trained too briefly?)"
+_NORM_OUTLIERS = "whose embeddings by the trained net have over 30 times the usual norm (trained too briefly?)"
 UNKNOWN = "not known to sondino; ask its makers before you share this model"
 
 
@@ -18,11 +18,11 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
     """
     rows = {
         "architecture": f"{config['student']}, width {config['width']:g}",
-        "vector": f"{config['dim']} numbers for each {config['window']:g} s of {config['sample_rate']} Hz mono sound",
+        "embedding": f"{config['dim']} dimensions per {config['window']:g} s of {config['sample_rate']} Hz mono audio",
         "clips under a window": config["short"],
         "parameters": f"{config['parameters']:,}",
         "multiply-adds for 10 s": f"{config['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
-        "model.onnx": f"{megabytes(onnx_bytes)}, raw waveform in, vector out{_agreement(config)}",
+        "model.onnx": f"{megabytes(onnx_bytes)}, raw waveform in, embedding out{_agreement(config)}",
     }
     source, head = config.get("source"), config.get("head")
     lines = [
@@ -43,7 +43,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "```python",
         "import sondino",
         'model = sondino.load("path/to/this/folder")',
-        'vectors = model.embed(["a.wav", "b.ogg"])',
+        'embeddings = model.embed(["a.wav", "b.ogg"])',
         *(['probabilities = model.classify(["a.wav", "b.ogg"])  # in the order of model.head.labels'] if head else []),
         "```",
         "",
@@ -62,7 +62,7 @@ def _agreement(config: Mapping[str, Any]) -> str:
 def _quantized(facts: Mapping[str, Any]) -> list[str]:
     rows = {
         "made of": f"{facts['from']}, whose model.onnx has SHA-256 `{facts['from_sha256']}`",
-        "in float": f"the front-end, and {len(facts['kept_in_float'])} of {facts['layers']} layers, which lose most",
+        "in float": f"the front-end, and the {len(facts['kept_in_float'])} of {facts['layers']} layers that lose most",
         **_mixed(facts),
         **(verified_rows(facts["verified"]) if "verified" in facts else {}),
         "linear probe": _probe(facts["probe"]) if "probe" in facts else "not measured",
@@ -71,12 +71,12 @@ def _quantized(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What is only told of nets that have it."""
-    stored, unsteady = facts.get("stored", 0), facts.get("unsteady_clips", 0)
-    kernels = f"{stored} layers of kernels that each clip mixes: stored in int8, computed with in float"
+    """Rows about dynamic kernels and norm outliers, of nets that have them."""
+    stored, outliers = facts.get("stored", 0), facts.get("unsteady_clips", 0)
+    kernels = f"{stored} layers whose kernels are mixed for each clip: stored in int8, computed in float"
     return {
         **({"weights alone in int8": kernels} if stored else {}),
-        **({"clips not fitted to": f"{unsteady}, {_UNSTEADY}"} if unsteady else {}),
+        **({"clips not calibrated on": f"{outliers}, {_NORM_OUTLIERS}"} if outliers else {}),
     }
 
 
@@ -86,14 +86,14 @@ def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any], title: str = "P
     before, recovery = facts["parameters_before"], facts["recovery"]
     rows = {
         "made of": f"{facts['from']}, whose model.safetensors has SHA-256 `{facts['from_sha256']}`",
-        "left out": f"{facts['ratio']:.0%} of the filters, {how}, by {facts['score']}, in {where}",
+        "pruned": f"{facts['ratio']:.0%} of the filters, {how}, by {facts['score']}, in {where}",
         "steps": facts["steps"],
         "parameters": f"{config['parameters']:,} of {before:,} ({config['parameters'] / before:.0%})",
-        "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of what they were",
-        "norms": f"settled on {facts['norms_settled_on']}",
+        "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of those before",
+        "BatchNorm statistics": f"recalibrated on {facts['norms_settled_on']}",
         "recovery": f"{recovery['epochs']} epochs after each step, by {recovery['by']}" if recovery else "none",
-        "left whole": ", ".join(facts["left_whole"]) or "no layer that was asked for",
-        "vectors of different sounds": f"a cosine of {facts['alike']:.4f} on average",
+        "layers not pruned": ", ".join(facts["left_whole"]) or "none of those asked for",
+        "mean pairwise cosine": f"{facts['alike']:.4f}, between embeddings of different clips",
     }
     if not facts["before"]:
         return ["", f"## {title}", markdown_facts(rows)]
@@ -103,24 +103,24 @@ def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any], title: str = "P
 
 def _probe(probe: Mapping[str, Any]) -> str:
     lost = probe["f32"] - probe["int8"]
-    said = f"loses {lost:.1%}" if lost > 0 else "loses nothing"
+    change = f"loses {lost:.1%}" if lost > 0 else "loses nothing"
     return (
-        f"{probe['metric']} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 on {probe['clips']} clips: {said}"
+        f"{probe['metric']} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 on {probe['clips']} clips: {change}"
         + (", where int8 should lose under a point" if lost >= 0.01 else "")
     )
 
 
 def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
-    """What was measured beside the trained net, for a card's table."""
+    """Agreement with the trained net, as rows of a card's table."""
     signals = ", ".join(f"{name} {values['cosine']:.5f}" for name, values in verified["signals"].items())
-    promise = "" if verified["cosine"] >= 0.99 else " (int8 should keep 0.99: it does not here)"
+    warning = "" if verified["cosine"] >= 0.99 else " (below the 0.99 that int8 should reach)"
     return {
         "checked on": f"{verified['clips']} real clips of {verified['seconds']:.3g} s, beside the trained net",
-        "cosine": f"{verified['cosine']:.6f} on average{promise}, {verified['cosine_lowest']:.6f} at the lowest",
+        "cosine": f"{verified['cosine']:.6f} on average{warning}, {verified['cosine_lowest']:.6f} at the lowest",
         "largest difference": f"{verified['difference']:.1e} of the largest value",
-        "10 nearest clips that stay the same": f"{verified['neighbours']:.1%}",
-        "cosine on made signals": signals,
-        **({"clips not compared": f"{verified['unsteady']}, {_UNSTEADY}"} if verified.get("unsteady") else {}),
+        "10-NN overlap with the trained net": f"{verified['neighbours']:.1%}",
+        "cosine on synthetic signals": signals,
+        **({"clips not compared": f"{verified['unsteady']}, {_NORM_OUTLIERS}"} if verified.get("unsteady") else {}),
     }
 
 

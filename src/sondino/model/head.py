@@ -1,11 +1,11 @@
-"""A head: from vectors to labels with probabilities, in numpy. On disk it is head.safetensors in a bundle."""
+"""A head: from embeddings to label probabilities, in NumPy. On disk it is head.safetensors in a bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import sha256, write_whole
 
 Activation = Literal["relu", "hardswish"]
+Float = TypeVar("Float", NDArray[np.float32], NDArray[np.float64])
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 FILE = "head.safetensors"
@@ -25,16 +26,16 @@ FILE = "head.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One or more linear layers over a model's vectors.
+    """One or more linear layers on a model's embeddings.
 
     Attributes:
-        name: what the head is called.
-        labels: one a class, in the order of the outputs.
-        multi_label: each label has a probability of its own (sigmoid); else they share 1 (softmax).
+        name: of the head.
+        labels: of the outputs, in their order.
+        multi_label: a sigmoid for each label; otherwise a softmax over all.
         layers: weights (out, in) and biases (out,), one layer after another.
-        activation: what stands between layers.
+        activation: between layers.
         note: where the weights and the order of the labels come from, and their licence.
-        short: how it has heard clips under a window while it was fitted; None: as its model hears them.
+        short: how clips under a window were processed while it was fitted; None: as by its model.
 
     Raises:
         OptionError: labels that are missing or not unique, or layers that do not fit each other.
@@ -61,19 +62,19 @@ class Head:
 
     @property
     def dim(self) -> int:
-        """Length of the vectors that it takes."""
+        """Dimension of the embeddings that it takes."""
         return int(self.layers[0][0].shape[1])
 
-    def logits(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Scores (n, labels) float32 of vectors (n, dim).
+    def logits(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+        """Logits (n, labels) float32 of embeddings (n, dim).
 
         Raises:
-            OptionError: vectors of another shape.
+            OptionError: embeddings of another shape.
         """
-        x = np.asarray(vectors, np.float32)
+        x = np.asarray(embeddings, np.float32)
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise OptionError(
-                f"head {self.name!r} takes vectors of shape (n, {self.dim}) and was given {x.shape}: "
+                f"head {self.name!r} takes embeddings of shape (n, {self.dim}) and was given {x.shape}: "
                 "use it with the model that it was fitted on"
             )
         for number, (weight, bias) in enumerate(self.layers):
@@ -82,13 +83,12 @@ class Head:
             x = x @ weight.T + bias
         return x
 
-    def probabilities(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Probabilities (n, labels) float32 of vectors (n, dim); each row sums to 1 unless `multi_label`."""
-        logits = self.logits(vectors)
-        return sigmoid(logits) if self.multi_label else softmax(logits)
+    def probabilities(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+        """Probabilities (n, labels) float32 of embeddings (n, dim); each row sums to 1 unless `multi_label`."""
+        return as_probabilities(self.logits(embeddings), self.multi_label)
 
     def top(self, probabilities: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
-        """The `count` likeliest labels of one row (labels,) of probabilities, likeliest first."""
+        """The `count` most probable labels of one row (labels,) of probabilities, highest first."""
         order = np.argsort(-probabilities, kind="stable")[:count]
         return [(self.labels[i], float(probabilities[i])) for i in order]
 
@@ -121,10 +121,10 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
 
     Args:
         folder: the bundle; holds head.safetensors.
-        entry: what config.json says under "head".
+        entry: the entry "head" of config.json.
 
     Raises:
-        SondinoError: the file is missing or damaged, or is not the one that the entry tells of.
+        SondinoError: the file is missing or damaged, or its hash is not the one in the entry.
     """
     file = folder / FILE
     try:
@@ -150,18 +150,21 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
         raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares of 1 along the last axis; no logit is too large."""
+def as_probabilities(logits: Float, multi_label: bool) -> Float:
+    """Sigmoid of each logit if `multi_label`, else softmax along the last axis; of the same type."""
+    return sigmoid(logits) if multi_label else softmax(logits)
+
+
+def softmax(logits: Float) -> Float:
+    """exp(x) / sum(exp(x)) along the last axis, without overflow."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=-1, keepdims=True))
-    return shares
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) of each; no logit is too large."""
+def sigmoid(logits: Float) -> Float:
+    """1 / (1 + exp(-x)) of each, without overflow."""
     small = np.exp(-np.abs(logits))
-    values: NDArray[np.float32] = np.where(logits >= 0, 1, small) / (1 + small)
-    return values
+    return np.where(logits >= 0, 1, small) / (1 + small)
 
 
 def _activate(x: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
@@ -194,10 +197,10 @@ def _layer_faults(head: Head) -> list[str]:
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or 0 in weight.shape:
             return [f"layer {number} has weights {weight.shape} and biases {bias.shape}, not (out, in) and (out,)"]
         if before is not None and weight.shape[1] != before:
-            faults.append(f"layer {number} takes {weight.shape[1]} numbers where the one before gives {before}")
+            faults.append(f"layer {number} has {weight.shape[1]} inputs where the one before has {before} outputs")
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             faults.append(f"layer {number} holds NaN or infinity")
         before = weight.shape[0]
     if before != len(head.labels):
-        faults.append(f"its last layer gives {before} numbers for {len(head.labels)} labels")
+        faults.append(f"its last layer has {before} outputs for {len(head.labels)} labels")
     return faults

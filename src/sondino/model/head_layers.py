@@ -1,4 +1,4 @@
-"""Heads as torch layers, and torch layers as heads."""
+"""Conversion between heads as NumPy arrays and as torch layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError
 from sondino.model.head import Activation, Head
 
@@ -20,9 +21,9 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hardswish": 
 
 
 class Standard(nn.Module):
-    """Vectors to mean 0 and deviation 1, as they were when training began: the first part of a head that is trained.
+    """Standardises embeddings to mean 0 and deviation 1, by statistics from before training: a head's first layer.
 
-    Learning rates then mean the same for every model, whatever the size of its numbers.
+    Learning rates then mean the same for every model, whatever the scale of its embeddings.
     """
 
     mean: Tensor
@@ -33,19 +34,19 @@ class Standard(nn.Module):
         self.register_buffer("mean", torch.from_numpy(np.asarray(mean, np.float32)))
         self.register_buffer("share", torch.from_numpy((1 / np.asarray(scale)).astype(np.float32)))
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Standardised vectors (batch, dim)."""
-        return (vectors - self.mean) * self.share
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Standardised embeddings (batch, dim)."""
+        return (embeddings - self.mean) * self.share
 
 
 def new_layers(dim: int, labels: int, kind: Kind, hidden: Sequence[int]) -> nn.Module:
-    """An untrained head: a Linear, or a Sequential of Linear with ReLU between.
+    """A randomly initialised head: a Linear, or a Sequential of Linear with ReLU between.
 
     Args:
-        dim: of the vectors.
+        dim: of the embeddings.
         labels: how many.
         kind: "linear" or "mlp".
-        hidden: numbers between the layers of an MLP.
+        hidden: units of each hidden layer of an MLP.
 
     Raises:
         OptionError: no such kind, or sizes that are not whole numbers above 0.
@@ -62,12 +63,12 @@ def new_layers(dim: int, labels: int, kind: Kind, hidden: Sequence[int]) -> nn.M
 
 
 def after(standard: Standard, layers: nn.Module) -> nn.Sequential:
-    """Layers that take standardised vectors, put behind what standardises them."""
+    """Layers on standardised embeddings, preceded by the standardisation."""
     return nn.Sequential(standard, *(layers if isinstance(layers, nn.Sequential) else [layers]))
 
 
 def unfolded(standard: Standard, head: Head) -> nn.Sequential:
-    """A head's layers behind a standardising of vectors, giving the same logits."""
+    """A head's layers preceded by a standardisation, with the same logits: the opposite of folding it in."""
     layers = layers_of(head)
     first = layers[0] if isinstance(layers, nn.Sequential) else layers
     assert isinstance(first, nn.Linear)
@@ -87,8 +88,25 @@ def layers_of(head: Head) -> nn.Module:
     return layers[0] if len(layers) == 2 else nn.Sequential(*layers[:-1])
 
 
-def as_head(layers: nn.Module, name: str, labels: tuple[str, ...], multi_label: bool, note: str = "") -> Head:
-    """Torch layers as a head; a standardising at their beginning is folded into the first.
+def as_head(
+    layers: nn.Module,
+    name: str,
+    labels: tuple[str, ...],
+    multi_label: bool,
+    note: str = "",
+    activation: Activation = "relu",
+    short: ShortPolicy | None = None,
+) -> Head:
+    """Torch layers as a head; a standardisation at their beginning is folded into the first.
+
+    Args:
+        layers: Linear layers with one kind of activation between them.
+        name: of the head.
+        labels: of the logits.
+        multi_label: whether a clip may have several labels.
+        note: where the weights come from.
+        activation: that a single layer is recorded with; of several layers, what stands between them counts.
+        short: how clips under a window were processed while the layers were fitted.
 
     Raises:
         OptionError: they are others than Linear with ReLU or Hardswish between, or do not fit the labels.
@@ -97,15 +115,15 @@ def as_head(layers: nn.Module, name: str, labels: tuple[str, ...], multi_label: 
     standard = parts.pop(0) if isinstance(parts[0], Standard) else None
     linears = [part for part in parts[::2] if isinstance(part, nn.Linear)]
     between = {type(part) for part in parts[1::2]}
-    activation = next((key for key, kind in ACTIVATIONS.items() if between <= {kind}), None)
-    if activation is None or len(linears) < len(parts[::2]):
+    found = next((key for key in (activation, *ACTIVATIONS) if between <= {ACTIVATIONS[key]}), None)
+    if found is None or len(linears) < len(parts[::2]):
         raise OptionError("only a head of Linear layers with ReLU, or Hardswish, between them can be saved")
     arrays = [(_array(linear.weight), _array(linear.bias)) for linear in linears]
     if isinstance(standard, Standard):
         weight, bias = arrays[0]
         weight = weight * _array(standard.share)
         arrays[0] = (weight, bias - weight @ _array(standard.mean))
-    return Head(name, labels, multi_label, tuple(arrays), activation, note)
+    return Head(name, labels, multi_label, tuple(arrays), found, note, short)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

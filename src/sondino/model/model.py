@@ -1,4 +1,4 @@
-"""A finished model: a bundle's ONNX on ONNX Runtime or OpenVINO, sound in, vector out. Needs no torch."""
+"""Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ from sondino.model.sessions import Engine, Precision, Session, open_session
 from sondino.text import first_line
 
 if TYPE_CHECKING:
-    from sondino.model.network import Network
+    from sondino.model.torch_model import TorchModel
 
 
 class Model:
@@ -36,19 +36,19 @@ class Model:
     Attributes:
         name: what the model is called.
         sample_rate: hertz of the waveforms it takes.
-        dim: length of its vectors.
-        window: seconds that a sound is cut into; None = whole.
-        hop: seconds from one window to the next; None = `window`.
-        short: what becomes of a clip under a window.
+        dim: embedding dimension.
+        window: seconds of the windows that clips are cut into; None: clips are not cut.
+        hop: seconds from one window to the next; None: `window`.
+        short: how clips under a window are processed: "pad", "native" or "repeat".
         window_policy: "all", or "published": full windows only.
         minimum: samples under which a waveform is zero-padded.
-        head: from vectors to labels; None where the model has none.
-        fingerprint: changes whenever the vectors would.
+        head: from embeddings to labels; None if the model has none.
+        fingerprint: changes whenever the embeddings would.
         config: all of config.json.
         path: of model.onnx.
         licence: of the weights, where the bundle has it.
         threads: processor threads that it runs on.
-        workers: calls of `embed_batch` that do well side by side.
+        workers: recommended number of concurrent `embed_batch` calls.
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
 
     Examples:
@@ -100,13 +100,13 @@ class Model:
         self.config = read_config(self.folder / "config.json")
         self._take_config()
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
-        hearing = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, window_policy]
-        self.fingerprint = sha256(json.dumps([*hearing, engine, precision, device]).encode()).hexdigest()
+        settings = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, window_policy]
+        self.fingerprint = sha256(json.dumps([*settings, engine, precision, device]).encode()).hexdigest()
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
         # product of matrices that takes longer than the net.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
-        self._hear = self._log_mels if body else _as_they_are
+        self._preprocess = self._log_mels if body else _as_they_are
         self._session: Session = open_session(file, self.threads, device, engine, precision)
 
     def _check_hash(self, name: str) -> str:
@@ -123,7 +123,7 @@ class Model:
         return digest
 
     def _again(self) -> str:
-        """How to get a whole bundle: one that we keep is made anew once it is gone."""
+        """How to get an undamaged bundle: one in our cache is made again once it is deleted."""
         from sondino.hub.cache import models_folder
 
         kept = models_folder().resolve() in self.folder.resolve().parents
@@ -169,23 +169,23 @@ class Model:
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
     ) -> NDArray[np.float32]:
-        """Turn sounds into vectors.
+        """Embed clips.
 
         Args:
             sounds: a path, a folder, an (array, rate), or a list of those: mixed to mono, resampled, cut into windows,
-                and the windows' vectors averaged by their real samples. Or waveforms (batch, samples) float32 at
-                `sample_rate`, which go through the model as they are.
-            short: clips under a window are zero-padded ("pad"), heard at their own length ("native") or repeated
-                ("repeat"); None: as the model says.
+                and the windows' embeddings averaged, weighted by their real samples. Or waveforms (batch, samples)
+                float32 at `sample_rate`, which are neither resampled nor cut.
+            short: clips under a window are zero-padded ("pad"), processed without padding ("native") or repeated
+                ("repeat"); None: the model's.
             window: seconds; None: the model's.
             hop: seconds from one window to the next; None: the model's.
             window_policy: "all" keeps short clips and tails, "published" takes full windows only; None: the model's.
 
         Returns:
-            (n, dim) float32, a row a sound. A folder counts as the sounds in it, sorted.
+            (n, dim) float32, one row per clip. A folder stands for the files in it, sorted.
 
         Raises:
-            AudioError: a sound cannot be heard.
+            AudioError: a clip cannot be decoded.
             OptionError: an array without its rate.
         """
         if isinstance(sounds, np.ndarray):
@@ -197,7 +197,7 @@ class Model:
             for found in embedded:
                 if found.error is not None:
                     raise _named(found.error, listed[found.index], found.index, len(listed))
-                rows.append(found.vectors)
+                rows.append(found.embeddings)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_windows(
@@ -209,7 +209,7 @@ class Model:
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Turn one sound into a vector a window.
+        """Embed one clip, window by window.
 
         Args:
             sound: a path or an (array, rate).
@@ -219,7 +219,7 @@ class Model:
             window_policy: as in `embed`.
 
         Returns:
-            vectors (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
+            embeddings (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
         """
         sounds = _listed(sound)
         if len(sounds) != 1:
@@ -228,31 +228,33 @@ class Model:
         (found,) = embed_sounds(self, sounds, windowing, per_window=True, readers=readers(self.threads))
         if found.error is not None:
             raise found.error
-        return found.vectors, found.starts
+        return found.embeddings, found.starts
 
     def costs(self) -> Costs:
         """Parameters, and multiply-accumulates for 10 s, as the bundle's config has them."""
         return Costs(self.config.get("macs_per_10s"), self.config.get("parameters"))
 
     def with_head(self, head: Head) -> "Model":
-        """The same model with another head; short clips are heard as the head was fitted.
+        """The same model with another head; short clips are processed as while the head was fitted.
 
         Args:
-            head: from vectors to labels; `sondino.load(model, head=NAME)` takes published ones by name.
+            head: from embeddings to labels; `sondino.load(model, head=NAME)` takes published ones by name.
 
         Raises:
-            OptionError: it takes vectors of another length.
+            OptionError: it takes embeddings of another dimension.
         """
         model = copy.copy(self)
         model.head = head
         if model.head.dim != self.dim:
-            takes = f"the head {model.head.name} takes vectors of {model.head.dim} numbers"
-            raise OptionError(f"{takes}, and {self.name} gives {self.dim}: take a head that was fitted on this model")
+            takes = f"the head {model.head.name} takes embeddings of {model.head.dim} dimensions"
+            raise OptionError(
+                f"{takes}, and those of {self.name} have {self.dim}: take a head that was fitted on this model"
+            )
         model.short = model.head.short or self._own_short
         return model
 
     def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
-        """Probabilities of the head's labels: of the vectors that `embed` gives.
+        """Probabilities of the head's labels, from the embeddings that `embed` returns.
 
         Args:
             sounds: as in `embed`.
@@ -268,19 +270,19 @@ class Model:
             raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
         return self.head.probabilities(self.embed(sounds, **how))
 
-    def network(self) -> "Network":
+    def torch_model(self) -> "TorchModel":
         """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
         require("torch", "train")
-        from sondino.model.network import Network
+        from sondino.model.torch_model import TorchModel
 
-        network = Network.open(self.folder)
-        network.short = self.short
+        model = TorchModel.open(self.folder)
+        model.short = self.short
         if self.head is not None:  # which need not be the folder's
-            network.set_head(self.head)
-        return network
+            model.set_head(self.head)
+        return model
 
     def cosine_to_float32(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What another engine or precision costs: the cosine of each vector to that of ONNX Runtime in float32.
+        """The cosine of each embedding to that of ONNX Runtime in float32: what another engine or precision costs.
 
         Args:
             waveforms: (batch, samples) at `sample_rate`.
@@ -295,7 +297,7 @@ class Model:
     def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
         try:
-            return self._session(self._hear(waveforms))
+            return self._session(self._preprocess(waveforms))
         except Exception as error:  # the engines' errors have no common base
             raise EncoderError(
                 f"{self.name}: the model failed on waveforms of shape {waveforms.shape} ({first_line(error)})"
@@ -331,7 +333,7 @@ class Model:
 
 
 def _named(error: SondinoError, sound: Sound, index: int, count: int) -> SondinoError:
-    """An error that says which sound it is of."""
+    """The error with the clip's name in its message."""
     if not isinstance(sound, tuple):
         return error if str(sound) in str(error) else type(error)(f"{sound}: {error}")
     return type(error)(f"sound {index} of the list: {error}") if count > 1 else error

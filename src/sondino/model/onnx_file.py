@@ -1,4 +1,4 @@
-"""ONNX: one graph from the raw waveform to the vector, checked against PyTorch.
+"""ONNX: one graph from the raw waveform to the embedding, checked against PyTorch.
 
 The graph's input is `waveform` (batch, samples) at the student's rate and its output `vector` (batch, dim); both
 batch and samples vary.
@@ -21,7 +21,7 @@ from sondino.model.onnx_graph import finished, front_end_graph, joined, net_grap
 from sondino.nets.student import Student
 
 SMALL = 1024
-"""Bytes under which a tensor of the body stands in the body itself."""
+"""Bytes under which a tensor of the body is stored in the body itself."""
 
 
 def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.PathLike[str] | None = None) -> None:
@@ -53,7 +53,7 @@ def write_graphs(
 
     Args:
         front_end: waveform to log-mel.
-        net: log-mel to vector; changed where `body` is given.
+        net: log-mel to embedding; changed where `body` is given.
         metadata: of the files.
         file: of both; a file already there is replaced once the new one is whole.
         body: of the net by itself; its large weights stay in `file`, in the same folder.
@@ -72,7 +72,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def _point_into(model: onnx.ModelProto, data: bytes, file: str) -> None:
-    """Let the large tensors of a graph be read from where the same ones lie inside another ONNX file."""
+    """Make a graph read its large tensors from their copies inside another ONNX file."""
     for tensor in model.graph.initializer:
         size = len(tensor.raw_data)
         if size < SMALL:
@@ -90,7 +90,7 @@ def verify_onnx(
     body: str | os.PathLike[str] | None = None,
     waveforms: Sequence[NDArray[np.float32]] = (),
 ) -> float:
-    """How far an ONNX file, and the net without its front-end, are from the student that they were made of.
+    """Compare an ONNX file, and the net without its front-end, with the student that they were exported from.
 
     Noise in batches of 1 and 3, from the shortest clip allowed to 5 s, then each clip given.
 
@@ -101,7 +101,7 @@ def verify_onnx(
         waveforms: clips (samples,) at the student's rate; those that are too short are padded with zeros.
 
     Returns:
-        The largest absolute difference relative to the largest value of its vector; infinite where either gives
+        The largest absolute difference relative to the largest value of its embedding; infinite if either has
         NaN or infinity.
     """
     reference = copy.deepcopy(student).float().cpu().eval()

@@ -29,7 +29,7 @@ def front_end_graph(student: Student, samples: int | None = None) -> onnx.ModelP
 
     Args:
         student: whose front-end.
-        samples: that every waveform has; None: any number that the student can hear.
+        samples: that every waveform has; None: any number that the student takes.
     """
     given, length = _example(student, samples, "samples", student.minimum_samples)
     return trace(MatmulLogMel(student.logmel), torch.zeros(2, given), length, "waveform", ["logmel"])
@@ -40,8 +40,8 @@ def net_graph(student: Student, samples: int | None = None, head: Head | None = 
 
     Args:
         student: the net.
-        samples: that every waveform has; None: any number that the student can hear.
-        head: from its vectors to labels.
+        samples: that every waveform has; None: any number that the student takes.
+        head: from its embeddings to labels.
     """
     given, length = _example(student, samples, "frames", student.minimum_frames)
     example = torch.zeros(2, student.logmel.n_mels, n_frames(student.logmel, given))
@@ -59,7 +59,7 @@ def _example(student: Student, samples: int | None, name: str, least: int) -> tu
 
 
 def joined(front_end: onnx.ModelProto, net: onnx.ModelProto) -> onnx.ModelProto:
-    """One graph from the waveform to what the net gives."""
+    """One graph from the waveform to the net's outputs."""
     front_end = onnx.compose.add_prefix(front_end, "frontend/", rename_inputs=False, rename_outputs=False)
     return onnx.compose.merge_models(front_end, net, [("logmel", "logmel")])
 
@@ -97,7 +97,7 @@ def finished(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drops stack traces and source paths: of no use to a runtime, and no business of who receives the file."""
+    """Remove stack traces and source paths: no runtime needs them, and they describe this machine."""
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -111,7 +111,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def suppress_logs() -> Iterator[None]:
-    """Keeps the exporter's progress, warnings and logs off the user's terminal; errors still rise."""
+    """Suppress the exporter's progress, warnings and logs; errors are still raised."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -125,8 +125,8 @@ def suppress_logs() -> Iterator[None]:
 class WaveformNet(nn.Module):
     """A student with its front-end, and its head if it has one, ready to be exported.
 
-    Takes waveforms (batch, samples), or log-mels (batch, n_mels, frames) where `body_only`; gives vectors
-    (batch, dim), or vectors and probabilities (batch, labels).
+    Takes waveforms (batch, samples), or log-mels (batch, n_mels, frames) where `body_only`; gives embeddings
+    (batch, dim), or embeddings and probabilities (batch, labels).
     """
 
     def __init__(self, student: Student, head: Head | None = None, body_only: bool = False) -> None:
@@ -137,9 +137,9 @@ class WaveformNet(nn.Module):
         self.multi_label = head is not None and head.multi_label
 
     def forward(self, given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Vectors, or vectors and probabilities."""
-        vector = self.student(self.frontend(given))
+        """Embeddings, or embeddings and probabilities."""
+        embedding = self.student(self.frontend(given))
         if self.head is None:
-            return vector
-        logits = self.head(vector)
-        return vector, torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, dim=-1)
+            return embedding
+        logits = self.head(embedding)
+        return embedding, torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, dim=-1)

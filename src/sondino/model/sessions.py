@@ -30,7 +30,7 @@ def open_session(
         callers: threads that will call it at once; each call is computed on one processor thread.
         device: "cpu" or "cuda" (ONNX Runtime's GPU package).
         engine: what runs it.
-        precision: numbers that it computes in; under float32 only with OpenVINO, on processors that have them.
+        precision: that it computes in; below float32 only with OpenVINO, on processors that support it.
 
     Raises:
         OptionError: engine, device or precision that is not there, with what to install.
@@ -57,10 +57,10 @@ def _onnxruntime(file: Path, device: str) -> Session:
     if provider not in onnxruntime.get_available_providers():
         raise OptionError(
             "device cuda: this onnxruntime has no CUDA; pip uninstall onnxruntime, pip install onnxruntime-gpu, "
-            "or run the torch form, model.network().cuda()"
+            "or run the torch form, model.torch_model().cuda()"
         )
     options = onnxruntime.SessionOptions()
-    # Batches side by side, each on the thread that calls, are faster than one batch on all threads.
+    # Concurrent batches, each on its calling thread, are faster than one batch on all threads.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -85,7 +85,7 @@ def _openvino(file: Path, callers: int, precision: Precision) -> Session:
     if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise OptionError(f"precision {precision}: OpenVINO has no {needed} on this processor; take float32")
     settings = {
-        # Left alone, OpenVINO takes bfloat16 by itself on processors that have it.
+        # By default OpenVINO uses bfloat16 on processors that support it.
         "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[precision],
         "INFERENCE_NUM_THREADS": str(callers),
         "NUM_STREAMS": str(callers),

@@ -1,70 +1,69 @@
 """Write a student as a bundle, checking its ONNX form against torch."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import RunError, require
+from sondino.audio.windows import ShortPolicy
+from sondino.errors import RunError, require_extra
 from sondino.files import sha256
 from sondino.model.bundle import BUNDLE_FORMAT, finish_bundle, new_bundle
 from sondino.model.head import Head
-
-if TYPE_CHECKING:
-    from sondino.nets.student import Student
+from sondino.nets.student import Student
 
 TOLERANCE = 1e-4
 """Largest difference between ONNX and torch, relative to the largest value, that a bundle is written with."""
 
 IN_DECIBELS = 1e-3
-"""The same where the log-mel goes down to a floor: what it hears in bands that are all but silent is rounding, of which
-each way of computing it has its own (0.03 dB in sound that was resampled from 16 kHz)."""
+"""The same where the log-mel has a fixed floor: nearly silent bands hold rounding errors, which differ between
+implementations of the log-mel (0.03 dB in audio that was resampled from 16 kHz)."""
 
 
-def write_bundle(
-    folder: Path,
-    student: Student,
-    name: str,
-    window: float,
-    short: str,
-    real_clips: Sequence[NDArray[np.float32]],
-    facts: Mapping[str, Any],
-    head: Head | None = None,
-) -> Path:
-    """Write a student as a bundle, checking ONNX against torch on noise and on real clips.
+class Writable(Protocol):
+    """What a bundle is made of: `TorchModel` has it all."""
+
+    backbone: Student
+    name: str
+    window: float
+    short: ShortPolicy
+    facts: dict[str, Any]
+
+    def as_head(self) -> Head | None:
+        """The head as arrays; None where there is none."""
+        ...
+
+
+def write_bundle(model: Writable, folder: Path, clips: Sequence[NDArray[np.float32]] = ()) -> Path:
+    """Write a model as a bundle, checking ONNX against torch on noise and on real clips.
 
     Args:
+        model: a student, its head and its facts; it stays as it is, on any device and in any mode.
         folder: where to; an older bundle there is replaced once the new one is whole.
-        student: the trained net.
-        name: what the model is called.
-        window: seconds of audio that it takes at once.
-        short: what is done with clips under a window: "pad", "native" or "repeat".
-        real_clips: waveforms (samples,) at the student's rate to compare on.
-        facts: what else the config and the card should say: teacher, licences, data, scores.
-        head: from its vectors to labels.
+        clips: waveforms (samples,) at the model's rate to compare on.
+
+    Returns:
+        the folder, as an absolute path.
 
     Raises:
         OptionError: the folder holds something that is no bundle.
         RunError: ONNX and torch differ by more than 1e-4 of the largest value (1e-3 for CNN14), or the disk is full.
     """
-    from sondino.errors import require_export
-
-    require_export()
-    safetensors = require("safetensors.torch", "train")
+    require_extra("train")
+    from safetensors import torch as safetensors
 
     from sondino.model.onnx_file import export_onnx, verify_onnx
     from sondino.nets.size import macs, parameters
 
-    student = student.eval().cpu()
+    student = copy.deepcopy(model.backbone).cpu().eval()
     with new_bundle(folder) as partial:
         tensors = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
         (partial / "model.safetensors").write_bytes(safetensors.save(tensors))  # save_file lets only its owner read it
         export_onnx(student, partial / "model.onnx", partial / "body.onnx")
-        difference = verify_onnx(student, partial / "model.onnx", partial / "body.onnx", list(real_clips))
+        difference = verify_onnx(student, partial / "model.onnx", partial / "body.onnx", list(clips))
         bound = IN_DECIBELS if student.logmel.log_floor else TOLERANCE
         if not difference <= bound:
             raise RunError(
@@ -73,13 +72,13 @@ def write_bundle(
             )
         config = {
             "format": BUNDLE_FORMAT,
-            "name": name,
+            "name": model.name,
             "student": student.name,
             "width": student.width,
             "sample_rate": student.logmel.sample_rate,
             "dim": student.dim,
-            "window": window,
-            "short": short,
+            "window": model.window,
+            "short": model.short,
             "minimum": student.minimum_samples,
             "front_end": student.logmel.as_dict(),
             "build": student.build,
@@ -87,7 +86,7 @@ def write_bundle(
             "macs_per_10s": macs(student, 10.0),
             "onnx_difference": difference,
             "hashes": {file: sha256(partial / file) for file in ("model.onnx", "body.onnx", "model.safetensors")},
-            **facts,
+            **model.facts,
         }
-        finish_bundle(partial, config, head)
+        finish_bundle(partial, config, model.as_head())
     return folder.resolve()

@@ -1,4 +1,4 @@
-"""How many channels each layer of a student gives and takes, and keeping some of them."""
+"""Output and input channels of a student's layers, and how to keep a subset of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from sondino.nets.quaternion import QuaternionConv2d, QuaternionLinear
 from sondino.nets.student import Student
 
 Sizes = tuple[int, int]
-"""Channels that a layer gives and takes."""
+"""Output and input channels of a layer."""
 
 
 def sizes(layer: nn.Module) -> Sizes | None:
-    """Channels that a layer gives and takes; None for a module that has no weights for each channel."""
+    """Output and input channels of a layer; None for a module that has no weights for each channel."""
     if isinstance(layer, nn.Conv2d):
         return layer.out_channels, layer.in_channels
     if isinstance(layer, nn.Linear):
@@ -42,12 +42,12 @@ def depthwise(layer: nn.Module) -> bool:
 
 
 def keep(layer: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> None:
-    """Leave a layer some of its channels; changed in place.
+    """Keep a subset of a layer's channels; changed in place.
 
     Args:
         layer: one that `sizes` knows.
-        outputs: indices of those that it goes on giving; None: all. Of quaternions all four parts.
-        inputs: of those that it goes on taking; None: all. Where each is filtered by itself, `outputs` counts.
+        outputs: indices of the output channels to keep; None: all. Of quaternions, of all four components.
+        inputs: indices of the input channels to keep; None: all. Of a depthwise layer, `outputs` is used.
     """
     whole = sizes(layer)
     assert whole is not None
@@ -92,11 +92,11 @@ def _keep_dynamic(layer: DynamicConv, outputs: Tensor, inputs: Tensor) -> None:
 
 
 def shrink(student: Student, channels: Mapping[str, Sequence[int]]) -> None:
-    """Give some layers fewer channels, as those of a pruned net have; changed in place, its weights mean nothing then.
+    """Shrink layers to the channels of a pruned net, in place; weights must be loaded afterwards.
 
     Args:
-        student: the whole net.
-        channels: of each such layer, how many it gives and takes.
+        student: the unpruned net.
+        channels: of each such layer, its output and input channels.
 
     Raises:
         ValueError: a layer is not there, or would grow.
@@ -117,7 +117,7 @@ def _first(count: int, few: int, parts: int) -> Tensor:
 
 
 def channels_of(student: Student, whole: Student) -> dict[str, list[int]]:
-    """Of each layer that has fewer channels than in the whole net, how many it gives and takes."""
+    """Output and input channels of each layer that has fewer of them than in the unpruned net."""
     of_whole = {name: sizes(layer) for name, layer in whole.named_modules()}
     of_student = {name: sizes(layer) for name, layer in student.named_modules()}
     return {name: list(found) for name, found in of_student.items() if found and found != of_whole[name]}

@@ -1,7 +1,7 @@
 """Reading the checkpoints of others: tensors and plain values, never code.
 
 A .ckpt, .pt or .pth file is a pickle, and a pickle can run anything. Here PyTorch's restricted reader builds tensors,
-containers, numbers and text, and beside those only what `ALLOWED` lists. A file that asks for more is refused.
+containers, numbers and text, and beside those only what `ALLOWED` lists. A file that needs more raises OptionError.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from sondino.errors import OptionError, SondinoError, require
 from sondino.text import first_line
 
 ALLOWED: tuple[type, ...] = (argparse.Namespace,)
-"""M2D's checkpoints keep their training options in one. Making it calls nothing: its attributes are set, no more."""
+"""M2D's checkpoints keep their training options in one. Unpickling it only sets attributes."""
 
 _KNOWN = re.compile(
     r"argparse\.Namespace|collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|bytearray|complex)"
     r"|torch\.\w+|torch\._utils\._rebuild\w+|torch\._tensor\._rebuild\w+|torch\.nn\.parameter\.Parameter"
     r"|torch\.serialization\._get_layout|torch\.storage\.\w+"
 )
-"""What the restricted reader builds anyway; it decides, this only keeps such names out of the sentence."""
+"""What the restricted reader builds anyway; this only keeps such names out of the error message."""
 
 _OTHERS = (
     (b"version https://git-lfs", "is only a pointer to a file in Git LFS: run `git lfs pull` where it came from"),
@@ -52,8 +52,8 @@ def state_dict(content: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors by name in what `read_checkpoint` gave.
 
     Args:
-        content: the whole of a checkpoint.
-        path: its file, for the sentence.
+        content: what a checkpoint holds.
+        path: its file, for the message.
 
     Raises:
         OptionError: there are none.
@@ -130,7 +130,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             claimed = sum(entry.file_size for entry in entries)
-            # PyTorch does not look at the checksums, and would give a model that hears something else.
+            # PyTorch does not check the checksums, and would load wrong weights.
             if claimed <= path.stat().st_size and archive.testzip() is not None:
                 raise damaged
     # What zipfile raises for archives that are cut, altered, encrypted or packed in a way it does not know.
@@ -175,7 +175,7 @@ def _bytes_of(storage: str, count: int) -> int:
 
 
 def _refusal(path: Path, start: bytes) -> str:
-    """The sentence for a file that the restricted reader did not take."""
+    """The error message for a file that the restricted reader refused."""
     wanted = list(dict.fromkeys(name for name in _global_names(path, start) if not _KNOWN.fullmatch(name)))[:3]
     if not wanted:
         return f"{path} is no checkpoint, or a damaged one: fetch it again, or give a .ckpt, .pt, .pth or .safetensors"

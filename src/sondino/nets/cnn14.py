@@ -9,7 +9,7 @@ from sondino.frontend.logmel_torch import in_float32
 from sondino.nets.student import Student, round_channels
 
 CHANNELS = (64, 128, 256, 512, 1024, 2048)
-"""Of the six blocks; the last is the length of the vector."""
+"""Channels of the six blocks; the last is the embedding dimension."""
 DROPOUT, LAST_DROPOUT = 0.2, 0.5
 """Shares left out in training: after each block, and before and after the last layer."""
 
@@ -33,9 +33,9 @@ class ConvBlock(nn.Module):
 
 
 class CNN14(Student):
-    """The student `cnn14`: 79.67 M parameters and 2048 numbers at width 1; with AudioSet's classes 80.75 M.
+    """The student `cnn14`: 79.67 M parameters and 2048 dimensions at width 1; with AudioSet's classes 80.75 M.
 
-    The vector is the sum of the mean and the largest value over time, through a last linear layer. Parameter names
+    The embedding is the sum of the mean and the largest value over time, through a last linear layer. Parameter names
     are those of the published checkpoint.
     """
 
@@ -57,7 +57,7 @@ class CNN14(Student):
         nn.init.zeros_(self.fc1.bias)
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
         x = self.bn0(self.as_image(logmel).transpose(1, 2)).permute(0, 2, 3, 1)  # a norm of each mel; frames first
         for block in range(1, len(CHANNELS) + 1):
             x = self.get_submodule(f"conv_block{block}")(x)

@@ -1,8 +1,8 @@
 """DyMN, dynamic MobileNet (EfficientAT, arXiv 2310.15648): kernels and activations that depend on the clip.
 
-A context vector of each clip mixes K kernels into one kernel of its own. The published form runs all clips of a
+A clip's context mixes K kernels into one kernel of its own. The published form runs all clips of a
 batch as groups of one convolution, which fixes the batch in an exported graph. Here a 1x1 kernel is a batched
-matrix product, and a depthwise one is the same mix taken over the K kernels' outputs: the same numbers, for any
+matrix product, and a depthwise one is the same mix taken over the K kernels' outputs: the same values, for any
 batch.
 """
 
@@ -21,7 +21,7 @@ KERNELS = 4
 
 
 class Context(NamedTuple):
-    """What a block knows of each clip before it filters it.
+    """What a block's kernels and activations depend on, for each clip.
 
     Attributes:
         clip: (batch, context) summary of the whole clip.
@@ -77,7 +77,7 @@ class DynamicConv(nn.Module):
         self.residuals = nn.Sequential(nn.Linear(context, KERNELS))
 
     def make_quaternion(self) -> None:
-        """Draw a 1x1 kernel anew, as quaternions: a quarter of the numbers. Others stay, as channels not times 4 do."""
+        """Re-initialise a 1x1 kernel as quaternions, a quarter of the weights, if its channels are multiples of 4."""
         if self.kernel == 1 and not (self.inputs % 4 or self.outputs % 4):
             drawn = [first_quaternions((self.outputs // 4, self.inputs // 4)).flatten() for _ in range(KERNELS)]
             self.weight, self.quaternion = nn.Parameter(torch.stack(drawn)[None, None]), True
@@ -107,7 +107,7 @@ class DynamicConv(nn.Module):
         return (kernels @ x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _as_matrices(self, kernels: Tensor) -> Tensor:
-        """1x1 kernels (n, numbers) as real ones (n, outputs, inputs)."""
+        """1x1 kernels (n, weights) as real ones (n, outputs, inputs)."""
         if not self.quaternion:
             return kernels.unflatten(1, (self.outputs, self.inputs))
         # Hamilton's product wants the four parts first, then outputs and inputs.
@@ -176,7 +176,7 @@ class DynamicBlock(nn.Module):
 
 
 class DyMN(Student):
-    """The student `dymn`: 8.64 M parameters and 960 numbers at width 1.
+    """The student `dymn`: 8.64 M parameters and 960 dimensions at width 1.
 
     Args:
         width: multiplier of the channels.
@@ -211,6 +211,6 @@ class DyMN(Student):
                 module.temperature = temperature
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
         images = self.out_c(self.layers(self.in_c(self.as_image(logmel))))
         return images.mean((2, 3), dtype=torch.float32)

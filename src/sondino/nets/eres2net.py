@@ -72,9 +72,9 @@ class Res2Block(nn.Module):
 
 
 class ERes2Net(Student):
-    """The student `eres2net`: 1.37 M parameters and 1024 numbers at width 1.
+    """The student `eres2net`: 1.37 M parameters and 1024 dimensions at width 1.
 
-    The vector is the mean and the standard deviation over time of each channel and mel band. A deviation needs
+    The embedding is the mean and the standard deviation over time of each channel and mel band. A deviation needs
     two frames at the end, which is 17 at the start.
     """
 
@@ -104,7 +104,7 @@ class ERes2Net(Student):
         initialise(self)
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
         x = torch.relu(self.bn1(self.conv1(self.as_image(logmel))))
         x = self.get_submodule("layer1")(x)
         fused = x

@@ -1,4 +1,4 @@
-"""A student ready to export: batch norms folded into the convolutions before them, nothing in place."""
+"""A student ready to export: BatchNorms folded into the convolutions before them, nothing in place."""
 
 import copy
 from typing import Any, TypeVar

@@ -25,7 +25,7 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
             S-SONDO student (`.ckpt`), or a `.safetensors` of ours.
 
     Returns:
-        A sentence for each group of parameters that was dropped or that the checkpoint lacks.
+        A message for each group of parameters that was dropped or that the checkpoint lacks.
 
     Raises:
         OptionError: when the file cannot be read or does not fit the student.
@@ -44,13 +44,13 @@ def load_initial(student: Student, checkpoint: str | os.PathLike[str]) -> list[s
             )
     student.load_state_dict(fitting, strict=False)
     notes = [f"dropped {group}" for group in _groups(published.keys() - ours.keys())]
-    # A count of batches says nothing that a net of fixed momentum needs.
+    # num_batches_tracked is not used by a BatchNorm of fixed momentum.
     missing = {name for name in ours.keys() - published.keys() if not name.endswith("num_batches_tracked")}
     return notes + [f"missing {group}, left at its first values" for group in _groups(missing)]
 
 
 def _backbone(state: Mapping[str, Tensor], student: Student) -> dict[str, Tensor]:
-    """The tensors under whichever prefix fits most of the student's names; others keep their whole name."""
+    """The tensors under whichever prefix fits most of the student's names; others keep their full name."""
     names = student.state_dict().keys()
     prefix = max(PREFIXES, key=lambda p: sum(k.startswith(p) and k[len(p) :] in names for k in state))
     return {k.removeprefix(prefix): v for k, v in state.items()}

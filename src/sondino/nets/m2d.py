@@ -28,7 +28,7 @@ def named_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int] | No
 
 
 def build(tensors: Mapping[str, Tensor], path: Path, rate: int | None = None) -> tuple[ViT, LogMel]:
-    """The net of an M2D checkpoint and what it hears through.
+    """The net of an M2D checkpoint and its front-end.
 
     Args:
         tensors: of the checkpoint; the normalisation is its `norm_stats`, else (-7.1, 4.2).
@@ -36,7 +36,7 @@ def build(tensors: Mapping[str, Tensor], path: Path, rate: int | None = None) ->
         rate: in hertz; None: that of the folder's name, else 16 kHz.
 
     Raises:
-        EncoderError: these are no tensors of M2D, or not of the sizes that the folder's name says.
+        EncoderError: these are no tensors of M2D, or not of the sizes in the folder's name.
     """
     state = {name.removeprefix(FINE_TUNED): tensor for name, tensor in tensors.items()}
     named = named_sizes(path)

@@ -13,7 +13,7 @@ PREFIX = "student_encoder."
 
 
 def build(tensors: Mapping[str, Tensor], path: Path) -> tuple[ViT, LogMel]:
-    """The net of a MATPAC checkpoint and what it hears through; `path` is for the sentence.
+    """The net of a MATPAC checkpoint and its front-end; `path` is for the message.
 
     Raises:
         EncoderError: these are no tensors of MATPAC.

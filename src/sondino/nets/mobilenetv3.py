@@ -57,7 +57,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV3(Student):
-    """The student `mobilenetv3`: 2.97 M parameters and 960 numbers at width 1."""
+    """The student `mobilenetv3`: 2.97 M parameters and 960 dimensions at width 1."""
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -72,5 +72,5 @@ class MobileNetV3(Student):
         initialise(self)
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim), float32 also under autocast, of log-mels (batch, n_mels, frames)."""
         return self.features(self.as_image(logmel)).mean((2, 3), dtype=torch.float32)

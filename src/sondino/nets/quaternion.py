@@ -1,4 +1,4 @@
-"""Quaternion layers, and the quaternion form of any student: a quarter of the numbers for as many channels.
+"""Quaternion layers, and the quaternion form of any student: a quarter of the weights for as many channels.
 
 Channels are quaternions in four blocks: all real parts, then all i, all j, all k. A layer multiplies each by a
 quaternion of weights (Hamilton's product), so that four real kernels serve sixteen pairs of components. Trabelsi and
@@ -108,8 +108,8 @@ class QuaternionLinear(_Quaternion):
     """A linear layer of quaternions: `nn.Linear` with a quarter of its weights.
 
     Args:
-        inputs: numbers in, a multiple of 4.
-        outputs: numbers out, a multiple of 4.
+        inputs: input features, a multiple of 4.
+        outputs: output features, a multiple of 4.
         bias: whether to add a number to each.
 
     Raises:
@@ -120,7 +120,7 @@ class QuaternionLinear(_Quaternion):
         super().__init__(inputs, outputs, (), bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Numbers (..., inputs) to (..., outputs)."""
+        """Features (..., inputs) to (..., outputs)."""
         return F.linear(x, self.real_weight(), self.bias)
 
     def real(self) -> nn.Linear:
@@ -174,7 +174,7 @@ def quaternion_form(student: _S, parts: QuaternionInput = "derivatives") -> _S:
 
     Convolutions over all channels, 1x1 kernels that are mixed for each clip, and linear layers become quaternion
     layers where their channels are multiples of 4. Depthwise convolutions and norms stay: they weigh each component
-    by itself, and as quaternions would have as many numbers.
+    by itself, and as quaternions would have as many weights.
 
     Args:
         student: from `build_student`.

@@ -1,4 +1,4 @@
-"""The students: small nets from a log-mel to a vector, by name and width. No torch until one is built."""
+"""The students: small nets from a log-mel to an embedding, by name and width. No torch until one is built."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class StudentRecord:
         name: as `--student` takes it.
         title: what it is, in a few words.
         widths: those that were published or are tested; any other above 0 works too.
-        dim: numbers in its vector.
+        dim: embedding dimension.
         parameters: of the backbone, without the mapping head.
-        macs: multiply-adds for 10 s of sound, as published.
-        sample_rate: of the waveforms that it hears, in hertz.
+        macs: multiply-adds for 10 s of audio, as published.
+        sample_rate: of its input waveforms, in hertz.
         paper: where it was described.
         licence: of the architecture's published code; ours is written anew and MIT.
         init: published weights that `--init` can start from; empty where there are none.
@@ -140,7 +140,7 @@ def build_student(
     quaternion: Literal["derivatives", "learned"] | None = None,
     channels: Mapping[str, Sequence[int]] | None = None,
 ) -> "Student":
-    """An untrained student.
+    """A randomly initialised student.
 
     Args:
         name: one of `STUDENTS`.
@@ -151,7 +151,7 @@ def build_student(
         channels: of each layer of a pruned net, how many it gives and takes.
 
     Returns:
-        A module from log-mels (batch, n_mels, frames) to vectors (batch, dim), with `name`, `width`, `dim`,
+        A module from log-mels (batch, n_mels, frames) to embeddings (batch, dim), with `name`, `width`, `dim`,
         `logmel` and `minimum_frames`.
 
     Raises:

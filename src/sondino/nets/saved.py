@@ -1,6 +1,8 @@
-"""A bundle's student as a torch net again, and a net's form and weights alone on disk."""
+"""Read a bundle's student as a torch module; write and read a student's configuration and weights alone."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sondino.errors import OptionError, SondinoError, require
 from sondino.files import make_folder, read_json, sha256, write_json, write_whole
@@ -19,14 +21,19 @@ def read_student(folder: Path) -> Student:
         OptionError: its net is none of `STUDENTS` (a teacher that was converted), or it is quantised.
         SondinoError: its model.safetensors is missing or damaged.
     """
+    return load_student(folder, read_json(folder / "config.json"))
+
+
+def load_student(folder: Path, config: Mapping[str, Any]) -> Student:
+    """`read_student` of a bundle whose config.json has been read."""
     safetensors = require("safetensors.torch", "train")
-    student = new_net(folder)
-    quantized = read_json(folder / "config.json").get("quantized")
+    student = _build(folder, config)
+    quantized = config.get("quantized")
     if quantized:
         raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
                           f"{quantized.get('from')}")  # fmt: skip
     file = folder / "model.safetensors"
-    expected = read_json(folder / "config.json").get("hashes", {}).get("model.safetensors")
+    expected = config.get("hashes", {}).get("model.safetensors")
     if expected is not None and file.exists() and sha256(file) != expected:
         raise SondinoError(f"{file} is damaged, its hash is not the one in config.json: copy the whole bundle again")
     try:
@@ -35,11 +42,11 @@ def read_student(folder: Path) -> Student:
         raise SondinoError(
             f"{file} does not hold the weights of this bundle ({error}): copy the whole bundle again"
         ) from error
-    return student.eval()
+    return student
 
 
 def new_net(folder: Path) -> Student:
-    """The net of a bundle with weights drawn anew, in evaluation mode.
+    """The net of a bundle with randomly initialised weights, in evaluation mode.
 
     Args:
         folder: the bundle.
@@ -47,7 +54,10 @@ def new_net(folder: Path) -> Student:
     Raises:
         OptionError: its net is none of `STUDENTS` (a teacher that was converted).
     """
-    config = read_json(folder / "config.json")
+    return _build(folder, read_json(folder / "config.json"))
+
+
+def _build(folder: Path, config: Mapping[str, Any]) -> Student:
     name = config.get("student")
     if name not in STUDENTS:
         raise OptionError(f"{folder} holds {name!r}, which can be embedded with, but neither trained nor exported; "
@@ -59,10 +69,10 @@ def new_net(folder: Path) -> Student:
 
 
 def write_weights(folder: Path, student: Student) -> None:
-    """Write a net's form and weights, and nothing to run it with: `read_student` and --init read them back.
+    """Write a net's configuration and weights, without ONNX: `read_student` and --init read them back.
 
     Args:
-        folder: where to; config.json comes last, so that a folder that has one is whole.
+        folder: where to; config.json comes last, so that a folder that has one is complete.
         student: the net.
     """
     safetensors = require("safetensors.torch", "train")

@@ -8,7 +8,7 @@ from sondino.errors import OptionError, require
 
 
 def element_count(shape: Iterable[int]) -> int:
-    """How many numbers an array of a shape has."""
+    """How many elements an array of a shape has."""
     return math.prod(int(n) for n in shape)
 
 
@@ -23,7 +23,7 @@ def flop_counter() -> Any:
     return require("torch.utils.flop_counter", "train").FlopCounterMode(display=False, custom_mapping=mapping)
 
 
-SECONDS = 10.0  # the stretch of sound that costs are told for, as in the papers
+SECONDS = 10.0  # of audio that costs are reported for, as in the papers
 
 
 def parameters(module: Any) -> int:
@@ -32,14 +32,14 @@ def parameters(module: Any) -> int:
 
 
 def macs(module: Any, seconds: float = SECONDS, example: Any = None) -> int:
-    """Multiply-accumulates of one forward pass over `seconds` of sound (batch 1), as the papers count them.
+    """Multiply-accumulates of one forward pass over `seconds` of audio (batch 1), as the papers count them.
 
     Counts matrix products, convolutions and attention (torch's flop counter, halved); not activations, norms or
     pooling. A student is fed its log-mel, so its front-end is not counted; give `example` to count anything else.
 
     Args:
         module: a torch module; a student (with a `logmel` attribute) or any that takes `example`.
-        seconds: of sound.
+        seconds: of audio.
         example: the input tensor; None makes a log-mel (1, n_mels, frames) from the module's own `logmel`.
 
     Raises:

@@ -16,14 +16,14 @@ BatchNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 class Student(nn.Module):
-    """A net from log-mels (batch, n_mels, frames) or (batch, 1, n_mels, frames) to vectors (batch, dim).
+    """A net from log-mels (batch, n_mels, frames) or (batch, 1, n_mels, frames) to embeddings (batch, dim).
 
     Attributes:
         name: of its record in `STUDENTS`.
         width: multiplier of its channels.
-        dim: numbers in a vector.
-        logmel: the front-end that it hears through.
-        minimum_frames: the fewest frames that give a finite vector.
+        dim: embedding dimension.
+        logmel: its front-end.
+        minimum_frames: the fewest frames that give a finite embedding.
         fixed_samples: the only number of samples that it takes; None: any from `minimum_samples` on.
         time_axis: of the frames in the images that its first convolution is given.
         quaternion: where the parts of its input come from, if it is a student's quaternion form.
@@ -48,11 +48,11 @@ class Student(nn.Module):
 
     @property
     def minimum_samples(self) -> int:
-        """The fewest samples that give a finite vector."""
+        """The fewest samples that give a finite embedding."""
         return self.fixed_samples or self.logmel.samples_for(self.minimum_frames)
 
     def as_image(self, logmel: Tensor) -> Tensor:
-        """The log-mels as images of one channel; refuses a clip that is too short.
+        """The log-mels as images of one channel.
 
         Raises:
             ValueError: for another number of mels or fewer frames than `minimum_frames`.
@@ -133,7 +133,7 @@ def conv_norm(
     activation: Callable[..., nn.Module] | None = None,
     each: bool = False,
 ) -> nn.Sequential:
-    """Convolution (of each channel by itself where `each`), batch norm and, where given, an activation."""
+    """Convolution (of each channel by itself if `each`), BatchNorm and, if given, an activation."""
     conv: nn.Module
     if each:
         conv = DepthwiseConv(outputs, kernel, stride)

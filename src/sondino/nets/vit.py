@@ -1,6 +1,6 @@
-"""The ViT that MATPAC and M2D share: patches of a log-mel in, one vector a column of patches out.
+"""The ViT that MATPAC and M2D share: patches of a log-mel in, one embedding per column of patches out.
 
-A pre-norm transformer (Dosovitskiy and others 2021, arXiv 2010.11929) with scaled dot-product attention, a learnt
+A pre-norm transformer (Dosovitskiy and others 2021, arXiv 2010.11929) with scaled dot-product attention, a learned
 position for each patch and a class token that takes part but is not read. Parameter names are those of the
 published checkpoints.
 """
@@ -19,7 +19,7 @@ HEAD_DIM = 64
 
 @dataclass(frozen=True)
 class ViTShape:
-    """The sizes of a ViT, as a checkpoint's tensors tell them.
+    """The sizes of a ViT, from the shapes of a checkpoint's tensors.
 
     Attributes:
         width: length of a token.
@@ -136,7 +136,7 @@ class ViT(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Length of a column's vector: its patches' tokens one after another, from low mels to high."""
+        """Dimension of a column's embedding: its patches' tokens one after another, from low mels to high."""
         return self.shape.grid[0] * self.shape.width
 
     def forward(self, logmel: Tensor) -> Tensor:

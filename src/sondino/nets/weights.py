@@ -1,4 +1,4 @@
-"""Giving a student all of its weights from tensors by name, or a sentence that says what does not fit."""
+"""Load a student's weights from tensors by name; an error message names those that do not fit."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,18 +11,18 @@ from sondino.nets.student import Student
 
 
 def load_weights(student: Student, tensors: Mapping[str, Tensor], path: Path) -> Student:
-    """Gives a student all of its weights.
+    """Load all of a student's weights.
 
     Args:
         student: changed in place.
         tensors: by the student's own names; of any floating type.
-        path: of the checkpoint, for the sentence.
+        path: of the checkpoint, for the message.
 
     Raises:
         OptionError: tensors are missing, left over, of another shape, or hold NaN.
     """
     wanted = student.state_dict()
-    # A count of batches says nothing that a net of fixed momentum needs.
+    # num_batches_tracked is not used by a BatchNorm of fixed momentum.
     lacking = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     extra = [name for name in tensors if name not in wanted]
     wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]

@@ -1,20 +1,16 @@
-"""A published checkpoint's file in, a bundle out."""
+"""Convert a published checkpoint into a bundle."""
 
-# ruff: noqa: E402 - a missing extra is told in a sentence before anything imports it
-from sondino.errors import require
+# ruff: noqa: E402 - a missing extra gets its message before anything imports it
+from sondino.errors import require_extra
 
-for _module in ("torch", "onnx", "onnxscript", "safetensors"):
-    require(_module, "train")
+require_extra("train")
 
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sondino.audio.reading import read
@@ -22,16 +18,17 @@ from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError, RunError, unknown_name
 from sondino.files import read_json, sha256
 from sondino.model.bundle import BUNDLE_FORMAT
-from sondino.model.network import CheckpointKind, Published
+from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets import m2d, matpac
 from sondino.nets.checkpoints import read_checkpoint, state_dict
 from sondino.pretrained import efficientat, panns, ssondo
 from sondino.pretrained import vit_student as vit
+from sondino.pretrained.source import CheckpointKind
 from sondino.sample_sounds import sample_folder
 
 CLIPS = ("ambi_choir", "bd_808", "guit_e_fifths", "loop_amen")
-"""Shipped sounds that a converted net is compared on."""
+"""Shipped clips that a converted net is compared on."""
 
 
 def convert(
@@ -49,9 +46,9 @@ def convert(
         file: a .ckpt of S-SONDO, an AudioSet release of EfficientAT (.pt), CNN14 of PANNs (.pth), or a checkpoint of
             MATPAC or M2D.
         out: the folder to write; a bundle already there is replaced if it was made of the same file.
-        kind: whose checkpoint it is; None: as its content says.
+        kind: whose checkpoint it is; None: detected from its content.
         name: what the model is to be called; None: the file's name.
-        window: seconds that it hears at once; None: as published, 10.
+        window: seconds of its input window; None: as published, 10.
         short: "pad", "native" or "repeat" clips under a window; None: as published.
 
     Returns:
@@ -68,7 +65,7 @@ def convert(
     """
     path, folder = Path(file), Path(out)
     check_free(folder, path)
-    return write_converted(read_published(path, kind=kind, name=name, window=window, short=short), path, folder, name)
+    return write_converted(read_published(path, kind=kind, name=name, window=window, short=short), folder)
 
 
 def read_published(
@@ -78,8 +75,8 @@ def read_published(
     name: str | None = None,
     window: float | None = None,
     short: ShortPolicy | None = None,
-) -> Published:
-    """What a checkpoint holds, with the options of `convert`; nothing is written.
+) -> TorchModel:
+    """The model in a checkpoint, with the options of `convert`; nothing is written.
 
     Raises:
         OptionError: as `convert`.
@@ -104,36 +101,23 @@ def read_published(
         found = panns.read_panns(tensors, path)
     else:
         found = vit.read_vit(kind, tensors, path, window)
-    return replace(found, window=window or found.window, hop=None if window else found.hop, short=short or found.short)
+    found.name, found.short = name or path.stem, short or found.short
+    if window is not None:
+        found.window = window
+        found.facts.pop("hop", None)
+    return found.eval()
 
 
-def write_converted(found: Published, file: Path, out: Path, name: str | None = None) -> Path:
-    """Write what `read_published` found as a bundle.
-
-    Args:
-        found: a published model.
-        file: its checkpoint, for the hash.
-        out: the folder to write; it must not be there, be empty, or hold a bundle made of the same file.
-        name: what the model is to be called; None: the file's name.
+def write_converted(model: TorchModel, out: Path) -> Path:
+    """Write what `read_published` returned as a bundle, comparing it with torch on a few shipped clips.
 
     Raises:
-        OptionError: `out` holds something else.
+        OptionError: `out` holds something that is no bundle.
         RunError: the bundle cannot be written.
     """
-    check_free(out, file)
-    source = {
-        "kind": found.kind,
-        "file": file.name,
-        "sha256": sha256(file),
-        "url": found.url,
-        "licence": found.licence,
-        "dropped": found.dropped,
-    }
-    facts: dict[str, Any] = {"source": source, "teachers": found.teachers}
-    if found.hop is not None:
-        facts["hop"] = found.hop
-    clips = _comparison_clips(found.student.logmel.sample_rate, found.window)
-    return write_bundle(out, found.student, name or file.stem, found.window, found.short, clips, facts, head=found.head)
+    folder = sample_folder() / "audio"
+    clips = [read(folder / f"{name}.ogg", model.sample_rate) for name in CLIPS]
+    return write_bundle(model, out, [clip[: round(model.window * model.sample_rate)] for clip in clips])
 
 
 def check_free(out: Path, file: Path) -> None:
@@ -171,8 +155,3 @@ def _kind_of(content: Any, tensors: Mapping[str, Tensor], path: Path) -> Checkpo
         f"{path} holds {len(tensors)} tensors, first {next(iter(tensors))[:80]!r}, of no model that can be converted: "
         "those are S-SONDO's students, EfficientAT's AudioSet releases, PANNs' CNN14, MATPAC and M2D"
     )
-
-
-def _comparison_clips(rate: int, window: float) -> list[NDArray[np.float32]]:
-    folder = sample_folder() / "audio"
-    return [read(folder / f"{name}.ogg", rate)[: round(window * rate)] for name in CLIPS]

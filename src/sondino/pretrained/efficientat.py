@@ -12,17 +12,18 @@ from torch import Tensor
 from sondino.errors import OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, LogMel
 from sondino.model.head import Head, Layer
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import mobilenet_blocks
 from sondino.nets.weights import check_finite, load_weights
+from sondino.pretrained.source import source_facts
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}
-"""A tensor that tells which net a file is of."""
+"""A tensor by which the net in a file is recognised."""
 
 LAST = {"mobilenetv3": "features.16.0.weight", "dymn": "out_c.0.weight"}
-"""The last layer's weights, as many as the vector has numbers."""
+"""The last layer's weights; their number is the embedding dimension."""
 
 CLASSIFIER = "classifier."
 NOTE = (
@@ -33,12 +34,12 @@ _CONVOLUTION = ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_v
 _RELEASED = re.compile(r"(dy)?mn\d\d_(replace_se_)?as\w*")
 
 
-def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> Published:
+def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> TorchModel:
     """The tagger of an EfficientAT release.
 
     Args:
         tensors: its state dict.
-        path: its file; the name of one with another front-end than most says which.
+        path: its file; a front-end other than the usual one is part of the file's name.
 
     Raises:
         OptionError: it was trained on ImageNet alone, its classes are not AudioSet's, or the tensors do not fit.
@@ -56,15 +57,9 @@ def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> Published:
     load_weights(student, backbone, path)
     check_finite(classifier, path)
     released = _RELEASED.fullmatch(path.stem)
-    return Published(
-        kind="efficientat",
-        student=student,
-        window=10.0,
-        short="native",
-        licence=LICENCE,
-        head=_head(classifier, path),
-        url=f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{path.name}" if released else "",
-    )
+    url = f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{path.name}" if released else ""
+    facts = {"source": source_facts("efficientat", path, LICENCE, url=url), "teachers": []}
+    return TorchModel(student, path.stem, window=10.0, short="native", facts=facts, head=_head(classifier, path))
 
 
 def audioset_classes() -> tuple[str, ...]:
@@ -74,7 +69,7 @@ def audioset_classes() -> tuple[str, ...]:
 
 
 def _front_end(path: Path) -> LogMel:
-    """The log-mel: what sets a release's apart stands in its file's name alone."""
+    """The log-mel, whose hop and number of mels, if they are not the usual ones, are in the file's name alone."""
     name = path.stem
     if stride := re.search(r"_s(\d{4})(?!\d)", name):
         raise OptionError(
@@ -96,12 +91,12 @@ def _check_classes(classifier: Mapping[str, Tensor], path: Path) -> None:
     classes = biases[-1].numel() if biases else 0
     if classes == 1000 or re.search(r"_im(_|\b)", path.stem):
         raise OptionError(
-            f"{path} was trained on ImageNet's pictures and has heard no sound: give it to `sondino distill --init`, "
+            f"{path} was trained on ImageNet's images and not on audio: give it to `sondino distill --init`, "
             "or convert an AudioSet release such as mn10_as"
         )
     if classes != len(audioset_classes()):
         raise OptionError(
-            f"{path} tells {classes} classes apart where AudioSet has {len(audioset_classes())}: give an AudioSet "
+            f"{path} has {classes} classes where AudioSet has {len(audioset_classes())}: give an AudioSet "
             "release such as mn10_as; a net with other classes can be the --init of a student"
         )
 
@@ -114,7 +109,7 @@ def _width(tensors: Mapping[str, Tensor], architecture: str, path: Path) -> floa
     likely = [width for width in widths if 6 * mobilenet_blocks(width)[-1].outputs == dim]
     if not likely:
         raise OptionError(
-            f"{path} gives vectors of {dim} numbers, as no {architecture} of a width from 0.1 to 8 does: give a "
+            f"{path} has {dim} embedding dimensions, as no {architecture} of a width from 0.1 to 8 has: give a "
             "release of EfficientAT as it was published"
         )
 

@@ -1,4 +1,4 @@
-"""The seven heads that were published for `ssondo/matpac-mobilenetv3`: linear, over its vectors of 960 numbers."""
+"""The seven heads that were published for `ssondo/matpac-mobilenetv3`: linear, on its embeddings of 960 dimensions."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def load_head(source: str | Path) -> Head:
     return read_published_head(fetch_head(name), name)
 
 
-def misfit(head: Head, config: Mapping[str, Any]) -> str:
-    """A sentence where a published head stands on another model than its own; "" where it is at home.
+def misfit_warning(head: Head, config: Mapping[str, Any]) -> str:
+    """Returns a warning if a published head is used on another model than its own, else "".
 
     Args:
         head: any.
@@ -77,7 +77,7 @@ def misfit(head: Head, config: Mapping[str, Any]) -> str:
     if not head.note.startswith(f"Weights: {REPOSITORY}") or (OWN_FILE in file and not changed):
         return ""
     return (
-        f"the head {head.name} was fitted on the vectors of ssondo/matpac-mobilenetv3; "
+        f"the head {head.name} was fitted on the embeddings of ssondo/matpac-mobilenetv3; "
         f"on those of {config.get('name')} its labels mean nothing"
     )
 

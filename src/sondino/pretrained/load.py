@@ -33,7 +33,8 @@ def load(
         head: in place of the model's own: a published head's name ("esc50"), a file of one, or a bundle that has one.
         device: "cpu", or "cuda" with onnxruntime-gpu.
         engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
-        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` says what it costs.
+        precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` measures the
+            difference.
 
     Raises:
         OptionError: there is no such model, or an option is out of range.

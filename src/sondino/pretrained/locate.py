@@ -1,4 +1,4 @@
-"""Where a model is: a folder, a checkpoint that is converted once, a published name, or a repository of the hub."""
+"""Find a model's bundle: a folder, a checkpoint (converted once), a published name, or a repository of the hub."""
 
 import hashlib
 import importlib.util
@@ -16,6 +16,7 @@ from sondino.hub import huggingface, releases
 from sondino.hub.cache import lock_and_wait, models_folder, new_folder, print_message, recall, remember
 from sondino.hub.catalogue import PUBLISHED, Published
 from sondino.hub.huggingface import Listing
+from sondino.model.bundle import BUNDLE_FORMAT, is_bundle
 
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
 BUNDLE_FILES = ("config.json", "model.onnx", "body.onnx", "model.safetensors", "head.safetensors", "card.md")
@@ -46,7 +47,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
     try:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):
-            if text and _is_bundle(folder):
+            if text and (folder / "config.json").exists():  # a damaged one gets its message when it is opened
                 return folder
         is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, no such user's home
@@ -61,14 +62,14 @@ def locate(source: str | os.PathLike[str]) -> Path:
 
 
 def is_kept(name: str) -> bool:
-    """Whether a published model lies on this machine as a bundle."""
+    """Whether a published model is in the local cache as a bundle."""
     return _kept(name, None) is not None
 
 
 def _from_checkpoint(file: Path) -> Path:
     if file.suffix.lower() not in CHECKPOINTS:
         raise OptionError(f"{file} is no model: name a bundle's folder, or a checkpoint ({', '.join(CHECKPOINTS)})")
-    if _is_bundle(file.parent):
+    if is_bundle(file.parent):
         raise OptionError(f"{file} is part of a bundle: name its folder, {file.parent}")
     return _converted(file)
 
@@ -107,7 +108,7 @@ def _from_repo(text: str) -> Path:
         by_hand = f"download the files of {huggingface.url(repo)} by hand and name their folder"
         listing = huggingface.list_repo(repo, revision or pinned or huggingface.MAIN, by_hand)
         folder = models_folder() / "hub" / repo.replace("/", "--") / listing.commit
-        if not _is_bundle(folder):
+        if not is_bundle(folder):
             with new_folder(folder) as partial:
                 _fetch_bundle(listing, partial, by_hand)
         return listing.commit, folder
@@ -116,9 +117,7 @@ def _from_repo(text: str) -> Path:
 
 
 def _fetch_bundle(listing: Listing, folder: Path, by_hand: str) -> None:
-    """Copy a bundle's files from the hub into a folder, or refuse a repository that holds none."""
-    from sondino.model.bundle import BUNDLE_FORMAT
-
+    """Copy a bundle's files from the hub into a folder, or raise OptionError if the repository holds none."""
     address = huggingface.url(listing.repo)
     config: dict[str, Any] = {}
     if "config.json" in listing.files:
@@ -167,13 +166,13 @@ def _once(name: str, revision: str | None, get: Callable[[str | None], tuple[str
 def _kept(name: str, revision: str | None) -> Path | None:
     facts = recall(name).get(revision or "", {})
     folder = models_folder() / facts.get("bundle", "")
-    return folder if facts.get("converter") == CONVERTER and _is_bundle(folder) else None
+    return folder if facts.get("converter") == CONVERTER and is_bundle(folder) else None
 
 
 def _converted(file: Path, name: str | None = None) -> Path:
     """The bundle of a checkpoint, converted on its first use.
 
-    It is known again by its content and by what it is called: of some, only the name tells the front-end.
+    It is identified by its content and by its name: the front-end of some is known only by their name.
     """
     folder_name = file.parent.name if _SIZES.search(file.parent.name) else ""
     try:
@@ -183,11 +182,11 @@ def _converted(file: Path, name: str | None = None) -> Path:
     identity = json.dumps([CONVERTER, content, name, file.name, folder_name])
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     folder = models_folder() / "converted" / key
-    if _is_bundle(folder):
+    if is_bundle(folder):
         return folder
     _need_torch(name or str(file))
     with lock_and_wait(f"converted/{key}", name or file.name):
-        if not _is_bundle(folder):
+        if not is_bundle(folder):
             from sondino.pretrained.convert import convert
 
             print_message(f"converting {file.name} into a bundle, once, kept in {folder}")
@@ -204,12 +203,8 @@ def _need_torch(what: str) -> None:
         )
 
 
-def _is_bundle(folder: Path) -> bool:
-    return (folder / "config.json").exists()
-
-
 def _nothing(text: str, path: Path) -> OptionError:
-    """The sentence for what is neither on this machine nor published."""
+    """The error for what is neither on this machine nor published."""
     if path.is_dir() and text:
         return OptionError(f"{path} is no bundle (it has no config.json): name the folder that distill wrote")
     near = [name for name in PUBLISHED if name.endswith(f"/{text}")]

@@ -1,4 +1,4 @@
-"""Open anything that gives vectors: a model or a teacher."""
+"""Open any encoder: a model or a teacher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sondino.teachers.spec import kind_of
 
 
 def open_model(name: str, threads: int | None = None, device: str = "auto") -> Encoder:
-    """Open anything that gives vectors.
+    """Open any encoder: a model or a teacher.
 
     Args:
         name: a bundle, a run's folder, a published name or a published checkpoint, as for `sondino.load`; or a teacher

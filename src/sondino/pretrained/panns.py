@@ -7,11 +7,12 @@ from torch import Tensor
 
 from sondino.errors import OptionError
 from sondino.model.head import Head
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets import panns
 from sondino.nets.checkpoints import under
 from sondino.nets.weights import check_finite, counted
 from sondino.pretrained.efficientat import audioset_classes
+from sondino.pretrained.source import source_facts
 from sondino.teachers.catalogue import CNN14_LICENCE
 
 MARKS = (panns.LAST, f"{panns.CLASSIFIER}weight")
@@ -23,7 +24,7 @@ NOTE = (
 )
 
 
-def read_panns(tensors: Mapping[str, Tensor], path: Path) -> Published:
+def read_panns(tensors: Mapping[str, Tensor], path: Path) -> TorchModel:
     """The net of a CNN14 checkpoint, and its classes where it has them.
 
     Args:
@@ -35,16 +36,11 @@ def read_panns(tensors: Mapping[str, Tensor], path: Path) -> Published:
     """
     student = panns.build(tensors, path)
     matrices = sum(name.startswith(panns.LOGMEL) for name in tensors)
-    return Published(
-        kind="panns",
-        student=student,
-        window=10.0,
-        short="native",
-        licence=CNN14_LICENCE,
-        head=_head(under(tensors, panns.CLASSIFIER), student.dim, path),
-        dropped=[f"the matrices of its log-mel ({counted(matrices, 'tensor')})"] if matrices else [],
-        url="https://zenodo.org/records/3987831" if path.stem.startswith("Cnn14_mAP") else "",
-    )
+    head = _head(under(tensors, panns.CLASSIFIER), student.dim, path)
+    dropped = [f"the matrices of its log-mel ({counted(matrices, 'tensor')})"] if matrices else []
+    url = "https://zenodo.org/records/3987831" if path.stem.startswith("Cnn14_mAP") else ""
+    facts = {"source": source_facts("panns", path, CNN14_LICENCE, dropped, url), "teachers": []}
+    return TorchModel(student, path.stem, window=10.0, short="native", facts=facts, head=head)
 
 
 def _head(classifier: Mapping[str, Tensor], dim: int, path: Path) -> Head | None:

@@ -1,4 +1,4 @@
-"""S-SONDO's students: Lightning checkpoints whose `training_config` says how the net was built."""
+"""S-SONDO's students: Lightning checkpoints whose `training_config` describes the net."""
 
 import re
 from collections.abc import Mapping
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sondino.errors import OptionError
 from sondino.frontend.logmel import LogMel
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets.checkpoints import under
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student
 from sondino.nets.weights import counted, load_weights
+from sondino.pretrained.source import source_facts
 from sondino.teachers.catalogue import RECORDS
 
 BACKBONE = "student_model.model."
@@ -22,7 +23,7 @@ LICENCE = "MIT, as its authors label their students"
 
 _RELEASED = re.compile(r"(matpac|m2d)[_-](mobilenetv3|dymn|eres2net)")
 
-# What else the published code could be told to build, and ours always builds in one way.
+# Other options of the published code, of which our nets have one value each.
 _MOBILENET: dict[str, Any] = {
     "strides": [2, 2, 2, 2],
     "reduced_tail": False,
@@ -38,45 +39,42 @@ _ONE_WAY: dict[str, dict[str, Any]] = {
 }
 
 
-def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> Published:
+def read_ssondo(content: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, name: str = "") -> TorchModel:
     """The student of an S-SONDO checkpoint.
 
     Args:
         content: the whole checkpoint.
         tensors: its state dict.
         path: its file.
-        name: what the model is known as; by it or by the file's name the six published students are told.
+        name: of the model; the six published students are recognised by it or by the file's name.
 
     Raises:
-        OptionError: the training_config is missing, or says something that our nets cannot do; or the tensors do not
+        OptionError: the training_config is missing, or has a value that our nets cannot have; or the tensors do not
             fit it.
     """
     config = _Config(content.get("training_config"), path)
     student = _build(config)
-    # ERes2Net's vector has a number for each band that is left at its end; the others take the mean of all bands.
+    # ERes2Net's embedding dimension depends on the number of bands; the others take the mean of all bands.
     student.logmel = _front_end(config, (128, 128) if student.name == "eres2net" else (16, 1024))
     load_weights(student, under(tensors, BACKBONE), path)
     window = config.number("preprocess.slice_audio.win_len", 0.1, 3600)
     step = config.number("preprocess.slice_audio.step_size", 0.1, 3600)
     rest = [key for key in tensors if not key.startswith(BACKBONE)]
     released = _RELEASED.search(path.name) or _RELEASED.search(name)
-    return Published(
-        kind="ssondo",
-        student=student,
-        window=window,
-        # The published package refuses short clips. Heard at their own length they take a fraction of the time, and a
-        # probe reads as much from them as from padded ones (benchmarks/results/window_policy.csv).
-        short="native",
-        licence=LICENCE,
-        hop=None if step == window else step,
-        teachers=[_teacher(released.group(1) if released else "", config)],
-        dropped=[f"the mapping to the teacher's vectors ({counted(len(rest), 'tensor')})"] if rest else [],
-        url="https://huggingface.co/mohammedali2501/ssondo" if released else "",
-    )
+    dropped = [f"the mapping head ({counted(len(rest), 'tensor')})"] if rest else []
+    url = "https://huggingface.co/mohammedali2501/ssondo" if released else ""
+    facts = {
+        "source": source_facts("ssondo", path, LICENCE, dropped, url),
+        "teachers": [_teacher(released.group(1) if released else "", config)],
+        **({} if step == window else {"hop": step}),
+    }
+    # The published package refuses short clips. Processed without padding they take a fraction of the time, and a probe
+    # scores as high on them as on padded ones (benchmarks/results/window_policy.csv).
+    return TorchModel(student, path.stem, window, short="native", facts=facts)
 
 
 class _Shown(Repr):
-    """A stranger's value on one short line, whatever it is and however deep."""
+    """The repr of any value on one short line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +91,7 @@ class _Config:
     def __init__(self, values: object, path: Path) -> None:
         if not isinstance(values, Mapping):
             raise OptionError(
-                f"{path} has no training_config, which says how its net was built: give the .ckpt as it was published"
+                f"{path} has no training_config, which describes its net: give the .ckpt as it was published"
             )
         self.values, self.path = values, path
 
@@ -112,18 +110,18 @@ class _Config:
         """A number in a range."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-            raise self.refuse(key, value, f"a number from {least:g} to {most:g}")
+            raise self.error(key, value, f"a number from {least:g} to {most:g}")
         return float(value)
 
-    def whole(self, key: str, least: int, most: int) -> int:
+    def integer(self, key: str, least: int, most: int) -> int:
         """A whole number in a range."""
         value = self.number(key, least, most)
         if value != int(value):
-            raise self.refuse(key, value, "a whole number")
+            raise self.error(key, value, "a whole number")
         return int(value)
 
-    def refuse(self, key: str, value: object, wanted: str) -> OptionError:
-        """The sentence for a value that is not what our nets can do."""
+    def error(self, key: str, value: object, wanted: str) -> OptionError:
+        """The error for a value that our nets cannot have."""
         return OptionError(
             f"{self.path} cannot be converted: {key} of its training_config is {_Shown().repr(value)}, and "
             f"sondino's net needs {wanted}"
@@ -140,15 +138,15 @@ def _build(config: _Config) -> Student:
     elif name == "ERes2Net":
         architecture = "eres2net"
     else:
-        raise config.refuse("student_model.model_name", model, "mn10_im, dymn10_im, ERes2Net or the like")
+        raise config.error("student_model.model_name", model, "mn10_im, dymn10_im, ERes2Net or the like")
     for entry, only in _ONE_WAY[architecture].items():
         value = config.get(f"student_model.{entry}")
         if not _is(value, only):
-            raise config.refuse(f"student_model.{entry}", value, str(only))
+            raise config.error(f"student_model.{entry}", value, str(only))
     if architecture == "eres2net":
-        channels = config.whole("student_model.m_channels", 8, 128)
+        channels = config.integer("student_model.m_channels", 8, 128)
         if channels % 8:
-            raise config.refuse("student_model.m_channels", channels, "a multiple of 8")
+            raise config.error("student_model.m_channels", channels, "a multiple of 8")
         return build_student(architecture, channels / 16)
     width = config.number("student_model.width_mult", 0.1, 8)
     if architecture == "mobilenetv3":
@@ -159,7 +157,7 @@ def _build(config: _Config) -> Student:
 
 
 def _is(value: object, only: object) -> bool:
-    """Whether a value is the one that ours has; anything may stand there, tensors too."""
+    """Whether a value is the one that our net has; the value may be anything, such as a tensor."""
     if isinstance(only, list):
         return isinstance(value, (list, tuple)) and len(value) == len(only) and all(map(_is, value, only))
     return isinstance(value, (int, float, str)) and value == only
@@ -168,7 +166,7 @@ def _is(value: object, only: object) -> bool:
 def _front_end(config: _Config, mels: tuple[int, int]) -> LogMel:
     """The log-mel, whose lengths the training_config gives in seconds; `mels` are the fewest and the most."""
     mel = "preprocess.logmelspec"
-    rate = config.whole("student_model.sr", 1000, 384000)
+    rate = config.integer("student_model.sr", 1000, 384000)
     window = round(rate * config.number(f"{mel}.win_len", 16 / rate, 16384 / rate))
     hop = round(rate * config.number(f"{mel}.hop_len", 1 / rate, 16384 / rate))
     low = config.number(f"{mel}.f_min", 0, rate / 2 - 1)
@@ -178,14 +176,14 @@ def _front_end(config: _Config, mels: tuple[int, int]) -> LogMel:
         n_fft=window,
         window_length=window,
         hop=hop,
-        n_mels=config.whole(f"{mel}.n_mels", *mels),
+        n_mels=config.integer(f"{mel}.n_mels", *mels),
         f_min=low,
         f_max=float(rate // 2) if high is None else config.number(f"{mel}.f_max", low + 1, rate / 2),
     )
 
 
 def _teacher(kind: str, config: _Config) -> dict[str, Any]:
-    """What is known of the teacher: its file's name tells which, the mapping head how long its vectors were."""
+    """What is known of the teacher: its name, from the file's, and its embedding dimension, from the mapping head."""
     if not kind:
         dim = config.get("classification_head.n_classes", 0)
         return {"spec": "unknown", "dim": dim if isinstance(dim, int) else 0, "sample_rate": None, "licence": None}

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sondino.frontend.logmel import LogMel, n_frames
-from sondino.model.network import Published
+from sondino.model.torch_model import TorchModel
 from sondino.nets import m2d, matpac
 from sondino.nets.student import Student
 from sondino.nets.vit import ViT
 from sondino.nets.weights import check_finite, counted
+from sondino.pretrained.source import source_facts
 from sondino.teachers.catalogue import RECORDS
 
 WINDOW = 10.0
@@ -26,7 +27,7 @@ class ViTStudent(Student):
     Args:
         name: "matpac" or "m2d".
         vit: with its weights.
-        logmel: what it hears through.
+        logmel: its front-end.
         window: seconds that it takes, no more and no less: its graph has no loop over inputs.
     """
 
@@ -39,7 +40,7 @@ class ViTStudent(Student):
         self.vit = vit
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Vectors (batch, dim) of log-mels (batch, n_mels, frames)."""
+        """Embeddings (batch, dim) of log-mels (batch, n_mels, frames)."""
         image = self.as_image(logmel).squeeze(1)
         padded = F.pad(image, (0, -image.shape[2] % self.vit.shape.patch[1]))
         columns = [self.vit(part) for part in padded.split(self.vit.shape.frames, dim=2)]
@@ -48,14 +49,14 @@ class ViTStudent(Student):
 
 def read_vit(
     kind: Literal["matpac", "m2d"], tensors: Mapping[str, Tensor], path: Path, window: float | None = None
-) -> Published:
+) -> TorchModel:
     """The encoder of a MATPAC or M2D checkpoint.
 
     Args:
         kind: which of the two.
         tensors: its state dict.
         path: its file; the name of M2D's folder carries the rate.
-        window: seconds that the model is to hear at once; None: 10.
+        window: seconds of the model's input window; None: 10.
 
     Raises:
         EncoderError: these are not the tensors of such a model.
@@ -66,11 +67,6 @@ def read_vit(
     student = ViTStudent(kind, vit, logmel, window)
     check_finite(student.state_dict(), path)
     rest = len(tensors) - len(vit.state_dict()) - ("norm_stats" in tensors)
-    return Published(
-        kind=kind,
-        student=student.eval(),
-        window=window,
-        short="repeat",
-        licence=RECORDS[kind].licence,
-        dropped=[f"{counted(rest, 'tensor')} of no use for vectors"] if rest else [],
-    )
+    dropped = [f"{counted(rest, 'tensor')} not used for embeddings"] if rest else []
+    facts = {"source": source_facts(kind, path, RECORDS[kind].licence, dropped), "teachers": []}
+    return TorchModel(student.eval(), path.stem, window, short="repeat", facts=facts)

@@ -1,4 +1,4 @@
-"""Frozen vectors of labelled clips: computed once, and kept by the content of model and sound."""
+"""Frozen embeddings of labelled clips: computed once, and cached by the content of model and audio."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sondino.progress import Report
 from sondino.tasks.labelled import Labelled
 
 CONTENTS = "contents.json"
-"""Hashes of the sounds, each with the size and time of the file when it was taken."""
+"""Hashes of the files, each with the file's size and time when it was hashed."""
 SECONDS_BETWEEN_WRITES = 60.0
-"""So that a stopped call has not hashed for nothing."""
+"""So that a stopped call keeps most of its hashes."""
 
 
-def task_vectors(
+def task_embeddings(
     model: Encoder,
     labelled: Labelled,
     store: str | Path,
@@ -36,64 +36,64 @@ def task_vectors(
     threads: int | None = None,
     progress: Report | None = None,
 ) -> tuple[Labelled, NDArray[np.float32], Path]:
-    """One vector a clip: the mean of its windows' vectors, by real samples.
+    """One embedding per clip: the mean of its windows' embeddings, weighted by samples without padding.
 
-    Stopped at any moment, the same call goes on. The same sounds under other names or in another place are known again;
-    a model, a window or a sound that changed is not taken for the old one.
+    A stopped call resumes. Cached embeddings are found again for the same audio under other names or in another folder,
+    and not for a model, a window or a file that changed.
 
     Args:
         model: any encoder.
         labelled: the clips.
-        store: folder that vectors are kept in.
-        windowing: how clips are cut into windows; None: as the model is.
+        store: folder of the cache.
+        windowing: how clips are cut into windows; None: the model's.
         threads: processor threads; None: the model's.
         progress: called with (clips done, clips in all).
 
     Returns:
-        the clips that could be heard; their vectors (clips, dim); the .npz that holds them.
+        the clips that could be decoded; their embeddings (clips, dim); the .npz that holds them.
 
     Raises:
-        SondinoError: what is wrong, in a sentence; what is done stays.
+        SondinoError: the fault and what to do; finished work stays.
     """
     store = make_folder(Path(store))
     paths = [clip.path for clip in labelled.clips]
     contents = _contents(store / CONTENTS, paths)
     how = windowing or resolve_windowing(model)
-    heard = [resolve(model).fingerprint, how.window, how.hop, how.short, how.policy]
-    key = hashlib.sha256(json.dumps([1, heard, contents]).encode()).hexdigest()[:16]
+    parameters = [resolve(model).fingerprint, how.window, how.hop, how.short, how.policy]
+    key = hashlib.sha256(json.dumps([1, parameters, contents]).encode()).hexdigest()[:16]
     table = store / f"{key}.npz"
     facts = table.with_suffix(".json")
-    vectors = _read_kept(table) if facts.exists() else None
-    if vectors is not None:
+    embeddings = _read_kept(table) if facts.exists() else None
+    if embeddings is not None:
         lost = {paths[row]: reason for row, reason in read_json(facts)["lost"]}
     else:
-        tell = None if progress is None else _files_alone(progress)
-        embedded, vectors, lost = _embed(model, paths, table, how, threads, tell)
+        report = None if progress is None else _files_alone(progress)
+        embedded, embeddings, lost = _embed(model, paths, table, how, threads, report)
         place = {path: row for row, path in enumerate(paths)}
         write_json(facts, {
             "model": model.name, "window": how.window, "hop": how.hop, "short": how.short, "clips": embedded,
             "lost": [[place[path], reason] for path, reason in lost.items()],
         })  # fmt: skip
-    return labelled.without(lost) if lost else labelled, vectors, table
+    return labelled.without(lost) if lost else labelled, embeddings, table
 
 
 def embed_labelled(
     model: Encoder, labelled: Labelled, table: Path, progress: Progress | None = None
 ) -> tuple[Labelled, NDArray[np.float32]]:
-    """The same without keeping.
+    """Embeddings of labelled clips, without a cache.
 
     Args:
         model: any encoder.
-        labelled: the clips; those that cannot be heard go to `skipped`.
-        table: .npz for the vectors; stopped, the same call goes on.
+        labelled: the clips; those that cannot be decoded go to `skipped`.
+        table: .npz for the embeddings; a stopped call resumes.
         progress: as in `embed_files`.
 
     Returns:
-        the clips that could be heard, and their vectors (clips, dim).
+        the clips that could be decoded, and their embeddings (clips, dim).
     """
     paths = [clip.path for clip in labelled.clips]
-    _, vectors, lost = _embed(model, paths, table, resolve_windowing(model), progress=progress)
-    return labelled.without(lost), vectors
+    _, embeddings, lost = _embed(model, paths, table, resolve_windowing(model), progress=progress)
+    return labelled.without(lost), embeddings
 
 
 def _embed(
@@ -104,24 +104,24 @@ def _embed(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[int, NDArray[np.float32], dict[str, str]]:
-    """How many were embedded, their vectors in the order of the paths, and path -> reason of the others."""
+    """How many were embedded, their embeddings in the order of the paths, and path -> reason of the others."""
     report = embed_table(paths, model, table, windowing, threads=threads, progress=progress)
     lost = dict(report.skipped)
     with np.load(table) as found:
         row = {name: number for number, name in enumerate(found["ids"].tolist())}
-        vectors = found["vectors"]
+        embeddings = found["vectors"]
     order = [row[PurePath(path).as_posix()] for path in paths if path not in lost]
-    if order != list(range(len(vectors))):
-        vectors = vectors[order]
-    return report.files, vectors, lost
+    if order != list(range(len(embeddings))):
+        embeddings = embeddings[order]
+    return report.files, embeddings, lost
 
 
 def _read_kept(table: Path) -> NDArray[np.float32] | None:
-    """The vectors of a table; None where it is missing or damaged, and they are to be computed again."""
+    """The embeddings of a table; None where it is missing or damaged and they must be computed again."""
     try:
         with np.load(table) as found:
-            vectors: NDArray[np.float32] = found["vectors"]
-            return vectors
+            embeddings: NDArray[np.float32] = found["vectors"]
+            return embeddings
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -149,7 +149,7 @@ def _contents(memory: Path, paths: Sequence[str]) -> list[str]:
                 known[path], new = entry, True
             hashes.append(entry[2])
         except OSError as error:
-            hashes.append(f"unreadable: {error.strerror}")  # embedding says so too
+            hashes.append(f"unreadable: {error.strerror}")  # embedding reports it too
     if new:
         write_json(memory, known)
     return hashes

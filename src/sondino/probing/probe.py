@@ -1,8 +1,8 @@
-"""Probes: how much a plain classifier reads out of frozen vectors, on clips that it never saw.
+"""Probes: linear classifiers and nearest neighbours on frozen embeddings, scored on held-out clips.
 
-The protocol of HEAR and of S-SONDO (arXiv 2604.24933): the encoder stays as it is, one linear layer learns the labels.
-Its penalty is chosen on validation clips that are neither learnt from nor scored. Beside it the ten nearest neighbours
-vote, with nothing to fit. Needs scikit-learn.
+The protocol of HEAR and of S-SONDO (arXiv 2604.24933): the encoder is frozen, one linear layer is trained on the
+labels. Its penalty is chosen on validation clips that are neither trained on nor scored. The ten nearest neighbours
+are a second probe. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sondino.metrics.classification import (
     score_of,
 )
 from sondino.metrics.intervals import Interval, draw_again, middle_95, t_interval, wilson
+from sondino.model.head import as_probabilities
 from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
 from sondino.tasks.labelled import Clip, Labelled
@@ -34,34 +35,34 @@ from sondino.tasks.splits import Fold, make_splits, unseen_labels
 Array = NDArray[np.float64]
 
 RESAMPLES = 200
-"""Bootstrap draws of an interval over recordings."""
+"""Bootstrap draws for an interval over recordings."""
 MOST_NEAREST = 5_000
-"""Clips that ask their nearest neighbours; of more as many are drawn."""
+"""Test clips of the nearest-neighbours probe, at most; of more so many are drawn."""
 WORSE = 2
-"""Weaker penalties are not tried any more once so many in turn did worse on the validation clips, or one did by more
-than could be chance."""
+"""The search for C stops once so many weaker penalties in turn scored lower on the validation clips, or one scored
+lower by more than chance."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What probes read out of vectors.
+    """The scores of the probes.
 
     Attributes:
         metric: "accuracy"; "mAP" where clips may have several labels.
         value: of the linear probe, 0 to 1: the mean over folds and seeds.
         interval95: its 95 % interval.
-        interval: of what the interval is, in words.
-        chance: the metric of knowing nothing.
-        rounds: the value on each held-out part, of all seeds.
-        strength: the inverse penalty C that was chosen, the middle one of several.
+        interval: what the interval is over, as text.
+        chance: the metric at chance level.
+        fold_scores: the value on each test fold, of all seeds.
+        C: the inverse regularisation that was chosen, the median over folds.
         knn: the metric of the 10 nearest neighbours.
         accuracy: of the linear probe; None where clips may have several labels.
         mean_average_precision: of the linear probe, the mean over labels, then over folds and seeds.
-        per_label: share of a label's clips that were told right, or its average precision.
+        per_label: recall of each label, or its average precision.
         clips: how many were probed.
-        rows: (asked,) numbers of the held-out clips, of the first seed.
-        probabilities: (asked, labels) what the linear probe gave them.
-        notes: sentences on what may mislead.
+        rows: (tested,) indexes of the test clips, of the first seed.
+        probabilities: (tested, labels) of the linear probe.
+        notes: on what may mislead.
     """
 
     metric: Metric
@@ -69,8 +70,8 @@ class Probed:
     interval95: Interval
     interval: str
     chance: float
-    rounds: tuple[float, ...]
-    strength: float
+    fold_scores: tuple[float, ...]
+    C: float
     knn: float
     accuracy: float | None
     mean_average_precision: float
@@ -81,48 +82,48 @@ class Probed:
     notes: tuple[str, ...] = ()
 
 
-def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> Probed:
-    """Probe frozen vectors of labelled clips.
+def probe(embeddings: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> Probed:
+    """Probe frozen embeddings of labelled clips.
 
-    A list's own folds or splits are kept. Where it gives none they are drawn, once for each seed; where it gives all of
-    them nothing is left to draw, and one seed is all there is.
+    Given folds or splits are used. Where there are none they are drawn, once for each seed; where all are given,
+    nothing is drawn and one seed is enough.
 
     Args:
-        vectors: (clips, dim).
+        embeddings: (clips, dim).
         labelled: the clips.
-        seeds: how many times to draw what must be drawn.
+        seeds: how many times splits are drawn.
 
     Raises:
-        OptionError: vectors with NaN, seeds under 1, or too few clips for one to be held out.
+        OptionError: embeddings with NaN, seeds under 1, or too few clips for one to be held out.
         MissingExtra: scikit-learn is not installed.
     """
     if seeds < 1:
         raise OptionError(f"seeds is {seeds}: give a whole number, 1 or more")
-    if len(vectors) != len(labelled.clips):
-        raise OptionError(f"a probe needs a vector for each clip, not {len(vectors)} for {len(labelled.clips)}")
-    check_finite(vectors)
+    if len(embeddings) != len(labelled.clips):
+        raise OptionError(f"a probe needs an embedding for each clip, not {len(embeddings)} for {len(labelled.clips)}")
+    check_finite(embeddings)
     targets, known, metric = labelled.targets(), labelled.known(), metric_of(labelled.multi_label)
-    partings = _partings(labelled, seeds)
-    asked = [[np.flatnonzero(each.test) for each in rounds] for rounds in partings]
+    splits = _splits_per_seed(labelled, seeds)
+    test_rows = [[np.flatnonzero(each.test) for each in folds] for folds in splits]
     logits: list[list[Array]] = []
-    strengths = []
-    for rounds in partings:
+    chosen = []
+    for folds in splits:
         logits.append([])
-        for each in rounds:
-            found, tried = held_out(vectors, targets, each, labelled.multi_label, known)
-            strengths.append(best_strength(tried))
+        for each in folds:
+            found, tried = held_out(embeddings, targets, each, labelled.multi_label, known)
+            chosen.append(best_C(tried))
             logits[-1].append(found)
-    notes = labelled.notes + unseen_labels(labelled, partings[0])
+    notes = labelled.notes + unseen_labels(labelled, splits[0])
     values = [
         [_score(of, targets[rows], metric, known[rows]) for of, rows in zip(*pair, strict=True)]
-        for pair in zip(logits, asked, strict=True)
+        for pair in zip(logits, test_rows, strict=True)
     ]
     flat = [value for of_seed in values for value in of_seed]
-    pairs = [(of, rows) for pair in zip(logits, asked, strict=True) for of, rows in zip(*pair, strict=True)]
-    # Each part is asked of its own classifier, and logits of two classifiers are not on one scale.
+    pairs = [(of, rows) for pair in zip(logits, test_rows, strict=True) for of, rows in zip(*pair, strict=True)]
+    # Logits of different classifiers are not on one scale: each fold is scored by itself.
     precisions = np.array([average_precisions(of, targets[rows], known[rows]) for of, rows in pairs])
-    interval95, how = _interval(values, logits, asked, labelled, metric)
-    rows = np.concatenate(asked[0])
+    interval95, how = _interval(values, logits, test_rows, labelled, metric)
+    rows = np.concatenate(test_rows[0])
     probabilities = as_probabilities(np.concatenate(logits[0]), labelled.multi_label).astype(np.float32)
     per_label = _mean(precisions, 0) if labelled.multi_label else _recalls(pairs, targets)
     value = float(_mean(np.array(flat)))
@@ -131,14 +132,14 @@ def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> 
         value=value,
         interval95=interval95,
         interval=how,
-        chance=_chance(targets, known, asked[0], metric),
-        rounds=tuple(value for value in flat if np.isfinite(value)),
-        strength=float(np.median(strengths)),
-        knn=_nearest(vectors, targets, known, partings[0], metric),
+        chance=_chance(targets, known, test_rows[0], metric),
+        fold_scores=tuple(value for value in flat if np.isfinite(value)),
+        C=float(np.median(chosen)),
+        knn=_nearest(embeddings, targets, known, splits[0], metric),
         accuracy=None if labelled.multi_label else value,
         mean_average_precision=float(_mean(_mean(precisions, 1))),
         per_label={n: float(v) for n, v in zip(labelled.labels, per_label, strict=True) if np.isfinite(v)},
-        clips=len(vectors),
+        clips=len(embeddings),
         rows=rows,
         probabilities=probabilities,
         notes=notes,
@@ -146,26 +147,28 @@ def probe(vectors: NDArray[np.floating], labelled: Labelled, seeds: int = 5) -> 
 
 
 def probe_labels(
-    vectors: NDArray[np.floating],
+    embeddings: NDArray[np.floating],
     labels: Sequence[str] | NDArray[np.str_],
     folds: Sequence[int] | Sequence[str] | NDArray[np.generic] | None = None,
     seeds: int = 1,
 ) -> Probed:
-    """`probe` of vectors with one label each.
+    """`probe` of embeddings with one label each.
 
     Args:
-        vectors: (n, dim).
-        labels: (n,); a label with a single vector is left out and named in `notes`.
+        embeddings: (n, dim).
+        labels: (n,); a label with a single clip is left out and named in `notes`.
         folds: (n,) the fold of each, left out in turn. None: drawn.
         seeds: as in `probe`.
 
     Raises:
-        OptionError: lengths differ, vectors hold NaN, or fewer than two labels or folds are left.
+        OptionError: lengths differ, embeddings hold NaN, or fewer than two labels or folds are left.
     """
     names = np.asarray(labels).astype(str)
-    if len(vectors) != len(names) or (folds is not None and len(folds) != len(names)):
-        sizes = f"{len(vectors)} vectors, {len(names)} labels" + ("" if folds is None else f", {len(folds)} folds")
-        raise OptionError(f"a probe needs vectors with one label and one fold a row, not {sizes}")
+    if len(embeddings) != len(names) or (folds is not None and len(folds) != len(names)):
+        sizes = f"{len(embeddings)} embeddings, {len(names)} labels" + (
+            "" if folds is None else f", {len(folds)} folds"
+        )
+        raise OptionError(f"a probe needs embeddings with one label and one fold per row, not {sizes}")
     counts = Counter(names.tolist())
     alone = sorted(label for label, count in counts.items() if count < 2)
     kept = np.flatnonzero(~np.isin(names, alone))
@@ -177,39 +180,38 @@ def probe_labels(
     )
     notes = (f"left out, with one clip alone: {', '.join(alone)}",) if alone else ()
     labelled = Labelled(clips, left, False, "none" if folds is None else "fold", (), notes)
-    return probe(np.asarray(vectors)[kept], labelled, seeds)
+    return probe(np.asarray(embeddings)[kept], labelled, seeds)
 
 
 def held_out(
-    vectors: NDArray[np.floating], targets: Mask, each: Fold, multi_label: bool, known: Mask
+    embeddings: NDArray[np.floating], targets: Mask, each: Fold, multi_label: bool, known: Mask
 ) -> tuple[Array, Array]:
-    """The logits (asked, labels) of a round's test clips, and the merits that chose the penalty.
+    """Logits (tested, labels) of a fold's test clips, and validation scores (C values, 2) that chose the penalty.
 
-    The logits are of a classifier that has learnt from training and validation clips, with the penalty that did best on
-    the validation clips.
+    The classifier is trained on training and validation clips, with the penalty of the highest validation score.
     """
     seen = each.train | each.valid
     parts = each.folds or (each.valid,)
     tried = np.mean(
-        [validation_scores(vectors, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0
+        [validation_scores(embeddings, targets, seen & ~part, part, multi_label, known) for part in parts], axis=0
     )
-    *_, classifier = classifiers_up_to(best_strength(tried), vectors, targets, each.refit, multi_label, known)
-    return classifier.logits(vectors[each.test]), tried
+    *_, classifier = classifiers_up_to(best_C(tried), embeddings, targets, each.refit, multi_label, known)
+    return classifier.logits(embeddings[each.test]), tried
 
 
 def validation_scores(
-    vectors: NDArray[np.floating], targets: Mask, train: Mask, valid: Mask, multi_label: bool, known: Mask
+    embeddings: NDArray[np.floating], targets: Mask, train: Mask, valid: Mask, multi_label: bool, known: Mask
 ) -> Array:
-    """How good the classifiers of all `STRENGTHS` that learn from some clips are on others.
+    """The validation scores of classifiers with each of `C_VALUES`, trained on some clips.
 
     Returns:
-        (strengths, 2) the metric, and to tell equals apart the mean surprise at the true labels, negative. Weak
-        penalties that are not tried, since stronger ones did worse already, count like the last.
+        (C values, 2) the metric, and as a tie-breaker the negative cross-entropy. Weak penalties that are not tried,
+        since the scores fell already, count like the last.
     """
     metric = metric_of(multi_label)
     tried: list[tuple[float, float]] = []
-    for classifier in fit_linear(vectors, targets, C_VALUES, multi_label, known, train):
-        logits = classifier.logits(vectors[valid])
+    for classifier in fit_linear(embeddings, targets, C_VALUES, multi_label, known, train):
+        logits = classifier.logits(embeddings[valid])
         score = score_of(logits, targets[valid], metric, known[valid])
         tried.append((score, -cross_entropy(logits, targets[valid], multi_label, known[valid])))
         best = tried.index(max(tried))
@@ -219,24 +221,24 @@ def validation_scores(
     return np.array(tried + tried[-1:] * (len(C_VALUES) - len(tried)))
 
 
-def best_strength(tried: Array) -> float:
-    """The C of the highest merits (strengths, 2)."""
+def best_C(tried: Array) -> float:
+    """The C of the highest validation scores (C values, 2)."""
     return max(zip(tried.tolist(), C_VALUES, strict=True), key=lambda of: of[0])[1]
 
 
 def classifiers_up_to(
-    strength: float, vectors: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask
+    C: float, embeddings: NDArray[np.floating], targets: Mask, rows: Mask, multi_label: bool, known: Mask
 ) -> list[Linear]:
-    """Classifiers from the strongest penalty to the one that is wanted: each is a good start for the next."""
-    upto = [s for s in C_VALUES if s <= strength]
-    return list(fit_linear(vectors, targets, upto, multi_label, known, rows))
+    """Classifiers from the strongest penalty to the given one: each is the warm start of the next."""
+    upto = [value for value in C_VALUES if value <= C]
+    return list(fit_linear(embeddings, targets, upto, multi_label, known, rows))
 
 
 def check_probe(name: str, labelled: Labelled) -> None:
-    """Refuse labelled clips that cannot be probed, before they are embedded.
+    """Raise an error for labelled clips that cannot be probed, before they are embedded.
 
     Raises:
-        OptionError: too few folds or clips; the sentence begins with the name.
+        OptionError: too few folds or clips; the message begins with the name.
         MissingExtra: scikit-learn is not installed.
     """
     require("sklearn", "report")
@@ -246,60 +248,52 @@ def check_probe(name: str, labelled: Labelled) -> None:
         raise OptionError(f"{name}: {error}") from error
 
 
-def check_finite(vectors: NDArray[np.floating]) -> None:
-    """Refuse vectors with NaN or infinity."""
-    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+def check_finite(embeddings: NDArray[np.floating]) -> None:
+    """Raise OptionError for embeddings with NaN or infinity."""
+    bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if bad:
         raise OptionError(
-            f"{bad} of {len(vectors)} vectors hold NaN or infinity: `sondino check` says what is wrong with the model"
+            f"{bad} of {len(embeddings)} embeddings hold NaN or infinity: `sondino check` finds the fault of the model"
         )
 
 
-def as_probabilities(logits: Array, multi_label: bool) -> Array:
-    """Sigmoids, or a softmax, of (n, labels) logits."""
-    if multi_label:
-        return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
-
-
 def _score(logits: Array, targets: Mask, metric: Metric, known: Mask) -> float:
-    """`score_of`; NaN of a part in which no label is known to be on any clip."""
+    """`score_of`; NaN of a fold in which no clip has a known label."""
     return score_of(logits, targets, metric, known) if metric == "accuracy" or (targets & known).any() else np.nan
 
 
-def _chance(targets: Mask, known: Mask, asked: Sequence[NDArray[np.int64]], metric: Metric) -> float:
-    """What knowing nothing gives: on all held-out clips, or the mean over parts where each part is ranked by itself."""
+def _chance(targets: Mask, known: Mask, test_rows: Sequence[NDArray[np.int64]], metric: Metric) -> float:
+    """Chance level: on all test clips; of mAP the mean over folds, since each fold is ranked by itself."""
     if metric == "accuracy":
-        return chance_of(targets[np.concatenate(asked)], metric)
-    some = [rows for rows in asked if (targets[rows] & known[rows]).any()]
+        return chance_of(targets[np.concatenate(test_rows)], metric)
+    some = [rows for rows in test_rows if (targets[rows] & known[rows]).any()]
     return float(np.mean([chance_of(targets[rows], metric, known[rows]) for rows in some])) if some else 0.0
 
 
 def _mean(values: Array, axis: int | None = None) -> Any:
-    """The mean of what is there; NaN where nothing is."""
+    """The mean of the finite values; NaN where there is none."""
     there = np.isfinite(values)
     count = there.sum(axis)
     return np.where(count > 0, np.where(there, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
 
 
 def _recalls(pairs: Sequence[tuple[Array, NDArray[np.int64]]], targets: Mask) -> Array:
-    """The share (labels,) of each label's held-out clips that were told right; NaN of labels that none has."""
+    """The recall (labels,) of each label on test clips; NaN of labels that none has."""
     rows = np.concatenate([rows for _, rows in pairs])
-    said = np.concatenate([logits.argmax(1) for logits, _ in pairs])
-    right = targets[rows, said]
+    predicted = np.concatenate([logits.argmax(1) for logits, _ in pairs])
+    right = targets[rows, predicted]
     return np.array([right[has].mean() if has.any() else np.nan for has in targets[rows].T])
 
 
-def _partings(labelled: Labelled, seeds: int) -> list[list[Fold]]:
-    """How clips are parted, once for each seed that changes anything."""
-    partings = [make_splits(labelled, 0)[0]]
+def _splits_per_seed(labelled: Labelled, seeds: int) -> list[list[Fold]]:
+    """The folds of each seed, as long as seeds change anything."""
+    splits = [make_splits(labelled, 0)[0]]
     for seed in range(1, seeds):
-        rounds = make_splits(labelled, seed)[0]
-        if seed == 1 and all(_same(*pair) for pair in zip(rounds, partings[0], strict=False)):
-            break  # the list says it all
-        partings.append(rounds)
-    return partings
+        folds = make_splits(labelled, seed)[0]
+        if seed == 1 and all(_same(*pair) for pair in zip(folds, splits[0], strict=False)):
+            break  # all folds are given: nothing is drawn
+        splits.append(folds)
+    return splits
 
 
 def _same(one: Fold, other: Fold) -> bool:
@@ -309,34 +303,36 @@ def _same(one: Fold, other: Fold) -> bool:
 def _interval(
     values: list[list[float]],
     logits: list[list[Array]],
-    asked: list[list[NDArray[np.int64]]],
+    test_rows: list[list[NDArray[np.int64]]],
     labelled: Labelled,
     metric: Metric,
 ) -> tuple[Interval, str]:
-    """The interval that fits how clips were parted, and what it is over."""
-    found, how = _spread(values, logits, asked, labelled, metric)
+    """The interval that fits the kind of splits, and what it is over."""
+    found, how = _spread(values, logits, test_rows, labelled, metric)
     if found[0] < found[1]:
         return found, how
-    # All parts alike, or all right: that so few recordings say no more does not make it certain.
-    return wilson(found[0], len(np.unique(labelled.sources()[np.concatenate(asked[0])]))), "Wilson's, over recordings"
+    # An interval of width 0, as of folds that are all right, is too narrow for so few recordings.
+    return wilson(
+        found[0], len(np.unique(labelled.sources()[np.concatenate(test_rows[0])]))
+    ), "Wilson's, over recordings"
 
 
 def _spread(
     values: list[list[float]],
     logits: list[list[Array]],
-    asked: list[list[NDArray[np.int64]]],
+    test_rows: list[list[NDArray[np.int64]]],
     labelled: Labelled,
     metric: Metric,
 ) -> tuple[Interval, str]:
     folds, seeds = len(values[0]), len(values)
-    told = np.array(values)[:, np.isfinite(values).all(0)]
-    if told.shape[1] > 1 and (labelled.parting == "fold" or seeds == 1):
-        return t_interval(told.mean(0).tolist()), f"t over {folds} {'given ' * (labelled.parting == 'fold')}folds"
-    if told.shape[1] > 1:
+    finite = np.array(values)[:, np.isfinite(values).all(0)]
+    if finite.shape[1] > 1 and (labelled.parting == "fold" or seeds == 1):
+        return t_interval(finite.mean(0).tolist()), f"t over {folds} {'given ' * (labelled.parting == 'fold')}folds"
+    if finite.shape[1] > 1:
         how = f"t over {folds} folds drawn by {seeds} seeds, corrected for shared clips"
-        return t_interval(told.ravel().tolist(), folds), how
-    # One set of clips is asked: what would others of their kind have given?
-    rows = asked[0][0]
+        return t_interval(finite.ravel().tolist(), folds), how
+    # One test set: bootstrap over its recordings.
+    rows = test_rows[0][0]
     targets, known = labelled.targets()[rows], labelled.known()[rows]
     times = draw_again(labelled.sources()[rows], RESAMPLES)
     drawn = np.mean([_resampled(of[0], targets, known, times, metric) for of in logits], axis=0)
@@ -344,7 +340,7 @@ def _spread(
 
 
 def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.unsignedinteger], metric: Metric) -> Array:
-    """The metric (draws,) of clips that count so many times (draws, clips)."""
+    """The metric (draws,) of clips that are counted `times` (draws, clips)."""
     if metric == "accuracy":
         right = targets[np.arange(len(targets)), logits.argmax(1)]
         return times[:, right].sum(1, dtype=np.int64) / np.maximum(times.sum(1, dtype=np.int64), 1)
@@ -362,16 +358,16 @@ def _resampled(logits: Array, targets: Mask, known: Mask, times: NDArray[np.unsi
 
 
 def _nearest(
-    vectors: NDArray[np.floating], targets: Mask, known: Mask, rounds: Sequence[Fold], metric: Metric
+    embeddings: NDArray[np.floating], targets: Mask, known: Mask, folds: Sequence[Fold], metric: Metric
 ) -> float:
-    """What the nearest neighbours say, the mean over rounds."""
+    """The score of the nearest-neighbours probe, the mean over folds."""
     values: list[float] = []
-    most = MOST_NEAREST // len(rounds)
-    for each in rounds:
-        ask = np.flatnonzero(each.test)
-        if len(ask) > most:
-            ask = np.sort(np.random.default_rng(0).choice(ask, most, replace=False))
+    most = MOST_NEAREST // len(folds)
+    for each in folds:
+        test = np.flatnonzero(each.test)
+        if len(test) > most:
+            test = np.sort(np.random.default_rng(0).choice(test, most, replace=False))
         refit = each.refit
-        said: Any = nearest_labels(vectors[refit], targets[refit], vectors[ask], known[refit])
-        values.append(_score(said, targets[ask], metric, known[ask]))
+        scores: Any = nearest_labels(embeddings[refit], targets[refit], embeddings[test], known[refit])
+        values.append(_score(scores, targets[test], metric, known[test]))
     return float(_mean(np.array(values)))

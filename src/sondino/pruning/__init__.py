@@ -1,5 +1,5 @@
 """Fewer filters in a trained student, with recovery."""
 
-from sondino.errors import require_export
+from sondino.errors import require_extra
 
-require_export()
+require_extra("train")

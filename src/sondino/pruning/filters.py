@@ -1,4 +1,4 @@
-"""Taking filters out of a student: which score least, and the smaller net without them."""
+"""Removing filters of a student: the lowest scores, and the smaller net without them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Pruned:
 
     Attributes:
         student: the smaller net.
-        filters: by layer, how many channels it gave and gives now; layers that lost none are not in it.
-        whole: layers that kept all channels that they give, though their names were among those asked for.
+        filters: by layer, its output channels before and after; layers that lost none are left out.
+        whole: layers whose names were asked for, but that kept all their output channels.
     """
 
     student: Student
@@ -48,24 +48,24 @@ def prune_student(
     logmels: Sequence[Tensor] = (),
     whole: Student | None = None,
 ) -> Pruned:
-    """Leave out the filters that score least. The student stays as it is.
+    """Remove the filters that score lowest. The student is not changed.
 
-    A filter goes with everything that only it feeds: its norm, depthwise kernel and gate, and the weights of the next
-    layers that hear it. Of a quaternion layer four channels are one filter. The layer that gives the vector's numbers
-    stays whole.
+    A filter is removed with everything that depends on it alone: its BatchNorm, depthwise kernel and gate, and its
+    input weights in the next layers. Of a quaternion layer four channels are one filter. The layer that outputs the
+    embedding is not pruned.
 
     Args:
         student: any net of ours, on the CPU.
         score: how filters are ranked.
-        ratio: share of the filters to leave out, between 0 and 1, of each layer; or of all, with `together`.
+        ratio: share of the filters to remove, between 0 and 1, of each layer; or of all, with `together`.
         layers: which layers lose filters, a pattern of names such as "conv_block[456].*"; None: all.
         together: rank the filters of all layers as one list. Each layer's scores are then divided by their mean.
-        logmels: batches (clips, n_mels, frames) of real sound, for "taylor".
-        whole: what `student` was before earlier steps, of which `ratio` is then meant; None: it has not been pruned.
+        logmels: batches (clips, n_mels, frames) of real audio, for "taylor".
+        whole: the net before earlier steps, which `ratio` is then a share of; None: `student` was not pruned before.
 
     Raises:
-        OptionError: a ratio outside (0, 1), one that would empty a layer or leaves out nothing, a pattern that no layer
-            matches, an unknown score, or no sound for "taylor".
+        OptionError: a ratio outside (0, 1), one that would empty a layer or removes nothing, a pattern that no layer
+            matches, an unknown score, or no audio for "taylor".
         MissingExtra: torch-pruning is not installed.
     """
     if score not in get_args(ScoreName):
@@ -73,7 +73,7 @@ def prune_student(
     if not 0 < ratio < 1:
         raise OptionError(f"ratio {ratio:g} is out of range: give the share of filters to leave out, between 0 and 1")
     if score == "taylor" and not logmels:
-        raise OptionError("score taylor needs sound: give --corpus or --labels, or choose a score of weights alone")
+        raise OptionError("score taylor needs audio: give --corpus or --labels, or choose a score of weights alone")
     groups, asked = _chosen(student, groups_of(student), layers)
     counts = {tuple(group.givers): group.count for group in groups_of(whole or student)}
     wholes = [counts[tuple(group.givers)] for group in groups]
@@ -81,13 +81,14 @@ def prune_student(
         _check_none_is_emptied(groups, wholes, ratio)
     scores = _unit_scores(student, groups, score, logmels)
     if together:
-        dropped = _lowest_of_all(scores, _going(sum(map(len, scores)), sum(wholes), ratio))
+        dropped = _lowest_of_all(scores, _to_remove(sum(map(len, scores)), sum(wholes), ratio))
     else:
         going = [
-            _going(len(found), count, ratio) if count > 1 else 0 for found, count in zip(scores, wholes, strict=True)
+            _to_remove(len(found), count, ratio) if count > 1 else 0
+            for found, count in zip(scores, wholes, strict=True)
         ]
         dropped = [np.argsort(found, kind="stable")[:count] for found, count in zip(scores, going, strict=True)]
-    if whole is None and not any(map(len, dropped)):  # of several steps some may leave out none
+    if whole is None and not any(map(len, dropped)):  # one of several steps may remove none
         raise OptionError(f"ratio {ratio:g} leaves out no filter, as few as the layers have: give a larger one")
     smaller = copy.deepcopy(student)
     filters = _take_out(smaller, groups, dropped)
@@ -107,7 +108,9 @@ def _chosen(student: Student, groups: list[Group], pattern: str | None) -> tuple
     if not chosen:
         can = sorted({giver for group in groups for giver in group.givers} & set(names))
         listed = ", ".join([*can[:3], "...", *can[-2:]] if len(can) > 6 else can)
-        what = "matches no layer" if not matching else f"matches only layers that stay whole ({sorted(matching)[0]})"
+        what = (
+            "matches no layer" if not matching else f"matches only layers that are not pruned ({sorted(matching)[0]})"
+        )
         raise OptionError(f"layers {pattern!r} {what}: {student.name} has {listed}")
     return chosen, [name for name in names if name in matching]
 
@@ -118,14 +121,14 @@ def _unit_scores(
     """A score for each unit of each group; their mean is 1. Units of one channel that must stay have none."""
     twin = real_form(copy.deepcopy(student)).float().cpu().eval()
     modules = dict(twin.named_modules())
-    judges = [_judges(group, modules, score) for group in groups]
-    names = sorted({layer for found in judges for layer in found})
+    scoring = [_scoring_layers(group, modules, score) for group in groups]
+    names = sorted({layer for found in scoring for layer in found})
     if score == "taylor":
         of_layer = {name: found.numpy() for name, found in taylor(twin, logmels, names).items()}
     else:
         of_layer = {name: of_weight(score, _real_weight(modules[name])).numpy() for name in names}
     found = []
-    for group, layers in zip(groups, judges, strict=True):
+    for group, layers in zip(groups, scoring, strict=True):
         units = np.zeros(group.count)
         for member in group.members:
             if not member.gives or member.layer not in layers:
@@ -138,8 +141,8 @@ def _unit_scores(
     return found
 
 
-def _judges(group: Group, modules: dict[str, nn.Module], score: ScoreName) -> list[str]:
-    """The layers by which a group's channels are ranked: for weights those over all inputs, for Taylor the norms."""
+def _scoring_layers(group: Group, modules: dict[str, nn.Module], score: ScoreName) -> list[str]:
+    """The layers that a group's channels are ranked by: for weights those over all inputs, for Taylor BatchNorm."""
     givers = [(name, modules[name]) for name in group.givers]
     norms = [name for name, layer in givers if isinstance(layer, nn.BatchNorm2d)]
     if score == "taylor" and norms:
@@ -151,7 +154,7 @@ def _judges(group: Group, modules: dict[str, nn.Module], score: ScoreName) -> li
 
 
 def _real_weight(layer: nn.Module) -> Tensor:
-    """(filters, inputs, taps); of a dynamic convolution its kernels one behind the other, since all are mixed."""
+    """Weights (filters, inputs, taps); of a dynamic convolution all its kernels concatenated, since they are mixed."""
     if isinstance(layer, DynamicConv):
         kernels = layer.weight.detach()[0, 0].unflatten(1, (layer.outputs, -1))
         return kernels.permute(1, 2, 0)
@@ -178,13 +181,13 @@ def _gone(whole: int, ratio: float) -> int:
     return int(ratio * whole + 0.5)
 
 
-def _going(now: int, whole: int, ratio: float) -> int:
-    """How many of those that are there still go, so that the share of the whole net's is what was asked for."""
+def _to_remove(now: int, whole: int, ratio: float) -> int:
+    """How many of the remaining units to remove, so that the removed share of the unpruned net is `ratio`."""
     return max(0, now - (whole - _gone(whole, ratio)))
 
 
 def _lowest_of_all(scores: Sequence[NDArray[np.float64]], going: int) -> list[NDArray[np.int64]]:
-    """The units of all groups that score least; each group keeps at least its best."""
+    """The units of all groups that score lowest; each group keeps at least its best."""
     owners = np.concatenate([np.full(len(found), i) for i, found in enumerate(scores)])
     units = np.concatenate([np.arange(len(found)) for found in scores])
     best = np.array([found.argmax() if len(found) else STAYS for found in scores])
@@ -196,7 +199,7 @@ def _lowest_of_all(scores: Sequence[NDArray[np.float64]], going: int) -> list[ND
 def _take_out(
     student: Student, groups: Sequence[Group], dropped: Sequence[NDArray[np.int64]]
 ) -> dict[str, tuple[int, int]]:
-    """Leave units out of a student, in place; of each convolution and linear layer what it gave and gives now."""
+    """Remove units of a student, in place; returns the output channels of each layer before and after."""
     going: dict[tuple[str, bool], list[NDArray[np.int64]]] = {}
     for group, units in zip(groups, dropped, strict=True):
         for member in group.members:

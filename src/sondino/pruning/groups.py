@@ -1,4 +1,4 @@
-"""Which channels of which layers live or die together: what one filter feeds, adds up with or is gated by."""
+"""Channels of layers that are removed together: those that one filter feeds, is added to or is gated by."""
 
 import copy
 import warnings
@@ -22,7 +22,7 @@ from sondino.nets.student import Student
 from sondino.pruning.wiring import Member, of_dymn, of_eres2net
 
 STAYS = -1
-"""The unit of a channel that cannot go: a quaternion one of whose parts another layer needs."""
+"""The unit of a channel that cannot be removed: of a quaternion one of whose parts another layer needs."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Group:
     """Channels that several layers share.
 
     Attributes:
-        members: everything that loses a channel where the group does.
-        units: (channels,) the unit that each channel belongs to, or `STAYS`: channels of a unit live or die together,
-            as the four parts of a quaternion do.
+        members: the layers that lose a channel together.
+        units: (channels,) the unit that each channel belongs to, or `STAYS`: channels of a unit are removed together,
+            as the four parts of a quaternion are.
     """
 
     members: tuple[Member, ...]
@@ -45,14 +45,14 @@ class Group:
 
     @property
     def givers(self) -> list[str]:
-        """The convolutions, linear layers and norms that give the channels."""
+        """The convolutions, linear layers and BatchNorms whose outputs the channels are."""
         return [member.layer for member in self.members if member.gives]
 
 
 def groups_of(student: Student) -> list[Group]:
     """The groups of a student that may lose channels.
 
-    What gives the vector's own numbers stays whole, so that vectors keep their length and heads go on fitting.
+    The layer that outputs the embedding is not pruned, so that its dimension stays and heads still fit.
 
     Raises:
         MissingExtra: torch-pruning is not installed.
@@ -97,7 +97,7 @@ def _traced(student: Student) -> Iterator[list[Member]]:
 
 
 class _Fourfold(nn.Module):
-    """Four channels of one, and nothing for a trace to follow: nothing before it can lose channels."""
+    """Repeats a channel four times, detached from the graph: no layer before it can lose channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.detach().repeat(1, 4, 1, 1)
@@ -114,12 +114,13 @@ def _joined(found: Sequence[Sequence[Member]], student: Student) -> list[Group]:
             assert whole is not None
             places = owner.setdefault((member.layer, member.gives), np.full(whole[not member.gives], STAYS))
             places[member.channels] = start + member.roots
+    # pairs of channels that are removed together, (pairs, 2) each, and channels that stay, (channels,) each
     pairs, fixed = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
     for members, start in zip(found, starts, strict=False):  # several roots may end in one channel of a member
         pairs += [np.stack([start + m.roots, owner[m.layer, m.gives][m.channels]], 1) for m in members]
     for (layer, _), places in owner.items():
         if quaternion(modules[layer]):
-            parts = places.reshape(4, -1).T
+            parts = places.reshape(4, -1).T  # (4 * quaternions,) -> (quaternions, 4)
             whole_units = parts[(parts >= 0).all(1)]
             fixed.append(parts[(parts < 0).any(1)].ravel())
             pairs += [whole_units[:, [0, part]] for part in (1, 2, 3)]

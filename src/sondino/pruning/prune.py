@@ -3,14 +3,14 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sondino.audio.clips import real_clips
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
@@ -20,13 +20,14 @@ from sondino.files import read_json, sha256
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.collapse import mean_pairwise_cosine
 from sondino.model.bundle import copy_with_head, free_folder
-from sondino.model.network import WRITTEN, Source, open_source
+from sondino.model.torch_model import NEW_AFTER_TRAINING, TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import write_weights
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.progress import show
 from sondino.pruning.filters import prune_student
+from sondino.pruning.recalibration import recalibrate_batchnorm
 from sondino.pruning.scores import ScoreName
 from sondino.sample_sounds import sample_folder
 from sondino.tasks.labelled import read_labelled
@@ -99,7 +100,7 @@ class _Pruned:
         logmels: of the calibration audio.
     """
 
-    model: Source
+    model: TorchModel
     bundle: Path | None
     unpruned: list[str]
     logmels: list[Tensor]
@@ -165,35 +166,36 @@ def prune(
     recovery = Recovery(epochs, None if audio is None else Path(audio), labels is not None, teacher, lr)
     pruning = Pruning(score, ratio, layers, together, steps)
     folder = free_folder(Path(out))
-    source = open_source(locate(model))
-    _check_options(source, folder, steps, recovery)
-    asked = _asked(source, pruning, recovery)
+    bundle = locate(model)
+    source = TorchModel.open(bundle)
+    _check_options(source, bundle, folder, steps, recovery)
+    asked = _asked(bundle, pruning, recovery)
     if (folder / "config.json").exists():
         return _same_bundle(folder, asked)
     with open_run(training_folder(folder)) as work:
         check_same_config(work, asked)
         with _discarded_if_untrained(work):
-            pruned = _prune_in_steps(source, pruning, recovery, work, device, quiet)
+            pruned = _prune_in_steps(source, bundle, pruning, recovery, work, device, quiet)
         _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
 
 
-def _check_options(source: Source, folder: Path, steps: int, recovery: Recovery) -> None:
-    if folder == source.folder.resolve():
+def _check_options(source: TorchModel, bundle: Path, folder: Path, steps: int, recovery: Recovery) -> None:
+    if folder == bundle.resolve():
         raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
     if steps < 1 or (steps > 1 and not recovery.epochs):
         raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
     clip = _clip_of(recovery.audio)
     if recovery.epochs and recovery.teacher is None and clip not in (None, source.window):
-        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.config['name']} takes "
+        raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.name} takes "
                           f"{source.window:g} s: give the folder of audio itself")  # fmt: skip
 
 
-def _asked(source: Source, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:
+def _asked(bundle: Path, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:
     """What identifies a call, as JSON."""
     return {
-        "model": sha256(source.folder / "model.safetensors"),
+        "model": sha256(bundle / "model.safetensors"),
         "pruning": asdict(pruning),
         "recovery": {name: str(value) for name, value in asdict(recovery).items()},
     }
@@ -225,87 +227,73 @@ def _discarded_if_untrained(work: Path) -> Iterator[None]:
 
 
 def _prune_in_steps(
-    source: Source, pruning: Pruning, recovery: Recovery, work: Path, device: str, quiet: bool
+    source: TorchModel, bundle: Path, pruning: Pruning, recovery: Recovery, work: Path, device: str, quiet: bool
 ) -> _Pruned:
     corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
     logmels = _logmels(source, corpus)
-    current, bundle = source, None
+    current, made = source, None
     for step in range(1, pruning.steps + 1):
         pruned = prune_student(
-            current.student,
+            current.backbone,
             pruning.score,
             1 - (1 - pruning.ratio) ** (step / pruning.steps),
             layers=pruning.layers,
             together=pruning.together,
             logmels=() if recovery.audio is None else logmels,
-            whole=source.student if pruning.steps > 1 else None,
+            whole=source.backbone if pruning.steps > 1 else None,
         )
-        current = replace(current, student=pruned.student)
-        recalibrate_batchnorm(current.student, logmels)
+        current = current.with_backbone(pruned.student)
+        recalibrate_batchnorm(current.backbone, logmels)
         if recovery.epochs:
-            bundle = _recover(current, source, corpus, work / f"step-{step}", recovery, device, quiet)
-            recovered = open_source(bundle)
+            made = _recover(current, source, bundle, corpus, work / f"step-{step}", recovery, device, quiet)
             # The head fits only embeddings of the unpruned net's own kind.
-            head = recovered.head if recovery.labelled else current.head if recovery.teacher is None else None
-            current = replace(recovered, head=head)
-    return _Pruned(current, bundle, pruned.whole, logmels)
+            head = current.as_head() if recovery.teacher is None else None
+            current = TorchModel.open(made)
+            if not recovery.labelled:
+                current.set_head(head)
+    return _Pruned(current, made, pruned.whole, logmels)
 
 
-def _write(folder: Path, source: Source, pruned: _Pruned, facts: dict[str, Any]) -> None:
+def _write(folder: Path, source: TorchModel, pruned: _Pruned, facts: dict[str, Any]) -> None:
     """Write the bundle; that of a recovery is copied, since its graphs are made already."""
-    head = pruned.model.head
+    model = pruned.model
     if pruned.bundle is not None:
-        copy_with_head(pruned.bundle, folder, head, {**facts, "name": folder.name})
+        copy_with_head(pruned.bundle, folder, model.as_head(), {**facts, "name": folder.name})
         return
-    clips, student = _comparison_clips(source), pruned.model.student
-    write_bundle(folder, student, folder.name, source.window, source.short, clips, facts, head=head)
-
-
-@torch.no_grad()
-def recalibrate_batchnorm(student: Student, logmels: Sequence[Tensor]) -> None:
-    """Recompute BatchNorm's running statistics, in place: those of the unpruned net are of other inputs.
-
-    Args:
-        student: the net.
-        logmels: batches (clips, n_mels, frames) of real audio.
-    """
-    norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    student.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over all batches
-        norm.train()
-    for batch in logmels:
-        student(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    student.eval()
+    model.name, model.short, model.facts = folder.name, source.short_policy, facts
+    write_bundle(model, folder, _comparison_clips(source))
 
 
 def _recover(
-    current: Source, source: Source, corpus: Corpus, step: Path, recovery: Recovery, device: str, quiet: bool
+    current: TorchModel,
+    source: TorchModel,
+    bundle: Path,
+    corpus: Corpus,
+    step: Path,
+    recovery: Recovery,
+    device: str,
+    quiet: bool,
 ) -> Path:
     """Train a pruned net again; returns the bundle."""
     pruned, recovered = step / "pruned", step / "recovered"
     if recovery.labelled:
         return _finetuned(current, source, pruned, recovered, recovery, device, quiet)
     if not (pruned / "config.json").exists():
-        write_weights(pruned, current.student)
-    return _distilled(pruned, source, corpus, recovered, recovery, device, quiet)
+        write_weights(pruned, current.backbone)
+    return _distilled(pruned, source, bundle, corpus, recovered, recovery, device, quiet)
 
 
 def _finetuned(
-    current: Source, source: Source, pruned: Path, out: Path, recovery: Recovery, device: str, quiet: bool
+    current: TorchModel, source: TorchModel, pruned: Path, out: Path, recovery: Recovery, device: str, quiet: bool
 ) -> Path:
     from sondino.finetuning.finetune import finetune
     from sondino.model.model import Model
 
     assert recovery.audio is not None
     if not (pruned / "config.json").exists():
-        facts = {name: value for name, value in source.config.items() if name not in WRITTEN}
-        name, clips = source.config["name"], _comparison_clips(source)
-        write_bundle(pruned, current.student, name, source.window, source.short, clips, facts, head=current.head)
+        head = current.as_head()
+        model = TorchModel(current.backbone, source.name, source.window, source.short_policy, source.facts, head)
+        write_bundle(model, pruned, _comparison_clips(source))
     if not (out / "config.json").exists():
         lr = FINETUNING_LR if recovery.lr is None else recovery.lr
         finetune(recovery.audio, Model(pruned), out, epochs=recovery.epochs, lr=lr, device=device, quiet=quiet)
@@ -313,21 +301,28 @@ def _finetuned(
 
 
 def _distilled(
-    pruned: Path, source: Source, corpus: Corpus, run: Path, recovery: Recovery, device: str, quiet: bool
+    pruned: Path,
+    source: TorchModel,
+    bundle: Path,
+    corpus: Corpus,
+    run: Path,
+    recovery: Recovery,
+    device: str,
+    quiet: bool,
 ) -> Path:
     from sondino.distillation.distill import distill
     from sondino.model.model import Model
 
     return distill(
         corpus.folder,
-        teacher=recovery.teacher or Model(source.folder),
+        teacher=recovery.teacher or Model(bundle),
         out=run,
-        student=source.student.name,
-        width=source.student.width,
+        student=source.backbone.name,
+        width=source.backbone.width,
         init=str(pruned),
         clip=corpus.clip,
         mapping="mlp" if recovery.teacher else "none",
-        short=source.short,
+        short=source.short_policy,
         epochs=recovery.epochs,
         lr=recovery.lr,
         device=device,
@@ -342,7 +337,7 @@ def _clip_of(audio: Path | None) -> float | None:
     return None if table is None or not table.exists() else float(read_json(table)["clip"])
 
 
-def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
+def _corpus(source: TorchModel, work: Path, audio: Path, quiet: bool) -> Corpus:
     """The audio as a corpus: opened, or built once for all steps, which share its targets and decoded audio."""
     if _clip_of(audio) is not None:
         return open_corpus(audio)
@@ -350,56 +345,61 @@ def _corpus(source: Source, work: Path, audio: Path, quiet: bool) -> Corpus:
         return build_corpus(audio, work / "corpus", source.window, progress=progress)
 
 
-def _logmels(source: Source, corpus: Corpus) -> list[Tensor]:
+def _logmels(source: TorchModel, corpus: Corpus) -> list[Tensor]:
     """Log-mels of windows spread over a corpus, in batches (clips, n_mels, frames); undecodable clips are left out."""
     # A batch has one length: with zero-padding, BatchNorm statistics of short clips would be mostly of zeros.
-    samples, short = round(source.window * source.rate), "repeat" if source.short == "native" else source.short
+    samples, short = (
+        round(source.window * source.sample_rate),
+        "repeat" if source.short_policy == "native" else source.short_policy,
+    )
     decoded: list[Tensor] = []
     for row in spread(np.arange(len(corpus)), round(CALIBRATION_SECONDS / source.window)):
         with suppress(SondinoError):
-            decoded.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.rate), samples, short)))
+            decoded.append(torch.from_numpy(fit_length(decode(corpus, int(row), source.sample_rate), samples, short)))
     if not decoded:
         raise OptionError(f"nothing of {corpus.root} can be decoded: give other audio")
-    front_end = FFTLogMel(source.student.logmel)
+    front_end = FFTLogMel(source.backbone.logmel)
     batch = max(2, round(BATCH_SECONDS / source.window))
     # (samples,) each -> (clips, samples) -> (clips, n_mels, frames)
     return [front_end(torch.stack(decoded[i : i + batch])) for i in range(0, len(decoded), batch)]
 
 
-def _comparison_clips(source: Source) -> list[Any]:
-    return real_clips(source.rate, round(source.window * source.rate), source.short, None, CHECKED_CLIPS)
+def _comparison_clips(source: TorchModel) -> list[Any]:
+    return real_clips(
+        source.sample_rate, round(source.window * source.sample_rate), source.short_policy, None, CHECKED_CLIPS
+    )
 
 
-def _pruning_facts(source: Source, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
+def _pruning_facts(source: TorchModel, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
     """The entries of a pruned bundle's config.json: those of the unpruned one that still hold, and what was done."""
     of_training = {"data", "recipe", "versions", "finetuned", "scores", "head_score"}
-    outdated = {*WRITTEN, "scores", "head_score", *(of_training if recovery.epochs else ())}
-    kept = {name: value for name, value in source.config.items() if name not in outdated}
-    config = made.model.config
-    new = {name: value for name, value in config.items() if name in of_training} if recovery.epochs else {}
+    outdated = {*NEW_AFTER_TRAINING, *(of_training if recovery.epochs else ())}
+    kept = {name: value for name, value in source.facts.items() if name not in outdated}
+    trained = made.model.facts
+    new = {name: value for name, value in trained.items() if name in of_training} if recovery.epochs else {}
     if "recipe" in new:
-        new["recipe"] = {**new["recipe"], "init": f"{source.config['name']}, pruned"}  # its folder is removed
-    teachers = kept.get("teachers", []) + (config.get("teachers", []) if recovery.teacher else [])
+        new["recipe"] = {**new["recipe"], "init": f"{source.name}, pruned"}  # its folder is removed
+    teachers = kept.get("teachers", []) + (trained.get("teachers", []) if recovery.teacher else [])
     return {**kept, **new, "teachers": teachers, "pruned": _pruned_entry(source, made, asked, recovery)}
 
 
-def _pruned_entry(source: Source, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
+def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
     trained = {
         "epochs": recovery.epochs,
         "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
     }
     return {
         **asked["pruning"],
-        "from": source.config["name"],
+        "from": source.name,
         "from_sha256": asked["model"],
-        "parameters_before": parameters(source.student),
-        "macs_per_10s_before": macs(source.student, 10.0),
+        "parameters_before": parameters(source.backbone),
+        "macs_per_10s_before": macs(source.backbone, 10.0),
         "left_whole": made.unpruned,
         "norms_settled_on": "the sounds that sondino ships" if recovery.audio is None else "the sound that was given",
-        "alike": mean_pairwise_cosine(_embeddings(made.model.student, made.logmels[:2])),
+        "alike": mean_pairwise_cosine(_embeddings(made.model.backbone, made.logmels[:2])),
         "asked_recovery": asked["recovery"],
         "recovery": trained if recovery.epochs else None,
-        "before": source.config.get("pruned"),
+        "before": source.facts.get("pruned"),
     }
 
 

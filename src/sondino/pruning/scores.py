@@ -1,6 +1,6 @@
-"""How much a filter matters: one number each, from its layer's weights alone, or from what the net does with it.
+"""Importance scores of filters, from their layer's weights alone or from the embeddings of audio.
 
-All are computed in float64. A small number means that the filter can go.
+All are computed in float64. Filters with the lowest scores are removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,21 +70,21 @@ OF_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": l1,
     "geometric-median": geometric_median,
 }
-"""The scores that need no sound."""
+"""The scores that need no audio."""
 
 
 def of_weight(score: str, weight: Tensor) -> Tensor:
-    """The score (filters,) of a convolution's or a linear layer's weight (filters, inputs, ...), real."""
+    """The scores (filters,) of a convolution's or a linear layer's weight (filters, inputs, ...), real."""
     double = weight.detach().double()
     return OF_WEIGHTS[score](double.reshape(double.shape[0], double.shape[1], -1))
 
 
 def taylor(student: Student, logmels: Sequence[Tensor], layers: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
-    """How much the vectors would change without each channel, to first order.
+    """How much the embeddings would change without each channel, to first order.
 
     The score of Molchanov and others 2019 (arXiv 1906.10771) is the change of a loss, which needs targets; this is the
-    expected square of the change of the normalised vector, which needs sound alone. It is taken by projecting each
-    clip's vector on a random direction.
+    expected square of the change of the normalised embedding, which needs audio alone. It is estimated by projecting
+    each clip's embedding on a random direction.
 
     Args:
         student: any net; its weights and gradients stay as they are.
@@ -103,11 +103,11 @@ def taylor(student: Student, logmels: Sequence[Tensor], layers: Sequence[str], s
     was_training = student.training
     student.eval()
     for batch in logmels:
-        vectors = nn.functional.normalize(student(batch), dim=1)
-        directions = torch.randn(vectors.shape, generator=random)
-        gradients = iter(torch.autograd.grad((vectors * directions).sum(), flat))
+        embeddings = nn.functional.normalize(student(batch), dim=1)  # (clips, dim)
+        directions = torch.randn(embeddings.shape, generator=random)
+        gradients = iter(torch.autograd.grad((embeddings * directions).sum(), flat))
         for name, parameters in watched.items():
-            # w dw summed over a channel's numbers is what the output changes by where the channel is scaled to nothing.
+            # w dw summed over a channel's weights: the change of the output, to first order, if the channel is zeroed.
             change = torch.zeros(len(parameters[0]), dtype=torch.float64)
             for parameter in parameters:
                 product = parameter.detach().double() * next(gradients).double()

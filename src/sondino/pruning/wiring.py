@@ -1,4 +1,4 @@
-"""Which channels go together in nets that cannot be traced: DyMN's blocks and ERes2Net's halves, by hand."""
+"""Channels that are removed together in nets that cannot be traced: DyMN's blocks and ERes2Net's halves."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,11 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Member:
-    """A layer's part in a group of channels that live or die together.
+    """The channels of a layer in a group of channels that are removed together.
 
     Attributes:
         layer: its name.
-        gives: whether these are channels that the layer gives; otherwise those that it takes.
+        gives: whether these are output channels of the layer; otherwise input channels.
         channels: (n,) indices in the layer.
         roots: (n,) the group's channel that each goes with.
     """
@@ -37,7 +37,7 @@ def _row(layer: str, gives: bool, count: int, start: int = 0, root: int = 0) -> 
 def of_dymn(student: DyMN) -> list[list[Member]]:
     """The widened channels of each block.
 
-    What runs from block to block stays whole, and so do the contexts: they are small.
+    The channels between blocks are not pruned, nor are the contexts, which are small.
     """
     groups = []
     for number, block in enumerate(student.layers):
@@ -62,7 +62,7 @@ def of_dymn(student: DyMN) -> list[list[Member]]:
 
 
 def of_eres2net(student: ERes2Net) -> list[list[Member]]:
-    """Inside each block and each fusion, and along each stage but the last, whose channels are in the vector."""
+    """Inside each block and each fusion, and along each stage but the last, whose channels are in the embedding."""
     groups: list[list[Member]] = []
     stages: list[Any] = [student.get_submodule(f"layer{stage}") for stage in range(1, 6)]
     for stage, blocks in enumerate(stages, start=1):

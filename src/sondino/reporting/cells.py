@@ -37,7 +37,7 @@ COLUMNS: dict[str, Column] = {
     "joules_per_10s": Column("J per 10 s", joules),
 }
 ROLES = {"untrained": "randomly initialised"}
-"""Roles that a page names otherwise than results.json does."""
+"""Roles that tables and pages name otherwise than results.json does."""
 _INTERVAL = {"probe_interval95": "probe_accuracy"}  # shown inside the other column's cell
 
 

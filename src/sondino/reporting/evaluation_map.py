@@ -89,7 +89,7 @@ def _rows(file: Path, chosen: set[str], key: Callable[[str], str] = _key) -> tup
     for block in read_rows(file):
         wanted = [place for place, path in enumerate(block.ids) if not chosen or key(path) in chosen]
         ids += [key(block.ids[place]) for place in wanted]
-        kept.append(block.vectors[wanted])
+        kept.append(block.embeddings[wanted])
     return ids, np.concatenate(kept)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 SECONDS = 3.0
 # Browsers may drop the first 20 ms while they open the audio device, so shorter clips are padded with silence.
-SHORTEST = 0.25
+MIN_SECONDS = 0.25
 MIME = "audio/mpeg"
 
 _RATES = (16000, 22050, 24000)  # rates of MPEG-2 layer III
@@ -49,7 +49,7 @@ def excerpt(waveform: NDArray[np.floating], sample_rate: int) -> tuple[NDArray[n
         rate = _RATES[-1]
         # soxr fails on an empty array.
         x = np.asarray(soxr.resample(x, sample_rate, rate), np.float32) if len(x) else x
-    short = round(SHORTEST * rate) - len(x)
+    short = round(MIN_SECONDS * rate) - len(x)
     if short > 0:
         x = np.pad(x, (0, short))
     loudest = float(np.abs(x).max())

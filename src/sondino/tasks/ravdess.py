@@ -1,4 +1,4 @@
-"""RAVDESS, 8 emotions in spoken sentences by 24 actors (Livingstone and Russo 2018)."""
+"""RAVDESS, 8 emotions, spoken by 24 actors (Livingstone and Russo 2018)."""
 
 from collections.abc import Iterator
 from itertools import product

@@ -167,7 +167,7 @@ _ALL = (
     TeacherRecord(
         kind="precomputed",
         module="precomputed",
-        what="embeddings computed elsewhere (.npz with ids and vectors, or .parquet with id and vector)",
+        what="embeddings computed elsewhere (.npz with `ids` and `vectors`, or .parquet with `id` and `vector`)",
         file="required",
         example="precomputed:embeddings.npz",
         options=("rate",),

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and weights of a model that is no module of ours, counted while it hears one sound.
+"""Multiply-accumulates and weights of a model that is no module of ours, counted while it embeds one clip.
 
 Shapes are those that a run meets, since graphs with free sizes say them nowhere. As in the papers a front-end is not
 counted: in a graph, that is what stands before the first convolution. Activations, norms and pooling are not counted
@@ -111,7 +111,7 @@ def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
 
     Args:
         path: the file.
-        output: the value that is the vector.
+        output: the value that is the embedding.
         batch: what goes in, shaped as the graph's only input wants it.
 
     Raises:
@@ -169,7 +169,7 @@ def litert_costs(content: bytes, batch: NDArray[np.float32]) -> Costs:
     """Of a LiteRT (TFLite) model.
 
     Args:
-        content: of the file, cut after the vector.
+        content: of the file, cut after the embedding.
         batch: what goes in, shaped as the model's only input wants it.
     """
     interpreter = require("ai_edge_litert.interpreter", "litert")

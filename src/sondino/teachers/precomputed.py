@@ -113,11 +113,11 @@ def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.floating]]:
         flat = np.asarray(listed.flatten())
         return [str(name) for name in table.column(column[0]).to_pylist()], flat.reshape(len(listed), -1)
     except StopIteration:
-        raise OptionError(f"{path} holds {', '.join(table.column_names)}, not the columns id and vector") from None
+        raise OptionError(f"{path} holds {', '.join(table.column_names)}, not the columns `id` and `vector`") from None
     except Exception as error:
         raise EncoderError(f"{path} is no Parquet file of ids and embeddings of one length: {error}") from error
 
 
 def load(spec: TeacherSpec, device: str = "auto") -> Precomputed:
-    """Open a file of embeddings: .npz with `ids` and `vectors` (as `sondino embed` writes), or .parquet id, vector."""
+    """Open a file of embeddings: .npz (`ids`, `vectors`, as `sondino embed` writes) or .parquet (`id`, `vector`)."""
     return Precomputed(spec.path, spec)

@@ -50,7 +50,7 @@ class _Buffer:
         return at + self.number("I", at)
 
     def vector(self, table: int, number: int) -> tuple[int, int]:
-        """The position of a FlatBuffers vector's first item, and how many there are."""
+        """The position of a `vector`'s first item in FlatBuffers, and how many there are."""
         at = self.field(table, number)
         if not at:
             return 0, 0

@@ -1,1 +1,1 @@
-"""What every training loop needs: device, batches, checkpoints, the run's folder."""
+"""Shared by all training loops: device, batches, checkpoints, the run's folder."""

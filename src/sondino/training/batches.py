@@ -1,4 +1,4 @@
-"""What training reads: which clips train and which validate, and batches of waveforms prepared ahead of the net."""
+"""The split into training and validation clips, and batches of waveforms that threads prepare ahead of the net."""
 
 import hashlib
 import time
@@ -15,12 +15,12 @@ from torch import Tensor
 from sondino.files import cores
 
 AHEAD = 3
-"""Batches ready or under way beyond one a worker."""
+"""Batches ready or in preparation, beyond one per worker."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of a corpus: those that train, and those of held-out source files."""
+    """Row numbers of a corpus: training clips, and clips of held-out source files."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -41,8 +41,8 @@ def split_by_file(
         files: content hash of each row's file.
         splits: the corpus's own split of each row; where any row has one, rows of "valid", "validation" or "val"
             are held out, rows of "test" are left out, and the others train.
-        views: 0 for a clip as it is, 1 and up for its augmented views; only clips as they are validate.
-        partners: row mixed into each view, -1 for none; a view that holds a held-out sound does not train.
+        views: 0 for a clip as it is, 1 and up for its augmented views; only clips themselves validate.
+        partners: row mixed into each view, -1 for none; a view with a held-out clip in it is not trained on.
         usable: rows that have targets.
         share: of the files to hold out where the corpus has no split.
         seed: of the choice.

@@ -35,7 +35,7 @@ def save_checkpoint(
         partial.replace(file)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise RunError(f"{file} could not be written ({error}): free some space, the same command goes on") from error
+        raise RunError(f"{file} could not be written ({error}): free some space; the same command resumes") from error
 
 
 def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder of one run: who works on it, and what it was started with."""
+"""The folder of one run: its lock, and the options that it was started with."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -13,11 +13,11 @@ STARTED_WITH = "run.json"
 
 @contextmanager
 def open_run(folder: Path, is_main: bool = True) -> Iterator[Path]:
-    """Hold a run's folder for as long as it is worked on; it is made where it does not exist.
+    """Lock a run's folder while it is worked on; it is made if it does not exist.
 
     Args:
         folder: of the run.
-        is_main: the other processes of `accelerate launch` share the first one's hold.
+        is_main: only the main process of `accelerate launch` locks.
 
     Raises:
         RunError: another process works on it, or it cannot be written (the disk is full, say).
@@ -31,10 +31,10 @@ def open_run(folder: Path, is_main: bool = True) -> Iterator[Path]:
 
 
 def training_folder(out: Path) -> Path:
-    """Where the training of an output is kept until it is whole: OUT.training.
+    """The folder of an output's training until it is complete: OUT.training.
 
     Raises:
-        OptionError: there is such a folder, and it is none of ours.
+        OptionError: there is such a folder, and it is not one of a training.
     """
     folder = out.with_name(out.name + ".training")
     if folder.exists() and not (folder / STARTED_WITH).exists() and (folder.is_file() or any(folder.iterdir())):
@@ -45,14 +45,14 @@ def training_folder(out: Path) -> Path:
 
 
 def check_same_config(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Keep what a run was started with, and refuse to go on with anything else.
+    """Record what a run was started with, and check that it is resumed with the same.
 
     Args:
         folder: of the run.
         facts: by name, nested at most once; those that the run does not have yet are added.
 
     Raises:
-        RunError: some are there with another value; the sentence names each.
+        RunError: some are recorded with another value; the message names each.
     """
     file = folder / STARTED_WITH
     before = read_json(file) if file.exists() else {}

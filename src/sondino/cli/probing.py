@@ -1,0 +1,61 @@
+"""The command probe: a linear head on embeddings."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sondino.cli.app import app, list_skipped
+
+if TYPE_CHECKING:
+    from sondino.tasks.labelled import Labelled
+
+
+@app.command
+def probe(
+    audio: Path,
+    *,
+    model: str,
+    out: Path,
+    labels: Path | None = None,
+    multi_label: Literal["auto", "yes", "no"] = "auto",
+    seed: int = 0,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> int:
+    """Fit a linear head on a model's embeddings, and save it in a copy of the model. Needs no PyTorch.
+
+    The model is not changed. The score is cross-validated, beside chance level.
+
+    Example: `sondino probe my_sounds --model run/bundle --out my_classifier`
+
+    Args:
+        audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
+        model: a bundle, a run's folder, or a published name.
+        out: folder of the new bundle.
+        labels: CSV with columns path and label, or labels (several in a cell with ; between); optionally fold, or split
+            (train, valid, test), and source (clips of one recording are kept together).
+        multi_label: whether clips may have several labels. auto: where the list gives any clip several.
+        seed: draws the folds where the list gives none.
+        threads: processor threads. Default: all.
+        quiet: show no progress.
+    """
+    from sondino.finetuning.linear_head import probe as run_probe
+    from sondino.pretrained.load import load
+    from sondino.progress import show
+
+    with show("embedding", "files", quiet) as progress:
+        fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
+                           lambda done, total, _: progress(done, total))  # fmt: skip
+    print_labelled(fitted.labelled)
+    print(f"{fitted.score}\nbundle: {out}")
+    return list_skipped(list(fitted.labelled.skipped))
+
+
+def print_labelled(labelled: "Labelled") -> None:
+    """Print how many clips each label has, and the notes on them."""
+    counts = labelled.targets().sum(0)
+    each = ", ".join(f"{label} {count}" for label, count in zip(labelled.labels, counts, strict=True))
+    shown = each if len(labelled.labels) <= 20 else f"{counts.min()} to {counts.max()} clips each"
+    print(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {shown}")
+    for note in labelled.notes:
+        print(f"note: {note}", file=sys.stderr)
