@@ -176,7 +176,7 @@ def _slaney_mel(hz: float) -> float:
 
 def mel_matrix(spec: LogMel) -> NDArray[np.float64]:
     """The mel filterbank (n_mels, n_fft // 2 + 1)."""
-    hz = np.arange(spec.n_fft // 2 + 1) * (spec.sample_rate / spec.n_fft)
+    hz = np.arange(spec.n_fft // 2 + 1, dtype=np.float64) * (spec.sample_rate / spec.n_fft)
     if spec.mel_scale == "kaldi":
         bins = 1127.0 * np.log1p(hz / 700.0)
         ends = 1127.0 * np.log1p(np.array([spec.f_min, spec.f_max]) / 700.0)

@@ -44,7 +44,7 @@ def one_vector_each(values: NDArray[Any], rows: int, where: str) -> NDArray[np.f
         if len(sides) == 1:
             return array.reshape(1, -1)
         if array.ndim == 2:
-            return array.mean(axis=0, keepdims=True)
+            return array.mean(axis=0, dtype=np.float32, keepdims=True)
     raise EncoderError(
         f"{where} gives an array of shape {array.shape} for {rows} waveforms, not one embedding each: "
         "name an output of shape (batch, dim)"
