@@ -42,7 +42,11 @@ class Word:
 HEAR = "hears?|heard|hearing|unheard"
 TELL = "tells?|told"
 WORDS = (
-    Word("process, embed (a model); decode (a file); play, listen to (a person)", prose=HEAR, names=rf"\b({HEAR})\b"),
+    Word(
+        "process, embed (a model); decode (a file); play, listen to (a person)",
+        prose=HEAR,
+        names=rf"(?<!load )\b({HEAR})\b",
+    ),
     Word("print, report, state; message, format_*, notes", prose=TELL, names=r"\b(tells|told|said|says?)\b"),
     Word("embedding(s)", prose="vectors?"),
     Word("message", prose="sentences?", names=r"\bsentences?\b"),
