@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, student_bundle: Path) -> Pat
 @pytest.fixture
 def no_int8_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search for layers to quantise, which runs the net some hundred times, finds none."""
-    from sondino.exporters.int8 import Int8
+    from sondino.exporters.int8_layers import Int8
 
     monkeypatch.setattr("sondino.exporters.quantize.quantized", lambda net, *_: Int8(net, (), 1, 0, 0, 1.0))
 

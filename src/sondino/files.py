@@ -8,15 +8,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from filelock import FileLock, Timeout
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from sondino.errors import OptionError, RunError
 from sondino.text import csv_text, to_bytes
+
+# The command line reads this file for every `--help`: NumPy and filelock are imported where they are used.
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def sha256(file: Path) -> str:
@@ -38,7 +39,7 @@ def thread_count(threads: int | None) -> int:
     """
     if threads is None:
         return cores()
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
         raise OptionError(f"threads is {threads!r}: give a whole number, 1 or more")
     return int(threads)
 
@@ -63,8 +64,10 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
     write_whole(file, (json.dumps(values, indent=1) + "\n").encode())
 
 
-def write_array(file: Path, array: NDArray[Any]) -> None:
+def write_array(file: Path, array: "NDArray[Any]") -> None:
     """`write_whole` of an array, as .npy."""
+    import numpy as np
+
     content = io.BytesIO()
     np.save(content, array)
     write_whole(file, content.getvalue())
@@ -179,6 +182,8 @@ def make_folder(folder: Path) -> Path:
 @contextmanager
 def lock_or_fail(folder: Path, name: str, doing: str) -> Iterator[None]:
     """Hold a lock of a folder; another process that asks for it meanwhile gets RunError."""
+    from filelock import FileLock, Timeout
+
     # The system drops the lock with the process, so a kill leaves nothing to clear away.
     lock = FileLock(folder / f".{name}.lock")
     try:

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 import sondino
 from sondino.errors import AudioError, OptionError, RunError, SondinoError
 from sondino.exporters import quantize as quantizing
-from sondino.exporters.int8 import quantized
-from sondino.exporters.precision import halved, without_zero_points, without_zeros
+from sondino.exporters.half_precision import halved, without_zero_points, without_zeros
+from sondino.exporters.int8_layers import quantized
 from sondino.exporters.quantize import quantize
 from sondino.files import sha256
 from sondino.model.head import Head
@@ -78,13 +78,13 @@ def test_int8_weights_are_integers_and_vectors_stay_near() -> None:
 
 def test_the_layer_that_loses_most_stays_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
     # The activation between the layers spans a factor of 40, so that 255 steps resolve little of most channels.
-    monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.7)
+    monkeypatch.setattr("sondino.exporters.int8_layers.MOST_FLOAT", 0.7)
     model = net(damage=40.0)
     everything = run(model, np.stack(logmels(8, 1)))
     found = quantized(model, logmels(12), logmels(8, 1))
     assert len(found.kept) >= 1 and found.kept[0] in ("one", "two")
     assert found.cosine > cosine(run(_all_in_int8(model), np.stack(logmels(8, 1))), everything).mean()
-    monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.0)
+    monkeypatch.setattr("sondino.exporters.int8_layers.MOST_FLOAT", 0.0)
     assert quantized(model, logmels(12), logmels(8, 1)).kept == ()
 
 
@@ -114,7 +114,7 @@ def mixing_net(rows: int = 4) -> onnx.ModelProto:
 
 
 def test_kernels_that_a_clip_mixes_are_stored_in_int8_and_computed_with_in_float(monkeypatch) -> None:
-    monkeypatch.setattr("sondino.exporters.int8.MOST_FLOAT", 0.0)
+    monkeypatch.setattr("sondino.exporters.int8_layers.MOST_FLOAT", 0.0)
     model = mixing_net()
     found = quantized(model, logmels(12), logmels(8, 1))
     assert (found.layers, found.stored, found.norm_outliers) == (2, 1, 0)
@@ -144,7 +144,7 @@ def test_clips_that_the_net_has_no_hold_of_do_not_spoil_the_ranges() -> None:
 
 
 def _all_in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    import sondino.exporters.int8 as int8
+    import sondino.exporters.int8_layers as int8
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(int8, "MOST_FLOAT", 0.0)
@@ -283,7 +283,7 @@ def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_past_the_bound_nothing_is_written(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sondino.exporters.int8 import Int8
+    from sondino.exporters.int8_layers import Int8
 
     def wrong(net: onnx.ModelProto, *_: object) -> Int8:
         for tensor in net.graph.initializer:

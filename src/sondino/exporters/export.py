@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sondino.audio.clips import real_clips
 from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
+from sondino.exporters.half_precision import halved, without_zeros
 from sondino.exporters.openvino import open_openvino, write_openvino
-from sondino.exporters.precision import halved, without_zeros
 from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sondino.errors import require
-from sondino.exporters.precision import SMALLEST
+from sondino.exporters.half_precision import SMALLEST
 from sondino.exporters.verify import Run
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32"}

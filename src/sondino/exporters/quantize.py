@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from sondino.audio.clips import CLIPS, real_clips
 from sondino.errors import OptionError
-from sondino.exporters.int8 import Int8, quantized
-from sondino.exporters.precision import halved, without_zero_points, without_zeros
+from sondino.exporters.half_precision import halved, without_zero_points, without_zeros
+from sondino.exporters.int8_layers import Int8, quantized
 from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel

@@ -180,7 +180,7 @@ def _write_body(model: Model, precision: Precision, file: Path) -> int | None:
 
 def _halved(whole: bytes) -> bytes:
     onnx = require("onnx", "train")
-    from sondino.exporters.precision import halved
+    from sondino.exporters.half_precision import halved
 
     data: bytes = halved(onnx.load_from_string(whole)).SerializeToString()
     return data
