@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 BATCHES = (1, 8)
 """Clips embedded at once: latency, and what a folder of files takes."""
 
-REPEATS, LONGEST = 20, 2.0
+MIN_REPEATS, MAX_SECONDS = 20, 2.0
 """Timed calls, at least, unless they take more than so many seconds."""
 
 STREAM = 60.0
@@ -81,13 +81,13 @@ def clips(opened: Opened, seconds: float, batch: int) -> tuple[Array, float]:
 
 
 def repeated(calls: Sequence[Callable[[], Any]], least: float) -> tuple[list[list[float]], float]:
-    """Time calls in turn for `least` seconds and `REPEATS` rounds, or for `LONGEST` where calls are slow.
+    """Time calls in turn for `least` seconds and `MIN_REPEATS` rounds, or for `MAX_SECONDS` where calls are slow.
 
     Returns:
         the seconds of each call, a list a call; how many processors they kept busy.
     """
     return time_in_turn(
-        calls, lambda rounds, gone: (rounds >= REPEATS and gone >= least) or gone >= max(least, LONGEST)
+        calls, lambda rounds, gone: (rounds >= MIN_REPEATS and gone >= least) or gone >= max(least, MAX_SECONDS)
     )
 
 

@@ -219,7 +219,7 @@ def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dic
     with tempfile.TemporaryDirectory() as store:
         for name, bundle in (("f32", folder), ("int8", partial)):
             with show(f"probing in {name}", "clips", quiet) as report:
-                heard, vectors, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
-            probed = probe(vectors, heard)
+                usable, embeddings, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
+            probed = probe(embeddings, usable)
             found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
     return found

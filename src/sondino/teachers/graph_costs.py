@@ -202,22 +202,22 @@ def _costs(
     nodes: Sequence[_Node], source: Any, counts: Mapping[str, Count], shapes: Shapes, weights: Mapping[Any, int]
 ) -> Costs:
     """Of nodes in the order of execution, from the first convolution on, or from the first where there is none."""
-    heard = {source}
-    hearing = []
+    reached = {source}
+    reached_nodes = []
     for node in nodes:
-        if heard.intersection(node.inputs):
-            heard.update(node.outputs)
-            hearing.append(node)
-    first = next((place for place, node in enumerate(hearing) if "conv" in node.kind.lower()), 0)
-    hearing = hearing[first:]
-    used = {name for node in hearing for name in node.inputs}
+        if reached.intersection(node.inputs):
+            reached.update(node.outputs)
+            reached_nodes.append(node)
+    first = next((place for place, node in enumerate(reached_nodes) if "conv" in node.kind.lower()), 0)
+    reached_nodes = reached_nodes[first:]
+    used = {name for node in reached_nodes for name in node.inputs}
     for node in reversed(nodes):  # weights may be turned, or made float, before they are used
-        if used.difference(heard).intersection(node.outputs):
+        if used.difference(reached).intersection(node.outputs):
             used.update(node.inputs)
     parameters = sum(size for name, size in weights.items() if name in used)
-    if any(node.kind in UNCOUNTED or node.kind.startswith("Flex") for node in hearing):
+    if any(node.kind in UNCOUNTED or node.kind.startswith("Flex") for node in reached_nodes):
         return Costs(None, parameters)
-    return Costs(sum(counts[node.kind](node, shapes) for node in hearing if node.kind in counts), parameters)
+    return Costs(sum(counts[node.kind](node, shapes) for node in reached_nodes if node.kind in counts), parameters)
 
 
 def torch_costs(embed: Callable[[NDArray[np.float32]], Any], batch: NDArray[np.float32]) -> Costs:
