@@ -49,6 +49,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_words.py
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 # The documentation site, in build/site; a broken link or anchor is an error.
 docs: .docs/ready

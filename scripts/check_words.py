@@ -1,7 +1,7 @@
 """Refuse words that have a standard term in the field: python scripts/check_words.py [--roots PATH ...].
 
 Prose is what people read: Markdown, docstrings, comments, and strings with a space in them (a string of one word is a
-key or a file format's name). Names are those of functions, classes, module constants and attributes. `Code` in
+key or a file format's name). Names are those of functions, classes, variables and attributes. `Code` in
 backticks, fenced code and doctests are no prose. Prints FILE:LINE, the word and the better word; exits with 1.
 """
 
@@ -17,7 +17,19 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 ROOTS = (
-    *("src", "README.md", "LICENCES.md", "docs", "examples", "notebooks", "recipes"),
+    *(
+        "src",
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "findings",
+        "LICENCES.md",
+        "docs",
+        "examples",
+        "notebooks",
+        "recipes",
+    ),
     *("web/index.html", "web/src", "web/public", "benchmarks/LOG.md"),
 )
 
@@ -31,12 +43,14 @@ class Word:
         prose: matched against prose, as whole words.
         names: matched against every name, in lower case and with spaces for underscores ("load esc table").
         definitions: the same, against names of functions and classes alone.
+        outer: the same, against all names but those inside functions, where these are plain English.
     """
 
     better: str
     prose: str = ""
     names: str = ""
     definitions: str = ""
+    outer: str = ""
 
 
 HEAR = "hears?|heard|hearing|unheard"
@@ -88,9 +102,9 @@ WORDS = (
     Word("check_same_config, broadcast_from_main", names="^_?(same start|from first)$"),
     Word("assemble, suppress_*", definitions="^_?(whole|hushed|quiet)$"),
     Word("a name by use: CalibrationClips, LabelledClips", definitions="^_?sounds$"),
-    Word("MINIMUM_COSINE, LITERT_INT8_COSINE, ONNX_INT8_COSINE", names="^_?(promised|enough)$"),
+    Word("MINIMUM_COSINE, LITERT_INT8_COSINE, ONNX_INT8_COSINE", outer="^_?(promised|enough)$"),
     Word("load_weights", definitions="^_?filling$"),
-    Word("MAX_*, MIN_* with what it bounds", names="^_?(longest|shortest)$"),
+    Word("MAX_*, MIN_* with what it bounds", outer="^_?(longest|shortest)$"),
     Word("a name that one can search for: read_esc_table", definitions="^_(read|clips)$"),
 )
 
@@ -146,11 +160,13 @@ def check(file: Path) -> Iterator[Finding]:
 
 
 def pattern_of(word: Word, kind: str) -> re.Pattern[str] | None:
-    """What a kind of text must not match: "prose", "name" or "definition"."""
+    """What a kind of text must not match: "prose", "local", "name" or "definition"."""
     if kind == "prose":
         return re.compile(rf"(?<!\w)(?:{word.prose})(?!\w)".replace(" ", r"\s+"), re.I) if word.prose else None
-    both = [part for part in (word.names, word.definitions if kind == "definition" else "") if part]
-    return re.compile("|".join(both)) if both else None
+    outer = word.outer if kind != "local" else ""
+    definitions = word.definitions if kind == "definition" else ""
+    patterns = [part for part in (word.names, outer, definitions) if part]
+    return re.compile("|".join(patterns)) if patterns else None
 
 
 def blank(pattern: re.Pattern[str], text: str) -> str:
@@ -177,10 +193,15 @@ def python(text: str) -> Iterator[Piece]:
             yield "definition", node.lineno, node.name
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield "name", node.lineno, node.attr
+        if isinstance(node, ast.arg):
+            yield "local", node.lineno, node.arg
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield "local", node.lineno, node.id
         if isinstance(node, ast.Module | ast.ClassDef):
             for line in node.body:
                 targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
-                yield from (("name", line.lineno, one.id) for one in targets if isinstance(one, ast.Name))
+                names = [one for target in targets if target is not None for one in ast.walk(target)]
+                yield from (("name", line.lineno, one.id) for one in names if isinstance(one, ast.Name))
 
 
 def typescript(text: str) -> Iterator[Piece]:

@@ -21,7 +21,7 @@ def modules(name: str) -> list[str]:
 
 
 def main() -> None:
-    """Import them all; exit with a sentence where something forbidden was loaded."""
+    """Import them all; exit with a message where something forbidden was loaded."""
     settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     contract = next(found for found in contracts if found["name"] == CONTRACT)

@@ -19,7 +19,7 @@ import sondino
 
 
 def main(data: Path) -> None:
-    """Exit with a sentence where something is wrong."""
+    """Exit with a message where something is wrong."""
     root = Path(str(resources.files(sondino)))
     if Path(__file__).parents[1].resolve() in root.resolve().parents and "site-packages" not in root.parts:
         sys.exit(f"{root} is the repository, not the wheel: install the wheel first")

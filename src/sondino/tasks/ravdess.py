@@ -20,9 +20,9 @@ def _ravdess_clips(folder: Path) -> Iterator[Clip]:
     for fold, actors in enumerate(FOLDS):
         for actor, (number, emotion) in product(actors, enumerate(EMOTIONS, 1)):
             loudness = ("01",) if emotion == "neutral" else ("01", "02")
-            for strong, sentence, take in product(loudness, ("01", "02"), ("01", "02")):
+            for strong, statement, take in product(loudness, ("01", "02"), ("01", "02")):
                 # 03 is sound alone, 01 speech; songs, 03-02, lie beside them in some copies.
-                name = f"Actor_{actor:02d}/03-01-{number:02d}-{strong}-{sentence}-{take}-{actor:02d}.wav"
+                name = f"Actor_{actor:02d}/03-01-{number:02d}-{strong}-{statement}-{take}-{actor:02d}.wav"
                 yield Clip(name, inside + name, (emotion,), str(fold), f"actor {actor}")
 
 
