@@ -46,7 +46,7 @@ FORMATS = (("wav", "PCM_16"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", Non
 
 
 @dataclass(frozen=True)
-class Sounds:
+class ClipSet:
     """A set of files: its name, the files, seconds of sound in all."""
 
     name: str
@@ -78,7 +78,7 @@ def evenly(files: list[Path], count: int) -> list[Path]:
     return [files[i * len(files) // count] for i in range(count)]
 
 
-def mixed(files: list[Path], folder: Path, count: int, name: str) -> Sounds:
+def mixed(files: list[Path], folder: Path, count: int, name: str) -> ClipSet:
     """So many files in five formats, as long as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     made, seconds = [], 0.0
@@ -90,10 +90,10 @@ def mixed(files: list[Path], folder: Path, count: int, name: str) -> Sounds:
         if not target.exists():
             soundfile.write(target, sound, rate, subtype=subtype)
         made.append(target)
-    return Sounds(name, made, seconds)
+    return ClipSet(name, made, seconds)
 
 
-def full(files: list[Path], folder: Path, count: int) -> Sounds:
+def full(files: list[Path], folder: Path, count: int) -> ClipSet:
     """So many WAV files of 10 s."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -102,10 +102,10 @@ def full(files: list[Path], folder: Path, count: int) -> Sounds:
         if not target.exists():
             soundfile.write(target, piece, len(piece) // 10, subtype="PCM_16")
         made.append(target)
-    return Sounds("full", made, 10.0 * len(made))
+    return ClipSet("full", made, 10.0 * len(made))
 
 
-def long(files: list[Path], folder: Path, hours: float) -> Sounds:
+def long(files: list[Path], folder: Path, hours: float) -> ClipSet:
     """One WAV file of so many hours."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{hours:g}h.wav"
@@ -115,7 +115,7 @@ def long(files: list[Path], folder: Path, hours: float) -> Sounds:
         with soundfile.SoundFile(target, "w", rate, 1, "PCM_16") as out:
             for minute in range(int(60 * hours)):
                 out.write(pieces[minute % len(pieces)])
-    return Sounds("long", [target], 3600.0 * hours)
+    return ClipSet("long", [target], 3600.0 * hours)
 
 
 # What a process holds when it forks, its child is counted with: so a small one stands between.
@@ -170,7 +170,7 @@ def main() -> None:
         "long": long(files, work / "long", given.hours),
     }
     soundfile.write(work / "start.wav", np.zeros(3200, np.float32), 32000)
-    sets["start"] = Sounds("start", [work / "start.wav"], 0.1)
+    sets["start"] = ClipSet("start", [work / "start.wav"], 0.1)
 
     def ours(name: str, cores: int, *more: str) -> list[str]:
         source = sets[name].files[0] if len(sets[name].files) == 1 else sets[name].files[0].parent

@@ -54,12 +54,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         export_web(given.bundle, folder / "page")
-        sounds = _sounds(folder)
+        sounds = _write_clips(folder)
         server = ThreadingHTTPServer((demo.HOST, 0), partial(Plain, directory=str(folder / "page")))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://{demo.HOST}:{server.server_address[1]}/"
         for number in range(given.rounds):
-            for name, value in _round(chromium, folder / f"profile{number}", address, sounds).items():
+            for name, value in _time_page(chromium, folder / f"profile{number}", address, sounds).items():
                 found.setdefault(name, []).append(value)
         server.shutdown()
     config = read_json(given.bundle / "config.json")
@@ -86,7 +86,7 @@ def main() -> None:
     )
 
 
-def _sounds(folder: Path) -> dict[str, Path]:
+def _write_clips(folder: Path) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     rates = {"32000 Hz": (32000, 1), "44100 Hz, stereo": (44100, 2), "microphone": (48000, 1)}
     for rate, channels in rates.values():
@@ -95,7 +95,7 @@ def _sounds(folder: Path) -> dict[str, Path]:
     return {name: folder / f"{rate}.wav" for name, (rate, _) in rates.items()}
 
 
-def _round(chromium: str, profile: Path, address: str, sounds: dict[str, Path]) -> dict[str, float]:
+def _time_page(chromium: str, profile: Path, address: str, sounds: dict[str, Path]) -> dict[str, float]:
     profile.mkdir()
     flags = (
         "--use-fake-device-for-media-stream",

@@ -27,7 +27,7 @@ SHARES = {"fold": (2_000, 8_732, 1_440), "split": (930, 20_000, 16_935, 10_000),
 
 
 def vectors_of(clips: int, several: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors whose numbers are correlated, as embeddings' are, and the labels that can be read out of them."""
+    """Embeddings whose dimensions are correlated, as in real ones, and the labels that can be read out of them."""
     rng = np.random.default_rng(seed)
     turn = rng.standard_normal((DIM, DIM), np.float32) * np.exp(-np.arange(DIM, dtype=np.float32) / 160)[:, None]
     hidden = rng.standard_normal((clips, DIM), np.float32)

@@ -48,7 +48,7 @@ CROP, BATCH = 150, 32
 """Frames of a random crop (1.5 s of the clips' 5 s), and crops a step."""
 
 
-class Sounds:
+class Esc10:
     """Log-mels (clips, mels, frames) of one split of ESC-10."""
 
     def __init__(self, folder: Path, logmel: Any) -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--folds", default="1,2,3,4,5", help="several processes may share them, in one FOLDER")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    sounds = Sounds(given.esc10, build_student("cnn14", given.width).logmel)
+    sounds = Esc10(given.esc10, build_student("cnn14", given.width).logmel)
     done = Done(given.out / "done.jsonl")
     for fold in map(int, given.folds.split(",")):
         learned(given.width, fold, sounds, given.epochs, done)
@@ -115,7 +115,7 @@ class Done:
         print(json.dumps(row), flush=True)
 
 
-def learned(width: float, fold: int, sounds: Sounds, epochs: int, done: Done) -> None:
+def learned(width: float, fold: int, sounds: Esc10, epochs: int, done: Done) -> None:
     """QCNN14 whose parts of the log-mel are learned and not its derivatives, unpruned."""
 
     def made() -> dict[str, Any]:
@@ -123,13 +123,13 @@ def learned(width: float, fold: int, sounds: Sounds, epochs: int, done: Done) ->
         net = build_student("qcnn14", width, quaternion="learned")
         head = nn.Linear(net.dim, sounds.classes)
         learn(net, head, sounds, np.flatnonzero(sounds.folds != fold), epochs, 1e-3, fold)
-        return judged(net, head, sounds, fold)
+        return scored(net, head, sounds, fold)
 
     key = {"net": "qcnn14, learned parts", "fold": fold, "score": "", "ratio": 0.0, "recovery": "unpruned"}
     done.unless(key, made)
 
 
-def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, recovery: int, done: Done) -> None:
+def one_net(name: str, width: float, fold: int, sounds: Esc10, epochs: int, recovery: int, done: Done) -> None:
     """Train, prune and recover one network on four folds, and score all on the fifth."""
     train = np.flatnonzero(sounds.folds != fold)
     key = {"net": name, "fold": fold}
@@ -142,30 +142,30 @@ def one_net(name: str, width: float, fold: int, sounds: Sounds, epochs: int, rec
     else:
         learn(net, head, sounds, train, epochs, 1e-3, fold)
         torch.save(both.state_dict(), weights)
-    done.unless(key | {"score": "", "ratio": 0.0, "recovery": "unpruned"}, lambda: judged(net, head, sounds, fold))
+    done.unless(key | {"score": "", "ratio": 0.0, "recovery": "unpruned"}, lambda: scored(net, head, sounds, fold))
     batches = [sounds.logmels[rows] for rows in np.array_split(train[::5], 8)]
     for ratio in RATIOS:
         for score in SCORES:
             pruned = prune_student(net, score, ratio, layers=LATE, logmels=batches).student
-            asked = key | {"score": score, "ratio": ratio}
-            done.unless(asked | {"recovery": "none"}, lambda: judged(pruned, head, sounds, fold))  # noqa: B023
-            settled = copy.deepcopy(pruned)
-            recalibrate_batchnorm(settled, batches)
-            done.unless(asked | {"recovery": "norms settled"}, lambda: judged(settled, head, sounds, fold))  # noqa: B023
+            run_key = key | {"score": score, "ratio": ratio}
+            done.unless(run_key | {"recovery": "none"}, lambda: scored(pruned, head, sounds, fold))  # noqa: B023
+            recalibrated = copy.deepcopy(pruned)
+            recalibrate_batchnorm(recalibrated, batches)
+            done.unless(run_key | {"recovery": "norms settled"}, lambda: scored(recalibrated, head, sounds, fold))  # noqa: B023
 
             def tuned() -> dict[str, Any]:
                 own = copy.deepcopy(head)
                 learn(pruned, own, sounds, train, recovery, 5e-4, fold)  # noqa: B023
-                return judged(pruned, own, sounds, fold)  # noqa: B023
+                return scored(pruned, own, sounds, fold)  # noqa: B023
 
-            done.unless(asked | {"recovery": "fine-tuned"}, tuned)
-        asked = key | {"score": "", "ratio": ratio, "recovery": "untrained"}
-        done.unless(asked, lambda: judged(same_form(pruned, fold), None, sounds, fold))  # noqa: B023
-        asked = key | {"score": "", "ratio": ratio, "recovery": "distilled from scratch"}
-        done.unless(asked, lambda: distilled(pruned, net, sounds, fold, epochs + recovery))  # noqa: B023
+            done.unless(run_key | {"recovery": "fine-tuned"}, tuned)
+        run_key = key | {"score": "", "ratio": ratio, "recovery": "untrained"}
+        done.unless(run_key, lambda: scored(same_form(pruned, fold), None, sounds, fold))  # noqa: B023
+        run_key = key | {"score": "", "ratio": ratio, "recovery": "distilled from scratch"}
+        done.unless(run_key, lambda: distilled(pruned, net, sounds, fold, epochs + recovery))  # noqa: B023
 
 
-def learn(net: Student, head: nn.Linear, sounds: Sounds, rows: Any, epochs: int, lr: float, seed: int) -> None:
+def learn(net: Student, head: nn.Linear, sounds: Esc10, rows: Any, epochs: int, lr: float, seed: int) -> None:
     """Supervised training of a net and a linear head, in place."""
 
     def loss(batch: Tensor, chosen: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def learn(net: Student, head: nn.Linear, sounds: Sounds, rows: Any, epochs: int,
     fit(nn.ModuleList([net, head]), loss, sounds, rows, epochs, lr, seed)
 
 
-def fit(module: nn.Module, loss: Any, sounds: Sounds, rows: Any, epochs: int, lr: float, seed: int) -> None:
+def fit(module: nn.Module, loss: Any, sounds: Esc10, rows: Any, epochs: int, lr: float, seed: int) -> None:
     """Adam with a rate that rises over a tenth of the steps and falls to nothing."""
     steps = epochs * max(1, len(rows) // BATCH)
     optimizer = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
@@ -195,26 +195,26 @@ def fit(module: nn.Module, loss: Any, sounds: Sounds, rows: Any, epochs: int, lr
 
 
 @torch.inference_mode()
-def vectors(net: Student, sounds: Sounds, rows: Any) -> Tensor:
+def embed_rows(net: Student, sounds: Esc10, rows: Any) -> Tensor:
     """Of whole clips, (rows, dim)."""
     return torch.cat([net.eval()(sounds.logmels[part]) for part in np.array_split(rows, max(1, len(rows) // 16))])
 
 
 @torch.inference_mode()
-def judged(net: Student, head: nn.Linear | None, sounds: Sounds, fold: int) -> dict[str, Any]:
+def scored(net: Student, head: nn.Linear | None, sounds: Esc10, fold: int) -> dict[str, Any]:
     """What a net is, and the share of a fold's clips that its head and a linear probe name rightly.
 
     The probe is fitted on the embeddings of the other folds.
     """
     train, test = np.flatnonzero(sounds.folds != fold), np.flatnonzero(sounds.folds == fold)
-    heard, asked = vectors(net, sounds, train), vectors(net, sounds, test)
+    train_embeddings, test_embeddings = embed_rows(net, sounds, train), embed_rows(net, sounds, test)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    probe.fit(heard.numpy(), sounds.labels[train].numpy())
-    told = {"parameters": parameters(net), "macs_per_10s": macs(net)}
-    told["probed"] = float(probe.score(asked.numpy(), sounds.labels[test].numpy()))
+    probe.fit(train_embeddings.numpy(), sounds.labels[train].numpy())
+    row = {"parameters": parameters(net), "macs_per_10s": macs(net)}
+    row["probed"] = float(probe.score(test_embeddings.numpy(), sounds.labels[test].numpy()))
     if head is not None:
-        told["head"] = float((head(asked).argmax(1) == sounds.labels[test]).float().mean())
-    return told
+        row["head"] = float((head(test_embeddings).argmax(1) == sounds.labels[test]).float().mean())
+    return row
 
 
 def same_form(pruned: Student, seed: int) -> Student:
@@ -223,7 +223,7 @@ def same_form(pruned: Student, seed: int) -> Student:
     return build_student(pruned.name, pruned.width, **pruned.build).eval()
 
 
-def distilled(pruned: Student, teacher: Student, sounds: Sounds, fold: int, epochs: int) -> dict[str, Any]:
+def distilled(pruned: Student, teacher: Student, sounds: Esc10, fold: int, epochs: int) -> dict[str, Any]:
     """A network with the shape of a pruned one, distilled from scratch from the unpruned one's embeddings."""
     net = same_form(pruned, fold)
     mapping = nn.Linear(net.dim, teacher.dim)
@@ -234,7 +234,7 @@ def distilled(pruned: Student, teacher: Student, sounds: Sounds, fold: int, epoc
         return (1 - F.cosine_similarity(mapping(net(batch)), wanted, dim=1)).mean()
 
     fit(nn.ModuleList([net, mapping]), loss, sounds, np.flatnonzero(sounds.folds != fold), epochs, 1e-3, fold)
-    return judged(net, None, sounds, fold)
+    return scored(net, None, sounds, fold)
 
 
 def table(rows: list[dict[str, Any]], width: float, epochs: int, recovery: int) -> list[dict[str, Any]]:
@@ -249,11 +249,11 @@ def table(rows: list[dict[str, Any]], width: float, epochs: int, recovery: int) 
         heads = [row["head"] for row in same if "head" in row]
         low, high = t_interval(values) if len(values) > 1 else (values[0], values[0])
         sized = {name: round(np.mean([row[name] for row in same])) for name in ("parameters", "macs_per_10s")}
-        told = {"net": net, "width": width, "ratio": ratio, "score": score, "recovery": how, **sized}
-        told |= {"folds": len(values), "probed": round(float(np.mean(values)), 4)}
-        told |= {"interval_low": round(low, 4), "interval_high": round(high, 4)}
-        told["head"] = round(float(np.mean(heads)), 4) if heads else ""
-        lines.append(told | {"epochs": epochs, "recovery_epochs": recovery, **versions})
+        row = {"net": net, "width": width, "ratio": ratio, "score": score, "recovery": how, **sized}
+        row |= {"folds": len(values), "probed": round(float(np.mean(values)), 4)}
+        row |= {"interval_low": round(low, 4), "interval_high": round(high, 4)}
+        row["head"] = round(float(np.mean(heads)), 4) if heads else ""
+        lines.append(row | {"epochs": epochs, "recovery_epochs": recovery, **versions})
     return lines
 
 

@@ -46,11 +46,11 @@ def main() -> None:
     results = []
     for seconds in given.seconds:
         cut = [loudest(given.list.parent / row["path"], model.sample_rate, seconds) for row in rows]
-        heard = [
+        teacher_clips = [
             loudest(given.list.parent / row["path"], teacher.sample_rate, seconds, centre)[0]
             for row, (_, centre) in zip(rows, cut, strict=True)
         ]
-        wanted = embed_clips(teacher, heard)
+        target = embed_clips(teacher, teacher_clips)
         for policy in ("pad", "native", "repeat"):
             vectors = model.embed([(sound, model.sample_rate) for sound, _ in cut], short=policy)
             probe = probe_labels(vectors, labels, folds)
@@ -61,7 +61,7 @@ def main() -> None:
                     "clips": len(rows),
                     "window": model.window,
                     "trained_with": model.short,
-                    "neighbour_overlap": round(neighbour_overlap(vectors, wanted), 4),
+                    "neighbour_overlap": round(neighbour_overlap(vectors, target), 4),
                     "probe_accuracy": round(probe.value, 4),
                     "interval_low": round(probe.interval95[0], 4),
                     "interval_high": round(probe.interval95[1], 4),

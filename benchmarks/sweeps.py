@@ -41,9 +41,9 @@ def main() -> None:
         for run in done.results["runs"]:
             (score,) = run["scores"].values()
             low, high = score["interval95"]
-            told = {"esc10": score["value"], "low": low, "high": high}
-            told |= {part: run[part] for part in ("cosine", "neighbour_overlap", "training_seconds")}
-            rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in told.items()}
+            figures = {"esc10": score["value"], "low": low, "high": high}
+            figures |= {part: run[part] for part in ("cosine", "neighbour_overlap", "training_seconds")}
+            rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
             rows.append(run["settings"] | rounded | versions)
         write_results(f"sweep_{name}", rows)
 

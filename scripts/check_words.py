@@ -148,7 +148,7 @@ def files(roots: list[Path]) -> list[Path]:
 
 def check(file: Path) -> Iterator[Finding]:
     """The refused words of one file."""
-    for kind, line, text in READERS[file.suffix](file.read_text(encoding="utf-8")):
+    for kind, line, text in dict.fromkeys(READERS[file.suffix](file.read_text(encoding="utf-8"))):
         if kind == "prose":
             text = blank(ALLOWED, blank(CODE, text))
         else:
@@ -195,8 +195,9 @@ def python(text: str) -> Iterator[Piece]:
             yield "name", node.lineno, node.attr
         if isinstance(node, ast.arg):
             yield "local", node.lineno, node.arg
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield "local", node.lineno, node.id
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            stored = (one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+            yield from (("local", one.lineno, one.id) for one in stored)
         if isinstance(node, ast.Module | ast.ClassDef):
             for line in node.body:
                 targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]

@@ -22,7 +22,7 @@ pytest_plugins = ["helpers.skips"]
 
 
 LONG = 900
-"""Seconds that a slow test may take; the others have what pyproject.toml says."""
+"""Seconds that a slow test may take; the others have what pyproject.toml reports."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,7 +57,7 @@ def traced_once() -> Iterator[None]:
 
 @pytest.fixture
 def tiny_bundle(tmp_path: Path) -> Path:
-    """The folder of a bundle: 16 kHz, windows of 1 s, vectors (mean, mean square, peak)."""
+    """The folder of a bundle: 16 kHz, windows of 1 s, embeddings (mean, mean square, peak)."""
     return write_tiny_bundle(tmp_path / "tiny")
 
 

@@ -57,17 +57,17 @@ def test_a_broken_file_is_named_and_the_others_are_embedded(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["embed", "nowhere", "--model", DATA / "tiny_bundle", "--output", "v.npz"], "nowhere"),
         (["embed", DATA / "clips", "--model", DATA, "--output", "v.npz"], "no bundle"),
         (["embed", DATA / "clips", "--model", DATA / "tiny_bundle", "--output", "v.docx"], "v.docx"),
     ],
 )
-def test_mistakes_get_a_sentence(arguments: list[object], said: str) -> None:
+def test_mistakes_get_a_message(arguments: list[object], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert message in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_and_version() -> None:
@@ -79,7 +79,7 @@ def test_help_and_version() -> None:
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `bundle`, a student, and `vectors.npy`, its embeddings of tests/data/clips by torch."""
+    """A folder with `bundle`, a student, and `embeddings.npy`, its embeddings of tests/data/clips by torch."""
     given = os.environ.get("SONDINO_BUNDLE")
     if given:
         return Path(given).parent

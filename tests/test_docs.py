@@ -160,7 +160,7 @@ def test_the_encoder_of_the_manual_keeps_the_contract(tmp_path: Path) -> None:
     encoder = load_teacher(f"module:{file}:make")
     assert encoder.name == "bands"
     assert sondino.check_encoder(encoder) == []
-    with pytest.raises(OptionError, match="rate"):  # as the text below the example says
+    with pytest.raises(OptionError, match="rate"):  # as the text below the example reports
         load_teacher(f"module:{file}:make?rate=16000")
 
 
@@ -211,8 +211,8 @@ def test_the_accuracy_on_esc10_in_the_readme_is_what_was_measured() -> None:
         if row["role"] != "chance":
             value += f" ({100 * float(row['esc10_low']):.1f} to {100 * float(row['esc10_high']):.1f})"
         assert cells[1] == value
-        told = row["kept"] and row["role"] != "chance"
-        assert cells[2] == (f"{100 * float(row['kept']):.1f} %" if told else "")
+        reported = row["kept"] and row["role"] != "chance"
+        assert cells[2] == (f"{100 * float(row['kept']):.1f} %" if reported else "")
         assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
 
 
@@ -220,8 +220,8 @@ def test_the_sweeps_in_the_results_are_what_was_measured() -> None:
     found: dict[str, list[float]] = {}
     for row in _results("sweep_losses"):
         found.setdefault(row["loss"], []).append(100 * float(row["esc10"]))
-    told = [[n, f"{sum(v) / len(v):.1f} %", ", ".join(f"{x:.1f}" for x in v)] for n, v in found.items()]
-    assert rows(RESULTS, "loss") == told and max(told, key=lambda row: row[1])[0] == "clap"
+    reported = [[n, f"{sum(v) / len(v):.1f} %", ", ".join(f"{x:.1f}" for x in v)] for n, v in found.items()]
+    assert rows(RESULTS, "loss") == reported and max(reported, key=lambda row: row[1])[0] == "clap"
     uniform, *balanced = [100 * float(row["esc10"]) for row in _results("sweep_clusters")]
     assert f"{uniform:.1f} % for uniform sampling, {min(balanced):.1f} to {max(balanced):.1f} %" in FLOWING_RESULTS
 
@@ -230,10 +230,10 @@ def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
     text = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
     measured = [row for row in _results("probe") if not row["case"].endswith("scikit-learn")]
     shown = [(cells[1], cells[2], cells[3]) for cells in rows(text, "probes")]
-    told = [
+    reported = [
         (f"{int(r['clips']):,}", f"{float(r['seconds']):.0f}", f"{int(r['peak_mb']) / 1000:.1f} GB") for r in measured
     ]
-    assert shown == told
+    assert shown == reported
 
 
 def ways(student: str) -> list[tuple[str, str, str]]:

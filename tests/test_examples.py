@@ -27,7 +27,7 @@ PACKAGES = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A graph as ours are, whose vector is computed by hand: mean, largest, smallest, length and size of a clip."""
+    """A graph as ours are, whose embedding is computed by hand: mean, largest, smallest, length and size of a clip."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     parts = ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceL1", "ReduceSumSquare"]
     nodes = [helper.make_node(part, ["waveform", "axis"], [part], keepdims=1) for part in parts]
@@ -83,7 +83,7 @@ def printed(command: list[object], model: Path, clip: Path) -> list[float]:
 
 
 def check(command: list[object], model: Path, clips: dict[str, tuple[Path, np.ndarray]], tmp_path: Path) -> None:
-    """It prints the right numbers of every clip, and a sentence where the rate is another."""
+    """It prints the right numbers of every clip, and a message where the rate is another."""
     for file, mono in clips.values():
         np.testing.assert_allclose(printed(command, model, file), expected(mono), rtol=2e-6, atol=2e-6)
     other = tmp_path / "other.wav"

@@ -91,11 +91,11 @@ def test_clusters_as_a_page_with_the_teacher_that_needs_nothing(tmp_path):
 @pytest.mark.slow
 def test_probe_and_finetune_as_a_script(tmp_path, forks):
     run_script(forks, tmp_path, PROBE, "--out", "kept", "--epochs", 1)
-    told = rows(tmp_path / "kept" / "predictions.csv")
-    assert len(told) == 130
-    right = sum(clip["truth"] == clip["predicted"] for clip in told) / len(told)
+    reported = rows(tmp_path / "kept" / "predictions.csv")
+    assert len(reported) == 130
+    right = sum(clip["truth"] == clip["predicted"] for clip in reported) / len(reported)
     assert 0.2 < right < 0.9  # more than chance
-    assert all(0 < float(clip["probability"]) <= 1 for clip in told)
+    assert all(0 < float(clip["probability"]) <= 1 for clip in reported)
     config = json.loads((tmp_path / "kept" / "finetuned-untrained-1" / "config.json").read_text())
     assert config["head_score"]["metric"] == "accuracy"
     from sondino import load

@@ -3,7 +3,7 @@ import pytest
 from sondino import progress
 
 
-def test_lines_come_every_ten_seconds_and_the_end_is_told_once(
+def test_lines_come_every_ten_seconds_and_the_end_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
@@ -32,13 +32,13 @@ def test_a_resumed_stage_does_not_count_what_was_there(
     assert capsys.readouterr().err.splitlines() == ["targets: 950 of 1000 clips, 5/s, 10 s left"]
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_reports_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.show("targets", "clips", quiet=True) as report:
         report(1, 1)
     assert capsys.readouterr().err == ""
 
 
-def test_slow_work_tells_how_long_each_takes(
+def test_slow_work_reports_how_long_each_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter((0.0, 0.0, 28.0))

@@ -64,11 +64,11 @@ def test_every_other_skip_fails_the_run_and_is_named(how: str, tmp_path: Path) -
     options = ["-n", "2"] if how == "two processes" else []
     done = run(tmp_path, *options, SONDINO_CI="1")
     assert done.returncode == 1, done.stdout
-    _, _, told = done.stdout.partition("skips that are not allowed here")
+    _, _, reported = done.stdout.partition("skips that are not allowed here")
     for i, what in enumerate(HIDDEN):
-        assert told.count(f"test_hidden_{i}.py") == 1, what
-    assert "browser" in told and "test_allowed.py" not in told
-    assert f"{len(HIDDEN)} skipped: install what they need" in told
+        assert reported.count(f"test_hidden_{i}.py") == 1, what
+    assert "browser" in reported and "test_allowed.py" not in reported
+    assert f"{len(HIDDEN)} skipped: install what they need" in reported
 
 
 def test_without_the_option_a_skip_is_a_skip(tmp_path: Path) -> None:

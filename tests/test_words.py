@@ -40,6 +40,9 @@ def words() -> ModuleType:
         ("a.py", "def part(x): ...\n", 1, "part"),
         ("a.pyi", "def hears() -> int: ...\n", 1, "hears"),
         ("a.ts", "/** A line.\n * What it hears. */\nlet x = 1;\n", 2, "hears"),
+        ("a.py", "def f():\n    heard = 1\n", 2, "heard"),
+        ("a.py", "def f(told):\n    pass\n", 1, "told"),
+        ("a.py", "MOST, LONGEST = 1, 2\n", 1, "longest"),
         ("a.ts", "export function onHeard(): void {}\n", 1, "heard"),
         ("a.ts", "const x = `Hearing ${heard} %`;\n", 1, "Hearing"),
         ("a.ts", "class A {\n  tells(): void {\n  }\n}\n", 2, "tells"),
@@ -60,7 +63,7 @@ def test_a_refused_word_is_found(words: ModuleType, tmp_path: Path, name: str, t
         ("a.md", "The key `vectors`, HEAR and `sondino.hear`; hear-eval.\n\n```\nheard\n```\n<!-- told -->\n"),
         ("a.md", "[a link](heard.md#told), part of the whole, about the teacher, cut into windows"),
         ("a.py", 'np.savez(file, vectors=x)\nx["vector"]\n'),
-        ("a.py", "def f():\n    heard = 1\n"),  # a name of one function
+        ("a.py", "def f():\n    longest = 1\n"),  # plain English inside a function
         ("a.py", 'def f():\n    """Doc.\n\n    >>> heard(1)\n    """\n'),
         ("a.py", 'f"{heard} was decoded"\n'),
         ("a.py", "class A:\n    part: int\n"),

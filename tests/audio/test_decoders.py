@@ -149,7 +149,7 @@ def mp3_without_length(path: Path, x: np.ndarray) -> None:
     path.write_bytes(data[data.index(b"\xff\xfb", data.index(b"Xing")) :])
 
 
-def test_an_mp3_may_be_longer_than_its_header_says(tmp_path, monkeypatch):
+def test_an_mp3_may_be_longer_than_its_header_states(tmp_path, monkeypatch):
     pytest.importorskip("av")
     path = tmp_path / "bare.mp3"
     x = np.concatenate([noise(44100, 0.5)[:, 0], np.zeros(5 * 44100, np.float32), noise(44100, 0.5)[:, 0]])
@@ -166,7 +166,7 @@ def test_an_mp3_may_be_longer_than_its_header_says(tmp_path, monkeypatch):
         audio.read(path, 44100)
 
 
-def test_an_mp3_may_be_shorter_than_its_header_says(tmp_path):
+def test_an_mp3_may_be_shorter_than_its_header_states(tmp_path):
     path = tmp_path / "bare.mp3"
     x = np.concatenate([np.zeros(22050, np.float32), noise(44100, 5.0)[:, 0]])
     mp3_without_length(path, x)

@@ -275,7 +275,7 @@ def scripted(monkeypatch, *answers):
     monkeypatch.setattr(benching.subprocess, "run", run)
 
 
-def says(values):
+def reports(values):
     return types.SimpleNamespace(returncode=0, stdout=f"noise\n{json.dumps(values)}\n", stderr="")
 
 
@@ -285,7 +285,7 @@ def dies(code, message=""):
 
 def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_path, capsys):
     second = write_tiny_bundle(tmp_path / "second", name="second")
-    scripted(monkeypatch, says(answer([5.0])), KeyboardInterrupt())
+    scripted(monkeypatch, reports(answer([5.0])), KeyboardInterrupt())
     names = [str(tiny_bundle), str(second), "--runtime", "onnxruntime", "--threads", "1"]
     with pytest.raises(SystemExit) as left:
         cli.main(["bench", *names, "--out", str(tmp_path / "out"), "--quiet"])
@@ -300,7 +300,7 @@ def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_p
 
 
 def test_a_memory_process_that_dies_leaves_the_times(monkeypatch, tiny_bundle, tmp_path, capsys):
-    scripted(monkeypatch, says(answer([5.0])), dies(-9))
+    scripted(monkeypatch, reports(answer([5.0])), dies(-9))
     names = [str(tiny_bundle), "--runtime", "onnxruntime", "--threads", "1", "--rounds", "1"]
     with pytest.raises(SystemExit) as left:
         cli.main(["bench", *names, "--out", str(tmp_path / "out"), "--quiet"])
@@ -327,7 +327,7 @@ def test_a_process_that_dies_is_an_error_message_and_the_others_go_on(
     died, message, monkeypatch, tiny_bundle, tmp_path, capsys
 ):
     second = write_tiny_bundle(tmp_path / "second", name="second")
-    scripted(monkeypatch, died, says(answer([5.0])), says({"peak_memory_bytes": {"10": 1}}))
+    scripted(monkeypatch, died, reports(answer([5.0])), reports({"peak_memory_bytes": {"10": 1}}))
     names = [str(tiny_bundle), str(second), "--runtime", "onnxruntime", "--threads", "1", "--rounds", "1"]
     with pytest.raises(SystemExit) as left:
         cli.main(["bench", *names, "--out", str(tmp_path / "out"), "--quiet"])

@@ -119,7 +119,7 @@ def test_a_front_end_outside_the_graph_is_timed_separately(with_body):
     np.testing.assert_allclose(inside.net(mels), mels.mean(axis=2), rtol=1e-4, atol=1e-5)
 
 
-def test_an_export_is_opened_as_it_says(tiny_bundle, with_body, tmp_path):
+def test_an_export_is_opened_by_its_export_json(tiny_bundle, with_body, tmp_path):
     fixed = write_export(tiny_bundle, tmp_path / "fixed", samples=8000, batch=1)
     model = opening.open_export(fixed, 1)
     sound, _ = worker.clips(model, 1.0, 1)
@@ -145,7 +145,7 @@ def test_a_cold_start_in_a_plain_runtime_hashes_nothing(monkeypatch, tiny_bundle
     opening.open_export(export, 1)
 
 
-def test_an_export_of_one_clip_a_call_hears_them_one_by_one(monkeypatch, tiny_bundle, tmp_path):
+def test_an_export_of_one_clip_a_call_embeds_them_one_by_one(monkeypatch, tiny_bundle, tmp_path):
     calls = []
 
     def run(batch):
@@ -187,7 +187,7 @@ def test_an_export_for_litert_gives_its_vectors_without_torch(monkeypatch, tmp_p
         opening.open_export(export, 1)
 
 
-def test_an_export_for_executorch_hears_clip_by_clip_on_its_threads(monkeypatch, tmp_path):
+def test_an_export_for_executorch_embeds_clip_by_clip_on_its_threads(monkeypatch, tmp_path):
     torch = pytest.importorskip("torch")
     asked = []
 

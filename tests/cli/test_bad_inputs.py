@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.bad_inputs import MISTAKES, Mistake, said
+from helpers.bad_inputs import MISTAKES, Mistake, message_of
 from helpers.bad_inputs_page import PAGE
 
 
@@ -17,26 +17,26 @@ def page() -> dict[tuple[str, str], str]:
         if line.startswith("## "):
             group = line[3:]
         elif line.startswith("| ") and not line.startswith(("| mistake", "| ---")):
-            what, sentence = re.split(r"(?<!\\) \| ", line[2:-2], maxsplit=1)
-            found[group, what] = sentence.replace("\\|", "|")
+            what, message = re.split(r"(?<!\\) \| ", line[2:-2], maxsplit=1)
+            found[group, what] = message.replace("\\|", "|")
     return found
 
 
-def by_ourselves(sentence: str) -> str:
-    """A sentence without what a library said, which its next version may say otherwise."""
-    return re.sub(r"\(.*\)", "(...)", sentence)
+def by_ourselves(message: str) -> str:
+    """A message without what a library message, which its next version may say otherwise."""
+    return re.sub(r"\(.*\)", "(...)", message)
 
 
 @pytest.mark.parametrize("made", MISTAKES, ids=lambda made: f"{made.group}: {made.what}")
-def test_a_mistake_gets_its_sentence(made: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_gets_its_message(made: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in made.needs:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "cache"))
-    sentence = said(made, tmp_path)
-    assert by_ourselves(sentence) == by_ourselves(page()[made.group, made.what])
-    assert "\n" not in sentence and "Traceback" not in sentence
+    message = message_of(made, tmp_path)
+    assert by_ourselves(message) == by_ourselves(page()[made.group, made.what])
+    assert "\n" not in message and "Traceback" not in message
     assert not (tmp_path / "ran").exists(), "code inside the file was run"
     assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("*.part"))
 

@@ -124,7 +124,7 @@ def test_corpus_targets_and_clusters(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["distill", "SOUNDS", "--teacher", "birdnett", "--out", "RUN"], "did you mean birdnet"),
         (["distill", "SOUNDS", "--teacher", "birdnet", "--out", "RUN", "--student", "dimn"], "did you mean dymn"),
@@ -140,8 +140,8 @@ def test_corpus_targets_and_clusters(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["check", "module:gone:make"], "gone"),
     ],
 )
-def test_a_mistake_gets_one_sentence_and_leaves_nothing(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_gets_one_message_and_leaves_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"SOUNDS": tmp_path / "sounds", "RUN": tmp_path / "run", "EMPTY": tmp_path / "EMPTY"}
     write_sounds(places["SOUNDS"], {"a.wav": 0.2})
@@ -150,7 +150,7 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     given = [str(places.get(a, a)).replace("VECTORS", str(tmp_path / "known.npz")) for a in arguments]
     assert call(*given) == 2
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error and error.startswith("sondino: ")
+    assert message in error and "Traceback" not in error and error.startswith("sondino: ")
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 

@@ -57,7 +57,7 @@ def test_the_ends_of_the_scales():
     assert (nothing.clips, nothing.groups, nothing.nmi) == (0, (), None)
 
 
-def test_unlike_lengths_are_a_sentence():
+def test_unlike_lengths_get_a_message():
     with pytest.raises(OptionError, match="not 1 and 2"):
         compare_groups(np.array([0, 1]), ["a"])
 
@@ -77,7 +77,7 @@ def tones(folder: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """A teacher that hears how loud and how rough a sound is."""
+    """A teacher that embeds how loud and how rough a sound is."""
     (tmp_path / "ear.py").write_text(
         "import numpy as np\n"
         "def ear():\n"
@@ -98,16 +98,18 @@ def write_list(file: Path, rows: list[tuple[str, str]], *names: str) -> None:
         csv.writer(opened).writerows([names, *(row[: len(names)] for row in rows)])
 
 
-def test_the_command_says_what_clusters_hold(tmp_path, listening, capsys):
+def test_the_command_reports_what_clusters_hold(tmp_path, listening, capsys):
     rows = tones(tmp_path)
     write_list(tmp_path / "list.csv", rows, "path", "label")
     assert run("corpus", tmp_path / "list.csv", "--out", tmp_path / "corpus") == 0
     capsys.readouterr()
     assert run("cluster", tmp_path / "corpus", "--teacher", listening, "-k", 2) == 0
-    told = capsys.readouterr().out
-    assert "2 clusters of 4 to 8 clips" in told and "2 labels of 12 clips" in told
-    assert "NMI: 1\n" in told and "ARI: 1\n" in told and "purity: 1\n" in told and "silhouette: " in told
-    table = [line.split() for line in told.splitlines()[-3:]]
+    reported = capsys.readouterr().out
+    assert "2 clusters of 4 to 8 clips" in reported and "2 labels of 12 clips" in reported
+    assert (
+        "NMI: 1\n" in reported and "ARI: 1\n" in reported and "purity: 1\n" in reported and "silhouette: " in reported
+    )
+    table = [line.split() for line in reported.splitlines()[-3:]]
     assert table[0] == ["cluster", "clips", "mostly", "share"]
     assert [line[1:] for line in table[1:]] == [["8", "hum", "100", "%"], ["4", "hiss", "100", "%"]]
     [kept] = tmp_path.glob("corpus/targets/*/clusters-k2-seed0/groups.json")
@@ -132,6 +134,6 @@ def test_the_command_without_labels_gives_sizes(tmp_path, listening, capsys):
     write_list(tmp_path / "list.csv", tones(tmp_path), "path")
     assert run("corpus", tmp_path / "list.csv", "--out", tmp_path / "corpus") == 0
     assert run("cluster", tmp_path / "corpus", "--teacher", listening, "-k", 2) == 0
-    told = capsys.readouterr().out
-    assert told.endswith("sizes: 8, 4\n")
-    assert "NMI" not in told and "purity" not in told
+    reported = capsys.readouterr().out
+    assert reported.endswith("sizes: 8, 4\n")
+    assert "NMI" not in reported and "purity" not in reported

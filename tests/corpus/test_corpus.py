@@ -53,7 +53,7 @@ def test_a_folder_is_cut_into_clips(sounds, tmp_path):
     assert corpus.skipped == []
 
 
-def test_a_clip_is_the_stretch_it_says(sounds, tmp_path):
+def test_a_clip_is_the_stretch_of_its_row(sounds, tmp_path):
     corpus = build_corpus(sounds, tmp_path / "out", clip=2.0)
     whole = noise(5.0, 2)
     for row, first in ((2, 0), (3, 2 * RATE), (4, 3 * RATE)):
@@ -188,7 +188,7 @@ def test_paths_of_a_list_may_lie_anywhere(sounds, tmp_path):
         ),
     ],
 )
-def test_bad_lists_are_said(sounds, tmp_path, rows, error, message):
+def test_bad_lists_get_messages(sounds, tmp_path, rows, error, message):
     with pytest.raises(error, match=message):
         build_corpus(listed(tmp_path / "list.csv", rows), tmp_path / "out")
 

@@ -107,7 +107,7 @@ def test_a_clip_that_cannot_be_decoded_is_left_out(corpus):
 
 
 class Breaking(Moments):
-    """Breaks the contract once it has heard 12 clips."""
+    """Breaks the contract once it has embedded 12 clips."""
 
     broken = True
 
@@ -146,7 +146,7 @@ def test_a_teacher_that_breaks_midway_keeps_what_is_done(corpus, spoil, message)
 
 
 class Known:
-    """Vectors by id, as of a teacher that can only be called elsewhere."""
+    """Embeddings by id, as of a teacher that can only be called elsewhere."""
 
     name, sample_rate, dim, window, fingerprint = "known", 1, 2, None, "known-1"
     bad = False
@@ -243,7 +243,7 @@ def test_a_write_that_fails_is_an_error_message(corpus, monkeypatch):
         compute_targets(corpus, Moments())
 
 
-def test_too_little_room_is_said_before_the_work(corpus, monkeypatch):
+def test_too_little_room_gets_a_message_before_the_work(corpus, monkeypatch):
     class Usage:
         free = 100
 
@@ -313,7 +313,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(corpus, where, left):
     assert ended.returncode == -signal.SIGKILL
     teacher = Moments()
     targets = compute_targets(open_corpus(corpus.folder), teacher, part_rows=6)
-    assert teacher.heard == left  # rows of the parts that were not whole: at most one part is heard again
+    assert teacher.heard == left  # rows of the parts that were not whole: at most one part is embedded again
     undisturbed = Moments()
     undisturbed.fingerprint = "undisturbed"
     other = compute_targets(corpus, undisturbed, part_rows=6)

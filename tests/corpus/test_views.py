@@ -92,15 +92,15 @@ def test_a_view_is_the_arithmetic_of_its_row():
 
 
 @pytest.mark.parametrize("rates", [(16000, 32000), (22050, 16000), (11025, 32000)])
-def test_teacher_and_student_hear_the_same_view(tmp_path, rates):
+def test_teacher_and_student_embed_the_same_view(tmp_path, rates):
     low = min(rates)
     for i in range(6):  # nothing above 3 kHz: resampling must not be what differs
         waveform = soxr.resample(noise(2.0, i, 6000), 6000, 48000)
         write(tmp_path / f"sounds/{i}.wav", waveform, 48000)
     views = add_views(build_corpus(tmp_path / "sounds", tmp_path / "out"), 3)
-    heard = {rate: read_clips(views, range(len(views)), rate) for rate in rates}
+    embedded = {rate: read_clips(views, range(len(views)), rate) for rate in rates}
     assert (views.column("mix_row") >= 0).any()
-    for one, other in zip(heard[rates[0]], heard[rates[1]], strict=True):
+    for one, other in zip(embedded[rates[0]], embedded[rates[1]], strict=True):
         pair = [soxr.resample(x, rate, low) for x, rate in zip((one, other), rates, strict=True)]
         assert abs(len(pair[0]) - len(pair[1])) <= 1
         edge = low // 50  # the resampler of this test sees a cut where the view begins

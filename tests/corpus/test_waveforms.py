@@ -55,7 +55,7 @@ def test_kept_and_decoded_read_the_same_bits(corpus):
     assert kept.valid.all() and decoded.valid.all()
 
 
-def test_views_are_as_the_teacher_hears_them(corpus):
+def test_views_are_as_the_teacher_embeds_them(corpus):
     views = add_views(corpus, 2)
     waveforms = open_waveforms(views, RATE, cache=True)
     for row, clip in enumerate(read_clips(views, range(len(views)), RATE)):
@@ -110,7 +110,7 @@ def test_reads_in_threads(corpus):
             np.testing.assert_array_equal(one, other)
 
 
-def test_room_decides_unless_told(corpus, monkeypatch):
+def test_room_decides_unless_an_option_does(corpus, monkeypatch):
     class Usage:
         free = 1000
 

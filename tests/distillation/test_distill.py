@@ -99,9 +99,9 @@ def test_a_teachers_parameters_are_those_that_its_vector_comes_from() -> None:
 
 
 def test_a_finished_run_is_not_done_again(run: Path) -> None:
-    before, heard = (run / "bundle" / "model.onnx").stat().st_mtime_ns, Bands.heard
+    before, embedded = (run / "bundle" / "model.onnx").stat().st_mtime_ns, Bands.heard
     distill(run.parent / "sounds", teacher=Bands(), out=run, epochs=10, views=2, lr=2e-3, **SMALL_RUN)
-    assert (run / "bundle" / "model.onnx").stat().st_mtime_ns == before and Bands.heard == heard
+    assert (run / "bundle" / "model.onnx").stat().st_mtime_ns == before and Bands.heard == embedded
 
 
 def test_another_recipe_is_refused_with_what_differs(run: Path) -> None:
@@ -122,7 +122,7 @@ def test_other_sound_under_a_run_is_refused(run: Path, tmp_path: Path) -> None:
         )
 
 
-def test_an_object_that_is_no_encoder_is_told_what_it_lacks(tmp_path: Path) -> None:
+def test_an_object_that_is_no_encoder_gets_a_message_on_what_it_lacks(tmp_path: Path) -> None:
     class Nothing:
         name = "nothing"
 
@@ -177,7 +177,7 @@ def test_labels_alone_give_the_supervised_baseline(tmp_path: Path) -> None:
     assert sondino.load(tmp_path / "run").embed(folder / "00.wav").shape[0] == 1
 
 
-def test_a_teacher_that_gives_nan_stops_with_a_sentence_and_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_teacher_that_gives_nan_stops_with_a_message_and_keeps_what_is_done(tmp_path: Path) -> None:
     folder = write_band_sounds(tmp_path / "sounds", 60)
     with pytest.raises(EncoderError, match=r"broken.*NaN"):
         distill(folder, teacher=Broken(), out=tmp_path / "run", epochs=1, **SMALL_RUN)
@@ -185,7 +185,7 @@ def test_a_teacher_that_gives_nan_stops_with_a_sentence_and_keeps_what_is_done(t
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"teacher": "birdnett"}, "did you mean birdnet"),
         ({"teacher": Bands(), "student": "dynm"}, "did you mean dymn"),
@@ -193,9 +193,9 @@ def test_a_teacher_that_gives_nan_stops_with_a_sentence_and_keeps_what_is_done(t
         ({"teacher": Bands(), "device": "cuda"}, "device cuda"),
     ],
 )
-def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, options: dict, said: str) -> None:
+def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, options: dict, message: str) -> None:
     folder = write_band_sounds(tmp_path / "sounds", 2)
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         distill(folder, out=tmp_path / "run", **(SMALL_RUN | {"epochs": 1} | options))
 
 

@@ -44,7 +44,7 @@ def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"epoch": 3}, "did you mean epochs"),
         ({"student": "mobilnet"}, "did you mean mobilenetv3"),
@@ -64,8 +64,8 @@ def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
         ({"teacher": ()}, "no teacher named"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(values: dict, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_what_cannot_be_is_refused_by_name(values: dict, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         resolve_recipe({"teacher": "birdnet"} | values)
 
 

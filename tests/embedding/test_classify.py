@@ -125,7 +125,7 @@ def test_several_labels_have_probabilities_of_their_own(
     ]
 
 
-def test_the_published_policy_hears_full_windows_only(bundle: Path, sounds: Path) -> None:
+def test_the_published_policy_embeds_full_windows_only(bundle: Path, sounds: Path) -> None:
     predictions: list[ClipPrediction] = []
     classify_files(
         sounds / "deep", sondino.load(bundle, window_policy="published"), per_window=True, show=predictions.append
@@ -143,7 +143,7 @@ def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Calla
         sondino.load(bare).with_head(wide)
 
 
-def test_broken_files_are_listed_and_the_exit_code_says_so(
+def test_broken_files_are_listed_and_the_exit_code_is_1(
     bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sounds / "broken.wav").write_text("no sound")
@@ -169,7 +169,7 @@ def test_broken_files_are_listed_and_the_exit_code_says_so(
         (["--model", "bare"], "tiny has no head: fit one with"),
     ],
 )
-def test_a_mistake_gets_one_sentence(
+def test_a_mistake_gets_one_message(
     options: list[str],
     message: str,
     bundle: Path,

@@ -255,7 +255,7 @@ def test_nothing_is_written_when_every_file_fails(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
-def test_a_model_that_changes_its_dimension_stops_with_a_sentence(folder, tmp_path):
+def test_a_model_that_changes_its_dimension_stops_with_a_message(folder, tmp_path):
     class Wrong(Tiny):
         def embed(self, waveforms):
             return np.zeros((len(waveforms), 4), np.float32)

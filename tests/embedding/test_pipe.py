@@ -77,7 +77,7 @@ def test_other_chunks_are_passed_over_and_what_follows_is_no_sound(model: Model)
     np.testing.assert_allclose(found.embedding, [0.5, 0.25, 0.5], atol=1e-4)
 
 
-def test_rf64_says_its_length_in_a_chunk_of_its_own(model: Model) -> None:
+def test_rf64_reports_its_length_in_a_chunk_of_its_own(model: Model) -> None:
     x = raw(np.full(TINY_RATE, 0.5))
     ds64 = b"ds64" + struct.pack("<IQQQI", 28, 0, len(x), TINY_RATE, 0)
     data = wav(x, size=0xFFFFFFFF).replace(b"RIFF", b"RF64").replace(b"WAVEfmt ", b"WAVE" + ds64 + b"fmt ")

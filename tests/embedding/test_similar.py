@@ -284,7 +284,7 @@ def test_similar_from_the_command_line(
     assert [row["id"] for row in csv.DictReader(io.StringIO(answer.read_text()))] == [name for _, name in cosines[1:]]
 
 
-def test_similar_in_a_table_of_windows_tells_when(
+def test_similar_in_a_table_of_windows_reports_when(
     recordings: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, answer = tmp_path / "windows.npz", tmp_path / "answer.csv"

@@ -60,7 +60,7 @@ def test_channels_that_cancel_are_treated_as_in_a_file(model: Model, tmp_path: P
     assert embeddings[0, 1] > 1e-3
 
 
-def test_channels_are_not_judged_by_a_first_moment_that_cancels(model: Model, tmp_path: Path) -> None:
+def test_channels_are_not_scored_by_a_first_moment_that_cancels(model: Model, tmp_path: Path) -> None:
     x = noise(TINY_RATE, 2.0)
     stereo = np.concatenate([x, x], axis=1)
     stereo[:50, 1] *= -1
@@ -160,7 +160,7 @@ def test_the_median_and_the_95_of_100() -> None:
     assert "up to 10 ms in the resampler" in str(report)
 
 
-def test_the_resampler_holds_back_what_it_says(model: Model) -> None:
+def test_the_resampler_holds_back_its_stated_delay(model: Model) -> None:
     assert resampler_delay(16000, 16000) == 0
     delay = resampler_delay(48000, TINY_RATE)
     assert 0 < delay < 0.2

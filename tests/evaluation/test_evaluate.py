@@ -110,7 +110,7 @@ def test_what_cannot_be_evaluated_is_an_error(tmp_path: Path, change: dict, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_scores_follow_what_a_list_says_of_its_clips(tmp_path: Path) -> None:
+def test_scores_follow_what_a_list_states_of_its_clips(tmp_path: Path) -> None:
     labelled = read_labelled(sounds(tmp_path))
     (task, _), table = read_own(tmp_path / "levels"), Path("vectors/abc.npz")
     first = labelled.clips[0]

@@ -88,7 +88,7 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """Clips of 2 s whose halves have one sign each, alike or not: a window has to cover both to tell."""
+    """Clips of 2 s whose halves have one sign each, alike or not: a window has to cover both to report."""
     rng = np.random.default_rng(0)
     for label, signs in (("alike", (1, 1)), ("alike", (-1, -1)), ("unlike", (1, -1)), ("unlike", (-1, 1))):
         for number in range(8):
@@ -135,7 +135,7 @@ def test_the_window_that_covers_both_halves_is_found(models: Path, task: Path, c
 
 
 def test_a_model_that_needs_no_more_gets_the_shortest(models: Path, task: Path, costs: list[Any]) -> None:
-    for number, file in enumerate(sorted(task.rglob("*.wav"))):  # now the sign of any part tells
+    for number, file in enumerate(sorted(task.rglob("*.wav"))):  # now the sign of any part reports
         sign = 1 if file.parent.name == "alike" else -1
         level = np.full(2 * RATE, sign * (0.4 + 0.01 * number), np.float32)
         soundfile.write(file, level, RATE, subtype="FLOAT")
@@ -303,7 +303,7 @@ def test_an_interval_that_is_cut_off_at_100_counts_by_half_its_width() -> None:
 
 
 @pytest.mark.slow
-@needs_linux  # nothing else tells the peak of a stretch of work
+@needs_linux  # nothing else reports the peak of a stretch of work
 def test_memory_is_that_of_the_window(models: Path) -> None:
     one, three = (footprint(f"module:{models}:Hungry", window, False, None) for window in (1.0, 3.0))
     assert one.memory_bytes is not None and three.memory_bytes is not None

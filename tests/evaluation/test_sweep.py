@@ -118,7 +118,7 @@ def test_a_teacher_given_wins_over_the_recipe() -> None:
     assert one.recipe.teacher == ("matpac", "m2d")
 
 
-def test_names_of_folders_are_safe_and_tell_settings_apart() -> None:
+def test_names_of_folders_are_safe_and_differ_by_settings() -> None:
     assert folder_name({"loss": "cosine", "clusters": 50, "width": 0.25}) == "loss=cosine,clusters=50,width=0.25"
     odd = folder_name({"teacher": "onnx:/a/b.onnx?rate=16000"})
     assert odd == folder_name({"teacher": "onnx:/a/b.onnx?rate=16000"})

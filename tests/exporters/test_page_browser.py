@@ -191,9 +191,9 @@ def test_vectors_are_saved_as_embed_writes_them(page: browser.Page, bundle: Path
     vector = entries(page, 1)[0]["vector"]
     assert head[:2] == ["id", "v0"]
     assert np.array_equal(np.array(row[1:], np.float32), np.array(vector, np.float32))
-    told = json.loads(text)
-    assert told["model"] == "page-test"
-    assert np.array_equal(np.float32(told["sounds"][0]["vector"]), np.float32(vector))
+    reported = json.loads(text)
+    assert reported["model"] == "page-test"
+    assert np.array_equal(np.float32(reported["sounds"][0]["vector"]), np.float32(vector))
 
 
 def test_files_that_are_no_sound_get_a_message_and_the_others_are_embedded(page: browser.Page, tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def flip(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (lambda model: (model / "body.onnx").unlink(), "model/body.onnx is missing (404)"),
         (lambda model: (model / "model.json").unlink(), "model/model.json is missing (404)"),
@@ -364,13 +364,13 @@ def flip(file: Path) -> None:
     ],
 )
 def test_a_model_that_is_missing_or_damaged_gets_a_message(
-    opened: tuple[browser.Page, str], page_folder: Path, tmp_path: Path, change: Any, sentence: str
+    opened: tuple[browser.Page, str], page_folder: Path, tmp_path: Path, change: Any, message: str
 ) -> None:
     page, _ = opened
     with served(broken(page_folder, tmp_path / "page", change)) as address:
         page.open(address)
         trouble = page.until(TROUBLE)
-    assert sentence in trouble
+    assert message in trouble
     assert "export the page again" in trouble
 
 

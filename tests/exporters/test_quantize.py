@@ -67,9 +67,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def test_int8_weights_are_integers_and_vectors_stay_near() -> None:
-    model, told = net(), []
-    found = quantized(model, logmels(12), logmels(8, 1), lambda done, total: told.append((done, total)))
-    assert (found.kept, found.layers, told) == ((), 2, [(1, 2), (2, 2)])
+    model, reported = net(), []
+    found = quantized(model, logmels(12), logmels(8, 1), lambda done, total: reported.append((done, total)))
+    assert (found.kept, found.layers, reported) == ((), 2, [(1, 2), (2, 2)])
     kinds = {tensor.name: tensor.data_type for tensor in found.model.graph.initializer}
     assert [kinds[name] for name in kinds if name.endswith("weight_quantized")] == [onnx.TensorProto.INT8] * 2
     x = np.stack(logmels(8, 2))

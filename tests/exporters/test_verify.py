@@ -23,10 +23,10 @@ def clips(count: int = 30) -> list[np.ndarray]:
 
 
 def test_the_same_model_is_the_same() -> None:
-    told: list[tuple[int, int]] = []
-    found = verify(spectrum, spectrum, clips(), RATE, progress=lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    found = verify(spectrum, spectrum, clips(), RATE, progress=lambda done, total: reported.append((done, total)))
     assert (found.clips, found.seconds, found.difference, found.neighbours) == (30, 1.0, 0.0, 1.0)
-    assert found.cosine == pytest.approx(1, abs=1e-12) and told[-1] == (33, 33)
+    assert found.cosine == pytest.approx(1, abs=1e-12) and reported[-1] == (33, 33)
     assert found.signals["silence"] == {"difference": 0.0, "cosine": 1.0}  # two embeddings of zeros are equal
     for precision in BOUNDS:
         check_bound(found, precision, "it")
@@ -67,7 +67,7 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
         ([1, 2, 3, 76], [True, True, True, False]),
         ([1, 2, float("nan"), float("inf"), 500], [True, True, True, True, False]),
         ([float("nan")] * 3, [True] * 3),
-        ([0, 0, 0, 1, 2], [True] * 5),  # silence says nothing of what is usual
+        ([0, 0, 0, 1, 2], [True] * 5),  # silence reports nothing of what is usual
         ([0, 0], [True] * 2),
     ],
 )

@@ -48,8 +48,8 @@ def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_p
     facts = json.loads((out / "model" / "model.json").read_text())
     clips = sorted(CLIPS.glob("*.ogg"))
     assert [clip["name"] for clip in facts["gallery"]] == [clip.stem for clip in clips]
-    for clip, told in zip(clips, facts["gallery"], strict=True):
-        assert (out / "model" / told["file"]).read_bytes() == clip.read_bytes()
+    for clip, reported in zip(clips, facts["gallery"], strict=True):
+        assert (out / "model" / reported["file"]).read_bytes() == clip.read_bytes()
     model = Model(bundle)
     vectors = np.fromfile(out / "model" / "gallery.bin", "<f4").reshape(len(clips), model.dim)
     np.testing.assert_allclose(vectors, model.embed(list(clips)), atol=1e-6)

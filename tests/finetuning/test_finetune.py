@@ -152,15 +152,15 @@ def test_a_head_alone_learns_vectors_of_any_scale(hidden: tuple[int, ...]) -> No
 
 
 def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([(0.1, -1.0), (0.3, -1.0), (0.9, -1.0), (0.2, -1.0), (0.9, -1.0)])
+    reported = iter([(0.1, -1.0), (0.3, -1.0), (0.9, -1.0), (0.2, -1.0), (0.9, -1.0)])
     seen: list[torch.Tensor] = []
     layers = new_layers(2, 2, "linear", ())
 
-    def judged(*_: object) -> tuple[float, float]:
+    def scored(*_: object) -> tuple[float, float]:
         seen.append(layers.weight.detach().clone())
-        return next(told)
+        return next(reported)
 
-    monkeypatch.setattr("sondino.finetuning.train.validation_score", judged)
+    monkeypatch.setattr("sondino.finetuning.train.validation_score", scored)
     x, half = np.random.default_rng(0).standard_normal((8, 2)).astype(np.float32), np.arange(8) < 4
     parts = Fold(half, ~half, np.zeros(8, bool))
     scores = train_head(layers, x, np.eye(2, dtype=bool)[np.arange(8) % 2], parts, replace(PLAN, epochs=4), False)
@@ -193,7 +193,7 @@ def test_a_head_alone_leaves_the_vectors_as_they_are_to_the_bit(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "sounds", "tiny"]  # nothing half done is left
 
 
-def test_broken_files_are_listed_and_uneven_labels_told(
+def test_broken_files_are_listed_and_uneven_labels_reported(
     tmp_path: Path, make_tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sounds = write_loudness(tmp_path / "sounds", clips=5)
@@ -315,7 +315,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     better = itertools.count()  # each epoch is better than the one before, so the last one's weights are written
     monkeypatch.setattr("sondino.finetuning.train.validation_score", lambda *_: (float(next(better)), 0.0))
     whole = tune(sounds, model, tmp_path / "whole", **options)
-    heard: list[int] = []
+    embedded: list[int] = []
     finish, train_epoch = Trainer.finish_epoch, Trainer.train_epoch
 
     def then_stop(self: Trainer, metrics: dict[str, Any]) -> None:
@@ -324,7 +324,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
 
     def count(self: Trainer, epoch: int, progress: Any) -> None:
-        heard.append(epoch)
+        embedded.append(epoch)
         train_epoch(self, epoch, progress)
 
     with monkeypatch.context() as patch:
@@ -334,7 +334,7 @@ def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     assert len(written) == 1 and (tmp_path / "mine.training").is_dir()
     monkeypatch.setattr(Trainer, "train_epoch", count)
     done = tune(sounds, model, tmp_path / "mine", **options)
-    assert heard == list(range(stop, 3))  # epochs that were whole are not trained again
+    assert embedded == list(range(stop, 3))  # epochs that were whole are not trained again
     assert (done.probe, done.score, done.best) == (whole.probe, whole.score, whole.best) and done.best == 3
     assert equal(written[0]["backbone"], written[1]["backbone"])
     for mine, other in zip(written[0]["head"].layers, written[1]["head"].layers, strict=True):
@@ -373,7 +373,7 @@ def test_each_part_has_its_own_rate_and_a_finished_epoch_its_files(tmp_path: Pat
     assert all(torch.equal(best[f"model.{name}"], value) for name, value in network.state_dict().items())
 
 
-def test_a_clip_is_heard_as_windows_on_end_from_any_place(tmp_path: Path) -> None:
+def test_a_clip_is_embedded_as_windows_on_end_from_any_place(tmp_path: Path) -> None:
     _, sounds = gather(read_labelled(write_pitches(tmp_path / "sounds", clips=3)), tmp_path / "run", RATE, True)
     samples = RATE // 5
     for stretch in range(len(sounds.rows)):
@@ -390,7 +390,7 @@ def test_a_clip_is_heard_as_windows_on_end_from_any_place(tmp_path: Path) -> Non
     assert sounds.windows_of(0, 10 * RATE) == 1 and sounds.windows_of(0, 100) == 4
 
 
-def test_whole_clips_are_judged_as_the_finished_model_hears_them(tmp_path: Path, model: SimpleNamespace) -> None:
+def test_whole_clips_are_scored_as_the_finished_model_embeds_them(tmp_path: Path, model: SimpleNamespace) -> None:
     _, sounds = gather(read_labelled(write_pitches(tmp_path / "sounds", clips=3)), tmp_path / "run", RATE, True)
     network = TorchModel.open(model.folder).train()
     mask = np.array([True, False, True, True, False, False])
@@ -417,7 +417,7 @@ def test_sound_that_cannot_be_used_is_skipped_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--epochs", 0], "epochs is 0"),
         (["--batch-size", 0], "batch_size is 0"),
@@ -429,9 +429,9 @@ def test_sound_that_cannot_be_used_is_skipped_by_name(tmp_path: Path) -> None:
         (["--unfreeze"], "can be embedded with, but neither trained"),
     ],
 )
-def test_a_mistake_gets_one_sentence(
+def test_a_mistake_gets_one_message(
     options: list[object],
-    said: str,
+    message: str,
     tmp_path: Path,
     make_tiny_bundle: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
@@ -440,7 +440,7 @@ def test_a_mistake_gets_one_sentence(
     command = ["finetune", sounds, "--model", make_tiny_bundle(**CARD), "--out", tmp_path / "mine", "--quiet", *options]
     assert call(*command) == 2
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error and error.startswith("sondino: ")
+    assert message in error and "Traceback" not in error and error.startswith("sondino: ")
     assert not (tmp_path / "mine").exists() and not (tmp_path / "mine.training").exists()
 
 
@@ -452,7 +452,7 @@ def test_a_net_of_fixed_length_takes_no_other_window(
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", clip=0.5)
 
 
-def test_a_device_that_is_not_there_is_a_sentence(
+def test_a_device_that_is_not_there_gets_a_message(
     tmp_path: Path, model: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -58,7 +58,7 @@ def test_the_penalty_is_chosen_on_validation_clips() -> None:
     answers = np.arange(60) % 2
     weak = rng.standard_normal((60, 200)) + 0.15 * (2 * answers[:, None] - 1)
     assert fit_head(weak, labelled([f"{a}" for a in answers])).C <= 0.01
-    # One number that says all, in two thirds of the clips only by a hair: weak penalties do better.
+    # One number that reports all, in two thirds of the clips only by a hair: weak penalties do better.
     x, labels = blobs(30, classes=2, dim=2, gap=2.0)
     assert fit_head(x, labelled(labels)).C >= 0.01
 
@@ -103,7 +103,7 @@ def test_wilsons_interval_by_hand() -> None:
     assert str(score) == "accuracy 80.0 % (95 % interval 49.0 to 94.3), chance 80.0 %, on ten clips"
 
 
-def test_vectors_with_nan_are_a_sentence() -> None:
+def test_embeddings_with_nan_get_a_message() -> None:
     x, labels = blobs(4)
     x[0, 0] = np.nan
     with pytest.raises(OptionError, match="NaN"):
@@ -138,7 +138,7 @@ def test_the_command_writes_a_copy_whose_vectors_are_the_same_to_the_bit(
     assert "accuracy 100.0 %" in (tmp_path / "mine" / "card.md").read_text()
 
 
-def test_broken_files_are_listed_and_the_exit_code_says_so(
+def test_broken_files_are_listed_and_the_exit_code_is_1(
     tmp_path: Path, make_tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sounds = write_loudness(tmp_path / "sounds")
@@ -164,7 +164,7 @@ def test_a_list_in_python(tmp_path: Path, make_tiny_bundle: Callable[..., Path])
     assert sondino.load(tmp_path / "mine").head.labels == found.head.labels
 
 
-def test_a_mistake_gets_one_sentence_and_leaves_nothing(
+def test_a_mistake_gets_one_message_and_leaves_nothing(
     tmp_path: Path, make_tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sounds = write_loudness(tmp_path / "sounds", clips=2)
@@ -172,10 +172,14 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     shutil.copytree(bundle, tmp_path / "copy")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dear.jpg").write_text("not ours")
-    for out, said in ((bundle, "is the model itself"), (tmp_path / "photos", "name a folder that does not exist yet"),
-                      (sounds / "loud" / "0.wav", "name a folder that does not exist yet")):  # fmt: skip
+    taken = "name a folder that does not exist yet"
+    for out, message in (
+        (bundle, "is the model itself"),
+        (tmp_path / "photos", taken),
+        (sounds / "loud" / "0.wav", taken),
+    ):
         assert call("probe", sounds, "--model", bundle, "--out", out) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert (tmp_path / "photos" / "dear.jpg").exists() and sondino.load(bundle).head is None
     check_out(tmp_path / "copy", bundle)  # an older bundle may be replaced
     (sounds / "only").mkdir()
@@ -195,14 +199,14 @@ cli.main(["probe", sys.argv[2], "--model", sys.argv[3], "--out", "mine"])
 """
 
 
-@pytest.mark.parametrize(("absent", "code", "said"), [("sklearn", 2, "'sondino[report]'"), ("torch", 0, "accuracy")])
+@pytest.mark.parametrize(("absent", "code", "message"), [("sklearn", 2, "'sondino[report]'"), ("torch", 0, "accuracy")])
 def test_it_needs_scikit_learn_and_no_torch(
-    absent: str, code: int, said: str, tmp_path: Path, make_tiny_bundle: Callable[..., Path]
+    absent: str, code: int, message: str, tmp_path: Path, make_tiny_bundle: Callable[..., Path]
 ) -> None:
     sounds = write_loudness(tmp_path / "sounds", clips=2)
     command = [sys.executable, "-c", WITHOUT, absent, sounds, make_tiny_bundle(**CARD)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == code and said in run.stdout + run.stderr, run.stderr
+    assert run.returncode == code and message in run.stdout + run.stderr, run.stderr
 
 
 def test_the_same_seed_gives_the_same_head() -> None:

@@ -151,7 +151,7 @@ def test_it_has_no_weights_of_its_own():
     assert not MatmulLogMel().state_dict()
 
 
-def test_m2d_at_32_khz_hears_the_same_windows():
+def test_m2d_at_32_khz_embeds_the_same_windows():
     spec = m2d_logmel(32000)
     assert (spec.n_fft, spec.hop, spec.f_max) == (800, 320, 16000)
     assert n_frames(spec, 320000) == 1001

@@ -81,8 +81,8 @@ def mistake(group: str, what: str, *needs: str) -> Callable[[Callable[[Place], o
     return lambda make: MISTAKES.append(Mistake(group, what, make, needs))
 
 
-def said(mistake: Mistake, folder: Path) -> str:
-    """The sentence that a mistake gets, its folder left out."""
+def message_of(mistake: Mistake, folder: Path) -> str:
+    """The message that a mistake gets, its folder left out."""
     try:
         mistake.make(Place(folder))
     except SondinoError as error:

@@ -9,7 +9,7 @@ P = "Leaving filters out"
 
 
 def whole(p: Place) -> Path:
-    """A narrow CNN14 that has weights and all that is told of a bundle, and no graph: nothing here gets to run it."""
+    """A narrow CNN14 with weights and the facts of a bundle, and no graph: nothing here gets to run it."""
     from sondino.model.bundle import BUNDLE_FORMAT
     from sondino.nets.registry import build_student
     from sondino.nets.saved import write_weights
@@ -18,15 +18,15 @@ def whole(p: Place) -> Path:
     student = build_student("cnn14", 0.125)
     write_weights(folder, student)
     config = json.loads((folder / "config.json").read_text())
-    told = {
+    reported = {
         "format": BUNDLE_FORMAT,
         "name": "whole",
         "window": 1.0,
         "short": "repeat",
         "minimum": student.minimum_samples,
     }
-    told |= {"sample_rate": 32000, "dim": student.dim, "parameters": 0, "macs_per_10s": 0}
-    (folder / "config.json").write_text(json.dumps(config | told))
+    reported |= {"sample_rate": 32000, "dim": student.dim, "parameters": 0, "macs_per_10s": 0}
+    (folder / "config.json").write_text(json.dumps(config | reported))
     return folder
 
 

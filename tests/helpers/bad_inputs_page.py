@@ -4,7 +4,7 @@ from pathlib import Path
 
 import helpers.bad_inputs_compress
 import helpers.bad_inputs_edge  # noqa: F401 - adds its mistakes
-from helpers.bad_inputs import MISTAKES, said
+from helpers.bad_inputs import MISTAKES, message_of
 
 PAGE = Path(__file__).parents[1] / "cli" / "bad_inputs.md"
 
@@ -27,8 +27,8 @@ def main() -> None:
             group = made.group
             lines += ["", f"## {group}", "", "| mistake | message |", "| --- | --- |"]
         with tempfile.TemporaryDirectory() as folder:
-            sentence = said(made, Path(folder)).replace("|", "\\|")
-        lines.append(f"| {made.what} | {sentence} |")
+            message = message_of(made, Path(folder)).replace("|", "\\|")
+        lines.append(f"| {made.what} | {message} |")
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ class Bands:
     window = None
     fingerprint = "bands-1"
     licence = "CC0"
-    heard = 0
+    embedded = 0
 
     def embed(self, waveforms):
         Bands.heard += len(waveforms)
@@ -32,7 +32,7 @@ class Bands:
 
 
 def write_band_sounds(folder: Path, count: int = 60) -> Path:
-    """Noises with a band each stressed, and loudness: what the teacher hears differs from file to file."""
+    """Noises with a band each stressed, and loudness: what the teacher embeds differs from file to file."""
     rng = np.random.default_rng(1)
     for i in range(count):
         spectrum = np.fft.rfft(noise(0.5, i, RATE))

@@ -87,17 +87,17 @@ class Page:
             self._buffer += piece
         message, _, self._buffer = self._buffer.partition(b"\0")
         event = json.loads(message)
-        told = event.get("params", {})
+        reported = event.get("params", {})
         match event.get("method"):
             case "Runtime.exceptionThrown":
-                details = told["exceptionDetails"]
+                details = reported["exceptionDetails"]
                 self.errors.append(details.get("exception", {}).get("description") or details["text"])
-            case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
-                self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in told["args"]))
-            case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
-                self.errors.append(told["entry"]["text"])
+            case "Runtime.consoleAPICalled" if reported["type"] in ("error", "warning", "assert"):
+                self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in reported["args"]))
+            case "Log.entryAdded" if reported["entry"]["level"] in ("error", "warning"):
+                self.errors.append(reported["entry"]["text"])
             case "Network.requestWillBeSent":
-                self.requests.append(told["request"]["url"])
+                self.requests.append(reported["request"]["url"])
             case "Page.loadEventFired":
                 self._loaded = True
         return event

@@ -59,7 +59,7 @@ def changed_rows(targets: Targets) -> list[list[int]]:
 
 
 class Moments:
-    """A teacher that gives the mean, the root mean square, and the first and last sample of what it hears."""
+    """A teacher that gives the mean, the root mean square, and the first and last sample of what it embeds."""
 
     name = "moments"
     sample_rate = RATE

@@ -9,7 +9,7 @@ import soundfile
 RATE = 16000
 LEVELS = {"quiet": 0.05, "middle": 0.2, "loud": 0.6}
 CARD = {"parameters": 0, "macs_per_10s": 0, "onnx_difference": 0.0}
-"""What a bundle's card tells of a net, which the tiny bundle has none of."""
+"""What a bundle's card reports of a net, which the tiny bundle has none of."""
 
 
 def write_loudness(

@@ -15,7 +15,7 @@ LABELS = ("bird", "drum", "rain")
 
 
 def write_page_bundle(folder: Path, with_head: bool = True, fixed: bool = False, **config: Any) -> Path:
-    """A bundle whose body's weights lie in model.onnx; `config` overrides what config.json says."""
+    """A bundle whose body's weights lie in model.onnx; `config` overrides what config.json reports."""
     import onnx
     from onnx import helper, numpy_helper
 

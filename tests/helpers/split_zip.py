@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def split_zip(file: Path, size: int) -> list[Path]:
-    """Cut a zip into parts as `zip -s` does: its directory says in which part a member begins, and where in it."""
+    """Cut a zip into parts as `zip -s` does: its directory reports in which part a member begins, and where in it."""
     whole = b"PK\x07\x08" + file.read_bytes()  # the mark of a split zip
     end = whole.rindex(b"PK\5\6")
     count, length, start = struct.unpack_from("<HLL", whole, end + 10)

@@ -185,9 +185,9 @@ def write_ravdess(root: Path) -> Path:
         for emotion in range(1, 9):
             strong = (1,) if emotion == 1 else (1, 2)
             names = [
-                f"Actor_{actor:02d}/03-01-{emotion:02d}-{s:02d}-{sentence:02d}-{take:02d}-{actor:02d}.wav"
+                f"Actor_{actor:02d}/03-01-{emotion:02d}-{s:02d}-{statement:02d}-{take:02d}-{actor:02d}.wav"
                 for s in strong
-                for sentence in (1, 2)
+                for statement in (1, 2)
                 for take in (1, 2)
             ]
             put(folder, names, 0.1 * emotion)

@@ -17,7 +17,7 @@ def tiny_vectors(waveforms: np.ndarray) -> np.ndarray:
 
 
 def write_tiny_bundle(folder: Path, **config: object) -> Path:
-    """A bundle around the tiny model; `config` overrides what config.json says."""
+    """A bundle around the tiny model; `config` overrides what config.json reports."""
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     axis = helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1])

@@ -36,7 +36,7 @@ def small_student(waveforms: torch.Tensor) -> Student:
 
 
 def write_paper_bundle(folder: Path, **config: object) -> Path:
-    """A bundle that a network can be opened from; `config` overrides what config.json says."""
+    """A bundle that a network can be opened from; `config` overrides what config.json reports."""
     at, hertz = torch.arange(RATE // 4) / RATE, torch.logspace(2, 4, 16)[:, None]
     student = small_student(0.3 * torch.sin(2 * torch.pi * hertz * at))
     folder.mkdir(parents=True, exist_ok=True)

@@ -339,7 +339,7 @@ def test_the_kind_of_a_vit_can_be_given(tmp_path):
     torch.save(tiny_vit() | {"norm_stats": torch.tensor([-7.1, 4.2]), "norm.bias": torch.full((64,), torch.nan)}, flat)
     assert "1 tensor with NaN or infinity" in error_message(flat)
     (tmp_path / M2D_FOLDER).mkdir()
-    torch.save(tiny_vit(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder says
+    torch.save(tiny_vit(), tmp_path / M2D_FOLDER / "w.pth")  # of other sizes than its folder reports
     with pytest.raises(EncoderError, match="named for 80x608"):
         read_published(tmp_path / M2D_FOLDER / "w.pth")
 

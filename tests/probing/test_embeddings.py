@@ -60,7 +60,7 @@ def test_another_model_window_or_sound_is_computed_anew(tmp_path: Path) -> None:
     assert np.array_equal(new[1:], embeddings[1:]) and not np.allclose(new[0], embeddings[0])
 
 
-def test_what_cannot_be_heard_is_left_out_now_and_later(tmp_path: Path) -> None:
+def test_what_cannot_be_embedded_is_left_out_now_and_later(tmp_path: Path) -> None:
     sounds = write_loudness(tmp_path / "sounds", clips=3, seconds=0.5)
     (sounds / "loud" / "1.wav").write_bytes(b"no sound")
     labelled = read_labelled(sounds)

@@ -91,7 +91,7 @@ def test_folds_that_are_drawn_are_drawn_once_for_each_seed():
     assert len(probe_labels(x, y, np.arange(36) // 3 % 4, seeds=3).fold_scores) == 4
 
 
-def test_a_class_within_one_fold_is_told_of():
+def test_a_class_within_one_fold_is_reported():
     x, y = blobs(10)
     folds = np.tile([1, 2], 15)
     folds[:10] = 1
@@ -205,7 +205,7 @@ def test_seeds_below_one_are_an_error():
 
 
 def test_a_recording_of_the_test_clips_is_not_learnt_from_valid():
-    # Valid and test hold the same recordings, of labels that nothing tells apart but the recording itself.
+    # Valid and test hold the same recordings, of labels that nothing reports apart but the recording itself.
     rng = np.random.default_rng(0)
     labels = [f"{i % 2}" for i in range(240)]
     x = rng.standard_normal((240, 40))

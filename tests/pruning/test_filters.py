@@ -19,7 +19,7 @@ from sondino.pruning.groups import groups_of, weighted
 
 
 def net(name: str, width: float = 0.25, quaternion: str | None = None) -> Student:
-    """A student whose norms have heard something, so that no layer is all but silent."""
+    """A student whose norms have embedded something, so that no layer is all but silent."""
     torch.manual_seed(0)
     student = build_student(name, width, quaternion=quaternion)  # type: ignore[arg-type]
     for module in student.modules():
@@ -153,7 +153,7 @@ def test_steps_end_at_the_share_that_was_asked_for():
     assert last.whole == once.whole == ["fc1"]
 
 
-def test_taylor_hears_real_sound():
+def test_taylor_is_scored_on_real_audio():
     student = net("cnn14", 0.125)
     x = [torch.randn(3, 64, 40)]
     pruned = prune_student(student, "taylor", 0.5, logmels=x)
@@ -165,7 +165,7 @@ def test_taylor_hears_real_sound():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"ratio": 0.0}, "ratio 0 is out of range: give the share of filters to leave out, between 0 and 1"),
         ({"ratio": 1.5}, "ratio 1.5 is out of range"),
@@ -178,7 +178,7 @@ def test_taylor_hears_real_sound():
         ({"score": "l2"}, "l2"),
     ],
 )
-def test_mistakes_get_a_sentence(options, said):
+def test_mistakes_get_a_message(options, message):
     with pytest.raises(OptionError) as found:
         prune_student(net("cnn14", 0.125), **{"score": "l1", "ratio": 0.5, **options})
-    assert said in str(found.value)
+    assert message in str(found.value)

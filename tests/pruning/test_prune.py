@@ -47,11 +47,11 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole_weights(tmp_path_factory) -> Path:
-    """What is told of a bundle, and its weights, without a graph: for what is refused before one is needed."""
+    """What is reported of a bundle, and its weights, without a graph: for what is refused before one is needed."""
     from helpers.bad_inputs import Place
     from helpers.bad_inputs_compress import whole
 
-    torch.manual_seed(1)  # of some untrained nets the norms settle to no avail
+    torch.manual_seed(1)  # of some untrained nets the norms recalibrate to no avail
     return whole(Place(tmp_path_factory.mktemp("weights")))
 
 
@@ -65,8 +65,8 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
         result_action="return_value",
     )
     assert {file.name: file.read_bytes() for file in whole.iterdir()} == before
-    said = capsys.readouterr().out
-    assert f"sondino compare {whole} {tmp_path / 'out' / '0.25'} {tmp_path / 'out' / '0.5'}" in said
+    message = capsys.readouterr().out
+    assert f"sondino compare {whole} {tmp_path / 'out' / '0.25'} {tmp_path / 'out' / '0.5'}" in message
     folder = tmp_path / "out" / "0.5"
     student = read_student(folder)
     weights = prune_student(read_student(whole), "operator-norm", 0.5, layers="conv_block[456].*").student.state_dict()
@@ -88,7 +88,7 @@ def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     assert not (tmp_path / "out" / "0.5.training").exists()
 
 
-def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_told(whole_weights, tmp_path, monkeypatch):
+def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_reported(whole_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
     asked = {"score": "l1", "ratio": 0.5, "layers": "conv_block[56].*", "quiet": True}
     once = prune(whole_weights, tmp_path / "once", **asked)
@@ -104,19 +104,19 @@ def test_another_bundle_is_not_replaced_and_what_was_pruned_before_is_told(whole
     assert 0 < once["pruned"]["alike"] < 1
 
 
-def test_norms_settle_so_that_vectors_of_different_sounds_differ(whole_weights, tmp_path, monkeypatch, capsys):
+def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
     command = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.75,0.75", "--out", str(tmp_path / "a b")]
     cli.app(command, exit_on_error=False, result_action="return_value")
-    said = capsys.readouterr().out
-    assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in said
-    settled, raw = (
+    message = capsys.readouterr().out
+    assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in message
+    recalibrated, raw = (
         read_student(tmp_path / "a b" / "0.75"),
         prune_student(read_student(whole_weights), "l1", 0.75).student,
     )
-    logmels = FFTLogMel(settled.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
+    logmels = FFTLogMel(recalibrated.logmel)(torch.from_numpy(np.stack([wave(1, 32000, seed) for seed in range(4)])))
     with torch.inference_mode():
-        assert mean_pairwise_cosine(settled(logmels).numpy()) < mean_pairwise_cosine(raw.eval()(logmels).numpy())
+        assert mean_pairwise_cosine(recalibrated(logmels).numpy()) < mean_pairwise_cosine(raw.eval()(logmels).numpy())
     monkeypatch.setattr(pruning, "mean_pairwise_cosine", lambda embeddings: 0.995)
     command[-1] = str(tmp_path / "c")
     cli.app(command, exit_on_error=False, result_action="return_value")
@@ -205,12 +205,14 @@ def test_clips_of_another_length_cannot_teach_the_same_vectors(whole_weights, tm
         prune(whole_weights, tmp_path / "out", score="l1", ratio=0.5, corpus=tmp_path, epochs=1)
 
 
-def test_norms_settle_on_what_they_hear():
+def test_norms_are_recalibrated_on_the_given_audio():
     torch.manual_seed(0)
     student = build_student("cnn14", 0.125)
-    heard = [torch.randn(2, 64, 40), 3 + torch.randn(2, 64, 40)]
-    recalibrate_batchnorm(student, heard)
-    together = torch.stack([batch.transpose(1, 2).transpose(0, 1) for batch in heard])  # (batch, frames, clips, mels)
+    embedded = [torch.randn(2, 64, 40), 3 + torch.randn(2, 64, 40)]
+    recalibrate_batchnorm(student, embedded)
+    together = torch.stack(
+        [batch.transpose(1, 2).transpose(0, 1) for batch in embedded]
+    )  # (batch, frames, clips, mels)
     assert torch.allclose(student.bn0.running_mean, together.mean((0, 1, 2)), atol=1e-5)
     assert student.bn0.momentum == 0.1 and not student.training
     block = student.get_submodule("conv_block6.bn2")
@@ -250,7 +252,7 @@ def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"epochs": -1}, "epochs is -1: give 0 or more"),
         ({"epochs": 1}, "epochs are of a recovery"),
@@ -259,6 +261,6 @@ def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
         ({"epochs": 1, "audio": CLIPS, "lr": -1.0}, "lr is -1: give a learning rate above 0"),
     ],
 )
-def test_what_does_not_go_together(given, said):
-    with pytest.raises(OptionError, match=said):
+def test_what_does_not_go_together(given, message):
+    with pytest.raises(OptionError, match=message):
         Recovery(**given)

@@ -53,16 +53,16 @@ def test_scores_are_of_any_layer_and_in_float64():
 def test_taylor_is_the_change_of_the_vector_without_a_channel():
     torch.manual_seed(0)
     student = build_student("cnn14", 0.125).eval()
-    heard, name = torch.randn(3, 64, 40), "conv_block5.bn1"
-    scores = taylor(student, [heard] * 150, [name])[name]  # as many random directions
+    embedded, name = torch.randn(3, 64, 40), "conv_block5.bn1"
+    scores = taylor(student, [embedded] * 150, [name])[name]  # as many random directions
     norm, student = student.get_submodule(name), student.double()
     share, expected = 1e-4, []  # a small step of a channel's gate, so that the first order is all there is
     with torch.no_grad():
-        whole = torch.nn.functional.normalize(student(heard.double()), dim=1)
+        whole = torch.nn.functional.normalize(student(embedded.double()), dim=1)
         for channel in range(20):
             norm.weight[channel] *= 1 - share
             norm.bias[channel] *= 1 - share
-            less = torch.nn.functional.normalize(student(heard.double()), dim=1)
+            less = torch.nn.functional.normalize(student(embedded.double()), dim=1)
             norm.weight[channel] /= 1 - share
             norm.bias[channel] /= 1 - share
             expected.append(((less - whole) / share).square().sum().item())

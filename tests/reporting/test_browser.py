@@ -132,7 +132,7 @@ def choose(page: browser.Page, select: str, place: int) -> None:
     )
 
 
-def test_a_cell_tells_its_count_and_plays_its_clips(page, pages, size):
+def test_a_cell_reports_its_count_and_plays_its_clips(page, pages, size):
     data = Written(pages["evaluation"].read_text()).data()
     closer = data["closer"]
     view = closer["views"]["0 0"]
@@ -225,7 +225,7 @@ def test_keys_reach_everything(page, pages):
     assert_calm(page)
 
 
-def test_what_is_pointed_at_is_told(page, pages):
+def test_what_is_pointed_at_is_reported(page, pages):
     open_page(page, pages["evaluation"], "screen")
     x, y = page.run(
         "(() => { const e = document.querySelector('#cells rect.right'); e.scrollIntoView({ block: 'center' });"

@@ -9,7 +9,7 @@ from helpers.results_fixture import change, page_of, results_json, support, swee
 pytest.importorskip("sklearn")
 
 
-def test_support_is_drawn_told_and_listed(tmp_path):
+def test_support_is_drawn_reported_and_listed(tmp_path):
     page = page_of(support(tmp_path))
     results = results_json(tmp_path)
     for row in results["chosen"]:
@@ -61,7 +61,7 @@ def test_a_sweep_over_clusters_has_uniform_sampling_as_a_dashed_line(tmp_path):
     assert text.count("<polygon") == 1 and text.count("stroke-dasharray:6") == 1
 
 
-def test_a_difference_within_the_intervals_is_told_as_such(tmp_path):
+def test_a_difference_within_the_intervals_is_reported_as_such(tmp_path):
     rows = [{"settings": {"loss": name}, "average": value, "seeds": 2} for name, value in (("a", 0.5), ("b", 0.4))]
     runs = [{"settings": row["settings"], "run": "r"} for row in rows]
     for half, expected in ((0.06, True), (0.04, False)):

@@ -51,7 +51,7 @@ def test_a_logarithmic_axis_sets_equal_factors_equally_far():
     assert (x[2] - x[0]) / (x[1] - x[0]) == pytest.approx(11, rel=0.02)
 
 
-def test_values_stand_where_the_axis_says():
+def test_values_stand_where_the_axis_has_them():
     series = [Series("a", [1, 2, 3], [0.2, 0.4, 0.3], [(0.1, 0.3), (0.35, 0.45), None], mark=2)]
     figure = line_figure(series, Axis("n"), SHARE, width=500)
     texts = {t.text: float(t.get("y")) - 4 for t in parsed(figure).iter("text") if t.get("text-anchor") == "end"}
@@ -86,7 +86,7 @@ def test_dots_stand_in_their_rows_and_their_intervals_beside():
     assert float(interval.get("x1")) + float(interval.get("x2")) == pytest.approx(2 * x1, abs=0.2)
 
 
-def test_a_long_name_is_cut_and_told_whole():
+def test_a_long_name_is_cut_and_reported_whole():
     name = "a very long name of a setting that no figure has room for, however wide it may be drawn"
     figure = dot_figure([name, "b"], [Series("", [0, 1], [0.1, 0.2], [None, None])], SHARE, width=326)
     drawn = [t for t in parsed(figure).iter("text") if (t.text or "").startswith("a very")]

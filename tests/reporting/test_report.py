@@ -126,7 +126,7 @@ def test_groups_cover_all_points_and_sit_apart(written):
     assert modes[1]["groups"][modes[1]["of"][0]]["name"] == sample_labels()[paths[0]]
 
 
-def test_table_curves_recipe_and_versions_are_told(written):
+def test_table_curves_recipe_and_versions_are_reported(written):
     _, page, _, _ = written
     for text in ["What <mobilenetv3> kept", "81.0\u00a0%", "78.0–84.0", "4.1\u00a0MB", "0.832", "<i>kept</i>"]:
         assert text in page.text
@@ -213,7 +213,7 @@ def test_sounds_take_no_more_bytes_than_they_may():
     assert not sounds.lost
 
 
-def test_sounds_that_cannot_be_read_are_told(tmp_path):
+def test_sounds_that_cannot_be_read_are_reported(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     sounds = report_sounds.ReportClips()
     assert sounds.add_file(tmp_path / "broken.wav") is None

@@ -151,8 +151,8 @@ def test_maps_of_student_and_teacher_in_four_colourings(folder, page):
     assert len(maps[0]["modes"][3]["groups"]) == len(LABELS)
     names = {Path(row["path"]).name: row for row in rows}
     for i, name in enumerate(maps[0]["id"]):
-        told_of = [mode["groups"][mode["of"][i]]["name"] for mode in maps[0]["modes"]]
-        assert told_of[:2] == [names[Path(name).name][key] for key in ("truth", "predicted")]
+        reported_of = [mode["groups"][mode["of"][i]]["name"] for mode in maps[0]["modes"]]
+        assert reported_of[:2] == [names[Path(name).name][key] for key in ("truth", "predicted")]
     # Embeddings lie about their label's centre, so the neighbours on the map have the same label.
     x, y, of = np.array(maps[1]["x"]), np.array(maps[1]["y"]), np.array(maps[1]["modes"][0]["of"])
     gaps = np.hypot(x[:, None] - x, y[:, None] - y) + 9 * np.eye(len(x))
@@ -235,7 +235,7 @@ def test_names_are_data(tmp_path):
     assert -1 not in data["closer"]["sound"]
 
 
-def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
+def test_what_cannot_be_read_is_left_out_and_reported(tmp_path):
     evaluation(tmp_path, tasks=1)
     (tmp_path / "predictions" / "student-sonic.csv").unlink()
     (tmp_path / "predictions" / "untrained-sonic.csv").write_text("path,truth\na,b\n")
@@ -362,7 +362,7 @@ def test_where_there_is_nothing_to_report_on(tmp_path):
         report(tmp_path / "run" / "bundle")
 
 
-def test_the_command_says_where_the_page_is(tmp_path, capsys):
+def test_the_command_reports_where_the_page_is(tmp_path, capsys):
     support(tmp_path)
     app(["report", str(tmp_path / "results.json")], result_action="return_value")
     assert capsys.readouterr().out == f"report: {(tmp_path / 'report.html').resolve()}\n"

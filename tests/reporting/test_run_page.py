@@ -85,12 +85,12 @@ def test_the_page_is_made_from_disk(run):
     assert likeness(decoded(audio_of(page)[place])[0], shown) > 0.9
 
 
-def test_clusters_are_told(run):
+def test_clusters_are_reported(run):
     page = page_of(run[0])
     for text in ["0.123", "45.670", "2.500", "0.456", "0.321", "0.654", "NMI", "purity", "100 down to 30"]:
         assert text in page.text
     names = [text for text in ("cluster 1: 100", "cluster 0, tabla (90 %): 30") if text in page.text]
-    assert len(names) == 2  # what each bar tells
+    assert len(names) == 2  # what each bar reports
     assert page.text.index("cluster 1: 100") < page.text.index("cluster 0, tabla")  # the largest first
 
 
@@ -119,7 +119,7 @@ def test_without_its_corpus_the_map_has_no_audio_and_a_note(tmp_path):
     assert "holds another corpus than this run was trained on" in page_of(tmp_path / "run").text
 
 
-def test_files_that_are_gone_are_told(tmp_path):
+def test_files_that_are_gone_are_reported(tmp_path):
     shutil.copytree(sample_folder(), tmp_path / "sounds")
     (tmp_path / "run").mkdir()
     corpus = build_corpus(tmp_path / "sounds" / "samples.csv", tmp_path / "corpus", 60.0)

@@ -197,7 +197,7 @@ def test_more_or_fewer_bytes_than_published_are_reported(server: Server, us8k: T
         server.chunked = False
         with pytest.raises(SondinoError, match=rf"has {len(wrong)} bytes, and the file that is meant has {len(right)}"):
             fetch_task(us8k, tmp_path / "sets", quiet=True)
-        server.chunked = True  # then nothing says how long it will be
+        server.chunked = True  # then nothing reports how long it will be
     with pytest.raises(SondinoError, match=rf"broke after {len(right) - 9} of {len(right)} bytes"):
         fetch_task(us8k, tmp_path / "sets", quiet=True)
     server.files["UrbanSound8K.tar.gz"] = right + bytes(5_000_000)
@@ -228,7 +228,7 @@ def test_a_part_that_is_whole_or_too_long(server: Server, us8k: Task, tmp_path: 
     assert (tmp_path / "y").read_bytes() == content
 
 
-def test_what_cannot_be_reached_says_so(server: Server, us8k: Task, tmp_path: Path) -> None:
+def test_what_cannot_be_reached_reports_so(server: Server, us8k: Task, tmp_path: Path) -> None:
     gone = replace(us8k, archives=(replace(us8k.archives[0], url=f"{server.url}/gone.tar.gz"),))
     with pytest.raises(SondinoError, match=r"\(the server answered 404 Not Found\): download http.* by hand to "):
         fetch_task(gone, tmp_path / "sets", quiet=True)
@@ -296,7 +296,7 @@ def test_the_command_lists_and_fetches(us8k: Task, tmp_path: Path, capsys: pytes
         ("esc5", "unknown task 'esc5': did you mean esc50"),
     ],
 )
-def test_what_is_not_fetched_says_what_to_do(
+def test_what_is_not_fetched_reports_what_to_do(
     name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("tasks", "--fetch", name, "--data", tmp_path) == 2

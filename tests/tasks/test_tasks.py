@@ -270,7 +270,7 @@ def test_own_folders_and_lists_are_tasks(tmp_path: Path, monkeypatch: pytest.Mon
         read_tasks([str(tmp_path / "empty")])
 
 
-def test_what_cannot_be_found_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_found_reports_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for names, message in (
         (["esc5"], "unknown task 'esc5': did you mean esc50 or esc10"),

@@ -58,11 +58,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @both
 def test_plain_files_come_out_whole(name: str, tmp_path: Path) -> None:
-    file, told = MAKE[name](tmp_path / name, PLAIN), []
-    assert unpack([file], tmp_path / "out", 400_000, progress=lambda at, of: told.append((at, of))) == []
+    file, reported = MAKE[name](tmp_path / name, PLAIN), []
+    assert unpack([file], tmp_path / "out", 400_000, progress=lambda at, of: reported.append((at, of))) == []
     assert contents(tmp_path / "out") == PLAIN
     assert not any(path.stat().st_mode & 0o7111 for path in (tmp_path / "out").rglob("*.wav"))
-    assert len(told) == 3 and all(0 <= at <= of for at, of in told) and told[-1][0] == told[-1][1]
+    assert len(reported) == 3 and all(0 <= at <= of for at, of in reported) and reported[-1][0] == reported[-1][1]
     assert unpack([file], tmp_path / "out", 400_000) == []  # again, over what is there
     unpack([file], tmp_path / "stripped", 400_000, strip=1)
     assert set(contents(tmp_path / "stripped")) == {"a.wav", "deep/b.wav", "empty.txt"}
@@ -132,7 +132,7 @@ def test_more_than_is_expected_is_refused(name: str, tmp_path: Path, monkeypatch
     assert file.stat().st_size < 60_000
     with pytest.raises(SondinoError, match=r"more than the 0 MB that are expected of it.* not the archive that was"):
         unpack([file], tmp_path / "out", 100_000)
-    # a zip says at once how much it holds; of a tar it is known file by file
+    # a zip reports at once how much it holds; of a tar it is known file by file
     assert sorted(contents(tmp_path / "out")) == ([] if name == "set.zip" else ["a.wav"])
     unpack([file], tmp_path / "out", 100_001)
     monkeypatch.setattr(room, "MEMBERS", 1)

@@ -29,8 +29,8 @@ def frames(path: Path, build) -> np.ndarray:
     """Of the columns kept: what the encoder takes the mean of."""
     vit, logmel = build(read_state(path), path)
     with torch.inference_mode():
-        heard = vit.encode(FFTLogMel(logmel)(torch.from_numpy(wave(10, 16000))[None]))
-    return heard[:, FRAMES].numpy()
+        embedded = vit.encode(FFTLogMel(logmel)(torch.from_numpy(wave(10, 16000))[None]))
+    return embedded[:, FRAMES].numpy()
 
 
 @whole

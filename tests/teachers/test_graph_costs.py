@@ -97,11 +97,11 @@ def test_what_is_not_counted_gives_none_and_not_less(tmp_path, monkeypatch):
     assert costs_of(known) == Costs(None, None)
 
 
-def test_a_bundle_says_its_own(make_tiny_bundle):
+def test_a_bundle_reports_its_own(make_tiny_bundle):
     from sondino.model.model import Model
 
-    told = Model(make_tiny_bundle(parameters=12, macs_per_10s=34))
-    assert costs_of(told) == Costs(34, 12)
+    reported = Model(make_tiny_bundle(parameters=12, macs_per_10s=34))
+    assert costs_of(reported) == Costs(34, 12)
     silent = Model(make_tiny_bundle("silent"))
     assert costs_of(silent) == Costs(None, None)
 

@@ -85,7 +85,7 @@ def test_birdnet_is_found_and_not_imported():
 
 
 def tiny_onnx(path: Path, shape: list, metadata: dict[str, str] | None = None, two: bool = False) -> Path:
-    """Waveforms of a shape -> "inner" = x PROJECT (or the mean of frames of 16) -> "vector" = relu."""
+    """Waveforms of a shape -> "inner" = x PROJECT (or the mean of frames of 16) -> "embedding" = relu."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
@@ -144,7 +144,7 @@ def test_onnx_of_any_length_takes_the_window_it_is_given(tmp_path):
     np.testing.assert_allclose(anything.embed(x), np.maximum(expected_inner(x), 0), rtol=1e-4, atol=1e-5)
 
 
-def test_onnx_metadata_says_rate_and_window(tmp_path):
+def test_onnx_metadata_reports_rate_and_window(tmp_path):
     path = tiny_onnx(tmp_path / "x.onnx", ["b", "n"], {"sample_rate": "160", "window": "0.4", "minimum": "16"})
     teacher = load_teacher(f"onnx:{path}")
     assert (teacher.sample_rate, teacher.window, teacher.minimum) == (160, 0.4, 16)
@@ -184,7 +184,7 @@ def test_onnx_fingerprint_follows_the_content_not_the_name(tmp_path):
     assert len({t.fingerprint for t in (first, other, faster)}) == 3
 
 
-# ---- torchscript, module, hear --------------------------------------------------------------------------------
+# ---- torchscript, module, embed --------------------------------------------------------------------------------
 
 TORCH_CODE = """
 import numpy as np
@@ -324,7 +324,7 @@ def test_torchscript(code, monkeypatch):
         load_teacher("torchscript:text.ts?rate=1000", device="cpu")
 
 
-def test_hear(code, monkeypatch):
+def test_embed(code, monkeypatch):
     monkeypatch.syspath_prepend(code)
     teacher = load_teacher("hear:mymodels?minimum=16", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window) == (1000, 4, None)

@@ -67,7 +67,7 @@ def test_batches_come_in_order_whatever_thread_is_first() -> None:
     assert seen == [([i, i + 1], [i, i + 1]) for i in range(50)]
 
 
-def test_a_clip_that_fails_says_so() -> None:
+def test_a_clip_that_fails_reports_so() -> None:
     def read(row: int):
         raise OSError("gone")
 

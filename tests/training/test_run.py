@@ -20,12 +20,12 @@ def test_what_a_run_was_started_with_is_kept_and_defended(tmp_path: Path) -> Non
         check_same_config(tmp_path, {"corpus": "c2"})
 
 
-def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_gets_a_message(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="No space left"), open_run(tmp_path / "run"):
         raise OSError(errno.ENOSPC, "No space left on device")  # as a write raises it: no file named
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_gets_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"), open_run(tmp_path / "file" / "run"):
         pass
