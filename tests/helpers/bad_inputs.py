@@ -259,7 +259,7 @@ mistake(H, "a split that is none", "sklearn")(
 T = "A table of vectors"
 EYE = np.eye(3, dtype=np.float32)
 mistake(T, "no such table")(lambda p: find_similar(EYE[0], p.folder / "gone.npz"))
-mistake(T, "a file that is no table")(lambda p: find_similar(EYE[0], p.file("vectors.npz", "no")))
+mistake(T, "a file that is no table")(lambda p: find_similar(EYE[0], p.file("embeddings.npz", "no")))
 mistake(T, "an .npz of something else")(
     lambda p: find_similar(EYE[0], np.savez(p.folder / "x.npz", a=EYE) or p.folder / "x.npz")
 )

@@ -324,7 +324,7 @@ def test_torchscript(code, monkeypatch):
         load_teacher("torchscript:text.ts?rate=1000", device="cpu")
 
 
-def test_embed(code, monkeypatch):
+def test_a_hear_module_is_a_teacher(code, monkeypatch):
     monkeypatch.syspath_prepend(code)
     teacher = load_teacher("hear:mymodels?minimum=16", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window) == (1000, 4, None)

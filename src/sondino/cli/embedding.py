@@ -39,7 +39,7 @@ def embed(
 ) -> int:
     """Embed audio. Needs PyTorch only once, to convert a published checkpoint.
 
-    Example: `sondino embed recordings/ --model run/bundle --output vectors.npz`
+    Example: `sondino embed recordings/ --model run/bundle --output embeddings.npz`
 
     Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
 

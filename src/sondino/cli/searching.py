@@ -22,7 +22,7 @@ def similar(
 ) -> int:
     """List the clips of a table whose embeddings are nearest to that of one of them, or of an audio file, by cosine.
 
-    Example: `sondino similar dog.wav --in vectors.npz --model run/bundle -k 5`
+    Example: `sondino similar dog.wav --in embeddings.npz --model run/bundle -k 5`
 
     Args:
         query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
