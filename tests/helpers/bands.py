@@ -24,7 +24,7 @@ class Bands:
     embedded = 0
 
     def embed(self, waveforms):
-        Bands.heard += len(waveforms)
+        Bands.embedded += len(waveforms)
         power = np.abs(np.fft.rfft(waveforms, axis=1)) ** 2
         bands = np.stack([b.mean(1) for b in np.array_split(power, 8, axis=1)], axis=1)
         mix = np.random.default_rng(0).standard_normal((8, 6)) / 3
