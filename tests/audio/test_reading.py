@@ -13,7 +13,7 @@ import soundfile
 
 from helpers.sounds import FORMATS, LEVEL, middle, noise, sine, write_av
 from sondino import audio
-from sondino.audio import decoders as _decode
+from sondino.audio import sndfile
 from sondino.errors import AudioError, OptionError
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
@@ -124,7 +124,7 @@ def test_a_stream_is_seamless(tmp_path, name, block, sound, monkeypatch):
         first = round(start * 32000)
         part = audio.read(tmp_path / name, 32000, start, 1.0)
         assert np.abs(part - whole[first : first + 32000]).max() < 1e-4
-    monkeypatch.setattr(_decode, "BLOCK_SAMPLES", 20000)  # many decoded blocks, cut elsewhere than ours
+    monkeypatch.setattr(sndfile, "BLOCK_SAMPLES", 20000)  # many decoded blocks, cut elsewhere than ours
     blocks = list(audio.stream(tmp_path / name, 32000, block))
     assert [len(x) for x in blocks[:-1]] == [round(block * 32000)] * (len(blocks) - 1)
     assert 0 < len(blocks[-1]) <= round(block * 32000)

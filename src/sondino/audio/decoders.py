@@ -1,61 +1,37 @@
-"""Decoders: libsndfile first, PyAV for what it cannot open. Both yield blocks (frames, channels)."""
+"""Open a file with the decoder that reads it: libsndfile first, PyAV for what it cannot open.
+
+Headers are not believed: what a file holds is read (`wav`, `aiff`, `links`, `mpeg`).
+"""
 
 import io
 import os
-import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sondino.audio import sndfile
+from sondino.audio.aiff import mended_aiff, mended_au
+from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, source_name
+from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
-from sondino.errors import AudioError, MissingExtra, require
+from sondino.audio.pyav import has_av, open_av
+from sondino.audio.signal import NoSoundError
+from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
+from sondino.errors import AudioError, MissingExtra, SondinoError
+from sondino.text import format_error
 
-Source = str | os.PathLike[str] | BinaryIO
-"""A path, or a binary file open for reading (such as a member of a tar file)."""
-
-BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's stand-in for a length that the header leaves open
-STREAM_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF}  # data sizes written where the length was not known
-MPEG_PREROLL = 10 * 1152  # samples of an mp3 decoded before the requested ones: up to 4,161 are wrong after a seek
 MPEG_SLACK = 4 * 1152  # samples of the tag's own frame, encoder delay and padding, which no decoder gives
-SOUNDFILE_ERRORS = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """An open audio file.
-
-    Attributes:
-        rate: hertz.
-        channels: number of channels.
-        frames: length as the header has it; None where it has none.
-        blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns if
-            fewer samples can be decoded than the header states.
-    """
-
-    rate: int
-    channels: int
-    frames: int | None
-    blocks: Callable[[int, int | None], Iterator[NDArray[np.float32]]]
-
-
-def source_name(source: Source) -> str:
-    """A source in messages: its path, or the name of the open file."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return str(getattr(source, "name", "") or "an open file")
 
 
 @contextmanager
 def open_sound(source: Source) -> Iterator[Decoded]:
-    """Open an audio file with the first decoder that can read it.
+    """Open an audio file.
 
     Raises:
         AudioError: missing, unreadable, empty, or no decoder can read it.
@@ -64,48 +40,35 @@ def open_sound(source: Source) -> Iterator[Decoded]:
     name = source_name(source)
     handle, owned = _open_binary(source, name)
     try:
-        head = handle.read(4096)
-        handle.seek(0)
-        if not head:
-            raise AudioError(f"{name}: holds no sound, the file is empty")
-        # libsndfile reads a path itself, without coming back to Python for every piece of it.
-        target: Any = os.fspath(source) if isinstance(source, (str, os.PathLike)) else handle
-        hidden = 0  # frames of an MPEG stream that libsndfile would not reach
-        try:
-            sound = soundfile.SoundFile(target)
-        except SOUNDFILE_ERRORS as error:
-            reason = str(error).rpartition(": ")[2].strip(" .")
-        else:
-            with sound:
-                # An open file is shared with libsndfile, whose place in it must stay.
-                place = handle.tell()
-                handle.seek(0)
-                counted = mpeg_frames(handle) if sound.format == "MP3" else None
-                short = _ogg_cut(handle) if sound.format == "OGG" else _header_cut(sound.extra_info)
-                handle.seek(place)
-                if counted is not None:
-                    hidden = counted - sound.frames
-                if hidden <= MPEG_SLACK or not _has_av():
-                    if hidden > MPEG_SLACK:
-                        seconds = hidden / sound.samplerate
-                        warnings.warn(
-                            f"{name}: its header leaves out {seconds:.1f} s at the end, which are not read; "
-                            "pip install 'sondino[av]' to read them",
-                            stacklevel=2,
-                        )
-                    frames = sound.frames if counted is None else min(sound.frames, counted)
-                    yield _from_soundfile(sound, name, frames, short)
-                    return
-        handle.seek(0)
-        if not hidden and not _has_av():
-            if _needs_av(head):
-                raise MissingExtra(f"{name}: this container is read by PyAV: pip install 'sondino[av]'")
-            raise AudioError(f"{name}: not a sound that can be decoded ({reason})")
-        with _open_av(handle, name, exact=hidden > 0) as decoded:
-            yield decoded
+        with ExitStack() as stack:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(0)
+            head = handle.read(4096)
+            if not head:
+                raise AudioError(f"{name}: holds no sound, the file is empty")
+            path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+            try:
+                open_file = _open_wav if is_wav(head) else _open_links
+                sound = open_file(stack, handle, path, name, size)
+            except (SondinoError, Warning):
+                raise
+            except Exception as error:  # whatever a decoder raises is this file's error
+                raise AudioError(f"{name}: not a sound that can be decoded ({format_error(error)})") from error
+            check_file_rate(name, sound.rate)
+            yield Decoded(sound.rate, sound.channels, sound.frames, lambda *part: _blocks(sound, name, *part))
     finally:
         if owned:
             handle.close()
+
+
+def _blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
+    """The blocks of a sound, at most `count` frames."""
+    try:
+        yield from sound.blocks(first, count)
+    except (SondinoError, Warning):
+        raise
+    except Exception as error:
+        raise AudioError(f"{name}: no sound can be decoded ({format_error(error)})") from error
 
 
 def _open_binary(source: Source, name: str) -> tuple[BinaryIO, bool]:
@@ -129,211 +92,106 @@ def _open_binary(source: Source, name: str) -> tuple[BinaryIO, bool]:
         raise AudioError(f"{name}: not a file open for reading in binary ({error})") from error
 
 
-# ---- libsndfile -----------------------------------------------------------------------------------------------
+def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, size: int) -> Decoded:
+    sounds = wav_sounds(handle, size)
+    held = [sound for sound in sounds if sound.stop > sound.start]
+    if sounds and not held:
+        raise NoSoundError(f"{name}: holds no sound")
+    if not sounds or (len(sounds) == 1 and sounds[0].as_declared):
+        return _open_one(stack, handle, path, name)
+    for sound in sounds:
+        check_file_rate(name, sound.format.rate)
+        if sound.note:
+            warnings.warn(f"{name}: {sound.note}", stacklevel=4)
+    if len(sounds) > 1:
+        warnings.warn(f"{name}: {FOLLOW.format(count=len(sounds))}", stacklevel=4)
+    return joined([_open_one(stack, _mended_wav(handle, sound), None, name, cut=sound.cut) for sound in held])
 
 
-def _from_soundfile(sound: soundfile.SoundFile, name: str, claimed: int, short: bool) -> Decoded:
-    frames = claimed if 0 <= claimed < UNKNOWN_FRAMES else None
-    channels = sound.channels
-    size = max(1, BLOCK_SAMPLES // channels)
-    # soundfile seeks to its own position after every read of a seekable file. That is slow, and breaks an mp3: its
-    # frames depend on earlier ones, which the decoder drops.
-    sound.seekable = lambda: False
-
-    def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
-        wanted = count
-        if frames is not None:
-            left = max(0, frames - first)
-            wanted = left if count is None else min(count, left)
-        reason = "it is cut short" if short and (count is None or wanted != count) else ""
-        done = 0
-        preroll = min(first, MPEG_PREROLL) if sound.format == "MP3" else 0
-        try:
-            # Even to frame 0: the file may have been read before.
-            sound.seek(first - preroll)
-            if preroll:
-                sound.read(out=np.empty((preroll, channels), np.float32))
-        except SOUNDFILE_ERRORS:
-            if first:
-                return
-        while wanted is None or done < wanted:
-            room = size if wanted is None else min(size, wanted - done)
-            out = np.full((room, channels), np.nan, np.float32)
-            try:
-                block = sound.read(out=out)
-            except SOUNDFILE_ERRORS as error:
-                # The decoder failed; what it wrote before is in `out`, the rest of it is still NaN.
-                block = out[: int(np.argmax(np.isnan(out[:, 0]))) if np.isnan(out[-1, 0]) else room]
-                if frames is not None:  # without a length in the header, this is how the end looks
-                    reason = str(error).rpartition(": ")[2].strip(" .")
-                if len(block):
-                    yield block
-                    done += len(block)
-                break
-            if len(block) == 0:
-                break
-            yield block
-            done += len(block)
-        if (
-            not reason
-            and frames is not None
-            and wanted is not None
-            and wanted - done > max(2 * 1152, sound.samplerate // 20)
-        ):
-            reason = "it is cut short"
-        if reason:
-            _damaged(name, reason, first + done, sound.samplerate, done)
-
-    return Decoded(sound.samplerate, channels, frames, blocks)
+def _mended_wav(handle: BinaryIO, sound: WavSound) -> BinaryIO:
+    header = wav_header(sound.format.body, sound.stop - sound.start)
+    return Section(handle, [header, (sound.start, sound.stop)])  # type: ignore[return-value]
 
 
-def _header_cut(log: str) -> bool:
-    """Whether libsndfile's log of the header reports a file shorter than it should be."""
-    sizes = re.findall(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log)
-    return any(int(size) > int(real) and int(size) not in STREAM_SIZES for size, real in sizes)
+def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, size: int) -> Decoded:
+    handle.seek(0)
+    head = handle.read(4)
+    links = find_links(handle, head, size)
+    if len(links) > 1 and head != b"OggS":  # a chain is what Ogg calls it, and valid
+        warnings.warn(f"{name}: {FOLLOW.format(count=len(links))}", stacklevel=4)
+    sounds = []
+    for start, stop in links:
+        link: BinaryIO = handle if len(links) == 1 else Section(handle, [(start, stop)])  # type: ignore[assignment]
+        mended = (
+            mended_au(link, stop - start) or mended_aiff(link, stop - start)
+            if head in (b".snd", b"dns.", b"FORM")
+            else None
+        )
+        if mended is not None:
+            warnings.warn(f"{name}: {mended.note}", stacklevel=4)
+            link = mended.file  # type: ignore[assignment]
+        sounds.append(_open_one(stack, link, path if link is handle else None, name))
+    return sounds[0] if len(sounds) == 1 else joined(sounds)
 
 
-def _ogg_cut(handle: BinaryIO) -> bool:
-    """Whether the last page of an Ogg file is broken off or not marked as the last (libsndfile reports neither)."""
-    size = handle.seek(0, os.SEEK_END)
-    handle.seek(max(0, size - 2 * 65307))  # a page is no longer than 65307 bytes
-    tail = handle.read()
-    page = tail.rfind(b"OggS")
-    if page < 0 or page + 27 > len(tail):
-        return True
-    segments = tail[page + 27 : page + 27 + tail[page + 26]]
-    whole = page + 27 + tail[page + 26] + sum(segments) <= len(tail)
-    return not (whole and tail[page + 5] & 4)
+def _open_one(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, cut: bool = False) -> Decoded:
+    """Open one sound: by libsndfile from its path where there is one, which is faster than from an open file."""
 
+    def open_again() -> soundfile.SoundFile:
+        if path is None:
+            handle.seek(0)
+        return stack.enter_context(soundfile.SoundFile(handle if path is None else path))
 
-def _damaged(name: str, reason: str, end: int, rate: int, done: int) -> None:
-    if done == 0:
-        raise AudioError(f"{name}: no sound can be decoded ({reason})")
-    warnings.warn(f"{name}: truncated or damaged ({reason}); read up to {end / rate:.2f} s", stacklevel=3)
-
-
-# ---- PyAV -----------------------------------------------------------------------------------------------------
-
-
-def _has_av() -> bool:
+    handle.seek(0)
+    head = handle.read(4096)
+    hidden = 0  # frames of an MPEG stream that libsndfile would not reach
     try:
-        require("av", "av")
-    except MissingExtra:
-        return False
-    return True
+        sound = open_again()
+    except sndfile.SOUNDFILE_ERRORS as error:
+        reason = sndfile.reason_of(error)
+    else:
+        # An open file is shared with libsndfile, whose place in it must stay.
+        place = handle.tell()
+        handle.seek(0)
+        counted = mpeg_frames(handle) if sound.format == "MP3" else None
+        short = cut or (sndfile.ogg_cut(handle) if sound.format == "OGG" else sndfile.header_cut(sound.extra_info))
+        handle.seek(place)
+        if counted is not None:
+            hidden = counted - sound.frames
+        if hidden <= MPEG_SLACK or not has_av():
+            if hidden > MPEG_SLACK:
+                seconds = hidden / sound.samplerate
+                warnings.warn(
+                    f"{name}: its header leaves out {seconds:.1f} s at the end, which are not read; "
+                    "pip install 'sondino[av]' to read them",
+                    stacklevel=4,
+                )
+            frames = sound.frames if counted is None else min(sound.frames, counted)
+            return sndfile.decoded(sound, name, frames, short, open_again)
+    if not hidden and not has_av():
+        if _is_container(head):
+            raise MissingExtra(f"{name}: libsndfile cannot read it ({reason}), but PyAV may: pip install 'sondino[av]'")
+        raise AudioError(f"{name}: not a sound that can be decoded ({reason})")
+    return stack.enter_context(open_av(handle, name))
 
 
-def _needs_av(head: bytes) -> bool:
-    """Whether the first bytes are those of a container that PyAV reads and libsndfile does not."""
+def _is_container(head: bytes) -> bool:
+    """Whether the first bytes are those of a container that PyAV reads, of a codec that libsndfile may not have."""
     return (
         head[4:8] == b"ftyp"  # mp4, m4a, mov, 3gp
         or head[:4] == b"\x1aE\xdf\xa3"  # webm, matroska
         or head[:2] == b"\x0bw"  # ac3
         or head[:4] == b"0&\xb2u"  # asf, wma
         or head[:5] == b"#!AMR"
+        or head[:4] in (b"OggS", b"caff", b"fLaC", b"FORM", b".snd", b"wvpk", b"TTA1", b"MAC ", b"FLV\1")
+        or (head[:4] == b"RIFF" and (head[8:12] == b"AVI " or _is_compressed(head)))
+        or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)  # mpeg-ts
         or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xF6 == 0xF0)  # aac in adts
     )
 
 
-@contextmanager
-def _open_av(handle: BinaryIO, name: str, exact: bool) -> Iterator[Decoded]:
-    """Open with PyAV; `exact` decodes from the beginning instead of seeking, where the index cannot be trusted."""
-    av = cast(Any, require("av", "av"))
-    try:
-        container = av.open(handle, metadata_errors="ignore")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{name}: not a sound that can be decoded ({reason})") from error
-    with container:
-        if not container.streams.audio:
-            raise AudioError(f"{name}: holds no sound, it has no audio track")
-        track = container.streams.audio[0]
-        rate, channels = track.rate, track.channels
-        if not rate or not channels:
-            raise AudioError(f"{name}: not a sound that can be decoded (no rate or channels in its header)")
-        seconds = None
-        if not exact:
-            if track.duration is not None:
-                seconds = float(track.duration * track.time_base)
-            elif container.duration is not None:
-                seconds = container.duration / 1e6
-        frames = None if seconds is None else round(seconds * rate)
-        size = max(1, BLOCK_SAMPLES // channels)
-
-        def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
-            held: list[NDArray[np.float32]] = []
-            length = done = 0
-            reason = ""
-            origin = track.start_time or 0
-            if first and not exact and track.codec_context.name in ("opus", "libopus"):
-                origin = _first_time(av, handle)
-            pieces = _av_pieces(av, container, track, first, exact, origin)
-            while count is None or done + length < count:
-                try:
-                    piece = next(pieces, None)
-                except (av.FFmpegError, OSError, ValueError) as error:
-                    reason = str(getattr(error, "strerror", None) or error)
-                    break
-                if piece is None:
-                    break
-                if count is not None:
-                    piece = piece[: count - done - length]
-                held.append(piece)
-                length += len(piece)
-                if length >= size:
-                    yield np.concatenate(held)
-                    done, length, held = done + length, 0, []
-            if length:
-                yield np.concatenate(held)
-                done += length
-            if not reason and frames is not None:
-                left = max(0, frames - first)
-                if (left if count is None else min(count, left)) - done > rate // 5:
-                    reason = "it is cut short"
-            if reason:
-                _damaged(name, reason, first + done, rate, done)
-
-        yield Decoded(rate, channels, frames, blocks)
-
-
-def _first_time(av: Any, handle: BinaryIO) -> int:
-    """The timestamp of the first sample that a whole read gives.
-
-    `start_time` leaves out what an Opus decoder skips: in mp4, and in webm before FFmpeg 8 (PyAV 18).
-    """
-    place = handle.tell()  # the open container resumes there
-    handle.seek(0)
-    try:
-        with av.open(handle, metadata_errors="ignore") as container:
-            frame = next(container.decode(audio=0), None)
-            return 0 if frame is None else frame.pts or 0
-    except (av.FFmpegError, OSError, ValueError):
-        return 0
-    finally:
-        handle.seek(place)
-
-
-def _av_pieces(
-    av: Any, container: Any, track: Any, first: int, exact: bool, origin: int
-) -> Iterator[NDArray[np.float32]]:
-    """Decoded pieces (frames, channels) from frame `first` on, to within the container's clock (webm: 1 ms)."""
-    rate = track.rate
-    to_float = av.AudioResampler(format="fltp", layout=track.layout, rate=rate)
-    at: int | None = 0  # the frame that the next piece begins at; None = take its timestamp
-    # Some codecs use earlier packets: start a quarter of a second early. Seeking to 0 also rewinds a container
-    # that was read before.
-    target = 0 if exact else max(0, first - rate // 4)
-    container.seek(origin + int(target / rate / track.time_base), stream=track)
-    if target:
-        at = None
-    for frame in container.decode(track):
-        if at is None:
-            at = 0 if frame.pts is None else round(float((frame.pts - origin) * frame.time_base) * rate)
-        for piece in to_float.resample(frame):
-            x = piece.to_ndarray().T
-            if at + len(x) > first:
-                yield np.ascontiguousarray(x[max(0, first - at) :], dtype=np.float32)
-            at += len(x)
-    with suppress(av.FFmpegError):
-        for piece in to_float.resample(None):
-            yield np.ascontiguousarray(piece.to_ndarray().T, dtype=np.float32)
+def _is_compressed(head: bytes) -> bool:
+    """Whether a WAV's header names a codec that is not plain samples."""
+    at = head.find(b"fmt ")
+    layout = wav_format(head[at + 8 : at + 48]) if at > 0 else None
+    return layout is not None and layout.codec not in (PCM, FLOAT) and layout.rate > 0 and layout.channels > 0

@@ -1,4 +1,4 @@
-"""How long an MPEG audio file really is.
+"""How long an MPEG audio file really is: layers I, II and III, free format too.
 
 libsndfile takes an mp3's length from its Xing header, or guesses it from the first frame's bit rate, and reads no
 further. A variable-rate file without that header, or several files put together, would lose its end silently, or
@@ -6,24 +6,33 @@ seem truncated when it is complete.
 """
 
 import mmap
+from functools import lru_cache
 from typing import BinaryIO
 
-# Kilobits a second by the header's four bits: layer III of MPEG 1, then of MPEG 2 and 2.5.
-BIT_RATES = (
-    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
-    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
-)
-SAMPLE_RATES = {3: (44100, 48000, 32000, 0), 2: (22050, 24000, 16000, 0), 0: (11025, 12000, 8000, 0)}
+# Kilobits a second by the header's four bits, for each (MPEG 1, layer); MPEG 2 and 2.5 share their tables.
+BIT_RATES = {
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+LONGEST = 16384  # bytes of a frame of free format, at most; those of a table are shorter
+TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+
+_Bytes = bytes | mmap.mmap
 
 
 def mpeg_frames(handle: BinaryIO) -> int | None:
-    """Samples a channel in an mp3, counted from its frame headers; None where its Xing header can be trusted.
+    """Samples a channel in an MPEG audio file, counted from its frame headers; None where its Xing header is right.
 
     Args:
         handle: binary file at its beginning; its position is moved.
     """
     try:
-        data: bytes | mmap.mmap = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        data: _Bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError, AttributeError):
         data = handle.read()  # not a plain file: a member of a tar file, or bytes
     try:
@@ -33,7 +42,7 @@ def mpeg_frames(handle: BinaryIO) -> int | None:
             data.close()
 
 
-def _count(data: bytes | mmap.mmap) -> int | None:
+def _count(data: _Bytes) -> int | None:
     at = 0
     if data[:3] == b"ID3" and len(data) > 10:
         at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
@@ -45,10 +54,14 @@ def _count(data: bytes | mmap.mmap) -> int | None:
         if int.from_bytes(data[tag + skip : tag + skip + 4], "big") > 0.98 * (len(data) - at) - 1024:
             return None
     samples, end = 0, len(data) - 4
+    free = 0  # bytes of a frame of free format without padding, once known
     while at < end:
-        length, frame = _header(data[at], data[at + 1], data[at + 2])
-        # A header is valid only if the next one follows at its length, or the file ends there.
-        if length and (at + length >= end or data[at + length] == 0xFF):
+        length, frame, slot = _header(data[at : at + 3])
+        if frame and not length:
+            free = free or _free_length(data, at, slot)
+            length = free + slot * (data[at + 2] >> 1 & 1) if free else 0
+        # A header is valid only if the next one follows at its length, or a tag, or the file ends there.
+        if length and (at + length >= end or data[at + length] == 0xFF or _is_tag(data, at + length)):
             samples += frame
             at += length
         else:
@@ -58,14 +71,47 @@ def _count(data: bytes | mmap.mmap) -> int | None:
     return samples
 
 
-def _header(sync: int, kind: int, rate: int) -> tuple[int, int]:
-    """Bytes and samples of the layer III frame with these three header bytes; (0, 0) where they are none."""
-    version = kind >> 3 & 3
-    if sync != 0xFF or kind & 0xE6 != 0xE2 or version == 1:
-        return 0, 0
-    hertz = SAMPLE_RATES[version][rate >> 2 & 3]
-    bits = BIT_RATES[0 if version == 3 else 1][rate >> 4]
-    if not hertz or not bits:
-        return 0, 0
-    samples = 1152 if version == 3 else 576
-    return samples // 8 * bits * 1000 // hertz + (rate >> 1 & 1), samples
+def _is_tag(data: _Bytes, at: int) -> bool:
+    return data[at : at + 11].startswith(TAGS)
+
+
+@lru_cache(4096)  # most frames of a file have the same
+def _header(head: bytes) -> tuple[int, int, int]:
+    """Bytes and samples of the frame with these header bytes, and bytes of its padding; no bytes: of free format.
+
+    Returns:
+        (0, 0, 0) where they are no header.
+    """
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return 0, 0, 0
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or bits == 15 or rate == 3:
+        return 0, 0, 0
+    first = version == 3
+    samples = 384 if layer == 1 else 1152 if layer == 2 or first else 576
+    slot = 4 if layer == 1 else 1
+    kilobits = BIT_RATES[first, layer][bits]
+    if not kilobits:
+        return 0, samples, slot
+    slots = samples // 8 // slot * kilobits * 1000 // SAMPLE_RATES[version][rate] + (head[2] >> 1 & 1)
+    return slots * slot, samples, slot
+
+
+def _free_length(data: _Bytes, at: int, slot: int) -> int:
+    """Bytes of a frame of free format without padding: from one header to the next like it, and to a third."""
+
+    def alike(place: int) -> bool:
+        other = data[place : place + 3]
+        return len(other) == 3 and other[:2] == data[at : at + 2] and not (other[2] ^ data[at + 2]) & 0xFC
+
+    def padding(place: int) -> int:
+        return slot * (data[place + 2] >> 1 & 1)
+
+    place = at
+    while (place := data.find(data[at : at + 2], place + 1, at + LONGEST)) >= 0:
+        length = place - at - padding(at)
+        third = place + length + padding(place) if alike(place) else len(data)
+        if length > 24 and (alike(third) or third >= len(data) - 4 > place):
+            return length
+    return 0

@@ -10,26 +10,31 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoders import source_name
+from sondino.audio.decoded import HIGHEST_RATE, LOWEST_RATE, check_file_rate, source_name
 from sondino.audio.signal import MAX_CHANNELS
+from sondino.audio.wav import (
+    FOLLOW,
+    NEVER_FINISHED,
+    PADDING,
+    SAMPLE_FORMATS,
+    TOO_SMALL,
+    WavFormat,
+    declared_size,
+    is_chunk,
+    is_stand_in,
+    is_tag,
+    is_wav,
+    wav_format,
+)
 from sondino.errors import AudioError, OptionError
 
 SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 """Raw samples, little-endian: signed whole numbers of 16, 24 or 32 bits, or 32-bit floats."""
 
 READ = 1 << 16  # bytes taken at once where so many are there: what a pipe holds
-OPEN_ENDED = 0x7FFFF000  # sizes from here on, and 0, are written by programs that do not know the length
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # codecs of a WAV header
+LONGEST_CHUNK = 1 << 26  # bytes: a longer one behind the samples is taken for samples
 
-_NAMES = {
-    (PCM, 1): "u8",
-    (PCM, 2): "s16le",
-    (PCM, 3): "s24le",
-    (PCM, 4): "s32le",
-    (FLOAT, 4): "f32le",
-    (FLOAT, 8): "f64le",
-}
-_WIDTHS = {name: width for (_, width), name in _NAMES.items()}
+_WIDTHS = {name: width for (_, width), name in SAMPLE_FORMATS.items()}
 
 
 class Pipe:
@@ -92,21 +97,22 @@ def open_raw(pipe: Pipe, rate: int, sample_format: SampleFormat, channels: int) 
     Raises:
         OptionError: a value out of range, or it begins as a WAV does.
     """
-    if rate < 1:
-        raise OptionError(f"rate is {rate}: give hertz above 0")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise OptionError(f"rate is {rate}: give {LOWEST_RATE} to {HIGHEST_RATE} hertz")
     if sample_format not in get_args(SampleFormat):
         raise OptionError(f"sample format is {sample_format!r}: give one of {', '.join(get_args(SampleFormat))}")
     if not 1 <= channels <= MAX_CHANNELS:
         raise OptionError(f"channels is {channels}: give 1 to {MAX_CHANNELS}")
     head = pipe.exactly(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+    if is_wav(head):
         raise OptionError(f"{pipe.name} begins with a WAV header, which has rate and format: leave --rate out")
     pipe.put_back(head)
-    return Stream(rate, channels, lambda first: _blocks(pipe, sample_format, channels, None, first))
+    raw = _raw(pipe, channels * _WIDTHS[sample_format])
+    return Stream(rate, channels, lambda first: _blocks(raw, sample_format, channels, first))
 
 
 def open_wav(pipe: Pipe) -> Stream:
-    """A WAV, from its header.
+    """A WAV, from its header; `sondino.audio.wav` says what it holds.
 
     Raises:
         AudioError: nothing came, the header is broken, or its codec is none of PCM and float.
@@ -115,13 +121,29 @@ def open_wav(pipe: Pipe) -> Stream:
     head = pipe.exactly(12)
     if not head:
         raise AudioError(f"{pipe.name}: holds no sound, nothing came")
-    if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
+    if not is_wav(head):
         raise OptionError(
             f"{pipe.name} does not begin with a WAV header: for raw samples give --rate, --sample-format and "
             "--channels; other formats can be piped through `ffmpeg -i FILE -f wav -`"
         )
-    layout: tuple[int, int, str] | None = None
-    size_64 = 0
+    layout, size = _header(pipe, head[:4])
+    sample_format = layout.sample_format
+    if sample_format is None:
+        raise AudioError(
+            f"{pipe.name}: WAV of codec {layout.codec} with {layout.bits} bits cannot be read from a pipe: send PCM, "
+            "such as `ffmpeg -i FILE -c:a pcm_s16le -f wav -`"
+        )
+    return Stream(
+        layout.rate,
+        layout.channels,
+        lambda first: _blocks(_sounds(pipe, layout, size), sample_format, layout.channels, first),
+    )
+
+
+def _header(pipe: Pipe, tag: bytes) -> tuple[WavFormat, int]:
+    """The format of a WAV and the bytes of its samples by its header, whose first twelve bytes have been read."""
+    body: bytes | None = None
+    ds64 = b""
     while True:
         chunk = pipe.exactly(8)
         if len(chunk) < 8:
@@ -129,18 +151,20 @@ def open_wav(pipe: Pipe) -> Stream:
         kind, size = struct.unpack("<4sI", chunk)
         if kind == b"data":
             break
-        body = _chunk(pipe, size)
+        start = _chunk(pipe, size)
         if kind == b"fmt ":
-            layout = _layout(body, pipe.name)
-        elif kind == b"ds64" and len(body) >= 16:
-            (size_64,) = struct.unpack("<Q", body[8:16])
-    if layout is None:
+            body = start
+        elif kind == b"ds64":
+            ds64 = start
+    if body is None:
         raise AudioError(f"{pipe.name}: its WAV header has no fmt chunk, which describes the samples")
-    rate, channels, sample_format = layout
-    length: int | None = size_64 if head[:4] != b"RIFF" and size == 0xFFFFFFFF else size
-    if not length or (length >= OPEN_ENDED and length != size_64) or length >= 1 << 63:
-        length = None
-    return Stream(rate, channels, lambda first: _blocks(pipe, sample_format, channels, length, first))
+    layout = wav_format(body)
+    if layout is None:
+        raise AudioError(f"{pipe.name}: its WAV header is broken (a fmt chunk of {len(body)} bytes)")
+    if not 1 <= layout.channels <= MAX_CHANNELS:
+        raise AudioError(f"{pipe.name}: its WAV header is broken ({layout.channels} channels at {layout.rate} Hz)")
+    check_file_rate(pipe.name, layout.rate)
+    return layout, declared_size(tag, size, ds64)
 
 
 def _chunk(pipe: Pipe, size: int) -> bytes:
@@ -152,37 +176,111 @@ def _chunk(pipe: Pipe, size: int) -> bytes:
     return body
 
 
-def _layout(body: bytes, name: str) -> tuple[int, int, str]:
-    """Rate, channels and sample format of a fmt chunk."""
-    if len(body) < 16:
-        raise AudioError(f"{name}: its WAV header is broken (a fmt chunk of {len(body)} bytes)")
-    codec, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", body[:16])
-    if codec == EXTENSIBLE and len(body) >= 26:
-        (codec,) = struct.unpack("<H", body[24:26])
-    # The width of a sample is that of the frame; where that is wrong, that of its bits.
-    width = frame // channels if channels and frame and frame % channels == 0 else (bits + 7) // 8
-    if rate == 0 or not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError(f"{name}: its WAV header is broken ({channels} channels at {rate} Hz)")
-    if (codec, width) not in _NAMES:
-        raise AudioError(
-            f"{name}: WAV of codec {codec} with {bits} bits cannot be read from a pipe: send PCM, "
-            "such as `ffmpeg -i FILE -c:a pcm_s16le -f wav -`"
+def _all(pipe: Pipe) -> Iterator[bytes]:
+    while data := pipe.some(READ):
+        yield data
+
+
+def _raw(pipe: Pipe, frame: int) -> Iterator[bytes]:
+    done = 0
+    for data in _all(pipe):
+        yield data
+        done += len(data)
+    if done % frame:
+        warnings.warn(
+            f"{pipe.name}: the last {done % frame} bytes are an incomplete sample and are left out", stacklevel=2
         )
-    return rate, channels, _NAMES[codec, width]
 
 
-def _blocks(
-    pipe: Pipe, sample_format: str, channels: int, length: int | None, first: int
-) -> Iterator[NDArray[np.float32]]:
+def _sounds(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
+    """The samples of a WAV, and of those that follow it, as they come."""
+    count = 1
+    while True:
+        note, done, rest = "", 0, b""
+        if size == 0:
+            head = pipe.exactly(12)
+            pipe.put_back(head)
+            if is_wav(head) or is_chunk(head[:8], LONGEST_CHUNK):
+                _skip_chunks(pipe)
+            else:
+                note = NEVER_FINISHED
+        else:
+            left, whole = size, size - size % layout.frame
+            while left and (data := pipe.some(min(READ, left))):
+                left -= len(data)
+                yield data[: whole - done]
+                rest += data[whole - done :] if whole - done < len(data) else b""
+                done = min(whole, done + len(data))
+            if left:
+                if not is_stand_in(size):
+                    warnings.warn(f"{pipe.name}: ends {left} bytes before the length in its header", stacklevel=2)
+                break
+            if not _ends(pipe, size % 2):
+                note = TOO_SMALL
+                yield rest  # the beginning of a frame that goes on behind the length of the header
+                done += len(rest)
+        if note:
+            for data in _all(pipe):
+                yield data
+                done += len(data)
+            if done:
+                speed = layout.bytes_per_second
+                sentence = note.format(claimed=size / speed, seconds=done / speed)
+                warnings.warn(f"{pipe.name}: {sentence}", stacklevel=2)
+            break
+        head = pipe.exactly(12)
+        if not is_wav(head):
+            break
+        other, size = _header(pipe, head[:4])
+        if (other.rate, other.channels, other.sample_format) != (layout.rate, layout.channels, layout.sample_format):
+            warnings.warn(
+                f"{pipe.name}: another WAV follows, of {other.channels} channels at {other.rate} Hz, and is left out; "
+                "pipe it by itself",
+                stacklevel=2,
+            )
+            break
+        count += 1
+    if count > 1:
+        warnings.warn(f"{pipe.name}: {FOLLOW.format(count=count)}", stacklevel=2)
+
+
+def _ends(pipe: Pipe, pad: int) -> bool:
+    """Whether what comes next is none of the samples; where it is, chunks are skipped up to another WAV.
+
+    Args:
+        pipe: behind the bytes of the header's length.
+        pad: 1 where a byte of padding may follow.
+    """
+    data = pipe.exactly(PADDING)
+    chunks = [skip for skip in (pad, 0) if _follows(data[skip:])]
+    pipe.put_back(data[chunks[0] if chunks else 0 :])
+    if chunks:
+        _skip_chunks(pipe)
+    return bool(chunks)
+
+
+def _skip_chunks(pipe: Pipe) -> None:
+    """Read on to another WAV, or to what is no chunk."""
+    while True:
+        head = pipe.exactly(12)
+        if is_wav(head) or not is_chunk(head[:8], LONGEST_CHUNK):
+            pipe.put_back(head)
+            return
+        pipe.put_back(head[8:])
+        _chunk(pipe, int(struct.unpack("<I", head[4:8])[0]))
+
+
+def _follows(data: bytes) -> bool:
+    """Whether these bytes are none of the samples: a chunk, another WAV, a tag, or what is left of a file."""
+    padding = len(data) < PADDING - 1 and not any(data)
+    return len(data) < 8 or is_wav(data) or is_chunk(data[:8], LONGEST_CHUNK) or is_tag(data) or padding
+
+
+def _blocks(pieces: Iterator[bytes], sample_format: str, channels: int, first: int) -> Iterator[NDArray[np.float32]]:
+    """Bytes as blocks of whole frames, the first of at least `first`."""
     frame = channels * _WIDTHS[sample_format]
     held, wanted = b"", first * frame
-    left = length
-    while left is None or left > 0:
-        data = pipe.some(READ if left is None else min(READ, left))
-        if not data:
-            break
-        if left is not None:
-            left -= len(data)
+    for data in pieces:
         held += data
         if len(held) >= max(wanted, frame):
             whole = len(held) - len(held) % frame
@@ -191,14 +289,6 @@ def _blocks(
     whole = len(held) - len(held) % frame
     if whole:
         yield _samples(held[:whole], sample_format, channels)
-    if len(held) > whole:
-        warnings.warn(
-            f"{pipe.name}: the last {len(held) - whole} bytes are an incomplete sample and are left out", stacklevel=2
-        )
-    if left:
-        warnings.warn(f"{pipe.name}: ends {left} bytes before the length in its header", stacklevel=2)
-    elif left is not None and b"RIFF" in pipe.exactly(12):
-        warnings.warn(f"{pipe.name}: a second WAV follows the first and is ignored; pipe one", stacklevel=2)
 
 
 def _samples(data: bytes, sample_format: str, channels: int) -> NDArray[np.float32]:

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoders import Source, open_sound, source_name
+from sondino.audio.decoded import Source, source_name
+from sondino.audio.decoders import open_sound
 from sondino.audio.signal import NoSoundError, check_rate, mono_blocks, resampled_blocks
 from sondino.errors import AudioError, OptionError
 

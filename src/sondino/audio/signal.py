@@ -8,9 +8,10 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
-from sondino.audio.decoders import Decoded
+from sondino.audio.decoded import Decoded
 from sondino.errors import AudioError, OptionError
 
+MAX_CHUNK = 1 << 20  # samples that the resampler gives at once, at most
 MAX_CHANNELS = 64  # an array whose smaller side is longer than this is not (samples, channels)
 
 
@@ -152,11 +153,13 @@ def resampled_blocks(blocks: Iterator[NDArray[Any]], rate: int, sample_rate: int
     resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
     first: NDArray[np.float32] | None = None
     length = 0
+    size = max(1, MAX_CHUNK * rate // sample_rate)
     for block in blocks:
         first = block[:1] if first is None else first
-        piece = resampler.resample_chunk(np.ascontiguousarray(block))
-        length += len(piece)
-        yield piece
+        for at in range(0, len(block), size):
+            piece = resampler.resample_chunk(np.ascontiguousarray(block[at : at + size]))
+            length += len(piece)
+            yield piece
     tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if length + len(tail) == 0 and first is not None:
         tail = first  # as in `resample`

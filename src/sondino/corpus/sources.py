@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoders import Source
+from sondino.audio.decoded import Source
 from sondino.audio.reading import SUFFIXES, find_audio, info
 from sondino.errors import AudioError, OptionError, SondinoError, require
 from sondino.files import cores, disk_error, make_folder

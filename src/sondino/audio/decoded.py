@@ -1,0 +1,94 @@
+"""What a decoder opens and gives, and a part of a file as a file of its own."""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.errors import AudioError
+
+Source = str | os.PathLike[str] | BinaryIO
+"""A path, or a binary file open for reading (such as a member of a tar file)."""
+
+BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
+LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # hertz: a header with a rate outside them is damaged
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An open audio file.
+
+    Attributes:
+        rate: hertz.
+        channels: number of channels.
+        frames: length, or None where nothing but decoding gives it.
+        blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns if
+            fewer samples can be decoded than the file should have.
+    """
+
+    rate: int
+    channels: int
+    frames: int | None
+    blocks: Callable[[int, int | None], Iterator[NDArray[np.float32]]]
+
+
+def source_name(source: Source) -> str:
+    """A source in messages: its path, or the name of the open file."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return str(getattr(source, "name", "") or "an open file")
+
+
+def check_file_rate(name: str, rate: int) -> None:
+    """Raises AudioError where a header's rate (hertz) cannot be that of sound."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"{name}: a rate of {rate} Hz is outside 100 Hz to 10 MHz; its header is damaged")
+
+
+class Section(io.RawIOBase):
+    """Bytes, and stretches (first byte, last byte + 1) of a file, one after the other as one file to read."""
+
+    def __init__(self, handle: BinaryIO, pieces: Sequence[bytes | tuple[int, int]]) -> None:
+        self._handle = handle
+        self._pieces = pieces
+        lengths = [len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces]
+        self._starts = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
+        self._at = 0
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def tell(self) -> int:  # noqa: D102
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # noqa: D102
+        done = 0
+        for number, piece in enumerate(self._pieces):
+            start, stop = self._starts[number], self._starts[number + 1]
+            if not start <= self._at < stop or done == len(buffer):
+                continue
+            wanted = min(len(buffer) - done, stop - self._at)
+            skip = self._at - start
+            if isinstance(piece, bytes):
+                data = piece[skip : skip + wanted]
+            else:
+                self._handle.seek(piece[0] + skip)
+                data = self._handle.read(wanted)
+            buffer[done : done + len(data)] = data
+            done += len(data)
+            self._at += len(data)
+            if len(data) < wanted:  # the file has become shorter
+                break
+        return done

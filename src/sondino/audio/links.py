@@ -1,0 +1,128 @@
+"""Files that hold several sounds one after the other: chained Ogg, FLAC, AU and AIFF put together."""
+
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.audio.decoded import Decoded
+from sondino.audio.signal import resampled_blocks, to_mono
+
+_Bytes = bytes | mmap.mmap
+
+
+def find_links(handle: BinaryIO, head: bytes, size: int) -> list[tuple[int, int]]:
+    """First and last byte + 1 of each sound of a file; one where there is one, or where its kind is another.
+
+    Args:
+        handle: binary file; its position is moved.
+        head: its first bytes.
+        size: its length in bytes.
+    """
+    finders: dict[bytes, Callable[[_Bytes], list[int]]] = {
+        b"OggS": _ogg_starts, b"fLaC": _flac_starts, b".snd": _au_starts, b"FORM": _aiff_starts,
+    }  # fmt: skip
+    finder = finders.get(head[:4])
+    if finder is None:
+        return [(0, size)]
+    handle.seek(0)
+    try:
+        data: _Bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError, AttributeError):
+        data = handle.read()  # not a plain file: a member of a tar file, or bytes
+    try:
+        starts = finder(data)
+    finally:
+        if isinstance(data, mmap.mmap):
+            data.close()
+    return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+def _ogg_starts(data: _Bytes) -> list[int]:
+    """Where a page begins a stream, unless it follows one that does: picture and sound begin together."""
+    starts, at, behind = [0], 0, 0
+    while at >= 0 and at + 27 <= len(data):
+        if at > behind:
+            starts.append(at)
+        segments = data[at + 27 : at + 27 + data[at + 26]]
+        behind = at + 27 + len(segments) + sum(segments)
+        places = [data.find(b"OggS\0" + flags, behind) for flags in (b"\2", b"\6")]
+        at = min((place for place in places if place >= 0), default=-1)
+    return starts
+
+
+def _flac_starts(data: _Bytes) -> list[int]:
+    """Where a FLAC marker stands with a STREAMINFO block, which has 34 bytes."""
+    starts, at = [0], 4
+    while (at := data.find(b"fLaC", at)) >= 0:
+        if data[at + 4 : at + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22"):
+            starts.append(at)
+        at += 4
+    return starts
+
+
+def _au_starts(data: _Bytes) -> list[int]:
+    starts = [0]
+    while len(head := data[starts[-1] : starts[-1] + 12]) == 12:
+        start, size = struct.unpack(">II", head[4:])
+        at = starts[-1] + start + size
+        if data[at : at + 4] != b".snd":
+            break
+        starts.append(at)
+    return starts
+
+
+def _aiff_starts(data: _Bytes) -> list[int]:
+    starts = [0]
+    while len(head := data[starts[-1] : starts[-1] + 8]) == 8:
+        size = struct.unpack(">I", head[4:])[0]
+        at = starts[-1] + 8 + size + size % 2
+        if data[at : at + 4] != b"FORM" or data[at + 8 : at + 11] != b"AIF":
+            break
+        starts.append(at)
+    return starts
+
+
+def joined(sounds: Sequence[Decoded]) -> Decoded:
+    """Several sounds as one, at the rate of the first; mono where their rates or channels differ."""
+    rate, channels = sounds[0].rate, sounds[0].channels
+    same_rate = all(sound.rate == rate for sound in sounds)
+    mono = not same_rate or any(sound.channels != channels for sound in sounds)
+    frames: int | None = 0
+    for sound in sounds:
+        frames = None if frames is None or sound.frames is None or not same_rate else frames + sound.frames
+
+    def of(sound: Decoded, first: int) -> Iterator[NDArray[np.float32]]:
+        if not mono:
+            yield from sound.blocks(first, None)
+            return
+        for piece in resampled_blocks((to_mono(block) for block in sound.blocks(first, None)), sound.rate, rate):
+            yield piece[:, None]
+
+    def pieces(first: int) -> Iterator[NDArray[np.float32]]:
+        """All from frame `first` on."""
+        at = 0
+        for sound in sounds:
+            if same_rate and sound.frames is not None:  # its place is known without decoding
+                if first < at + sound.frames:
+                    yield from of(sound, max(0, first - at))
+                at += sound.frames
+                continue
+            for block in of(sound, 0):
+                if at + len(block) > first:
+                    yield block[max(0, first - at) :]
+                at += len(block)
+
+    def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
+        left = count
+        for piece in pieces(first):
+            yield piece[:left]
+            if left is not None:
+                left -= len(piece)
+                if left <= 0:
+                    return
+
+    return Decoded(rate, 1 if mono else channels, frames, blocks)

@@ -1,0 +1,235 @@
+"""What a WAV holds, for files and pipes alike: RIFF, RF64 and BW64.
+
+A header may have a wrong length: recorders write 0 and never come back after a power cut, programs that write to a
+pipe write a number that stands for "unknown", a 32-bit size wraps past 4 GiB, and files are put together. What is
+there is read; where the header says otherwise, a sentence says so. The page of `sondino demo` follows the same rules
+(web/src/wav.ts), tested on the same files (tests/data/wav_headers.json).
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+TAGS = (b"RIFF", b"RF64", b"BW64")
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # codecs of a WAV header
+SAMPLE_FORMATS = {
+    (PCM, 1): "u8",
+    (PCM, 2): "s16le",
+    (PCM, 3): "s24le",
+    (PCM, 4): "s32le",
+    (FLOAT, 4): "f32le",
+    (FLOAT, 8): "f64le",
+}
+UNKNOWN = 1 << 63  # sizes from here on stand for "unknown", as 0 does
+PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
+NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
+TOO_SMALL = "its header says {claimed:.2f} s, {seconds:.2f} s are there and are read"
+FOLLOW = "{count} sounds follow one another in this file; all are read"
+
+_ID = re.compile(rb"[A-Za-z0-9_ ]{4}")
+
+
+@dataclass(frozen=True)
+class WavFormat:
+    """A fmt chunk: hertz, channels, codec, bytes a sample, bytes a frame, bytes a second, and its bytes."""
+
+    rate: int
+    channels: int
+    codec: int
+    bits: int
+    width: int
+    frame: int
+    bytes_per_second: int
+    body: bytes
+
+    @property
+    def sample_format(self) -> str | None:
+        """The format of its samples, None where they are compressed."""
+        return SAMPLE_FORMATS.get((self.codec, self.width))
+
+
+def wav_format(body: bytes) -> WavFormat | None:
+    """Read the body of a fmt chunk; None where it is too short."""
+    if len(body) < 16:
+        return None
+    codec, channels, rate, bytes_per_second, frame, bits = struct.unpack("<HHIIHH", body[:16])
+    if codec == EXTENSIBLE and len(body) >= 26:
+        (codec,) = struct.unpack("<H", body[24:26])
+    # The width of a sample is that of the frame; where that is wrong, that of its bits.
+    width = frame // channels if channels and frame and frame % channels == 0 else (bits + 7) // 8
+    pcm = (codec, width) in SAMPLE_FORMATS
+    frame = channels * width if pcm else max(frame, 1)
+    return WavFormat(rate, channels, codec, bits, width, frame, rate * frame if pcm else bytes_per_second, body)
+
+
+def is_wav(head: bytes) -> bool:
+    """Whether these twelve bytes begin a WAV."""
+    return head[:4] in TAGS and head[8:12] == b"WAVE"
+
+
+def is_chunk(head: bytes, left: int) -> bool:
+    """Whether these eight bytes begin a chunk that ends within `left` bytes."""
+    if len(head) < 8 or not _ID.fullmatch(head[:4]) or head[:4].isspace():
+        return False
+    return int(struct.unpack("<I", head[4:8])[0]) <= left - 8
+
+
+def is_tag(head: bytes) -> bool:
+    """Whether a tag begins here that players put behind the chunks."""
+    return head.startswith((b"ID3", b"TAG", b"APETAGEX"))
+
+
+def declared_size(tag: bytes, size: int, ds64: bytes) -> int:
+    """Bytes of samples by the header: 0 where it was never written, UNKNOWN where a number stands for that.
+
+    Args:
+        tag: RIFF, RF64 or BW64.
+        size: of the data chunk.
+        ds64: the body of the ds64 chunk; empty where there is none.
+    """
+    if tag != b"RIFF" and size == 0xFFFFFFFF:
+        large = int(struct.unpack("<Q", ds64[8:16])[0]) if len(ds64) >= 16 else UNKNOWN
+        return min(large, UNKNOWN)
+    return size
+
+
+def is_stand_in(size: int) -> bool:
+    """Whether a size is one that programs write which do not know the length: 2 or 4 GiB, or a little less."""
+    return 0x7FFFF000 <= size <= 0x80001000 or 0xFFFFF000 <= size <= 0xFFFFFFFF or size >= UNKNOWN
+
+
+# ---- files ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WavSound:
+    """One sound of a WAV file.
+
+    Attributes:
+        format: of its samples.
+        start: its first byte.
+        stop: behind its last byte.
+        note: what is wrong with its header, as a sentence; empty where nothing is.
+        cut: the file ends before the length in its header.
+        as_declared: the header says the same.
+    """
+
+    format: WavFormat
+    start: int
+    stop: int
+    note: str
+    cut: bool
+    as_declared: bool
+
+
+def wav_sounds(handle: BinaryIO, size: int) -> list[WavSound]:
+    """The sounds of a WAV file of `size` bytes, one after the other; none where its header is damaged."""
+    sounds = []
+    at: int | None = 0
+    while at is not None:
+        found = _sound(handle, at, size)
+        if found is None:
+            break
+        sound, at = found
+        sounds.append(sound)
+    return sounds
+
+
+def wav_header(body: bytes, size: int) -> bytes:
+    """A header for `size` bytes of samples with this fmt chunk."""
+    fmt = b"fmt " + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+    if size < 0xFFFF0000:
+        return b"RIFF" + struct.pack("<I", 12 + len(fmt) + size) + b"WAVE" + fmt + b"data" + struct.pack("<I", size)
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 48 + len(fmt) + size, size, 0, 0)
+    return b"RF64\xff\xff\xff\xffWAVE" + ds64 + fmt + b"data\xff\xff\xff\xff"
+
+
+def _sound(handle: BinaryIO, at: int, end: int) -> tuple[WavSound, int | None] | None:
+    """The sound whose header is at a byte, and where another begins."""
+    head = _bytes(handle, at, 12)
+    fmt, ds64 = b"", b""
+    declared = 0
+    for start, kind, size in _chunks(handle, at + 12):
+        if kind == b"data":
+            declared, at = declared_size(head[:4], size, ds64), start
+            break
+        if kind == b"fmt ":
+            fmt = _bytes(handle, start, min(size, PADDING))
+        elif kind == b"ds64":
+            ds64 = _bytes(handle, start, 16)
+    else:
+        return None
+    layout = wav_format(fmt)
+    if layout is None or not is_wav(head):
+        return None
+    stop, following, note = _extent(handle, at, declared, end)
+    cut = declared > end - at and not is_stand_in(declared)
+    riff = struct.unpack("<I", head[4:8])[0]
+    # The 64-bit kinds are read with a header of ours, RIFF as it is where it is right or the file is cut short.
+    as_declared = head[:4] == b"RIFF" and riff >= stop - 8 and declared >= stop - at and (cut or declared == stop - at)
+    if layout.sample_format:
+        stop -= (stop - at) % layout.frame
+    speed = max(1, layout.bytes_per_second)
+    sentence = note.format(claimed=declared / speed, seconds=(stop - at) / speed)
+    return WavSound(layout, at, stop, sentence, cut, as_declared), following
+
+
+def _extent(handle: BinaryIO, start: int, declared: int, end: int) -> tuple[int, int | None, str]:
+    """Where the samples that begin at `start` end, where another sound begins, and the sentence about the header."""
+    rest = end - start
+    if declared == 0:
+        if _goes_on(handle, start, end):
+            return start, _next_wav(handle, start, end), ""
+        return end, None, NEVER_FINISHED if rest else ""
+    if declared >= rest:
+        return end, None, ""
+    for at in (start + declared + declared % 2, start + declared):
+        if _follows(handle, at, end):
+            return start + declared, _next_wav(handle, at, end), ""
+    for turns in range((rest - declared) >> 32, 0, -1):  # a size that has wrapped, and chunks after the samples
+        at = start + declared + (turns << 32)
+        if _goes_on(handle, at + declared % 2, end):
+            return at, _next_wav(handle, at + declared % 2, end), TOO_SMALL
+    return end, None, TOO_SMALL
+
+
+def _goes_on(handle: BinaryIO, at: int, end: int) -> bool:
+    """Whether a chunk or another WAV begins at a byte."""
+    head = _bytes(handle, at, 12)
+    return is_wav(head) or is_chunk(head, end - at)
+
+
+def _follows(handle: BinaryIO, at: int, end: int) -> bool:
+    """Whether what comes at a byte is none of the samples: a chunk, another WAV, a tag, padding, or a few bytes."""
+    left = end - at
+    if left < 8 or _goes_on(handle, at, end) or is_tag(_bytes(handle, at, 8)):
+        return True
+    return left < PADDING and not any(_bytes(handle, at, left))
+
+
+def _next_wav(handle: BinaryIO, at: int, end: int) -> int | None:
+    """Where another WAV begins behind the chunks at a byte."""
+    while at + 12 <= end:
+        head = _bytes(handle, at, 12)
+        if is_wav(head):
+            return at
+        if not is_chunk(head, end - at):
+            return None
+        size = struct.unpack("<I", head[4:8])[0]
+        at += 8 + size + size % 2
+    return None
+
+
+def _chunks(handle: BinaryIO, at: int) -> Iterator[tuple[int, bytes, int]]:
+    """First byte, id and size of each chunk from a byte on."""
+    while len(head := _bytes(handle, at, 8)) == 8:
+        kind, size = struct.unpack("<4sI", head)
+        yield at + 8, kind, size
+        at += 8 + size + size % 2
+
+
+def _bytes(handle: BinaryIO, at: int, count: int) -> bytes:
+    handle.seek(at)
+    return handle.read(count)

@@ -1,0 +1,101 @@
+"""What a WAV holds: the table that the page is tested with too (web/tests), read from a file and from a pipe."""
+
+import io
+import json
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sondino import audio
+from sondino.audio.decoded import Decoded
+from sondino.audio.decoders import open_sound
+from sondino.audio.pipe import Pipe, open_wav
+from sondino.audio.signal import mono_blocks
+from sondino.errors import SondinoError
+
+CASES = json.loads((Path(__file__).parents[1] / "data" / "wav_headers.json").read_text())
+LEFT_OUT = "left out"
+
+
+def of_file(data: bytes, folder: Path) -> np.ndarray:
+    (folder / "x.wav").write_bytes(data)
+    with open_sound(folder / "x.wav") as sound:
+        return np.concatenate(list(mono_blocks(sound, "x.wav", 0, None)))
+
+
+def of_pipe(data: bytes, folder: Path) -> np.ndarray:
+    stream = open_wav(Pipe(io.BytesIO(data)))
+    sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(1))
+    return np.concatenate(list(mono_blocks(sound, "x.wav", 0, None)))
+
+
+@pytest.mark.parametrize("read", [of_file, of_pipe])
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_wav_holds_what_the_table_says(tmp_path, case, read):
+    data = bytes.fromhex(case["hex"])
+    piped = read is of_pipe
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        if case["error"]:
+            with pytest.raises(SondinoError, match=None if case["error"] == "decode" else case["error"]):
+                read(data, tmp_path)
+            return
+        samples = read(data, tmp_path)
+    frames = case.get("pipe_frames", case["frames"]) if piped else case["frames"]
+    messages = [str(warning.message) for warning in raised]
+    assert len(samples) == frames
+    if "pipe_frames" not in case:
+        assert samples[0] == pytest.approx(case["first"], abs=1e-6)
+        # The end of a resampled sound differs with the resampler's filter.
+        assert "rate" in case["name"] or samples[-1] == pytest.approx(case["last"], abs=1e-6)
+    expected = case["note"]
+    if piped and "pipe_frames" in case:
+        expected = LEFT_OUT
+    if piped and expected == "truncated":
+        expected = "before the length in its header"
+    assert len(messages) == (expected is not None), messages
+    assert expected is None or expected in messages[0]
+
+
+def sparse_wav(file: Path, held: int, size: int, after: bytes = b"") -> None:
+    """A WAV of `held` bytes of samples, which take no room, that says it holds `size`."""
+    with file.open("wb") as opened:
+        fmt = struct.pack("<IHHIIHH", 16, 1, 1, 48000, 96000, 2, 16)
+        head = b"RIFF" + struct.pack("<I", (36 + size) % 2**32) + b"WAVEfmt " + fmt
+        opened.write(head + b"data" + struct.pack("<I", size))
+        opened.truncate(44 + held)
+        opened.seek(44 + held)
+        opened.write(after)
+
+
+CHUNK = b"LIST" + struct.pack("<I", 4) + b"INFO"
+
+
+@pytest.mark.parametrize(
+    ("held", "size", "after"),
+    [
+        (2**32 + 2**26, 2**26, b""),  # 32 bits have wrapped
+        (2**32 + 2**26, 2**26, CHUNK),
+        (2**33 + 2**26, 2**26, CHUNK),
+        (3_200_000_000, 0x80000000, b""),  # arecord
+        (4_500_000_000, 0xFFFFFFFF, b""),  # ffmpeg to a pipe
+        (4_500_000_000, 0x7FFFF000, b""),  # sox
+    ],
+)
+def test_more_than_the_size_field_can_hold_is_read(tmp_path, held, size, after):
+    sparse_wav(tmp_path / "x.wav", held, size, after)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        assert audio.info(tmp_path / "x.wav").duration == held / 96000
+        assert len(audio.read(tmp_path / "x.wav", 48000, held / 96000 - 1.0)) == 48000
+    assert all("its header says" in str(each.message) for each in raised) and raised
+
+
+def test_a_size_of_one_sample_more_than_4_gib_is_not_taken_for_a_wrapped_one(tmp_path):
+    sparse_wav(tmp_path / "x.wav", 96000, 96000, CHUNK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert audio.info(tmp_path / "x.wav").duration == 1.0
