@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sondino.audio import sndfile
 from sondino.audio.aiff import mended_aiff, mended_au
+from sondino.audio.crashes import marked
 from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, source_name
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
@@ -38,15 +39,15 @@ def open_sound(source: Source) -> Iterator[Decoded]:
         MissingExtra: a container that only PyAV reads, and the `av` extra is not installed.
     """
     name = source_name(source)
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     handle, owned = _open_binary(source, name)
     try:
-        with ExitStack() as stack:
+        with marked(path), ExitStack() as stack:
             size = handle.seek(0, os.SEEK_END)
             handle.seek(0)
             head = handle.read(4096)
             if not head:
                 raise AudioError(f"{name}: holds no sound, the file is empty")
-            path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
             try:
                 open_file = _open_wav if is_wav(head) else _open_links
                 sound = open_file(stack, handle, path, name, size)
@@ -153,7 +154,7 @@ def _open_one(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, c
         # An open file is shared with libsndfile, whose place in it must stay.
         place = handle.tell()
         handle.seek(0)
-        counted = mpeg_frames(handle) if sound.format == "MP3" else None
+        counted = mpeg_frames(handle) if sound.subtype.startswith("MPEG") else None  # WAV may hold it
         short = cut or (sndfile.ogg_cut(handle) if sound.format == "OGG" else sndfile.header_cut(sound.extra_info))
         handle.seek(place)
         if counted is not None:

@@ -12,6 +12,8 @@ from sondino.audio.sndfile import damaged
 from sondino.errors import AudioError, MissingExtra, require
 
 TIMED = ("mov", "matroska")  # containers whose every packet has a time, so that a seek ends at a known sample
+EVEN = ("opus", "libopus", "aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "flac", "alac")
+"""Codecs whose frames have one length: their place is known where the container's clock is coarse."""
 
 
 def has_av() -> bool:
@@ -39,9 +41,9 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
         if not container.streams.audio:
             raise AudioError(f"{name}: holds no sound, it has no audio track")
         track = container.streams.audio[0]
-        rate, channels = track.rate, track.channels
+        rate, channels = (getattr(track, fact, None) for fact in ("rate", "channels"))  # unset without a decoder
         if not rate or not channels:
-            raise AudioError(f"{name}: not a sound that can be decoded (no rate or channels in its header)")
+            raise AudioError(f"{name}: not a sound that can be decoded (no rate or channels, or an unknown codec)")
         form = container.format.name
         frames = expected = None
         # Elsewhere FFmpeg guesses a length from the bit rate.
@@ -83,6 +85,12 @@ def _container(av: Any, handle: BinaryIO, name: str) -> Iterator[Any]:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{name}: not a sound that can be decoded ({reason})") from error
+    for track in container.streams.audio:
+        # PyAV 18 frees a layout with speakers in an order of its own twice, which ends the process. What stands in
+        # which channel does not matter here.
+        layout = track.codec_context.layout.name
+        if " (" in layout:
+            track.codec_context.layout = layout.partition(" (")[0]
     with container:
         yield container
 
@@ -124,7 +132,7 @@ def _samples(av: Any, handle: BinaryIO, name: str, first: int, seeks: bool) -> I
     # A file opened afresh: seeking to 0 leaves out the first packet where it has a time before 0.
     with _container(av, handle, name) as container:
         track = container.streams.audio[0]
-        to_float = av.AudioResampler(format="flt", layout=track.layout, rate=track.rate)
+        to_float = av.AudioResampler(format="flt", layout=track.codec_context.layout, rate=track.rate)
         decoded = container.decode(track)
         at = 0
         early = track.rate // 4  # some codecs use earlier packets
@@ -136,7 +144,8 @@ def _samples(av: Any, handle: BinaryIO, name: str, first: int, seeks: bool) -> I
             container.seek(origin + int((first - early) / track.rate / track.time_base), stream=track)
             decoded = container.decode(track)
             found = next(decoded, None)
-            place = None if found is None or found.pts is None else _place(found, origin, length)
+            even = track.codec_context.name in EVEN
+            place = None if found is None or found.pts is None else _place(found, origin, length, even)
             if place is None or place > first:
                 yield from _samples(av, handle, name, first, False)
                 return
@@ -159,19 +168,21 @@ def _with(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _place(frame: Any, origin: int, length: int) -> int | None:
+def _place(frame: Any, origin: int, length: int, even: bool) -> int | None:
     """The sample that a frame begins at; None where its time is too coarse to say.
 
     Args:
         frame: decoded after a seek.
         origin: time of the first frame of the file.
         length: samples of that frame.
+        even: frames have one length, all but the first, which may lack what a decoder skips.
     """
     tick = float(frame.time_base) * frame.sample_rate  # samples
     near = (frame.pts - origin) * tick
     if tick <= 1:
         return round(near)
-    # A clock of milliseconds: frames have one length, all but the first, which may lack what a decoder skips.
+    if not even:
+        return None
     size = frame.samples
     place = length + round((near - length) / size) * size
     return place if abs(place - near) <= 1.5 * tick < size / 2 else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.crashes import crash_marks
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
@@ -145,7 +146,7 @@ def build_corpus(
     out = Path(out)
     listing = list_audio(audio)
     make_folder(out)
-    with lock_or_fail(out, "corpus", "building the corpus in"):
+    with lock_or_fail(out, "corpus", "building the corpus in"), crash_marks(out):
         files, row_of = scan(listing, out, workers, progress)
         table, skipped, tails = _clip_rows(listing, files, row_of, clip)
         if len(table) == 0:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.crashes import crash_marks
 from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
@@ -162,7 +163,8 @@ def compute_targets(
     targets = _described(folder, old)
     parts, timed, before = targets.parts, _Timed(encoder), targets.parts.rows_done()
     if before < len(corpus) or not (folder / "targets.npy").exists():
-        with lock_or_fail(folder, "fill" if world == 1 else f"fill-{rank}-of-{world}", "filling the targets in"):
+        name = "fill" if world == 1 else f"fill-{rank}-of-{world}"
+        with lock_or_fail(folder, name, "filling the targets in"), crash_marks(folder, name):
             parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
             before = parts.rows_done()
             _fill(corpus, timed, parts, short, progress, workers, rank, world)

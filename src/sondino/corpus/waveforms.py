@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.crashes import crash_marks
 from sondino.audio.reading import read
 from sondino.corpus.parts import Parts, write_rows
 from sondino.corpus.sources import open_source
@@ -250,7 +251,7 @@ def open_waveforms(
         write_json(described, facts | {"samples": int(offsets[-1])})
     parts = Parts(folder, len(own), int(read_json(described)["part_rows"]))
     if len(parts.done()) < parts.count:
-        with lock_or_fail(folder, "fill", "decoding clips into"):
+        with lock_or_fail(folder, "fill", "decoding clips into"), crash_marks(folder):
             parts.prepare(
                 samples=((int(offsets[-1]),), np.int16),
                 lengths=((len(own),), np.int32),

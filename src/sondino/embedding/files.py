@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sondino.audio.crashes import crash_marks
 from sondino.audio.reading import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import TablePart, writer_for
@@ -134,7 +135,7 @@ def embed_table(
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
-    with lock_or_fail(partial, "embed", "filling"):
+    with lock_or_fail(partial, "embed", "filling"), crash_marks(partial):
         with _disk(output):
             _match_key(partial, job.key(files))
         report = _embed_parts(job, files, output, partial, progress or (lambda done, total, seconds: None))
