@@ -1,6 +1,5 @@
 """A file that ends the process which decodes it is skipped by name in the next run, and only such a file."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -54,7 +53,7 @@ def test_a_good_file_that_was_open_when_the_run_was_killed_is_read(ended_run):
     with crash_marks(ended_run):
         assert len(audio.read(ended_run / "b.wav", 16000)) == 8000
         assert (ended_run / ".decoding").exists()
-    assert sorted(os.listdir(ended_run)) == ["a.wav", "b.wav"]
+    assert sorted(file.name for file in ended_run.iterdir()) == ["a.wav", "b.wav"]
 
 
 def test_a_damaged_file_ends_no_process(tmp_path):

@@ -410,3 +410,44 @@ def test_options_out_of_range():
         audio.read(CLIPS, 16000)
     with pytest.raises(AudioError, match="no such file"):
         audio.read(CLIPS / "nope.wav", 16000)
+
+
+# ---- whole numbers that were not scaled --------------------------------
+
+
+COUNTS = np.round(sine(16000, 0.5) * 32767)
+
+
+@pytest.mark.parametrize(
+    ("counts", "full"),
+    [
+        (COUNTS.astype(np.float32), 2**15),
+        (COUNTS.astype(np.float64) * 256, 2**23),
+        (COUNTS.astype(np.int32), 2**15),
+        (COUNTS.astype(np.int64), 2**15),
+        ((COUNTS * 256).astype(np.int32), 2**23),
+    ],
+)
+def test_scale_auto_divides_counts_by_their_full_scale(counts, full):
+    expected = (counts / full).astype(np.float32)
+    assert np.allclose(audio.from_array(counts, 16000, 16000, scale="auto"), expected, atol=1e-7)
+
+
+def test_counts_in_a_wider_type_are_taken_as_they_are_with_a_warning():
+    with pytest.warns(UserWarning, match="an array: its floats reach 16,384, as whole numbers do"):
+        assert np.array_equal(audio.from_array(COUNTS.astype(np.float32), 16000, 16000), COUNTS.astype(np.float32))
+    with pytest.warns(UserWarning, match="int32 samples reach 16,384 of 2,147,483,648"):
+        audio.from_array(COUNTS.astype(np.int32), 16000, 16000)
+    for right in (COUNTS.astype(np.int16), (COUNTS * 65536).astype(np.int32), 8 * sine(16000, 0.5)):
+        assert np.array_equal(audio.from_array(right, 16000, 16000), audio.from_array(right, 16000, 16000, "auto"))
+
+
+def test_a_file_of_counts_has_one_scale_in_every_stretch(tmp_path):
+    counts = COUNTS.astype(np.float32) * np.linspace(0, 1, len(COUNTS), dtype=np.float32)
+    soundfile.write(tmp_path / "x.wav", counts, 16000, subtype="FLOAT")
+    with pytest.warns(UserWarning, match=r"x\.wav: its floats reach \d"):
+        assert np.array_equal(audio.read(tmp_path / "x.wav", 16000), counts)
+    whole = audio.read(tmp_path / "x.wav", 16000, scale="auto")
+    assert np.array_equal(whole, counts / np.float32(32768))
+    assert np.array_equal(audio.read(tmp_path / "x.wav", 16000, 0.0, 0.01, scale="auto"), whole[:160])
+    assert np.array_equal(np.concatenate(list(audio.stream(tmp_path / "x.wav", 16000, 0.1, "auto"))), whole)

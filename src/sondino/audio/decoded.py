@@ -28,12 +28,14 @@ class Decoded:
         frames: length, or None where nothing but decoding gives it.
         blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns if
             fewer samples can be decoded than the file should have.
+        floats: its samples are stored as floats, whose full scale is not known.
     """
 
     rate: int
     channels: int
     frames: int | None
     blocks: Callable[[int, int | None], Iterator[NDArray[np.float32]]]
+    floats: bool = False
 
 
 def source_name(source: Source) -> str:

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,6 @@ from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, sou
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
 from sondino.audio.pyav import has_av, open_av
-from sondino.audio.signal import NoSoundError
 from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
 from sondino.text import format_error
@@ -56,7 +56,7 @@ def open_sound(source: Source) -> Iterator[Decoded]:
             except Exception as error:  # whatever a decoder raises is this file's error
                 raise AudioError(f"{name}: not a sound that can be decoded ({format_error(error)})") from error
             check_file_rate(name, sound.rate)
-            yield Decoded(sound.rate, sound.channels, sound.frames, lambda *part: _blocks(sound, name, *part))
+            yield replace(sound, blocks=lambda *part: _blocks(sound, name, *part))
     finally:
         if owned:
             handle.close()
@@ -97,7 +97,8 @@ def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, s
     sounds = wav_sounds(handle, size)
     held = [sound for sound in sounds if sound.stop > sound.start]
     if sounds and not held:
-        raise NoSoundError(f"{name}: holds no sound")
+        layout = sounds[0].format
+        return Decoded(layout.rate, layout.channels, 0, lambda *_: iter(()))
     if not sounds or (len(sounds) == 1 and sounds[0].as_declared):
         return _open_one(stack, handle, path, name)
     for sound in sounds:

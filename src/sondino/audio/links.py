@@ -125,4 +125,4 @@ def joined(sounds: Sequence[Decoded]) -> Decoded:
                 if left <= 0:
                     return
 
-    return Decoded(rate, 1 if mono else channels, frames, blocks)
+    return Decoded(rate, 1 if mono else channels, frames, blocks, any(sound.floats for sound in sounds))

@@ -83,11 +83,13 @@ class Stream:
     Attributes:
         rate: hertz.
         channels: number of channels.
+        floats: its samples are floats.
         blocks: (frames that the first block should hold) -> blocks (frames, channels) float32, as they come.
     """
 
     rate: int
     channels: int
+    floats: bool
     blocks: Callable[[int], Iterator[NDArray[np.float32]]]
 
 
@@ -108,7 +110,7 @@ def open_raw(pipe: Pipe, rate: int, sample_format: SampleFormat, channels: int) 
         raise OptionError(f"{pipe.name} begins with a WAV header, which has rate and format: leave --rate out")
     pipe.put_back(head)
     raw = _raw(pipe, channels * _WIDTHS[sample_format])
-    return Stream(rate, channels, lambda first: _blocks(raw, sample_format, channels, first))
+    return Stream(rate, channels, sample_format == "f32le", lambda first: _blocks(raw, sample_format, channels, first))
 
 
 def open_wav(pipe: Pipe) -> Stream:
@@ -136,13 +138,14 @@ def open_wav(pipe: Pipe) -> Stream:
     return Stream(
         layout.rate,
         layout.channels,
+        sample_format.startswith("f"),
         lambda first: _blocks(_sounds(pipe, layout, size), sample_format, layout.channels, first),
     )
 
 
 def _header(pipe: Pipe, tag: bytes) -> tuple[WavFormat, int]:
     """The format of a WAV and the bytes of its samples by its header, whose first twelve bytes have been read."""
-    body: bytes | None = None
+    layout: WavFormat | None = None
     ds64 = b""
     while True:
         chunk = pipe.exactly(8)
@@ -153,14 +156,13 @@ def _header(pipe: Pipe, tag: bytes) -> tuple[WavFormat, int]:
             break
         start = _chunk(pipe, size)
         if kind == b"fmt ":
-            body = start
+            layout = wav_format(start)
+            if layout is None:
+                raise AudioError(f"{pipe.name}: its WAV header is broken (a fmt chunk of {len(start)} bytes)")
         elif kind == b"ds64":
             ds64 = start
-    if body is None:
-        raise AudioError(f"{pipe.name}: its WAV header has no fmt chunk, which describes the samples")
-    layout = wav_format(body)
     if layout is None:
-        raise AudioError(f"{pipe.name}: its WAV header is broken (a fmt chunk of {len(body)} bytes)")
+        raise AudioError(f"{pipe.name}: its WAV header has no fmt chunk, which describes the samples")
     if not 1 <= layout.channels <= MAX_CHANNELS:
         raise AudioError(f"{pipe.name}: its WAV header is broken ({layout.channels} channels at {layout.rate} Hz)")
     check_file_rate(pipe.name, layout.rate)

@@ -53,6 +53,7 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
         elif form.startswith(("matroska", "asf")) and container.duration and len(container.streams) == 1:
             expected = round(container.duration / 1e6 * rate)
         seeks = form.startswith(TIMED)
+        floats = track.codec_context.name.startswith("pcm_f")
 
     def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
         wanted = count
@@ -74,7 +75,7 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
         if reason:
             damaged(name, reason, first + done, rate, done)
 
-    yield Decoded(rate, channels, frames, blocks)
+    yield Decoded(rate, channels, frames, blocks, floats)
 
 
 @contextmanager

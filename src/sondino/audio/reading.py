@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.decoded import Source, source_name
 from sondino.audio.decoders import open_sound
-from sondino.audio.signal import NoSoundError, check_rate, mono_blocks, resampled_blocks
+from sondino.audio.signal import NoSoundError, Scale, check_rate, mono_blocks, resampled_blocks
 from sondino.errors import AudioError, OptionError
 
 # fmt: off
@@ -94,7 +94,9 @@ def info(source: Source) -> AudioInfo:
         return AudioInfo(sound.rate, frames / sound.rate, sound.channels)
 
 
-def read(source: Source, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
+def read(
+    source: Source, sample_rate: int, start: float = 0.0, duration: float | None = None, scale: Scale = "none"
+) -> NDArray[np.float32]:
     """Read a file, or a segment of it, as mono at a sample rate.
 
     A segment equals that slice of the whole file, resampling included, but only the segment (and a short margin for
@@ -105,6 +107,7 @@ def read(source: Source, sample_rate: int, start: float = 0.0, duration: float |
         sample_rate: hertz of the result.
         start: where the segment begins, in seconds.
         duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
+        scale: "auto" divides floats that are whole numbers by their full scale (peak of the file over 8).
 
     Returns:
         (samples,) float32, at least one sample.
@@ -124,7 +127,7 @@ def read(source: Source, sample_rate: int, start: float = 0.0, duration: float |
     with open_sound(source) as sound:
         low, frames, skip = _stretch(first, count, sound.rate, sample_rate)
         try:
-            pieces = list(resampled_blocks(mono_blocks(sound, name, low, frames), sound.rate, sample_rate))
+            pieces = list(resampled_blocks(mono_blocks(sound, name, low, frames, scale), sound.rate, sample_rate))
         except NoSoundError as error:
             if first > 0:
                 raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
@@ -135,7 +138,9 @@ def read(source: Source, sample_rate: int, start: float = 0.0, duration: float |
     return waveform
 
 
-def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[NDArray[np.float32]]:
+def stream(
+    source: Source, sample_rate: int, block: float = 60.0, scale: Scale = "none"
+) -> Iterator[NDArray[np.float32]]:
     """Read a file of any length in constant memory, as mono blocks at a rate.
 
     The concatenated blocks equal what `read` returns: the resampler keeps its state between them.
@@ -144,6 +149,7 @@ def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[ND
         source: path, or a binary file open for reading.
         sample_rate: hertz of the result.
         block: seconds a block; the last one is shorter.
+        scale: as in `read`.
 
     Yields:
         (samples,) float32.
@@ -156,7 +162,8 @@ def stream(source: Source, sample_rate: int, block: float = 60.0) -> Iterator[ND
     with open_sound(source) as sound:
         held: list[NDArray[np.float32]] = []
         length = 0
-        for piece in resampled_blocks(mono_blocks(sound, source_name(source), 0, None), sound.rate, sample_rate):
+        blocks = mono_blocks(sound, source_name(source), 0, None, scale)
+        for piece in resampled_blocks(blocks, sound.rate, sample_rate):
             held.append(piece)
             length += len(piece)
             if length >= size:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soxr
@@ -11,11 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sondino.audio.decoded import Decoded
 from sondino.errors import AudioError, OptionError
 
+LOUDEST = 8.0  # floats above it are whole numbers that nobody has scaled
+FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)  # of 16, 24 and 32 bits
 MAX_CHUNK = 1 << 20  # samples that the resampler gives at once, at most
 MAX_CHANNELS = 64  # an array whose smaller side is longer than this is not (samples, channels)
 
 
-def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.float32]:
+Scale = Literal["none", "auto"]
+"""Samples as they are, or whole numbers of 16, 24 or 32 bits in a wider type divided by their full scale."""
+
+
+def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "none") -> NDArray[np.float32]:
     """Check an array of audio samples, mix it to mono and resample it.
 
     Args:
@@ -23,6 +29,8 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.floa
             Floats are taken as they are; integers are scaled by their full range to -1..1.
         rate: hertz of the array.
         sample_rate: hertz of the result.
+        scale: "auto" divides whole numbers in a wider type, such as 16-bit samples stored as floats, by their full
+            scale; "none" takes them as they are, with a warning.
 
     Returns:
         (samples,) float32, at least one sample.
@@ -46,7 +54,14 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.floa
     if x.dtype == np.uint8:
         x = (x.astype(np.float32) - 128) / 128
     elif np.issubdtype(x.dtype, np.signedinteger):
-        x = x / -float(np.iinfo(x.dtype).min)
+        full = -float(np.iinfo(x.dtype).min)
+        peak = float(np.abs(x.astype(np.float64)).max()) if x.dtype.itemsize > 2 else full
+        if LOUDEST < peak <= FULL_SCALES[0 if scale == "none" else 1] and peak < full:
+            if scale == "auto":
+                full = _full_scale(peak)
+            else:
+                _warn_unscaled("an array", f"{x.dtype} samples reach {peak:,.0f} of {full:,.0f}")
+        x = x / full
     elif not np.issubdtype(x.dtype, np.floating):
         raise AudioError(f"an array of {x.dtype} is not a sound: give float32 or signed integer samples")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is counted as such
@@ -54,6 +69,12 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int) -> NDArray[np.floa
     frames, bad = _finite(frames)
     if bad == frames.size:
         raise AudioError("an array holds no sound: every sample is NaN or infinite")
+    peak = float(np.abs(frames).max()) if np.issubdtype(x.dtype, np.floating) else 0.0
+    if peak > LOUDEST:
+        if scale == "auto":
+            frames = frames / np.float32(_full_scale(peak))
+        else:
+            _warn_unscaled("an array", f"its floats reach {peak:,.0f}")
     if bad:
         warnings.warn(f"an array: {bad} samples were NaN or infinite and are taken as 0", stacklevel=2)
     return resample(to_mono(frames), int(rate), sample_rate)
@@ -76,6 +97,19 @@ def resample(x: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np
 def fixed_noise(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     """Gaussian noise of standard deviation 0.1, the same at every call: what encoders are tried and timed on."""
     return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def _full_scale(peak: float) -> float:
+    """What whole numbers with this largest value are divided by."""
+    return next((full for full in FULL_SCALES if peak <= full), peak)
+
+
+def _warn_unscaled(name: str, found: str) -> None:
+    warnings.warn(
+        f"{name}: {found}, as whole numbers do that were not scaled to -1..1; scale auto divides them by their full "
+        "scale",
+        stacklevel=3,
+    )
 
 
 class NoSoundError(AudioError):
@@ -123,15 +157,28 @@ def _mix(x: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
     return mono
 
 
-def mono_blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
+def mono_blocks(
+    sound: Decoded, name: str, first: int, count: int | None, scale: Scale = "none"
+) -> Iterator[NDArray[np.float32]]:
     """Clean mono blocks at the file's own rate; raises at the end if there were no valid samples."""
     total = good = 0
+    unscaled = False
+    full: np.float32 | None = None
+    if sound.floats and scale == "auto":
+        # By the whole file's peak, so that a stretch of it has the level that it has in the whole.
+        peak = max((float(np.abs(_finite(block)[0]).max(initial=0.0)) for block in sound.blocks(0, None)), default=0.0)
+        full = np.float32(_full_scale(peak)) if peak > LOUDEST else None
     channel: int | None = None
     decided = False
     for block in sound.blocks(first, count):
         block, bad = _finite(block)
         if bad:
             warnings.warn(f"{name}: NaN or infinite samples are taken as 0", stacklevel=2)
+        if full is not None:
+            block = block / full
+        elif sound.floats and not unscaled and (peak := float(np.abs(block).max(initial=0.0))) > LOUDEST:
+            _warn_unscaled(name, f"its floats reach {peak:,.0f}")
+            unscaled = True
         total += block.size
         good += block.size - bad
         # The channel is chosen on the first block that is not silent, and kept: a switch in the middle would be

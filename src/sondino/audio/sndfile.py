@@ -81,7 +81,7 @@ def decoded(sound: soundfile.SoundFile, name: str, claimed: int, short: bool, re
         if reason:
             damaged(name, reason, first + done, opened.samplerate, done)
 
-    return Decoded(sound.samplerate, channels, frames, blocks)
+    return Decoded(sound.samplerate, channels, frames, blocks, sound.subtype in ("FLOAT", "DOUBLE"))
 
 
 def _at(sound: soundfile.SoundFile, first: int, used: bool, reopen: Reopen) -> soundfile.SoundFile:

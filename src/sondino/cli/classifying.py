@@ -21,6 +21,7 @@ def classify(
     top: int = 3,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
+    scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
 ) -> int:
     """Label audio with a model that has a head, or with a published head. Needs no PyTorch.
@@ -38,6 +39,7 @@ def classify(
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
+        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files
@@ -50,7 +52,8 @@ def classify(
         print(f"note: {note}", file=sys.stderr)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
-        report = classify_files(inputs, opened, output, per_window, top, threads, show=_print_clip if here else None,
+        report = classify_files(inputs, opened, output, per_window, top, threads, scale=scale,
+                                show=_print_clip if here else None,
                                 progress=lambda done, total, _: progress(done, total))  # fmt: skip
     if output is None:
         return list_skipped(report.skipped)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from cyclopts import Parameter
 
@@ -79,7 +79,7 @@ def distill(
 
 
 @app.command
-def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
+def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none", "auto"] = "none") -> int:
     """Make the table of clips of a folder of audio, of a list of paths, or of tar shards. The audio stays where it is.
 
     A list is CSV or Parquet with a column `path`, and optionally `start`, `duration`, `label`, `split`.
@@ -90,12 +90,13 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0) -> int:
         audio: a folder, a list, a tar file, or a folder of tar shards.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
+        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
     """
     from sondino.corpus.table import build_corpus
     from sondino.progress import show
 
     with show("headers", "files") as progress:
-        table = build_corpus(audio, out, clip, progress=progress)
+        table = build_corpus(audio, out, clip, scale=scale, progress=progress)
     hours = sum(table.column("duration")) / 3600
     print(f"{len(table)} clips, {hours:.2f} hours, in {out}")
     return list_skipped(table.skipped, out / "skipped.csv")

@@ -35,6 +35,7 @@ def embed(
     rate: int | None = None,
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
     channels: int = 1,
+    scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
 ) -> int:
     """Embed audio. Needs PyTorch only once, to convert a published checkpoint.
@@ -61,6 +62,7 @@ def embed(
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
+        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
         quiet: show no progress.
     """
     from sondino.pretrained.load import load
@@ -78,6 +80,8 @@ def embed(
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"
         )
+    if STREAM in inputs and scale != "none":
+        raise OptionError("--scale auto needs the whole file: of raw whole numbers, --sample-format is the scale")
     opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
                   precision=precision)  # fmt: skip
     if STREAM in inputs:
@@ -89,7 +93,8 @@ def embed(
             print(f"sondino: {report}", file=sys.stderr)
         return 0
     assert output is not None
-    return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short)
+    return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short,
+                        scale=scale)  # fmt: skip
 
 
 def _embed_files(
@@ -103,13 +108,14 @@ def _embed_files(
     window: float | None,
     hop: float | None,
     short: Literal["pad", "native", "repeat"] | None,
+    scale: Literal["none", "auto"],
 ) -> int:
     from sondino.embedding.files import embed_files
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
-                             hop=hop, progress=lambda done, total, _: progress(done, total))  # fmt: skip
+                             hop=hop, scale=scale, progress=lambda done, total, _: progress(done, total))  # fmt: skip
     print(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
     if not model.exact:
         print(_cost(inputs, model))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.crashes import crash_marks
+from sondino.audio.signal import Scale
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
@@ -55,6 +56,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def scale(self) -> Scale:
+        """Whether floats that are whole numbers are divided by their full scale."""
+        return "auto" if self.facts.get("scale") == "auto" else "none"
 
     @property
     def views(self) -> int:
@@ -114,6 +120,7 @@ def build_corpus(
     clip: float = 10.0,
     workers: int | None = None,
     progress: Report = lambda done, total: None,
+    scale: Scale = "none",
 ) -> Corpus:
     """Make the table of clips of a collection of sound, in `out`: corpus.parquet, corpus.json, skipped.csv.
 
@@ -129,6 +136,7 @@ def build_corpus(
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
         progress: called with (files looked at, files in all).
+        scale: "auto" divides floats that are whole numbers (peak of the file over 8) by their full scale.
 
     Raises:
         AudioError: there is nothing there, or nothing that can be decoded.
@@ -156,8 +164,9 @@ def build_corpus(
             )
         facts = {
             "format": CORPUS_FORMAT,
-            "hash": content_hash(table, clip),
+            "hash": content_hash(table, clip, scale),
             "clip": clip,
+            **({} if scale == "none" else {"scale": scale}),
             "root": listing.root,
             "root_from_here": _from_here(listing.root, out),
             "clips": len(table),
@@ -218,9 +227,9 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     return Corpus(folder, table, float(facts["clip"]), facts["hash"], root, skipped, facts)
 
 
-def content_hash(table: pa.Table, clip: float) -> str:
-    """What a table's clips are: their ids, contents, stretches and views, and the clip length."""
-    digest = hashlib.sha256(f"{CORPUS_FORMAT} {clip!r}".encode())
+def content_hash(table: pa.Table, clip: float, scale: Scale = "none") -> str:
+    """What a table's clips are: their ids, contents, stretches and views, the clip length and the scale."""
+    digest = hashlib.sha256(f"{CORPUS_FORMAT} {clip!r}{'' if scale == 'none' else f' {scale}'}".encode())
     for name in (*HASHED, *HASHED_VIEWS):
         if name not in table.column_names:
             continue
@@ -357,7 +366,7 @@ def _differences(old: Corpus, table: pa.Table, facts: dict[str, Any]) -> str:
     found = []
     if old.clip != facts["clip"]:
         found.append(f"its clips are {old.clip:g} s long, not {facts['clip']:g} s")
-    for name in ("views", "seed"):
+    for name in ("views", "seed", "scale"):
         if old.facts.get(name) != facts.get(name):
             found.append(f"{name} was {old.facts.get(name)}, now {facts.get(name)}")
     if not found:

@@ -125,7 +125,7 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
     folder = make_folder(corpus.folder / f"views-{views}-seed{seed}")
     facts = {key: value for key, value in corpus.facts.items() if key not in ("seconds_to_build", "root_from_here")}
     facts |= {
-        "hash": content_hash(table, corpus.clip),
+        "hash": content_hash(table, corpus.clip, corpus.scale),
         "root": corpus.root,
         "clips": len(table),
         "seconds": round(float(np.sum(duration)), 3),

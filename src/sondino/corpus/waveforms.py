@@ -43,7 +43,7 @@ def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
     )
     try:
         with open_source(corpus.root, path, offset, length) as source:
-            return read(source, sample_rate, start, duration)
+            return read(source, sample_rate, start, duration, corpus.scale)
     except FileNotFoundError as error:
         raise AudioError(f"{path} is no longer in {corpus.root}: put it back, or build the corpus again") from error
     except SondinoError:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.signal import Scale
 from sondino.audio.windows import merge
 from sondino.embedding.files import Progress, list_inputs
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
@@ -62,6 +63,7 @@ def classify_files(
     top: int = 3,
     threads: int | None = None,
     *,
+    scale: Scale = "none",
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
@@ -75,6 +77,7 @@ def classify_files(
         per_window: also the labels of each window.
         top: number of labels, by probability.
         threads: as in `embed_files`.
+        scale: as in `embed_files`.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
 
@@ -100,7 +103,7 @@ def classify_files(
     windowing = resolve_windowing(model)
     report = ClassifyReport()
     sounds: list[Sound] = [file.path for file in files]
-    with write as put, closing(embed_sounds(model, sounds, windowing, per_window, ahead)) as found:
+    with write as put, closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:

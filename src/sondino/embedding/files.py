@@ -18,6 +18,7 @@ import numpy as np
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.reading import find_audio
+from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
@@ -82,6 +83,7 @@ def embed_files(
     short: ShortPolicy | None = None,
     window: float | None = None,
     hop: float | None = None,
+    scale: Scale = "none",
     progress: Progress | None = None,
 ) -> EmbedReport:
     """Embed files and folders into one table.
@@ -99,6 +101,7 @@ def embed_files(
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.
+        scale: "auto" divides floats that are whole numbers (peak of the file over 8) by their full scale.
         progress: called after every file.
 
     Raises:
@@ -113,7 +116,7 @@ def embed_files(
         8
     """
     windowing = resolve_windowing(model, window, hop, short)
-    return embed_table(inputs, model, output, windowing, per_window, threads, progress)
+    return embed_table(inputs, model, output, windowing, per_window, threads, progress, scale)
 
 
 def embed_table(
@@ -124,13 +127,14 @@ def embed_table(
     per_window: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    scale: Scale = "none",
 ) -> EmbedReport:
     """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
     files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    job = _Job(model, windowing, per_window, ahead)
+    job = _Job(model, windowing, per_window, ahead, scale)
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -215,11 +219,12 @@ class _Job:
     windowing: Windowing
     per_window: bool
     readers: int
+    scale: Scale
 
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""
         cut = self.windowing
-        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window]
+        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window, self.scale]
         digest = hashlib.sha256(json.dumps(facts).encode())
         for file in files:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
@@ -232,7 +237,9 @@ class _Job:
         skipped: list[tuple[str, str]] = []
         seconds = 0.0
         sounds: list[Sound] = [file.path for file in files]
-        with closing(embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers)) as embedded:
+        with closing(
+            embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers, self.scale)
+        ) as embedded:
             for found in embedded:
                 file = files[found.index]
                 if found.error is not None:

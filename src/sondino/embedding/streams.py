@@ -145,7 +145,7 @@ def embed_stream(
     stream = open_wav(pipe) if rate is None else open_raw(pipe, rate, sample_format, channels)
     # Whether channels cancel is tested on the first block: as long as the first window, which must arrive anyway.
     first = math.ceil(windowing.window * stream.rate) if stream.channels > 1 else 1
-    sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first))
+    sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first), stream.floats)
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
     delay = resampler_delay(stream.rate, model.sample_rate)
     for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sondino.audio.reading import stream
-from sondino.audio.signal import from_array
+from sondino.audio.signal import Scale, from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.errors import EncoderError, OptionError, SondinoError
@@ -97,7 +97,12 @@ def batch_size(samples: int, sample_rate: int) -> int:
 
 
 def embed_sounds(
-    model: Encoder, sounds: Sequence[Sound], windowing: Windowing, per_window: bool = False, readers: int = 2
+    model: Encoder,
+    sounds: Sequence[Sound],
+    windowing: Windowing,
+    per_window: bool = False,
+    readers: int = 2,
+    scale: Scale = "none",
 ) -> Generator[Embedded, None, None]:
     """Embed sounds, and yield the result of each in order. A sound that cannot be decoded has its own error.
 
@@ -107,6 +112,7 @@ def embed_sounds(
         windowing: from `resolve_windowing`.
         per_window: a row for every window, where otherwise a sound has one.
         readers: threads that decode ahead; 0: decode in turn with the model.
+        scale: "auto" divides whole numbers in a wider type by their full scale.
 
     Raises:
         EncoderError: the model fails, or its embeddings have another dimension than it states.
@@ -115,9 +121,9 @@ def embed_sounds(
 
     def windows_of(sound: Sound) -> Iterator[Window]:
         if isinstance(sound, tuple):
-            blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate)]
+            blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate, scale)]
         else:
-            blocks = stream(sound, model.sample_rate, BLOCK)
+            blocks = stream(sound, model.sample_rate, BLOCK, scale)
         return iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import sondino.files as files
 from sondino.audio.reading import find_audio
+from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
@@ -168,6 +169,7 @@ class Model:
         window: float | None = None,
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
+        scale: Scale = "none",
     ) -> NDArray[np.float32]:
         """Embed clips.
 
@@ -180,6 +182,8 @@ class Model:
             window: seconds; None: the model's.
             hop: seconds from one window to the next; None: the model's.
             window_policy: "all" keeps short clips and tails, "published" takes full windows only; None: the model's.
+            scale: "auto" divides whole numbers in a wider type, such as 16-bit samples stored as floats, by their full
+                scale; "none" takes them as they are, with a warning.
 
         Returns:
             (n, dim) float32, one row per clip. A folder stands for the files in it, sorted.
@@ -193,7 +197,7 @@ class Model:
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         rows = []
         listed = _listed(sounds)
-        with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads))) as embedded:
+        with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads), scale=scale)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise _named(found.error, listed[found.index], found.index, len(listed))
@@ -208,6 +212,7 @@ class Model:
         window: float | None = None,
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
+        scale: Scale = "none",
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Embed one clip, window by window.
 
@@ -217,6 +222,7 @@ class Model:
             window: as in `embed`.
             hop: as in `embed`.
             window_policy: as in `embed`.
+            scale: as in `embed`.
 
         Returns:
             embeddings (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
@@ -225,7 +231,7 @@ class Model:
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
         windowing = resolve_windowing(self, window, hop, short, window_policy)
-        (found,) = embed_sounds(self, sounds, windowing, per_window=True, readers=readers(self.threads))
+        (found,) = embed_sounds(self, sounds, windowing, True, readers(self.threads), scale)
         if found.error is not None:
             raise found.error
         return found.embeddings, found.starts
