@@ -43,9 +43,8 @@ def test_a_header_that_leaves_the_length_open(size: int | None, model: Model, re
     found = list(embed_stream(model, io.BytesIO(wav(raw(x), size=size)), hop=1.0))
     np.testing.assert_allclose(stack(found), [[0.5, 0.25, 0.5]] * 2, atol=1e-4)
     messages = [str(each.message) for each in recwarn.list]
-    assert messages == (
-        ["an open file: its header was never finished; all 2.00 s after it are read"] if size == 0 else []
-    )
+    note = "an open file: its header was never finished; all 2.00 s after it are read"
+    assert messages == ([note] if size == 0 else [])
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])

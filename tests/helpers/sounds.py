@@ -46,7 +46,7 @@ def write_av(path: Path, x: np.ndarray, rate: int, codec: str) -> Path:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(x.reshape(1, -1), np.float32), format="flt", layout=layout
         )
-        frame.sample_rate = rate
+        frame.sample_rate, frame.pts = rate, 0  # without a time, no length is written
         for piece in [*convert.resample(frame), *convert.resample(None)]:
             container.mux(track.encode(piece))
         container.mux(track.encode(None))

@@ -17,12 +17,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from sondino.audio import sndfile
-from sondino.audio.aiff import mended_aiff, mended_au
 from sondino.audio.crashes import marked
 from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, source_name
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
 from sondino.audio.pyav import has_av, open_av
+from sondino.audio.sizes import mended_file
 from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
 from sondino.text import format_error
@@ -124,11 +124,7 @@ def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str,
     sounds = []
     for start, stop in links:
         link: BinaryIO = handle if len(links) == 1 else Section(handle, [(start, stop)])  # type: ignore[assignment]
-        mended = (
-            mended_au(link, stop - start) or mended_aiff(link, stop - start)
-            if head in (b".snd", b"dns.", b"FORM")
-            else None
-        )
+        mended = mended_file(link, stop - start)
         if mended is not None:
             warnings.warn(f"{name}: {mended.note}", stacklevel=4)
             link = mended.file  # type: ignore[assignment]

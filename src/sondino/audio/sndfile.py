@@ -108,7 +108,7 @@ def _at(sound: soundfile.SoundFile, first: int, used: bool, reopen: Reopen) -> s
 
 def header_cut(log: str) -> bool:
     """Whether libsndfile's log of the header reports a file shorter than it should be."""
-    sizes = re.findall(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log)
+    sizes = re.findall(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", log)
     return any(int(size) > int(real) and int(size) not in STREAM_SIZES for size, real in sizes)
 
 

@@ -1,0 +1,171 @@
+"""Files that hold several sounds, and headers of AU, AIFF, CAF and FLAC with a length that is too small or none."""
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers.sounds import noise, write_av
+from sondino import audio
+from sondino.audio.wav import FOLLOW
+
+
+def encoded(x: np.ndarray, rate: int, form: str, subtype: str) -> bytes:
+    held = io.BytesIO()
+    soundfile.write(held, x, rate, format=form, subtype=subtype)
+    return held.getvalue()
+
+
+def read(path: Path, rate: int, notes: list[str]) -> np.ndarray:
+    """The whole sound, with just these warnings."""
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        waveform = audio.read(path, rate)
+    messages = [str(each.message) for each in raised]
+    assert len(messages) == len(notes) and all(note in text for note, text in zip(notes, messages, strict=True)), (
+        messages
+    )
+    return waveform
+
+
+# ---- several sounds in a file ------------------------------------------
+
+FIRST, SECOND = noise(48000, 1.0)[:, 0], noise(48000, 1.7)[::-1, 0]
+KINDS = [
+    ("OGG", "VORBIS", []),
+    ("OGG", "OPUS", []),
+    ("FLAC", "PCM_16", ["2 sounds follow one another"]),
+    ("AU", "PCM_16", ["2 sounds follow one another"]),
+    ("AIFF", "PCM_16", ["2 sounds follow one another"]),
+    ("WAV", "PCM_16", ["2 sounds follow one another"]),
+    ("WAV", "IMA_ADPCM", ["2 sounds follow one another"]),
+]
+
+
+@pytest.mark.parametrize(("form", "subtype", "notes"), KINDS)
+def test_a_sound_that_follows_another_is_read(tmp_path, form, subtype, notes):
+    one, two = encoded(FIRST, 48000, form, subtype), encoded(SECOND, 48000, form, subtype)
+    both = np.concatenate([soundfile.read(io.BytesIO(data), dtype="float32")[0] for data in (one, two)])
+    file = tmp_path / "both"
+    file.write_bytes(one + two)
+    assert np.abs(read(file, 48000, notes) - both).max() < 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert audio.info(file).duration == len(both) / 48000
+        for start in (0.2, 0.9, 1.5):  # before, over and behind the seam
+            part = audio.read(file, 48000, start, 0.4)
+            assert np.abs(part - both[round(start * 48000) :][:19200]).max() < 1e-6
+        assert np.array_equal(audio.read(io.BytesIO(one + two), 48000), audio.read(file, 48000))
+
+
+def test_the_same_file_twice_is_a_chain(tmp_path):
+    data = encoded(FIRST, 48000, "OGG", "VORBIS")  # with one serial number
+    (tmp_path / "x.ogg").write_bytes(data * 3)
+    assert audio.info(tmp_path / "x.ogg").duration == 3.0
+
+
+def test_links_of_other_rates_and_channels_are_read_at_the_rate_of_the_first(tmp_path):
+    stereo = np.stack([SECOND, SECOND], axis=1)
+    (tmp_path / "x.ogg").write_bytes(encoded(FIRST, 48000, "OGG", "VORBIS") + encoded(stereo, 44100, "OGG", "VORBIS"))
+    seconds = 1.0 + len(SECOND) / 44100
+    assert audio.info(tmp_path / "x.ogg").duration == pytest.approx(seconds, abs=1e-4)
+    whole = read(tmp_path / "x.ogg", 48000, [])
+    alone = tmp_path / "alone.ogg"
+    alone.write_bytes(encoded(SECOND, 44100, "OGG", "VORBIS"))
+    expected = audio.read(alone, 48000)
+    assert np.corrcoef(whole[48000:][: len(expected)], expected)[0, 1] > 0.97  # encoded once as stereo, once as mono
+
+
+def test_a_chain_of_ogg_flac_is_read_by_pyav(tmp_path):
+    for name, sound in (("one", FIRST), ("two", SECOND)):
+        write_av(tmp_path / f"{name}.oga", sound, 48000, "flac")
+    (tmp_path / "x.oga").write_bytes(b"".join((tmp_path / f"{name}.oga").read_bytes() for name in ("one", "two")))
+    both = read(tmp_path / "x.oga", 48000, [])
+    assert np.abs(both - np.concatenate([FIRST, SECOND])).max() < 1e-4
+
+
+def test_the_sentence_counts_the_sounds(tmp_path):
+    (tmp_path / "x.flac").write_bytes(encoded(FIRST, 48000, "FLAC", "PCM_16") * 3)
+    assert len(read(tmp_path / "x.flac", 48000, [FOLLOW.format(count=3)])) == 3 * 48000
+
+
+# ---- lengths in headers ------------------------------------------------
+
+
+def with_size(data: bytes, form: str, size: int, width: int) -> bytes:
+    """The file with another length of its samples (bytes) in its header."""
+    changed = bytearray(data)
+    if form == "AU":
+        changed[8:12] = struct.pack(">I", size)
+    elif form == "AIFF":
+        at = data.index(b"SSND") + 4
+        changed[at : at + 4] = struct.pack(">I", size + 8)
+    elif form == "CAF":
+        at = data.index(b"data") + 4
+        changed[at : at + 8] = struct.pack(">q", size + 4)
+    else:  # FLAC counts samples, in 36 bits
+        changed[21:26] = bytes([data[21] & 0xF0]) + struct.pack(">I", size // width)
+    return bytes(changed)
+
+
+SIZED = [
+    ("AU", "PCM_16", 2), ("AU", "PCM_24", 3), ("AU", "FLOAT", 4), ("AU", "ULAW", 1),
+    ("AIFF", "PCM_S8", 1), ("AIFF", "PCM_16", 2), ("AIFF", "PCM_24", 3), ("AIFF", "FLOAT", 4), ("AIFF", "ALAW", 1),
+    ("CAF", "PCM_16", 2), ("CAF", "FLOAT", 4), ("FLAC", "PCM_16", 2), ("FLAC", "PCM_24", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "subtype", "width"), SIZED)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_length_that_is_too_small_loses_nothing(tmp_path, form, subtype, width, channels):
+    data = encoded(np.stack([FIRST] * channels, axis=1), 48000, form, subtype)
+    whole = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0][:, 0]
+    frame = width * (1 if form == "FLAC" else channels)
+    (tmp_path / "x").write_bytes(with_size(data, form, 12000 * frame, frame))
+    note = "its header says 0.25 s, 1.00 s are there and are read"
+    assert np.abs(read(tmp_path / "x", 48000, [note]) - whole).max() < 1e-6
+    if form in ("AU", "AIFF"):
+        (tmp_path / "x").write_bytes(with_size(data, form, 0, frame))
+        note = "its header was never finished; all 1.00 s after it are read"
+        assert np.abs(read(tmp_path / "x", 48000, [note]) - whole).max() < 1e-6
+
+
+def test_little_endian_samples(tmp_path):
+    for form, endian in (("AIFF", "LITTLE"), ("AU", "LITTLE")):
+        held = io.BytesIO()
+        soundfile.write(held, FIRST, 48000, format=form, subtype="PCM_16", endian=endian)
+        data = bytearray(held.getvalue())
+        if form == "AU":
+            data[8:12] = struct.pack("<I", 24000)
+        else:
+            data = bytearray(with_size(bytes(data), form, 24000, 2))
+        (tmp_path / "x").write_bytes(data)
+        whole = read(tmp_path / "x", 48000, ["its header says 0.25 s, 1.00 s"])
+        assert np.abs(whole - FIRST).max() < 1e-4
+
+
+@pytest.mark.parametrize(("form", "subtype", "width"), SIZED)
+def test_a_right_length_is_read_without_a_word(tmp_path, form, subtype, width):
+    (tmp_path / "x").write_bytes(encoded(FIRST, 48000, form, subtype))
+    assert len(read(tmp_path / "x", 48000, [])) == 48000
+
+
+def test_a_length_that_is_too_large_is_told(tmp_path):
+    for form in ("AU", "AIFF"):
+        (tmp_path / "x").write_bytes(with_size(encoded(FIRST, 48000, form, "PCM_16"), form, 200000, 2))
+        assert len(read(tmp_path / "x", 48000, ["truncated or damaged"])) == 48000
+
+
+def test_more_than_4_gib_of_aiff(tmp_path):
+    """32 bits have wrapped: 13 hours, on a disk that stores no zeros."""
+    held = 2**32 + 48000 * 2
+    data = with_size(encoded(FIRST, 48000, "AIFF", "PCM_16"), "AIFF", 48000 * 2, 2)
+    with (tmp_path / "x.aiff").open("wb") as file:
+        file.write(data)
+        file.truncate(len(data) - 96000 + held)
+    with pytest.warns(UserWarning, match="its header says 1.00 s"):
+        assert audio.info(tmp_path / "x.aiff").duration == held / 96000
