@@ -187,8 +187,8 @@ def test_a_text_file_named_wav(tmp_path, monkeypatch, with_av):
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("x.m4a", "aac"), ("x.webm", "libopus"), ("x.oga", "flac"), ("x.caf", "alac"), ("x.wav", "g722"), ("x.wv", "wavpack"),
-     ("x.tta", "tta"), ("x.ts", "mp2"), ("x.aac", "aac"), ("x.ac3", "ac3"), ("x.wma", "wmav2")],
+    [("x.m4a", "aac"), ("x.webm", "libopus"), ("x.oga", "flac"), ("x.caf", "alac"), ("x.wav", "g722"),
+     ("x.wv", "wavpack"), ("x.tta", "tta"), ("x.ts", "mp2"), ("x.aac", "aac"), ("x.ac3", "ac3"), ("x.wma", "wmav2")],
 )  # fmt: skip
 def test_a_container_without_the_extra_names_the_pip_line(tmp_path, monkeypatch, name, codec):
     rate = 16000 if codec == "g722" else 48000

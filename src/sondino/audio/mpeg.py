@@ -19,7 +19,7 @@ BIT_RATES = {
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-LONGEST = 16384  # bytes of a frame of free format, at most; those of a table are shorter
+MAX_FRAME = 16384  # bytes of a frame of free format, at most; those of a table are shorter
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 _Bytes = bytes | mmap.mmap
@@ -101,7 +101,7 @@ def _header(head: bytes) -> tuple[int, int, int]:
 def _free_length(data: _Bytes, at: int, slot: int) -> int:
     """Bytes of a frame of free format without padding: from one header to the next like it, and to a third."""
 
-    def alike(place: int) -> bool:
+    def same_kind(place: int) -> bool:
         other = data[place : place + 3]
         return len(other) == 3 and other[:2] == data[at : at + 2] and not (other[2] ^ data[at + 2]) & 0xFC
 
@@ -109,9 +109,9 @@ def _free_length(data: _Bytes, at: int, slot: int) -> int:
         return slot * (data[place + 2] >> 1 & 1)
 
     place = at
-    while (place := data.find(data[at : at + 2], place + 1, at + LONGEST)) >= 0:
+    while (place := data.find(data[at : at + 2], place + 1, at + MAX_FRAME)) >= 0:
         length = place - at - padding(at)
-        third = place + length + padding(place) if alike(place) else len(data)
-        if length > 24 and (alike(third) or third >= len(data) - 4 > place):
+        third = place + length + padding(place) if same_kind(place) else len(data)
+        if length > 24 and (same_kind(third) or third >= len(data) - 4 > place):
             return length
     return 0

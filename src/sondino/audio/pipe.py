@@ -32,7 +32,7 @@ SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 """Raw samples, little-endian: signed whole numbers of 16, 24 or 32 bits, or 32-bit floats."""
 
 READ = 1 << 16  # bytes taken at once where so many are there: what a pipe holds
-LONGEST_CHUNK = 1 << 26  # bytes: a longer one behind the samples is taken for samples
+MAX_CHUNK = 1 << 26  # bytes: a longer one behind the samples is taken for samples
 
 _WIDTHS = {name: width for (_, width), name in SAMPLE_FORMATS.items()}
 
@@ -139,7 +139,7 @@ def open_wav(pipe: Pipe) -> Stream:
         layout.rate,
         layout.channels,
         sample_format.startswith("f"),
-        lambda first: _blocks(_sounds(pipe, layout, size), sample_format, layout.channels, first),
+        lambda first: _blocks(_wav_bytes(pipe, layout, size), sample_format, layout.channels, first),
     )
 
 
@@ -194,7 +194,7 @@ def _raw(pipe: Pipe, frame: int) -> Iterator[bytes]:
         )
 
 
-def _sounds(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
+def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
     """The samples of a WAV, and of those that follow it, as they come."""
     count = 1
     while True:
@@ -202,7 +202,7 @@ def _sounds(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
         if size == 0:
             head = pipe.exactly(12)
             pipe.put_back(head)
-            if is_wav(head) or is_chunk(head[:8], LONGEST_CHUNK):
+            if is_wav(head) or is_chunk(head[:8], MAX_CHUNK):
                 _skip_chunks(pipe)
             else:
                 note = NEVER_FINISHED
@@ -227,8 +227,8 @@ def _sounds(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
                 done += len(data)
             if done:
                 speed = layout.bytes_per_second
-                sentence = note.format(claimed=size / speed, seconds=done / speed)
-                warnings.warn(f"{pipe.name}: {sentence}", stacklevel=2)
+                message = note.format(claimed=size / speed, seconds=done / speed)
+                warnings.warn(f"{pipe.name}: {message}", stacklevel=2)
             break
         head = pipe.exactly(12)
         if not is_wav(head):
@@ -265,7 +265,7 @@ def _skip_chunks(pipe: Pipe) -> None:
     """Read on to another WAV, or to what is no chunk."""
     while True:
         head = pipe.exactly(12)
-        if is_wav(head) or not is_chunk(head[:8], LONGEST_CHUNK):
+        if is_wav(head) or not is_chunk(head[:8], MAX_CHUNK):
             pipe.put_back(head)
             return
         pipe.put_back(head[8:])
@@ -275,7 +275,7 @@ def _skip_chunks(pipe: Pipe) -> None:
 def _follows(data: bytes) -> bool:
     """Whether these bytes are none of the samples: a chunk, another WAV, a tag, or what is left of a file."""
     padding = len(data) < PADDING - 1 and not any(data)
-    return len(data) < 8 or is_wav(data) or is_chunk(data[:8], LONGEST_CHUNK) or is_tag(data) or padding
+    return len(data) < 8 or is_wav(data) or is_chunk(data[:8], MAX_CHUNK) or is_tag(data) or padding
 
 
 def _blocks(pieces: Iterator[bytes], sample_format: str, channels: int, first: int) -> Iterator[NDArray[np.float32]]:

@@ -22,7 +22,7 @@ _SAME = {b"twos": b"NONE", b"in24": b"NONE", b"in32": b"NONE", b"fl32": b"FL32",
 
 @dataclass(frozen=True)
 class Mended:
-    """A file with a header that is right, and the sentence about the one that it has."""
+    """A file with a header that is right, and the message about the one that it has."""
 
     file: Section
     note: str
@@ -187,5 +187,5 @@ def _more(handle: BinaryIO, at: int, size: int) -> bool:
 
 
 def _note(declared: int, held: int, speed: int) -> str:
-    sentence = TOO_SMALL if declared else NEVER_FINISHED
-    return sentence.format(claimed=declared / max(1, speed), seconds=held / max(1, speed))
+    message = TOO_SMALL if declared else NEVER_FINISHED
+    return message.format(claimed=declared / max(1, speed), seconds=held / max(1, speed))

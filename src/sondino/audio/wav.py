@@ -2,7 +2,7 @@
 
 A header may have a wrong length: recorders write 0 and never come back after a power cut, programs that write to a
 pipe write a number that stands for "unknown", a 32-bit size wraps past 4 GiB, and files are put together. What is
-there is read; where the header says otherwise, a sentence says so. The page of `sondino demo` follows the same rules
+there is read; where the header says otherwise, a message says so. The page of `sondino demo` follows the same rules
 (web/src/wav.ts), tested on the same files (tests/data/wav_headers.json).
 """
 
@@ -22,7 +22,7 @@ SAMPLE_FORMATS = {
     (FLOAT, 4): "f32le",
     (FLOAT, 8): "f64le",
 }
-UNKNOWN = 1 << 63  # sizes from here on stand for "unknown", as 0 does
+UNKNOWN = (1 << 63) - 1  # sizes from here on stand for "unknown", as 0 does
 PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
 NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
 TOO_SMALL = "its header says {claimed:.2f} s, {seconds:.2f} s are there and are read"
@@ -111,7 +111,7 @@ class WavSound:
         format: of its samples.
         start: its first byte.
         stop: behind its last byte.
-        note: what is wrong with its header, as a sentence; empty where nothing is.
+        note: what is wrong with its header, as a message; empty where nothing is.
         cut: the file ends before the length in its header.
         as_declared: the header says the same.
     """
@@ -172,12 +172,12 @@ def _sound(handle: BinaryIO, at: int, end: int) -> tuple[WavSound, int | None] |
     if layout.sample_format:
         stop -= (stop - at) % layout.frame
     speed = max(1, layout.bytes_per_second)
-    sentence = note.format(claimed=declared / speed, seconds=(stop - at) / speed)
-    return WavSound(layout, at, stop, sentence, cut, as_declared), following
+    message = note.format(claimed=declared / speed, seconds=(stop - at) / speed)
+    return WavSound(layout, at, stop, message, cut, as_declared), following
 
 
 def _extent(handle: BinaryIO, start: int, declared: int, end: int) -> tuple[int, int | None, str]:
-    """Where the samples that begin at `start` end, where another sound begins, and the sentence about the header."""
+    """Where the samples that begin at `start` end, where another sound begins, and the message about the header."""
     rest = end - start
     if declared == 0:
         if _goes_on(handle, start, end):
