@@ -51,6 +51,6 @@ export interface ClipResult extends Answer {
   /** Lowest and highest sample of each column, in turn. */
   outline: Float32Array;
   picture: Mels;
-  /** Number of NaN or infinite samples. */
-  bad: number;
+  /** What to say of the file, after its name and a colon. */
+  notes: string[];
 }
