@@ -231,6 +231,22 @@ def test_a_wav_whose_header_is_wrong_is_read_whole_and_a_note_says_so(
     )
 
 
+@pytest.mark.parametrize("suffix", ["ogg", "flac"])
+def test_sounds_put_together_are_all_read(page: browser.Page, bundle: Path, tmp_path: Path, suffix: str) -> None:
+    rate, parts = 44100, []
+    for number, samples in enumerate((40000, 70000)):
+        soundfile.write(tmp_path / f"{number}.{suffix}", music(samples, rate, number)[:, 0], rate)
+        parts.append(tmp_path / f"{number}.{suffix}")
+    both = tmp_path / f"both.{suffix}"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    page.drop("#wave", both)
+    row = entries(page, 2)[1]
+    assert row["seconds"] == 110000 / rate
+    expected = np.concatenate([soundfile.read(part, dtype="float32")[0] for part in parts])
+    assert_same(row["vector"], Model(bundle).embed([(expected, rate)])[0])
+    assert page.until(TROUBLE) == f"{both.name}: 2 sounds follow one another in this file; all are read."
+
+
 def test_the_sound_of_a_video_is_decoded_at_its_own_rate(page: browser.Page, bundle: Path, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     rate, file = 44100, tmp_path / "video.mp4"

@@ -359,7 +359,7 @@ function stopListening(keep: boolean): void {
   const sound = new Blob([writeWav(samples, rate)], { type: "audio/wav" });
   const name = `microphone-${entries.filter((entry) => entry.recording).length + 1}.wav`;
   const what = { name, sound, clip: null, recording };
-  void send({ kind: "embed", id: ++newest, channels: [samples.slice()], rate }, [], what);
+  void send({ kind: "embed", id: ++newest, channels: [samples.slice()], rate, notes: [] }, [], what);
 }
 
 // ---- the GPU ----------------------------------------------------------------------------------------------------

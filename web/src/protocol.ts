@@ -7,7 +7,7 @@ import type { Mels } from "./logmel";
 export type ToWorker =
   | { kind: "start"; base: string }
   | { kind: "embed"; id: number; wav: ArrayBuffer }
-  | { kind: "embed"; id: number; channels: Float32Array[]; rate: number }
+  | { kind: "embed"; id: number; channels: Float32Array[]; rate: number; notes: string[] }
   | { kind: "live"; id: number; samples: Float32Array; rate: number }
   | { kind: "picture"; id: number; samples: Float32Array; rate: number }
   | { kind: "measure" };

@@ -5,7 +5,18 @@ const FALLBACK = 48000; // video and voice files
 
 export function rateOf(file: ArrayBuffer): number {
   const bytes = new Uint8Array(file);
-  return flac(bytes) ?? ogg(bytes) ?? mpeg(bytes) ?? mp4(new DataView(file)) ?? FALLBACK;
+  return wav(new DataView(file)) ?? flac(bytes) ?? ogg(bytes) ?? mpeg(bytes) ?? mp4(new DataView(file)) ?? FALLBACK;
+}
+
+/** Of a WAV whose codec is none of ours. */
+function wav(file: DataView): number | null {
+  if (kindAt(file, 0) !== "RIFF" || kindAt(file, 8) !== "WAVE") return null;
+  let at = 12;
+  while (at + 16 <= file.byteLength && kindAt(file, at) !== "fmt ") {
+    const size = file.getUint32(at + 4, true);
+    at += 8 + size + (size % 2);
+  }
+  return at + 16 <= file.byteLength ? usable(file.getUint32(at + 12, true)) : null;
 }
 
 function flac(bytes: Uint8Array): number | null {

@@ -1,6 +1,8 @@
 // Where the sounds of a WAV lie. What is there is read, and where a header says otherwise a note says so: the rules are
 // those of sondino in Python, for files and for pipes, and all three are tested with tests/data/wav_headers.json.
 
+import { severalNote } from "./sound";
+
 /** One sound: interleaved samples of `width` bytes. */
 export interface Part {
   rate: number;
@@ -48,7 +50,7 @@ export function findParts(file: ArrayBuffer): Layout | null {
     parts.push({ ...data.format, at: data.at, frames });
     at = next;
   }
-  if (parts.length > 1) notes.push(`${parts.length} sounds follow one another in this file; all are read`);
+  if (parts.length > 1) notes.push(severalNote(parts.length));
   return parts.length ? { parts, notes } : null;
 }
 

@@ -152,7 +152,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     }
     queue = queue
       .then(() => {
-        const sound = "wav" in data ? readWav(data.wav) : { ...data, notes: [] };
+        const sound = "wav" in data ? readWav(data.wav) : data;
         if (!sound) throw new PageError("is not a WAV that can be read");
         return embed(id, sound.channels, sound.rate, sound.notes);
       })

@@ -1,19 +1,13 @@
 // WAV files, read and written by us: a browser would resample what it decodes in its own way.
 
 import { PageError } from "./errors";
-import { resample } from "./resample";
 import { findParts, type Part } from "./riff";
-import { toMono } from "./windows";
-
-export interface Sound {
-  channels: Float32Array[];
-  rate: number;
-}
+import { joined, type Sound } from "./sound";
 
 const FLOAT = 3;
 
 /**
- * All sounds of a WAV, one after the other, at the rate of the first; null: see `findParts`.
+ * All sounds of a WAV, one after the other; null: see `findParts`.
  *
  * @throws PageError a rate that no sound has, or no samples.
  */
@@ -24,25 +18,8 @@ export function readWav(file: ArrayBuffer): (Sound & { notes: string[] }) | null
   for (const { rate } of parts) {
     if (rate < 100 || rate > 10e6) throw new PageError(`a rate of ${rate} Hz is outside 100 Hz to 10 MHz`);
   }
-  const [{ rate, channels }] = parts;
   if (parts.every((part) => part.frames === 0)) throw new PageError("holds no sound");
-  const isSame = parts.every((part) => part.rate === rate && part.channels === channels);
-  const sounds = parts.map((part) => {
-    const samples = readPart(file, part);
-    return isSame ? samples : [resample(toMono(samples).mono, part.rate, rate)];
-  });
-  return { rate, channels: sounds[0].map((_, i) => joined(sounds.map((sound) => sound[i]))), notes };
-}
-
-function joined(pieces: Float32Array[]): Float32Array {
-  if (pieces.length === 1) return pieces[0];
-  const whole = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
+  return { ...joined(parts.map((part) => ({ rate: part.rate, channels: readPart(file, part) }))), notes };
 }
 
 function readPart(file: ArrayBuffer, { at, frames, channels, width, float }: Part): Float32Array[] {

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { PowerSpectrum } from "../src/fft";
+import { links } from "../src/links";
 import { LogMel, type FrontEnd } from "../src/logmel";
 import { rateOf } from "../src/rate";
 import { resample } from "../src/resample";
+import { writeWav } from "../src/wav";
 import { merge, splitWindows, toMono, type Windowing } from "../src/windows";
 import { bytes, data, difference, floats } from "./data";
 
@@ -98,6 +100,28 @@ describe("mono", () => {
   });
 });
 
+describe("sounds put together", () => {
+  test.each(data<{ kind: string; file: string }[]>("rate").filter(({ kind }) => !kind.startsWith("OGG")))("$kind", ({ kind, file }) => {
+    const one = new Uint8Array(bytes(file));
+    const three = Uint8Array.from([...one, ...one, ...one]);
+    const found = links(three.buffer).map((link) => new Uint8Array(link));
+    expect(found).toEqual(kind.startsWith("FLAC") ? [one, one, one] : [three]);
+  });
+
+  test("streams side by side are one sound, and bytes between pages belong to what is before them", () => {
+    const page = (first: boolean, serial: number) => {
+      const content = new Uint8Array(27 + 1 + 5);
+      content.set([0x4f, 0x67, 0x67, 0x53, 0, first ? 2 : 0]);
+      content.set([serial], 14);
+      content.set([1, 5], 26);
+      return [...content];
+    };
+    const link = [...page(true, 1), ...page(true, 2), ...page(false, 1), ...page(false, 2)];
+    const found = links(Uint8Array.from([...link, 7, 7, 7, ...link]).buffer);
+    expect(found.map((one) => one.byteLength)).toEqual([link.length + 3, link.length]);
+  });
+});
+
 describe("rate of a compressed file", () => {
   test.each(data<{ kind: string; rate: number; file: string }[]>("rate"))("$kind at $rate Hz", ({ rate, file }) => {
     expect(rateOf(bytes(file))).toBe(rate);
@@ -131,6 +155,12 @@ describe("rate of a compressed file", () => {
     expect(rate(picture, track("soun", 96000, 0))).toBe(96000); // the description has no room for it
     expect(rate(picture, track("soun", 96000, 0, true))).toBe(96000);
     expect(rate(picture)).toBe(48000);
+  });
+
+  test("of a WAV with a codec that is left to the browser", () => {
+    const strange = new DataView(writeWav(Float32Array.of(1), 11025));
+    strange.setUint16(20, 6, true); // A-law
+    expect(rateOf(strange.buffer as ArrayBuffer)).toBe(11025);
   });
 
   test("of AAC without a container, and of an MP3 with a long tag", () => {
