@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { PageError } from "../src/errors";
+import { rateOf } from "../src/rate";
 import { findParts } from "../src/riff";
 import { readWav, writeWav } from "../src/wav";
 import { bytes, data, difference, floats } from "./data";
@@ -47,6 +49,24 @@ describe("what a WAV holds", () => {
     expect(notes(64000)).toEqual(["its header says 2.00 s, 10.00 s are there and are read"]);
     expect(notes(640000)).toEqual(["truncated or damaged (it is cut short); read up to 10.00 s"]);
     expect(notes(320000, 3)).toEqual(["3 sounds follow one another in this file; all are read"]);
+  });
+
+  test("a damaged header gives what is there, or a message", () => {
+    let state = 1;
+    const next = (below: number) => (state = (state * 48271) % 2147483647) % below;
+    for (let round = 0; round < 5000; round++) {
+      const bytes = new Uint8Array(file(cases[next(cases.length)].hex));
+      for (let i = next(4); i >= 0; i--) bytes[next(Math.min(bytes.length, 120))] = [0, 1, 127, 128, 255, next(256)][next(6)];
+      const damaged = bytes.slice(0, next(3) ? bytes.length : next(bytes.length)).buffer;
+      try {
+        rateOf(damaged);
+        const parts = findParts(damaged)?.parts ?? [];
+        for (const { at, frames, channels, width } of parts) expect(at + frames * channels * width).toBeLessThanOrEqual(damaged.byteLength);
+        if (parts.every(({ rate }) => rate === parts[0].rate)) readWav(damaged); // others are resampled, which takes long
+      } catch (error) {
+        expect(error).toBeInstanceOf(PageError);
+      }
+    }
   });
 
   test("4096 zeros are samples, fewer are padding", () => {
