@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 Writer = Callable[[Path, Samples, int], None]
 
-SECONDS = 5.37  # no whole number of anybody's packets
+SECONDS = 5.37  # no whole number of packets; Matroska of under 5 s has one cluster, which hides faults of seeking
 
 
 @dataclass(frozen=True)
