@@ -37,6 +37,11 @@ function ogg(bytes: Uint8Array): number | null {
 const MPEG_RATES = [44100, 48000, 32000];
 const AAC_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000];
 
+/** HE-AAC gives twice the rate that its header may say, and up to 24 kHz no header tells it from AAC. */
+function aac(rate: number): number | null {
+  return usable(rate <= 24000 ? 2 * rate : rate);
+}
+
 /** MP3 and its kin, and AAC without a container. */
 function mpeg(bytes: Uint8Array): number | null {
   let at = 0;
@@ -44,7 +49,7 @@ function mpeg(bytes: Uint8Array): number | null {
     at = 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]);
   }
   if (at + 4 > bytes.length || bytes[at] !== 0xff || (bytes[at + 1] & 0xe0) !== 0xe0) return null;
-  if ((bytes[at + 1] & 0xf6) === 0xf0) return AAC_RATES[(bytes[at + 2] >> 2) & 15] ?? null;
+  if ((bytes[at + 1] & 0xf6) === 0xf0) return aac(AAC_RATES[(bytes[at + 2] >> 2) & 15] ?? 0);
   const version = (bytes[at + 1] >> 3) & 3;
   const rate = MPEG_RATES[(bytes[at + 2] >> 2) & 3];
   if (rate === undefined || version === 1) return null;
@@ -62,7 +67,7 @@ function mp4(file: DataView): number | null {
     const [table] = inside(file, [media], "minf", "stbl", "stsd");
     const [scale] = inside(file, [media], "mdhd");
     const described = table && table.start + 42 <= table.end ? usable(file.getUint16(table.start + 40)) : null;
-    if (described) return described;
+    if (described) return kindAt(file, table.start + 12) === "mp4a" ? aac(described) : described;
     const at = scale && scale.start + (file.getUint8(scale.start) === 1 ? 20 : 12);
     return at && at + 4 <= scale.end ? usable(file.getUint32(at)) : null;
   }

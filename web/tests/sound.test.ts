@@ -151,7 +151,8 @@ describe("rate of a compressed file", () => {
       rateOf(Uint8Array.from([...box("ftyp", letters("isom")), ...box("mdat", letters("mdhd"), four(8000), zeros(99)), ...box("moov", ...tracks)]).buffer);
     const picture = track("vide", 12800, 0);
     expect(rate(picture, track("soun", 44100, 44100))).toBe(44100);
-    expect(rate(track("soun", 90000, 22050), picture)).toBe(22050);
+    expect(rate(track("soun", 90000, 32000), picture)).toBe(32000);
+    expect(rate(track("soun", 22050, 22050))).toBe(44100); // it may be HE-AAC
     expect(rate(picture, track("soun", 96000, 0))).toBe(96000); // the description has no room for it
     expect(rate(picture, track("soun", 96000, 0, true))).toBe(96000);
     expect(rate(picture)).toBe(48000);
@@ -165,7 +166,7 @@ describe("rate of a compressed file", () => {
 
   test("of AAC without a container, and of an MP3 with a long tag", () => {
     expect(rateOf(Uint8Array.of(0xff, 0xf1, 0x50, 0x40, 0, 0).buffer)).toBe(44100);
-    expect(rateOf(Uint8Array.of(0xff, 0xf9, 0x60, 0x40, 0, 0).buffer)).toBe(16000);
+    expect(rateOf(Uint8Array.of(0xff, 0xf9, 0x60, 0x40, 0, 0).buffer)).toBe(32000); // it may be HE-AAC
     const tagged = new Uint8Array(200_000);
     tagged.set([0x49, 0x44, 0x33, 3, 0, 0, 0, 6, 13, 54]); // 100,022 bytes
     tagged.set([0xff, 0xfb, 0x90, 0x44], 10 + (6 << 14) + (13 << 7) + 54);
