@@ -206,8 +206,67 @@ def test_files_that_are_no_sound_get_a_message_and_the_others_are_embedded(page:
     trouble = page.until(TROUBLE)
     assert "notes.txt is not audio that this browser can decode" in trouble
     assert "empty.wav is not audio" in trouble
-    assert "none.wav holds no audio." in trouble
+    assert "none.wav: holds no sound." in trouble
     assert page.run("document.querySelector('#trouble').getAttribute('role')") == "alert"
+
+
+def test_a_wav_whose_header_is_wrong_is_read_whole_and_a_note_says_so(
+    page: browser.Page, bundle: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.wav"
+    soundfile.write(whole, music(64000, 32000)[:, 0], 32000)
+    content = whole.read_bytes()
+    for name, size in (("never.wav", 0), ("small.wav", 32000)):
+        (tmp_path / name).write_bytes(content[:40] + size.to_bytes(4, "little") + content[44:])
+    (tmp_path / "two.wav").write_bytes(2 * content)
+    page.drop("#wave", *(tmp_path / name for name in ("never.wav", "small.wav", "two.wav")))
+    rows = entries(page, 4)[1:]
+    assert [row["seconds"] for row in rows] == [2, 2, 4]
+    for row in rows[:2]:
+        assert_same(row["vector"], Model(bundle).embed(whole)[0])
+    assert page.until(TROUBLE) == (
+        "never.wav: its header was never finished; all 2.00 s after it are read. "
+        "small.wav: its header says 0.50 s, 2.00 s are there and are read. "
+        "two.wav: 2 sounds follow one another in this file; all are read."
+    )
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "flac"])
+def test_sounds_put_together_are_all_read(page: browser.Page, bundle: Path, tmp_path: Path, suffix: str) -> None:
+    rate, parts = 44100, []
+    for number, samples in enumerate((40000, 70000)):
+        soundfile.write(tmp_path / f"{number}.{suffix}", music(samples, rate, number)[:, 0], rate)
+        parts.append(tmp_path / f"{number}.{suffix}")
+    both = tmp_path / f"both.{suffix}"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    page.drop("#wave", both)
+    row = entries(page, 2)[1]
+    assert row["seconds"] == 110000 / rate
+    expected = np.concatenate([soundfile.read(part, dtype="float32")[0] for part in parts])
+    assert_same(row["vector"], Model(bundle).embed([(expected, rate)])[0])
+    assert page.until(TROUBLE) == f"{both.name}: 2 sounds follow one another in this file; all are read."
+
+
+def test_the_sound_of_a_video_is_decoded_at_its_own_rate(page: browser.Page, bundle: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    rate, file = 44100, tmp_path / "video.mp4"
+    samples = music(2 * rate, rate)[:, 0].copy()
+    with av.open(file, "w") as output:
+        video = output.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        audio = output.add_stream("aac", rate=rate, layout="mono", bit_rate=192000)
+        for number in range(50):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * number, np.uint8), format="rgb24")
+            output.mux(video.encode(picture))
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate = rate
+        for packet in [*video.encode(None), *audio.encode(sound), *audio.encode(None)]:
+            output.mux(packet)
+    page.drop("#wave", file)
+    row = entries(page, 2)[1]
+    assert abs(row["seconds"] - 2) < 0.05
+    got, expected = np.array(row["vector"]), Model(bundle).embed((samples, rate))
+    # Decoded at 12.8 kHz, the time scale of the picture, it would be 0.981.
+    assert got @ expected.ravel() > 0.999 * np.linalg.norm(got) * np.linalg.norm(expected)
 
 
 def test_everything_is_reached_with_the_keyboard(page: browser.Page) -> None:

@@ -11,9 +11,10 @@ import type { Facts } from "./model";
 import { PlayButton, type Sound } from "./player";
 import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
 import { Results } from "./results";
+import { findParts } from "./riff";
 import { Running, SHOWN } from "./running";
 import { save, toCsv, toJson, vectorText, type Row } from "./saving";
-import { wavHeader, writeWav } from "./wav";
+import { writeWav } from "./wav";
 
 const LARGEST = 400 * 1024 * 1024; // bytes of a file: more than two hours of CD
 const PATIENCE = 4000; // milliseconds for the first sound of the microphone
@@ -82,6 +83,11 @@ function trouble(text: string): void {
   byId("trouble").hidden = !text;
 }
 
+/** To what is shown already: of several files each has its own. */
+function addTrouble(text: string): void {
+  trouble(`${byId("trouble").textContent} ${text}`.trim());
+}
+
 // ---- the worker -------------------------------------------------------------------------------------------------
 
 function startWorker(): Worker {
@@ -119,7 +125,7 @@ function onAnswer(from: Worker, message: FromWorker): void {
     case "rejected": {
       const of = asked.get(message.id);
       asked.delete(message.id);
-      of?.done(message.id === newest && message.message ? `${of.name} ${message.message}.` : null);
+      of?.done(message.id === newest && message.message ? `${of.name}: ${message.message}.` : null);
       break;
     }
     case "live":
@@ -177,7 +183,7 @@ async function embedFiles(files: File[]): Promise<void> {
     if (typeof outcome === "string") messages.push(outcome);
   }
   if (!messages.length) return;
-  trouble(messages.join(" "));
+  addTrouble(messages.join(" "));
   state("");
 }
 
@@ -201,7 +207,7 @@ async function embedClip(clip: number, quietly = false): Promise<void> {
 
 async function embedSound(id: number, bytes: ArrayBuffer, what: Omit<Asked, "done">): Promise<Outcome> {
   state(`Computing ${what.name}`);
-  if (wavHeader(bytes)) return send({ kind: "embed", id, wav: bytes }, [bytes], what);
+  if (findParts(bytes)) return send({ kind: "embed", id, wav: bytes }, [bytes], what);
   const sound = await decode(bytes).catch(() => null);
   if (id !== newest) return null;
   if (!sound) return `${what.name} is not audio that this browser can decode: try a WAV, FLAC, MP3 or Ogg file.`;
@@ -230,7 +236,7 @@ function onEmbedded(id: number, result: ClipResult): void {
   sounds.append(make("option", {}, name));
   show(entry);
   state(`${result.starts.length} window${result.starts.length > 1 ? "s" : ""}`);
-  if (result.bad) trouble(`${name}: ${result.bad} samples were NaN or infinite and were set to 0.`);
+  for (const note of result.notes) addTrouble(`${name}: ${note}.`);
   announce(`${name}, ${duration(seconds)}: ${results.words(result, clip)}`);
   done(entry);
 }
@@ -353,7 +359,7 @@ function stopListening(keep: boolean): void {
   const sound = new Blob([writeWav(samples, rate)], { type: "audio/wav" });
   const name = `microphone-${entries.filter((entry) => entry.recording).length + 1}.wav`;
   const what = { name, sound, clip: null, recording };
-  void send({ kind: "embed", id: ++newest, channels: [samples.slice()], rate }, [], what);
+  void send({ kind: "embed", id: ++newest, channels: [samples.slice()], rate, notes: [] }, [], what);
 }
 
 // ---- the GPU ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import type { Mels } from "./logmel";
 export type ToWorker =
   | { kind: "start"; base: string }
   | { kind: "embed"; id: number; wav: ArrayBuffer }
-  | { kind: "embed"; id: number; channels: Float32Array[]; rate: number }
+  | { kind: "embed"; id: number; channels: Float32Array[]; rate: number; notes: string[] }
   | { kind: "live"; id: number; samples: Float32Array; rate: number }
   | { kind: "picture"; id: number; samples: Float32Array; rate: number }
   | { kind: "measure" };
@@ -51,6 +51,6 @@ export interface ClipResult extends Answer {
   /** Lowest and highest sample of each column, in turn. */
   outline: Float32Array;
   picture: Mels;
-  /** Number of NaN or infinite samples. */
-  bad: number;
+  /** What to say of the file, after its name and a colon. */
+  notes: string[];
 }

@@ -12,6 +12,8 @@ interface Filter {
 const SIMPLE: Filter = { cutoff: 0.956872, beta: 13.04, reach: 97.13 };
 const OTHER: Filter = { cutoff: 0.95684, beta: 16, reach: 110 };
 
+const LARGEST = 2 ** 26; // numbers of all phases together that are kept: rates in megahertz have 16 GB of them
+
 export function resample(x: Float32Array, fromRate: number, toRate: number): Float32Array {
   if (fromRate === toRate || x.length === 0) return x;
   const common = divisor(fromRate, toRate);
@@ -21,6 +23,7 @@ export function resample(x: Float32Array, fromRate: number, toRate: number): Flo
   const filter = Math.max(up, down) <= 4 ? SIMPLE : OTHER;
   const reach = 2 * Math.ceil(filter.reach / lower / 2); // even: the taps come in fours
   const phases: (Float64Array | undefined)[] = new Array(up);
+  const isKept = up * 2 * reach <= LARGEST;
   // Zeros to either side, so that the loop below needs no ends.
   const padded = new Float64Array(x.length + 4 * reach);
   padded.set(x, 2 * reach);
@@ -28,7 +31,8 @@ export function resample(x: Float32Array, fromRate: number, toRate: number): Flo
   let at = 0; // the sample of x at or before the place of out[i], and how far behind it that place is, times `up`
   let phase = 0;
   for (let i = 0; i < out.length; i++) {
-    const taps = (phases[phase] ??= kernel(filter, phase / up, reach, lower));
+    const taps = phases[phase] ?? kernel(filter, phase / up, reach, lower);
+    if (isKept) phases[phase] = taps;
     out[i] = product(taps, padded, at + reach + 1);
     phase += down;
     at += Math.floor(phase / up);

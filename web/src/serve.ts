@@ -1,6 +1,7 @@
 // The worker: from audio to embeddings. All heavy computation happens here, so that the page stays responsive.
 
 import type * as Ort from "onnxruntime-common";
+import { PageError } from "./errors";
 import { LogMel, type Mels } from "./logmel";
 import { FORMAT, likeliest, nearest, probabilities, type Facts } from "./model";
 import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
@@ -13,9 +14,6 @@ const NEAR = 6;
 const LABELS = 5;
 const COLUMNS = 1000; // of a picture; more than most screens have room for
 const AGAIN = "export the page again with sondino export --to web, and copy the whole folder";
-
-/** An error whose message the page shows as it is. */
-class PageError extends Error {}
 
 interface Model {
   facts: Facts;
@@ -56,12 +54,12 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     return Float32Array.from((await results[open.session.outputNames[0]].getData()) as Float32Array);
   }
 
-  async function embed(id: number, channels: Float32Array[], rate: number): Promise<void> {
+  async function embed(id: number, channels: Float32Array[], rate: number, notes: string[]): Promise<void> {
     if (!model) throw new PageError("came before the model was loaded: choose it again");
     const { facts, logMel } = model;
     const { mono, bad } = toMono(channels);
-    if (!mono.length) throw new PageError("holds no audio");
-    if (bad === mono.length * channels.length) throw new PageError("holds no audio: every sample is NaN or infinite");
+    if (!mono.length) throw new PageError("holds no sound");
+    if (bad === mono.length * channels.length) throw new PageError("holds no sound, every sample is NaN or infinite");
     const waveform = resample(mono, rate, facts.sample_rate);
     const pieces = splitWindows(waveform, facts);
     const picture = new Picture(logMel, waveform.length);
@@ -90,7 +88,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       starts: pieces.map((piece) => piece.start / facts.sample_rate),
       outline: outline(waveform, Math.min(COLUMNS, waveform.length)),
       picture: picture.whole(),
-      bad,
+      notes: bad ? [...notes, `${bad} samples were NaN or infinite and were set to 0`] : notes,
     };
     post({ kind: "embedded", id, result }, [windows.buffer]);
   }
@@ -156,7 +154,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       .then(() => {
         const sound = "wav" in data ? readWav(data.wav) : data;
         if (!sound) throw new PageError("is not a WAV that can be read");
-        return embed(id, sound.channels, sound.rate);
+        return embed(id, sound.channels, sound.rate, sound.notes);
       })
       .catch((error: unknown) => post({ kind: "rejected", id, message: messageOf(error) }));
   };

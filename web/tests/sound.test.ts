@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { PowerSpectrum } from "../src/fft";
+import { links } from "../src/links";
 import { LogMel, type FrontEnd } from "../src/logmel";
 import { rateOf } from "../src/rate";
 import { resample } from "../src/resample";
-import { readWav, wavHeader, writeWav } from "../src/wav";
+import { writeWav } from "../src/wav";
 import { merge, splitWindows, toMono, type Windowing } from "../src/windows";
 import { bytes, data, difference, floats } from "./data";
 
@@ -99,58 +100,25 @@ describe("mono", () => {
   });
 });
 
-describe("WAV", () => {
-  test.each(data<{ subtype: string; file: string; left: string; right: string }[]>("wav"))("$subtype", ({ file, left, right }) => {
-    const sound = readWav(bytes(file));
-    expect(sound?.rate).toBe(22050);
-    expect(sound?.channels.map((channel, i) => difference(channel, floats([left, right][i])))).toEqual([0, 0]);
+describe("sounds put together", () => {
+  test.each(data<{ kind: string; file: string }[]>("rate").filter(({ kind }) => !kind.startsWith("OGG")))("$kind", ({ kind, file }) => {
+    const one = new Uint8Array(bytes(file));
+    const three = Uint8Array.from([...one, ...one, ...one]);
+    const found = links(three.buffer).map((link) => new Uint8Array(link));
+    expect(found).toEqual(kind.startsWith("FLAC") ? [one, one, one] : [three]);
   });
 
-  test("written and read again, to the bit", () => {
-    const samples = Float32Array.of(0.1, -0.7, 1.5, 0);
-    expect(readWav(writeWav(samples, 32000))).toEqual({ rate: 32000, channels: [samples] });
-  });
-
-  test("a part of odd length before the sound is stepped over", () => {
-    const plain = new Uint8Array(writeWav(Float32Array.of(0.5, -0.5), 8000));
-    const odd = [..."LIST"].map((letter) => letter.charCodeAt(0)).concat([3, 0, 0, 0, 9, 9, 9, 0]);
-    const file = Uint8Array.from([...plain.subarray(0, 36), ...odd, ...plain.subarray(36)]);
-    expect(readWav(file.buffer)?.channels[0]).toEqual(Float32Array.of(0.5, -0.5));
-  });
-
-  test("cut short, or with a length that was never written, it holds what is there", () => {
-    const whole = writeWav(Float32Array.of(0.25, 0.5, 0.75), 8000);
-    expect(readWav(whole.slice(0, 53))?.channels[0]).toEqual(Float32Array.of(0.25, 0.5));
-    new DataView(whole).setUint32(40, 0xffffffff, true);
-    expect(readWav(whole)?.channels[0].length).toBe(3);
-  });
-
-  test("without sound it holds none, whatever follows, unless it was never closed", () => {
-    const list = [..."LIST"].map((letter) => letter.charCodeAt(0)).concat([4, 0, 0, 0, 1, 2, 3, 4]);
-    const file = (closed: boolean) => {
-      const bytes = Uint8Array.from([...new Uint8Array(writeWav(new Float32Array(0), 8000)), ...list]);
-      new DataView(bytes.buffer).setUint32(4, closed ? bytes.length - 8 : 8, true);
-      return readWav(bytes.buffer)?.channels[0].length;
+  test("streams side by side are one sound, and bytes between pages belong to what is before them", () => {
+    const page = (first: boolean, serial: number) => {
+      const content = new Uint8Array(27 + 1 + 5);
+      content.set([0x4f, 0x67, 0x67, 0x53, 0, first ? 2 : 0]);
+      content.set([serial], 14);
+      content.set([1, 5], 26);
+      return [...content];
     };
-    expect([file(true), file(false)]).toEqual([0, 3]);
-  });
-
-  test("RF64 tells the length of its sound apart, and what follows that is none", () => {
-    const plain = new Uint8Array(writeWav(Float32Array.of(0.5, -0.5), 8000));
-    const part = new DataView(new ArrayBuffer(36));
-    [..."ds64"].forEach((letter, i) => part.setUint8(i, letter.charCodeAt(0)));
-    part.setUint32(4, 28, true);
-    part.setUint32(16, 8, true); // bytes of sound
-    const file = Uint8Array.from([...plain.subarray(0, 12), ...new Uint8Array(part.buffer), ...plain.subarray(12), ...plain]);
-    new DataView(file.buffer).setUint32(12 + 36 + 28, 0xffffffff, true);
-    [..."RF64"].forEach((letter, i) => (file[i] = letter.charCodeAt(0)));
-    expect(readWav(file.buffer)?.channels[0]).toEqual(Float32Array.of(0.5, -0.5));
-  });
-
-  test("other files are left to the browser", () => {
-    const strange = writeWav(Float32Array.of(1), 8000);
-    new DataView(strange).setUint16(20, 6, true); // A-law
-    for (const file of [new ArrayBuffer(0), new ArrayBuffer(100), strange, strange.slice(0, 30)]) expect(wavHeader(file)).toBeNull();
+    const link = [...page(true, 1), ...page(true, 2), ...page(false, 1), ...page(false, 2)];
+    const found = links(Uint8Array.from([...link, 7, 7, 7, ...link]).buffer);
+    expect(found.map((one) => one.byteLength)).toEqual([link.length + 3, link.length]);
   });
 });
 
@@ -164,11 +132,44 @@ describe("rate of a compressed file", () => {
     expect(rateOf(new ArrayBuffer(5000))).toBe(48000);
   });
 
-  test("of an MP4, from its first track", () => {
-    const file = new Uint8Array(200);
-    file.set([..."ftypM4A "].map((letter) => letter.charCodeAt(0)), 4);
-    file.set([..."mdhd"].map((letter) => letter.charCodeAt(0)), 100);
-    new DataView(file.buffer).setUint32(116, 44100);
-    expect(rateOf(file.buffer)).toBe(44100);
+  test("of an MP4, that of the sound, wherever the picture is", () => {
+    const box = (kind: string, ...content: (number | number[])[]): number[] => {
+      const body = content.flat();
+      const size = body.length + 8;
+      return [size >> 24, size >> 16, size >> 8, size, ...letters(kind), ...body].map((value) => value & 255);
+    };
+    const letters = (text: string) => [...text].map((letter) => letter.charCodeAt(0));
+    const four = (value: number) => [value >> 24, value >> 16, value >> 8, value];
+    const zeros = (count: number) => new Array<number>(count).fill(0);
+    const track = (kind: string, scale: number, rate: number, long = false) => {
+      const entry = box("mp4a", zeros(24), four(rate * 65536));
+      const table = box("stbl", box("stsd", four(0), four(1), entry));
+      const header = box("mdhd", long ? [1, ...zeros(19)] : zeros(12), four(scale), zeros(8));
+      return box("trak", box("tkhd", zeros(84)), box("mdia", header, box("hdlr", zeros(8), letters(kind), zeros(13)), box("minf", table)));
+    };
+    const rate = (...tracks: number[][]) =>
+      rateOf(Uint8Array.from([...box("ftyp", letters("isom")), ...box("mdat", letters("mdhd"), four(8000), zeros(99)), ...box("moov", ...tracks)]).buffer);
+    const picture = track("vide", 12800, 0);
+    expect(rate(picture, track("soun", 44100, 44100))).toBe(44100);
+    expect(rate(track("soun", 90000, 32000), picture)).toBe(32000);
+    expect(rate(track("soun", 22050, 22050))).toBe(44100); // it may be HE-AAC
+    expect(rate(picture, track("soun", 96000, 0))).toBe(96000); // the description has no room for it
+    expect(rate(picture, track("soun", 96000, 0, true))).toBe(96000);
+    expect(rate(picture)).toBe(48000);
+  });
+
+  test("of a WAV with a codec that is left to the browser", () => {
+    const strange = new DataView(writeWav(Float32Array.of(1), 11025));
+    strange.setUint16(20, 6, true); // A-law
+    expect(rateOf(strange.buffer as ArrayBuffer)).toBe(11025);
+  });
+
+  test("of AAC without a container, and of an MP3 with a long tag", () => {
+    expect(rateOf(Uint8Array.of(0xff, 0xf1, 0x50, 0x40, 0, 0).buffer)).toBe(44100);
+    expect(rateOf(Uint8Array.of(0xff, 0xf9, 0x60, 0x40, 0, 0).buffer)).toBe(32000); // it may be HE-AAC
+    const tagged = new Uint8Array(200_000);
+    tagged.set([0x49, 0x44, 0x33, 3, 0, 0, 0, 6, 13, 54]); // 100,022 bytes
+    tagged.set([0xff, 0xfb, 0x90, 0x44], 10 + (6 << 14) + (13 << 7) + 54);
+    expect(rateOf(tagged.buffer)).toBe(44100);
   });
 });
