@@ -135,25 +135,24 @@ def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str,
 def _open_one(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, cut: bool = False) -> Decoded:
     """Open one sound: by libsndfile from its path where there is one, which is faster than from an open file."""
 
-    def open_again() -> soundfile.SoundFile:
-        if path is None:
-            handle.seek(0)
-        return stack.enter_context(soundfile.SoundFile(handle if path is None else path))
-
+    size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     head = handle.read(4096)
+
+    def open_again() -> soundfile.SoundFile:
+        # An open file has a place of its own for each reader of it.
+        file = Section(handle, [(0, size)]) if path is None else path
+        return stack.enter_context(soundfile.SoundFile(file))
+
     hidden = 0  # frames of an MPEG stream that libsndfile would not reach
     try:
         sound = open_again()
     except sndfile.SOUNDFILE_ERRORS as error:
         reason = sndfile.reason_of(error)
     else:
-        # An open file is shared with libsndfile, whose place in it must stay.
-        place = handle.tell()
         handle.seek(0)
         counted = mpeg_frames(handle) if sound.subtype.startswith("MPEG") else None  # WAV may hold it
         short = cut or (sndfile.ogg_cut(handle) if sound.format == "OGG" else sndfile.header_cut(sound.extra_info))
-        handle.seek(place)
         if counted is not None:
             hidden = counted - sound.frames
         if hidden <= MPEG_SLACK or not has_av():

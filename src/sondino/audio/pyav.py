@@ -87,8 +87,8 @@ def _container(av: Any, handle: BinaryIO, name: str) -> Iterator[Any]:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{name}: not a sound that can be decoded ({reason})") from error
     for track in container.streams.audio:
-        # PyAV 18 frees a layout with speakers in an order of its own twice, which ends the process. What stands in
-        # which channel does not matter here.
+        # PyAV 18 may end the process where speakers stand in an order of the file's own. Which speaker a channel is for
+        # does not matter here.
         layout = track.codec_context.layout.name
         if " (" in layout:
             track.codec_context.layout = layout.partition(" (")[0]
