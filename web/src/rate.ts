@@ -37,7 +37,7 @@ function ogg(bytes: Uint8Array): number | null {
 const MPEG_RATES = [44100, 48000, 32000];
 const AAC_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000];
 
-/** HE-AAC gives twice the rate that its header may say, and up to 24 kHz no header tells it from AAC. */
+/** HE-AAC gives twice the rate that its header may say, and up to 24 kHz no header marks it as other than AAC. */
 function aac(rate: number): number | null {
   return usable(rate <= 24000 ? 2 * rate : rate);
 }

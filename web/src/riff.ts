@@ -4,7 +4,7 @@
 import { severalNote } from "./sound";
 
 /** One sound: interleaved samples of `width` bytes. */
-export interface Part {
+export interface Segment {
   rate: number;
   channels: number;
   width: number;
@@ -14,7 +14,7 @@ export interface Part {
 }
 
 export interface Layout {
-  parts: Part[];
+  parts: Segment[];
   /** What to say of the file, after its name and a colon. */
   notes: string[];
 }
@@ -29,7 +29,7 @@ const TAGS = ["ID3", "TAG", "APETAGEX"];
 /** Null: no WAV, or one with a codec that is left to the browser. */
 export function findParts(file: ArrayBuffer): Layout | null {
   const view = new DataView(file);
-  const parts: Part[] = [];
+  const parts: Segment[] = [];
   const notes: string[] = [];
   let end = 0; // of the sounds so far, in seconds
   let at = 0;
@@ -55,7 +55,7 @@ export function findParts(file: ArrayBuffer): Layout | null {
 }
 
 interface Data {
-  format: Omit<Part, "at" | "frames">;
+  format: Omit<Segment, "at" | "frames">;
   at: number;
   /** Bytes of samples by the header, which may not know: `isOpen`. */
   size: number;

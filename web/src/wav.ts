@@ -1,7 +1,7 @@
 // WAV files, read and written by us: a browser would resample what it decodes in its own way.
 
 import { PageError } from "./errors";
-import { findParts, type Part } from "./riff";
+import { findParts, type Segment } from "./riff";
 import { joined, type Sound } from "./sound";
 
 const FLOAT = 3;
@@ -22,7 +22,7 @@ export function readWav(file: ArrayBuffer): (Sound & { notes: string[] }) | null
   return { ...joined(parts.map((part) => ({ rate: part.rate, channels: readPart(file, part) }))), notes };
 }
 
-function readPart(file: ArrayBuffer, { at, frames, channels, width, float }: Part): Float32Array[] {
+function readPart(file: ArrayBuffer, { at, frames, channels, width, float }: Segment): Float32Array[] {
   const view = new DataView(file, at);
   const sample = sampleReader(view, width, float);
   return Array.from({ length: channels }, (_, channel) => {
