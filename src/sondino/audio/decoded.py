@@ -4,7 +4,8 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import wraps
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,11 @@ Source = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file open for reading (such as a member of a tar file)."""
 
 BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
+REMEMBERED = 4096  # files of which facts are kept
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # hertz: a header with a rate outside them is damaged
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,26 @@ def check_file_rate(name: str, rate: int) -> None:
     """Raises AudioError where a header's rate (hertz) cannot be that of sound."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise AudioError(f"{name}: a rate of {rate} Hz is outside 100 Hz to 10 MHz; its header is damaged")
+
+
+def once_a_file(find: Callable[[BinaryIO], Found]) -> Callable[[BinaryIO], Found]:
+    """Remember what was found in a file as long as it does not change: a recording is opened for every clip of it."""
+    known: dict[tuple[int, ...], Found] = {}
+
+    @wraps(find)
+    def found(handle: BinaryIO) -> Found:
+        try:
+            facts = os.fstat(handle.fileno())
+        except (OSError, ValueError, AttributeError):
+            return find(handle)  # not a plain file: a member of a tar file, or bytes
+        key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        if key not in known:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            known[key] = find(handle)
+        return known[key]
+
+    return found
 
 
 class Section(io.RawIOBase):

@@ -118,7 +118,7 @@ def _mended_wav(handle: BinaryIO, sound: WavSound) -> BinaryIO:
 def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, size: int) -> Decoded:
     handle.seek(0)
     head = handle.read(4)
-    links = find_links(handle, head, size)
+    links = find_links(handle)
     if len(links) > 1 and head != b"OggS":  # a chain is what Ogg calls it, and valid
         warnings.warn(f"{name}: {FOLLOW.format(count=len(links))}", stacklevel=4)
     sounds = []
@@ -134,7 +134,6 @@ def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str,
 
 def _open_one(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, cut: bool = False) -> Decoded:
     """Open one sound: by libsndfile from its path where there is one, which is faster than from an open file."""
-
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     head = handle.read(4096)

@@ -1,6 +1,7 @@
 """Files that hold several sounds one after the other: chained Ogg, FLAC, AU and AIFF put together."""
 
 import mmap
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
@@ -8,24 +9,26 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Decoded
+from sondino.audio.decoded import Decoded, once_a_file
 from sondino.audio.signal import resampled_blocks, to_mono
 
 _Bytes = bytes | mmap.mmap
 
 
-def find_links(handle: BinaryIO, head: bytes, size: int) -> list[tuple[int, int]]:
+@once_a_file
+def find_links(handle: BinaryIO) -> list[tuple[int, int]]:
     """First and last byte + 1 of each sound of a file; one where there is one, or where its kind is another.
 
     Args:
         handle: binary file; its position is moved.
-        head: its first bytes.
-        size: its length in bytes.
     """
+    size = handle.seek(0, os.SEEK_END)
+    handle.seek(0)
+    head = handle.read(4)
     finders: dict[bytes, Callable[[_Bytes], list[int]]] = {
         b"OggS": _ogg_starts, b"fLaC": _flac_starts, b".snd": _au_starts, b"FORM": _aiff_starts,
     }  # fmt: skip
-    finder = finders.get(head[:4])
+    finder = finders.get(head)
     if finder is None:
         return [(0, size)]
     handle.seek(0)

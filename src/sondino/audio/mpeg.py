@@ -9,6 +9,8 @@ import mmap
 from functools import lru_cache
 from typing import BinaryIO
 
+from sondino.audio.decoded import once_a_file
+
 # Kilobits a second by the header's four bits, for each (MPEG 1, layer); MPEG 2 and 2.5 share their tables.
 BIT_RATES = {
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -25,6 +27,7 @@ TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 _Bytes = bytes | mmap.mmap
 
 
+@once_a_file
 def mpeg_frames(handle: BinaryIO) -> int | None:
     """Samples a channel in an MPEG audio file, counted from its frame headers; None where its Xing header is right.
 
