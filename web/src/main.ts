@@ -290,7 +290,7 @@ async function startListening(): Promise<void> {
   state("Asking for the microphone");
   try {
     let from: Listening | null = null;
-    microphone = await listen(facts.sample_rate, (block) => from && onBlock(from, block), () => stopListening(true));
+    microphone = await listen((block) => from && onBlock(from, block), () => stopListening(true));
     const window = facts.fixed ?? facts.window;
     newest++; // a file that is still being processed is abandoned
     from = new Listening(microphone.rate, window && window / facts.sample_rate, facts.fixed !== null);
