@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
+from sondino.lists import SPLITS
 from sondino.progress import Report
 
 if TYPE_CHECKING:
@@ -260,12 +261,15 @@ def _clip_rows(
     contents = found["content"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     stretch = np.stack([contents.astype(np.int64), np.rint(start * 1e6), np.rint(np.where(good, end, 0) * 1e6)], 1)
     kept = np.flatnonzero(good)
-    _, first, inverse = np.unique(stretch[kept].astype(np.int64), axis=0, return_index=True, return_inverse=True)
-    original = first[inverse.reshape(-1)]
-    for place in np.flatnonzero(original != np.arange(len(kept))):
-        faults[int(kept[place])] = f"{DUPLICATE}{names[int(kept[original[place]])].as_py()}"
+    # What a list has in two parts is in the one that trains least: test clips never train.
+    order = kept[np.argsort(_part_ranks(entries)[kept], kind="stable")]
+    _, first, inverse = np.unique(stretch[order].astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    original = order[first[inverse.reshape(-1)]]
+    for row, same in zip(order.tolist(), original.tolist(), strict=True):
+        if row != same:
+            faults[row] = _duplicate(entries, names, row, same)
+    kept = np.sort(order[order == original])
     skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
-    kept = kept[original == np.arange(len(kept))]
 
     entry, starts, durations, tails = _clip_spans(kept, start[kept], end[kept], clip)
     rows = pa.array(entry)
@@ -281,6 +285,25 @@ def _clip_rows(
     }
     columns |= {name: entries[name].take(rows) for name in ("label", "split") if name in entries.column_names}
     return pa.table(columns).combine_chunks(), skipped, tails
+
+
+def _part_ranks(entries: pa.Table) -> NDArray[np.int64]:
+    """A number (rows,) for each row's part: 0 for test, 1 for validation, 2 for training."""
+    if "split" not in entries.column_names:
+        return np.zeros(len(entries), dtype=np.int64)
+    ranks = {"test": 0, "valid": 1, "train": 2}
+    return np.array([ranks[SPLITS[split or ""]] for split in entries["split"].to_pylist()], dtype=np.int64)
+
+
+def _duplicate(entries: pa.Table, names: pa.Array, row: int, same: int) -> str:
+    """Why a row is left out that holds the sound of another: an error where the list contradicts itself."""
+    name = names[same].as_py()
+    for column in ("split", "label"):
+        if column in entries.column_names:
+            own, other = entries[column][row].as_py(), entries[column][same].as_py()
+            if own != other:
+                return f"the same sound as {name}, whose {column} is {other or 'empty'} and not {own or 'empty'}"
+    return f"{DUPLICATE}{name}"
 
 
 def _numbers(entries: pa.Table, name: str, default: float) -> NDArray[np.float64]:
