@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,7 @@ SNIFFED = 4 + 2 * 192 + 1
 """Bytes that `is_audio` looks at."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
+GONE = "there is no such file"
 _NAMED = 3
 """Files that the warning of `find_audio` names."""
 
@@ -99,7 +101,7 @@ def find_audio(path: str | os.PathLike[str]) -> list[Path]:
     """
     found = search_audio(path)
     if not found.files:
-        raise AudioError(": ".join(found.skipped[0]))
+        raise nothing_usable(found.skipped)
     if found.skipped:
         named = "; ".join(f"{name}: {reason}" for name, reason in found.skipped[:_NAMED])
         more = len(found.skipped) - _NAMED
@@ -112,21 +114,22 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
     """`find_audio` with what was passed over.
 
     Args:
-        path: folder, or one file; one that cannot be used is the only one of the skipped.
+        path: folder, or one file. One that cannot be used is among the skipped.
         tars: whether the caller reads uncompressed tar files; else they are among the skipped.
 
     Raises:
-        AudioError: as of `find_audio`; with `tars` a folder may hold those alone.
+        AudioError: there is no such path, or the folder holds no audio and nothing was skipped.
     """
     root = Path(path)
     try:
         state = os.stat(root)  # noqa: PTH116
     except (OSError, ValueError) as error:
-        if root.is_symlink():
-            raise AudioError(f"{root}: {why_missing(root)}") from error
-        raise AudioError(f"{root}: no such file or folder; check the path") from error
+        reason = why_unusable(root)
+        if reason == GONE:
+            raise AudioError(f"{root}: no such file or folder; check the path") from error
+        return Found([], skipped=[(str(root), reason)])
     if not stat.S_ISDIR(state.st_mode):
-        reason = why_not_a_file(state.st_mode) or why_missing(root, state.st_size) or _why_unread(str(root), tars)
+        reason = why_unusable(root, state) or _why_unread(str(root), tars)
         if not reason and root.suffix.lower() in LISTS:
             reason = (
                 "a list, not audio: give the folder or the files; only `sondino corpus` and `distill` read .csv lists"
@@ -139,25 +142,34 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         [Path(file) for file in sorted(walk.tars, key=_parts)],
         sorted(walk.skipped, key=lambda row: _parts(row[0])),
     )
-    if not found.files and not found.tars:
+    if not found.files and not found.tars and not found.skipped:
         ends = " ".join(sorted(SUFFIXES))
-        raise AudioError(
-            f"{root}: no audio found in this folder{_first(found.skipped) or f'; files must end in {ends}'}"
-        )
+        raise AudioError(f"{root}: no audio found in this folder; files must end in {ends}")
     return found
 
 
-def why_missing(path: str | os.PathLike[str], size: int | None = None) -> str:
-    """Why a path has no content: a link whose target is gone, a Git LFS pointer, or no such file; "" where it has some.
+def nothing_usable(skipped: Sequence[tuple[str, str]]) -> AudioError:
+    """The error where something was skipped and no audio found."""
+    path, reason = skipped[0]
+    more = f" ({len(skipped) - 1} more are skipped)" if len(skipped) > 1 else ""
+    return AudioError(f"no audio found that can be used: {path}: {reason}{more}")
+
+
+def why_unusable(path: str | os.PathLike[str], state: os.stat_result | None = None) -> str:
+    """Why a path is no file with content of its own; "" where it is one.
+
+    A link whose target is gone, a pointer of Git LFS, a folder, or a pipe or device, which is never opened: that may
+    wait for ever.
 
     Args:
         path: of a file or link.
-        size: bytes, where they are known already. A pointer is small, so that larger files are not opened.
+        state: what `os.stat` gives of it, where that is known already.
     """
     try:
-        if size is None:
-            size = os.stat(path).st_size  # noqa: PTH116
-        if size < _POINTER_BYTES:
+        state = os.stat(path) if state is None else state  # noqa: PTH116
+        if not stat.S_ISREG(state.st_mode):
+            return f"{_kind(state.st_mode)}, not a file"
+        if len(_POINTER) < state.st_size < _POINTER_BYTES:
             with open(path, "rb") as opened:  # noqa: PTH123
                 if opened.read(len(_POINTER)) == _POINTER:
                     return "a Git LFS pointer, whose content was not fetched: git lfs pull"
@@ -165,27 +177,19 @@ def why_missing(path: str | os.PathLike[str], size: int | None = None) -> str:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return f"cannot be read ({error.strerror})"
         if not Path(path).is_symlink():
-            return "there is no such file"
+            return GONE
         target = os.readlink(path)  # noqa: PTH115
         if "annex/objects" in target.replace("\\", "/"):
             return "a link of git-annex, whose content was not fetched: git annex get"
         return f"a link to {target}, which is not there: mend or remove it"
     except ValueError:  # a NUL in the name
-        return "there is no such file"
+        return GONE
     return ""
 
 
-def why_not_a_file(mode: int) -> str:
-    """What a path is that must not be opened, since that may wait for ever; "" for a plain file.
-
-    Args:
-        mode: `st_mode` of it.
-    """
-    if stat.S_ISREG(mode):
-        return ""
+def _kind(mode: int) -> str:
     kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
-    kind = next((name for fits, name in kinds if fits(mode)), "a device")
-    return f"{kind}, not a file"
+    return next((name for fits, name in kinds if fits(mode)), "a device")
 
 
 def is_audio(beginning: bytes) -> bool:
@@ -197,14 +201,6 @@ def is_audio(beginning: bytes) -> bool:
     if beginning.startswith(b"FRM8"):
         return beginning[12:16] == b"DSD "
     return any(beginning[first : first + 2 * packet + 1 : packet] == b"GGG" for first, packet in _TS_PACKETS)
-
-
-def _first(skipped: list[tuple[str, str]]) -> str:
-    """A phrase on what was skipped; "" where nothing was."""
-    if not skipped:
-        return ""
-    path, reason = skipped[0]
-    return f" that can be used, and {len(skipped)} skipped; the first, {path}: {reason}"
 
 
 def _parts(path: str) -> list[str]:
@@ -237,8 +233,6 @@ class _Walk:
                         if not entry.name.startswith("."):
                             self._add(entry)
             except OSError as error:
-                if folder == root:
-                    raise AudioError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
                 self.skipped.append((folder, f"this folder cannot be read ({error.strerror})"))
 
     def _add(self, entry: "os.DirEntry[str]") -> None:
@@ -260,14 +254,13 @@ class _Walk:
         except OSError:
             # A link without a suffix may have been one to a folder of sound.
             if known or not suffix:
-                self.skipped.append((entry.path, why_missing(entry.path)))
+                self.skipped.append((entry.path, why_unusable(entry.path)))
             return
-        reason = why_not_a_file(state.st_mode)
         if not known:
-            if not reason and _begins_as_audio(entry.path):
+            if stat.S_ISREG(state.st_mode) and _begins_as_audio(entry.path):
                 self.files.append(entry.path)
             return
-        reason = reason or why_missing(entry.path, state.st_size) or _why_unread(entry.path, self._take_tars)
+        reason = why_unusable(entry.path, state) or _why_unread(entry.path, self._take_tars)
         if reason:
             self.skipped.append((entry.path, reason))
         else:

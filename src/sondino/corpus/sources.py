@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from sondino.audio.decoders import Source
 from sondino.audio.reading import info
-from sondino.audio.walk import OTHER, SNIFFED, SUFFIXES, find_audio, is_audio, search_audio, why_missing, why_not_a_file
+from sondino.audio.walk import (
+    OTHER,
+    SNIFFED,
+    SUFFIXES,
+    find_audio,
+    is_audio,
+    nothing_usable,
+    search_audio,
+    why_unusable,
+)
 from sondino.errors import AudioError, OptionError, SondinoError, require
 from sondino.files import DUPLICATE, cores, disk_error, make_folder
 from sondino.lists import SUFFIXES as LIST_SUFFIXES
@@ -117,6 +126,8 @@ def _entries(
 
 def _list_folder(folder: Path) -> Listing:
     found = search_audio(folder, tars=True)
+    if not found.files and not found.tars:
+        raise nothing_usable(found.skipped)
     inside = len(os.path.join(folder, ""))  # noqa: PTH118
     files = [str(file)[inside:].replace(os.sep, "/") for file in found.files]
     strange = {file for file in files if _not_utf8(file)}
@@ -171,8 +182,8 @@ def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listin
             reason = first_line(error)
             skipped.append((relative, f"not a whole, uncompressed tar file ({reason}): what came before was used"))
     if not paths and alone:
-        reason = f": {skipped[0][0]} is {skipped[0][1]}" if skipped else ", looking for " + _suffixes()
-        raise AudioError(f"no audio found in the tar files of {root}{reason}")
+        reason = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "looking for " + " ".join(sorted(SUFFIXES))
+        raise AudioError(f"no audio found in the tar files of {root}; {reason}")
     return Listing(str(root), _entries(paths, offsets, lengths, id=pa.array(ids, pa.string())), skipped)
 
 
@@ -207,10 +218,6 @@ def _why_not_read(member: tarfile.TarInfo, name: str) -> str:
     if not member.isreg():
         return "not a plain file"
     return "packed as a sparse file, which is not read: pack it without `tar -S`" if member.issparse() else ""
-
-
-def _suffixes() -> str:
-    return " ".join(sorted(SUFFIXES))
 
 
 def _list_rows(file: Path) -> Listing:
@@ -344,7 +351,7 @@ def _look(root: str, path: str, offset: int | None, length: int | None) -> tuple
     try:
         with open_source(root, path, offset, length) as source:
             if isinstance(source, str | os.PathLike):
-                reason = why_not_a_file(os.stat(source).st_mode) or why_missing(source)  # noqa: PTH116
+                reason = why_unusable(source)
                 if reason:
                     return "", 0, 0.0, reason
                 with open(source, "rb") as opened:  # noqa: PTH123
@@ -354,7 +361,7 @@ def _look(root: str, path: str, offset: int | None, length: int | None) -> tuple
                 source.seek(0)
             facts = info(source)
     except FileNotFoundError:
-        return "", 0, 0.0, why_missing(os.path.join(root, path)) or "there is no such file"  # noqa: PTH118
+        return "", 0, 0.0, "there is no such file"
     except OSError as error:
         return "", 0, 0.0, f"cannot be opened: {error.strerror or error}"
     except SondinoError as error:

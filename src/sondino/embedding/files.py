@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from sondino.audio.walk import search_audio
+from sondino.audio.walk import nothing_usable, search_audio
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import AudioError, OptionError, RunError, SondinoError
+from sondino.errors import OptionError, RunError, SondinoError
 from sondino.files import lock_or_fail, thread_count, write_json
 
 PART_FILES = 256
@@ -181,7 +181,7 @@ def list_inputs(inputs: Sequence[str | Path]) -> tuple[list[Input], list[tuple[s
             size = changed = 0  # removed since it was listed: reading it reports that
         files.append(Input(name if unique else whole, file, size, changed))
     if not files and skipped:
-        raise AudioError(": ".join(next(iter(skipped))))
+        raise nothing_usable(list(skipped))
     if not files:
         raise OptionError("no input was given: name files or folders")
     return files, list(skipped)

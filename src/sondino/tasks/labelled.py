@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.walk import search_audio, why_missing
+from sondino.audio.walk import GONE, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS, SPLITS, SoundList, read_list
 
@@ -191,6 +191,8 @@ def _read_folder(folder: Path) -> Labelled:
     clips = []
     found = search_audio(folder)
     skipped = list(found.skipped)
+    if not found.files:
+        raise nothing_usable(skipped)
     for path in found.files:
         inside = path.relative_to(folder)
         if len(inside.parts) == 1:
@@ -215,7 +217,8 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     for row, ((path, name, source), cell) in enumerate(zip(cells, labels, strict=True)):
         there = _find(path, (file.parent, folder))
         if there is None:
-            skipped.append((path, f"{rows.place(row)} of {file.name}: {why_missing(folder / path)}"))
+            reason = min((why_unusable(place / path) for place in (file.parent, folder)), key=lambda why: why == GONE)
+            skipped.append((path, f"{rows.place(row)} of {file.name}: {reason}"))
             continue
         names = tuple(dict.fromkeys(label.strip() for label in cell.split(BETWEEN_LABELS) if label.strip()))
         clip = Clip(name or path, there, names, _fold(rows, row, split_kind), source)

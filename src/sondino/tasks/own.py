@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from sondino.audio.walk import search_audio
-from sondino.errors import AudioError
+from sondino.audio.walk import nothing_usable, search_audio
 from sondino.tasks.labelled import Clip, Labelled, read_labelled
 from sondino.tasks.task import Task
 
@@ -33,7 +32,7 @@ def read_unlabelled(place: Path) -> tuple[Task, Labelled]:
     """
     found = search_audio(place)
     if not found.files:
-        raise AudioError(": ".join(found.skipped[0]))
+        raise nothing_usable(found.skipped)
     clips = tuple(Clip(str(path), str(path), ()) for path in found.files)
     labelled = Labelled(clips, (), False, skipped=tuple(found.skipped))
     return _task(place, labelled, lambda _: labelled), labelled
