@@ -350,6 +350,7 @@ def _read_parquet(form: _Form) -> _Cells:
             texts = [one.name for one in schema if names.count(one.name) == 1 and _is_text(pa, one.type)]
             wanted = {*COLUMNS, *refused, *texts} & set(names)
             table = opened.read(columns=[name for name in names if name in wanted])
+        table.validate(full=True)
     except OptionError:
         raise
     except Exception as error:  # what a damaged file raises is not all of pyarrow's own types

@@ -269,6 +269,10 @@ def _clip_rows(
         if row != same:
             faults[row] = _duplicate(entries, names, row, same)
     kept = np.sort(order[order == original])
+    tested = _parts_of_test(entries, kept, stretch)
+    for row in kept[tested].tolist():
+        faults[row] = "overlaps a stretch of the same sound that the list has in test"
+    kept = kept[~tested]
     skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
 
     entry, starts, durations, tails = _clip_spans(kept, start[kept], end[kept], clip)
@@ -293,6 +297,27 @@ def _part_ranks(entries: pa.Table) -> NDArray[np.int64]:
         return np.zeros(len(entries), dtype=np.int64)
     ranks = {"test": 0, "valid": 1, "train": 2}
     return np.array([ranks[SPLITS[split or ""]] for split in entries["split"].to_pylist()], dtype=np.int64)
+
+
+def _parts_of_test(entries: pa.Table, kept: NDArray[np.int64], stretch: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which kept rows (kept,) are not in test and share sound with one that is.
+
+    Args:
+        entries: of the listing.
+        kept: rows.
+        stretch: content, start and end (rows, 3) of each row, in microseconds.
+    """
+    tested = np.zeros(len(kept), dtype=bool)
+    ranks = _part_ranks(entries)[kept]
+    if ranks.all() or not ranks.any():
+        return tested
+    spans: dict[int, list[tuple[float, float]]] = {}
+    for content, start, end in stretch[kept[ranks == 0]].tolist():
+        spans.setdefault(content, []).append((start, end))
+    for place in np.flatnonzero(ranks):
+        content, start, end = stretch[kept[place]].tolist()
+        tested[place] = any(start < last and first < end for first, last in spans.get(content, ()))
+    return tested
 
 
 def _duplicate(entries: pa.Table, names: pa.Array, row: int, same: int) -> str:
