@@ -143,8 +143,7 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         sorted(walk.skipped, key=lambda row: _parts(row[0])),
     )
     if not found.files and not found.tars and not found.skipped:
-        ends = " ".join(sorted(SUFFIXES))
-        raise AudioError(f"{root}: no audio found in this folder; files must end in {ends}")
+        raise AudioError(f"{root}: no audio found in this folder; files must end in .wav, .flac, .mp3 or the like")
     return found
 
 

@@ -90,7 +90,7 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
 
     Raises:
         AudioError: there is nothing there, or no sound in it; the message says what can be given.
-        OptionError: a list without a column path, or with a value that is not a number.
+        OptionError: a list without a column path, or with a column or value that would not be used.
     """
     path = Path(given).absolute()
     if not os.path.lexists(path):
@@ -182,7 +182,7 @@ def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listin
             reason = first_line(error)
             skipped.append((relative, f"not a whole, uncompressed tar file ({reason}): what came before was used"))
     if not paths and alone:
-        reason = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "looking for " + " ".join(sorted(SUFFIXES))
+        reason = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "names must end in .wav, .flac or the like"
         raise AudioError(f"no audio found in the tar files of {root}; {reason}")
     return Listing(str(root), _entries(paths, offsets, lengths, id=pa.array(ids, pa.string())), skipped)
 

@@ -120,11 +120,12 @@ def build_corpus(
     Headers are read and files hashed in threads; nothing is decoded. A file longer than a clip gives clips back to
     back, the last one moved back to end with the file, so that every clip of a long file is whole; a tail under 5 %
     of a clip is left out and counted. A file with the same bytes as an earlier one is left out. One that cannot be
-    read never stops the rest: skipped.csv gives the reason. Made again from the same sound, the table stays as it is.
+    read never stops the rest: skipped.csv gives the reason, as of what a folder's search passed over. Made again from
+    the same sound, the table stays as it is.
 
     Args:
-        audio: folder, CSV or Parquet list (path; optional id, start, duration, label, split), tar file, folder of
-            tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
+        audio: folder, CSV or Parquet list (path; optional id, start, end or duration, label, split), tar file, folder
+            of tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
         out: folder for the table.
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
@@ -259,7 +260,8 @@ def _clip_rows(
     good[list(faults)] = False
     # The same bytes and the same stretch of them: one clip, whatever the files are called.
     contents = found["content"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    stretch = np.stack([contents.astype(np.int64), np.rint(start * 1e6), np.rint(np.where(good, end, 0) * 1e6)], 1)
+    edges = [np.rint(np.where(good, edge, 0) * 1e6) for edge in (start, end)]
+    stretch = np.stack([contents.astype(np.int64), *edges], 1)
     kept = np.flatnonzero(good)
     # What a list has in two parts is in the one that trains least: test clips never train.
     order = kept[np.argsort(_part_ranks(entries)[kept], kind="stable")]

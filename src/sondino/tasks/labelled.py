@@ -128,14 +128,14 @@ def read_labelled(
     Args:
         audio: a folder whose subfolders are the labels (deeper folders belong to the label at the top); with `labels`
             the folder that its paths may start from; or a CSV itself.
-        labels: CSV with columns path (from the CSV's folder or from `audio`), and label or labels (several in one cell
-            with ";" between: then clips may have several). If wanted fold, or split (train, valid, test), and source
-            (clips cut from one recording share it and stay on one side of every split).
+        labels: CSV or Parquet with columns path (from the list's folder or from `audio`), and label or labels (several
+            in one cell with ";" between: then clips may have several). If wanted id, fold, or split (train, valid,
+            test), and source (clips cut from one recording share it and stay on one side of every split).
         multi_label: whether clips may have several labels; "auto": where the list gives any clip several.
         fewest: clips that a label needs.
 
     Raises:
-        OptionError: no labels, one label only, a column that is missing, a split that has no such name.
+        OptionError: no labels, one label only, a column that is missing, or one or a value that would not be used.
         AudioError: there is no such folder.
     """
     audio = Path(audio)
