@@ -377,6 +377,8 @@ def test_names_that_are_not_utf8_are_listed(sounds, tmp_path):
     }  # fmt: skip
     with pytest.raises(OptionError, match="not UTF-8"):
         build_corpus(sounds / odd, tmp_path / "other")
+    with pytest.raises(OptionError, match="not UTF-8"):
+        build_corpus(sounds, tmp_path / odd)
 
 
 def test_urls_are_opened_by_fsspec(sounds, tmp_path):

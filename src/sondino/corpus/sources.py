@@ -98,7 +98,7 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
             f"{given} does not exist: give a folder of audio, a CSV or Parquet list with a column path, or a tar file"
         )
     name = path.name.lower()
-    if _not_utf8(str(path)):
+    if not_utf8(str(path)):
         raise OptionError(f"{given}: the name of the folder or file is not UTF-8: rename it")
     if path.is_dir():
         return _list_folder(path)
@@ -130,7 +130,7 @@ def _list_folder(folder: Path) -> Listing:
         raise nothing_usable(found.skipped)
     inside = len(os.path.join(folder, ""))  # noqa: PTH118
     files = [str(file)[inside:].replace(os.sep, "/") for file in found.files]
-    strange = {file for file in files if _not_utf8(file)}
+    strange = {file for file in files if not_utf8(file)}
     skipped = [(path[inside:], reason) for path, reason in found.skipped]
     skipped += [(file, NOT_UTF8) for file in files if file in strange]
     loose = _entries([file for file in files if file not in strange])
@@ -141,7 +141,8 @@ def _list_folder(folder: Path) -> Listing:
     return Listing(str(folder), pa.concat_tables([loose, members.entries]), [*skipped, *members.skipped])
 
 
-def _not_utf8(name: str) -> bool:
+def not_utf8(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8, which Parquet cannot hold."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -164,7 +165,7 @@ def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listin
     skipped: list[tuple[str, str]] = []
     for shard in shards:
         relative = shard.relative_to(root).as_posix()
-        if _not_utf8(relative):
+        if not_utf8(relative):
             skipped.append((relative, NOT_UTF8))
             continue
         try:
@@ -209,7 +210,7 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
 
 def _why_not_read(member: tarfile.TarInfo, name: str) -> str:
     """Why a member of a tar file is not read; "" where it is."""
-    if _not_utf8(name):
+    if not_utf8(name):
         return NOT_UTF8
     if member.islnk():
         return f"{DUPLICATE}{member.linkname}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.sources import Listing, list_audio, scan, write_table
+from sondino.corpus.sources import Listing, list_audio, not_utf8, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
 from sondino.lists import SPLITS
@@ -145,6 +145,8 @@ def build_corpus(
         raise OptionError(f"clip is {clip}: give seconds above 0")
     began = time.perf_counter()
     out = Path(out)
+    if not_utf8(str(out)):
+        raise OptionError(f"{out}: the folder's name is not UTF-8: give another one")
     listing = list_audio(audio)
     make_folder(out)
     with lock_or_fail(out, "corpus", "building the corpus in"):
@@ -211,7 +213,7 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
         table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             skipped = [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
     root = facts["root"]
     if not Path(root).exists() and facts.get("root_from_here") is not None:
