@@ -106,6 +106,8 @@ def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
         ("start,length", "1,2", "column 'length': write 'duration'"),
         ("subset", "test", "column 'subset' holds test: write 'split'"),
         ("subset", " Holdout ", "column 'subset' holds Holdout: write 'split'"),
+        ("Split,Split", ",test", "column 'Split': write 'split'"),
+        (",", ",test", "column '' holds test: write 'split'"),
         ("is_test", "0", "column 'is_test': write a column 'split'"),
         ("data_split", "7", "column 'data_split': write a column 'split'"),
         ("label,labels", "a,b", "both a column label and a column labels"),
@@ -225,9 +227,9 @@ def test_parquet_of_many_types_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], schema=schema), tmp_path / "l.parquet")
     with pytest.raises(OptionError, match="has 2 columns path"):
         read_list(tmp_path / "l.parquet", {})
-    whole = columns(tmp_path, path=["a.wav"], label=["known"]).read_bytes()
+    whole = columns(tmp_path, path=["a.wav"], label=["seven"]).read_bytes()
     with pytest.raises(OptionError, match=r"cannot be read as Parquet .*UTF8"):
-        read_list(written(tmp_path, whole.replace(b"known", b"kno\xffn"), "l.parquet"), {})
+        read_list(written(tmp_path, whole.replace(b"seven", b"sev\xffn"), "l.parquet"), {})
     with pytest.raises(OptionError, match="cannot be read as Parquet"):
         read_list(written(tmp_path, b"PAR1" * 9, "l.parquet"), {})
 

@@ -296,11 +296,10 @@ def _cells(form: _Form, reader: Any) -> _Cells:
     names: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
     refused = _refused(form, names)
     known = {name: names.index(name) for name in COLUMNS if name in names}
-    suspects = {name: names.index(name) for name in refused}
-    others: dict[str, int] = {}
+    suspects = {place: name for place, name in enumerate(names) if name in refused}
+    others: dict[int, set[str]] = {}  # columns about something else, as it seems so far -> their values
     if not {"fold", "split"} & known.keys():
-        others = {name: place for place, name in enumerate(names) if name and name not in known}
-    parts: dict[str, set[str]] = {name: set() for name in others}
+        others = {place: set() for place, name in enumerate(names) if name not in known}
     cells: dict[str, list[str]] = {name: [] for name in known}
     lines: list[int] = []
     for row in reader:
@@ -314,20 +313,20 @@ def _cells(form: _Form, reader: Any) -> _Cells:
                 )
         elif not any(row):
             continue
-        for name, place in suspects.items():
+        for place, name in suspects.items():
             if row[place].strip():
                 raise OptionError(f"{file}, column {name!r}: {refused[name]}")
-        for name, place in list(others.items()):
+        for place in list(others):
             cell = row[place].strip()
             if cell and cell.casefold() not in _PARTS:
-                del others[name]
+                del others[place]
             elif cell:
-                parts[name].add(cell)
+                others[place].add(cell)
         lines.append(reader.line_num)
         for name, place in known.items():
             cells[name].append(row[place])
-    for name in others:
-        _check_parts(file, name, _parts_in(parts[name]))
+    for place, values in others.items():
+        _check_parts(file, names[place], _parts_in(values))
     for name in ("label", "labels", "id", "fold", "source"):
         if name in cells:
             cells[name] = [cell.strip() for cell in cells[name]]
@@ -357,7 +356,7 @@ def _read_parquet(form: _Form) -> _Cells:
         raise OptionError(f"{file} cannot be read as Parquet ({first_line(error)}): write it again") from error
     there = [name for name in names if name in wanted and name in table.column_names]
     for name in refused:
-        if name in there and names.count(name) == 1 and table[name].null_count < len(table):
+        if names.count(name) > 1 or (name in there and table[name].null_count < len(table)):
             raise OptionError(f"{file}, column {name!r}: {refused[name]}")
     if not {"fold", "split"} & set(names):
         for name in set(texts) & set(there) - set(COLUMNS):
