@@ -26,7 +26,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from provenance import provenance, write_results
-from sondino.audio.reading import find_audio
+from sondino.audio.walk import find_audio
 
 TESTS = Path(__file__).parents[1] / "tests"
 

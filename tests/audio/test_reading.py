@@ -382,21 +382,6 @@ def test_open_files(tmp_path):
     assert np.array_equal(audio.read(io.BytesIO(m4a.read_bytes()), 16000), audio.read(m4a, 16000))
 
 
-def test_find_audio(tmp_path):
-    for name in ("b/2.wav", "b/1.FLAC", "a.m4a", "notes.txt", ".hidden.wav", "b/c/deep.opus"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    found = [p.relative_to(tmp_path).as_posix() for p in audio.find_audio(tmp_path)]
-    assert found == ["a.m4a", "b/1.FLAC", "b/2.wav", "b/c/deep.opus"]
-    assert audio.find_audio(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(AudioError, match="no audio found"):
-        audio.find_audio(tmp_path / "none")
-    with pytest.raises(AudioError, match="no such file"):
-        audio.find_audio(tmp_path / "nowhere")
-
-
 def test_options_out_of_range():
     path = CLIPS / "bd_haus.ogg"
     for options in ((0,), (16000, -1.0), (16000, float("nan")), (16000, 0.0, 0.0), (16000, 0.0, -1.0)):

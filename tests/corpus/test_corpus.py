@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.corpora import RATE, noise, read_clips, write, write_sounds
+from helpers.skips import needs_linux, needs_posix
 from sondino import audio
 from sondino.corpus import sources
 from sondino.corpus.table import build_corpus, open_corpus
@@ -143,6 +145,61 @@ def test_a_list_gives_stretches_labels_and_splits(sounds, tmp_path):
     ]
 
 
+def test_a_lists_end_is_obeyed(sounds, tmp_path):
+    rows = [
+        {"path": "sounds/b/long.wav", "start": start, "end": end, "labels": "a;b"}
+        for start, end in ((1, 2.5), ("", 1), (3, 3))
+    ]
+    corpus = build_corpus(listed(tmp_path / "list.csv", rows), tmp_path / "out", clip=2.0)
+    assert stretches(corpus) == {"sounds/b/long.wav@1.000": (1.0, 1.5), "sounds/b/long.wav@0.000": (0.0, 1.0)}
+    assert set(corpus.column("label")) == {"a;b"}
+    assert corpus.skipped == [("sounds/b/long.wav", "the list asks for 3 s to 3 s of a file of 5 s")]
+
+
+def test_what_is_in_test_never_trains(sounds, tmp_path):
+    shutil.copy(sounds / "a/whole.wav", sounds / "copy.wav")
+    rows = [
+        {"path": "sounds/a/whole.wav", "start": "", "end": "", "split": "train"},
+        {"path": "sounds/copy.wav", "split": "test"},
+        {"path": "sounds/b/long.wav", "start": 0, "end": 2, "split": "train"},
+        {"path": "sounds/b/long.wav", "start": 1.5, "end": 3, "split": "test"},
+        {"path": "sounds/b/long.wav", "start": 3, "end": 5, "split": "train"},
+    ]
+    corpus = build_corpus(listed(tmp_path / "list.csv", rows), tmp_path / "out", clip=2.0)
+    parts = dict(zip(corpus.ids(), corpus.column("split"), strict=True))
+    assert parts == {"sounds/copy.wav": "test", "sounds/b/long.wav@1.500": "test", "sounds/b/long.wav@3.000": "train"}
+    assert corpus.skipped == [
+        ("sounds/a/whole.wav", "the same sound as sounds/copy.wav, whose split is test and not train"),
+        ("sounds/b/long.wav", "overlaps a stretch of the same sound that the list has in test"),
+    ]
+
+
+def test_a_stretch_of_two_labels_is_named(sounds, tmp_path):
+    rows = [{"path": "sounds/a/whole.wav", "label": label} for label in ("hum", "hiss", "hum")]
+    corpus = build_corpus(listed(tmp_path / "list.csv", rows), tmp_path / "out", clip=2.0)
+    assert [reason for _, reason in corpus.skipped] == [
+        "the same sound as sounds/a/whole.wav, whose label is hum and not hiss",
+        "duplicate of sounds/a/whole.wav",
+    ]
+
+
+@needs_posix
+def test_rows_that_are_no_files_are_listed(sounds, tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "annex.wav").symlink_to(".git/annex/objects/x.wav")
+    (tmp_path / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 64044\n")
+    names = ("pipe.wav", "annex.wav", "lfs.wav", "sounds", "x" * 300, "sounds/a/whole.wav")
+    corpus = build_corpus(listed(tmp_path / "list.csv", [{"path": name} for name in names]), tmp_path / "out")
+    assert corpus.ids() == ["sounds/a/whole.wav"]
+    assert [reason.split(":")[0].split(",")[0] for _, reason in corpus.skipped] == [
+        "a named pipe",
+        "a link of git-annex",
+        "a Git LFS pointer",
+        "a folder",
+        "cannot be read (File name too long)",
+    ]
+
+
 def test_labels_may_change_without_a_new_corpus(sounds, tmp_path):
     def build(label: str):
         rows = [{"path": "sounds/a/whole.wav", "label": label}]
@@ -248,6 +305,80 @@ def test_a_packed_tar_is_refused_and_a_cut_one_used(sounds, tmp_path):
     corpus = build_corpus(cut, tmp_path / "cut", clip=2.0)
     assert corpus.ids()[0] == "cut.tar/a/whole.wav"
     assert any("tar" in reason for _, reason in corpus.skipped)
+
+
+@needs_posix
+def test_a_folder_names_what_it_passes_over(sounds, tmp_path):
+    shard(sounds / "0.tar", sounds, ["a/short.wav"])
+    with tarfile.open(sounds / "1.tar.gz", "w:gz") as out:
+        out.add(sounds / "a/short.wav", "short.wav")
+    shutil.move(sounds / "a/whole.wav", sounds / "a/whole")
+    (sounds / "gone.wav").symlink_to("nowhere.wav")
+    corpus = build_corpus(sounds, tmp_path / "out", clip=2.0)
+    assert "a/whole" in corpus.ids() and len(corpus) == 7
+    assert corpus.skipped == [
+        ("1.tar.gz", "compressed, so that a clip cannot be found in it: unpack it, or pack with `tar -cf`"),
+        ("gone.wav", "a link to nowhere.wav, which is not there: mend or remove it"),
+        ("0.tar/a/short.wav", "duplicate of a/short.wav"),
+    ]
+
+
+def test_odd_members_of_a_tar_are_listed(sounds, tmp_path):
+    data = (sounds / "a/whole.wav").read_bytes()
+    members = [
+        ("whole.wav", tarfile.REGTYPE, ""),
+        ("\udcff.wav", tarfile.REGTYPE, ""),
+        ("hard.wav", tarfile.LNKTYPE, "whole.wav"),
+        ("soft.wav", tarfile.SYMTYPE, "gone.wav"),
+        ("pipe.wav", tarfile.FIFOTYPE, ""),
+        ("x.txt", tarfile.REGTYPE, ""),
+        ("other", tarfile.REGTYPE, ""),
+    ]
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as out:
+        for name, kind, target in members:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, target
+            content = data if name != "other" else (sounds / "b/long.wav").read_bytes()
+            entry.size = len(content) if kind == tarfile.REGTYPE else 0
+            out.addfile(entry, io.BytesIO(content))
+    corpus = build_corpus(tmp_path / "x.tar", tmp_path / "out", clip=5.0)
+    assert corpus.ids() == ["x.tar/whole.wav", "x.tar/other"]
+    assert dict(corpus.skipped) == {
+        "x.tar/\udcff.wav": "its name is not UTF-8: rename it",
+        "x.tar/hard.wav": "duplicate of whole.wav",
+        "x.tar/soft.wav": "a link to gone.wav, not a file: pack files with `tar -h`",
+        "x.tar/pipe.wav": "not a plain file",
+    }
+
+
+@pytest.mark.parametrize("size", [2**63, 2**87, -1, 10**9])
+def test_a_tar_of_an_impossible_size_is_listed(sounds, tmp_path, size):
+    shard(tmp_path / "x.tar", sounds, ["a/whole.wav", "b/long.wav"])
+    content = bytearray((tmp_path / "x.tar").read_bytes())
+    second = content.index(b"b/long.wav")
+    number = size.to_bytes(12, "big", signed=True)
+    content[second + 124 : second + 136] = number if size < 0 else b"\x80" + number[1:]
+    content[second + 148 : second + 156] = b" " * 8
+    content[second + 148 : second + 156] = b"%06o\0 " % sum(content[second : second + 512])
+    (tmp_path / "x.tar").write_bytes(content)
+    corpus = build_corpus(tmp_path / "x.tar", tmp_path / "out", clip=5.0)
+    assert corpus.ids() == ["x.tar/a/whole.wav"]
+    assert [name for name, _ in corpus.skipped] == ["x.tar"] and "what came before was used" in corpus.skipped[0][1]
+
+
+@needs_linux
+def test_names_that_are_not_utf8_are_listed(sounds, tmp_path):
+    odd = os.fsdecode(b"odd\xff")
+    shutil.copytree(sounds / "b", sounds / odd)
+    shard(sounds / f"{odd}.tar", sounds, ["a/short.wav"])
+    corpus = build_corpus(sounds, tmp_path / "out", clip=5.0)
+    assert {name for name, reason in corpus.skipped if "not UTF-8" in reason} == {
+        f"{odd}/long.wav", f"{odd}/tail.wav", f"{odd}.tar"
+    }  # fmt: skip
+    with pytest.raises(OptionError, match="not UTF-8"):
+        build_corpus(sounds / odd, tmp_path / "other")
+    with pytest.raises(OptionError, match="not UTF-8"):
+        build_corpus(sounds, tmp_path / odd)
 
 
 def test_urls_are_opened_by_fsspec(sounds, tmp_path):

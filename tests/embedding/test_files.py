@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from helpers.skips import needs_posix
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from helpers.tiny_encoder import Tiny
 from sondino import audio
@@ -230,6 +231,28 @@ def test_bad_files_are_left_out_and_listed(folder, tmp_path, threads):
     assert names == ["00-text.wav", "2-empty.wav", "9-nan.wav", "9-none.wav"]
     assert [reason[:14] for _, reason in report.skipped] == ["not a sound th", *["holds no sound"] * 3]
     assert report.files == 6 and report.seconds == pytest.approx(SECONDS)
+
+
+@needs_posix
+def test_what_is_passed_over_is_listed_and_stops_nothing(folder, tmp_path):
+    (folder / "gone.wav").symlink_to(".git/annex/objects/gone.wav")
+    (folder / "1.tar.gz").write_bytes(b"x")
+    (folder / "list.csv").write_text("path\n0.wav\n")
+    (folder / "shard.tar").write_bytes(bytes(10240))
+    named = [folder, folder / "list.csv", folder / "gone.wav"]
+    report = embed_files(named, Tiny(), tmp_path / "out.npz")
+    assert report.files == 6 and {Path(path).name: reason.partition(":")[0] for path, reason in report.skipped} == {
+        "1.tar.gz": "compressed, so that a clip cannot be found in it",
+        "gone.wav": "a link of git-annex, whose content was not fetched",
+        "list.csv": "a list, not audio",
+        "shard.tar": "a tar file, which only `sondino corpus` and `distill` read",
+    }
+    for name in ("list.csv", "shard.tar", "gone.wav"):
+        with pytest.raises(AudioError, match=name):
+            embed_files(folder / name, Tiny(), tmp_path / "none.npz")
+    (folder / "bad.wav").write_bytes(b"text")
+    with pytest.raises(SondinoError, match=r"none of the 1 files could be decoded.*bad\.wav"):
+        embed_files([folder / "bad.wav", folder / "list.csv"], Tiny(), tmp_path / "none.npz")
 
 
 def test_a_model_that_gives_nan_for_one_file_loses_that_file_only(folder, tmp_path):

@@ -113,6 +113,12 @@ def torch_zip(content: object) -> bytes:
 F = "A file of sound"
 mistake(F, "no such file")(lambda p: p.model.embed(p.folder / "gone.wav"))
 mistake(F, "a folder without sound")(lambda p: p.model.embed(p.folder))
+mistake(F, "a list")(lambda p: audio.find_audio(p.file("list.csv", "path\na.wav\n")))
+mistake(F, "a pointer of Git LFS")(
+    lambda p: audio.find_audio(
+        p.file("a.wav", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 64044\n")
+    )
+)
 mistake(F, "an empty file")(lambda p: p.model.embed(p.file("empty.wav")))
 mistake(F, "text named .wav")(lambda p: p.model.embed(p.file("notes.wav", "not a sound\n" * 9)))
 mistake(F, "a header and no samples")(lambda p: p.model.embed(p.wav("none.wav", 0)))
@@ -253,6 +259,13 @@ mistake(H, "a split that is none", "sklearn")(
         and probe(p, p.file("l.csv", "path,label,split\na.wav,dog,holdout\nb.wav,cat,train\n"))
     )
 )
+mistake(H, "a split in another case", "sklearn")(
+    lambda p: probe(p, p.file("l.csv", "path,label,Split\na.wav,dog,test\n"))
+)
+mistake(H, "stretches of files", "sklearn")(
+    lambda p: probe(p, p.file("l.csv", "path,label,start,end\na.wav,dog,0,5\n"))
+)
+mistake(H, "a label with a comma", "sklearn")(lambda p: probe(p, p.file("l.csv", "path,label\na.wav,dog, big\n")))
 
 # ---- tables and search ----------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Labelled sound: folders and lists, and a message for each thing that can be wrong with them."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.loudness import loudness_rows, write_list, write_loudness
+from helpers.skips import needs_posix
 from sondino.errors import AudioError, OptionError
 from sondino.tasks.labelled import Clip, published, read_labelled
 from sondino.tasks.splits import draw_folds, holdout, make_splits, unseen_labels
@@ -33,6 +35,37 @@ def test_the_top_folder_is_the_label_and_deeper_ones_belong_to_it(sounds: Path) 
     assert by_id["loud/deep/deeper/0.wav"].labels == ("loud",) and len(by_id) == 12
     assert found.skipped == ((str(sounds / "stray.wav"), "lies in no label's folder"),)
     assert found.targets().shape == (12, 3) and found.targets().sum(0).tolist() == [4, 4, 4]
+
+
+@needs_posix
+def test_what_a_folder_or_a_list_lacks_is_named(sounds: Path) -> None:
+    clips = [sounds / "loud" / f"{number}.wav" for number in range(3)]
+    for clip in clips:
+        clip.unlink()
+    clips[0].symlink_to("../.git/annex/objects/aa/bb/SHA256E-s64044--0.wav")
+    touch(clips[1], b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 64044\n")
+    os.mkfifo(clips[2])
+    reasons = {
+        str(clips[0]): "a link of git-annex, whose content was not fetched: git annex get",
+        str(clips[1]): "a Git LFS pointer, whose content was not fetched: git lfs pull",
+        str(clips[2]): "a named pipe, not a file",
+    }
+    assert dict(read_labelled(sounds, fewest=1).skipped) == reasons
+    rows = [
+        {"path": name, "label": Path(name).parent.name} for name in [*reasons, *map(str, sounds.glob("[mq]*/*.wav"))]
+    ]
+    skipped = dict(read_labelled(sounds, write_list(sounds / "l.csv", rows)).skipped)
+    assert skipped[str(clips[0])] == f"line 2 of l.csv: {reasons[str(clips[0])]}"
+    assert skipped[str(clips[2])] == f"line 4 of l.csv: {reasons[str(clips[2])]}"
+
+
+def test_a_list_may_be_parquet_and_give_ids(sounds: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = loudness_rows(sounds)
+    columns = {"path": [row["path"] for row in rows], "label": [[row["label"], str(row["label"])[0]] for row in rows]}
+    pq.write_table(pa.table({**columns, "id": [f"clip {number}" for number in range(12)]}), sounds / "l.parquet")
+    found = read_labelled(sounds, sounds / "l.parquet")
+    assert found.clips[0].labels == ("loud", "l") and [clip.id for clip in found.clips][:2] == ["clip 0", "clip 1"]
 
 
 def test_paths_of_a_list_start_from_its_folder_or_from_the_audio(sounds: Path, tmp_path: Path) -> None:
@@ -71,13 +104,13 @@ def test_folds_and_splits(sounds: Path) -> None:
     folds = [{**row, "fold": i % 4} for i, row in enumerate(rows)]
     found = read_labelled(sounds, write_list(sounds / "folds.csv", folds))
     assert found.split_kind == "fold" and found.folds().tolist() == [str(i % 4) for i in range(12)]
-    names = ["Train", "val", "validation", "test", "", "valid"]
-    split = [{**row, "Split": names[i % 6]} for i, row in enumerate(rows)]
+    names = ["train", "val", "validation", "test", "", "valid"]
+    split = [{**row, "split": names[i % 6]} for i, row in enumerate(rows)]
     found = read_labelled(sounds, write_list(sounds / "split.csv", split))
     assert found.split_kind == "split"
     assert found.folds().tolist() == ["train", "valid", "valid", "test", "train", "valid"] * 2
     for row in split:
-        row["Split"] = "train"
+        row["split"] = "train"
     assert read_labelled(sounds, write_list(sounds / "train.csv", split)).split_kind == "none"
 
 

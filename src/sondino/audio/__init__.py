@@ -1,8 +1,9 @@
 """Audio input: decode, mix to mono, resample, cut into windows, average the windows' embeddings."""
 
 from sondino.audio.decoded import Source
-from sondino.audio.reading import SUFFIXES, AudioInfo, find_audio, info, read, stream
+from sondino.audio.reading import AudioInfo, info, read, stream
 from sondino.audio.signal import from_array, resample, to_mono
+from sondino.audio.walk import SUFFIXES, find_audio
 from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, iter_windows, merge, stack_windows
 
 __all__ = [

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.reading import find_audio, read
+from sondino.audio.reading import read
+from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing, stack_windows
 from sondino.errors import AudioError, OptionError
 from sondino.sample_sounds import sample_folder

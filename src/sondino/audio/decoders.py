@@ -23,6 +23,7 @@ from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
 from sondino.audio.pyav import has_av, open_av
 from sondino.audio.sizes import mended_file
+from sondino.audio.walk import GONE, why_unusable
 from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
 from sondino.text import format_error
@@ -75,11 +76,11 @@ def _blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterato
 def _open_binary(source: Source, name: str) -> tuple[BinaryIO, bool]:
     """The source as a seekable binary file, and whether it is ours to close."""
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            raise AudioError(f"{name}: is a folder, not a file")
+        reason = why_unusable(source)
+        if reason and reason != GONE:
+            raise AudioError(f"{name}: {reason}")
         try:
-            return path.open("rb"), True
+            return Path(source).open("rb"), True
         except FileNotFoundError as error:
             raise AudioError(f"{name}: no such file; check the path") from error
         except OSError as error:

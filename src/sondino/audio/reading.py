@@ -11,10 +11,8 @@ Unusual audio is treated in one way everywhere:
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +22,6 @@ from sondino.audio.decoders import open_sound
 from sondino.audio.signal import NoSoundError, Scale, check_rate, mono_blocks, resampled_blocks
 from sondino.errors import AudioError, OptionError
 
-# fmt: off
-SUFFIXES: frozenset[str] = frozenset({
-    ".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2",
-    ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
-    ".m4a", ".m4b", ".mp4", ".aac", ".ac3", ".eac3", ".webm", ".mka", ".mkv", ".mov", ".3gp", ".wma", ".amr",
-})
-# fmt: on
-"""Suffixes, lower case, of the files that a folder is searched for."""
-
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -41,44 +30,6 @@ class AudioInfo:
     sample_rate: int
     duration: float
     channels: int
-
-
-def find_audio(path: str | os.PathLike[str]) -> list[Path]:
-    """The audio files of a folder and its subfolders, sorted; or the one file that `path` is.
-
-    A file named directly is taken whatever its suffix; in a folder `SUFFIXES` decides and names that start
-    with a dot are left out. Links to folders are followed, each folder once.
-
-    Raises:
-        AudioError: there is no such path, a folder cannot be read, or it holds no audio file.
-    """
-    root = Path(path)
-    if root.is_file():
-        return [root]
-    if not root.exists():
-        raise AudioError(f"{root}: no such file or folder; check the path")
-    found: list[Path] = []
-    seen: set[Path] = set()
-
-    def walk(folder: Path) -> None:
-        real = folder.resolve()
-        if real in seen:  # a link back to where we already were
-            return
-        seen.add(real)
-        try:
-            entries = [(entry, entry.is_dir()) for entry in folder.iterdir() if not entry.name.startswith(".")]
-        except OSError as error:
-            raise AudioError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
-        for entry, is_folder in entries:
-            if is_folder:
-                walk(entry)
-            elif entry.suffix.lower() in SUFFIXES and entry.is_file():
-                found.append(entry)
-
-    walk(root)
-    if not found:
-        raise AudioError(f"{root}: no audio found in this folder; files must end in {' '.join(sorted(SUFFIXES))}")
-    return sorted(found)
 
 
 def info(source: Source) -> AudioInfo:

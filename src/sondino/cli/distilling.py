@@ -82,7 +82,8 @@ def distill(
 def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none", "auto"] = "none") -> int:
     """Make the table of clips of a folder of audio, of a list of paths, or of tar shards. The audio stays where it is.
 
-    A list is CSV or Parquet with a column `path`, and optionally `start`, `duration`, `label`, `split`.
+    A list is CSV or Parquet with a column `path`, and optionally `start`, `end` or `duration` (seconds), `label`,
+    `split` (train, valid, test) and `id`.
 
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 

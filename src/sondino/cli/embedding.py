@@ -126,13 +126,14 @@ def _cost(inputs: list[Path], model: "Model") -> str:
     """The loss by engine and precision, on the beginnings of a few of the files."""
     import numpy as np
 
-    from sondino.audio.reading import find_audio, read
+    from sondino.audio.reading import read
+    from sondino.audio.walk import search_audio
     from sondino.audio.windows import Windowing, stack_windows
     from sondino.errors import AudioError
 
     seconds = model.window or 10.0
     clips = []
-    for file in [file for given in inputs for file in find_audio(given)][:16]:
+    for file in [file for given in inputs for file in search_audio(given).files][:16]:
         try:
             clips.append(
                 stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, Windowing(seconds))[

@@ -39,8 +39,8 @@ def finetune(
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
         model: a bundle, a run's folder, or a published name. It is not changed.
         out: folder of the new bundle.
-        labels: CSV with columns path and label, or labels (several separated by ;); optionally fold (the first
-            is held out), or split (train, valid, test), and source (clips of one recording are kept together).
+        labels: CSV or Parquet with columns path and label, or labels (several separated by ;); optionally id, fold (the
+            first is held out), or split (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
         freeze: train the head alone, on embeddings that are computed once: fast, and the embeddings do not change.
         head: linear, or mlp with hidden layers.

@@ -32,8 +32,8 @@ def probe(
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
         model: a bundle, a run's folder, or a published name.
         out: folder of the new bundle.
-        labels: CSV with columns path and label, or labels (several in a cell with ; between); optionally fold, or split
-            (train, valid, test), and source (clips of one recording are kept together).
+        labels: CSV or Parquet with columns path and label, or labels (several in a cell with ; between); optionally id,
+            fold, or split (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
         seed: draws the folds where the list gives none.
         threads: processor threads. Default: all.

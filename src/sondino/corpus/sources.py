@@ -16,9 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.decoded import Source
-from sondino.audio.reading import SUFFIXES, find_audio, info
+from sondino.audio.reading import info
+from sondino.audio.walk import (
+    OTHER,
+    SNIFFED,
+    SUFFIXES,
+    find_audio,
+    is_audio,
+    nothing_usable,
+    search_audio,
+    why_unusable,
+)
 from sondino.errors import AudioError, OptionError, SondinoError, require
-from sondino.files import cores, disk_error, make_folder
+from sondino.files import DUPLICATE, cores, disk_error, make_folder
+from sondino.lists import SUFFIXES as LIST_SUFFIXES
+from sondino.lists import read_list
 from sondino.progress import Report
 from sondino.text import first_line
 
@@ -34,8 +46,9 @@ BATCH = 10_000
 WHOLE = 64 * 2**20
 """Files up to this many bytes are hashed whole; larger ones by size, first, middle and last MiB."""
 PIECE = 2**20
-LIST_COLUMNS = ("path", "id", "start", "duration", "label", "split")
-PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+UNUSED = dict.fromkeys(("fold", "source"), "a corpus has none: write split (train, valid, test), or remove the column")
+"""Columns of other lists -> what to do where a list of a corpus has them."""
+NOT_UTF8 = "its name is not UTF-8: rename it"
 
 
 @dataclass(frozen=True)
@@ -77,21 +90,21 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
 
     Raises:
         AudioError: there is nothing there, or no sound in it; the message says what can be given.
-        OptionError: a list without a column path, or with a value that is not a number.
+        OptionError: a list without a column path, or with a column or value that would not be used.
     """
     path = Path(given).absolute()
-    if not path.exists():
+    if not os.path.lexists(path):
         raise AudioError(
             f"{given} does not exist: give a folder of audio, a CSV or Parquet list with a column path, or a tar file"
         )
     name = path.name.lower()
-    if name.endswith(PACKED):
-        raise AudioError(f"{given} is compressed, so a clip cannot be found in it: unpack it, or pack with `tar -cf`")
+    if not_utf8(str(path)):
+        raise OptionError(f"{given}: the name of the folder or file is not UTF-8: rename it")
     if path.is_dir():
         return _list_folder(path)
     if name.endswith(".tar"):
         return _list_tars(path.parent, [path])
-    if name.endswith((".csv", ".parquet")):
+    if name.endswith(LIST_SUFFIXES):
         return _list_rows(path)
     return Listing(str(path.parent), _entries([file.name for file in find_audio(path)]))
 
@@ -112,27 +125,24 @@ def _entries(
 
 
 def _list_folder(folder: Path) -> Listing:
-    shards = sorted(file for file in folder.rglob("*.tar") if not file.name.startswith("."))
-    members = _list_tars(folder, shards) if shards else None
-    try:
-        files = [file.absolute().relative_to(folder).as_posix() for file in find_audio(folder)]
-    except AudioError:
-        if members is not None:
-            return members
-        packed = next((file for file in folder.rglob("*") if file.name.lower().endswith(PACKED)), None)
-        if packed is not None:
-            return list_audio(packed)  # says why it cannot be used
-        raise
-    strange = [file for file in files if not file.isprintable() and _not_utf8(file)]
-    skipped = [(file, "its name is not UTF-8: rename it") for file in strange]
-    loose = _entries([file for file in files if file not in set(strange)] if strange else files)
-    if members is None:
+    found = search_audio(folder, tars=True)
+    if not found.files and not found.tars:
+        raise nothing_usable(found.skipped)
+    inside = len(os.path.join(folder, ""))  # noqa: PTH118
+    files = [str(file)[inside:].replace(os.sep, "/") for file in found.files]
+    strange = {file for file in files if not_utf8(file)}
+    skipped = [(path[inside:], reason) for path, reason in found.skipped]
+    skipped += [(file, NOT_UTF8) for file in files if file in strange]
+    loose = _entries([file for file in files if file not in strange])
+    if not found.tars:
         return Listing(str(folder), loose, skipped)
+    members = _list_tars(folder, found.tars, alone=not files)
     loose = loose.append_column("id", loose["path"])
     return Listing(str(folder), pa.concat_tables([loose, members.entries]), [*skipped, *members.skipped])
 
 
-def _not_utf8(name: str) -> bool:
+def not_utf8(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8, which Parquet cannot hold."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -140,7 +150,14 @@ def _not_utf8(name: str) -> bool:
     return False
 
 
-def _list_tars(root: Path, shards: Sequence[Path]) -> Listing:
+def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listing:
+    """The clips of tar files.
+
+    Args:
+        root: the folder that they lie in.
+        shards: the tar files.
+        alone: whether there is nothing else, so that no clip in them is an error.
+    """
     paths: list[str] = []
     ids: list[str] = []
     offsets: list[int] = []
@@ -148,65 +165,78 @@ def _list_tars(root: Path, shards: Sequence[Path]) -> Listing:
     skipped: list[tuple[str, str]] = []
     for shard in shards:
         relative = shard.relative_to(root).as_posix()
+        if not_utf8(relative):
+            skipped.append((relative, NOT_UTF8))
+            continue
         try:
-            with tarfile.open(shard, "r:") as opened:
-                for member in opened:
-                    suffix = os.path.splitext(member.name)[1].lower()  # noqa: PTH122 - names, not files
-                    if member.isreg() and not member.issparse() and suffix in SUFFIXES:
-                        paths.append(relative)
-                        ids.append(f"{relative}/{member.name.removeprefix('./')}")
-                        offsets.append(member.offset_data)
-                        lengths.append(member.size)
-        except (tarfile.TarError, OSError) as error:
-            skipped.append((relative, f"not a whole, uncompressed tar file ({error}): what came before was used"))
-    if not paths:
-        reason = f": {skipped[0][0]} is {skipped[0][1]}" if skipped else ", looking for " + _suffixes()
-        raise AudioError(f"no audio found in the tar files of {root}{reason}")
+            for member in _members(shard):
+                name = f"{relative}/{member.name.removeprefix('./')}"
+                reason = _why_not_read(member, name)
+                if reason:
+                    skipped.append((name, reason))
+                else:
+                    paths.append(relative)
+                    ids.append(name)
+                    offsets.append(member.offset_data)
+                    lengths.append(member.size)
+        except Exception as error:  # tarfile's own errors, and what a damaged header makes of numbers and names
+            reason = first_line(error)
+            skipped.append((relative, f"not a whole, uncompressed tar file ({reason}): what came before was used"))
+    if not paths and alone:
+        reason = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "names must end in .wav, .flac or the like"
+        raise AudioError(f"no audio found in the tar files of {root}; {reason}")
     return Listing(str(root), _entries(paths, offsets, lengths, id=pa.array(ids, pa.string())), skipped)
 
 
-def _suffixes() -> str:
-    return " ".join(sorted(SUFFIXES))
+def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar file that are sound by their name, or by their first bytes where the name does not say."""
+    whole = shard.stat().st_size
+    with shard.open("rb") as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
+        for member in tar:
+            # The rest cannot be found where a member's size is nonsense.
+            if not 0 <= member.size <= whole:
+                raise tarfile.ReadError(f"{member.name!r} would be {member.size} bytes long")
+            suffix = os.path.splitext(member.name)[1].lower()  # noqa: PTH122 - names, not files
+            if suffix in SUFFIXES and not member.isdir():
+                yield member
+            elif suffix not in OTHER and member.isreg():
+                place = opened.tell()
+                opened.seek(member.offset_data)
+                sound = is_audio(opened.read(min(member.size, SNIFFED)))
+                opened.seek(place)
+                if sound:
+                    yield member
+
+
+def _why_not_read(member: tarfile.TarInfo, name: str) -> str:
+    """Why a member of a tar file is not read; "" where it is."""
+    if not_utf8(name):
+        return NOT_UTF8
+    if member.islnk():
+        return f"{DUPLICATE}{member.linkname}"
+    if member.issym():
+        return f"a link to {member.linkname}, not a file: pack files with `tar -h`"
+    if not member.isreg():
+        return "not a plain file"
+    return "packed as a sparse file, which is not read: pack it without `tar -S`" if member.issparse() else ""
 
 
 def _list_rows(file: Path) -> Listing:
-    try:
-        if file.suffix.lower() == ".csv":
-            csv = require("pyarrow.csv", "train")
-            text = {name: pa.string() for name in LIST_COLUMNS}
-            # An empty field is no value; quoted line breaks are legal CSV.
-            rows = csv.read_csv(
-                file,
-                parse_options=csv.ParseOptions(newlines_in_values=True),
-                convert_options=csv.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True),
-            )
-        else:
-            rows = require("pyarrow.parquet", "train").read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise OptionError(f"{file} cannot be read as a list: {first_line(error)}") from error
-    if "path" not in rows.column_names:
-        raise OptionError(
-            f"{file} has no column path (it has {', '.join(map(str, rows.column_names))}): name the column of "
-            "audio files path; start, duration (seconds), label, split and id may stand beside it"
-        )
-    rows = rows.filter(pc.is_valid(rows["path"]))
+    rows = read_list(file, UNUSED)
     if len(rows) == 0:
         raise AudioError(f"{file} lists no files")
-    root, paths = _relative(file.parent, rows["path"].cast(pa.string()).to_pylist())
-    more = {}
-    for name in ("id", "label", "split"):
-        if name in rows.column_names:
-            column = rows[name]
-            if pa.types.is_list(column.type):  # several labels of one clip
-                column = pc.binary_join(column, ";")
-            more[name] = column.cast(pa.string())
-    for name in ("start", "duration"):
-        if name in rows.column_names:
-            try:
-                more[name] = rows[name].cast(pa.float64())
-            except pa.ArrowInvalid as error:
-                raise OptionError(f"{file}, column {name}: {error}; give seconds, or leave it empty") from error
-    return Listing(root, _entries(paths, **more))
+    root, paths = _relative(file.parent, rows.text["path"])
+    more: dict[str, pa.Array] = {
+        name: _strings(rows.text[name]) for name in ("id", "label", "split") if name in rows.text
+    }
+    if "labels" in rows.text:
+        more["label"] = _strings(rows.text["labels"])
+    more |= {name: pa.array(values, pa.float64()) for name, values in rows.seconds.items()}
+    return Listing(root, _entries(paths, **more), rows.skipped)
+
+
+def _strings(cells: Sequence[str]) -> pa.Array:
+    return pa.array([cell or None for cell in cells], pa.string())
 
 
 def _relative(folder: Path, paths: Sequence[str]) -> tuple[str, list[str]]:
@@ -322,6 +352,9 @@ def _look(root: str, path: str, offset: int | None, length: int | None) -> tuple
     try:
         with open_source(root, path, offset, length) as source:
             if isinstance(source, str | os.PathLike):
+                reason = why_unusable(source)
+                if reason:
+                    return "", 0, 0.0, reason
                 with open(source, "rb") as opened:  # noqa: PTH123
                     content = _content(opened)
             else:

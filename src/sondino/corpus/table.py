@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.corpus.sources import Listing, list_audio, scan, write_table
+from sondino.corpus.sources import Listing, list_audio, not_utf8, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
+from sondino.lists import SPLITS
 from sondino.progress import Report
 
 if TYPE_CHECKING:
@@ -127,11 +128,12 @@ def build_corpus(
     Headers are read and files hashed in threads; nothing is decoded. A file longer than a clip gives clips back to
     back, the last one moved back to end with the file, so that every clip of a long file is whole; a tail under 5 %
     of a clip is left out and counted. A file with the same bytes as an earlier one is left out. One that cannot be
-    read never stops the rest: skipped.csv gives the reason. Made again from the same sound, the table stays as it is.
+    read never stops the rest: skipped.csv gives the reason, as of what a folder's search passed over. Made again from
+    the same sound, the table stays as it is.
 
     Args:
-        audio: folder, CSV or Parquet list (path; optional id, start, duration, label, split), tar file, folder of
-            tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
+        audio: folder, CSV or Parquet list (path; optional id, start, end or duration, label, split), tar file, folder
+            of tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
         out: folder for the table.
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
@@ -152,6 +154,8 @@ def build_corpus(
         raise OptionError(f"clip is {clip}: give seconds above 0")
     began = time.perf_counter()
     out = Path(out)
+    if not_utf8(str(out)):
+        raise OptionError(f"{out}: the folder's name is not UTF-8: give another one")
     listing = list_audio(audio)
     make_folder(out)
     with lock_or_fail(out, "corpus", "building the corpus in"), crash_marks(out):
@@ -219,7 +223,7 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
         table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             skipped = [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
     root = facts["root"]
     if not Path(root).exists() and facts.get("root_from_here") is not None:
@@ -268,14 +272,22 @@ def _clip_rows(
     good[list(faults)] = False
     # The same bytes and the same stretch of them: one clip, whatever the files are called.
     contents = found["content"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    stretch = np.stack([contents.astype(np.int64), np.rint(start * 1e6), np.rint(np.where(good, end, 0) * 1e6)], 1)
+    edges = [np.rint(np.where(good, edge, 0) * 1e6) for edge in (start, end)]
+    stretch = np.stack([contents.astype(np.int64), *edges], 1)
     kept = np.flatnonzero(good)
-    _, first, inverse = np.unique(stretch[kept].astype(np.int64), axis=0, return_index=True, return_inverse=True)
-    original = first[inverse.reshape(-1)]
-    for place in np.flatnonzero(original != np.arange(len(kept))):
-        faults[int(kept[place])] = f"{DUPLICATE}{names[int(kept[original[place]])].as_py()}"
+    # What a list has in two parts is in the one that trains least: test clips never train.
+    order = kept[np.argsort(_part_ranks(entries)[kept], kind="stable")]
+    _, first, inverse = np.unique(stretch[order].astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    original = order[first[inverse.reshape(-1)]]
+    for row, same in zip(order.tolist(), original.tolist(), strict=True):
+        if row != same:
+            faults[row] = _duplicate(entries, names, row, same)
+    kept = np.sort(order[order == original])
+    tested = _parts_of_test(entries, kept, stretch)
+    for row in kept[tested].tolist():
+        faults[row] = "overlaps a stretch of the same sound that the list has in test"
+    kept = kept[~tested]
     skipped = listing.skipped + [(names[row].as_py(), faults[row]) for row in sorted(faults)]
-    kept = kept[original == np.arange(len(kept))]
 
     entry, starts, durations, tails = _clip_spans(kept, start[kept], end[kept], clip)
     rows = pa.array(entry)
@@ -291,6 +303,46 @@ def _clip_rows(
     }
     columns |= {name: entries[name].take(rows) for name in ("label", "split") if name in entries.column_names}
     return pa.table(columns).combine_chunks(), skipped, tails
+
+
+def _part_ranks(entries: pa.Table) -> NDArray[np.int64]:
+    """A number (rows,) for each row's part: 0 for test, 1 for validation, 2 for training."""
+    if "split" not in entries.column_names:
+        return np.zeros(len(entries), dtype=np.int64)
+    ranks = {"test": 0, "valid": 1, "train": 2}
+    return np.array([ranks[SPLITS[split or ""]] for split in entries["split"].to_pylist()], dtype=np.int64)
+
+
+def _parts_of_test(entries: pa.Table, kept: NDArray[np.int64], stretch: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which kept rows (kept,) are not in test and share sound with one that is.
+
+    Args:
+        entries: of the listing.
+        kept: rows.
+        stretch: content, start and end (rows, 3) of each row, in microseconds.
+    """
+    tested = np.zeros(len(kept), dtype=bool)
+    ranks = _part_ranks(entries)[kept]
+    if ranks.all() or not ranks.any():
+        return tested
+    spans: dict[int, list[tuple[float, float]]] = {}
+    for content, start, end in stretch[kept[ranks == 0]].tolist():
+        spans.setdefault(content, []).append((start, end))
+    for place in np.flatnonzero(ranks):
+        content, start, end = stretch[kept[place]].tolist()
+        tested[place] = any(start < last and first < end for first, last in spans.get(content, ()))
+    return tested
+
+
+def _duplicate(entries: pa.Table, names: pa.Array, row: int, same: int) -> str:
+    """Why a row is left out that holds the sound of another: an error where the list contradicts itself."""
+    name = names[same].as_py()
+    for column in ("split", "label"):
+        if column in entries.column_names:
+            own, other = entries[column][row].as_py(), entries[column][same].as_py()
+            if own != other:
+                return f"the same sound as {name}, whose {column} is {other or 'empty'} and not {own or 'empty'}"
+    return f"{DUPLICATE}{name}"
 
 
 def _numbers(entries: pa.Table, name: str, default: float) -> NDArray[np.float64]:

@@ -98,10 +98,10 @@ def classify_files(
     if top < 1:
         raise OptionError(f"top is {top}: give the number of labels, 1 or more")
     write = _writer_for(None if output is None else Path(output))
-    files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
     windowing = resolve_windowing(model)
-    report = ClassifyReport()
+    report = ClassifyReport(skipped=list(skipped))
     sounds: list[Sound] = [file.path for file in files]
     with write as put, closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
         for clip in found:
@@ -118,7 +118,7 @@ def classify_files(
             if progress is not None:
                 progress(clip.index + 1, len(files), report.seconds)
         if report.files == 0:
-            path, reason = report.skipped[0]
+            path, reason = report.skipped[len(skipped)]
             raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
     return report
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
-from sondino.audio.reading import find_audio
 from sondino.audio.signal import Scale
+from sondino.audio.walk import nothing_usable, search_audio
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
@@ -132,7 +132,7 @@ def embed_table(
     """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
-    files = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
     ahead = readers(thread_count(model.threads if threads is None else threads))
     job = _Job(model, windowing, per_window, ahead, scale)
     partial = output.with_name(output.name + ".partial")
@@ -143,26 +143,36 @@ def embed_table(
         with _disk(output):
             _match_key(partial, job.key(files))
         report = _embed_parts(job, files, output, partial, progress or (lambda done, total, seconds: None))
+        report.skipped = skipped + report.skipped
         if report.files:
             parts = (_read_part(partial / _part_name(number)) for number, _ in enumerate(_part_bounds(files)))
             with _disk(output):
                 write(output, parts, report.files, report.embeddings, model.dim, per_window)
         shutil.rmtree(partial, ignore_errors=True)
     if not report.files:
-        path, reason = report.skipped[0]
+        path, reason = report.skipped[len(skipped)]
         raise SondinoError(
             f"none of the {len(files)} files could be decoded, and {output} was not written; {path}: {reason}"
         )
     return report
 
 
-def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
-    """Every file once, in the order given, with its id."""
+def list_inputs(inputs: Sequence[str | Path]) -> tuple[list[Input], list[tuple[str, str]]]:
+    """Every file once, in the order given, with its id; and (path, reason) of what was passed over.
+
+    Raises:
+        AudioError: an input does not exist or holds no audio.
+        OptionError: there are no inputs.
+    """
     found: dict[str, tuple[str, str]] = {}  # path -> (id, id when that is not enough)
+    skipped: dict[tuple[str, str], None] = {}
     for given in inputs:
-        for path in find_audio(given):
+        searched = search_audio(given)
+        skipped |= dict.fromkeys(searched.skipped)
+        inside = Path(given).is_dir()
+        for path in searched.files:
             whole = PurePath(path).as_posix()
-            name = PurePath(path).relative_to(given).as_posix() if Path(given).is_dir() else whole
+            name = PurePath(path).relative_to(given).as_posix() if inside else whole
             found.setdefault(str(path), (name, whole))
     names = [name for name, _ in found.values()]
     # Two folders may hold files of the same name: then all ids are full paths.
@@ -175,9 +185,11 @@ def list_inputs(inputs: Sequence[str | Path]) -> list[Input]:
         except OSError:
             size = changed = 0  # removed since it was listed: reading it reports that
         files.append(Input(name if unique else whole, file, size, changed))
+    if not files and skipped:
+        raise nothing_usable(list(skipped))
     if not files:
         raise OptionError("no input was given: name files or folders")
-    return files
+    return files, list(skipped)
 
 
 def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:

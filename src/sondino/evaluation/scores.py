@@ -14,10 +14,11 @@ import numpy as np
 from sondino.audio.windows import Windowing
 from sondino.encoder.encoder import Encoder
 from sondino.files import make_folder, read_json, write_json, write_whole
+from sondino.lists import BETWEEN_LABELS
 from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import Probed, probe
 from sondino.progress import show
-from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
+from sondino.tasks.labelled import Labelled
 from sondino.tasks.task import Task
 from sondino.text import csv_text, to_bytes
 

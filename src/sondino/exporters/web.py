@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.reading import find_audio
+from sondino.audio.walk import find_audio
 from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.exporters.inline import with_weights

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.corpus.sources import NOT_UTF8, not_utf8
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.encoder.encoder import Encoder
@@ -105,7 +106,7 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
     Returns:
         The clips that could be decoded, and their audio.
     """
-    strange = {clip.path: "its name is not UTF-8: rename it" for clip in labelled.clips if not _is_utf8(clip.path)}
+    strange = {clip.path: NOT_UTF8 for clip in labelled.clips if not_utf8(clip.path)}
     labelled = labelled.without(strange) if strange else labelled
     paths = [clip.path for clip in labelled.clips]
     listed = [(str(Path(path).absolute()), number) for number, path in enumerate(paths)]
@@ -134,11 +135,3 @@ def _reason(reason: str, paths: Sequence[str]) -> str:
     if not reason.startswith(DUPLICATE):
         return reason
     return DUPLICATE + paths[_number(reason.removeprefix(DUPLICATE))]
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import sondino.files as files
-from sondino.audio.reading import find_audio
 from sondino.audio.signal import Scale
+from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing

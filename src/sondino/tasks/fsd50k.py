@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sondino.tasks.labelled import SPLITS, Clip, Labelled
+from sondino.lists import SPLITS
+from sondino.tasks.labelled import Clip, Labelled
 from sondino.tasks.reading import collect, first_there, read_columns
 from sondino.tasks.task import Archive, Task
 

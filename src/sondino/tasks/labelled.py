@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections import Counter
@@ -14,16 +13,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.reading import find_audio
+from sondino.audio.walk import GONE, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError
+from sondino.lists import BETWEEN_LABELS, SPLITS, SoundList, read_list
 
 MultiLabel = Literal["auto", "yes", "no"]
 SplitKind = Literal["fold", "split", "none"]
 """Whether a list gives each clip a fold, or train, valid or test, or leaves it to us."""
 
-BETWEEN_LABELS = ";"
-COLUMNS = "path, label (or labels, several in a cell with ; between), and if wanted fold or split, and source"
-SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
+UNUSED = dict.fromkeys(
+    ("start", "end", "duration"),
+    "a classifier is fitted on whole files: cut the stretches into files of their own, or remove the column",
+)
+"""Columns of other lists -> what to do where a list of labels has them."""
 _END = 65_536
 FEWEST = 2
 """Clips that a label needs: one to train on, one to score."""
@@ -126,14 +128,14 @@ def read_labelled(
     Args:
         audio: a folder whose subfolders are the labels (deeper folders belong to the label at the top); with `labels`
             the folder that its paths may start from; or a CSV itself.
-        labels: CSV with columns path (from the CSV's folder or from `audio`), and label or labels (several in one cell
-            with ";" between: then clips may have several). If wanted fold, or split (train, valid, test), and source
-            (clips cut from one recording share it and stay on one side of every split).
+        labels: CSV or Parquet with columns path (from the list's folder or from `audio`), and label or labels (several
+            in one cell with ";" between: then clips may have several). If wanted id, fold, or split (train, valid,
+            test), and source (clips cut from one recording share it and stay on one side of every split).
         multi_label: whether clips may have several labels; "auto": where the list gives any clip several.
         fewest: clips that a label needs.
 
     Raises:
-        OptionError: no labels, one label only, a column that is missing, a split that has no such name.
+        OptionError: no labels, one label only, a column that is missing, or one or a value that would not be used.
         AudioError: there is no such folder.
     """
     audio = Path(audio)
@@ -186,8 +188,12 @@ def published(
 
 
 def _read_folder(folder: Path) -> Labelled:
-    clips, skipped = [], []
-    for path in find_audio(folder):
+    clips = []
+    found = search_audio(folder)
+    skipped = list(found.skipped)
+    if not found.files:
+        raise nothing_usable(skipped)
+    for path in found.files:
         inside = path.relative_to(folder)
         if len(inside.parts) == 1:
             skipped.append((str(path), "lies in no label's folder"))
@@ -202,33 +208,25 @@ def _read_folder(folder: Path) -> Labelled:
 
 
 def _read_list(file: Path, folder: Path) -> Labelled:
-    rows, columns = _rows(file)
-    if "path" not in columns or not {"label", "labels"} & columns:
-        raise OptionError(
-            f"{file} needs the columns path and label (it has {', '.join(sorted(columns)) or 'none'}): "
-            f"a line of names at the top, with commas between; sondino reads {COLUMNS}"
-        )
-    for one, other in (("label", "labels"), ("fold", "split")):
-        if {one, other} <= columns:
-            raise OptionError(f"{file} has both a column {one} and a column {other}: keep one of them")
-    split_kind: SplitKind = "fold" if "fold" in columns else "split" if "split" in columns else "none"
+    rows = read_list(file, UNUSED, labelled=True)
+    split_kind: SplitKind = "fold" if "fold" in rows.text else "split" if "split" in rows.text else "none"
     clips: dict[str, Clip] = {}
-    skipped = []
-    for number, row in rows:
-        if not row.get("path"):
+    skipped = list(rows.skipped)
+    cells = zip(*(rows.text.get(name) or [""] * len(rows) for name in ("path", "id", "source")), strict=True)
+    labels = rows.text.get("label") or rows.text.get("labels") or []
+    for row, ((path, name, source), cell) in enumerate(zip(cells, labels, strict=True)):
+        there = _find(path, (file.parent, folder))
+        if there is None:
+            reason = min((why_unusable(place / path) for place in (file.parent, folder)), key=lambda why: why == GONE)
+            skipped.append((path, f"{rows.place(row)} of {file.name}: {reason}"))
             continue
-        path = _find(row["path"], (file.parent, folder))
-        if path is None:
-            skipped.append((row["path"], f"line {number} of {file.name}: there is no such file"))
-            continue
-        cell = row.get("label") or row.get("labels") or ""
-        names = tuple(dict.fromkeys(name.strip() for name in cell.split(BETWEEN_LABELS) if name.strip()))
-        clip = Clip(row["path"], path, names, _fold(row, split_kind, file, number), row.get("source", ""))
-        before = clips.setdefault(path, clip)
+        names = tuple(dict.fromkeys(label.strip() for label in cell.split(BETWEEN_LABELS) if label.strip()))
+        clip = Clip(name or path, there, names, _fold(rows, row, split_kind), source)
+        before = clips.setdefault(there, clip)
         if before.labels != clip.labels or before.fold != clip.fold:
             raise OptionError(
-                f"{file}, line {number}: {row['path']} is listed twice and differs ({', '.join(before.labels)} and "
-                f"{', '.join(clip.labels)}): give it one line, its labels in one cell with {BETWEEN_LABELS} between"
+                f"{file}, {rows.place(row)}: {path} is listed twice and differs ({_shown(before)} and {_shown(clip)}): "
+                f"give it one line, its labels in one cell with {BETWEEN_LABELS} between"
             )
     if not clips:
         first = f"; the first, {skipped[0][0]}, was sought in {file.parent} and {folder}" if skipped else ""
@@ -238,45 +236,30 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     return Labelled(tuple(clips.values()), (), False, split_kind, tuple(skipped))
 
 
-def _rows(file: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
-    """The rows of a CSV, each with the number of its line, and the names of its columns."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            columns = {(name or "").strip().lower() for name in reader.fieldnames or ()} - {""}
-            rows = []
-            for row in reader:
-                cells = ((name, value) for name, value in row.items() if name and isinstance(value, str))
-                rows.append((reader.line_num, {name.strip().lower(): value.strip() for name, value in cells}))
-    except OSError as error:
-        raise OptionError(f"{file} cannot be read ({error.strerror or error}): give a CSV list of {COLUMNS}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise OptionError(f"{file} is no CSV in UTF-8 ({error}): save it as one, with the columns {COLUMNS}") from error
-    return rows, columns
-
-
 def _find(path: str, folders: Iterable[Path]) -> str | None:
-    return next((str(folder / path) for folder in folders if (folder / path).is_file()), None)
+    # Not Path.is_file, which raises an error for names that are too long for the system.
+    return next((str(folder / path) for folder in folders if os.path.isfile(folder / path)), None)  # noqa: PTH113
 
 
-def _fold(row: Mapping[str, str], split_kind: SplitKind, file: Path, number: int) -> str:
+def _fold(rows: SoundList, row: int, split_kind: SplitKind) -> str:
     if split_kind == "none":
         return ""
-    name = row.get(split_kind, "")
-    if split_kind == "fold":
-        if not name:
-            raise OptionError(
-                f"{file}, line {number}: {row['path']} has no fold: give every clip one, or drop the column"
-            )
-        return name
-    if name.lower() not in SPLITS:
-        raise OptionError(f"{file}, line {number}: split is {name!r}: give train, valid or test")
-    return SPLITS[name.lower()]
+    cell = rows.text[split_kind][row]
+    if split_kind == "split":
+        return SPLITS[cell]
+    if not cell:
+        where = f"{rows.file}, {rows.place(row)}: {rows.text['path'][row]}"
+        raise OptionError(f"{where} has no fold: give every clip one, or drop the column")
+    return cell
+
+
+def _shown(clip: Clip) -> str:
+    return ", ".join(clip.labels) + (f" in {clip.fold}" if clip.fold else "")
 
 
 def _with_sources(clips: Sequence[Clip], split_kind: SplitKind) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
     """Give every clip a source, files of the same bytes the same one; and a note where a source is on both sides."""
-    sizes = [os.stat(clip.path).st_size for clip in clips]  # noqa: PTH116 - of thousands
+    sizes = [_size(clip.path) for clip in clips]
     shared = Counter(sizes)
     # Only files of one size, and of those the ones that begin and end the same, can hold the same bytes.
     ends = [_ends(clip.path) if shared[size] > 1 else None for clip, size in zip(clips, sizes, strict=True)]
@@ -304,12 +287,22 @@ def _torn(clips: Sequence[Clip], split_kind: SplitKind) -> str:
     return f"{len(torn)} {kind} in more than one {split_kind} (such as {' and '.join(names[:2])})"
 
 
-def _ends(path: str) -> bytes:
-    """The first and the last 64 kB of a file: enough to distinguish most files of one size."""
-    with open(path, "rb") as opened:  # noqa: PTH123
-        first = opened.read(_END)
-        opened.seek(max(0, os.fstat(opened.fileno()).st_size - _END))
-        return hashlib.sha256(first + opened.read(_END)).digest()
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - of thousands
+    except OSError:  # reading it will report that
+        return -1
+
+
+def _ends(path: str) -> bytes | None:
+    """The first and the last 64 kB of a file: enough to distinguish most files of one size. None: it cannot be read."""
+    try:
+        with open(path, "rb") as opened:  # noqa: PTH123
+            first = opened.read(_END)
+            opened.seek(max(0, os.fstat(opened.fileno()).st_size - _END))
+            return hashlib.sha256(first + opened.read(_END)).digest()
+    except OSError:
+        return None
 
 
 def _content(path: str) -> str:

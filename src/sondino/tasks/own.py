@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from sondino.audio.reading import find_audio
+from sondino.audio.walk import nothing_usable, search_audio
 from sondino.tasks.labelled import Clip, Labelled, read_labelled
 from sondino.tasks.task import Task
 
@@ -30,8 +30,11 @@ def read_unlabelled(place: Path) -> tuple[Task, Labelled]:
     Raises:
         AudioError: it does not exist, or holds no audio.
     """
-    clips = tuple(Clip(str(path), str(path), ()) for path in find_audio(place))
-    labelled = Labelled(clips, (), False)
+    found = search_audio(place)
+    if not found.files:
+        raise nothing_usable(found.skipped)
+    clips = tuple(Clip(str(path), str(path), ()) for path in found.files)
+    labelled = Labelled(clips, (), False, skipped=tuple(found.skipped))
     return _task(place, labelled, lambda _: labelled), labelled
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
+from sondino.audio.walk import why_unusable
 from sondino.errors import OptionError
 from sondino.tasks.labelled import Clip, Labelled, SplitKind, published
 from sondino.tasks.task import Task
@@ -63,8 +64,11 @@ def collect(task: Task, folder: Path, rows: Iterable[Clip], split_kind: SplitKin
     missing: list[tuple[str, str]] = []
     for row in rows:
         path = files.find(row.path)
+        reason = why_unusable(path) if path is not None and look else ""
         if path is None:
             missing.append((str(folder / row.path), f"is listed by {task.title} and not there"))
+        elif reason:
+            missing.append((path, reason))
         elif look and not os.stat(path).st_size:  # noqa: PTH116 - of thousands
             missing.append((path, "is empty"))
         else:

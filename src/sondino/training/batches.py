@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sondino.errors import OptionError
 from sondino.files import cores
+from sondino.lists import SPLITS
 
 AHEAD = 3
 """Batches ready or in preparation, beyond one per worker."""
@@ -46,12 +48,18 @@ def split_by_file(
         usable: rows that have targets.
         share: of the files to hold out where the corpus has no split.
         seed: of the choice.
+
+    Raises:
+        OptionError: a split that is none of these.
     """
     names = np.asarray(files)
     if any(splits):
-        own = np.array([(split or "train").lower() for split in splits])
-        held = np.isin(own, ("valid", "validation", "val"))
-        out = own == "test"
+        # A list's splits are checked as it is read; a corpus that an older version made may have others.
+        strange = sorted({split for split in splits if split and split.lower() not in SPLITS})
+        if strange:
+            raise OptionError(f"the corpus has the split {strange[0]!r}: give train, valid or test in its list")
+        own = np.array([SPLITS[(split or "").lower()] for split in splits])
+        held, out = own == "valid", own == "test"
     else:
         unique = sorted(set(files), key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
         count = min(max(round(share * len(unique)), 1), len(unique) - 1) if share > 0 else 0

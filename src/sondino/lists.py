@@ -1,0 +1,401 @@
+"""Lists of sound, CSV or Parquet: one definition of their columns and values for every command that reads one.
+
+A column is used, or refused by its name, or it is about something else: nothing that decides which sound is
+used, under which label and in which part, is dropped.
+"""
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sondino.errors import OptionError, require
+from sondino.text import first_line
+
+TEXT = ("path", "id", "label", "labels", "fold", "split", "source")
+SECONDS = ("start", "end", "duration")
+COLUMNS = (*TEXT, *SECONDS)
+SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
+"""What a cell of `split` may hold, and which part it means."""
+BETWEEN_LABELS = ";"
+SUFFIXES = (".csv", ".parquet")
+
+# Other names of the times: "Begin Time (s)", onset, segment_end, duration_ms, t0.
+_BEFORE = r"(?:segment|seg|clip|event|annotation|call|sound|audio|time|t)?"
+_AFTER = r"(?:time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)?"
+_TIMES = (
+    ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0")),
+    ("end", re.compile(rf"{_BEFORE}(?:end|stop){_AFTER}|[tx]max|t1")),
+    ("duration", re.compile(rf"{_BEFORE}(?:duration|dur){_AFTER}")),
+)
+_OFFSET = re.compile(rf"{_BEFORE}offset{_AFTER}")  # the start in some tools' lists, the end in others'
+_LENGTH = re.compile(rf"{_BEFORE}(?:length|len){_AFTER}")  # a stretch's beside a start, by itself the file's
+_FOLD = re.compile(r"(?:k|cv)?fold(?:id|no|number|index|idx)?")
+_TRAINS = {"train", "training", "trn"}
+_PARTS = _TRAINS | {"test", "testing", "tst", "valid", "validation", "val", "dev", "eval", "evaluation", "holdout"}
+_PART_NAMES = {"test", "train", "validation", "holdout", "istest", "istrain", "isvalidation", "isholdout"}
+_END_OF_FILE = 1e-3
+"""Seconds by which `start` + `duration` and `end` may differ: both are rounded in many lists."""
+
+
+@dataclass(frozen=True)
+class SoundList:
+    """The rows of a list.
+
+    Attributes:
+        file: the list.
+        lines: the number of each row's line in a CSV, of each row in Parquet, from 1.
+        text: column -> cells, "" where empty.
+        seconds: column -> cells, None where empty: start and duration, `end` being made one.
+        skipped: (row, reason) of rows without a path.
+    """
+
+    file: Path
+    lines: list[int]
+    text: dict[str, list[str]]
+    seconds: dict[str, list[float | None]]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def place(self, row: int) -> str:
+        """A row in messages, such as "line 3"."""
+        return _row(self.file, self.lines[row])
+
+
+def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> SoundList:
+    """Read a list, and refuse every column and value that would not be used as it is meant.
+
+    Args:
+        file: .parquet, or CSV in UTF-8, with a column path.
+        unused: columns that the caller does not use -> why, and what to do; refused where they hold anything.
+        labelled: whether a column label or labels is needed.
+
+    Raises:
+        OptionError: it cannot be read, or a column or value is refused: the message names it.
+        MissingExtra: Parquet without pyarrow.
+    """
+    if file.exists() and not file.is_file():  # opening a named pipe may wait for ever
+        raise OptionError(f"{file} is not a file: give a CSV or Parquet list")
+    form = _Form(file, unused, labelled)
+    table = _read_parquet(form) if file.suffix.lower() == ".parquet" else _read_csv(form)
+    lines, text = table.lines, table.text
+    if "split" in text:
+        _check_splits(file, lines, text["split"])
+    seconds = {name: _seconds(file, name, lines, cells) for name, cells in table.seconds.items()}
+    if "end" in seconds:
+        seconds["duration"] = _durations(file, lines, seconds)
+        del seconds["end"]
+    lacking = [row for row, path in enumerate(text["path"]) if not path]
+    if not lacking:
+        return SoundList(file, lines, text, seconds)
+    skipped = [(f"{_row(file, lines[row])} of {file.name}", "has no path") for row in lacking]
+    there = [row for row, path in enumerate(text["path"]) if path]
+    return SoundList(
+        file,
+        [lines[row] for row in there],
+        {name: [cells[row] for row in there] for name, cells in text.items()},
+        {name: [values[row] for row in there] for name, values in seconds.items()},
+        skipped,
+    )
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A list to read, and what its reader needs and does not use."""
+
+    file: Path
+    unused: Mapping[str, str]
+    labelled: bool
+
+
+@dataclass
+class _Cells:
+    """A list as it stands in its file: text of every column, numbers of Parquet as they are."""
+
+    lines: list[int]
+    text: dict[str, list[str]]
+    seconds: Mapping[str, Sequence[str | float | None]]
+
+
+def _row(file: Path, line: int) -> str:
+    return f"{'row' if file.suffix.lower() == '.parquet' else 'line'} {line}"
+
+
+# ---- columns ------------------------------------------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _refused(form: _Form, names: Sequence[str]) -> dict[str, str]:
+    """Check a list's names, and give the columns that are refused where they hold anything -> what to do.
+
+    Raises:
+        OptionError: a column is missing or there twice.
+    """
+    file, counts = form.file, Counter(names)
+    twice = next((name for name in COLUMNS if counts[name] > 1), None)
+    if twice is not None:
+        raise OptionError(f"{file} has {counts[twice]} columns {twice}: keep one of them")
+    for one, other in (("label", "labels"), ("fold", "split")):
+        if counts[one] and counts[other]:
+            raise OptionError(f"{file} has both a column {one} and a column {other}: keep one of them")
+    lacking = [] if counts["path"] else ["path"]
+    if form.labelled and not (counts["label"] or counts["labels"]):
+        lacking.append("label")
+    for meant in lacking:
+        near = next((name for name in names if _meaning(name) == meant), None)
+        if near is not None:
+            raise OptionError(f"{file}, column {near!r}: write {meant!r}")
+    if lacking:
+        used = ", ".join(name for name in COLUMNS if name not in form.unused)
+        needs = "needs the columns path and label" if form.labelled else "has no column path"
+        raise OptionError(
+            f"{file} {needs} (it has {', '.join(sorted(filter(None, names))) or 'none'}): "
+            f"a line of names at the top, with commas between; sondino reads {used}"
+        )
+    return _unread_columns(names, form.unused)
+
+
+def _unread_columns(names: Sequence[str], unused: Mapping[str, str]) -> dict[str, str]:
+    refused = {}
+    begins = any(_meaning(name) == "start" for name in names)
+    divided = {"fold", "split"} & set(names)
+    for name in names:
+        meant = _meaning(name)
+        plain = _plain(name)
+        if name in COLUMNS:
+            if name in unused:
+                refused[name] = unused[name]
+        elif meant is not None and meant in unused:
+            refused[name] = unused[meant]
+        elif meant is not None:
+            advice = f"write {meant!r}" + (", in seconds" if meant in SECONDS else "")
+            refused[name] = "keep one of the two, or rename it" if meant in names else advice
+        elif _OFFSET.fullmatch(plain):
+            named = "end" if begins else "start"
+            refused[name] = unused.get(named, f"write {named!r}, in seconds, or rename it")
+        elif _LENGTH.fullmatch(plain) and begins and not {"end", "duration"} & set(names):
+            refused[name] = unused.get("duration", "write 'duration', in seconds, or rename it")
+        elif (plain in _PART_NAMES or "split" in plain) and not divided:
+            refused[name] = "write a column 'split' of train, valid and test, or rename it"
+    return refused
+
+
+def _meaning(name: str) -> str | None:
+    """The column of ours that a name means, whatever its case, spaces and unit; None where it means none."""
+    plain = _plain(name)
+    if plain in COLUMNS:
+        return plain
+    if plain.removesuffix("s") in COLUMNS:
+        return plain.removesuffix("s")
+    if _FOLD.fullmatch(plain):
+        return "fold"
+    return next((column for column, form in _TIMES if form.fullmatch(plain)), None)
+
+
+def _parts_in(cells: Iterable[str]) -> set[str]:
+    """The values of a column that gives rows a part, under whatever name; empty where it is about something else."""
+    found = set()
+    for cell in cells:
+        if cell:
+            if cell.casefold() not in _PARTS:
+                return set()
+            found.add(cell)
+    return found if {cell.casefold() for cell in found} - _TRAINS else set()
+
+
+def _check_parts(file: Path, name: str, parts: Collection[str]) -> None:
+    if parts:
+        raise OptionError(f"{file}, column {name!r} holds {', '.join(sorted(parts))}: write 'split' as its name")
+
+
+# ---- values -------------------------------------------------------------------------------------------------------
+
+
+def _check_splits(file: Path, lines: Sequence[int], cells: Sequence[str]) -> None:
+    for line, value in zip(lines, cells, strict=True):
+        if value not in SPLITS:
+            raise OptionError(f"{file}, {_row(file, line)}: split is {value!r}: give train, valid or test")
+
+
+def _seconds(file: Path, name: str, lines: Sequence[int], cells: Sequence[str | float | None]) -> list[float | None]:
+    values = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            values.append(_number(cell))
+        except (ValueError, OverflowError) as error:
+            raise OptionError(
+                f"{file}, {_row(file, line)}, column {name}: {cell!r} is no number: give seconds, or leave it empty"
+            ) from error
+    return values
+
+
+def _number(cell: str | float | None) -> float | None:
+    """A cell's number; NaN, which some tools write for nothing, is nothing."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return None
+    value = float(cell)
+    if math.isinf(value) or (isinstance(cell, str) and "_" in cell):
+        raise ValueError(cell)
+    return None if math.isnan(value) else value
+
+
+def _durations(file: Path, lines: Sequence[int], seconds: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+    """Each row's duration, from its end where it has one."""
+    nothing: list[float | None] = [None] * len(lines)
+    found = []
+    rows = zip(lines, seconds.get("start", nothing), seconds["end"], seconds.get("duration", nothing), strict=True)
+    for line, start, end, duration in rows:
+        if end is None:
+            found.append(duration)
+            continue
+        first = start or 0.0
+        if duration is not None and abs(first + duration - end) > _END_OF_FILE:
+            raise OptionError(
+                f"{file}, {_row(file, line)}: start {first:g} s and duration {duration:g} s do not make end {end:g} s: "
+                "keep one of the columns duration and end"
+            )
+        found.append(round(end - first, 9))
+    return found
+
+
+# ---- CSV ----------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(form: _Form) -> _Cells:
+    file = form.file
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            return _cells(form, csv.reader(_without_nul(opened), strict=True))
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read ({error.strerror or error}): give a CSV or Parquet list") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise OptionError(f"{file} is no CSV in UTF-8 (it holds the byte 0x{byte:02x}): save it in UTF-8") from error
+    except csv.Error as error:
+        raise OptionError(f"{file} is no CSV in UTF-8 ({error}): save it as one") from error
+
+
+def _without_nul(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise csv.Error("it holds a NUL byte")
+        yield line
+
+
+def _cells(form: _Form, reader: Any) -> _Cells:
+    file = form.file
+    names: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
+    refused = _refused(form, names)
+    known = {name: names.index(name) for name in COLUMNS if name in names}
+    suspects = {place: name for place, name in enumerate(names) if name in refused}
+    others: dict[int, set[str]] = {}  # columns about something else, as it seems so far -> their values
+    if not {"fold", "split"} & known.keys():
+        others = {place: set() for place, name in enumerate(names) if name not in known}
+    cells: dict[str, list[str]] = {name: [] for name in known}
+    lines: list[int] = []
+    for row in reader:
+        if len(row) != len(names):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) < len(names) or any(cell.strip() for cell in row[len(names) :]):
+                raise OptionError(
+                    f"{file}, line {reader.line_num} has {len(row)} cells and the line of names {len(names)}: "
+                    "put a cell that holds a comma in double quotes"
+                )
+        elif not any(row):
+            continue
+        for place, name in suspects.items():
+            if row[place].strip():
+                raise OptionError(f"{file}, column {name!r}: {refused[name]}")
+        for place in list(others):
+            cell = row[place].strip()
+            if cell and cell.casefold() not in _PARTS:
+                del others[place]
+            elif cell:
+                others[place].add(cell)
+        lines.append(reader.line_num)
+        for name, place in known.items():
+            cells[name].append(row[place])
+    for place, values in others.items():
+        _check_parts(file, names[place], _parts_in(values))
+    for name in ("label", "labels", "id", "fold", "source"):
+        if name in cells:
+            cells[name] = [cell.strip() for cell in cells[name]]
+    text = {name: cells[name] for name in TEXT if name in cells}
+    return _Cells(lines, text, {name: cells[name] for name in SECONDS if name in cells})
+
+
+# ---- Parquet ------------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(form: _Form) -> _Cells:
+    file = form.file
+    pa = require("pyarrow", "tables")
+    parquet = require("pyarrow.parquet", "tables")
+    try:
+        with parquet.ParquetFile(file) as opened:
+            schema = opened.schema_arrow
+            names = list(schema.names)
+            refused = _refused(form, names)
+            texts = [one.name for one in schema if names.count(one.name) == 1 and _is_text(pa, one.type)]
+            wanted = {*COLUMNS, *refused, *texts} & set(names)
+            table = opened.read(columns=[name for name in names if name in wanted])
+        table.validate(full=True)
+    except OptionError:
+        raise
+    except Exception as error:  # what a damaged file raises is not all of pyarrow's own types
+        raise OptionError(f"{file} cannot be read as Parquet ({first_line(error)}): write it again") from error
+    there = [name for name in names if name in wanted and name in table.column_names]
+    for name in refused:
+        if names.count(name) > 1 or (name in there and table[name].null_count < len(table)):
+            raise OptionError(f"{file}, column {name!r}: {refused[name]}")
+    if not {"fold", "split"} & set(names):
+        for name in set(texts) & set(there) - set(COLUMNS):
+            distinct = [str(cell).strip() for cell in table[name].unique().to_pylist() if cell is not None]
+            _check_parts(file, name, _parts_in(distinct))
+    text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
+    seconds = {name: _number_cells(pa, file, name, table[name]) for name in SECONDS if name in there}
+    return _Cells(list(range(1, len(table) + 1)), text, seconds)
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    types = pa.types
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _text_cells(pa: Any, file: Path, name: str, column: Any) -> list[str]:
+    types, kind = pa.types, column.type
+    several = name in ("label", "labels") and (types.is_list(kind) or types.is_large_list(kind))
+    inner = kind.value_type if several else kind
+    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    if not (_is_text(pa, inner) or any(fits(inner) for fits in plain)):
+        raise OptionError(f"{file}, column {name} holds {kind}: give text")
+    if several:
+        cells = [
+            BETWEEN_LABELS.join(str(each) for each in cell or () if each is not None) for cell in column.to_pylist()
+        ]
+    elif _is_text(pa, kind):
+        cells = ["" if cell is None else cell for cell in column.to_pylist()]
+    else:
+        cells = ["" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+                 for cell in column.to_pylist()]  # fmt: skip
+    return cells if name in ("path", "split") else [cell.strip() for cell in cells]
+
+
+def _number_cells(pa: Any, file: Path, name: str, column: Any) -> list[str | float | None]:
+    types, kind = pa.types, column.type
+    plain = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    if not (_is_text(pa, kind) or any(fits(kind) for fits in plain)):
+        raise OptionError(f"{file}, column {name} holds {kind}: give seconds as numbers")
+    return list(column.to_pylist())
