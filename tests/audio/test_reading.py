@@ -391,7 +391,7 @@ def test_options_out_of_range():
         audio.read(path, 16000, 5.0)
     with pytest.raises(AudioError, match="past the end"):
         audio.read(path, 32000, 5.0, 1.0)
-    with pytest.raises(AudioError, match="is a folder"):
+    with pytest.raises(AudioError, match="a folder, not a file"):
         audio.read(CLIPS, 16000)
     with pytest.raises(AudioError, match="no such file"):
         audio.read(CLIPS / "nope.wav", 16000)
