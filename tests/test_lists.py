@@ -92,7 +92,7 @@ def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
         file = written(tmp_path, f"path,label,{name}\na.wav,x,1\n")
         with pytest.raises(OptionError, match=f"column '{name}': a classifier is fitted on whole files"):
             read_labelled(tmp_path, file)
-    for name in ("fold", "source", "Fold", "fold_id"):
+    for name in ("fold", "Fold", "fold_id"):
         with pytest.raises(OptionError, match=f"column '{name}': a corpus has none"):
             read_list(written(tmp_path, f"path,{name}\na.wav,1\n"), CORPUS)
 

@@ -46,7 +46,7 @@ BATCH = 10_000
 WHOLE = 64 * 2**20
 """Files up to this many bytes are hashed whole; larger ones by size, first, middle and last MiB."""
 PIECE = 2**20
-UNUSED = dict.fromkeys(("fold", "source"), "a corpus has none: write split (train, valid, test), or remove the column")
+UNUSED = {"fold": "a corpus has none: write split (train, valid, test), or remove the column"}
 """Columns of other lists -> what to do where a list of a corpus has them."""
 NOT_UTF8 = "its name is not UTF-8: rename it"
 
