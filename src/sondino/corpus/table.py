@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from sondino.corpus.sources import Listing, list_audio, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
-from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
+from sondino.files import DUPLICATE, make_folder, read_json, write_json, write_skipped
+from sondino.locks import lock_or_fail
 from sondino.progress import Report
+from sondino.text import read_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,8 +210,8 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
         # One chunk a column: rows are looked up one by one.
         table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            skipped = [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
-    except (OSError, pa.ArrowException, KeyError) as error:
+            skipped = [(row["path"], row["reason"]) for row in read_csv(lines)]
+    except (OSError, ValueError, pa.ArrowException, KeyError, csv.Error) as error:
         raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
     root = facts["root"]
     if not Path(root).exists() and facts.get("root_from_here") is not None:

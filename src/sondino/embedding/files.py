@@ -22,7 +22,8 @@ from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import lock_or_fail, thread_count, write_json
+from sondino.files import thread_count, write_json
+from sondino.locks import lock_or_fail
 
 PART_FILES = 256
 PART_BYTES = 1 << 30  # so that a part of long recordings does not take a day

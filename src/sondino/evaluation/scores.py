@@ -19,7 +19,7 @@ from sondino.probing.probe import Probed, probe
 from sondino.progress import show
 from sondino.tasks.labelled import BETWEEN_LABELS, Labelled
 from sondino.tasks.task import Task
-from sondino.text import csv_text, to_bytes
+from sondino.text import csv_text
 
 PROTOCOL = 2
 """Incremented whenever a probe of the same embeddings would score otherwise."""
@@ -69,7 +69,7 @@ def score_task(
         return read_json(kept), usable
     found = probe(embeddings, usable, seeds)
     make_folder(predictions.parent)
-    write_whole(predictions, to_bytes(_predictions(found, usable)))
+    write_whole(predictions, _predictions(found, usable).encode())
     entry = {
         "model": name,
         "task": task.name,

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sondino.console import print_line
 from sondino.errors import SondinoError
 from sondino.files import write_json
 
@@ -81,7 +81,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def print_message(text: str) -> None:
     """Print a line on stderr."""
-    sys.stderr.write(f"sondino: {text}\n")
+    print_line(f"sondino: {text}", error=True)
 
 
 def _record(name: str) -> Path:
