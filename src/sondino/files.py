@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sondino.errors import OptionError, RunError
 from sondino.locks import locked_workshop, open_locked, remove_leftovers, unfinished_name
-from sondino.text import csv_text
+from sondino.schema import load_json
+from sondino.text import csv_text, format_error
 
 # The command line reads this file for every `--help`: NumPy and filelock are imported where they are used.
 if TYPE_CHECKING:
+    from zipfile import ZipFile
+
     from numpy.typing import NDArray
+
+
+MOST_UNPACKED, MOST_RATIO = 1 << 30, 100
+"""Bytes that an array of an .npz may unpack to, or times its packed bytes."""
 
 
 def sha256(file: Path) -> str:
@@ -106,12 +113,41 @@ def write_array(file: Path, array: "NDArray[Any]") -> None:
 def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in a file of ours, or RunError where it is not one."""
     try:
-        values = json.loads(file.read_text())
+        values = load_json(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}): remove {file.parent} and make it again") from error
     if not isinstance(values, dict):
         raise RunError(f"{file} is not one of ours: remove {file.parent} and make it again")
     return values
+
+
+def read_arrays(file: Path) -> dict[str, "NDArray[Any]"]:
+    """The arrays of an .npz; nothing is unpickled.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or its arrays unpack to far more than it holds.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            check_unpacked(archive)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds on damaged bytes
+        raise ValueError(format_error(error)) from error
+
+
+def check_unpacked(archive: "ZipFile") -> None:
+    """Raise ValueError where a member unpacks to more than any array of ours: compressed numbers shrink little."""
+    for member in archive.infolist():
+        if member.file_size > max(MOST_UNPACKED, MOST_RATIO * member.compress_size):
+            raise ValueError(f"{member.filename} unpacks {member.compress_size} bytes to {member.file_size}")
 
 
 def sync_folder(folder: Path) -> None:

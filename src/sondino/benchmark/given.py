@@ -124,7 +124,7 @@ def find(name: str, peer: bool = False) -> NamedModel:
         spec = _teacher(name)
         if spec is not None:
             return NamedModel(Path(spec.file).name if spec.file else spec.kind, "teacher", spec.text, peer)
-    from sondino.model.bundle import read_config
+    from sondino.model.config import read_config
     from sondino.pretrained.locate import locate
 
     found = locate(name)

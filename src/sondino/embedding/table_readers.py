@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.files import check_unpacked
 from sondino.text import format_error, from_cell, unescape
 
 BLOCK_BYTES = 16 << 20
 MOST_ROW_BYTES = 64 << 20
-MOST_UNPACKED, MOST_RATIO = 1 << 30, 100
-"""Bytes, and times the packed bytes, that an array may unpack to: compressed embeddings shrink little."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
 def read_npz(table: Path) -> Iterator[Rows]:
     """`ids` and `vectors`; where each row is a window also `clip`, its place in `ids`, and `start`."""
     with zipfile.ZipFile(table) as archive, ExitStack() as opened:
-        members = {member.filename for member in archive.infolist() if _fits(table, member)}
+        check_unpacked(archive)
+        members = set(archive.namelist())
         if not {"ids.npy", "vectors.npy"} <= members:
             raise OptionError(
                 f"table {table} holds no arrays `ids` and `vectors`: it is not a table of `sondino embed`"
@@ -162,13 +162,6 @@ READERS: dict[str, Callable[[Path], Iterator[Rows]]] = {
     ".csv": read_csv,
     ".parquet": read_parquet,
 }
-
-
-def _fits(table: Path, member: zipfile.ZipInfo) -> bool:
-    """True; raises if a member unpacks to more than an array of a table can."""
-    if member.file_size > MOST_UNPACKED and member.file_size > MOST_RATIO * member.compress_size:
-        raise _damaged(table, f"{member.filename} unpacks {member.compress_size} bytes to {member.file_size}")
-    return True
 
 
 class _Npy:
