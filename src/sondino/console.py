@@ -26,7 +26,11 @@ def open_console(error: bool = False) -> "Console":
     """A console that prints text as it is: no markup, no emoji codes; what is piped is not folded."""
     from rich.console import Console
 
-    console = Console(stderr=error, markup=False, emoji=False, highlight=False)
+    class OwnConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `main`, where rich would end the process with code 1
+
+    console = OwnConsole(stderr=error, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 200)
     return console

@@ -86,6 +86,8 @@ def check(values: Any, kind: type[T], where: str, advice: str = "", error: type[
 
     try:
         return msgspec.convert(values, kind)
+    except UnicodeError as found:  # msgspec compares text as UTF-8
+        raise error(f"{where}: text in it is not UTF-8; {advice}".strip(":; ")) from found
     except (msgspec.ValidationError, RecursionError, OverflowError) as found:
         text = ": ".join(part for part in (where, _message(str(found), values)) if part)
         raise error(f"{text}; {advice}" if advice else text) from found

@@ -148,9 +148,13 @@ def read_parquet(table: Path) -> Iterator[Rows]:
             dim = getattr(schema.field("vector").type, "list_size", 0)
             # Rows of a table without a fixed dimension are counted by what one row takes.
             size = max(1, BLOCK_BYTES // (4 * (dim or 4096)))
+            rows = 0
             for batch in file.iter_batches(batch_size=size, columns=columns):
+                rows += len(batch)
                 yield _arrow_rows(batch, table)
-            if file.metadata.num_rows == 0:
+            if rows != file.metadata.num_rows:
+                raise _damaged(table, f"it has {rows} of {file.metadata.num_rows} rows")
+            if rows == 0:
                 yield Rows([], np.zeros(0) if "start" in columns else None, np.zeros((0, dim), np.float32))
     except pyarrow.ArrowException as error:
         raise _damaged(table, error) from error
