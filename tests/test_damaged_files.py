@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from helpers import results_fixture
 from helpers.tiny_bundle import write_tiny_bundle
+from helpers.tiny_tflite import tiny_tflite
 from sondino.distillation.recipe import FIELDS, resolve_recipe
 from sondino.embedding.similar import find_similar, query_of_id
 from sondino.embedding.tables import WRITERS, TablePart
@@ -25,6 +26,7 @@ from sondino.model.config import read_config
 from sondino.model.model import Model
 from sondino.nets.saved import read_student
 from sondino.reporting.report import report
+from sondino.teachers import load_teacher, tflite
 
 tries = settings(
     max_examples=60,
@@ -294,6 +296,33 @@ def test_a_table_that_cannot_be_gets_a_message(tmp_path: Path, make: Callable[[]
     (tmp_path / "t.npz").write_bytes(make())
     with pytest.raises(SondinoError, match=r"t\.npz"):
         query_of_id("a", tmp_path / "t.npz")
+
+
+# ---- LiteRT files -----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_litert_file_is_read_or_is_an_error_of_ours(tmp_path: Path) -> None:
+    good = tiny_tflite(tmp_path / "good.tflite", [4]).read_bytes()
+
+    @tries
+    @given(content=damaged(good))
+    def look(content: bytes) -> None:
+        with suppress(SondinoError):
+            tensors = tflite.inner_tensors(content, "x.tflite")
+            tflite.outputs(content, "x.tflite")
+            for tensor in tensors:
+                tflite.cut_after(content, tensor, "x.tflite")
+
+    look()
+
+
+@pytest.mark.parametrize("name", [b"waveform", b"net/head"])
+def test_a_litert_file_with_a_name_that_is_no_text_gets_a_message(tmp_path: Path, name: bytes) -> None:
+    file = tiny_tflite(tmp_path / "x.tflite", [4])
+    pytest.importorskip("ai_edge_litert.interpreter", reason="the litert extra is not installed")
+    file.write_bytes(file.read_bytes().replace(name, b"\xcb" + name[1:]))
+    with pytest.raises(SondinoError, match=r"x\.tflite cannot be opened: it is damaged"):
+        load_teacher(f"litert:{file}?rate=1600&threads=1")
 
 
 # ---- results ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ Channels = Annotated[int, Meta(ge=1, le=1 << 20)]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 
 
-class FrontEnd(Struct):
+class FrontEnd(Struct, forbid_unknown_fields=True):
     """The log-mel: `LogMel` has the meaning of its entries."""
 
     sample_rate: Rate
