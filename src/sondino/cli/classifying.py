@@ -63,7 +63,6 @@ def _print_clip(clip: "ClipPrediction") -> None:
     def likely(labels: list[tuple[str, float]]) -> str:
         return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
 
-    name = clip.id.encode(errors="replace").decode()
-    print_line(f"{name}  {likely(clip.labels)}")
+    print_line(f"{clip.id}  {likely(clip.labels)}")
     for start, end, labels in clip.windows:
         print_line(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")

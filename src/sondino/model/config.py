@@ -18,7 +18,7 @@ MOST_FRAMES = 1 << 20
 _COPY = "copy the whole bundle again"
 
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
-Seconds = Annotated[float, Meta(gt=0, le=600)]
+Seconds = Annotated[float, Meta(ge=0.001, le=600)]
 Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Name = Annotated[str, Meta(max_length=10_000)]
 Short = Literal["pad", "native", "repeat"]
