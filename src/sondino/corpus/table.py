@@ -208,7 +208,8 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
         raise RunError(f"{folder} holds a corpus of another format ({facts.get('format')}): build it again")
     try:
         # One chunk a column: rows are looked up one by one.
-        table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
+        with (folder / "corpus.parquet").open("rb") as opened:  # pyarrow takes no name that is not UTF-8
+            table = require("pyarrow.parquet", "train").read_table(opened).combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             skipped = [(row["path"], row["reason"]) for row in read_csv(lines)]
     except (OSError, ValueError, pa.ArrowException, KeyError, csv.Error) as error:
