@@ -40,7 +40,7 @@ class RunError(SondinoError):
 
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> OptionError:
     """An OptionError that names the nearest valid names, and all of them."""
-    names = sorted(valid)
+    names, name = sorted(valid), name[:200]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return OptionError(f"unknown {what} {name!r}: {hint}valid names are {', '.join(names)}")

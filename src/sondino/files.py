@@ -5,19 +5,27 @@ import hashlib
 import io
 import json
 import os
-import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sondino.errors import OptionError, RunError
-from sondino.text import csv_text, to_bytes
+from sondino.locks import locked_workshop, open_locked, remove_leftovers, unfinished_name
+from sondino.schema import load_json
+from sondino.text import csv_text, format_error
 
 # The command line reads this file for every `--help`: NumPy and filelock are imported where they are used.
 if TYPE_CHECKING:
+    from zipfile import ZipFile
+
     from numpy.typing import NDArray
+
+
+MOST_UNPACKED, MOST_RATIO = 1 << 30, 100
+"""Bytes that an array of an .npz may unpack to, or times its packed bytes."""
 
 
 def sha256(file: Path) -> str:
@@ -46,16 +54,45 @@ def thread_count(threads: int | None) -> int:
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file atomically: a reader, or a kill at any moment, finds the old content or the new one."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    with new_file(file) as opened:
+        opened.write(content)
+
+
+@contextmanager
+def new_file(file: Path, alone: bool = False) -> Iterator[BinaryIO]:
+    """A file to write in: it becomes `file`, and is on disk, when the block ends well, and is gone when it does not.
+
+    Until then it has a hidden name and a lock, which the system drops with the process: the next process that writes
+    to this folder removes what a killed one left.
+
+    Args:
+        file: where to; its folder must exist.
+        alone: an error if another process is writing this file; otherwise it is waited for.
+
+    Raises:
+        RunError: it cannot be written, or another process is writing it.
+    """
+    unfinished = unfinished_name(file)
     try:
-        with partial.open("wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        partial.replace(file)
+        remove_leftovers(file.parent)
+        opened = open_locked(unfinished, wait=not alone)
+        if opened is None:
+            raise RunError(f"another process is writing {file}: wait for it to end, or name another output")
+        with opened:
+            try:
+                yield opened
+                opened.flush()
+                os.fsync(opened.fileno())
+                if os.name == "nt":
+                    opened.close()  # Windows renames no open file
+                unfinished.replace(file)
+            except BaseException:
+                if os.name == "nt":
+                    opened.close()
+                unfinished.unlink(missing_ok=True)
+                raise
         sync_folder(file.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise disk_error(file, error) from error
 
 
@@ -76,12 +113,41 @@ def write_array(file: Path, array: "NDArray[Any]") -> None:
 def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in a file of ours, or RunError where it is not one."""
     try:
-        values = json.loads(file.read_text())
+        values = load_json(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}): remove {file.parent} and make it again") from error
     if not isinstance(values, dict):
         raise RunError(f"{file} is not one of ours: remove {file.parent} and make it again")
     return values
+
+
+def read_arrays(file: Path) -> dict[str, "NDArray[Any]"]:
+    """The arrays of an .npz; nothing is unpickled.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or its arrays unpack to far more than it holds.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            check_unpacked(archive)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds on damaged bytes
+        raise ValueError(format_error(error)) from error
+
+
+def check_unpacked(archive: "ZipFile") -> None:
+    """Raise ValueError where a member unpacks to more than any array of ours: compressed numbers shrink little."""
+    for member in archive.infolist():
+        if member.file_size > max(MOST_UNPACKED, MOST_RATIO * member.compress_size):
+            raise ValueError(f"{member.filename} unpacks {member.compress_size} bytes to {member.file_size}")
 
 
 def sync_folder(folder: Path) -> None:
@@ -140,34 +206,38 @@ def replacing(folder: Path, ours: Callable[[Path], bool], what: str) -> Iterator
 
     Raises:
         OptionError: as of `free_folder`.
-        RunError: it cannot be written.
+        RunError: it cannot be written, or another process is writing it.
     """
     folder = free_folder(folder, ours, what)
-    # Hidden, and of this process: a folder beside it that somebody calls so is never theirs.
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        _swap(partial, folder)
+        remove_leftovers(folder.parent)
+        with locked_workshop(folder) as (new, old):
+            free_folder(folder, ours, what)  # an older one may have been put back
+            new.mkdir()
+            yield new
+            _swap(new, folder, old)
     except OSError as error:
         raise disk_error(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """Put a folder where another may be."""
-    old = new.with_suffix(".old")
-    if folder.exists():
-        folder.replace(old)
-    try:
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Put a folder where another may be. A kill on the way leaves one of the two there, or `old` for `restore`."""
+    if not folder.exists():
         new.replace(folder)
-    except BaseException:
-        if old.exists():
-            old.replace(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    elif not _exchange(new, folder):
+        folder.replace(old)
+        new.replace(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    current, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(current, os.fsencode(one), current, os.fsencode(other), exchange) == 0
 
 
 def make_folder(folder: Path) -> Path:
@@ -177,23 +247,6 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise disk_error(folder, error) from error
     return folder
-
-
-@contextmanager
-def lock_or_fail(folder: Path, name: str, doing: str) -> Iterator[None]:
-    """Hold a lock of a folder; another process that asks for it meanwhile gets RunError."""
-    from filelock import FileLock, Timeout
-
-    # The system drops the lock with the process, so a kill leaves nothing to clear away.
-    lock = FileLock(folder / f".{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is {doing} {folder}: wait for it to end, or stop it first") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 DUPLICATE = "duplicate of "
@@ -208,5 +261,5 @@ def unreadable(skipped: Iterable[tuple[str, str]]) -> int:
 def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Write (path, reason) rows, each once, and return them."""
     rows = list(dict.fromkeys(skipped))
-    write_whole(file, to_bytes(csv_text(("path", "reason"), rows)))
+    write_whole(file, csv_text(("path", "reason"), rows).encode())
     return rows

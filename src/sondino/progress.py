@@ -16,6 +16,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sondino.console import open_console
+from sondino.text import printable
+
 Report = Callable[[int, int], None]
 """Called with (done, total)."""
 
@@ -36,15 +39,16 @@ def show(description: str, unit: str, quiet: bool = False) -> Iterator[Report]:
         unit: what is counted, in the plural, such as "clips".
         quiet: show nothing.
     """
-    console = Console(stderr=True)
+    console = open_console(error=True)
+    description, unit = printable(description), printable(unit)
     if quiet:
         yield lambda done, total: None
     elif console.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn(unit, markup=False),
             _Rate(),
             TimeRemainingColumn(),
         )

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 NO_BREAK = "\u00a0"
@@ -91,12 +92,83 @@ def times(ratio: float) -> str:
     return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
 
 
+# ---- names in text ----------------------------------------------------------------------------------------------
+
+_NOT_TEXT = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+_CODES = "(?:x([0189][0-9a-f]|7f|5c)|u(202[89]|d[89a-f][0-9a-f]{2}))"  # of what is escaped, and of no other character
+_CONTROL = re.compile(f"[{_NOT_TEXT}]")
+_TO_ESCAPE = re.compile(rf"[{_NOT_TEXT}]|\\(?={_CODES})")
+_ESCAPED = re.compile(rf"\\{_CODES}")
+_FORMULA = re.compile("'*[=+\\-@\uff1d\uff0b\uff0d\uff20].")
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf|nan)")
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}"
+
+
+def escape(name: str) -> str:
+    r"""A name as valid Unicode on one line, from which `unescape` restores it.
+
+    Control characters, line separators and bytes that are not UTF-8 are written as in Python: \x0d, \udcff. A
+    backslash before such a code is written \x5c; others stay.
+    """
+    return name if name.isprintable() and "\\" not in name else _TO_ESCAPE.sub(_code, name)
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` was given."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text) if "\\" in text else text
+
+
+def printable(text: object) -> str:
+    """Text for a terminal: control codes, which could move the cursor or hide text, are escaped; lines stay lines."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else _code(found), str(text))
+
+
 # ---- CSV --------------------------------------------------------------------------------------------------------
 
 
-def csv_writer(file: TextIO) -> Any:
-    r"""A `csv.writer` in the form of every CSV file that sondino writes: commas, lines that end with \n."""
-    return csv.writer(file, lineterminator="\n")
+def to_cell(value: Any) -> Any:
+    """A value as a cell of CSV: text is escaped, and what a spreadsheet would compute gets an apostrophe in front.
+
+    Numbers stay as they are, as text too. `from_cell` restores the text.
+    """
+    if not isinstance(value, str):
+        return value
+    text = escape(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that `to_cell` was given."""
+    return unescape(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
+
+
+class CsvWriter:
+    r"""The one writer of CSV: commas, lines that end with \n, cells as of `to_cell`."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+
+    def writerow(self, row: Iterable[Any]) -> None:
+        """Write a row."""
+        self._writer.writerow([to_cell(value) for value in row])
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def read_csv(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The rows of a table that `CsvWriter` wrote, by column.
+
+    Raises:
+        csv.Error: a row is damaged.
+    """
+    for row in csv.DictReader(lines, strict=True):
+        yield {name: from_cell(cell) for name, cell in row.items() if isinstance(name, str) and cell is not None}
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], digits: int | None = None) -> str:
@@ -112,7 +184,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], digits: int |
         return round(value, digits) if digits is not None and isinstance(value, float) else value
 
     text = io.StringIO()
-    writer = csv_writer(text)
+    writer = CsvWriter(text)
     writer.writerow(header)
     writer.writerows([rounded(value) for value in row] for row in rows)
     return text.getvalue()
@@ -130,12 +202,23 @@ def csv_of_dicts(rows: Sequence[Mapping[str, Any]], header: Sequence[str] = (), 
     return csv_text(names, ([row.get(name) for name in names] for row in rows), digits)
 
 
-def to_bytes(text: str) -> bytes:
-    """Text as UTF-8 for a file; names of files in it need not be UTF-8 and come out as they are on disk."""
-    return text.encode(errors="surrogateescape")
-
-
 # ---- Markdown ---------------------------------------------------------------------------------------------------
+
+
+_MARKUP = re.compile(r"[\\`*\[\]<&~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+
+
+def markdown(name: object) -> str:
+    """A name, label or note as plain text in Markdown: what would be markup or HTML is shown as it is written."""
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", escape(str(name)))
+
+
+def markdown_code(name: object) -> str:
+    """A name as code in Markdown."""
+    text = escape(str(name))
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def markdown_row(cells: Iterable[Any]) -> str:
@@ -147,14 +230,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], left: i
     """A table in Markdown, without an empty line at its end.
 
     Args:
-        header: names of the columns.
-        rows: their cells.
+        header: names of the columns, as plain text.
+        rows: their cells, as plain text.
         left: columns that are aligned left; the others are aligned right. None: no alignment is given.
     """
     rules = ["---" if left is None or place < left else "---:" for place in range(len(header))]
-    return "\n".join([markdown_row(header), markdown_row(rules), *map(markdown_row, rows)])
+    lines = [map(markdown, header), rules, *(map(markdown, row) for row in rows)]
+    return "\n".join(map(markdown_row, lines))
 
 
 def markdown_facts(facts: Mapping[str, Any]) -> str:
-    """Names and values as a table of two columns without a header."""
+    """Names and values, in Markdown, as a table of two columns without a header."""
     return "\n".join(["| | |\n| --- | --- |", *map(markdown_row, facts.items())])

@@ -50,23 +50,62 @@ def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
         ({"student": "mobilnet"}, "did you mean mobilenetv3"),
         ({"loss": "cosin"}, "did you mean cosine"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": 1.5}, "give an int"),
-        ({"epochs": True}, "give an int"),
+        ({"epochs": 1.5}, "give a whole number"),
+        ({"epochs": True}, "give a whole number"),
         ({"width": -1}, "width is -1"),
-        ({"width": 20}, "from 0.1 to 8"),
-        ({"clip": float("inf")}, "finite"),
+        ({"width": 20}, "give a number, 8 or less"),
+        ({"clip": float("inf")}, "clip is inf: give a number, 600 or less"),
         ({"seed": 5_000_000_000}, "seed is 5000000000"),
         ({"lr": "fast"}, "lr is 'fast'"),
-        ({"validation": 1.5}, "from 0 to 1"),
+        ({"validation": 1.5}, "give a number, 1 or less"),
         ({"views": -2}, "0 or more"),
         ({"draws": 0}, "draws is 0"),
-        ({"spec_augment": "yes"}, "give a bool"),
+        ({"spec_augment": "yes"}, "give true or false"),
         ({"teacher": ()}, "no teacher named"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(values: dict, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         resolve_recipe({"teacher": "birdnet"} | values)
+
+
+TEACHER = "teacher: x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TEACHER + "5: 3\n", "unknown recipe entry '5'"),
+        (TEACHER + "~: 3\n", "unknown recipe entry 'None'"),
+        ("teacher: 5\n", "teacher is 5: give a list"),
+        ("teacher:\n", "teacher is None: give a list"),
+        ("teacher: [1]\n", r"teacher\[0\] is 1: give text"),
+        (TEACHER + "epochs: 2001-99-99\n", "not valid YAML: month must be in 1..12"),
+        (TEACHER + "epochs: 2001-01-01\n", "epochs is datetime"),
+        (TEACHER + "epochs: !!int abc\n", "not valid YAML: invalid literal"),
+        (TEACHER + "spec_augment: !!bool abc\n", "not valid YAML"),
+        (TEACHER + "seed: !!timestamp abc\n", "not valid YAML"),
+        (TEACHER + "epochs: " + "1" * 5000, "not valid YAML: Exceeds the limit"),
+        (TEACHER + "epochs: " + "[" * 3000, "not valid YAML: "),
+        (TEACHER + "lr: .nan\n", "lr is nan: give a number, above 0"),
+        (TEACHER + "warmup: [1]\n", r"warmup is \[1\]: give a number or nothing"),
+        ("a: &a [1]\nteacher: [*a, *a]\n", "it has aliases"),
+        (TEACHER + "init: 3\n", "init is 3: give text or nothing"),
+        (TEACHER + "mapping: 3\n", "unknown value of mapping: '3'"),
+        (TEACHER + "student: [a]\n", "unknown student"),
+        ("# " + "x" * (1 << 20), "over 1048576 bytes"),
+    ],
+)
+def test_a_recipe_that_cannot_be_gets_a_message(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        resolve_recipe(tmp_path / "r.yaml")
+
+
+def test_a_recipe_in_another_encoding_gets_a_message(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes("teacher: ä".encode("latin1"))
+    with pytest.raises(OptionError, match=r"r\.yaml is not valid YAML: 'utf-8' codec"):
+        resolve_recipe(tmp_path / "r.yaml")
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1", ""])

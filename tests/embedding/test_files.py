@@ -415,7 +415,7 @@ def test_a_full_disk_is_an_error_message_and_what_is_done_stays(folder, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(tables, "_npy_header", full)
-        with pytest.raises(RunError, match=r"out\.npz: could not be written \(No space left on device\)"):
+        with pytest.raises(RunError, match=r"out\.npz could not be written \(No space left on device\)"):
             embed_files(folder, Tiny(), output)
     assert not output.exists() and not output.with_name("out.npz.new").exists()
     model = Tiny()

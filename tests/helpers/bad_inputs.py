@@ -192,12 +192,14 @@ mistake(M, "a hub name with a path in it")(lambda p: sondino.load("hf:../../etc/
 mistake(M, "a config.json that is no JSON")(lambda p: sondino.load(p.file("b/config.json", "{").parent))
 mistake(M, "a config.json of another format")(lambda p: sondino.load(p.bundle("b", format="sondino-bundle-9")))
 mistake(M, "a config.json without a rate")(lambda p: sondino.load(p.bundle("b", sample_rate=None)))
-mistake(M, "a front-end with an unknown entry")(lambda p: sondino.load(p.bundle("b", front_end={"n_fft": 512})))
+mistake(M, "a front-end with an entry missing")(lambda p: sondino.load(p.bundle("b", front_end={"n_fft": 512})))
 mistake(M, "a damaged model.onnx")(
     lambda p: sondino.load((p.bundle("b") / "model.onnx").write_bytes(b"no") and p.folder / "b")
 )
 mistake(M, "no model.onnx")(lambda p: sondino.load((p.bundle("b") / "model.onnx").unlink() or p.folder / "b"))
-mistake(M, "a bundle whose head is gone")(lambda p: sondino.load(p.bundle("b", head={"name": "x", "labels": ["a"]})))
+mistake(M, "a bundle whose head is gone")(
+    lambda p: sondino.load(p.bundle("b", head={"name": "x", "labels": ["a"], "multi_label": True, "layers": 1}))
+)
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------
 

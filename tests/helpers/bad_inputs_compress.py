@@ -10,7 +10,7 @@ P = "Leaving filters out"
 
 def whole(p: Place) -> Path:
     """A narrow CNN14 with weights and the facts of a bundle, and no graph: nothing here gets to run it."""
-    from sondino.model.bundle import BUNDLE_FORMAT
+    from sondino.model.config import BUNDLE_FORMAT
     from sondino.nets.registry import build_student
     from sondino.nets.saved import write_weights
 

@@ -204,10 +204,13 @@ def test_a_bundle_that_lacks_a_file_or_holds_another(hub, tmp_path):
         SondinoError, match=r"model.onnx of .*/me/mixed is not the one that its config.json was written"
     ):
         locate("hf:me/mixed")
-    hashes = {"model.onnx": lfs_hash(files["model.onnx"]), "head.safetensors": "0" * 64, "../../x": "0" * 64}
+    hashes = {"model.onnx": lfs_hash(files["model.onnx"]), "head.safetensors": "0" * 64}
     hub.commit("me/headless", bundle_files(tmp_path / "source", hashes=hashes))
     with pytest.raises(OptionError, match=r"/me/headless lacks head.safetensors of its bundle"):
         locate("hf:me/headless")
+    hub.commit("me/outside", bundle_files(tmp_path / "source", hashes=hashes | {"../../x": "0" * 64}))
+    with pytest.raises(SondinoError, match="is damaged: a key of hashes does not fit"):
+        locate("hf:me/outside")
     assert not list((tmp_path / "cache").rglob("config.json"))
 
 

@@ -1,5 +1,6 @@
 """Model cards of distilled and of converted models."""
 
+import re
 from typing import Any
 
 from sondino.model.card import card
@@ -53,3 +54,15 @@ def test_an_unknown_teacher_is_listed_as_unknown() -> None:
     text = card({**COMMON, "source": source, "teachers": [{"spec": "unknown", "licence": None, "dim": 3840}]}, 1)
     assert "- `unknown`: 3840 dimensions. Licence of its weights: not known to sondino" in text
     assert "| left out | the mapping head |" in text and "| licence of its weights | not known to sondino" in text
+
+
+def test_names_and_licences_are_no_markup() -> None:
+    evil = "<script>*x*</script> [a](b) `c`\n# d |"
+    source = dict.fromkeys(("kind", "file", "sha256", "url", "licence"), evil) | {"dropped": [evil]}
+    head = {"name": evil, "labels": [evil], "multi_label": True, "note": evil}
+    teachers = [{"spec": evil, "licence": evil}]
+    changed = {"name": evil, "teachers": teachers, "source": source, "head": head, "scores": {evil: evil}}
+    text = card({**COMMON, **changed, "data": {evil: evil}, "hashes": {evil: evil}}, 1)
+    outside = re.sub(r"(`+) .*? \1(?!`)", "", text)  # code is shown as it is
+    assert not re.search(r"(?<!\\)(<script|\*x|\[a|`c)|^# d", outside, re.M)
+    assert outside.splitlines()[0] == r"# \<script>\*x\*\</script> \[a\](b) \`c\`\\x0a# d |"

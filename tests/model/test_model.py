@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import warnings
 from pathlib import Path
 
@@ -188,8 +189,21 @@ def test_damaged_bundles_get_a_message(make_tiny_bundle, tmp_path):
         Model(folder)
     for change, message in (
         ({"format": "sondino-bundle-9"}, "sondino-bundle-9"),
-        ({"sample_rate": None}, "damaged"),
-        ({"short": "loop"}, "short"),
+        ({"sample_rate": None}, "is damaged: sample_rate is None: give a whole number; copy the whole bundle again"),
+        ({"sample_rate": -1}, "sample_rate is -1: give a whole number, 1 or more"),
+        ({"sample_rate": 16000.5}, "sample_rate is 16000.5: give a whole number"),
+        ({"sample_rate": 10**40}, r"sample_rate is 10+\.\.\.0+: give a whole number, 768000 or less"),
+        ({"short": "loop"}, "short is 'loop'"),
+        ({"front_end": 0}, "front_end is 0: give named entries or nothing"),
+        ({"hashes": []}, r"hashes is \[\]: give named entries"),
+        ({"hashes": {"../x": ""}}, "a key of hashes does not fit"),
+        ({"dim": float("inf")}, "dim is inf: give a whole number"),
+        ({"window": float("nan")}, "window is nan: give a number, 0.001 or more"),
+        ({"window": -1}, "window is -1: give a number, 0.001 or more"),
+        ({"window": 16000}, "window is 16000: give a number, 600 or less"),
+        ({"head": {"labels": 3}}, "it has no head.name|head.labels is 3"),
+        ({"teachers": [{"spec": 3}]}, r"teachers\[0\].spec is 3: give text"),
+        ({"format": "A" * 100_000}, "format is 'A{59}, where"),
     ):
         with pytest.raises(SondinoError, match=message):
             Model(make_tiny_bundle("config", **change))
@@ -197,8 +211,24 @@ def test_damaged_bundles_get_a_message(make_tiny_bundle, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     del config["dim"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SondinoError, match="'dim'"):
+    with pytest.raises(SondinoError, match="is damaged: it has no dim; copy"):
         Model(folder)
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(SondinoError, match=r"is damaged \(nested too deeply\)"):
+        Model(folder)
+
+
+def test_a_model_is_the_same_in_another_process(make_tiny_bundle):
+    folder = make_tiny_bundle("sent")
+    model = Model(folder, threads=1, engine="onnxruntime").with_head(LOUD)
+    received = pickle.loads(pickle.dumps(model))
+    assert (received.embed(CLIPS) == model.embed(CLIPS)).all()
+    assert (received.fingerprint, received.head.labels) == (model.fingerprint, ("quiet", "loud"))
+    sent = pickle.dumps(model)
+    make_tiny_bundle("sent", hashes={})
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\x1a\x00")
+    with pytest.raises(SondinoError, match=r"is damaged|is another bundle than the one that was sent"):
+        pickle.loads(sent)
 
 
 def test_a_model_that_gives_another_dimension_or_nan(make_tiny_bundle):

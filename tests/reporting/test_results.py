@@ -324,14 +324,14 @@ def test_a_huge_number_of_long_clips_stays_under_15_mb(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"format": "other-2"}, "is not in the format sondino-results-1 .it says other-2.: run the command"),
+        ({"format": "other-2"}, "is not in the format sondino-results-1 .it says 'other-2'.: run the command"),
         ({"kind": "poem"}, "holds results of the kind 'poem', not evaluation, support, sweep"),
         ({"scores": [], "agreement": []}, "holds no scores and no agreement, so there is nothing to report on"),
-        ({"scores": {"a": 1}}, "scores is no list of entries"),
-        ({"scores": [{"model": "m"}]}, "entry 1 of scores has no task"),
-        ({"models": [{"name": {}}]}, "entry 1 of models has no name"),
+        ({"scores": {"a": 1}}, "scores is {'a': 1}: give a list or nothing; run"),
+        ({"scores": [{"model": "m"}]}, "it has no scores\\[0\\].task; run"),
+        ({"models": [{"name": {}}]}, "models\\[0\\].name is {}: give a whole number or a number or text"),
         ({"kind": "support"}, "holds no rows"),
-        ({"kind": "sweep", "runs": [{"settings": 3}]}, "entry 1 of runs has no settings"),
+        ({"kind": "sweep", "runs": [{"settings": 3}]}, "runs\\[0\\].settings is 3: give named entries"),
     ],
 )
 def test_wrong_results_are_an_error(tmp_path, entries, message):

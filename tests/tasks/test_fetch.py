@@ -16,8 +16,8 @@ from helpers.split_zip import split_zip
 from helpers.tasks_layouts import write_layout
 from sondino import cli
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import lock_or_fail
 from sondino.hub.download import Remote, download
+from sondino.locks import lock_or_fail
 from sondino.tasks import fetch as room
 from sondino.tasks.fetch import fetch_task
 from sondino.tasks.registry import TASKS

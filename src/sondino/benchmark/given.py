@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, unknown_name
 from sondino.files import read_json, sha256
+from sondino.locks import restore
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.nets.registry import STUDENTS
 from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
@@ -113,6 +114,7 @@ def find(name: str, peer: bool = False) -> NamedModel:
         SondinoError: a published model cannot be fetched.
     """
     folder = Path(name).expanduser()
+    restore(folder)
     if (folder / "export.json").is_file():
         facts = read_export(folder)
         if facts["to"] == "web":
@@ -124,7 +126,7 @@ def find(name: str, peer: bool = False) -> NamedModel:
         spec = _teacher(name)
         if spec is not None:
             return NamedModel(Path(spec.file).name if spec.file else spec.kind, "teacher", spec.text, peer)
-    from sondino.model.bundle import read_config
+    from sondino.model.config import read_config
     from sondino.pretrained.locate import locate
 
     found = locate(name)

@@ -11,8 +11,9 @@ import numpy as np
 from rich.table import Table
 
 from sondino.benchmark.record import Bench, Measured
+from sondino.console import new_table
 from sondino.files import write_json, write_whole
-from sondino.text import csv_of_dicts, to_bytes
+from sondino.text import csv_of_dicts, printable
 
 BENCH_FORMAT = "sondino-bench-1"
 
@@ -36,7 +37,7 @@ def write_results(done: Bench, out: Path) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    write_whole(out / "bench.csv", to_bytes(csv_of_dicts(bench_rows(done), FIELDS)))
+    write_whole(out / "bench.csv", csv_of_dicts(bench_rows(done), FIELDS).encode())
     write_json(
         out / "bench.json",
         {
@@ -134,7 +135,7 @@ def to_table(done: Bench) -> Table | None:
     good = [each for each in done.measured if each.rounds and not each.error]
     if not good:
         return None
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = new_table()
     for name in ("model", "runtime", "precision"):
         shown.add_column(name, overflow="fold")
     first = done.seconds[0]
@@ -153,7 +154,7 @@ def to_table(done: Bench) -> Table | None:
         last = how.model
         rivals = times[how.model, how.threads]
         best = len(rivals) > 1 and _clip(each, 0)["milliseconds"] == min(rivals)
-        shown.add_row(*_line(each), style="bold" if best else None)
+        shown.add_row(*map(printable, _line(each)), style="bold" if best else None)
     return shown
 
 

@@ -1,12 +1,13 @@
 """The command line's app, and what its commands share."""
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App, Parameter
 
+from sondino.console import new_table, open_console, print_line
 from sondino.files import unreadable
+from sondino.text import printable
 from sondino.version import __version__
 
 app = App(
@@ -23,16 +24,12 @@ Device = Literal["auto", "cpu", "cuda"]
 
 def show_table(rows: list[dict[str, str]]) -> int:
     """Print rows as a table; 0, the exit code."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     for name in rows[0]:
-        table.add_column(name, overflow="fold")
+        table.add_column(printable(name), overflow="fold")
     for row in rows:
-        table.add_row(*row.values())
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)  # what is piped is not folded
+        table.add_row(*map(printable, row.values()))
+    open_console().print(table)
     return 0
 
 
@@ -51,7 +48,7 @@ def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:
 def list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
     """Print what was skipped (all of it is in a file where there are many); 1 if anything could not be read."""
     for path, reason in skipped[:20]:
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        print_line(f"skipped {path}: {reason}", error=True)
     if len(skipped) > 20:
-        print(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), file=sys.stderr)
+        print_line(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), error=True)
     return 1 if unreadable(skipped) else 0

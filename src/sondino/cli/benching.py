@@ -1,6 +1,5 @@
 """The command that times models: bench."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -8,6 +7,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from sondino.cli.app import app
+from sondino.console import open_console, print_line
 
 Number = TypeVar("Number", int, float)
 
@@ -42,28 +42,25 @@ def bench(
         out: the folder of the results.
         quiet: show no progress.
     """
-    from rich.console import Console
-
     from sondino.benchmark.bench import bench as run_bench
     from sondino.benchmark.results import format_failures, format_notes, to_table
 
     done = run_bench(models or [], out, against=against or [], runtimes=_names(runtime),
                      threads=None if threads is None else _numbers("threads", threads, int, "1,2"),
                      seconds=_numbers("seconds", seconds, float, "10,1"), rounds=rounds, quiet=quiet)  # fmt: skip
-    console = Console()
     shown = to_table(done)
     if shown is not None:
-        (console if console.is_terminal else Console(width=200)).print(shown)  # what is piped is not folded
-        print()
+        open_console().print(shown)
+        print_line()
     for line in format_notes(done):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(line)
     for install in dict.fromkeys(done.missing.values()):
         names = [name for name, needs in done.missing.items() if needs == install]
-        print(f"left out, not installed here: {', '.join(names)} ({install})")
+        print_line(f"left out, not installed here: {', '.join(names)} ({install})")
     if shown is not None:
-        print(f"results: {out / 'bench.csv'}")
+        print_line(f"results: {out / 'bench.csv'}")
     for message in format_failures(done):
-        print(f"failed: {message}", file=sys.stderr)
+        print_line(f"failed: {message}", error=True)
     if done.stopped:
         raise KeyboardInterrupt
     return 1 if done.failed else 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped, report_skipped
+from sondino.console import print_line
 
 if TYPE_CHECKING:
     from sondino.embedding.classify import ClipPrediction
@@ -49,7 +50,7 @@ def classify(
 
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
-        print(f"note: {note}", file=sys.stderr)
+        print_line(f"note: {note}", error=True)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
         report = classify_files(inputs, opened, output, per_window, top, threads, scale=scale,
@@ -57,7 +58,7 @@ def classify(
                                 progress=lambda done, total, _: progress(done, total))  # fmt: skip
     if output is None:
         return list_skipped(report.skipped)
-    print(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
+    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
     return report_skipped(report.skipped, output)
 
 
@@ -65,7 +66,6 @@ def _print_clip(clip: "ClipPrediction") -> None:
     def likely(labels: list[tuple[str, float]]) -> str:
         return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
 
-    name = clip.id.encode(errors="replace").decode()
-    print(f"{name}  {likely(clip.labels)}")
+    print_line(f"{clip.id}  {likely(clip.labels)}")
     for start, end, labels in clip.windows:
-        print(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")
+        print_line(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")

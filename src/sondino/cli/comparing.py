@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sondino.cli.app import app, list_skipped, report_skipped, show_table
+from sondino.console import print_line
 
 
 @app.command
@@ -39,8 +40,6 @@ def compare(
         threads: processor threads. Default: all.
         quiet: show no progress.
     """
-    from rich.console import Console
-
     from sondino.cli.experiments import listed
     from sondino.evaluation.compare import compare as run_compare
     from sondino.evaluation.compare import format_results, shown_rows
@@ -48,10 +47,10 @@ def compare(
     done = run_compare(bundles or [], out, tasks=listed(tasks or ()), data=data, seeds=seeds, grid=grid,
                        threads=threads, quiet=quiet, command=sys.argv)  # fmt: skip
     show_table(shown_rows(done.results))
-    print()
+    print_line()
     for line in format_results(done.results):
-        Console().print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(line)
     if out is None:
         return list_skipped(done.skipped)
-    print(f"results: {out / 'compare.csv'}, {out / 'compare.json'}, {out / 'compare.md'}")
+    print_line(f"results: {out / 'compare.csv'}, {out / 'compare.json'}, {out / 'compare.md'}")
     return report_skipped(done.skipped, out / "compare.json")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from sondino.cli.app import app
+from sondino.console import print_line
 
 
 @app.command
@@ -39,18 +40,20 @@ def convert(
     check_free(out, file)
     found = read_published(file, kind=kind, name=name, window=window, short=short)
     student, head, source = found.backbone, found.as_head(), found.facts["source"]
-    print(
+    print_line(
         f"{file.name}: {source['kind']}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
         f"parameters; {student.dim} dimensions for each {found.window:g} s at {student.logmel.sample_rate} Hz"
         + (f"; {len(head.labels)} classes of {head.name}" if head else "")
     )
     for part in source["dropped"]:
-        print(f"left out: {part}")
-    print("making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True)
+        print_line(f"left out: {part}")
+    print_line(
+        "making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True
+    )
     write_converted(found, out)
     difference = read_json(out / "config.json")["onnx_difference"]
-    print(
+    print_line(
         f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"
     )
-    print(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz")
+    print_line(f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz")
     return 0

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sondino.cli.app import app
+from sondino.console import print_line
 
 
 @app.command
@@ -29,14 +30,14 @@ def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = 
     with tempfile.TemporaryDirectory(prefix="sondino-demo-") as temporary:
         folder = Path(temporary) / "page"
         with page_server(folder, port) as server:  # first: a port that is taken is known at once
-            print(f"putting {source} and its gallery on a page", flush=True)
+            print_line(f"putting {source} and its gallery on a page", flush=True)
             export_web(source, folder, gallery=gallery)
             address = f"http://{HOST}:{server.server_address[1]}/"
-            print(f"open {address} (Ctrl-C ends it)", flush=True)
+            print_line(f"open {address} (Ctrl-C ends it)", flush=True)
             if open:
                 webbrowser.open(address)
             try:
                 server.serve_forever(poll_interval=0.2)
             except KeyboardInterrupt:
-                print()
+                print_line()
     return 0

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped, show_table
+from sondino.console import print_line
 from sondino.distillation.recipe import FIELDS, Recipe
 
 
@@ -99,7 +100,7 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none",
     with show("headers", "files") as progress:
         table = build_corpus(audio, out, clip, scale=scale, progress=progress)
     hours = sum(table.column("duration")) / 3600
-    print(f"{len(table)} clips, {hours:.2f} hours, in {out}")
+    print_line(f"{len(table)} clips, {hours:.2f} hours, in {out}")
     return list_skipped(table.skipped, out / "skipped.csv")
 
 
@@ -115,7 +116,7 @@ def targets(corpus: Path, *, teacher: str, device: Device = "auto") -> int:
         device: where the teacher runs.
     """
     found = _targets(corpus, teacher, device)
-    print(f"{int(found.valid.sum())} of {len(found.valid)} clips, {found.dim} dimensions, in {found.folder}")
+    print_line(f"{int(found.valid.sum())} of {len(found.valid)} clips, {found.dim} dimensions, in {found.folder}")
     return list_skipped(found.skipped, found.folder)
 
 
@@ -151,15 +152,15 @@ def cluster(
     with show("clusters", "batches") as progress:
         found = fit_clusters(targets, k, seed, progress)
     seen = describe_clusters(open_corpus(corpus), found)
-    print(f"{k} clusters of {found.sizes.min()} to {found.sizes.max()} clips, in {found.folder}")
+    print_line(f"{k} clusters of {found.sizes.min()} to {found.sizes.max()} clips, in {found.folder}")
     agreement = {"NMI": seen.nmi, "ARI": seen.ari, "purity": seen.purity}
     for name, value in (found.quality | agreement).items():
         if value is not None:
-            print(f"{name.replace('_', ' ')}: {value:.4g}")
+            print_line(f"{name.replace('_', ' ')}: {value:.4g}")
     if not seen.labelled:
-        print(f"sizes: {', '.join(str(group.clips) for group in seen.groups)}")
+        print_line(f"sizes: {', '.join(str(group.clips) for group in seen.groups)}")
         return 0
-    print(f"{seen.labels} labels of {seen.labelled} clips")
+    print_line(f"{seen.labels} labels of {seen.labelled} clips")
     return show_table(
         [
             {

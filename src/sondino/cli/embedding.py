@@ -1,12 +1,12 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from sondino.cli.app import app, report_skipped
+from sondino.console import print_line
 from sondino.errors import OptionError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def embed(
         report = embed_stdin(opened, output, rate, sample_format, channels, hop=0.5 if hop is None else hop,
                              window=window, short=short)  # fmt: skip
         if not quiet:
-            print(f"sondino: {report}", file=sys.stderr)
+            print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
     return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short,
@@ -116,9 +116,9 @@ def _embed_files(
     with show("embedding", "files", quiet) as progress:
         report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
                              hop=hop, scale=scale, progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    print(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
+    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
     if not model.exact:
-        print(_cost(inputs, model))
+        print_line(_cost(inputs, model))
     return report_skipped(report.skipped, output)
 
 

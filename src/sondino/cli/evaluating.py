@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, report_skipped, show_table
+from sondino.console import print_line
 
 
 @app.command
@@ -47,8 +48,6 @@ def evaluate(
         device: where teachers run.
         quiet: show no progress.
     """
-    from rich.console import Console
-
     from sondino.cli.experiments import listed
     from sondino.evaluation.evaluate import evaluate as run_evaluate
     from sondino.evaluation.retention import explained, shown_rows
@@ -60,19 +59,19 @@ def evaluate(
     results = done.results
     for task in results["tasks"]:
         for note in task["notes"]:
-            print(f"note: {task['name']}: {note}", file=sys.stderr)
+            print_line(f"note: {task['name']}: {note}", error=True)
     if results["scores"]:
         show_table(shown_rows(results))
-        print()
+        print_line()
     if results["agreement"]:
         show_table([_agreement(row) for row in results["agreement"]])
-        print("cosine: after a linear map fitted on other clips (of the mean: chance level); CKA: unbiased")
-        print("found: a clip's embedding by the student, searched among the teacher's embeddings")
-        print()
+        print_line("cosine: after a linear map fitted on other clips (of the mean: chance level); CKA: unbiased")
+        print_line("found: a clip's embedding by the student, searched among the teacher's embeddings")
+        print_line()
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
-        Console().print(line, highlight=False, soft_wrap=True, markup=False)
-    print(f"results: {out}\nreport: {report(out).resolve()}")
+        print_line(line)
+    print_line(f"results: {out}\nreport: {report(out).resolve()}")
     return report_skipped(done.skipped, out / "results.json")
 
 

@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from sondino.console import open_console, print_line
 
 
 @app.command
@@ -56,16 +54,16 @@ def sweep(
     swept = run_sweep(recipe, audio, read_vary(vary), out, teacher=tuple(teacher or ()), tasks=listed(tasks or ()),
                       data=data, seeds=seeds, device=device, quiet=quiet, command=sys.argv)  # fmt: skip
     table, under = rich_table(swept.results)
-    console = _console()
-    console.print(table)
-    _print_lines(console, "", *under)
+    open_console().print(table)
+    for line in ("", *under):
+        print_line(line)
     for name, reason in swept.failed:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print_line(f"failed: {name}: {reason}", error=True)
     if swept.unreadable:
-        print(f"{swept.unreadable} files could not be read: see skipped.csv in each run's folder", file=sys.stderr)
-    print(f"results: {out / 'table.md'}, {out / 'runs.csv'}, {out / 'results.json'}")
+        print_line(f"{swept.unreadable} files could not be read: see skipped.csv in each run's folder", error=True)
+    print_line(f"results: {out / 'table.md'}, {out / 'runs.csv'}, {out / 'results.json'}")
     if swept.results["runs"]:
-        print(f"report: {report(out).resolve()}")
+        print_line(f"report: {report(out).resolve()}")
     return 1 if swept.failed or swept.unreadable else 0
 
 
@@ -112,27 +110,14 @@ def support(
         ) from None
     found = run_support(models, listed(tasks), lengths, out=out, data=data, seeds=seeds, threads=threads, quiet=quiet,
                         command=sys.argv)  # fmt: skip
-    console = _console()
-    console.print(rich_table(found.results))
-    _print_lines(console, "", *(chosen["sentence"] for chosen in found.results["chosen"]), "")
-    _print_lines(console, *(f"note: {note}" for note in found.results["notes"]))
+    open_console().print(rich_table(found.results))
+    notes = [f"note: {note}" for note in found.results["notes"]]
+    for line in ("", *(chosen["sentence"] for chosen in found.results["chosen"]), "", *notes):
+        print_line(line)
     if found.unreadable:
-        print(f"{found.unreadable} clips could not be decoded: results.json has them by task", file=sys.stderr)
-    print(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
+        print_line(f"{found.unreadable} clips could not be decoded: results.json has them by task", error=True)
+    print_line(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
     return 1 if found.unreadable else 0
-
-
-def _console() -> "Console":
-    """A console that does not fold what is piped."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
-
-
-def _print_lines(console: "Console", *lines: str) -> None:
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def listed(tasks: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sondino.cli.app import app
+from sondino.console import print_line
 
 
 @app.command
@@ -58,7 +59,7 @@ def export(
         gallery=gallery,
     )
     _print_verified(facts["verified"])
-    print(f"in {out / FILES[to]}; what it takes and how to run it: {out / 'card.md'}")
+    print_line(f"in {out / FILES[to]}; what it takes and how to run it: {out / 'card.md'}")
     return 0
 
 
@@ -83,13 +84,13 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
     from sondino.exporters.quantize import quantize as run_quantize
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
-    print(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
+    print_line(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
     _print_verified(facts["verified"])
     if "probe" in facts:
         probe = facts["probe"]
-        print(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
+        print_line(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
     size = (out / "model.onnx").stat().st_size
-    print(
+    print_line(
         f"in {out}, model.onnx {size / 1e6:.2f} MB; "
         f"use: sondino embed recordings/ --model {shlex.quote(str(out))} --output embeddings.npz"
     )
@@ -98,10 +99,10 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
 
 def _print_verified(verified: dict[str, Any]) -> None:
     """Print how an export differs from the trained net."""
-    print(
+    print_line(
         f"compared with the trained net on {verified['clips']} real clips: mean cosine {verified['cosine']:.6f}, "
         f"{verified['cosine_lowest']:.6f} at the lowest; {verified['neighbours']:.1%} of the nearest clips the same; "
         f"largest difference {verified['difference']:.1e} of the largest value"
     )
     if verified["cosine"] < 0.99:
-        print("that is under 0.99: evaluate it on your task before you use it")
+        print_line("that is under 0.99: evaluate it on your task before you use it")

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped
 from sondino.cli.probing import print_labelled
+from sondino.console import print_line
 
 
 @app.command
@@ -72,9 +73,9 @@ def finetune(
     if done.weights is not None:
         light, heavy = done.weights.argmin(), done.weights.argmax()
         names = done.labelled.labels
-        print(f"labels are uneven and were weighted, from {names[light]} {done.weights[light]:.2f} to "
+        print_line(f"labels are uneven and were weighted, from {names[light]} {done.weights[light]:.2f} to "
               f"{names[heavy]} {done.weights[heavy]:.2f}")  # fmt: skip
-    print(
+    print_line(
         f"frozen probe: {done.probe}\nfine-tuned: {done.score}\n{done.epochs} epochs, best {done.best}\nbundle: {out}"
     )
     return list_skipped(list(done.labelled.skipped))

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app, show_table
+from sondino.cli.app import app, list_skipped, show_table
+from sondino.console import print_line
 
 
 @app.command
@@ -21,9 +22,11 @@ def check(encoder: str) -> int:
     checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
     faults = check_encoder(checked)
     for fault in faults:
-        print(f"- {fault}")
+        print_line(f"- {fault}")
     window = f"{checked.window} s" if checked.window else "any length"
-    print(f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults")
+    print_line(
+        f"{checked.name}: {checked.dim} dimensions from {window} at {checked.sample_rate} Hz, {len(faults)} faults"
+    )
     return 1 if faults else 0
 
 
@@ -65,9 +68,10 @@ def models(folder: Path = Path()) -> int:
     from sondino.pretrained.locate import is_kept
 
     show_table([{**model.row(), "here": "yes" if is_kept(model.name) else ""} for model in list_models()])
-    print()
-    rows = find_bundles(folder)
-    if not rows:
-        print(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
-        return 0
-    return show_table(rows)
+    print_line()
+    rows, damaged = find_bundles(folder)
+    if rows:
+        show_table(rows)
+    elif not damaged:
+        print_line(f"no bundles under {folder.resolve()}: `sondino distill` and `sondino quickstart` make them")
+    return list_skipped(damaged)

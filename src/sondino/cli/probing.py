@@ -1,10 +1,10 @@
 """The command probe: a linear head on embeddings."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped
+from sondino.console import print_line
 
 if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
@@ -47,7 +47,7 @@ def probe(
         fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
                            lambda done, total, _: progress(done, total))  # fmt: skip
     print_labelled(fitted.labelled)
-    print(f"{fitted.score}\nbundle: {out}")
+    print_line(f"{fitted.score}\nbundle: {out}")
     return list_skipped(list(fitted.labelled.skipped))
 
 
@@ -56,6 +56,6 @@ def print_labelled(labelled: "Labelled") -> None:
     counts = labelled.targets().sum(0)
     each = ", ".join(f"{label} {count}" for label, count in zip(labelled.labels, counts, strict=True))
     shown = each if len(labelled.labels) <= 20 else f"{counts.min()} to {counts.max()} clips each"
-    print(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {shown}")
+    print_line(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {shown}")
     for note in labelled.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_line(f"note: {note}", error=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
+from sondino.console import print_line
 from sondino.errors import OptionError
 
 COLLAPSED = 0.99
@@ -79,19 +80,19 @@ def prune(
             quiet=quiet,
         )
         pruned = facts["pruned"]
-        print(
+        print_line(
             f"{folder}: {facts['parameters'] / 1e6:.2f} M parameters of {pruned['parameters_before'] / 1e6:.2f} M, "
             f"{facts['macs_per_10s'] / 1e6:,.0f} M multiply-adds for 10 s "
             f"of {pruned['macs_per_10s_before'] / 1e6:,.0f} M"
         )
         if pruned["left_whole"]:
-            print(f"not pruned: {', '.join(pruned['left_whole'])}")
+            print_line(f"not pruned: {', '.join(pruned['left_whole'])}")
         if pruned["alike"] > COLLAPSED:
-            print(
+            print_line(
                 f"the embeddings have collapsed: their mean pairwise cosine is {pruned['alike']:.4f}; "
                 "let the model recover with --corpus AUDIO --epochs N, or remove fewer filters"
             )
-    print(f"compare costs and scores: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
+    print_line(f"compare costs and scores: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sondino.cli.app import app
+from sondino.console import print_line
 
 
 @app.command
@@ -20,5 +21,5 @@ def report(path: Path) -> int:
     """
     from sondino.reporting.report import report as write_report
 
-    print(f"report: {write_report(path).resolve()}")
+    print_line(f"report: {write_report(path).resolve()}")
     return 0

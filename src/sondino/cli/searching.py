@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import app, show_table
+from sondino.console import print_line
+from sondino.text import unescape
 
 
 @app.command
@@ -37,13 +39,14 @@ def similar(
     from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 
     if model is None:
+        query = unescape(query)  # as tables in text name it
         found = find_similar(query_of_id(query, table), table, k, leave_out=query)
     else:
         from sondino.pretrained.load import load
 
         found = find_similar(query_of_sound(query, load(model), table, window=window, hop=hop, short=short), table, k)
     if not found:
-        print(f"{table} holds no other clip")
+        print_line(f"{table} holds no other clip")
         return 0
     rows = []
     for rank, near in enumerate(found, 1):
@@ -51,7 +54,7 @@ def similar(
         rows.append({"rank": str(rank), "id": near.id, **start, "cosine": f"{near.cosine:.6f}"})
     if output is not None:
         from sondino.files import write_whole
-        from sondino.text import csv_of_dicts, to_bytes
+        from sondino.text import csv_of_dicts
 
-        write_whole(output, to_bytes(csv_of_dicts(rows)))
+        write_whole(output, csv_of_dicts(rows).encode())
     return show_table(rows)

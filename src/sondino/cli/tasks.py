@@ -1,9 +1,9 @@
 """The command that lists data sets to evaluate on, and fetches them."""
 
-import sys
 from pathlib import Path
 
 from sondino.cli.app import app, list_skipped, show_table
+from sondino.console import print_line
 
 
 @app.command
@@ -42,7 +42,7 @@ def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = F
             for name, task in TASKS.items()
         ]
     )
-    print(f"\n{sum(folder is not None for folder in found.values())} of {len(TASKS)} are under {root}; "
+    print_line(f"\n{sum(folder is not None for folder in found.values())} of {len(TASKS)} are under {root}; "
           "your own labelled folders and CSV lists are tasks too")  # fmt: skip
     return code
 
@@ -57,9 +57,9 @@ def _fetch(name: str, root: Path, quiet: bool) -> int:
     task = TASKS[name]
     folder, links = fetch_task(task, root, quiet)
     labelled = task.read(folder)
-    print(f"{task.title}: {len(labelled.clips)} clips, {len(labelled.labels)} labels, in {folder}")
+    print_line(f"{task.title}: {len(labelled.clips)} clips, {len(labelled.labels)} labels, in {folder}")
     for note in (*labelled.notes, *([f"{len(links)} links in the archives were left out"] if links else [])):
-        print(f"note: {note}", file=sys.stderr)
+        print_line(f"note: {note}", error=True)
     return list_skipped(list(labelled.skipped))
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sondino.corpus.targets import Targets
 from sondino.errors import OptionError, RunError, require
-from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_array, write_json
+from sondino.files import disk_error, make_folder, read_json, write_array, write_json
+from sondino.locks import lock_or_fail
 from sondino.progress import Report
 
 CLUSTERS_FORMAT = "sondino-clusters-1"

@@ -13,7 +13,7 @@ from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
 from sondino.errors import RunError
-from sondino.files import disk_error, make_folder, read_json, sync_folder, write_json
+from sondino.files import disk_error, make_folder, new_file, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,10 @@ def create_matrix(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
                 f"{file} needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room, or give "
                 "another folder"
             )
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        with partial.open("wb") as opened:
+        with new_file(file) as opened:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(opened, header)
             opened.truncate(opened.tell() + needed)
-            os.fsync(opened.fileno())
-        partial.replace(file)
-        sync_folder(file.parent)
     except OSError as error:
         raise disk_error(file, error) from error
 

@@ -28,7 +28,7 @@ from sondino.audio.walk import (
     why_unusable,
 )
 from sondino.errors import AudioError, OptionError, SondinoError, require
-from sondino.files import DUPLICATE, cores, disk_error, make_folder
+from sondino.files import DUPLICATE, cores, make_folder, new_file
 from sondino.lists import SUFFIXES as LIST_SUFFIXES
 from sondino.lists import read_list
 from sondino.progress import Report
@@ -389,12 +389,5 @@ def _content(opened: BinaryIO) -> str:
 
 def write_table(file: Path, table: pa.Table) -> None:
     """Write a Parquet file that is whole or absent."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        require("pyarrow.parquet", "train").write_table(table, partial)
-        with partial.open("rb+") as opened:
-            os.fsync(opened.fileno())
-        partial.replace(file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise disk_error(file, error) from error
+    with new_file(file) as opened:
+        require("pyarrow.parquet", "train").write_table(table, opened)

@@ -16,9 +16,11 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.corpus.sources import Listing, list_audio, not_utf8, scan, write_table
 from sondino.errors import AudioError, OptionError, RunError, require
-from sondino.files import DUPLICATE, lock_or_fail, make_folder, read_json, write_json, write_skipped
+from sondino.files import DUPLICATE, make_folder, read_json, write_json, write_skipped
 from sondino.lists import SPLITS
+from sondino.locks import lock_or_fail
 from sondino.progress import Report
+from sondino.text import read_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -220,10 +222,11 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
         raise RunError(f"{folder} holds a corpus of another format ({facts.get('format')}): build it again")
     try:
         # One chunk a column: rows are looked up one by one.
-        table = require("pyarrow.parquet", "train").read_table(folder / "corpus.parquet").combine_chunks()
+        with (folder / "corpus.parquet").open("rb") as opened:  # pyarrow takes no name that is not UTF-8
+            table = require("pyarrow.parquet", "train").read_table(opened).combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            skipped = [(row["path"], row["reason"]) for row in csv.DictReader(lines)]
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            skipped = [(row["path"], row["reason"]) for row in read_csv(lines)]
+    except (OSError, ValueError, pa.ArrowException, KeyError, csv.Error) as error:
         raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
     root = facts["root"]
     if not Path(root).exists() and facts.get("root_from_here") is not None:

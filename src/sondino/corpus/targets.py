@@ -25,7 +25,8 @@ from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decoded_parts, rows_a_part
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, embed_clips, resolve
 from sondino.errors import EncoderError, RunError
-from sondino.files import lock_or_fail, make_folder, read_json, write_json
+from sondino.files import make_folder, read_json, write_json
+from sondino.locks import lock_or_fail
 from sondino.progress import Report
 
 TARGETS_FORMAT = "sondino-targets-1"

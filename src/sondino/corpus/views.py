@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from sondino.corpus.table import Corpus, content_hash, save_corpus
 from sondino.errors import OptionError, require
-from sondino.files import lock_or_fail, make_folder
+from sondino.files import make_folder
+from sondino.locks import lock_or_fail
 
 if TYPE_CHECKING:
     import pyarrow as pa

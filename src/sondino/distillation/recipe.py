@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 from sondino.files import write_whole
-from sondino.text import first_line
+from sondino.schema import check, load_yaml
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]
@@ -28,8 +29,8 @@ class Recipe:
     Only the schedule differs: by default it ends with the run. The published one, whose rate is still high when it
     ends, is in recipes/.
 
-    A field's help is that of `sondino distill --help` and of the manual's table. Where "option" is False the command
-    has no option of its name: the field is for recipe files and keywords.
+    A field's help is that of `sondino distill --help` and of the manual's table; its bounds, those of `msgspec.Meta`.
+    Where "option" is False the command has no option of its name: the field is for recipe files and keywords.
     """
 
     teacher: tuple[str, ...] = field(
@@ -43,7 +44,11 @@ class Recipe:
         default="mobilenetv3", metadata={"help": "`mobilenetv3`, `dymn`, `eres2net`, `cnn14` or `qcnn14`"}
     )
     width: float = field(
-        default=1.0, metadata={"help": "multiplies the student's channels, 0.1 to 8; parameters grow with its square"}
+        default=1.0,
+        metadata={
+            "bounds": {"ge": 0.1, "le": 8},
+            "help": "multiplies the student's channels, 0.1 to 8; parameters grow with its square",
+        },
     )
     quaternion: Literal["derivatives", "learned"] | None = field(
         default=None,
@@ -62,12 +67,17 @@ class Recipe:
     clip: float = field(
         default=10.0,
         metadata={
+            "bounds": {"gt": 0, "le": 600},
             "help": "seconds of audio per target, for teacher and student; a longer file gives several clips. The "
             "bundle's window",
         },
     )
     views: int = field(
-        default=0, metadata={"help": "augmented views of every clip (crop, gain, a mix of two), as rows of their own"}
+        default=0,
+        metadata={
+            "bounds": {"ge": 0, "le": 1000},
+            "help": "augmented views of every clip (crop, gain, a mix of two), as rows of their own",
+        },
     )
     mapping: Literal["mlp", "none"] = field(
         default="mlp",
@@ -83,6 +93,7 @@ class Recipe:
     label_weight: float = field(
         default=0.0,
         metadata={
+            "bounds": {"ge": 0, "le": 1},
             "help": "lambda of lambda * supervised + (1 - lambda) * distillation, if the corpus has labels; 1 needs no "
             "teacher",
         },
@@ -93,41 +104,81 @@ class Recipe:
     clusters: int = field(
         default=50,
         metadata={
+            "bounds": {"ge": 0, "le": 1_000_000},
             "help": "k of the k-means for balanced sampling, at most a fifth of the clips; 0: every clip is drawn "
             "equally often",
         },
     )
-    epochs: int = field(default=100, metadata={"help": "passes of `draws` clips"})
+    epochs: int = field(
+        default=100,
+        metadata={
+            "bounds": {"ge": 1, "le": 1_000_000},
+            "help": "passes of `draws` clips",
+        },
+    )
     draws: int | None = field(
         default=None,
         metadata={
+            "bounds": {"ge": 1, "le": 1_000_000_000},
             "help": "clips drawn per epoch, with replacement, rounded up to whole batches; by default as many as are "
             "trained on, at most 100,000",
         },
     )
-    batch_size: int = field(default=32, metadata={"help": "clips per batch, of each process"})
-    lr: float = field(default=8e-4, metadata={"help": "highest learning rate of Adam"})
+    batch_size: int = field(
+        default=32,
+        metadata={
+            "bounds": {"ge": 1, "le": 65_536},
+            "help": "clips per batch, of each process",
+        },
+    )
+    lr: float = field(
+        default=8e-4,
+        metadata={
+            "bounds": {"gt": 0, "le": 1000},
+            "help": "highest learning rate of Adam",
+        },
+    )
     warmup: float | None = field(
-        default=None, metadata={"help": "epochs of exponential warm-up; by default 8 % of the epochs", "option": False}
+        default=None,
+        metadata={
+            "bounds": {"ge": 0, "le": 1_000_000},
+            "help": "epochs of exponential warm-up; by default 8 % of the epochs",
+            "option": False,
+        },
     )
     rampdown_start: float | None = field(
         default=None,
         metadata={
+            "bounds": {"ge": 0, "le": 1_000_000},
             "help": "epoch at which the learning rate begins to fall; by default 30 % of the epochs",
             "option": False,
         },
     )
     rampdown: float | None = field(
         default=None,
-        metadata={"help": "epochs over which it falls linearly to `final_lr`; by default to the end", "option": False},
+        metadata={
+            "bounds": {"ge": 0, "le": 1_000_000},
+            "help": "epochs over which it falls linearly to `final_lr`; by default to the end",
+            "option": False,
+        },
     )
     final_lr: float = field(
-        default=0.01, metadata={"help": "learning rate at the end of the fall, as a share of `lr`", "option": False}
+        default=0.01,
+        metadata={
+            "bounds": {"ge": 0, "le": 1},
+            "help": "learning rate at the end of the fall, as a share of `lr`",
+            "option": False,
+        },
     )
-    gradient_clip: float = field(default=5.0, metadata={"help": "largest norm of the gradient", "option": False})
+    gradient_clip: float = field(
+        default=5.0, metadata={"bounds": {"gt": 0, "le": 1e9}, "help": "largest norm of the gradient", "option": False}
+    )
     mixup: float = field(
         default=0.0,
-        metadata={"help": "alpha of mixup (ratio max(l, 1 - l), also of the loss); 0 is off, 0.3 the published option"},
+        metadata={
+            "bounds": {"ge": 0, "le": 1000},
+            "help": "alpha of mixup (ratio max(l, 1 - l), also of the loss); 0 is off, 0.3 the published option",
+        },
     )
     spec_augment: bool = field(
         default=False,
@@ -144,38 +195,31 @@ class Recipe:
         default="auto", metadata={"help": "`auto`: bfloat16 if the processor or GPU computes in it, else float32"}
     )
     validation: float = field(
-        default=0.1, metadata={"help": "share of the source files held out, if the corpus has no split"}
+        default=0.1,
+        metadata={
+            "bounds": {"ge": 0, "le": 1},
+            "help": "share of the source files held out, if the corpus has no split",
+        },
     )
-    seed: int = field(default=0, metadata={"help": "of weights, draws, views, clusters and the split"})
+    seed: int = field(
+        default=0,
+        metadata={
+            "bounds": {"ge": 0, "le": 4_294_967_295},
+            "help": "of weights, draws, views, clusters and the split",
+        },
+    )
 
     def __post_init__(self) -> None:
         """Check every value, and raise OptionError for the first that cannot be."""
         from sondino.nets.registry import STUDENTS
 
-        if self.student not in STUDENTS:
-            raise unknown_name("student", self.student, STUDENTS)
+        if self.student not in list(STUDENTS):
+            raise unknown_name("student", str(self.student), STUDENTS)
         for name, hint in typing.get_type_hints(type(self)).items():
             choices = _choices(hint)
             if choices and getattr(self, name) not in choices:
                 raise unknown_name(f"value of {name}:", str(getattr(self, name)), [c for c in choices if c])
-        if not 0.1 <= self.width <= 8:
-            raise OptionError(f"width is {self.width:g}: give a number from 0.1 to 8, 1 is the published net")
-        if self.seed >= 2**32:
-            raise OptionError(f"seed is {self.seed}: give a number below 4294967296")
-        for name in ("clip", "lr", "gradient_clip"):
-            if not math.isfinite(getattr(self, name)):
-                raise OptionError(f"{name} is {getattr(self, name)}: give a finite number")
-        for name in ("clip", "lr", "gradient_clip", "batch_size", "epochs"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} is {getattr(self, name)}: give a number above 0")
-        for name in ("views", "clusters", "mixup", "seed"):
-            if getattr(self, name) < 0:
-                raise OptionError(f"{name} is {getattr(self, name)}: give 0 or more")
-        for name in ("label_weight", "validation", "final_lr"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
-        if self.draws is not None and self.draws < 1:
-            raise OptionError(f"draws is {self.draws}: give a number above 0")
+        check(dataclasses.asdict(self), _schema(), "", error=OptionError)
         if not self.teacher and self.label_weight < 1:
             raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
 
@@ -229,20 +273,38 @@ def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **optio
     values |= {name: value for name, value in options.items() if value is not None}
     for name in values:
         if name not in FIELDS:
-            raise unknown_name("recipe entry", name, FIELDS)
+            raise unknown_name("recipe entry", str(name), FIELDS)
+    return Recipe(**{name: _as_field(name, value) for name, value in values.items()})
+
+
+@cache
+def _schema() -> Any:
+    """A msgspec.Struct of the fields with their bounds."""
+    import msgspec
+
     hints = typing.get_type_hints(Recipe)
-    return Recipe(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+    return msgspec.defstruct("RecipeEntries", [(name, _bounded(hints[name], entry)) for name, entry in FIELDS.items()])
+
+
+def _bounded(hint: Any, entry: dataclasses.Field[Any]) -> Any:
+    """A field's type with its bounds."""
+    import msgspec
+
+    if "bounds" not in entry.metadata:
+        return hint
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
+    bounded: Any = typing.Annotated[kinds[0], msgspec.Meta(**entry.metadata["bounds"])]
+    return bounded | None if typing.get_args(hint) else bounded
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The entries of a recipe file; raises OptionError where it cannot be read or is no mapping."""
-    yaml = require("yaml", "train")
     try:
-        values = yaml.safe_load(file.read_text())
+        values = load_yaml(file)
     except OSError as error:
         raise OptionError(f"recipe {file} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise OptionError(f"recipe {file} is not valid YAML: {first_line(error)}") from error
+    except ValueError as error:
+        raise OptionError(f"recipe {file} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise OptionError(f"recipe {file} holds no entries: write `name: value` lines such as `epochs: 20`")
     return values
@@ -276,21 +338,12 @@ def fully_resolved(recipe: Recipe, training_clips: int, precision: str) -> Recip
     )
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """The value as the field's type, so that `clip: 10` and `clip: 10.0` are one recipe."""
+def _as_field(name: str, value: Any) -> Any:
+    """A value as the field's type, so that `clip: 10` and `clip: 10.0` are one recipe; what does not fit stays."""
+    hint = typing.get_type_hints(Recipe)[name]
     if name == "teacher":
-        return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if value is None and type(None) in kinds:
-        return None
-    kind = next(k for k in kinds if k is not type(None))
-    if typing.get_origin(kind) is Literal:
-        return value
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:  # YAML reads 8e-4 as a string
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    if float in (hint, *typing.get_args(hint)) and isinstance(value, int | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):  # YAML reads 8e-4 as a string
             return float(value)
-        except ValueError:
-            pass
-    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
-    raise OptionError(f"recipe entry {name} is {value!r}: give {'a' if kind is not int else 'an'} {kind.__name__}")
+    return value

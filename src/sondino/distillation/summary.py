@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sondino.benchmark.measure import costs_of, milliseconds_per_10s
+from sondino.console import new_table, open_console, print_line
 from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
@@ -31,9 +32,10 @@ from sondino.nets.saved import new_net
 from sondino.nets.student import Student
 from sondino.pretrained.load import load
 from sondino.probing.probe import probe_labels
+from sondino.reporting.entries import read_summary
 from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
-from sondino.text import if_known, megabytes, millions, percent
+from sondino.text import if_known, megabytes, millions, percent, printable
 from sondino.training.batches import Batches, spread
 from sondino.version import __version__
 
@@ -277,13 +279,9 @@ def versions(device: torch.device) -> dict[str, str]:
 
 def print_summary(run: Path) -> int:
     """Print a finished run's table and where its bundle and report are; 1 if files could not be read, else 0."""
-    from rich.console import Console
-    from rich.table import Table
-
-    summary = json.loads((run / "summary.json").read_text())
+    summary, facts = read_summary(run)
     if not (run / "report.html").exists():  # it was interrupted just before
         report_run(run)
-    console = Console()
     shown = {
         "parameters": ("parameters", millions),
         "file_bytes": ("file", megabytes),
@@ -292,25 +290,21 @@ def print_summary(run: Path) -> int:
         "neighbour_overlap": ("neighbours", lambda v: percent(v, 0)),
         "probe_accuracy": ("probe", percent),
     }
-    columns = [name for name in shown if any(row.get(name) is not None for row in summary["table"])]
-    table = Table("model", box=None, pad_edge=False, header_style="bold")
+    columns = [name for name in shown if any(row.get(name) is not None for row in summary.get("table", []))]
+    table = new_table()
+    table.add_column("model")
     for name in columns:
         table.add_column(shown[name][0], justify="right")
-    for row in summary["table"]:
-        table.add_row(row["model"], *(if_known(row.get(n), shown[n][1]) for n in columns))
-    console.print(table)
-    console.print(
-        f"\n{summary['clips']} clips ({summary['hours']:.2f} h), {summary['held_out']} held out; "
-        f"{summary['epochs']} epochs in {summary['training_seconds']:.0f} s, best {summary['best_epoch']}"
+    for row in summary.get("table", []):
+        table.add_row(printable(row["model"]), *(if_known(row.get(n), shown[n][1]) for n in columns))
+    open_console().print(table)
+    print_line(
+        f"\n{facts.clips} clips ({facts.hours:.2f} h), {facts.held_out} held out; "
+        f"{facts.epochs} epochs in {facts.training_seconds:.0f} s, best {facts.best_epoch}"
         "\ncosine and neighbours: with the teacher, on held-out clips"
-        + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else ""),
-        highlight=False,
+        + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
     )
-    console.print(
-        f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True
-    )
-    if summary["skipped"]:
-        console.print(
-            f"skipped: {summary['skipped']}, listed in {run / 'skipped.csv'}", highlight=False, soft_wrap=True
-        )
-    return 1 if summary["unreadable"] else 0
+    print_line(f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}")
+    if facts.skipped:
+        print_line(f"skipped: {facts.skipped}, listed in {run / 'skipped.csv'}")
+    return 1 if facts.unreadable else 0

@@ -18,10 +18,10 @@ from sondino.audio.windows import merge
 from sondino.embedding.files import Progress, list_inputs
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, SondinoError
-from sondino.files import disk_error, thread_count
+from sondino.files import make_folder, new_file, thread_count
 from sondino.model.head import Head
 from sondino.model.model import Model
-from sondino.text import csv_writer
+from sondino.text import CsvWriter, escape
 
 COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
 
@@ -160,8 +160,8 @@ def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
 
 @contextmanager
 def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
-    with _in_place(output) as file:
-        table = csv_writer(file)
+    with _text_file(output) as file:
+        table = CsvWriter(file)
         table.writerow(COLUMNS)
 
         def put(prediction: ClipPrediction) -> None:
@@ -181,7 +181,7 @@ def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
 
 @contextmanager
 def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
-    with _in_place(output) as file:
+    with _text_file(output) as file:
 
         def put(prediction: ClipPrediction) -> None:
             file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
@@ -191,10 +191,10 @@ def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
     def as_objects(labels: Ranking) -> list[dict[str, Any]]:
-        return [{"label": label, "probability": round(probability, 6)} for label, probability in labels]
+        return [{"label": escape(label), "probability": round(probability, 6)} for label, probability in labels]
 
     found: dict[str, Any] = {
-        "id": prediction.id,
+        "id": escape(prediction.id),
         "seconds": round(prediction.seconds, 6),
         "labels": as_objects(prediction.labels),
     }
@@ -207,16 +207,13 @@ def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
 
 
 @contextmanager
-def _in_place(output: Path) -> Iterator[io.TextIOWrapper]:
+def _text_file(output: Path) -> Iterator[io.TextIOWrapper]:
     """A text file that gets the output's name once it is complete."""
-    new = output.with_name(output.name + ".new")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # Names of files need not be UTF-8.
-        with new.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        new.replace(output)
-    except OSError as error:
-        raise disk_error(output, error) from error
-    finally:
-        new.unlink(missing_ok=True)
+    make_folder(output.parent)
+    with new_file(output, alone=True) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()

@@ -24,7 +24,9 @@ from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import lock_or_fail, thread_count, write_json
+from sondino.files import thread_count, write_json
+from sondino.locks import lock_or_fail
+from sondino.text import printable
 
 PART_FILES = 256
 PART_BYTES = 1 << 30  # so that a part of long recordings does not take a day
@@ -313,7 +315,7 @@ def _match_key(partial: Path, key: str) -> None:
                 return
         except (ValueError, KeyError, TypeError):
             pass
-        log.warning("%s: made with another model, other options or other files; starting over", partial)
+        log.warning("%s: made with another model, other options or other files; starting over", printable(partial))
     for old in [*partial.glob("*.npy"), *partial.glob("*.json")]:
         old.unlink()
     write_json(file, {"key": key})

@@ -2,6 +2,7 @@
 
 import math
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sondino.model.model import Model
 
 PIECE = 128  # rows compared at once: what a processor's cache holds in float64
+MOST_COSINES = 1 << 22  # at once: 32 MB, however long the query is
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,12 @@ def find_similar(
                 f"table {table} holds embeddings of dimension {rows.embeddings.shape[1]}, the query has "
                 f"{query.shape[1]}: take the model that made the table"
             )
-        cosines = np.empty((len(rows.ids), len(query)))
-        for first in range(0, len(cosines), PIECE):
-            cosines[first : first + PIECE] = _cosines(rows.embeddings[first : first + PIECE], query)
-        bad = np.flatnonzero(np.isnan(cosines).any(1))
+        bad = np.flatnonzero(~np.isfinite(rows.embeddings).all(1))
         if len(bad):
             raise SondinoError(
                 f"{table}: the embedding of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
             )
-        nearest.add(rows, cosines)
+        nearest.add(rows, query)
     return nearest.neighbours()
 
 
@@ -94,26 +93,44 @@ class _Nearest:
         # Its id, best cosine to each embedding of the query, and nearest window's mean cosine and negative start.
         self.open: tuple[str, NDArray[np.float64], tuple[float, float]] | None = None
 
-    def add(self, rows: Rows, cosines: NDArray[np.float64]) -> None:
-        """The next rows, with their cosines (n, queries)."""
-        means = cosines.mean(1)
+    def add(self, rows: Rows, query: NDArray[np.float64]) -> None:
+        """The next rows, for a query (queries, dim) of unit length."""
+        means = _in_pieces(rows.embeddings, query.mean(0)[None])[:, 0]  # the mean of the cosines to each
         if rows.starts is None:
             least = -self.found[-1][0] if len(self.found) == self.k else -math.inf
             for row in np.flatnonzero(means > least).tolist():
                 self._close(self.clips + row, rows.ids[row], means[row], None)
             self.clips += len(rows.ids)
             return
-        names = np.array(rows.ids, dtype=object)
-        firsts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist()] if len(names) else []
+        # Some rows at a time, which may end within a clip.
+        size = max(1, min(PIECE, MOST_COSINES // len(query)))
+        for first in range(0, len(means), size):
+            piece = slice(first, first + size)
+            self._add_windows(rows.ids[piece], rows.starts[piece], rows.embeddings[piece], means[piece], query)
+
+    def _add_windows(
+        self,
+        ids: Sequence[str],
+        starts: NDArray[np.float64],
+        embeddings: NDArray[np.float32],
+        means: NDArray[np.float64],
+        query: NDArray[np.float64],
+    ) -> None:
+        names = np.array(ids, dtype=object)
+        if (names == self.leave_out).all():  # a long recording's own windows
+            self._close_open()
+            return
+        cosines = _cosines(embeddings, query)
+        firsts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist()]
         for first, last in pairwise([*firsts, len(names)]):
             best = cosines[first:last].max(0)
             at = first + int(means[first:last].argmax())
-            nearest = (float(means[at]), -float(rows.starts[at]))
-            if self.open is not None and self.open[0] == rows.ids[first]:
+            nearest = (float(means[at]), -float(starts[at]))
+            if self.open is not None and self.open[0] == ids[first]:
                 best, nearest = np.maximum(best, self.open[1]), max(nearest, self.open[2])
             else:
                 self._close_open()
-            self.open = (rows.ids[first], best, nearest)
+            self.open = (ids[first], best, nearest)
 
     def neighbours(self) -> list[Neighbour]:
         """The nearest of all added clips."""
@@ -135,14 +152,18 @@ class _Nearest:
             del self.found[self.k :]
 
 
+def _in_pieces(embeddings: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`_cosines` of many embeddings to a few."""
+    pieces = [_cosines(embeddings[first : first + PIECE], query) for first in range(0, len(embeddings), PIECE)]
+    return np.concatenate(pieces) if pieces else np.zeros((0, len(query)))
+
+
 def _cosines(embeddings: NDArray[np.float32], query: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines (n, queries), 0 for embeddings of zeros, NaN for embeddings that hold NaN or infinity."""
+    """Cosines (n, queries), 0 for embeddings of zeros."""
     exact = embeddings.astype(np.float64)
     lengths = np.sqrt(np.einsum("nd,nd->n", exact, exact))
-    with np.errstate(invalid="ignore"):
-        cosines = exact @ query.T / np.where(lengths > 0, lengths, 1)[:, None]
-    cosines[~np.isfinite(lengths)] = np.nan
-    return np.clip(cosines, -1, 1)
+    cosines = exact @ query.T / np.where(lengths > 0, lengths, 1)[:, None]
+    return np.clip(cosines, -1, 1, out=cosines)
 
 
 def _unit_query(embeddings: ArrayLike) -> NDArray[np.float64]:

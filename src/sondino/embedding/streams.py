@@ -24,8 +24,9 @@ from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
-from sondino.errors import EncoderError, OptionError
+from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import disk_error
+from sondino.locks import open_locked
 
 __all__ = [
     "SampleFormat",
@@ -233,7 +234,10 @@ def embed_stdin(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return report
     try:
-        with output.open("wb") as file:
+        file = open_locked(output)
+        if file is None:
+            raise RunError(f"another process is writing {output}: wait for it to end, or name another output")
+        with file:
             return write_stream(embeddings, file, forms[output.suffix.lower()])
     except OSError as error:
         raise disk_error(output, error) from error

@@ -1,8 +1,8 @@
 """Read the tables that tables.py writes, in blocks of rows: memory does not grow with their length."""
 
 import csv
+import math
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.files import check_unpacked
+from sondino.text import format_error, from_cell, unescape
 
 BLOCK_BYTES = 16 << 20
+MOST_ROW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
 def read_npz(table: Path) -> Iterator[Rows]:
     """`ids` and `vectors`; where each row is a window also `clip`, its place in `ids`, and `start`."""
     with zipfile.ZipFile(table) as archive, ExitStack() as opened:
+        check_unpacked(archive)
         members = set(archive.namelist())
         if not {"ids.npy", "vectors.npy"} <= members:
             raise OptionError(
@@ -75,7 +79,10 @@ def read_npz(table: Path) -> Iterator[Rows]:
         names = ids.take(ids.rows)
         clips, starts = column("clip").match(embeddings), column("start").match(embeddings)
         for count in embeddings.counts():
-            name_of = _strings(names[clips.take(count)])
+            places = clips.take(count)
+            if count and not 0 <= places.min() <= places.max() < len(names):
+                raise _damaged(table, "`clip` names clips that are not in `ids`")
+            name_of = _strings(names[places])
             yield Rows(name_of, starts.take(count).astype(np.float64), embeddings.take_float32(count))
 
 
@@ -94,7 +101,7 @@ def read_npy(table: Path) -> Iterator[Rows]:
             starts = np.array([float(row[1]) for row in rows]) if has_start else None
             if len(rows) < count:
                 break
-            yield Rows([row[0] for row in rows], starts, embeddings.take_float32(count))
+            yield Rows([from_cell(row[0]) for row in rows], starts, embeddings.take_float32(count))
         if len(rows) < count or next(keys, None) is not None:
             raise SondinoError(f"{beside}: does not have one row for each embedding of {table.name}; make both again")
 
@@ -121,7 +128,7 @@ def read_csv(table: Path) -> Iterator[Rows]:
             embeddings = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
             starts = np.array([float(row[1]) for row in block]) if has_start else None
             if block or line == 1:
-                yield Rows([row[0] for row in block], starts, embeddings.reshape(len(block), dim))
+                yield Rows([from_cell(row[0]) for row in block], starts, embeddings.reshape(len(block), dim))
             if not block:
                 return
 
@@ -141,9 +148,13 @@ def read_parquet(table: Path) -> Iterator[Rows]:
             dim = getattr(schema.field("vector").type, "list_size", 0)
             # Rows of a table without a fixed dimension are counted by what one row takes.
             size = max(1, BLOCK_BYTES // (4 * (dim or 4096)))
+            rows = 0
             for batch in file.iter_batches(batch_size=size, columns=columns):
+                rows += len(batch)
                 yield _arrow_rows(batch, table)
-            if file.metadata.num_rows == 0:
+            if rows != file.metadata.num_rows:
+                raise _damaged(table, f"it has {rows} of {file.metadata.num_rows} rows")
+            if rows == 0:
                 yield Rows([], np.zeros(0) if "start" in columns else None, np.zeros((0, dim), np.float32))
     except pyarrow.ArrowException as error:
         raise _damaged(table, error) from error
@@ -165,14 +176,17 @@ class _Npy:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, by_column, self.dtype = read(file)
-        if len(self.shape) != dimensions or self.dtype.hasobject or (by_column and dimensions > 1):
+        kinds = "fiu" if dimensions > 1 else "fiuUS"
+        if len(self.shape) != dimensions or self.dtype.kind not in kinds or (by_column and dimensions > 1):
             order = " stored column by column" if by_column else ""
             raise OptionError(
                 f"table {table} holds an array {self.shape} of {self.dtype}{order}, not numbers (rows, dim) "
                 "with one id a row: it is not a table of `sondino embed`"
             )
         self.rows = self.shape[0]
-        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
+        if self.rows < 0 or not 0 <= self.row_bytes <= MOST_ROW_BYTES:
+            raise _damaged(table, f"an array of shape {self.shape}")
 
     def match(self, embeddings: "_Npy") -> "_Npy":
         """Itself, if it has a row for each embedding."""
@@ -205,13 +219,15 @@ def _arrow_rows(batch: Any, table: Path) -> Rows:
     embeddings, ids = batch.column("vector"), batch.column("id")
     if embeddings.null_count or ids.null_count or embeddings.flatten().null_count:
         raise SondinoError(f"{table}: has rows without an id or an embedding; leave them out")
+    if len(set(embeddings.value_lengths().to_pylist())) > 1:
+        raise SondinoError(f"{table}: its embeddings differ in length; make it again with `sondino embed`")
     flat = embeddings.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
-    return Rows(_strings(ids.to_pylist()), starts, flat.reshape(len(ids), -1))
+    return Rows([unescape(str(name)) for name in ids.to_pylist()], starts, flat.reshape(len(ids), -1))
 
 
-def _strings(ids: NDArray[Any] | list[Any]) -> list[str]:
-    return [str(name) for name in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
+def _strings(ids: NDArray[Any]) -> list[str]:
+    return [str(name) for name in ids.tolist()]
 
 
 def _keys_in(names: list[str], table: Path) -> bool:
@@ -222,16 +238,20 @@ def _keys_in(names: list[str], table: Path) -> bool:
 
 
 def _open_csv(file: Path) -> IO[str]:
-    return file.open(encoding="utf-8", errors="surrogateescape", newline="")  # names need not be UTF-8
+    return file.open(
+        encoding="utf-8", errors="surrogateescape", newline=""
+    )  # of another program, names need not be UTF-8
 
 
 @contextmanager
 def _report_damage(table: Path) -> Iterator[None]:
-    """Turn the exceptions of a broken file into a SondinoError."""
+    """Turn the exceptions of a broken file into a SondinoError: zipfile, csv and NumPy raise many kinds."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, IndexError, MemoryError, csv.Error, OSError) as error:
-        raise _damaged(table, error) from error
+    except SondinoError:
+        raise
+    except Exception as error:
+        raise _damaged(table, format_error(error)) from error
 
 
 def _damaged(table: Path, reason: object) -> SondinoError:

@@ -1,7 +1,6 @@
 """Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
 
 import io
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
-from sondino.text import csv_writer
+from sondino.files import new_file
+from sondino.text import CsvWriter, escape
 
 
 @dataclass
@@ -70,7 +70,7 @@ def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, d
     ids: list[str] = []
     counts: list[int] = []
     starts: list[NDArray[np.float64]] = []
-    with _in_place(output) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with new_file(output) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as entry:
             _npy_header(entry, rows, dim)
             for part in parts:
@@ -90,8 +90,8 @@ def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, d
 def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
-        _in_place(output.with_name(output.stem + ".ids.csv")) as names,
-        _in_place(output) as file,
+        new_file(output.with_name(output.stem + ".ids.csv")) as names,
+        new_file(output) as file,
         _csv(names) as table,
     ):
         table.writerow(["id", "start"] if per_window else ["id"])
@@ -103,7 +103,7 @@ def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, d
 
 def write_csv(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
     """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
-    with _in_place(output) as file, _csv(file) as table:
+    with new_file(output) as file, _csv(file) as table:
         keys = ["id", "start"] if per_window else ["id"]
         table.writerow([*keys, *(f"v{i}" for i in range(dim))])
         for part in parts:
@@ -119,12 +119,11 @@ def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: in
         fields.append(pyarrow.field("start", pyarrow.float64()))
     embedding = pyarrow.list_(pyarrow.float32(), dim)
     schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
-    with _in_place(output) as file, parquet.ParquetWriter(file, schema) as table:
+    with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
         for part in parts:
             flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
             # File names need not be UTF-8, Parquet's strings must.
-            ids = [name.encode(errors="replace").decode() for name in part.row_ids()]
-            columns = [pyarrow.array(ids, pyarrow.string())]
+            columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
             if per_window:
                 columns.append(pyarrow.array(part.starts))
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
@@ -150,24 +149,10 @@ def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
 
 
 @contextmanager
-def _in_place(output: Path) -> Iterator[IO[bytes]]:
-    """A file that gets the output's name once it is complete."""
-    new = output.with_name(output.name + ".new")
-    try:
-        with new.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(output)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-@contextmanager
 def _csv(file: IO[bytes]) -> Iterator[Any]:
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        yield csv_writer(text)
+        yield CsvWriter(text)
         text.flush()
     finally:
         text.detach()

@@ -17,13 +17,14 @@ from sondino.evaluation.models import model_facts
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import explained, retention, table_with_notes
 from sondino.evaluation.scores import score_task
-from sondino.files import lock_or_fail, make_folder, thread_count, write_json, write_whole
+from sondino.files import make_folder, thread_count, write_json, write_whole
+from sondino.locks import lock_or_fail
 from sondino.probing.probe import check_probe
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
-from sondino.text import csv_of_dicts, if_known, percent, score_text, to_bytes
+from sondino.text import csv_of_dicts, if_known, percent, score_text
 
 GRID = 475.0
 """Grams of CO2e per kilowatt-hour: the world's average, codecarbon's default."""
@@ -116,8 +117,8 @@ def compare(
         }
         if out is not None:
             write_json(folder / "compare.json", results)
-            write_whole(folder / "compare.csv", to_bytes(csv_of_dicts(results["rows"], digits=6)))
-            write_whole(folder / "compare.md", to_bytes(table_with_notes(shown_rows(results), format_results(results))))
+            write_whole(folder / "compare.csv", csv_of_dicts(results["rows"], digits=6).encode())
+            write_whole(folder / "compare.md", table_with_notes(shown_rows(results), format_results(results)).encode())
     return Compared(results, skipped)
 
 

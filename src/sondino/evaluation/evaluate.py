@@ -19,7 +19,8 @@ from sondino.evaluation.models import RandomlyInitialised, Role, check_embeds_au
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import retention, write_tables
 from sondino.evaluation.scores import score_task
-from sondino.files import lock_or_fail, make_folder, thread_count, write_json
+from sondino.files import make_folder, thread_count, write_json
+from sondino.locks import lock_or_fail
 from sondino.metrics.agreement import agreement
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model

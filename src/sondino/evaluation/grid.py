@@ -12,8 +12,9 @@ from typing import Any
 
 from sondino.distillation.distill import name_teachers, new_student
 from sondino.distillation.recipe import FIELDS, Recipe, as_dict, read_yaml
-from sondino.errors import OptionError, require, unknown_name
+from sondino.errors import OptionError, unknown_name
 from sondino.evaluation.record import digest
+from sondino.schema import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ def read_vary(entries: Sequence[str]) -> dict[str, list[Any]]:
     Raises:
         OptionError: no `=`, no such entry (with the nearest names), no value, or an entry that is given twice.
     """
-    yaml = require("yaml", "train")
     varied: dict[str, list[Any]] = {}
     for entry in entries:
         name, equals, values = entry.partition("=")
@@ -44,15 +44,15 @@ def read_vary(entries: Sequence[str]) -> dict[str, list[Any]]:
         texts = [text.strip() for text in values.split(",")]
         if not all(texts):
             raise OptionError(f"--vary {entry!r} has an empty value: write {name}=A,B,C")
-        varied[name] = [_value(yaml, text) for text in texts]
+        varied[name] = [_value(text) for text in texts]
     return varied
 
 
-def _value(yaml: Any, text: str) -> Any:
+def _value(text: str) -> Any:
     """A number, a word or null, as in a recipe file."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except ValueError:
         return text
     return value if value is None or isinstance(value, (bool, int, float)) else text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sondino.files import write_whole
 from sondino.reporting.cells import ROLES
-from sondino.text import csv_of_dicts, if_known, markdown_table, megabytes, millions, percent, score_text, to_bytes
+from sondino.text import csv_of_dicts, if_known, markdown, markdown_table, megabytes, millions, percent, score_text
 
 Row = Mapping[str, Any]
 
@@ -57,13 +57,13 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """Write retention.md, retention.csv, scores.csv and agreement.csv from results.json's content."""
     if results["tasks"] and results["scores"]:
         rows = flat_rows(results)
-        write_whole(folder / "retention.csv", to_bytes(csv_of_dicts(rows, digits=6)))
-        write_whole(folder / "retention.md", to_bytes(_markdown(results)))
+        write_whole(folder / "retention.csv", csv_of_dicts(rows, digits=6).encode())
+        write_whole(folder / "retention.md", _markdown(results).encode())
         flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
         left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
-        write_whole(folder / "scores.csv", to_bytes(csv_of_dicts([_without(row, left_out) for row in flat], digits=6)))
+        write_whole(folder / "scores.csv", csv_of_dicts([_without(row, left_out) for row in flat], digits=6).encode())
     if results["agreement"]:
-        write_whole(folder / "agreement.csv", to_bytes(csv_of_dicts(results["agreement"], digits=6)))
+        write_whole(folder / "agreement.csv", csv_of_dicts(results["agreement"], digits=6).encode())
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ def _markdown(results: Mapping[str, Any]) -> str:
 def table_with_notes(rows: Sequence[Mapping[str, str]], notes: Sequence[str]) -> str:
     """Rows of named cells as a table in Markdown, with notes as a list under it."""
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
-    return "\n".join([table, "", *(f"- {note}" for note in notes)]) + "\n"
+    return "\n".join([table, "", *(f"- {markdown(note)}" for note in notes)]) + "\n"
 
 
 def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sondino.probing.probe import Probed, probe
 from sondino.progress import show
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.task import Task
-from sondino.text import csv_text, to_bytes
+from sondino.text import csv_text
 
 PROTOCOL = 2
 """Incremented whenever a probe of the same embeddings would score otherwise."""
@@ -70,7 +70,7 @@ def score_task(
         return read_json(kept), usable
     found = probe(embeddings, usable, seeds)
     make_folder(predictions.parent)
-    write_whole(predictions, to_bytes(_predictions(found, usable)))
+    write_whole(predictions, _predictions(found, usable).encode())
     entry = {
         "model": name,
         "task": task.name,

@@ -23,7 +23,8 @@ from sondino.evaluation.models import check_embeds_audio, model_facts
 from sondino.evaluation.record import digest, results_header, task_facts, versions
 from sondino.evaluation.scores import score_task
 from sondino.evaluation.support_table import choose, write_table
-from sondino.files import lock_or_fail, make_folder, read_json, write_json
+from sondino.files import make_folder, read_json, write_json
+from sondino.locks import lock_or_fail
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.progress import show

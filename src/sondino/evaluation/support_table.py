@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sondino.console import new_table
 from sondino.files import write_whole
-from sondino.text import csv_text, if_known, megabytes, percent, score_text, to_bytes
+from sondino.text import csv_text, if_known, megabytes, percent, printable, score_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +58,7 @@ def _saved(short: Mapping[str, Any], best: Mapping[str, Any]) -> str:
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """support.csv: a row for every model, task and window."""
     flat = [{**row, "low95": row["interval95"][0], "high95": row["interval95"][1]} for row in rows]
-    write_whole(file, to_bytes(csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in flat], 6)))
+    write_whole(file, csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in flat], 6).encode())
 
 
 def rich_table(results: Mapping[str, Any]) -> Table:
@@ -65,24 +66,24 @@ def rich_table(results: Mapping[str, Any]) -> Table:
 
     A task's shortest sufficient window is bold.
     """
-    from rich.table import Table
+    from rich.text import Text
 
     tasks = results["tasks"]
     enough = {(one["model"], one["task"]): one["window"] for one in results["chosen"]}
     lines: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
     for row in results["rows"]:
         lines.setdefault((row["model"], row["window"]), {})[row["task"]] = row
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     table.add_column("model", overflow="fold")
     for name in ("window", *(f"{task['title']} ({task['metric']})" for task in tasks), "memory", "ms / 10 s"):
-        table.add_column(name, justify="right")
+        table.add_column(printable(name), justify="right")
     for (model, window), cells in lines.items():
         scores = []
         for task in tasks:
             row = cells.get(task["name"])
             cell = "" if row is None else score_text(row["value"], row["interval95"])
-            scores.append(f"[bold]{cell}[/bold]" if enough[(model, task["name"])] == window else cell)
+            scores.append(Text(cell, "bold" if enough[(model, task["name"])] == window else ""))
         cost = next(iter(cells.values()))
         memory = if_known(cost["memory_bytes"], megabytes)
-        table.add_row(model, f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")
+        table.add_row(printable(model), f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")
     return table

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sondino.console import print_line
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.distillation.distill import distill
 from sondino.distillation.recipe import Recipe, as_dict
@@ -210,7 +210,7 @@ class _Sweep:
 
     def log(self, message: str) -> None:
         if not self.quiet:
-            print(message, file=sys.stderr, flush=True)  # noqa: T201 - progress
+            print_line(message, error=True, flush=True)
 
     def folder_of(self, one: Planned) -> Path:
         """The folder of a run: one that was started with this very recipe, whatever was varied then, else its own."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from sondino.console import new_table
 from sondino.files import write_whole
 from sondino.metrics.intervals import t_quantile
-from sondino.text import csv_text, if_known, markdown_table, millions, score_text, to_bytes
+from sondino.text import csv_text, if_known, markdown, markdown_table, millions, printable, score_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,9 +113,9 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
         scores = [run["scores"].get(task, {}).get("value") for task in tasks]
         rest = [run[name] for name in ("average", *AGREEMENT, "parameters", "training_seconds")]
         runs.append([*run["settings"].values(), run["run"], *scores, *rest])
-    write_whole(folder / "runs.csv", to_bytes(csv_text(header, runs, 6)))
-    write_whole(folder / "table.csv", to_bytes(csv_text(*_plain_table(results), 6)))
-    write_whole(folder / "table.md", to_bytes(_markdown(results)))
+    write_whole(folder / "runs.csv", csv_text(header, runs, 6).encode())
+    write_whole(folder / "table.csv", csv_text(*_plain_table(results), 6).encode())
+    write_whole(folder / "table.md", _markdown(results).encode())
 
 
 def _plain_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
@@ -202,20 +203,18 @@ def _under(results: Mapping[str, Any], shown: Sequence[str], ways: Sequence[str]
 def _markdown(results: Mapping[str, Any]) -> str:
     head, rows, under = cells(results)
     settings = max(1, sum(name != SEED for name in results["varied"]))
-    return "\n\n".join([markdown_table(head, rows, left=settings), *under]) + "\n"
+    return "\n\n".join([markdown_table(head, rows, left=settings), *map(markdown, under)]) + "\n"
 
 
 def rich_table(results: Mapping[str, Any]) -> tuple[Table, list[str]]:
     """The table for a terminal, the best average in bold; and the notes under it."""
-    from rich.table import Table
-
     head, rows, under = cells(results)
     settings = max(1, sum(name != SEED for name in results["varied"]))
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     for place, name in enumerate(head):
-        table.add_column(name, justify="left" if place < settings else "right", overflow="fold")
+        table.add_column(printable(name), justify="left" if place < settings else "right", overflow="fold")
     key = "average" if results["tasks"] else "cosine"
     known = [row[key] for row in results["table"] if row[key] is not None]
     for row, line in zip(results["table"], rows, strict=True):
-        table.add_row(*line, style="bold" if known and row[key] == max(known) else None)
+        table.add_row(*map(printable, line), style="bold" if known and row[key] == max(known) else None)
     return table, under

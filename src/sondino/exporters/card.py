@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sondino.model.card import verified_rows
-from sondino.text import markdown_facts
+from sondino.text import markdown, markdown_code, markdown_facts
 
 _RUN = {
     "onnx": """import numpy as np, onnxruntime
@@ -51,38 +51,38 @@ def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     labels = facts["labels"]
     short = "pad" if samples and facts["short"] == "native" else facts["short"]
     rows = {
-        "architecture": f"{facts['student']}, width {facts['width']:g}, {facts['parameters']:,} parameters",
+        "architecture": f"{markdown(facts['student'])}, width {facts['width']:g}, {facts['parameters']:,} parameters",
         "input": f"{takes};  {length}; {'one clip' if facts['batch'] == 1 else 'any number of clips'} at once",
         "output": f"`vector`, an embedding of {facts['dim']} dimensions"
         + (f", and `probabilities` of {len(labels)} labels (their order is in export.json)" if labels else ""),
         "precision": facts["precision"],
         **({"size": f"{size / 1e6:.2f} MB"} if size else {}),
-        **({"in float": ", ".join(facts["kept_float"])} if facts["kept_float"] else {}),
+        **({"in float": ", ".join(map(markdown, facts["kept_float"]))} if facts["kept_float"] else {}),
         "clips under a window": {
             "pad": "zero-pad them",
             "repeat": "repeat them",
             "native": "leave them as they are",
         }[short],
         "multiply-adds for 10 s": f"{facts['macs_per_10s'] / 1e6:,.0f} M (front-end not counted)",
-        "licence of the weights": facts["licence"],
+        "licence of the weights": markdown(facts["licence"]),
     }
     lines = [
-        f"# {facts['name']} for {facts['to']}",
+        f"# {markdown(facts['name'])} for {facts['to']}",
         "",
-        f"Exported by sondino from the bundle `{bundle}`.",
+        f"Exported by sondino from the bundle {markdown_code(bundle)}.",
         "",
         markdown_facts(rows),
         "",
         "## Verification",
         markdown_facts(verified_rows(facts["verified"])),
-        *[f"\n{note}" for note in facts["notes"]],
+        *[f"\n{markdown(note)}" for note in facts["notes"]],
     ]
     if facts["to"] in _RUN:
         lines += ["", "## Run", "```python", _RUN[facts["to"]].format(clip=_clip(facts), given=facts["input"]), "```"]
     else:
         lines += ["", "## Run", "Serve this folder with any web server: `python -m http.server`."]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    hashes = [f"- {name}: `{digest}`" for name, digest in facts["hashes"].items()]
+    hashes = [f"- {markdown(name)}: {markdown_code(digest)}" for name, digest in facts["hashes"].items()]
     return "\n".join([*lines, "", f"Made with {versions}.", "", "## Hashes (SHA-256)", *hashes, ""])
 
 

@@ -80,7 +80,7 @@ def default_bundle() -> Path:
     Raises:
         OptionError: the cache has none.
     """
-    kept = find_bundles(models_folder())
+    kept, _ = find_bundles(models_folder())
     if not kept:
         raise OptionError(
             "no model is kept on this machine yet: name a bundle, such as the one that `sondino quickstart` makes, "

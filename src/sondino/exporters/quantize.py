@@ -25,7 +25,8 @@ from sondino.exporters.int8_layers import Int8, quantized
 from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from sondino.model.bundle import finish_bundle, free_folder, new_bundle, read_config
+from sondino.model.bundle import finish_bundle, free_folder, new_bundle
+from sondino.model.config import read_config
 from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.model.onnx_file import write_graphs

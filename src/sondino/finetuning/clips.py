@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.sources import NOT_UTF8, not_utf8
+from sondino.corpus.sources import NOT_UTF8, not_utf8, write_table
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.encoder.encoder import Encoder
 from sondino.encoder.pipeline import Sound, embed_sounds, resolve_windowing
-from sondino.files import DUPLICATE, make_folder, write_whole
+from sondino.errors import require
+from sondino.files import DUPLICATE, make_folder
 from sondino.progress import Report, show
 from sondino.tasks.labelled import Labelled
-from sondino.text import csv_text, to_bytes
 
 STRETCH = 60.0
 """Seconds of the longest stretch; a longer file gives several, with its labels."""
@@ -109,10 +109,10 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
     strange = {clip.path: NOT_UTF8 for clip in labelled.clips if not_utf8(clip.path)}
     labelled = labelled.without(strange) if strange else labelled
     paths = [clip.path for clip in labelled.clips]
-    listed = [(str(Path(path).absolute()), number) for number, path in enumerate(paths)]
-    write_whole(make_folder(folder) / "list.csv", to_bytes(csv_text(("path", "id"), listed)))
+    listed = {"path": [str(Path(path).absolute()) for path in paths], "id": [str(n) for n in range(len(paths))]}
+    write_table(make_folder(folder) / "list.parquet", require("pyarrow", "train").table(listed))
     with show("headers", "files", quiet) as progress:
-        corpus = build_corpus(folder / "list.csv", folder / "corpus", STRETCH, progress=progress)
+        corpus = build_corpus(folder / "list.parquet", folder / "corpus", STRETCH, progress=progress)
     with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
         waveforms = open_waveforms(corpus, sample_rate, progress)
     number = np.array([_number(name) for name in corpus.ids()])

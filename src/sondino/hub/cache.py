@@ -1,9 +1,7 @@
 """Local cache of models: folders of bundles, and a record of the commit that each name was first resolved to."""
 
-import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +9,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sondino.console import print_line
 from sondino.errors import SondinoError
 from sondino.files import write_json
+from sondino.schema import load_json
 
 
 def cache_folder() -> Path:
@@ -32,7 +32,7 @@ def models_folder() -> Path:
 def recall(name: str) -> dict[str, Any]:
     """The record of a name, by the revision that was asked for ("" for none); empty if there is none."""
     try:
-        record = json.loads(_record(name).read_text())
+        record = load_json(_record(name))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -81,7 +81,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def print_message(text: str) -> None:
     """Print a line on stderr."""
-    sys.stderr.write(f"sondino: {text}\n")
+    print_line(f"sondino: {text}", error=True)
 
 
 def _record(name: str) -> Path:

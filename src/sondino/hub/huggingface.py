@@ -5,7 +5,6 @@ huggingface_hub does the work and reads HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HU
 
 import errno
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import sha256
 from sondino.hub.cache import print_message
 from sondino.hub.catalogue import HubFile
+from sondino.schema import load_json
 
 TIMEOUT = 10.0  # seconds without an answer; huggingface_hub's own for files
 MAIN = "main"
@@ -189,7 +189,7 @@ def fetch_file(file: HubFile, by_hand: str, revision: str | None = None, pinned:
 def read_config(file: Path) -> dict[str, Any] | None:
     """The JSON object in a file, or None where it holds none."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = load_json(file)
     except (OSError, ValueError):
         return None
     return config if isinstance(config, dict) else None

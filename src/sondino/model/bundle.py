@@ -7,8 +7,9 @@ head.safetensors too. Opening one needs no torch, and nothing is unpickled.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from typing import Any
 import sondino.files as files
 from sondino.errors import SondinoError
 from sondino.files import sha256
+from sondino.locks import UNFINISHED, restore
 from sondino.model.card import card
+from sondino.model.config import BUNDLE_FORMAT, Config, read_checked_config, read_config
 from sondino.model.head import Head, write_head
 from sondino.text import millions
 
-BUNDLE_FORMAT = "sondino-bundle-1"
+PARTIAL = (UNFINISHED, ".partial")
+"""How a hidden folder ends that is being written, by this version and by earlier ones."""
+
 EXPORT_FORMAT = "sondino-export-1"
 """Of export.json, which stands in the folder of an exported model."""
 
@@ -61,7 +66,7 @@ def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[st
         RunError: it cannot be read or written; `out` is then as it was.
     """
     with new_bundle(out) as partial:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder / "config.json")
         for file in config["hashes"]:
             if file != "head.safetensors":
                 shutil.copyfile(folder / file, partial / file)
@@ -87,43 +92,43 @@ def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> N
     (partial / "card.md").write_text(card(config, size), encoding="utf-8")
 
 
-def find_bundles(folder: Path) -> list[dict[str, str]]:
-    """A row for each bundle under a folder: name, folder, parameters, rate, window, dimension, teachers' licences."""
-    rows = []
-    for file in sorted(folder.rglob("config.json")):
-        try:
-            config = json.loads(file.read_text())
-        except (OSError, ValueError):
-            continue  # somebody else's config.json
-        if not isinstance(config, dict) or config.get("format") != BUNDLE_FORMAT:
-            continue
-        licences = sorted({str(t.get("licence") or "unknown") for t in config.get("teachers", [])})
-        rows.append(
-            {
-                "name": str(config.get("name")),
-                "folder": str(file.parent),
-                "parameters": millions(config["parameters"]) if "parameters" in config else "",
-                "rate": f"{config.get('sample_rate')} Hz",
-                "window": f"{config['window']:g} s" if config.get("window") else "any",
-                "dimension": str(config.get("dim")),
-                "teachers' licences": ", ".join(licences) or "no teacher",
-            }
-        )
-    return rows
+def find_bundles(folder: Path) -> tuple[list[dict[str, str]], list[tuple[str, str]]]:
+    """The bundles under a folder.
 
-
-def read_config(file: Path) -> dict[str, Any]:
-    """A bundle's config.json.
-
-    Raises:
-        SondinoError: it cannot be read, or is no table of values.
+    Returns:
+        A row for each: name, folder, parameters, rate, window, dimension, teachers' licences; and (folder, reason) of
+        each that cannot be read.
     """
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SondinoError(f"{file}: cannot be read ({error.strerror}); name the folder of a bundle") from error
-    except ValueError as error:
-        raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error
-    if not isinstance(config, dict):
-        raise SondinoError(f"{file}: is damaged (no table of values); copy the whole bundle again")
-    return config
+    rows, damaged = [], []
+    for place in _bundle_folders(folder):
+        try:
+            rows.append(_row(place, read_checked_config(place / "config.json")[1]))
+        except SondinoError as error:
+            damaged.append((str(place), str(error).removeprefix(f"{place / 'config.json'}: ")))
+    return rows, damaged
+
+
+def _bundle_folders(folder: Path) -> Iterator[Path]:
+    """Folders that hold a bundle, whole or damaged, without those that are being written."""
+    for place, inside, names in os.walk(folder):
+        for name in [name for name in inside if name.startswith(".") and name.endswith(UNFINISHED)]:
+            whole = name[1 : -len(UNFINISHED)]
+            if whole not in inside:
+                restore(Path(place) / whole)
+                inside += [whole] if (Path(place) / whole).is_dir() else []
+        inside[:] = sorted(name for name in inside if not (name.startswith(".") and name.endswith(PARTIAL)))
+        if "config.json" in names and ("model.onnx" in names or is_bundle(Path(place))):
+            yield Path(place)
+
+
+def _row(folder: Path, config: Config) -> dict[str, str]:
+    return {
+        "name": config.name,
+        "folder": str(folder),
+        "parameters": "" if config.parameters is None else millions(config.parameters),
+        "rate": f"{config.sample_rate} Hz",
+        "window": f"{config.window:g} s" if config.window else "any",
+        "dimension": str(config.dim),
+        "teachers' licences": ", ".join(sorted({teacher.licence or "unknown" for teacher in config.teachers}))
+        or "no teacher",
+    }

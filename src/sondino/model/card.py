@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sondino.text import markdown_facts, megabytes
+from sondino.text import markdown, markdown_code, markdown_facts, megabytes
 
 _NORM_OUTLIERS = "whose embeddings by the trained net have over 30 times the usual norm (trained too briefly?)"
 UNKNOWN = "not known to sondino; ask its makers before you share this model"
@@ -17,7 +17,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         onnx_bytes: size of its model.onnx.
     """
     rows = {
-        "architecture": f"{config['student']}, width {config['width']:g}",
+        "architecture": f"{markdown(config['student'])}, width {config['width']:g}",
         "embedding": f"{config['dim']} dimensions per {config['window']:g} s of {config['sample_rate']} Hz mono audio",
         "clips under a window": config["short"],
         "parameters": f"{config['parameters']:,}",
@@ -26,7 +26,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
     }
     source, head = config.get("source"), config.get("head")
     lines = [
-        f"# {config['name']}",
+        f"# {markdown(config['name'])}",
         "",
         "A small audio model " + ("converted" if source else "distilled") + " with sondino.",
         "",
@@ -48,7 +48,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
         "```",
         "",
         "## Hashes (SHA-256)",
-        *[f"- {file}: `{digest}`" for file, digest in config["hashes"].items()],
+        *[f"- {markdown(file)}: {markdown_code(digest)}" for file, digest in config["hashes"].items()],
         "",
     ]
     return "\n".join(lines)
@@ -61,13 +61,17 @@ def _agreement(config: Mapping[str, Any]) -> str:
 
 def _quantized(facts: Mapping[str, Any]) -> list[str]:
     rows = {
-        "made of": f"{facts['from']}, whose model.onnx has SHA-256 `{facts['from_sha256']}`",
+        "made of": _made_of(facts, "model.onnx"),
         "in float": f"the front-end, and the {len(facts['kept_in_float'])} of {facts['layers']} layers that lose most",
         **_mixed(facts),
         **(verified_rows(facts["verified"]) if "verified" in facts else {}),
         "linear probe": _probe(facts["probe"]) if "probe" in facts else "not measured",
     }
     return ["", "## Quantised to int8", markdown_facts(rows)]
+
+
+def _made_of(facts: Mapping[str, Any], file: str) -> str:
+    return f"{markdown(facts['from'])}, whose {file} has SHA-256 {markdown_code(facts['from_sha256'])}"
 
 
 def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -81,18 +85,20 @@ def _mixed(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pruned(config: Mapping[str, Any], facts: Mapping[str, Any], title: str = "Pruned") -> list[str]:
-    where = f"layers {facts['layers']}" if facts["layers"] else "all layers but the last"
+    where = f"layers {markdown(facts['layers'])}" if facts["layers"] else "all layers but the last"
     how = "ranked as one list" if facts["together"] else "of each layer"
     before, recovery = facts["parameters_before"], facts["recovery"]
     rows = {
-        "made of": f"{facts['from']}, whose model.safetensors has SHA-256 `{facts['from_sha256']}`",
-        "pruned": f"{facts['ratio']:.0%} of the filters, {how}, by {facts['score']}, in {where}",
+        "made of": _made_of(facts, "model.safetensors"),
+        "pruned": f"{facts['ratio']:.0%} of the filters, {how}, by {markdown(facts['score'])}, in {where}",
         "steps": facts["steps"],
         "parameters": f"{config['parameters']:,} of {before:,} ({config['parameters'] / before:.0%})",
         "multiply-adds": f"{config['macs_per_10s'] / facts['macs_per_10s_before']:.0%} of those before",
-        "BatchNorm statistics": f"recalibrated on {facts['norms_settled_on']}",
-        "recovery": f"{recovery['epochs']} epochs after each step, by {recovery['by']}" if recovery else "none",
-        "layers not pruned": ", ".join(facts["left_whole"]) or "none of those asked for",
+        "BatchNorm statistics": f"recalibrated on {markdown(facts['norms_settled_on'])}",
+        "recovery": f"{recovery['epochs']} epochs after each step, by {markdown(recovery['by'])}"
+        if recovery
+        else "none",
+        "layers not pruned": ", ".join(map(markdown, facts["left_whole"])) or "none of those asked for",
         "mean pairwise cosine": f"{facts['alike']:.4f}, between embeddings of different clips",
     }
     if not facts["before"]:
@@ -105,14 +111,15 @@ def _probe(probe: Mapping[str, Any]) -> str:
     lost = probe["f32"] - probe["int8"]
     change = f"loses {lost:.1%}" if lost > 0 else "loses nothing"
     return (
-        f"{probe['metric']} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 on {probe['clips']} clips: {change}"
+        f"{markdown(probe['metric'])} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 "
+        + f"on {probe['clips']} clips: {change}"
         + (", where int8 should lose under a point" if lost >= 0.01 else "")
     )
 
 
 def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
     """Agreement with the trained net, as rows of a card's table."""
-    signals = ", ".join(f"{name} {values['cosine']:.5f}" for name, values in verified["signals"].items())
+    signals = ", ".join(f"{markdown(name)} {values['cosine']:.5f}" for name, values in verified["signals"].items())
     warning = "" if verified["cosine"] >= 0.99 else " (below the 0.99 that int8 should reach)"
     return {
         "checked on": f"{verified['clips']} real clips of {verified['seconds']:.3g} s, beside the trained net",
@@ -125,16 +132,16 @@ def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _list(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items())
+    return ", ".join(f"{markdown(name.replace('_', ' '))}: {markdown(value)}" for name, value in values.items())
 
 
 def _source(source: Mapping[str, Any]) -> list[str]:
     rows = {
-        "published as": source.get("kind"),
-        "file": f"`{source.get('file')}`, SHA-256 `{source.get('sha256')}`",
-        "from": source.get("url"),
-        "licence of its weights": source.get("licence") or UNKNOWN,
-        "left out": "; ".join(source.get("dropped") or []),
+        "published as": markdown(source.get("kind") or ""),
+        "file": f"{markdown_code(source.get('file'))}, SHA-256 {markdown_code(source.get('sha256'))}",
+        "from": markdown(source.get("url") or ""),
+        "licence of its weights": markdown(source.get("licence") or UNKNOWN),
+        "left out": "; ".join(map(markdown, source.get("dropped") or [])),
     }
     return ["", "## Source", markdown_facts({name: value for name, value in rows.items() if value})]
 
@@ -145,20 +152,25 @@ def _teachers(config: Mapping[str, Any]) -> list[str]:
         facts = [f"{teacher['dim']} dimensions"] if teacher.get("dim") else []
         facts += [f"{teacher['sample_rate']} Hz"] if teacher.get("sample_rate") else []
         about = f": {' at '.join(facts)}" if facts else ""
-        rows.append(f"- `{teacher['spec']}`{about}. Licence of its weights: {teacher.get('licence') or UNKNOWN}.")
+        licence = markdown(teacher.get("licence") or UNKNOWN)
+        rows.append(f"- {markdown_code(teacher['spec'])}{about}. Licence of its weights: {licence}.")
     return rows or ["- none: trained on labels"]
 
 
 def _head(head: Mapping[str, Any]) -> list[str]:
     labels = head["labels"]
-    shown = ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
+    shown = ", ".join(map(markdown, labels[:12])) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
     kind = "a probability each" if head.get("multi_label") else "probabilities that sum to 1"
-    rows = {"name": head.get("name"), "labels": f"{len(labels)}, {kind}: {shown}", "note": head.get("note")}
+    rows = {
+        "name": markdown(head.get("name") or ""),
+        "labels": f"{len(labels)}, {kind}: {shown}",
+        "note": markdown(head.get("note") or ""),
+    }
     return ["", "## Head", markdown_facts({name: value for name, value in rows.items() if value})]
 
 
 def _scores(config: Mapping[str, Any]) -> list[str]:
-    scores = {name.replace("_", " "): value for name, value in config.get("scores", {}).items()}
+    scores = {markdown(name.replace("_", " ")): markdown(value) for name, value in config.get("scores", {}).items()}
     if scores:
         return ["", "## Scores on held-out clips", markdown_facts(scores)]
     return [] if config.get("source") else ["", "## Scores on held-out clips", "none: nothing was held out"]

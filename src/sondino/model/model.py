@@ -1,6 +1,5 @@
 """Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
-import copy
 import json
 import os
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +20,9 @@ from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
 from sondino.frontend.logmel import LogMel, log_mel
+from sondino.locks import restore
 from sondino.metrics.agreement import cosines
-from sondino.model.bundle import BUNDLE_FORMAT, read_config
+from sondino.model.config import read_checked_config
 from sondino.model.head import Head, read_head
 from sondino.model.sessions import Engine, Precision, Session, open_session
 from sondino.text import first_line
@@ -98,11 +98,18 @@ class Model:
         check_policy(window_policy)
         self.window_policy = window_policy
         self.exact = engine == "onnxruntime" and device == "cpu"
-        self.config = read_config(self.folder / "config.json")
+        restore(self.folder)
         self._take_config()
-        digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
-        settings = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, window_policy]
-        self.fingerprint = sha256(json.dumps([*settings, engine, precision, device]).encode()).hexdigest()
+        self._opened_as = (device, engine, precision)
+        self._open()
+        settings = [self._digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum]
+        opened_as = [window_policy, engine, precision, device]
+        self.fingerprint = sha256(json.dumps([*settings, *opened_as]).encode()).hexdigest()
+
+    def _open(self) -> None:
+        """Open the net; `__setstate__` does it again in another process."""
+        device, engine, precision = self._opened_as
+        self._digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
         # product of matrices that takes longer than the net.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
@@ -131,31 +138,24 @@ class Model:
         return f"delete {self.folder}, and it is made anew" if kept else "copy the whole bundle again"
 
     def _take_config(self) -> None:
-        where = self.folder / "config.json"
-        config = self.config
-        if config.get("format") != BUNDLE_FORMAT:
-            raise SondinoError(
-                f"{where}: format is {config.get('format')!r}, where this version of sondino reads {BUNDLE_FORMAT!r}"
-            )
-        try:
-            self.name = str(config["name"])
-            self.sample_rate = int(config["sample_rate"])
-            self.dim = int(config["dim"])
-            self.window = None if config["window"] is None else float(config["window"])
-            self.hop = None if config.get("hop") is None else float(config["hop"])
-            self.short = cast(ShortPolicy, config.get("short", "pad"))
-            self.minimum = int(config.get("minimum", 0))
-            self.licence = config.get("licence")
-            front_end = config.get("front_end")
-            self._logmel = None if front_end is None else LogMel.from_dict(front_end)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SondinoError(f"{where}: is damaged ({error!r}); copy the whole bundle again") from error
-        if self.short not in get_args(ShortPolicy):
-            raise SondinoError(f"{where}: short is {self.short!r}; it must be one of {get_args(ShortPolicy)}")
-        self.head = read_head(self.folder, config["head"]) if config.get("head") else None
+        self.config, config = read_checked_config(self.folder / "config.json")
+        self.name, self.sample_rate = config.name, config.sample_rate
+        self.dim, self.licence = config.dim, config.licence
+        self.window, self.hop, self.short, self.minimum = config.window, config.hop, config.short, config.minimum
+        self._logmel = None if config.front_end is None else LogMel.from_dict(self.config["front_end"])
+        self.head = read_head(self.folder, self.config["head"]) if config.head else None
         self._own_short = self.short
         if self.head is not None and self.head.short is not None:
             self.short = self.head.short
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_session", "_preprocess")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+        if self._digests != state["_digests"]:
+            raise SondinoError(f"{self.folder}: is another bundle than the one that was sent here; load it again")
 
     def __repr__(self) -> str:
         window = "any length" if self.window is None else f"{self.window:g} s"
@@ -249,7 +249,8 @@ class Model:
         Raises:
             OptionError: it takes embeddings of another dimension.
         """
-        model = copy.copy(self)
+        model = object.__new__(type(self))
+        vars(model).update(vars(self))  # shares the open net
         model.head = head
         if model.head.dim != self.dim:
             takes = f"the head {model.head.name} takes embeddings of {model.head.dim} dimensions"

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError, SondinoError
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.model.bundle import BUNDLE_FORMAT, read_config
+from sondino.model.config import read_config
 from sondino.model.head import Head, read_head
 from sondino.model.head_layers import Kind, as_head, layers_of, new_layers
 from sondino.nets.saved import load_student
 from sondino.nets.student import Student
 
-NEEDED = ("name", "window", "hashes")
-"""Entries of config.json that a model cannot be opened without."""
 NEW_AFTER_TRAINING = ("scores", "head_score")
 """Entries of a bundle's config.json that training makes untrue."""
 WRITTEN = (
@@ -76,14 +74,9 @@ class TorchModel(nn.Module):
         folder = Path(folder)
         file = folder / "config.json"
         config = read_config(file)
-        if config.get("format") != BUNDLE_FORMAT:
-            raise SondinoError(
-                f"{file}: format is {config.get('format')!r}, not {BUNDLE_FORMAT!r}; name the folder of a bundle"
-            )
         student = load_student(folder, config)
-        missing = [key for key in NEEDED if key not in config]
-        if missing:
-            raise SondinoError(f"{file}: is damaged (without {', '.join(missing)}); copy the whole bundle again")
+        if config["window"] is None:
+            raise SondinoError(f"{file}: has no window; copy the whole bundle again")
         facts = {name: value for name, value in config.items() if name not in WRITTEN}
         head = read_head(folder, config["head"]) if config.get("head") else None
         return TorchModel(

@@ -7,8 +7,10 @@ from typing import Any
 from sondino.errors import OptionError, SondinoError, require
 from sondino.files import make_folder, read_json, sha256, write_json, write_whole
 from sondino.frontend.logmel import LogMel
+from sondino.nets.config import NetConfig
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import Student
+from sondino.schema import check
 
 
 def read_student(folder: Path) -> Student:
@@ -21,7 +23,7 @@ def read_student(folder: Path) -> Student:
         OptionError: its net is none of `STUDENTS` (a teacher that was converted), or it is quantised.
         SondinoError: its model.safetensors is missing or damaged.
     """
-    return load_student(folder, read_json(folder / "config.json"))
+    return load_student(folder, _read_net_config(folder))
 
 
 def load_student(folder: Path, config: Mapping[str, Any]) -> Student:
@@ -54,7 +56,13 @@ def new_net(folder: Path) -> Student:
     Raises:
         OptionError: its net is none of `STUDENTS` (a teacher that was converted).
     """
-    return _build(folder, read_json(folder / "config.json"))
+    return _build(folder, _read_net_config(folder))
+
+
+def _read_net_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    check(config, NetConfig, f"{folder / 'config.json'}: is damaged", "copy the whole folder again")
+    return config
 
 
 def _build(folder: Path, config: Mapping[str, Any]) -> Student:
@@ -62,9 +70,12 @@ def _build(folder: Path, config: Mapping[str, Any]) -> Student:
     if name not in STUDENTS:
         raise OptionError(f"{folder} holds {name!r}, which can be embedded with, but neither trained nor exported; "
                           f"students are {', '.join(STUDENTS)}")  # fmt: skip
-    student = build_student(name, float(config["width"]), **config.get("build", {}))
-    if "front_end" in config:
-        student.logmel = LogMel.from_dict(config["front_end"])
+    try:
+        student = build_student(name, float(config["width"]), **(config.get("build") or {}))
+        if config.get("front_end"):
+            student.logmel = LogMel.from_dict(config["front_end"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SondinoError(f"{folder / 'config.json'}: is damaged ({error}); copy the whole folder again") from error
     return student.eval()
 
 

@@ -17,7 +17,7 @@ from sondino.audio.reading import read
 from sondino.audio.windows import ShortPolicy
 from sondino.errors import OptionError, RunError, unknown_name
 from sondino.files import read_json, sha256
-from sondino.model.bundle import BUNDLE_FORMAT
+from sondino.model.config import BUNDLE_FORMAT
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets import m2d, matpac

@@ -19,6 +19,8 @@ from sondino.files import sha256, write_whole
 from sondino.hub import huggingface
 from sondino.hub.cache import lock_and_wait, models_folder, recall, remember
 from sondino.hub.catalogue import HEADS
+from sondino.locks import restore
+from sondino.model.config import read_config
 from sondino.model.head import Head, read_head
 
 REPOSITORY = "mohammedali2501/ssondo"
@@ -137,18 +139,19 @@ def _read_tensors(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def _head_of_bundle(folder: Path) -> Head:
+    restore(folder)
     inside = folder / "bundle"
     if not (folder / "config.json").exists() and (inside / "config.json").exists():
         folder = inside
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except OSError as error:
+        config = read_config(folder / "config.json")
+    except SondinoError as error:
+        if (folder / "config.json").exists():
+            raise
         raise OptionError(
             f"{folder} is no bundle (it has no config.json): give a head's name, a .pth or a bundle"
         ) from error
-    except ValueError as error:
-        raise SondinoError(f"{folder / 'config.json'}: is damaged ({error}); copy the whole bundle again") from error
-    if not isinstance(config, dict) or not config.get("head"):
+    if not config.get("head"):
         raise OptionError(f"{folder} has no head: fit one with `sondino probe AUDIO --model {folder} --out NEW`")
     return read_head(folder, config["head"])
 

@@ -16,7 +16,9 @@ from sondino.hub import huggingface, releases
 from sondino.hub.cache import lock_and_wait, models_folder, new_folder, print_message, recall, remember
 from sondino.hub.catalogue import PUBLISHED, Published
 from sondino.hub.huggingface import Listing
-from sondino.model.bundle import BUNDLE_FORMAT, is_bundle
+from sondino.locks import restore
+from sondino.model.bundle import is_bundle
+from sondino.model.config import BUNDLE_FORMAT, read_config
 
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
 BUNDLE_FILES = ("config.json", "model.onnx", "body.onnx", "model.safetensors", "head.safetensors", "card.md")
@@ -47,6 +49,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
     try:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):
+            restore(folder)
             if text and (folder / "config.json").exists():  # a damaged one gets its message when it is opened
                 return folder
         is_file = path.is_file()
@@ -124,6 +127,7 @@ def _fetch_bundle(listing: Listing, folder: Path, by_hand: str) -> None:
         config = huggingface.read_config(huggingface.download(listing, "config.json", by_hand)) or {}
     if config.get("format") != BUNDLE_FORMAT:
         raise OptionError(f"{address} is no bundle of sondino (format {BUNDLE_FORMAT!r}): it holds {listing.some()}")
+    config = read_config(huggingface.download(listing, "config.json", by_hand))
     hashes = config.get("hashes") or {}
     lacking = [file for file in BUNDLE_FILES if file not in listing.files and (file in hashes or file == "model.onnx")]
     if lacking:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -17,7 +16,7 @@ from sondino.audio.windows import Windowing
 from sondino.embedding.files import Progress, embed_table
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import resolve_windowing
-from sondino.files import make_folder, read_json, write_json
+from sondino.files import make_folder, read_arrays, read_json, write_json
 from sondino.progress import Report
 from sondino.tasks.labelled import Labelled
 
@@ -107,9 +106,9 @@ def _embed(
     """How many were embedded, their embeddings in the order of the paths, and path -> reason of the others."""
     report = embed_table(paths, model, table, windowing, threads=threads, progress=progress)
     lost = dict(report.skipped)
-    with np.load(table) as found:
-        row = {name: number for number, name in enumerate(found["ids"].tolist())}
-        embeddings = found["vectors"]
+    found = read_arrays(table)
+    row = {name: number for number, name in enumerate(found["ids"].tolist())}
+    embeddings = found["vectors"]
     order = [row[PurePath(path).as_posix()] for path in paths if path not in lost]
     if order != list(range(len(embeddings))):
         embeddings = embeddings[order]
@@ -119,10 +118,8 @@ def _embed(
 def _read_kept(table: Path) -> NDArray[np.float32] | None:
     """The embeddings of a table; None where it is missing or damaged and they must be computed again."""
     try:
-        with np.load(table) as found:
-            embeddings: NDArray[np.float32] = found["vectors"]
-            return embeddings
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return read_arrays(table)["vectors"]
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import json
-import math
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from sondino.version import __version__
 
 ASSETS = Path(__file__).parent / "page"
 
+LARGEST = 1e100
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -37,8 +37,8 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None for anything else."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(float(value)):
+    """A number of a size that can be drawn, or None for anything else."""
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(-LARGEST < value < LARGEST):
         return float(value)
     return None
 

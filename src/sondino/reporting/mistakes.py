@@ -9,6 +9,7 @@ from typing import Any
 from sondino.reporting.html import fill, number, section, shown, text
 from sondino.reporting.results import Results
 from sondino.reporting.sounds import ReportClips
+from sondino.text import read_csv
 
 CLOSER_BYTES = 3_500_000
 """Budget of audio for the misclassified clips of all models and tasks; the map has the rest."""
@@ -59,9 +60,7 @@ def read_predictions(results: Results) -> tuple[dict[tuple[str, str], list[Predi
         several = bool(results.task(row["task"]).get("multi_label"))
         try:
             with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-                found[row["model"], row["task"]] = [
-                    _prediction(line, several) for line in csv.DictReader(lines, strict=True)
-                ]
+                found[row["model"], row["task"]] = [_prediction(line, several) for line in read_csv(lines)]
         except (OSError, csv.Error, KeyError, AttributeError) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
             notes.append(f"{file.name} cannot be used ({reason}): its misclassified clips are left out.")

@@ -1,33 +1,22 @@
 """Reading results.json, as `evaluate`, `support` and `sweep` write it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sondino.errors import RunError
+from sondino.reporting.entries import EvaluationEntries, ResultsHeader, SupportEntries, SweepEntries
 from sondino.reporting.html import number
+from sondino.schema import check, load_json
 
 RESULTS = "results.json"
 RESULTS_FORMAT = "sondino-results-1"
-NEEDED = {
-    "evaluation": {
-        "tasks": ("name",),
-        "models": ("name",),
-        "scores": ("model", "task"),
-        "retention": ("model",),
-        "agreement": ("model", "task"),
-    },
-    "support": {
-        "tasks": ("name",),
-        "models": ("name",),
-        "rows": ("model", "task", "window"),
-        "chosen": ("model", "task"),
-    },
-    "sweep": {"tasks": ("name",), "runs": ("settings",), "table": ()},
+KINDS: dict[str, type[ResultsHeader]] = {
+    "evaluation": EvaluationEntries,
+    "support": SupportEntries,
+    "sweep": SweepEntries,
 }
-"""The lists of each kind of results, and what each entry of them must have."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ class Results:
     Attributes:
         folder: that it lies in.
         kind: "evaluation", "support" or "sweep".
-        content: the JSON object; its lists of NEEDED are lists of objects.
+        content: the JSON object; its entries are as its class of KINDS has them.
     """
 
     folder: Path
@@ -96,23 +85,17 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS
     again = "run the command that wrote it again"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = load_json(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read ({error}): {again}") from error
     if not isinstance(content, dict) or content.get("format") != RESULTS_FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
+        found = repr(content.get("format") if isinstance(content, dict) else None)[:60]
         raise RunError(f"{file} is not in the format {RESULTS_FORMAT} (it says {found}): {again} with this sondino")
     kind = content.get("kind")
-    if kind not in NEEDED:
-        raise RunError(f"{file} holds results of the kind {kind!r}, not {', '.join(NEEDED)}: {again} with this sondino")
-    for name, keys in NEEDED[kind].items():
-        rows = content.get(name) or []
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RunError(f"{file}: {name} is no list of entries: {again}")
-        for place, row in enumerate(rows):
-            for key in keys:
-                if not isinstance(row.get(key), dict if key == "settings" else (str, int, float)):
-                    raise RunError(f"{file}: entry {place + 1} of {name} has no {key}: {again}")
+    if kind not in list(KINDS):
+        found = repr(kind)[:60]
+        raise RunError(f"{file} holds results of the kind {found}, not {', '.join(KINDS)}: {again} with this sondino")
+    check(content, KINDS[kind], str(file), again, RunError)
     main = {"evaluation": ("scores", "agreement"), "support": ("rows",), "sweep": ("runs",)}[kind]
     if not any(content.get(name) for name in main):
         raise RunError(f"{file} holds no {' and no '.join(main)}, so there is nothing to report on: {again}")

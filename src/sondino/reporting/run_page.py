@@ -1,7 +1,6 @@
 """The page of a distillation run, from the files in its folder."""
 
 import io
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import RunError, SondinoError, require
-from sondino.files import make_folder, read_json, write_whole
+from sondino.errors import RunError, SondinoError
+from sondino.files import make_folder, read_arrays, read_json, write_whole
 from sondino.reporting.cells import grid, headline_numbers, headline_section, results_section
 from sondino.reporting.curves import curves, curves_section, epochs_table
+from sondino.reporting.entries import ClustersEntry, read_summary
 from sondino.reporting.figures import Axis, bar_figure, in_two_widths
 from sondino.reporting.html import (
     details_section,
@@ -28,7 +28,7 @@ from sondino.reporting.html import (
 )
 from sondino.reporting.map import Mode, Points, cluster_mode, map_data, map_section
 from sondino.reporting.sounds import RATE, ReportClips
-from sondino.text import first_line
+from sondino.schema import check, load_yaml, parse_json
 
 if TYPE_CHECKING:
     from sondino.corpus.table import Corpus
@@ -112,20 +112,18 @@ def read_layout(run: Path) -> Layout | None:
     file = run / KEPT
     if not file.exists():
         return None
+    advice = "remove it, and the page is made without its map"
     try:
-        with np.load(file) as kept:
-            folder, own_hash = kept["corpus"].tolist()
-            labels = kept["labels"].tolist()
-            layout = Layout(
-                kept["coordinates"], kept["clusters"], kept["ids"].tolist(), labels or None, kept["rows"],
-                run / folder, own_hash,
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RunError(f"{file} is damaged ({error}): remove it, and the page is made without its map") from error
-    if not len(layout.coordinates) == len(layout.clusters) == len(layout.ids) == len(layout.rows):
-        raise RunError(
-            f"{file} is damaged (its parts differ in length): remove it, and the page is made without its map"
-        )
+        kept = read_arrays(file)
+        folder, own_hash = kept["corpus"].tolist()
+        ids, labels = kept["ids"].tolist(), kept["labels"].tolist()
+        coordinates = kept["coordinates"].reshape(len(ids), 2).astype(np.float32)
+        clusters, rows = (kept[name].reshape(len(ids)).astype(np.int64) for name in ("clusters", "rows"))
+        if labels and len(labels) != len(ids):
+            raise ValueError("its parts differ in length")
+        layout = Layout(coordinates, clusters, list(map(str, ids)), labels or None, rows, run / str(folder), own_hash)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged ({error}): {advice}") from error
     return layout
 
 
@@ -141,7 +139,7 @@ def report_run(run: Path) -> Path:
         RunError: there is no run, or a file of it is damaged.
         MissingExtra: pyyaml is not installed.
     """
-    summary = read_json(run / "summary.json") if (run / "summary.json").exists() else {}
+    summary = read_summary(run)[0] if (run / "summary.json").exists() else {}
     metrics = _metrics(run / "metrics.jsonl")
     if not summary and not metrics:
         raise RunError(f"{run} holds no run that has finished an epoch: give the folder that `sondino distill` wrote")
@@ -282,13 +280,13 @@ def _metrics(file: Path) -> list[dict[str, Any]]:
     """The epochs so far; an incomplete last line, which is being written, is ignored."""
     if not file.exists():
         return []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_bytes().splitlines()
     metrics = []
     for place, line in enumerate(lines, 1):
         try:
-            metrics.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if place < len(lines):
+            metrics.append(check(parse_json(line), dict[str, float | str | None], f"{file}, line {place}"))
+        except (ValueError, SondinoError) as error:
+            if place < len(lines) or isinstance(error, SondinoError):
                 raise RunError(f"{file}, line {place}: not an epoch ({error}); remove that line") from error
     return metrics
 
@@ -296,12 +294,11 @@ def _metrics(file: Path) -> list[dict[str, Any]]:
 def _recipe(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
-    yaml = require("yaml", "train")
     try:
-        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
+        recipe = load_yaml(file)
+    except (OSError, ValueError) as error:
         raise RunError(
-            f"{file} is not valid YAML ({first_line(error)}): put it right, or remove it and the page is made without"
+            f"{file} is not valid YAML ({error}): put it right, or remove it and the page is made without"
         ) from error
     return recipe if isinstance(recipe, dict) else {}
 
@@ -331,7 +328,10 @@ def _clusters(run: Path) -> dict[str, Any] | None:
     if len(found) != 1:
         return None
     groups = found[0].with_name("groups.json")
-    return read_json(groups if groups.exists() else found[0])
+    file = groups if groups.exists() else found[0]
+    clusters = read_json(file)
+    check(clusters, ClustersEntry, f"{file} is damaged", "remove it", RunError)
+    return clusters
 
 
 def _points(layout: Layout) -> tuple[Points, str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sondino.errors import OptionError, RunError, SondinoError
-from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_json
+from sondino.files import disk_error, make_folder, read_json, write_json
 from sondino.hub.download import Remote, download, verify
+from sondino.locks import lock_or_fail
 from sondino.progress import show
 from sondino.tasks.registry import find_task
 from sondino.tasks.task import Archive, Task

@@ -18,7 +18,9 @@ from sondino.teachers import tflite
 from sondino.teachers.common import fingerprint, one_vector_each, title
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.spec import TeacherSpec
+from sondino.text import first_line
 
+MOST_SAMPLES = 1 << 26  # of a window
 SHARE = 4  # windows that a thread takes on at a time
 
 
@@ -153,7 +155,7 @@ class LiteRTEncoder:
             shape[axis] = round(spec.options["window"] * self.sample_rate)
         else:
             shape[axis] = int(details[0]["shape"][axis])
-        if math.prod(shape) != shape[axis]:
+        if math.prod(shape) != shape[axis] or not 0 < shape[axis] <= MOST_SAMPLES:
             raise EncoderError(f"{self.path} takes an input of shape {signature}, not waveforms of one channel")
         try:
             model.resize_tensor_input(details[0]["index"], shape)
@@ -190,4 +192,7 @@ def load_litert(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
         OptionError: no such tensor or file, no rate, or a window that its input does not have.
         EncoderError: no TFLite file, or not one waveform in and one embedding out.
     """
-    return LiteRTEncoder(spec.path, spec.tensor, spec)
+    try:
+        return LiteRTEncoder(spec.path, spec.tensor, spec)
+    except (ValueError, RuntimeError, MemoryError) as error:  # such as names of tensors that are not UTF-8
+        raise EncoderError(f"{spec.path} cannot be opened: it is damaged ({first_line(error)})") from error

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, OptionError, require
-from sondino.files import sha256
+from sondino.files import read_arrays, sha256
 from sondino.teachers.common import fingerprint, title
 from sondino.teachers.spec import TeacherSpec
+from sondino.text import unescape
 
 SHOWN = 3  # ids that a message names
 
@@ -89,16 +90,17 @@ def _read_table(path: Path) -> tuple[list[str], NDArray[np.floating]]:
 
 def _read_npz(path: Path) -> tuple[list[str], NDArray[np.floating]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            key = next(((i, v) for i, v in (("ids", "vectors"), ("id", "vector")) if {i, v} <= names), None)
-            if key is None:
-                raise OptionError(f"{path} holds {', '.join(sorted(names)) or 'nothing'}, not `ids` and `vectors`")
-            ids, embeddings = file[key[0]], np.asarray(file[key[1]])
-    except (OSError, ValueError) as error:  # ValueError: arrays of Python objects, which would have to be unpickled
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:  # such as arrays of Python objects, which would have to be unpickled
         raise EncoderError(
             f"{path} cannot be read ({error}): save ids as strings and embeddings as floats with numpy.savez"
         ) from error
+    key = next(((i, v) for i, v in (("ids", "vectors"), ("id", "vector")) if {i, v} <= arrays.keys()), None)
+    if key is None:
+        raise OptionError(f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}, not `ids` and `vectors`")
+    ids, embeddings = arrays[key[0]], arrays[key[1]]
+    if ids.ndim != 1:
+        raise EncoderError(f"{path} has ids of shape {ids.shape}, not one a row")
     if embeddings.dtype.kind != "f":
         raise EncoderError(f"{path} has embeddings of {embeddings.dtype}, not of floats")
     return [str(name) for name in ids.tolist()], embeddings
@@ -111,7 +113,7 @@ def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.floating]]:
         column = next((i, v) for i, v in (("id", "vector"), ("ids", "vectors")) if {i, v} <= set(table.column_names))
         listed = table.column(column[1]).combine_chunks()
         flat = np.asarray(listed.flatten())
-        return [str(name) for name in table.column(column[0]).to_pylist()], flat.reshape(len(listed), -1)
+        return [unescape(str(name)) for name in table.column(column[0]).to_pylist()], flat.reshape(len(listed), -1)
     except StopIteration:
         raise OptionError(f"{path} holds {', '.join(table.column_names)}, not the columns `id` and `vector`") from None
     except Exception as error:

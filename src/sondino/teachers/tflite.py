@@ -8,6 +8,8 @@ the runtime does not ship its schema in every version.
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sondino.errors import EncoderError
@@ -70,6 +72,14 @@ class _Buffer:
         return bytes(self.data[start : start + count]).decode("utf-8", "replace")
 
 
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError, ValueError, OverflowError, MemoryError):
+        raise EncoderError(f"{where} is a damaged LiteRT (TFLite) file: fetch or copy it again") from None
+
+
 def _graph(buffer: _Buffer, where: str) -> int:
     """The main subgraph; EncoderError when this is no TFLite file."""
     try:
@@ -84,9 +94,9 @@ def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
     """Every float32 tensor that an operator of the main graph makes, in order; EncoderError for another file."""
     buffer = _Buffer(data)
     graph = _graph(buffer, where)
-    try:
+    found = []
+    with _reading(where):
         tensors = buffer.tables(graph, GRAPH_TENSORS)
-        found = []
         for place, operator in enumerate(buffer.tables(graph, GRAPH_OPERATORS)):
             for index in buffer.integers(operator, OPERATOR_OUTPUTS):
                 kind = buffer.field(tensors[index], TENSOR_TYPE)
@@ -94,15 +104,14 @@ def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
                     continue
                 shape = buffer.integers(tensors[index], TENSOR_SHAPE)
                 found.append(InnerTensor(index, buffer.text(tensors[index], TENSOR_NAME), shape, place))
-    except (struct.error, IndexError):
-        raise EncoderError(f"{where} is a damaged LiteRT (TFLite) file") from None
     return found
 
 
 def outputs(data: bytes, where: str) -> tuple[int, ...]:
     """Indexes of the main graph's outputs."""
     buffer = _Buffer(data)
-    return buffer.integers(_graph(buffer, where), GRAPH_OUTPUTS)
+    with _reading(where):
+        return buffer.integers(_graph(buffer, where), GRAPH_OUTPUTS)
 
 
 def cut_after(data: bytes, tensor: InnerTensor, where: str) -> bytes:
@@ -110,8 +119,9 @@ def cut_after(data: bytes, tensor: InnerTensor, where: str) -> bytes:
     changed = bytearray(data)
     buffer = _Buffer(changed)
     graph = _graph(buffer, where)
-    start, _ = buffer.vector(graph, GRAPH_OUTPUTS)
-    struct.pack_into("<Ii", changed, start - 4, 1, tensor.index)
-    start, _ = buffer.vector(graph, GRAPH_OPERATORS)
-    struct.pack_into("<I", changed, start - 4, tensor.operator + 1)
+    with _reading(where):
+        start, _ = buffer.vector(graph, GRAPH_OUTPUTS)
+        struct.pack_into("<Ii", changed, start - 4, 1, tensor.index)
+        start, _ = buffer.vector(graph, GRAPH_OPERATORS)
+        struct.pack_into("<I", changed, start - 4, tensor.operator + 1)
     return bytes(changed)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sondino.errors import OptionError, RunError
-from sondino.files import disk_error, lock_or_fail, make_folder, read_json, write_json
+from sondino.files import disk_error, make_folder, read_json, write_json
+from sondino.locks import lock_or_fail
 
 STARTED_WITH = "run.json"
 
