@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model whose vectors can be computed by hand, and what stands in for what takes seconds."""
+"""Fixtures: a tiny model whose embeddings can be computed by hand, and what stands in for what takes seconds."""
 
 import argparse
 import os

@@ -51,7 +51,7 @@ def test_what_hearvalidator_asks_of_scenes(model: hear.HEARModel) -> None:
     assert embeddings.shape == (8, model.scene_embedding_size)
 
 
-def test_the_rate_is_the_models_own_where_hear_knows_it(make_tiny_bundle: Make) -> None:
+def test_the_rate_is_the_models_own_where_the_api_knows_it(make_tiny_bundle: Make) -> None:
     rates = {
         rate: hear.load_model(str(make_tiny_bundle(sample_rate=rate))).sample_rate for rate in (16000, 32000, 44100)
     }
@@ -79,7 +79,7 @@ def test_a_timestamp_is_the_middle_of_its_frame(tiny_bundle: Path) -> None:
     assert within.tolist() == [at for at in range(0, 3001, 50) if 1510 - half < at < 1510 + half]
 
 
-def test_past_the_ends_a_frame_hears_the_sound_mirrored(tiny_bundle: Path) -> None:
+def test_past_the_ends_a_frame_is_of_the_mirrored_sound(tiny_bundle: Path) -> None:
     model = hear.load_model(str(tiny_bundle))
     x = noise(TINY_RATE, 1.0)[:, 0]
     embeddings, _ = hear.get_timestamp_embeddings(torch.from_numpy(x)[None], model)
@@ -142,7 +142,7 @@ def test_what_is_no_batch_of_sounds_gets_an_error_message(audio: object, tiny_bu
         hear.get_scene_embeddings(torch.zeros(1, 100), torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
-def test_without_a_path_the_environment_says_which_model(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_path_the_environment_names_the_model(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONDINO_HEAR_MODEL", str(tiny_bundle))
     assert hear.load_model().encoder.name == "tiny"
     asked: list[str] = []

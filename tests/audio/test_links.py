@@ -88,7 +88,7 @@ def test_a_chain_of_ogg_flac_is_read_by_pyav(tmp_path):
     assert np.abs(both - np.concatenate([FIRST, SECOND])).max() < 1e-4
 
 
-def test_the_sentence_counts_the_sounds(tmp_path):
+def test_the_warning_counts_the_sounds(tmp_path):
     (tmp_path / "x.flac").write_bytes(encoded(FIRST, 48000, "FLAC", "PCM_16") * 3)
     assert len(read(tmp_path / "x.flac", 48000, [FOLLOW.format(count=3)])) == 3 * 48000
 
@@ -154,7 +154,7 @@ def test_a_right_length_is_read_without_a_word(tmp_path, form, subtype, width):
     assert len(read(tmp_path / "x", 48000, [])) == 48000
 
 
-def test_a_length_that_is_too_large_is_told(tmp_path):
+def test_a_length_that_is_too_large_gives_a_warning(tmp_path):
     for form in ("AU", "AIFF"):
         (tmp_path / "x").write_bytes(with_size(encoded(FIRST, 48000, form, "PCM_16"), form, 200000, 2))
         assert len(read(tmp_path / "x", 48000, ["truncated or damaged"])) == 48000

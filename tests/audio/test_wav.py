@@ -34,7 +34,7 @@ def of_pipe(data: bytes, folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("read", [of_file, of_pipe])
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_a_wav_holds_what_the_table_says(tmp_path, case, read):
+def test_a_wav_holds_what_is_in_the_table(tmp_path, case, read):
     data = bytes.fromhex(case["hex"])
     piped = read is of_pipe
     with warnings.catch_warnings(record=True) as raised:

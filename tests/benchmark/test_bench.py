@@ -219,7 +219,7 @@ def test_figures_are_medians_of_rounds():
     assert (alone["peak_memory_bytes"], alone["processor"]) == (5_000_000, "Abacus 3000")
 
 
-def test_the_table_marks_the_fastest_and_the_notes_say_what_disturbed_them():
+def test_the_table_marks_the_fastest_and_the_notes_name_what_disturbed_them():
     slow = Measured(combination(), [answer([8.0], busy=0.5)] * 2)
     fast = Measured(combination(runtime="openvino"), [answer([2.0], busy=0.6), answer([3.0], busy=0.6)])
     crowd = Measured(combination("other"), [answer([5.0], busy=1.9)])

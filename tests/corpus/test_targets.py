@@ -59,7 +59,7 @@ def test_what_is_done_is_not_done_again(corpus):
     first = compute_targets(corpus, Moments(), part_rows=6)
     teacher = Moments()
     again = compute_targets(corpus, teacher, part_rows=5)  # parts stay as the folder was begun
-    assert teacher.heard == 0 and again.folder == first.folder and again.timing["rows"] == 0
+    assert teacher.embedded == 0 and again.folder == first.folder and again.timing["rows"] == 0
     np.testing.assert_array_equal(open_targets(first.folder).matrix, first.matrix)
 
 
@@ -72,7 +72,7 @@ def test_another_teacher_or_window_never_reuses(corpus, change):
     for name, value in change.items():
         setattr(teacher, name, value)
     other = compute_targets(corpus, teacher)
-    assert teacher.heard >= 20 and other.folder != first.folder
+    assert teacher.embedded >= 20 and other.folder != first.folder
     assert compute_targets(corpus, teacher, short="repeat").folder not in (first.folder, other.folder)
 
 
@@ -83,7 +83,7 @@ def test_a_moved_corpus_keeps_its_targets(corpus, tmp_path):
         (tmp_path / name).rename(tmp_path / "new" / name)
     teacher = Moments()
     compute_targets(build_corpus(tmp_path / "new/sounds", tmp_path / "new/corpus", clip=1.0), teacher)
-    assert teacher.heard == 0 and (tmp_path / "new/corpus/targets" / first.folder.name).exists()
+    assert teacher.embedded == 0 and (tmp_path / "new/corpus/targets" / first.folder.name).exists()
 
 
 def test_a_clip_that_cannot_be_decoded_is_left_out(corpus):
@@ -113,7 +113,7 @@ class Breaking(Moments):
 
     def embed(self, waveforms):
         vectors = super().embed(waveforms)
-        if self.broken and self.heard > 12:
+        if self.broken and self.embedded > 12:
             return self.spoil(vectors)
         return vectors
 
@@ -137,9 +137,9 @@ def test_a_teacher_that_breaks_midway_keeps_what_is_done(corpus, spoil, message)
     teacher.spoil = spoil
     with pytest.raises(EncoderError, match=message):
         compute_targets(corpus, teacher, part_rows=6)
-    teacher.broken, teacher.heard = False, 0
+    teacher.broken, teacher.embedded = False, 0
     targets = compute_targets(corpus, teacher, part_rows=6)
-    assert teacher.heard == 8  # the last two parts
+    assert teacher.embedded == 8  # the last two parts
     other = Moments()
     other.fingerprint = "other"
     assert matrix_bytes(targets) == matrix_bytes(compute_targets(corpus, other, part_rows=6))
@@ -182,7 +182,7 @@ def test_processes_can_share_the_parts(corpus):
     with pytest.raises(RunError, match="2 of 4 parts"):
         _ = open_targets(first.folder).valid
     second = compute_targets(corpus, teachers[1], part_rows=6, rank=1, world=2)
-    assert [teacher.heard for teacher in teachers] == [12, 8]
+    assert [teacher.embedded for teacher in teachers] == [12, 8]
     assert first.valid.all() and second.valid.all()  # asked for when both are done
     assert matrix_bytes(first) == expected
 
@@ -197,7 +197,7 @@ def test_a_second_process_is_refused(corpus):
         compute_targets(corpus, Moments())
     teacher = Moments()
     compute_targets(corpus, teacher)
-    assert teacher.heard == 6
+    assert teacher.embedded == 6
 
 
 def test_damage_is_noticed(corpus):
@@ -212,7 +212,7 @@ def test_damage_is_noticed(corpus):
         _ = open_targets(targets.folder).matrix
     teacher = Moments()
     again = compute_targets(corpus, teacher)  # markers of a matrix that is gone say nothing
-    assert teacher.heard == 20
+    assert teacher.embedded == 20
     assert changed_rows(again) == []
 
 
@@ -231,7 +231,7 @@ def test_a_full_disk_is_an_error_message_and_what_is_done_stays(corpus, monkeypa
     monkeypatch.undo()
     teacher = Moments()
     compute_targets(corpus, teacher)
-    assert teacher.heard == 8
+    assert teacher.embedded == 8
 
 
 def test_a_write_that_fails_is_an_error_message(corpus, monkeypatch):
@@ -251,7 +251,7 @@ def test_too_little_room_gets_a_message_before_the_work(corpus, monkeypatch):
     teacher = Moments()
     with pytest.raises(RunError, match="are free: make room"):
         compute_targets(corpus, teacher)
-    assert teacher.heard == 0
+    assert teacher.embedded == 0
 
 
 KILLED = """
@@ -267,7 +267,7 @@ def die():
 class Teacher(Moments):
     batch_size = 2
     def embed(self, waveforms):
-        if where == "in the teacher" and self.heard >= 10:
+        if where == "in the teacher" and self.embedded >= 10:
             die()
         return super().embed(waveforms)
 
@@ -313,7 +313,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(corpus, where, left):
     assert ended.returncode == -signal.SIGKILL
     teacher = Moments()
     targets = compute_targets(open_corpus(corpus.folder), teacher, part_rows=6)
-    assert teacher.heard == left  # rows of the parts that were not whole: at most one part is embedded again
+    assert teacher.embedded == left  # rows of the parts that were not whole: at most one part is embedded again
     undisturbed = Moments()
     undisturbed.fingerprint = "undisturbed"
     other = compute_targets(corpus, undisturbed, part_rows=6)

@@ -1,4 +1,4 @@
-"""The whole line on a teacher whose vectors can be computed: the energies of a few bands, mapped linearly."""
+"""The whole line on a teacher whose embeddings can be computed: the energies of a few bands, mapped linearly."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Temporal support: models whose best window is known, since only a whole clip, or any part of it, tells its label."""
+"""Temporal support: models whose best window is known, since only a whole clip, or any part of it, gives its label."""
 
 import csv
 import json

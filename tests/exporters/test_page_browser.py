@@ -210,7 +210,7 @@ def test_files_that_are_no_sound_get_a_message_and_the_others_are_embedded(page:
     assert page.run("document.querySelector('#trouble').getAttribute('role')") == "alert"
 
 
-def test_a_wav_whose_header_is_wrong_is_read_whole_and_a_note_says_so(
+def test_a_wav_whose_header_is_wrong_is_read_whole_and_a_note_is_shown(
     page: browser.Page, bundle: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole.wav"

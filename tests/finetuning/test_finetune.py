@@ -1,4 +1,4 @@
-"""Fine-tuning: a head alone on vectors, or with the backbone from sound; validation, checkpoints, the bundle."""
+"""Fine-tuning: a head alone on embeddings, or with the backbone from sound; validation, checkpoints, the bundle."""
 
 import copy
 import itertools
@@ -281,7 +281,7 @@ def test_head_and_backbone_learn_together(
     before = TorchModel.open(model.folder).backbone.state_dict()
     after = bundle["backbone"].state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
-    # Averages of batch norms are those of the sound that the model was made from.
+    # BatchNorm averages are those of the sound that the model was made from.
     assert all(torch.equal(before[name], after[name]) for name in before if "running" in name)
     assert bundle["head"].labels == ("high", "low") and "16 labelled clips" in bundle["head"].note
     assert (bundle["name"], bundle["window"], bundle["short"]) == ("mine", 0.25, "repeat")

@@ -1,4 +1,4 @@
-"""Fitting a linear head on vectors, its score, and the command that does it."""
+"""Fitting a linear head on embeddings, its score, and the command that does it."""
 
 import json
 import shutil

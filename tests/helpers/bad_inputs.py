@@ -271,7 +271,7 @@ mistake(H, "a label with a comma", "sklearn")(lambda p: probe(p, p.file("l.csv",
 
 # ---- tables and search ----------------------------------------------------------------------------------------
 
-T = "A table of vectors"
+T = "A table of embeddings"
 EYE = np.eye(3, dtype=np.float32)
 mistake(T, "no such table")(lambda p: find_similar(EYE[0], p.folder / "gone.npz"))
 mistake(T, "a file that is no table")(lambda p: find_similar(EYE[0], p.file("embeddings.npz", "no")))
@@ -413,7 +413,7 @@ mistake(E, "a model that is not there")(
 mistake(E, "labelled sound with one label")(
     lambda p: evaluated(p, TINY, tasks=[str(p.wav("sounds/a/1.wav").parents[1])])
 )
-mistake(E, "a teacher that is vectors by id", "sklearn")(
+mistake(E, "a teacher that is embeddings by id", "sklearn")(
     lambda p: evaluated(p, f"precomputed:{p.table(np.zeros((2, 3)))}", teacher=str(TINY), sounds=p.wav("a.wav").parent)
 )
 mistake(E, "something to vary without values", "torch")(lambda p: varied(p, "loss"))

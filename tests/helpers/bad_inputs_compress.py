@@ -50,7 +50,7 @@ mistake(P, "a share of filters over 1", "torch_pruning")(lambda p: pruned(p, rat
 mistake(P, "a share of filters that is no number", "torch_pruning")(lambda p: pruned(p, ratio="half"))
 mistake(P, "a share that would empty a layer", "torch_pruning")(lambda p: pruned(p, ratio="0.99"))
 mistake(P, "a pattern that no layer matches", "torch_pruning")(lambda p: pruned(p, "--layers", "block9.*"))
-mistake(P, "a layer that gives the vector", "torch_pruning")(lambda p: pruned(p, "--layers", "fc1"))
+mistake(P, "a layer that gives the embedding", "torch_pruning")(lambda p: pruned(p, "--layers", "fc1"))
 mistake(P, "a bundle without weights", "torch_pruning")(lambda p: pruned(p, bundle=without_weights(p)))
 mistake(P, "a bundle of no student", "torch_pruning")(lambda p: pruned(p, bundle=p.bundle("mine")))
 mistake(P, "taylor without sound", "torch_pruning")(lambda p: pruned(p, score="taylor"))

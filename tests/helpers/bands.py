@@ -1,4 +1,4 @@
-"""A teacher whose vectors can be computed, from the energies of a few bands, and sounds that differ in them."""
+"""A teacher whose embeddings can be computed, from the energies of a few bands, and sounds that differ in them."""
 
 from pathlib import Path
 

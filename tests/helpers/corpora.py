@@ -1,4 +1,4 @@
-"""Small collections of sound that the corpus tests make, and a teacher whose vectors can be computed by hand."""
+"""Small collections of sound that the corpus tests make, and a teacher whose embeddings can be computed by hand."""
 
 import zlib
 from collections.abc import Sequence
@@ -68,9 +68,9 @@ class Moments:
     fingerprint = "moments-1"
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.embedded = 0
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.heard += len(waveforms)
+        self.embedded += len(waveforms)
         x = waveforms
         return np.stack([x.mean(1), np.sqrt((x**2).mean(1)), x[:, 0], x[:, -1]], 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Labelled clips without sound, and vectors for them whose answers are known."""
+"""Labelled clips without sound, and embeddings for them whose answers are known."""
 
 import numpy as np
 

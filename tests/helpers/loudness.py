@@ -1,4 +1,4 @@
-"""Labelled sound whose answer is known: labels are loudness, which the tiny model's vectors hold."""
+"""Labelled sound whose answer is known: labels are loudness, which the tiny model's embeddings hold."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write FOLDER/bundle, a small student, and FOLDER/vectors.npy, its embeddings of tests/data/clips by torch."""
+"""Write FOLDER/bundle, a small student, and `FOLDER/vectors.npy`, its embeddings of tests/data/clips by torch."""
 
 import sys
 from pathlib import Path

@@ -274,7 +274,7 @@ def test_half_a_file_is_gone_on_with(hub, published, converted, monkeypatch, no_
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # it writes down whole chunks
     hub.breaks[:] = [100_000, 250_000]
-    if not RESUMES:  # each break is an error, and the next call goes on from there
+    if not RESUMES:  # each break is an error, and the next call resumes there
         for _ in range(2):
             with pytest.raises(SondinoError, match=rf"{FILE} of {REPO} cannot be fetched from .* by hand"):
                 locate(NAME)

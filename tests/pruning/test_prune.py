@@ -156,7 +156,7 @@ def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, 
     assert config["scores"] != {"validation_cosine": 0.9}
     recipe = json.loads((work / "step-2" / "recovered" / "run.json").read_text())["recipe"]
     assert recipe["mapping"] == "none" and recipe["teacher"] == ["whole"]
-    assert load(tmp_path / "out").head is not None, "vectors of the same kind go into the same head"
+    assert load(tmp_path / "out").head is not None, "embeddings of the same kind go into the same head"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The names of teachers: read, refused with a sentence, and what the catalogue says of them."""
+"""The names of teachers: read, refused with a message, and their entries in the catalogue."""
 
 import subprocess
 import sys
@@ -108,7 +108,7 @@ def test_a_missing_extra_is_the_pip_line(monkeypatch, tmp_path):
                 load_teacher(spec)
 
 
-def test_weights_that_cannot_be_fetched_say_how_to_get_them(monkeypatch, tmp_path):
+def test_weights_that_cannot_be_fetched_explain_how_to_get_them(monkeypatch, tmp_path):
     pytest.importorskip("torch")
     monkeypatch.setenv("SONDINO_CACHE", str(tmp_path))
     nowhere = replace(hub.WEIGHTS["matpac"], url="http://127.0.0.1:9/matpac_plus.pt")

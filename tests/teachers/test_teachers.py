@@ -1,4 +1,4 @@
-"""The adapters of teachers, each on a tiny model whose vectors can be computed by hand."""
+"""The adapters of teachers, each on a tiny model whose embeddings can be computed by hand."""
 
 import sys
 from pathlib import Path
@@ -324,7 +324,7 @@ def test_torchscript(code, monkeypatch):
         load_teacher("torchscript:text.ts?rate=1000", device="cpu")
 
 
-def test_a_hear_module_is_a_teacher(code, monkeypatch):
+def test_a_module_of_the_hear_api_is_a_teacher(code, monkeypatch):
     monkeypatch.syspath_prepend(code)
     teacher = load_teacher("hear:mymodels?minimum=16", device="cpu")
     assert (teacher.sample_rate, teacher.dim, teacher.window) == (1000, 4, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import merge
 from sondino.embedding.files import Progress, list_inputs
@@ -103,7 +104,9 @@ def classify_files(
     windowing = resolve_windowing(model)
     report = ClassifyReport(skipped=list(skipped))
     sounds: list[Sound] = [file.path for file in files]
-    with write as put, closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
+    # Within the output's lock: the marks are those of one run.
+    marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
+    with write as put, marks, closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:
