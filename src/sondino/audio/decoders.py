@@ -22,7 +22,7 @@ from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, sou
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames
 from sondino.audio.pyav import has_av, open_av
-from sondino.audio.sizes import mended_file
+from sondino.audio.sizes import corrected_file
 from sondino.audio.walk import GONE, why_unusable
 from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
@@ -108,10 +108,10 @@ def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, s
             warnings.warn(f"{name}: {sound.note}", stacklevel=4)
     if len(sounds) > 1:
         warnings.warn(f"{name}: {FOLLOW.format(count=len(sounds))}", stacklevel=4)
-    return joined([_open_one(stack, _mended_wav(handle, sound), None, name, cut=sound.cut) for sound in held])
+    return joined([_open_one(stack, _corrected_wav(handle, sound), None, name, cut=sound.cut) for sound in held])
 
 
-def _mended_wav(handle: BinaryIO, sound: WavSound) -> BinaryIO:
+def _corrected_wav(handle: BinaryIO, sound: WavSound) -> BinaryIO:
     header = wav_header(sound.format.body, sound.stop - sound.start)
     return Section(handle, [header, (sound.start, sound.stop)])  # type: ignore[return-value]
 
@@ -125,10 +125,10 @@ def _open_links(stack: ExitStack, handle: BinaryIO, path: str | None, name: str,
     sounds = []
     for start, stop in links:
         link: BinaryIO = handle if len(links) == 1 else Section(handle, [(start, stop)])  # type: ignore[assignment]
-        mended = mended_file(link, stop - start)
-        if mended is not None:
-            warnings.warn(f"{name}: {mended.note}", stacklevel=4)
-            link = mended.file  # type: ignore[assignment]
+        corrected = corrected_file(link, stop - start)
+        if corrected is not None:
+            warnings.warn(f"{name}: {corrected.note}", stacklevel=4)
+            link = corrected.file  # type: ignore[assignment]
         sounds.append(_open_one(stack, link, path if link is handle else None, name))
     return sounds[0] if len(sounds) == 1 else joined(sounds)
 

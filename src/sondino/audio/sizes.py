@@ -21,24 +21,24 @@ _SAME = {b"twos": b"NONE", b"in24": b"NONE", b"in32": b"NONE", b"fl32": b"FL32",
 
 
 @dataclass(frozen=True)
-class Mended:
+class Corrected:
     """A file with a header that is right, and the message about the one that it has."""
 
     file: Section
     note: str
 
 
-def mended_file(handle: BinaryIO, size: int) -> Mended | None:
+def corrected_file(handle: BinaryIO, size: int) -> Corrected | None:
     """A file of `size` bytes whose header has no length, or one that is too small; None where it is right."""
     handle.seek(0)
-    menders: dict[bytes, Callable[[BinaryIO, int], Mended | None]] = {
+    readers: dict[bytes, Callable[[BinaryIO, int], Corrected | None]] = {
         b".snd": _au, b"dns.": _au, b"FORM": _aiff, b"caff": _caf, b"fLaC": _flac,
     }  # fmt: skip
-    mender = menders.get(handle.read(4))
-    return None if mender is None else mender(handle, size)
+    reader = readers.get(handle.read(4))
+    return None if reader is None else reader(handle, size)
 
 
-def _au(handle: BinaryIO, size: int) -> Mended | None:
+def _au(handle: BinaryIO, size: int) -> Corrected | None:
     handle.seek(0)
     head = handle.read(24)
     order = {b".snd": ">", b"dns.": "<"}.get(head[:4])
@@ -53,10 +53,10 @@ def _au(handle: BinaryIO, size: int) -> Mended | None:
     if codec in _AU_WIDTHS:
         stop -= (size - start) % max(1, channels * _AU_WIDTHS[codec])
     header = header[:4] + struct.pack(order + "I", 24) + header[8:]
-    return Mended(Section(handle, [header, (start, stop)]), _note(declared, stop - start, speed))
+    return Corrected(Section(handle, [header, (start, stop)]), _note(declared, stop - start, speed))
 
 
-def _aiff(handle: BinaryIO, size: int) -> Mended | None:
+def _aiff(handle: BinaryIO, size: int) -> Corrected | None:
     at, common, data = 12, b"", None
     while at + 8 <= size:
         handle.seek(at)
@@ -90,10 +90,10 @@ def _aiff(handle: BinaryIO, size: int) -> Mended | None:
         frame = channels * _AU_WIDTHS[codec]
         stop = size - (size - start) % frame
         header = struct.pack(">4s5I", b".snd", 24, AU_UNKNOWN, codec, rate, channels)
-    return Mended(Section(handle, [header, (start, stop)]), _note(declared, stop - start, rate * frame))
+    return Corrected(Section(handle, [header, (start, stop)]), _note(declared, stop - start, rate * frame))
 
 
-def _caf(handle: BinaryIO, size: int) -> Mended | None:
+def _caf(handle: BinaryIO, size: int) -> Corrected | None:
     at, speed = 8, 0.0
     while True:
         handle.seek(at)
@@ -119,10 +119,10 @@ def _caf(handle: BinaryIO, size: int) -> Mended | None:
     if not _more(handle, start + length, size):
         return None
     pieces: list[bytes | tuple[int, int]] = [(0, at + 4), b"\xff" * 8, (at + 12, size)]
-    return Mended(Section(handle, pieces), _note(length - 4, size - start - 4, round(speed)))
+    return Corrected(Section(handle, pieces), _note(length - 4, size - start - 4, round(speed)))
 
 
-def _flac(handle: BinaryIO, size: int) -> Mended | None:
+def _flac(handle: BinaryIO, size: int) -> Corrected | None:
     handle.seek(0)
     head = handle.read(26)
     if len(head) < 26 or head[4] & 0x7F:
@@ -135,7 +135,7 @@ def _flac(handle: BinaryIO, size: int) -> Mended | None:
         return None
     # A total of 0 stands for one that is not known.
     pieces: list[bytes | tuple[int, int]] = [(0, 21), bytes([head[21] & 0xF0]) + bytes(4), (26, size)]
-    return Mended(Section(handle, pieces), _note(declared, held, rate))
+    return Corrected(Section(handle, pieces), _note(declared, held, rate))
 
 
 def _flac_samples(handle: BinaryIO, size: int, block: int) -> int:
