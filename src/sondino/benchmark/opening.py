@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, SondinoError, require
 from sondino.files import read_json
+from sondino.model.sessions import import_openvino
 from sondino.text import first_line
 
 Array = NDArray[np.float32]
@@ -171,7 +172,7 @@ def _plain_onnxruntime(file: Path, threads: int) -> Run:
 
 
 def _plain_openvino(file: Path, precision: str, threads: int) -> Run:
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     kinds = {"bfloat16": "bf16", "float16": "f16"}
     settings = {
         "INFERENCE_PRECISION_HINT": kinds.get(precision, "f32"),

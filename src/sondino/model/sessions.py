@@ -1,9 +1,11 @@
 """The engines that run an ONNX file: ONNX Runtime, or OpenVINO where asked for. Inputs and outputs are numpy arrays."""
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from types import ModuleType
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +80,26 @@ def _onnxruntime(file: Path, device: str) -> Session:
     return run
 
 
+def import_openvino() -> ModuleType:
+    """The openvino package, imported without its reports.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    # Its import sends an event to Google Analytics and writes to the home folder, unless openvino_telemetry is absent.
+    # The only setting for that is a file in the home folder.
+    hidden = "openvino_telemetry"
+    if "openvino" in sys.modules or hidden in sys.modules:
+        return require("openvino", "openvino")
+    sys.modules[hidden] = cast(ModuleType, None)
+    try:
+        return require("openvino", "openvino")
+    finally:
+        del sys.modules[hidden]
+
+
 def _openvino(file: Path, callers: int, precision: Precision) -> Session:
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     core = openvino.Core()
     needed = _CAPABILITIES.get(precision)
     if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
