@@ -138,7 +138,7 @@ def test_a_library_is_imported_without_a_report(module, home, tmp_path):
     pytest.importorskip(module)
     code = f"import importlib, sondino; importlib.import_module({module!r})"
     if module == "openvino":
-        code = "import sys; from sondino.model.sessions import import_openvino; import_openvino()\n"
+        code = "import sys; from sondino.runtimes import import_openvino; import_openvino()\n"
         code += "assert 'openvino_telemetry' not in sys.modules"
     log = tmp_path / "trace.txt"
     done = subprocess.run(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sondino.errors import OptionError, RunError
+from sondino.processors import usable_processors
 from sondino.text import csv_text, to_bytes
 
 # The command line reads this file for every `--help`: NumPy and filelock are imported where they are used.
@@ -27,8 +28,8 @@ def sha256(file: Path) -> str:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Processors that this process may use, by its affinity and its container's quota."""
+    return usable_processors()
 
 
 def thread_count(threads: int | None) -> int:

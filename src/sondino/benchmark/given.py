@@ -14,8 +14,8 @@ from typing import Any, Literal
 from sondino.errors import OptionError, unknown_name
 from sondino.files import read_json, sha256
 from sondino.model.bundle import EXPORT_FORMAT
-from sondino.model.sessions import import_openvino
 from sondino.nets.registry import STUDENTS
+from sondino.runtimes import import_openvino
 from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
 
 

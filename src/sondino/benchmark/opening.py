@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, SondinoError, require
 from sondino.files import read_json
-from sondino.model.sessions import import_openvino
+from sondino.runtimes import import_openvino, onnx_session
 from sondino.text import first_line
 
 Array = NDArray[np.float32]
@@ -157,14 +157,8 @@ def _plain(engine: str, precision: str, threads: int) -> Callable[[Path], Run]:
 
 
 def _plain_onnxruntime(file: Path, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(file, threads)
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise SondinoError(f"{file}: ONNX Runtime cannot open it ({first_line(error)})") from error
     given, result = session.get_inputs()[0].name, session.get_outputs()[0].name

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.benchmark.timing import peak_memory, time_in_turn
-from sondino.model.sessions import import_openvino
+from sondino.runtimes import import_openvino
 
 if TYPE_CHECKING:
     from sondino.benchmark.opening import Opened, Parts, Run

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sondino.exporters.half_precision import SMALLEST
 from sondino.exporters.verify import Run
-from sondino.model.sessions import import_openvino
+from sondino.runtimes import import_openvino
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32"}
 """By default OpenVINO computes in bfloat16 on processors that support it."""

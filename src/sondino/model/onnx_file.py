@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from sondino.frontend.logmel import log_mel
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
 from sondino.nets.student import Student
+from sondino.runtimes import onnx_session
 
 SMALL = 1024
 """Bytes under which a tensor of the body is stored in the body itself."""
@@ -106,14 +106,7 @@ def verify_onnx(
     """
     reference = copy.deepcopy(student).float().cpu().eval()
     front_end = FFTLogMel(student.logmel)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    sessions = {
-        given: onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-        for given, path in (("waveform", file), ("logmel", body))
-        if path is not None
-    }
+    sessions = {given: onnx_session(path) for given, path in (("waveform", file), ("logmel", body)) if path is not None}
     worst = 0.0
     for batch in _trials(student, waveforms):
         with torch.inference_mode():

@@ -1,16 +1,15 @@
 """The engines that run an ONNX file: ONNX Runtime, or OpenVINO where asked for. Inputs and outputs are numpy arrays."""
 
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import OptionError, SondinoError, require
+from sondino.errors import OptionError, SondinoError
+from sondino.runtimes import import_openvino, onnx_session
 from sondino.text import first_line
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -61,13 +60,9 @@ def _onnxruntime(file: Path, device: str) -> Session:
             "device cuda: this onnxruntime has no CUDA; pip uninstall onnxruntime, pip install onnxruntime-gpu, "
             "or run the torch form, model.torch_model().cuda()"
         )
-    options = onnxruntime.SessionOptions()
-    # Concurrent batches, each on its calling thread, are faster than one batch on all threads.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+        # Concurrent batches, each on its calling thread, are faster than one batch on all threads.
+        session = onnx_session(file, 1, providers=[provider])
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise SondinoError(f"{file}: ONNX Runtime cannot open it ({first_line(error)})") from error
     if device == "cuda" and provider not in session.get_providers():
@@ -78,24 +73,6 @@ def _onnxruntime(file: Path, device: str) -> Session:
         return np.asarray(session.run([result], {given: x})[0], dtype=np.float32)
 
     return run
-
-
-def import_openvino() -> ModuleType:
-    """The openvino package, imported without its reports.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    # Its import sends an event to Google Analytics and writes to the home folder, unless openvino_telemetry is absent.
-    # The only setting for that is a file in the home folder.
-    hidden = "openvino_telemetry"
-    if "openvino" in sys.modules or hidden in sys.modules:
-        return require("openvino", "openvino")
-    sys.modules[hidden] = cast(ModuleType, None)
-    try:
-        return require("openvino", "openvino")
-    finally:
-        del sys.modules[hidden]
 
 
 def _openvino(file: Path, callers: int, precision: Precision) -> Session:
