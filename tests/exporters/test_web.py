@@ -22,8 +22,8 @@ from helpers.page_bundle import LABELS, write_page_bundle
 from sondino.cli import main
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.exporters import demo, web
-from sondino.exporters.inline import with_weights
 from sondino.model.model import Model
+from sondino.onnx_weights import with_weights
 from sondino.sample_sounds import sample_folder
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sondino.exporters.half_precision import SMALLEST
 from sondino.exporters.verify import Run
-from sondino.runtimes import import_openvino
+from sondino.files import thread_count
+from sondino.runtimes import import_openvino, openvino_model
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32"}
 """By default OpenVINO computes in bfloat16 on processors that support it."""
@@ -72,9 +73,8 @@ def open_openvino(file: Path, threads: int | None = None) -> Run:
     Returns:
         from the model's input to its embeddings.
     """
-    openvino = import_openvino()
-    settings = PINNED | ({} if threads is None else {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"})
-    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+    settings = PINNED | {"INFERENCE_NUM_THREADS": str(thread_count(threads)), "NUM_STREAMS": "1"}
+    request = openvino_model(file, settings).create_infer_request()
 
     def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.array(request.infer([x])[0], dtype=np.float32)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from sondino.audio.reading import find_audio
 from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
-from sondino.exporters.inline import with_weights
 from sondino.files import replacing, sha256, write_whole
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.onnx_weights import with_weights
 from sondino.runtimes import onnx_session
 from sondino.sample_sounds import sample_folder
 from sondino.text import first_line

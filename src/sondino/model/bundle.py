@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sondino.files as files
-from sondino.errors import SondinoError
+from sondino.errors import SondinoError, content_elsewhere
 from sondino.files import sha256
 from sondino.model.card import card
 from sondino.model.head import Head, write_head
@@ -121,9 +121,11 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SondinoError(f"{file}: cannot be read ({error.strerror}); name the folder of a bundle") from error
+        reason = f"{file}: cannot be read ({error.strerror}); name the folder of a bundle"
+        raise SondinoError(content_elsewhere(file) or reason) from error
     except ValueError as error:
-        raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error
+        reason = f"{file}: is damaged ({error}); copy the whole bundle again"
+        raise SondinoError(content_elsewhere(file) or reason) from error
     if not isinstance(config, dict):
         raise SondinoError(f"{file}: is damaged (no table of values); copy the whole bundle again")
     return config

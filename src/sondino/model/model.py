@@ -19,7 +19,7 @@ from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
-from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
+from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
 from sondino.frontend.logmel import LogMel, log_mel
 from sondino.metrics.agreement import cosines
 from sondino.model.bundle import BUNDLE_FORMAT, read_config
@@ -118,9 +118,13 @@ class Model:
         try:
             digest = files.sha256(file)
         except OSError as error:
-            raise SondinoError(f"{file}: cannot be read ({error.strerror}); {self._again()}") from error
+            reason = content_elsewhere(file) or f"{file}: cannot be read ({error.strerror}); {self._again()}"
+            raise SondinoError(reason) from error
         if digest != (expected or digest):
-            raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; {self._again()}")
+            raise SondinoError(
+                content_elsewhere(file)
+                or f"{file}: is damaged, its hash is not the one in config.json; {self._again()}"
+            )
         return digest
 
     def _again(self) -> str:
