@@ -50,6 +50,7 @@ class Model:
         licence: of the weights, where the bundle has it.
         threads: processor threads that it runs on.
         workers: recommended number of concurrent `embed_batch` calls.
+        precision: that it computes in: "float32", "bfloat16" or "float16".
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
 
     Examples:
@@ -90,6 +91,7 @@ class Model:
             precision: "float32", or with OpenVINO "bfloat16" or "float16".
 
         Raises:
+            OptionError: an engine, device or precision that is not there, or not for this bundle.
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
@@ -97,9 +99,15 @@ class Model:
         self.threads = self.workers = files.thread_count(threads)
         check_policy(window_policy)
         self.window_policy = window_policy
+        self.precision = precision
         self.exact = engine == "onnxruntime" and device == "cpu"
         self.config = read_config(self.folder / "config.json")
         self._take_config()
+        if precision == "float16" and self.config.get("precision") == "int8":
+            raise OptionError(
+                f"precision float16: {self.name} is an int8 bundle, and float16 is for bundles in float32; "
+                "leave precision out"
+            )
         digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         settings = [digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum, window_policy]
         self.fingerprint = sha256(json.dumps([*settings, engine, precision, device]).encode()).hexdigest()
