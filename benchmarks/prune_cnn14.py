@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from provenance import provenance, write_results
@@ -23,6 +22,7 @@ from sondino.nets.registry import build_student
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.pruning.filters import prune_student
+from sondino.runtimes import onnx_session
 
 PATTERNS = {"late": "conv_block[456].*", "all": None}
 
@@ -49,9 +49,7 @@ def main() -> None:
     for name, net in nets.items():
         light = folded(net)
         calls[name, "torch"] = lambda light=light: light(logmel)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = given.threads
-        session = onnxruntime.InferenceSession(net_graph(net).SerializeToString(), options)
+        session = onnx_session(net_graph(net).SerializeToString(), given.threads)
         feed = {session.get_inputs()[0].name: logmel.numpy()}
         calls[name, "onnxruntime"] = lambda session=session, feed=feed: session.run(None, feed)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
+import sondino  # noqa: F401 - first: it switches off what ONNX Runtime and others report
 from helpers.forked import ForkServer
 from helpers.shared import made_once
 from helpers.tiny_bundle import write_tiny_bundle
+
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # OpenVINO would report its import
 
 pytest_plugins = ["helpers.skips"]
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <fstream>
@@ -63,8 +64,18 @@ Sound read_wav(const std::string& path) {
   return sound;
 }
 
+// Without this setting ONNX Runtime reports to Microsoft; a user's own setting stays.
+void send_no_reports() {
+#ifdef _WIN32
+  if (!std::getenv("ORT_DISABLE_TELEMETRY")) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
+
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: embed MODEL.onnx CLIP.wav");
+  send_no_reports();
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "embed");
   Ort::SessionOptions options;
   options.SetIntraOpNumThreads(1);

@@ -49,6 +49,7 @@ function readWav(bytes) {
 
 async function main(modelFile, clipFile) {
   if (clipFile === undefined) throw new Error("usage: node embed.mjs MODEL.onnx CLIP.wav");
+  process.env.ORT_DISABLE_TELEMETRY ??= "1"; // before the import, or ONNX Runtime reports to Microsoft
   // The native runtime; or that of browsers, whose results differ in the fifth digit.
   const ort = await import("onnxruntime-node").catch(() => import("onnxruntime-web"));
   const { samples, rate } = readWav(await readFile(clipFile));

@@ -1,6 +1,9 @@
 """python embed.py MODEL.onnx CLIP.wav: the first five values of the clip's embedding."""
 
+import os
 import sys
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, or ONNX Runtime reports to Microsoft
 
 import onnxruntime
 import soundfile

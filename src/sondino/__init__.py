@@ -3,8 +3,19 @@
 `distill` makes a student from a teacher and a folder of audio; `load` opens what it made.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Libraries that report how they are used unless a setting says no, the first as soon as it is imported: see
+# docs/privacy.md. Here, before anything can import them, and inherited by child processes.
+for _setting, _off in {
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}.items():
+    if not os.environ.get(_setting):  # a user's own setting stays
+        os.environ[_setting] = _off
 
 # The module that each public name is defined in; __init__.pyi says the same to editors and type checkers.
 _MODULES = {

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 
@@ -79,3 +80,26 @@ def require_extra(extra: str) -> None:
                 metadata.version(name)
             except metadata.PackageNotFoundError as error:
                 raise MissingExtra(f"{name} is not installed: pip install 'sondino[{extra}]'") from error
+
+
+def content_elsewhere(file: Path) -> str | None:
+    """What to do where the content of a file is not on this machine; None where it is, or where there is no such file.
+
+    git-annex, DVC, Git LFS and the hub's cache have links in the place of large files, or small files with their names.
+    """
+    if file.is_symlink() and not file.exists():
+        return (
+            f"{file} is a link to {file.readlink()}, which is not there: fetch its content first (git-annex: "
+            f"`git annex get`, DVC: `dvc pull`), or copy the folder from its machine with `cp -rL`"
+        )
+    if not file.exists() and file.with_name(f"{file.name}.dvc").exists():
+        return f"{file} is not there, only {file.name}.dvc: fetch it first with `dvc pull`"
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(40)
+    except OSError:
+        return None
+    for begins, command in ((b"/annex/objects/", "git annex get"), (b"version https://git-lfs.github", "git lfs pull")):
+        if head.startswith(begins):
+            return f"{file} has only a pointer to its content: fetch that first with `{command}`"
+    return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sondino.errors import OptionError, RunError
 from sondino.locks import locked_workshop, open_locked, remove_leftovers, unfinished_name
+from sondino.processors import usable_processors
 from sondino.schema import load_json
 from sondino.text import csv_text, format_error
 
@@ -35,8 +36,8 @@ def sha256(file: Path) -> str:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Processors that this process may use, by its affinity and its container's quota."""
+    return usable_processors()
 
 
 def thread_count(threads: int | None) -> int:

@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +22,8 @@ from helpers.page_bundle import LABELS, write_page_bundle
 from sondino.cli import main
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.exporters import demo, web
-from sondino.exporters.inline import with_weights
 from sondino.model.model import Model
+from sondino.onnx_weights import with_weights
 from sondino.sample_sounds import sample_folder
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
@@ -221,6 +225,80 @@ def test_the_server_gives_types_that_browsers_insist_on(tmp_path: Path) -> None:
     for port in (-1, 70000):
         with pytest.raises(OptionError, match="from 0 to 65535"):
             demo.page_server(tmp_path, port)
+
+
+def ask(server: demo.PageServer, request: str) -> bytes:
+    """The whole answer to a request, by a connection of its own."""
+    with socket.create_connection(server.server_address[:2], timeout=10) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[demo.PageServer]:
+    """A server of a folder with a page, model/model.json, and the file big."""
+    (tmp_path / "index.html").write_text("PAGE")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    with demo.page_server(tmp_path, 0) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_the_server_answers_for_this_machines_names_alone(page: demo.PageServer) -> None:
+    port = page.server_address[1]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LocalHost:{port}"):
+        answer = ask(page, f"GET / HTTP/1.1\nHost: {host}\nConnection: close\n\n")
+        assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"PAGE")
+    local = f"127.0.0.1:{port}"
+    others = [
+        f"Host: {host}\n"
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"localhost:{port + 1}", f"{local}.evil", "")
+    ]
+    for headers in (*others, "", f"Host: evil.example\nHost: {local}\n", f"Host: {local}\nHost: evil.example\n"):
+        for path in ("/", "/model/model.json", "/absent"):
+            answer = ask(page, f"GET {path} HTTP/1.1\n{headers}\n")
+            assert answer.startswith(b"HTTP/1.1 421"), headers
+            assert f"http://{local}/".encode() in answer and b"PAGE" not in answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/%00", "/a%00.js", "/model/", "/model", "/model/%00/", "/" + "a" * 5000, "/%ed%a0%80", "/%ff", "/../x", "/x/"],
+)
+def test_a_path_without_a_file_is_not_found_and_no_folder_is_listed(path, page, capfd) -> None:
+    request = f"{{}} {path} HTTP/1.1\nHost: localhost:{page.server_address[1]}\nConnection: close\n\n"
+    for method in ("GET", "HEAD"):
+        status = ask(page, request.format(method)).split()[1]
+        if path == "/model":  # to the folder with a slash, which is refused
+            assert status == b"301"
+        else:
+            assert status == b"404", method
+    assert capfd.readouterr().err == ""
+
+
+def test_connections_are_bounded_and_idle_ones_end(page, monkeypatch, capfd) -> None:
+    at_start = threading.active_count()
+    address = page.server_address[:2]
+    with ExitStack() as opened:
+        idle = [opened.enter_context(socket.create_connection(address, timeout=10)) for _ in range(demo.CONNECTIONS)]
+        while len(page.waiting) < demo.CONNECTIONS:  # each of them has its thread
+            time.sleep(0.01)
+        assert threading.active_count() - at_start == demo.CONNECTIONS
+        assert ask(page, "").startswith(b"HTTP/1.1 503")
+        assert threading.active_count() - at_start == demo.CONNECTIONS
+        idle[0].sendall(b"GET / HTTP/1.1\r\nHo")  # a request that never ends
+        monkeypatch.setattr(demo, "IDLE_SECONDS", 0.0)
+        assert [connection.recv(10) for connection in idle] == [b""] * demo.CONNECTIONS
+    monkeypatch.undo()
+    while threading.active_count() > at_start:
+        time.sleep(0.01)
+    local = f"Host: 127.0.0.1:{address[1]}\nConnection: close\n\n"
+    assert ask(page, f"GET / HTTP/1.1\n{local}").endswith(b"PAGE")
+    assert not page.waiting
+    assert capfd.readouterr().err == ""
+    assert demo.PageHandler.timeout == demo.IDLE_SECONDS
 
 
 def test_demo_without_a_bundle_takes_one_from_the_cache_or_raises(

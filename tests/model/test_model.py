@@ -11,13 +11,15 @@ import onnxruntime
 import pytest
 import soundfile
 
-from helpers.tiny_bundle import TINY_RATE, tiny_vectors
+from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
 from sondino import audio
+from sondino.cli.embedding import _cost
 from sondino.encoder.encoder import Encoder
 from sondino.errors import AudioError, OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.runtimes import openvino_reason
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
@@ -319,6 +321,64 @@ def test_openvino_gives_the_same_in_float32_and_measures_what_less_costs(tiny_bu
     assert exact.exact and not other.exact
     assert other.fingerprint != exact.fingerprint
     assert other.cosine_to_float32(noise(32000).reshape(2, 16000)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda whole: b"nonsense", "Please check that model format"),
+        (lambda whole: whole[: len(whole) // 2], "Please check that model format"),
+        (lambda whole: whole.replace(b"ReduceMax", b"ReduceNop"), "No conversion rule found for operations: ReduceNop"),
+    ],
+)
+def test_what_openvino_cannot_open_comes_with_its_reason(tmp_path, content, reason):
+    pytest.importorskip("openvino")
+    folder = write_tiny_bundle(tmp_path / "tiny", hashes={})
+    file = folder / "model.onnx"
+    file.write_bytes(content(file.read_bytes()))
+    with pytest.raises(SondinoError, match=rf"OpenVINO cannot open it \(.*{reason}") as raised:
+        Model(folder, engine="openvino")
+    assert "core.cpp" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_what_openvino_cannot_compute_comes_with_its_reason(tiny_bundle):
+    pytest.importorskip("openvino")
+    model = Model(tiny_bundle, engine="openvino")
+    with pytest.raises(SondinoError, match="incompatible") as raised:
+        model.embed_batch(np.zeros((1, 2, 3), np.float32))
+    assert "Exception from" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Exception from src/a/core.cpp:132:\nException from src/b.cpp:9:\nWrong value nope\n\n\n", "Wrong value nope"),
+        (
+            "Check 'a == b' failed at src/a.h:5:\nWhile validating node:\nRanks differ: 3 and 4\n",
+            "Ranks differ: 3 and 4",
+        ),
+        ("Exception from src/a/core.cpp:132:\n", "Exception from src/a/core.cpp:132:"),
+        ("one line", "one line"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_reason_in_an_error_of_openvino(text, reason):
+    assert openvino_reason(RuntimeError(text)) == reason
+
+
+def test_float16_is_refused_for_an_int8_bundle(make_tiny_bundle):
+    with pytest.raises(OptionError, match=r"tiny is an int8 bundle.*leave precision out"):
+        Model(make_tiny_bundle(precision="int8"), engine="openvino", precision="float16")
+
+
+@pytest.mark.parametrize(("precision", "cosine", "named"), [("float16", 0.96, True), ("float16", 0.9999, False),
+                                                            ("bfloat16", 0.96, False)])  # fmt: skip
+def test_a_low_cosine_in_float16_comes_with_its_cause(tiny_bundle, monkeypatch, precision, cosine, named):
+    model = Model(tiny_bundle)
+    model.precision = precision
+    monkeypatch.setattr(Model, "cosine_to_float32", lambda self, waveforms: np.full(len(waveforms), cosine))
+    text = _cost([CLIPS], model)
+    assert f"lowest {cosine:.6f}" in text and ("randomly initialised" in text) == named
 
 
 @pytest.mark.parametrize(

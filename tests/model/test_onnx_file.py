@@ -12,7 +12,7 @@ from helpers.mean_student import Mean
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
 from sondino.model.head import Head
-from sondino.model.onnx_file import export_onnx, verify_onnx
+from sondino.model.onnx_file import export_onnx, only_rounding, verify_onnx
 from sondino.model.onnx_graph import WaveformNet
 from sondino.nets.dymn import DyMN
 from sondino.nets.fold import folded
@@ -98,6 +98,30 @@ def test_verify_measures_relative_to_the_largest_value(tmp_path):
     expected = MatmulLogMel()(torch.from_numpy(clip)[None]).mean(2)
     got = onnxruntime.InferenceSession(str(tmp_path / "mean.onnx")).run(None, {"waveform": clip[None]})[0]
     assert error(got, expected) < 1e-5
+
+
+class Summed(Mean):
+    """`Mean` of a sum in which float32 loses most digits: torch's own embedding is far from float64's."""
+
+    def forward(self, logmel):
+        return (super().forward(logmel) * 1e-3 + self.scale * 1e4) - self.scale * 1e4
+
+
+@pytest.mark.slow
+def test_rounding_is_what_torch_has_too(tmp_path):
+    """Beyond the bound a graph passes where torch itself is as far from float64, and a wrong one does not."""
+    exact, rounded = Mean(), Summed()
+    for name, student in (("exact", exact), ("rounded", rounded)):
+        export_onnx(student, tmp_path / f"{name}.onnx", tmp_path / f"{name}.body.onnx")
+    files = {name: (tmp_path / f"{name}.onnx", tmp_path / f"{name}.body.onnx") for name in ("exact", "rounded")}
+    assert only_rounding(rounded, *files["rounded"], [wave(0.3, 32000)], 0.0)
+    assert only_rounding(exact, *files["exact"], [], 1e-4)  # nothing is past the bound
+    exact.scale.data *= 1.01
+    assert not only_rounding(exact, *files["exact"], [], 1e-4)
+    rounded.scale.data *= -1.0
+    assert not only_rounding(rounded, *files["rounded"], [], 1e-4)
+    exact.scale.data *= float("nan")
+    assert not only_rounding(exact, *files["exact"], [], 1e-4)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from sondino.files import read_json, sha256
 from sondino.locks import restore
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.nets.registry import STUDENTS
+from sondino.runtimes import import_openvino
 from sondino.teachers.spec import TeacherSpec, kind_of, parse_teacher
 
 
@@ -253,9 +254,7 @@ def _has_bfloat16() -> bool:
     """Whether OpenVINO is installed and computes in bfloat16 on this processor."""
     if importlib.util.find_spec("openvino") is None:
         return False
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _python_with(runtime: Runtime) -> str | None:

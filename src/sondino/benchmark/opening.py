@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import EncoderError, SondinoError, require
 from sondino.files import read_json
+from sondino.runtimes import onnx_session, openvino_model
 from sondino.text import first_line
 
 Array = NDArray[np.float32]
@@ -156,14 +157,10 @@ def _plain(engine: str, precision: str, threads: int) -> Callable[[Path], Run]:
 
 
 def _plain_onnxruntime(file: Path, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(file, threads)
+    except SondinoError:
+        raise
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise SondinoError(f"{file}: ONNX Runtime cannot open it ({first_line(error)})") from error
     given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
@@ -171,18 +168,13 @@ def _plain_onnxruntime(file: Path, threads: int) -> Run:
 
 
 def _plain_openvino(file: Path, precision: str, threads: int) -> Run:
-    openvino = require("openvino", "openvino")
     kinds = {"bfloat16": "bf16", "float16": "f16"}
     settings = {
         "INFERENCE_PRECISION_HINT": kinds.get(precision, "f32"),
         "INFERENCE_NUM_THREADS": str(threads),
         "NUM_STREAMS": "1",
     }
-    try:
-        request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
-    except Exception as error:  # OpenVINO's errors are RuntimeErrors of many kinds
-        reason = str(error).strip().splitlines()[-1]  # before it come the positions in its own source
-        raise SondinoError(f"{file}: OpenVINO cannot open it ({reason})") from error
+    request = openvino_model(file, settings).create_infer_request()
     return lambda x: np.array(request.infer([x])[0], np.float32)
 
 

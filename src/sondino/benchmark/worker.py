@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.benchmark.timing import peak_memory, time_in_turn
+from sondino.runtimes import import_openvino
 
 if TYPE_CHECKING:
     from sondino.benchmark.opening import Opened, Parts, Run
@@ -95,7 +96,9 @@ def _measure_times(job: dict[str, Any], begun: float) -> dict[str, Any]:
     """Times from the start of this process (given by the parent) to the first embedding, then clip after clip."""
     from sondino.benchmark.opening import check_embeddings
 
-    if job["module"]:
+    if job["module"] == "openvino":
+        import_openvino()
+    elif job["module"]:
         importlib.import_module(job["module"])
     imported = time.time()
     opened = _open(job)

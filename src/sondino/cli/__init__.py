@@ -32,6 +32,7 @@ from sondino.cli import (
 from sondino.cli.app import app
 from sondino.console import print_line
 from sondino.errors import SondinoError
+from sondino.files import cores
 
 __all__ = [
     "app",
@@ -127,6 +128,9 @@ def main(arguments: list[str] | None = None) -> None:
     A user's mistake gets its message and exit code 2, Ctrl-C code 130, a closed pipe 141, SIGTERM 143.
     """
     _open_streams()
+    if cores() < (os.cpu_count() or 1):
+        # NumPy's and torch's libraries count processors by themselves, and a container's quota not at all.
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     warnings.showwarning = lambda message, *_: print_line(f"sondino: {message}", error=True)  # no line of source
     interrupted = _Interrupted()
     try:

@@ -9,11 +9,15 @@ from sondino.model.card import verified_rows
 from sondino.text import markdown, markdown_code, markdown_facts
 
 _RUN = {
-    "onnx": """import numpy as np, onnxruntime
+    "onnx": """import os
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to Microsoft
+import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 {clip}
 embedding = session.run(["vector"], {{"{given}": clip}})[0]""",
-    "openvino": """import numpy as np, openvino
+    "openvino": """import sys
+sys.modules["openvino_telemetry"] = None  # else OpenVINO reports to Google Analytics when it is imported
+import numpy as np, openvino
 settings = {{"INFERENCE_PRECISION_HINT": "f32"}}  # else OpenVINO may choose bfloat16
 model = openvino.Core().compile_model("model.xml", "CPU", settings)
 {clip}

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from sondino.audio.clips import real_clips
@@ -28,14 +27,16 @@ from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
-from sondino.files import free_folder, replacing, sha256, write_json
+from sondino.files import cores, free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.model.head import Head
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.model.sessions import open_session
 from sondino.model.torch_model import TorchModel
 from sondino.nets.size import macs, parameters
 from sondino.progress import show
+from sondino.runtimes import onnx_session
 from sondino.version import __version__
 
 To = Literal["onnx", "openvino", "executorch", "litert", "web"]
@@ -222,7 +223,7 @@ def _check_probabilities(order: _Order, file: Path) -> None:
     head = order.head
     if head is None:
         return
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session = onnx_session(file)
     samples = order.samples or round(order.source.window * order.source.sample_rate)
     noise = signals(order.source.sample_rate, samples)["noise"]
     given = log_mel(order.source.backbone.logmel, noise) if order.body_only else noise
@@ -303,9 +304,6 @@ def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
 
 
 def _open_onnx(file: Path) -> Run:
-    from sondino.files import cores
-    from sondino.model.sessions import open_session
-
     return open_session(file, cores())
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
 from sondino.model.onnx_graph import suppress_logs
+from sondino.runtimes import onnx_session
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PERCENTILE = 99.99
@@ -155,8 +155,10 @@ def _prepared(net: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """The net after shape inference and constant folding."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    onnx.save(net, folder / "net.onnx")
-    quant_pre_process(folder / "net.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+    onnx_session(net.SerializeToString(), optimized=folder / "optimized.onnx")
+    quant_pre_process(
+        folder / "optimized.onnx", folder / "prepared.onnx", skip_symbolic_shape=True, skip_optimization=True
+    )
     return onnx.load(folder / "prepared.onnx")
 
 
@@ -175,7 +177,7 @@ def _ranges(prepared: onnx.ModelProto, calibration: Sequence[NDArray[np.float32]
     model.CopyFrom(prepared)
     results = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in activations if name not in results)
-    session, random = _session(model), np.random.default_rng(0)
+    session, random = onnx_session(model.SerializeToString()), np.random.default_rng(0)
     values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("logmel", *activations)}
     for logmel in calibration:
         found = {
@@ -316,14 +318,8 @@ def _store(model: onnx.ModelProto, names: Sequence[str]) -> None:
     graph.node.extend(nodes)
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def _embeddings(model: onnx.ModelProto, logmels: NDArray[np.float32]) -> NDArray[np.float32]:
-    session = _session(model)
+    session = onnx_session(model.SerializeToString())
     parts = [session.run(["vector"], {"logmel": logmels[i : i + 8]})[0] for i in range(0, len(logmels), 8)]
     return np.concatenate(parts)
 

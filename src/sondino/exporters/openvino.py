@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sondino.errors import require
 from sondino.exporters.half_precision import SMALLEST
 from sondino.exporters.verify import Run
+from sondino.files import thread_count
+from sondino.runtimes import import_openvino, openvino_model
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32"}
 """By default OpenVINO computes in bfloat16 on processors that support it."""
@@ -28,7 +29,7 @@ def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
     Raises:
         MissingExtra: openvino is not installed.
     """
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     onnx_file = file.with_suffix(".onnx")
     try:
         onnx_file.write_bytes(model.SerializeToString())
@@ -72,9 +73,8 @@ def open_openvino(file: Path, threads: int | None = None) -> Run:
     Returns:
         from the model's input to its embeddings.
     """
-    openvino = require("openvino", "openvino")
-    settings = PINNED | ({} if threads is None else {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"})
-    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+    settings = PINNED | {"INFERENCE_NUM_THREADS": str(thread_count(threads)), "NUM_STREAMS": "1"}
+    request = openvino_model(file, settings).create_infer_request()
 
     def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.array(request.infer([x])[0], dtype=np.float32)

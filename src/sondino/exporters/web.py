@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from sondino.audio.walk import find_audio
 from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
-from sondino.exporters.inline import with_weights
 from sondino.files import replacing, sha256, write_whole
 from sondino.model.head import Head
 from sondino.model.model import Model
+from sondino.onnx_weights import with_weights
+from sondino.runtimes import onnx_session
 from sondino.sample_sounds import sample_folder
 from sondino.text import first_line
 
@@ -159,16 +160,12 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
 
 def _write_body(model: Model, precision: Precision, file: Path) -> int | None:
     """Write the net as one file that holds its own weights; the only number of samples that it takes, or None."""
-    import onnxruntime
-
     body = model.folder / "body.onnx"
     try:
         whole = with_weights(body)
         if precision == "f16":
             whole = _halved(whole)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(whole, options, ["CPUExecutionProvider"])
+        session = onnx_session(whole, 1)
     except SondinoError:
         raise
     except Exception as error:  # ONNX Runtime's errors have no common base

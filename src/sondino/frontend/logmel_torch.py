@@ -37,7 +37,7 @@ def _check(spec: LogMel, waveform: Tensor) -> None:
 
 def _signal(spec: LogMel, waveform: Tensor) -> Tensor:
     """The signal (batch, samples) that is framed: float32, pre-emphasised, padded by reflection if the front-end is."""
-    signal = waveform.float()
+    signal = waveform if waveform.dtype == torch.float64 else waveform.float()  # float64 only to measure errors
     if spec.preemphasis:
         signal = signal[:, 1:] - spec.preemphasis * signal[:, :-1]
     return F.pad(signal, (spec.n_fft // 2,) * 2, mode="reflect") if spec.center else signal

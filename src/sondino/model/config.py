@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from sondino.errors import SondinoError
+from sondino.errors import SondinoError, content_elsewhere
 from sondino.nets.config import NetConfig, Rate
 from sondino.schema import check, load_json
 
@@ -164,9 +164,10 @@ def read_checked_config(file: Path) -> tuple[dict[str, Any], Config]:
     try:
         values = load_json(file)
     except OSError as error:
-        raise SondinoError(f"{file}: cannot be read ({error.strerror}); name the folder of a bundle") from error
+        reason = f"{file}: cannot be read ({error.strerror}); name the folder of a bundle"
+        raise SondinoError(content_elsewhere(file) or reason) from error
     except ValueError as error:
-        raise SondinoError(f"{file}: is damaged ({error}); {_COPY}") from error
+        raise SondinoError(content_elsewhere(file) or f"{file}: is damaged ({error}); {_COPY}") from error
     if not isinstance(values, dict):
         raise SondinoError(f"{file}: is damaged (no named entries); {_COPY}")
     if values.get("format") != BUNDLE_FORMAT:

@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from sondino.audio.windows import ShortPolicy
-from sondino.errors import OptionError, SondinoError
+from sondino.errors import OptionError, SondinoError, content_elsewhere
 from sondino.files import sha256, write_whole
 
 Activation = Literal["relu", "hardswish"]
@@ -131,9 +131,11 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
         content = file.read_bytes()
         digest = sha256(file)
     except OSError as error:
-        raise SondinoError(f"{file}: cannot be read ({error.strerror}); copy the whole bundle again") from error
+        again = f"{file}: cannot be read ({error.strerror}); copy the whole bundle again"
+        raise SondinoError(content_elsewhere(file) or again) from error
     if digest != entry.get("sha256", digest):
-        raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; copy the whole bundle again")
+        again = f"{file}: is damaged, its hash is not the one in config.json; copy the whole bundle again"
+        raise SondinoError(content_elsewhere(file) or again)
     try:
         tensors = load_tensors(content)
         layers = tuple((tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(entry["layers"])))

@@ -18,7 +18,7 @@ from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
-from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, require
+from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
 from sondino.frontend.logmel import LogMel, log_mel
 from sondino.locks import restore
 from sondino.metrics.agreement import cosines
@@ -50,6 +50,7 @@ class Model:
         licence: of the weights, where the bundle has it.
         threads: processor threads that it runs on.
         workers: recommended number of concurrent `embed_batch` calls.
+        precision: that it computes in: "float32", "bfloat16" or "float16".
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
 
     Examples:
@@ -90,6 +91,7 @@ class Model:
             precision: "float32", or with OpenVINO "bfloat16" or "float16".
 
         Raises:
+            OptionError: an engine, device or precision that is not there, or not for this bundle.
             SondinoError: a file is missing, or damaged (its hash is not the one in config.json).
         """
         self.folder = Path(folder)
@@ -97,9 +99,15 @@ class Model:
         self.threads = self.workers = files.thread_count(threads)
         check_policy(window_policy)
         self.window_policy = window_policy
+        self.precision = precision
         self.exact = engine == "onnxruntime" and device == "cpu"
         restore(self.folder)
         self._take_config()
+        if precision == "float16" and self.config.get("precision") == "int8":
+            raise OptionError(
+                f"precision float16: {self.name} is an int8 bundle, and float16 is for bundles in float32; "
+                "leave precision out"
+            )
         self._opened_as = (device, engine, precision)
         self._open()
         settings = [self._digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum]
@@ -125,9 +133,13 @@ class Model:
         try:
             digest = files.sha256(file)
         except OSError as error:
-            raise SondinoError(f"{file}: cannot be read ({error.strerror}); {self._again()}") from error
+            reason = content_elsewhere(file) or f"{file}: cannot be read ({error.strerror}); {self._again()}"
+            raise SondinoError(reason) from error
         if digest != (expected or digest):
-            raise SondinoError(f"{file}: is damaged, its hash is not the one in config.json; {self._again()}")
+            raise SondinoError(
+                content_elsewhere(file)
+                or f"{file}: is damaged, its hash is not the one in config.json; {self._again()}"
+            )
         return digest
 
     def _again(self) -> str:

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.errors import OptionError, SondinoError, require
+from sondino.errors import OptionError, SondinoError
+from sondino.runtimes import import_openvino, onnx_session, openvino_model, openvino_reason
 from sondino.text import first_line
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -59,13 +60,11 @@ def _onnxruntime(file: Path, device: str) -> Session:
             "device cuda: this onnxruntime has no CUDA; pip uninstall onnxruntime, pip install onnxruntime-gpu, "
             "or run the torch form, model.torch_model().cuda()"
         )
-    options = onnxruntime.SessionOptions()
-    # Concurrent batches, each on its calling thread, are faster than one batch on all threads.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+        # Concurrent batches, each on its calling thread, are faster than one batch on all threads.
+        session = onnx_session(file, 1, providers=[provider])
+    except SondinoError:
+        raise
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise SondinoError(f"{file}: ONNX Runtime cannot open it ({first_line(error)})") from error
     if device == "cuda" and provider not in session.get_providers():
@@ -79,10 +78,8 @@ def _onnxruntime(file: Path, device: str) -> Session:
 
 
 def _openvino(file: Path, callers: int, precision: Precision) -> Session:
-    openvino = require("openvino", "openvino")
-    core = openvino.Core()
     needed = _CAPABILITIES.get(precision)
-    if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if needed and needed not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise OptionError(f"precision {precision}: OpenVINO has no {needed} on this processor; take float32")
     settings = {
         # By default OpenVINO uses bfloat16 on processors that support it.
@@ -90,15 +87,15 @@ def _openvino(file: Path, callers: int, precision: Precision) -> Session:
         "INFERENCE_NUM_THREADS": str(callers),
         "NUM_STREAMS": str(callers),
     }
-    try:
-        compiled = core.compile_model(str(file), "CPU", settings)
-    except Exception as error:  # OpenVINO's errors are RuntimeErrors of many kinds
-        raise SondinoError(f"{file}: OpenVINO cannot open it ({first_line(error)})") from error
+    compiled = openvino_model(file, settings)
     own = threading.local()
 
     def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        return np.array(own.request.infer([x])[0], dtype=np.float32)
+        try:
+            return np.array(own.request.infer([x])[0], dtype=np.float32)
+        except RuntimeError as error:
+            raise SondinoError(openvino_reason(error)) from error
 
     return run

@@ -112,6 +112,8 @@ class ERes2Net(Student):
             x = self.get_submodule(f"layer{stage + 1}")(x)
             smaller = self.get_submodule(f"layer{stage}_downsample")(fused)
             fused = self.get_submodule(name)(x, smaller)
-        features = fused.flatten(1, 2).float()
+        features = fused.flatten(1, 2)
+        if features.dtype != torch.float64:  # which is taken to measure errors
+            features = features.float()
         deviation = torch.sqrt(features.var(dim=-1) + 1e-8)
         return torch.cat([features.mean(dim=-1), deviation], dim=1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sondino.errors import OptionError, SondinoError, require
+from sondino.errors import OptionError, SondinoError, content_elsewhere, require
 from sondino.files import make_folder, read_json, sha256, write_json, write_whole
 from sondino.frontend.logmel import LogMel
 from sondino.nets.config import NetConfig
@@ -35,6 +35,8 @@ def load_student(folder: Path, config: Mapping[str, Any]) -> Student:
         raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
                           f"{quantized.get('from')}")  # fmt: skip
     file = folder / "model.safetensors"
+    if elsewhere := content_elsewhere(file):
+        raise SondinoError(elsewhere)
     expected = config.get("hashes", {}).get("model.safetensors")
     if expected is not None and file.exists() and sha256(file) != expected:
         raise SondinoError(f"{file} is damaged, its hash is not the one in config.json: copy the whole bundle again")

@@ -50,7 +50,9 @@ def locate(source: str | os.PathLike[str]) -> Path:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):
             restore(folder)
-            if text and (folder / "config.json").exists():  # a damaged one gets its message when it is opened
+            config = folder / "config.json"
+            # A damaged one, or a link to nothing, gets its message when it is opened.
+            if text and (config.exists() or config.is_symlink()):
                 return folder
         is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, no such user's home

@@ -18,6 +18,7 @@ from sondino.audio.signal import fixed_noise
 from sondino.encoder.encoder import Array, Costs, Encoder, call_length, resolve
 from sondino.errors import require
 from sondino.nets.size import SECONDS, element_count, flop_counter
+from sondino.runtimes import onnx_session, through_links
 
 
 def one_window(encoder: Encoder) -> Array:
@@ -118,8 +119,7 @@ def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
         MissingExtra: onnx is not installed.
     """
     onnx = require("onnx", "train")
-    runtime = require("onnxruntime", "train")
-    model = require("onnx.inliner", "train").inline_local_functions(onnx.load(path))
+    model = require("onnx.inliner", "train").inline_local_functions(load_graph(path))
     graph = model.graph
     kept = _needed([_Node(n.op_type, list(n.input), list(n.output)) for n in graph.node], output)
     constants = {i.name: (tuple(i.dims), _is_weight(onnx, i.data_type)) for i in graph.initializer}
@@ -135,9 +135,7 @@ def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
     asked = sorted(wanted - {source})
     del graph.output[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked or [output])
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.SerializeToString())
     found = session.run(asked or [output], {source: batch})
     shapes |= {name: value.shape for name, value in zip(asked, found, strict=False)}
     return _costs(
@@ -147,6 +145,13 @@ def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
         shapes,
         {name: element_count(shape) for name, (shape, weight) in constants.items() if weight},
     )
+
+
+def load_graph(path: Path) -> Any:
+    """The ModelProto of an ONNX file, with its weights, which may lie in a link beside it."""
+    onnx = require("onnx", "train")
+    whole = through_links(path)
+    return onnx.load(path) if whole is None else onnx.load_from_string(whole)
 
 
 def _is_weight(onnx: Any, data_type: int) -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.encoder.encoder import Costs
-from sondino.errors import EncoderError, OptionError, require, unknown_name
+from sondino.errors import EncoderError, OptionError, SondinoError, require, unknown_name
 from sondino.files import sha256
+from sondino.runtimes import onnx_session
 from sondino.teachers.common import fingerprint, one_vector_each, title
-from sondino.teachers.graph_costs import for_10_seconds, one_window, onnx_costs
+from sondino.teachers.graph_costs import for_10_seconds, load_graph, one_window, onnx_costs
 from sondino.teachers.spec import TeacherSpec
 from sondino.text import first_line
 
@@ -112,10 +113,6 @@ class OnnxEncoder:
 
 
 def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device: str) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if "threads" in spec.options:
-        options.intra_op_num_threads = spec.options["threads"]
     there = ort.get_available_providers()
     providers = ["CPUExecutionProvider"]
     if device != "cpu" and "CUDAExecutionProvider" in there:
@@ -123,7 +120,9 @@ def _session(ort: Any, path: Path, model: str | bytes, spec: TeacherSpec, device
     elif device == "cuda":
         warnings.warn("this onnxruntime has no CUDA: the ONNX teacher runs on the CPU", stacklevel=2)
     try:
-        return ort.InferenceSession(model, options, providers=providers)
+        return onnx_session(model, spec.options.get("threads"), providers=providers)
+    except SondinoError:
+        raise
     except Exception as error:
         raise EncoderError(f"{path} cannot be opened by ONNX Runtime ({first_line(error)})") from error
 
@@ -154,7 +153,7 @@ def _input(session: Any, path: Path) -> tuple[str, list[int | None]]:
 def _with_output(path: Path, name: str, outputs: list[str]) -> bytes:
     """The model with an inner value as its only output; OptionError with the nearest names."""
     onnx = require("onnx", "train")
-    model = onnx.load(path)
+    model = load_graph(path)
     inner = [value for node in model.graph.node for value in node.output if value]
     if name not in inner:
         known = {i.name for i in model.graph.value_info} & set(inner)  # exporters name the useful ones

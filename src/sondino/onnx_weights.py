@@ -35,7 +35,9 @@ def with_weights(file: Path) -> bytes:
             return tensor
         name = place["location"]
         if name not in kept:
-            kept[name] = (file.parent / Path(name).name).read_bytes()
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"{file.name} has weights outside of its folder, in {name}")
+            kept[name] = (file.parent / name).read_bytes()
         start = int(place.get("offset", "0"))
         size = int(place["length"])
         raw = kept[name][start : start + size]
