@@ -157,7 +157,8 @@ class _Graph:
         model = self._interpreter()
         tensors = {d["index"]: d for d in model.get_tensor_details()}
         kept = [_port(tensors[index]) for index in self._whole_outputs if index in tensors]
-        return [_port(d, resizable=True) for d in model.get_input_details()], kept
+        inputs = model.get_input_details()
+        return [_port(d, resizable=len(inputs) == 1) for d in inputs], kept
 
     def start(self) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]:
         """A function from the inputs to the output, with an interpreter of its own."""
@@ -192,7 +193,7 @@ class _Graph:
 
 
 def _port(details: Mapping[str, Any], resizable: bool = False) -> Port:
-    """An input or output as the interpreter describes it; an input of one number is one of any length."""
+    """An input or output as the interpreter describes it; an only input of one number is one of any length."""
     shape = [int(n) for n in details["shape"]]
     signature = [int(n) for n in details.get("shape_signature", shape)] or shape
     sides: list[int | str] = ["?" if n == -1 else n for n in signature]
