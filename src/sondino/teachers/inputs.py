@@ -50,6 +50,12 @@ def listed(ports: Sequence[Port]) -> str:
     return ", ".join(map(str, ports)) or "nothing"
 
 
+def frames_first(answer: NDArray[np.float32], port: Port) -> NDArray[np.float32]:
+    """An output (batch, dim, frames) as (batch, frames, dim): its last side is free and the one before is not."""
+    is_last = len(port.sides) == 3 and isinstance(port.sides[1], int) and isinstance(port.sides[2], str)
+    return np.swapaxes(answer, 1, 2) if is_last and answer.ndim == 3 else answer
+
+
 @dataclass(frozen=True)
 class WaveformInput:
     """How (rows, samples) waveforms go into a graph.

@@ -13,7 +13,7 @@ from sondino.errors import EncoderError, MissingExtra, OptionError, require
 from sondino.files import sha256
 from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_facts, second_path, title, write_module
 from sondino.teachers.graph_costs import for_10_seconds, one_window, onnx_costs
-from sondino.teachers.inputs import Between, Port, listed, states_notice, waveform_input
+from sondino.teachers.inputs import Between, Port, frames_first, listed, states_notice, waveform_input
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
@@ -73,12 +73,12 @@ class OnnxEncoder:
         self.minimum = int(spec.options.get("minimum", _number(facts.get("minimum")) or 0))
         self.batch_size = int(spec.options.get("batch", 16))
         length = max(samples or round((self.window or 1.0) * self.sample_rate), self.minimum)
-        longer = None if self.window else length + length // 4
+        longer = None if self.window else 2 * length
         self.dim = check_takes_sound(self.embed, length, longer, f"{path}#{self._output.name}")
         self.fingerprint = fingerprint(
             "onnx",
             _content_hash(path),
-            output=(self._next or self)._output.name,
+            output=(self._next.output if self._next else self._output).name,
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,
@@ -119,10 +119,10 @@ class OnnxEncoder:
         except Exception as error:
             shape = tuple(self._input.shape(*waveforms.shape))
             raise EncoderError(f"{self.path} fails on waveforms of {shape}: {first_line(error)}") from error
-        where = f"{self.path}#{self._output.name}"
+        where, output = f"{self.path}#{self._output.name}", self._output
         if self._next is not None:
-            answer, where = self._next.run(answer, where), self._next.where
-        return one_vector_each(answer, len(waveforms), where, self._pool)
+            answer, where, output = self._next.run(answer, where), self._next.where, self._next.output
+        return one_vector_each(frames_first(answer, output), len(waveforms), where, self._pool)
 
 
 class _Second:
@@ -134,15 +134,15 @@ class _Second:
         if spec.tensor is not None and spec.tensor not in [o.name for o in outputs]:
             session = _session(ort, path, _with_output(path, spec.tensor, outputs), spec, device)
         self._session = session
-        self._output = _output(spec.tensor, _ports(session.get_outputs()), path)
+        self.output = _output(spec.tensor, _ports(session.get_outputs()), path)
         self._between = Between(_ports(session.get_inputs()), spec, path)
-        self.where = f"{path}#{self._output.name}"
+        self.where = f"{path}#{self.output.name}"
 
     def run(self, values: NDArray[Any], first: str) -> NDArray[Any]:
         """What the first file gave for one waveform, to what this one gives."""
         batch = self._between.values(values, first)
         try:
-            answer: NDArray[Any] = self._session.run([self._output.name], {self._between.port.name: batch})[0]
+            answer: NDArray[Any] = self._session.run([self.output.name], {self._between.port.name: batch})[0]
         except Exception as error:
             raise EncoderError(f"{self.where} fails on values of {batch.shape}: {first_line(error)}") from error
         return answer

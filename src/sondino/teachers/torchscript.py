@@ -41,6 +41,6 @@ def load_torchscript(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder
     except EncoderError as error:
         raise EncoderError(write_module(str(error))) from error
     length = max(round((encoder.window or 1.0) * encoder.sample_rate), encoder.minimum)
-    check_takes_sound(encoder.embed, length, None if encoder.window else length + length // 4, str(path))
+    check_takes_sound(encoder.embed, length, None if encoder.window else 2 * length, str(path))
     encoder.name = title(spec)
     return encoder
