@@ -195,6 +195,15 @@ def test_channels_may_lie_before_or_behind_the_samples(tmp_path, shape, options)
     assert teacher.window == 0.064 and check_encoder(teacher) == []
 
 
+def test_a_layout_says_which_free_side_is_the_channels(tmp_path):
+    nodes = [("ReduceMax", ["x"], ["vector"], {"axes": [2], "keepdims": 0})]  # of channels, if they are last
+    path = onnx_file(tmp_path / "x.onnx", {"x": ("float32", ["b", "m", "n"])}, nodes, {"vector": None})
+    text = f"onnx:{path}?rate={RATE}&window=0.064&layout="
+    np.testing.assert_array_equal(load_teacher(text + "last").embed(sound(2)), sound(2))
+    with pytest.raises(EncoderError, match="in any other order"):
+        load_teacher(text + "first")
+
+
 def test_samples_of_16_bits(tmp_path):
     x = sound(2)
     for dtype, options in (("float32", "&range=int16"), ("int16", "")):
@@ -207,31 +216,34 @@ def test_samples_of_16_bits(tmp_path):
 
 
 def recurrent_onnx(path: Path) -> Path:
-    """(state, x, sr) -> "out" = frames' mean + mean of the state + sr, "stateN" = state + 1."""
+    """(state, x, sr) -> "out" = (mean of the frames, mean of the state) + sr for each row, "stateN" = state + sr."""
     inputs = {"state": ("float32", [2, "batch", 8]), "x": ("float32", ["batch", "n"]), "sr": ("int64", [])}
     nodes = [
         ("Reshape", ["x", "form"], ["framed"], {}),
         ("MatMul", ["framed", "w"], ["made"], {}),
         ("ReduceMean", ["made"], ["mean"], {"axes": [1], "keepdims": 0}),
-        ("ReduceMean", ["state"], ["level"], {"keepdims": 0}),
+        ("ReduceMean", ["state"], ["levels"], {"axes": [0, 2], "keepdims": 0}),
+        ("Reshape", ["levels", "column"], ["level"], {}),
         ("Cast", ["sr"], ["rate"], {"to": 1}),
-        ("Add", ["mean", "level"], ["sum"], {}),
+        ("Concat", ["mean", "level"], ["sum"], {"axis": 1}),
         ("Add", ["sum", "rate"], ["out"], {}),
         ("Add", ["state", "rate"], ["stateN"], {}),
     ]
-    outputs = {"out": ("float32", ["batch", 4]), "stateN": ("float32", [2, "batch", 8])}
-    return onnx_file(path, inputs, nodes, outputs, {"form": np.array([0, -1, 16]), "w": WEIGHT})
+    outputs = {"out": ("float32", ["batch", 5]), "stateN": ("float32", [2, "batch", 8])}
+    weights = {"form": np.array([0, -1, 16]), "w": WEIGHT, "column": np.array([-1, 1])}
+    return onnx_file(path, inputs, nodes, outputs, weights)
 
 
 def test_a_state_starts_at_zero_and_numbers_are_given_by_name(tmp_path):
     path = recurrent_onnx(tmp_path / "x.onnx")
     x = sound(3)
     teacher = load_teacher(f"onnx:{path}#out?rate={RATE}&window=0.064&sr=7")
-    np.testing.assert_allclose(teacher.embed(x), expected(x).mean(1) + 7, rtol=1e-5)
+    mean = np.concatenate([expected(x).mean(1), np.zeros((3, 1))], axis=1)
+    np.testing.assert_allclose(teacher.embed(x), mean + 7, rtol=1e-5)
     np.testing.assert_allclose(teacher.embed(x), teacher.embed(x))  # no state is left over
     assert teacher.notice == "x.onnx: state start at zero in every window" and check_encoder(teacher) == []
     started = load_teacher(f"onnx:{path}#out?rate={RATE}&window=0.064&sr=7&state=0.5")
-    np.testing.assert_allclose(started.embed(x), expected(x).mean(1) + 7.5, rtol=1e-5)
+    np.testing.assert_allclose(started.embed(x), mean + np.array([7, 7, 7, 7, 7.5]), rtol=1e-5)
     assert started.fingerprint != teacher.fingerprint
     assert teacher.costs().parameters == WEIGHT.size
     with pytest.raises(OptionError, match=r"x is the waveform, and sr int64 \(\) must be given: add &sr=NUMBER"):
@@ -240,6 +252,16 @@ def test_a_state_starts_at_zero_and_numbers_are_given_by_name(tmp_path):
         load_teacher(f"onnx:{path}#out?rate={RATE}&window=0.064&sr=7&stat=0")
     with pytest.raises(EncoderError, match="does not depend on the sound"):
         load_teacher(f"onnx:{path}#stateN?rate={RATE}&window=0.064&sr=7&pool=last")
+
+
+def test_an_output_is_the_next_value_of_one_state_only(tmp_path):
+    form = ("float32", [1, 1, 8])
+    inputs = {"x": ("float32", [1, 64]), "h": form, "c": form}
+    nodes = [("Identity", ["x"], ["out"], {}), ("Add", ["h", "c"], ["next"], {})]
+    path = onnx_file(tmp_path / "x.onnx", inputs, nodes, {"out": ("float32", [1, 64]), "next": form})
+    with pytest.raises(OptionError, match=r"x is the waveform, and c float32 \(1, 1, 8\) must be given: add &c=NUMBER"):
+        load_teacher(f"onnx:{path}#out?rate={RATE}")
+    np.testing.assert_array_equal(load_teacher(f"onnx:{path}#out?rate={RATE}&c=0").embed(sound(2)), sound(2))
 
 
 def second_onnx(path: Path) -> Path:
