@@ -60,7 +60,8 @@ def dense_onnx(path: Path, inputs: dict, weight: np.ndarray) -> Path:
         (["B", 3], "holds 3 numbers"),
         (["B", 257], "holds 257 numbers"),
         ([1, 1, 384], "holds 384 numbers"),
-        (["B", "T", 1], "the same for the samples in any other order"),
+        (["B", 43844, 1], "the same for a sweep as for silence"),
+        (["B", "T", 1], "the same for a sweep as for silence"),
         (["B", "T", "F"], "fails on waveforms of"),
         (["B", "N"], "fails on waveforms of"),
         ([1, 1, 1, 1, "N"], "has 5 sides"),
@@ -106,13 +107,16 @@ def test_litert_inputs_that_are_no_waveforms_are_refused(tmp_path, shape, messag
 def test_torchscript_of_log_mels_and_of_sets_of_numbers_is_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
-    class Loudness(torch.nn.Module):
+    class Mean(torch.nn.Module):
         def forward(self, x):
-            return (x * x).mean(dim=1, keepdim=True)
+            return x.mean(dim=1, keepdim=True)
 
     torch.jit.script(torch.nn.Linear(80, 4)).save(str(tmp_path / "mels.ts"))
-    torch.jit.script(Loudness()).save(str(tmp_path / "set.ts"))
-    for name, message in {"mels.ts": "fails on a waveform of 16000 samples", "set.ts": "in any other order"}.items():
+    torch.jit.script(Mean()).save(str(tmp_path / "set.ts"))
+    for name, message in {
+        "mels.ts": "fails on a waveform of 16000 samples",
+        "set.ts": "for a sweep as for silence",
+    }.items():
         with pytest.raises(EncoderError, match=message) as caught:
             load_teacher(f"torchscript:{tmp_path / name}?rate=16000", device="cpu")
         assert caught.match(f"(?s){SIX_LINES}")
@@ -123,8 +127,7 @@ def test_torchscript_of_log_mels_and_of_sets_of_numbers_is_refused(tmp_path):
     [
         (lambda x: np.ones((len(x), 3)), "does not depend on the sound"),
         (lambda x: x[:, :3], "with clicks behind the first quarter as without"),
-        (lambda x: np.sort(x, axis=1)[:, -9:], "in any other order"),
-        (lambda x: x.std(axis=1, keepdims=True), "in any other order"),
+        (lambda x: x.mean(axis=1, keepdims=True), "for a sweep as for silence"),
         (lambda x: x[:, ::2], "gives 500 values for 1000 samples and 625 for 1250"),
         (lambda x: 1 / 0, "fails on 1000 samples: division by zero"),
     ],
@@ -148,6 +151,16 @@ def test_answers_of_models_of_sound_pass():
     for embed, dim in ((spectrum, 33), (last_frame, 16), (nan_for_silence, 20)):
         assert check_takes_sound(embed, 1000, None, "m.onnx") == dim
     assert len(np.unique(fading_sweep(1000))) > 900
+
+
+def test_levels_in_any_order_are_taken_with_a_warning(caplog):
+    assert check_takes_sound(lambda x: x.std(axis=1, keepdims=True), 1000, 2000, "m.onnx") == 1
+    assert [r.getMessage() for r in caplog.records] == [
+        "m.onnx gives the same for the samples in any other order, as a level does: make sure that it takes a waveform"
+    ]
+    caplog.clear()
+    assert check_takes_sound(lambda x: x[:, -16:], 1000, None, "m.onnx") == 16
+    assert not caplog.records
 
 
 # ---- options --------------------------------------------------------------------------------------------------
@@ -200,8 +213,9 @@ def test_a_layout_says_which_free_side_is_the_channels(tmp_path):
     path = onnx_file(tmp_path / "x.onnx", {"x": ("float32", ["b", "m", "n"])}, nodes, {"vector": None})
     text = f"onnx:{path}?rate={RATE}&window=0.064&layout="
     np.testing.assert_array_equal(load_teacher(text + "last").embed(sound(2)), sound(2))
-    with pytest.raises(EncoderError, match="in any other order"):
-        load_teacher(text + "first")
+    with pytest.raises(EncoderError, match="the length of an embedding must not"):
+        load_teacher(text.replace("&window=0.064", "") + "last")
+    assert load_teacher(text + "first").dim == 1  # the peak
 
 
 def test_samples_of_16_bits(tmp_path):

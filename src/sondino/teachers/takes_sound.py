@@ -1,5 +1,6 @@
-"""Shows, when a teacher is opened, that what it takes is sound: its answers must depend on the waveform, in order."""
+"""Shows, when a teacher is opened, that what it takes is sound: its answers must depend on the waveform."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -17,9 +18,10 @@ SAME = 1e-5
 def check_takes_sound(embed: Callable[[Array], Array], length: int, longer: int | None, what: str) -> int:
     """Check that a model takes waveforms, with a few calls, and return the dimension of its embeddings.
 
-    A sweep that fades is embedded as it is, with clicks, and with its samples in another order. Clicks must change the
-    answer, also where they stand behind the first quarter, and the order of the samples must; a model of any length
-    must give the same dimension for a longer sound.
+    A sweep that fades, of mean 0, is embedded as it is and with clicks, beside silence. Clicks must change the answer,
+    also where they stand behind the first quarter, and the sweep must not be silence to the model, as it is where the
+    mean of the samples is all that counts; a model of any length must give the same dimension for a longer sound. A
+    warning is printed where the order of the samples does not matter.
 
     Args:
         embed: (batch, samples) to (batch, dim).
@@ -60,17 +62,22 @@ def check_takes_sound(embed: Callable[[Array], Array], length: int, longer: int 
             "gives the same with clicks behind the first quarter as without: it does not take the whole input as sound"
         )
         raise EncoderError(write_module(f"{what} {reason}"))
-    if _same(plain, other_order, scale):
-        reason = "gives the same for the samples in any other order: what it takes is a set of numbers, not a waveform"
+    if _same(plain, silence, scale):
+        reason = "gives the same for a sweep as for silence: it does not take sound"
         raise EncoderError(write_module(f"{what} {reason}"))
+    if _same(plain, other_order, scale):
+        logging.getLogger(__name__).warning(
+            "%s gives the same for the samples in any other order, as a level does: make sure that it takes a waveform",
+            what,
+        )
     return plain.shape[1]
 
 
 def fading_sweep(length: int) -> Array:
-    """A sweep over all frequencies that fades, with an offset: no two stretches of it are alike."""
+    """A sweep over all frequencies that fades, of mean 0: no two stretches of it are alike."""
     at = np.arange(length) / max(1, length)
-    sweep = 0.5 * np.sin(np.pi * length * at**2 / 2) * (1 - at) + 0.1
-    return sweep.astype(np.float32)
+    sweep = 0.5 * np.sin(np.pi * length * at**2 / 2) * (1 - at)
+    return (sweep - sweep.mean()).astype(np.float32)
 
 
 def _same(a: Array, b: Array, scale: float) -> bool:
