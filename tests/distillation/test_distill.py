@@ -130,6 +130,20 @@ def test_an_object_that_is_no_encoder_gets_a_message_on_what_it_lacks(tmp_path: 
         distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL_RUN)
 
 
+def test_a_teacher_of_a_higher_rate_gets_one_warning_with_the_band_that_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bats(Bands):
+        name, sample_rate = "bats", 256000
+
+    with pytest.raises(OptionError, match="gone does not exist"):  # after the teachers are opened, before any work
+        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", **SMALL_RUN)
+    assert [record.getMessage() for record in caplog.records] == [
+        "bats takes audio at 256000 Hz and the student at 32000 Hz: the student cannot process 16000 to 128000 Hz, "
+        "88 % of the teacher's band; sounds that lie there alone are silence to it"
+    ]
+
+
 def test_two_processes_on_one_run(run: Path) -> None:
     from sondino.training.run import open_run
 

@@ -18,6 +18,10 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
+def counted(path: Path, batch: np.ndarray) -> Costs:
+    return onnx_costs(path, "vector", "waveform", {"waveform": batch})
+
+
 def write_onnx(path: Path, nodes: list, weights: dict, shape: list, outputs: tuple = ("vector",)) -> Path:
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -76,18 +80,17 @@ def test_an_onnx_graph_is_counted_from_the_first_convolution_to_the_vector(tmp_p
 
 def test_an_onnx_graph_without_convolutions_is_counted_whole(tmp_path):
     nodes = [("Gemm", ["waveform", "w"], ["vector"], {"transB": 1})]
-    assert onnx_costs(write_onnx(tmp_path / "x.onnx", nodes, {"w": noise(3, 40)}, [2, 40]), "vector", noise(2, 40)) == (
-        Costs(2 * 3 * 40, 120)
-    )
+    path = write_onnx(tmp_path / "x.onnx", nodes, {"w": noise(3, 40)}, [2, 40])
+    assert counted(path, noise(2, 40)) == Costs(2 * 3 * 40, 120)
     half = [("Cast", ["w"], ["wide"], {"to": 1}), ("MatMul", ["waveform", "wide"], ["vector"], {})]
     path = write_onnx(tmp_path / "half.onnx", half, {"w": noise(40, 3).astype(np.float16)}, [40])
-    assert onnx_costs(path, "vector", noise(40)) == Costs(120, 120)  # one waveform, weights kept as half
+    assert counted(path, noise(40)) == Costs(120, 120)  # one waveform, weights kept as half
 
 
 def test_what_is_not_counted_gives_none_and_not_less(tmp_path, monkeypatch):
     nodes = [("Einsum", ["waveform", "w"], ["vector"], {"equation": "bn,nd->bd"})]
     path = write_onnx(tmp_path / "x.onnx", nodes, {"w": noise(40, 3)}, [1, 40])
-    assert onnx_costs(path, "vector", noise(1, 40)) == Costs(None, 120)
+    assert counted(path, noise(1, 40)) == Costs(None, 120)
     assert costs_of(load_teacher(f"onnx:{path}?rate=1000")).macs is None
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert costs_of(load_teacher(f"onnx:{path}?rate=1000")).parameters is None
@@ -176,9 +179,10 @@ def write_tflite(path: Path) -> Path:
 def test_a_litert_graph_is_counted_by_hand(tmp_path):
     path = write_tflite(tmp_path / "x.tflite")
     convolutions = 4 * 4 * 3 * 9 + 2 * 2 * 3 * 4
-    assert litert_costs(path.read_bytes(), noise(1, 16)) == Costs(convolutions + 12 * 5, 27 + 3 + 12 + 3 + 60)
-    inner = load_teacher(f"litert:{path}#flat?rate=1600&threads=1")  # windows of 0.01 s
-    assert costs_of(inner) == Costs(convolutions * 1000, 27 + 3 + 12 + 3)
+    feeds = {"waveform": noise(1, 16)}
+    assert litert_costs(path.read_bytes(), "waveform", feeds) == Costs(convolutions + 12 * 5, 27 + 3 + 12 + 3 + 60)
+    inner = load_teacher(f"litert:{path}#flat?rate=640&threads=1")  # windows of 0.025 s
+    assert costs_of(inner) == Costs(convolutions * 400, 27 + 3 + 12 + 3)
 
 
 @pytest.mark.birdnet

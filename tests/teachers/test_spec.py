@@ -21,6 +21,9 @@ def test_a_name_is_read_in_its_parts(tmp_path):
     assert parse_teacher("onnx:C:\\models\\x.onnx?rate=16e3").options == {"rate": 16000}
     assert parse_teacher("onnx:C:\\models\\x.onnx").file == "C:\\models\\x.onnx"
     assert parse_teacher("module:a.b:make").file == "a.b:make"
+    more = parse_teacher("onnx:x.onnx?rate=16000&sr=16e3&state=0&pool=mean&range=int16&then=y.onnx&times=.1&plus=-2")
+    assert more.inputs == {"sr": 16000, "state": 0}
+    assert [more.options[n] for n in ("pool", "range", "then", "times", "plus")] == ["mean", "int16", "y.onnx", 0.1, -2]
     odd = tmp_path / "odd#1?.onnx"
     odd.touch()
     assert parse_teacher(f"onnx:{odd}").file == str(odd)
@@ -35,6 +38,11 @@ def test_a_name_is_read_in_its_parts(tmp_path):
         ("mine.py", "has no kind: write module:mine.py:FUNCTION"),
         ("yamnet.tflite#t", "has no kind: write litert:yamnet.tflite#t"),
         ("litert:x?rat=16000", "unknown option of litert 'rat': did you mean rate"),
+        ("litert:x?sr", "unknown option of litert 'sr'"),
+        ("onnx:x?sr=fast", "input sr of onnx is 'fast': give a number"),
+        ("onnx:x?sr=inf", "input sr of onnx is 'inf': give a number"),
+        ("onnx:x?pool=sum", "option pool of onnx is 'sum': give mean, max or last"),
+        ("hear:x?sr=1", "unknown option of hear 'sr'"),
         ("birdnet?rate=1", "unknown option of birdnet 'rate'"),
         ("litert:x?rate=-1", "option rate of litert is '-1': give hertz"),
         ("litert:x?rate=16000.5", "option rate of litert is '16000.5'"),

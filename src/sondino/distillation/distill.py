@@ -29,11 +29,13 @@ from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import write_skipped
+from sondino.frontend.logmel import LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student
 from sondino.progress import show
 from sondino.teachers import load_teacher
+from sondino.text import percent
 from sondino.training.accelerator import computes_in, make_accelerator
 from sondino.training.batches import split_by_file
 from sondino.training.run import check_same_config, open_run
@@ -90,6 +92,9 @@ def distill(
     student = new_student(plan)
     finished = (run / "summary.json").exists()
     encoders = {} if finished else {name: given.get(name) or load_teacher(name, device) for name in plan.teacher}
+    if accelerator.is_main_process:
+        for encoder in encoders.values():
+            warn_of_lost_band(encoder, student.logmel)
     if not Path(audio).exists():
         raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     with open_run(run, accelerator.is_main_process):
@@ -99,6 +104,23 @@ def distill(
             corpus = open_or_build(audio, run, plan, accelerator, quiet)
             train_run(run, plan, corpus, student, encoders, accelerator, quiet, page)
     return run / "bundle"
+
+
+def warn_of_lost_band(teacher: Encoder, logmel: LogMel) -> None:
+    """Warn of a teacher with a higher rate than the student's, with the share of its band that the student lacks."""
+    if teacher.sample_rate <= logmel.sample_rate:
+        return
+    top, highest = teacher.sample_rate / 2, min(logmel.f_max, logmel.sample_rate / 2)
+    logging.getLogger(__name__).warning(
+        "%s takes audio at %d Hz and the student at %d Hz: the student cannot process %.0f to %.0f Hz, %s of the "
+        "teacher's band; sounds that lie there alone are silence to it",
+        teacher.name,
+        teacher.sample_rate,
+        logmel.sample_rate,
+        highest,
+        top,
+        percent(1 - highest / top, 0),
+    )
 
 
 def train_run(

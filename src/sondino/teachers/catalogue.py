@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 _WINDOWS = ("rate", "window", "hop", "batch")
+_FORMS = ("pool", "layout", "range")
+_TWO_FILES = ("then", "times", "plus")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class TeacherRecord:
         file: whether a file (or package, or factory) is named after the colon.
         tensor: whether `#TENSOR` may follow.
         options: what may stand after `?`.
+        inputs: whether `NAME=NUMBER` may stand after `?`, for a further input of the model.
         example: a whole name.
         parameters: how many; None where the file decides (as for all that follow).
         sample_rate: hertz.
@@ -34,6 +37,7 @@ class TeacherRecord:
     example: str
     tensor: bool = False
     options: tuple[str, ...] = ()
+    inputs: bool = False
     parameters: int | None = None
     sample_rate: int | None = None
     dim: int | None = None
@@ -124,7 +128,8 @@ _ALL = (
         file="required",
         example="litert:yamnet.tflite#yamnet_frames/global_average_pooling2d/Mean?rate=16000",
         tensor=True,
-        options=(*_WINDOWS, "threads"),
+        options=(*_WINDOWS, "threads", *_FORMS, *_TWO_FILES),
+        inputs=True,
         extra="litert",
     ),
     TeacherRecord(
@@ -134,7 +139,8 @@ _ALL = (
         file="required",
         example="onnx:model.onnx#embedding?rate=16000",
         tensor=True,
-        options=(*_WINDOWS, "minimum", "threads"),
+        options=(*_WINDOWS, "minimum", "threads", *_FORMS, *_TWO_FILES),
+        inputs=True,
     ),
     TeacherRecord(
         kind="torchscript",
@@ -143,7 +149,8 @@ _ALL = (
         file="required",
         example="torchscript:model.ts?rate=16000&window=2",
         tensor=True,
-        options=(*_WINDOWS, "minimum"),
+        options=(*_WINDOWS, "minimum", *_FORMS),
+        inputs=True,
         extra="train",
     ),
     TeacherRecord(
@@ -152,7 +159,7 @@ _ALL = (
         what="a Python function that returns an encoder, a torch module or a function",
         file="required",
         example="module:mypackage.teachers:make?rate=16000&window=2",
-        options=(*_WINDOWS, "minimum"),
+        options=(*_WINDOWS, "minimum", "pool"),
     ),
     TeacherRecord(
         kind="hear",

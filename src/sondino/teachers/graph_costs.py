@@ -107,13 +107,14 @@ UNCOUNTED = {
 """Operators that multiply and accumulate in ways not counted here: a graph with one of them gets None."""
 
 
-def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
+def onnx_costs(path: Path, output: str, source: str, feeds: Mapping[str, NDArray[Any]]) -> Costs:
     """Of an ONNX graph up to one of its values.
 
     Args:
         path: the file.
         output: the value that is the embedding.
-        batch: what goes in, shaped as the graph's only input wants it.
+        source: the input of the waveform.
+        feeds: what goes in, shaped as the graph's inputs want it.
 
     Raises:
         MissingExtra: onnx is not installed.
@@ -130,13 +131,11 @@ def onnx_costs(path: Path, output: str, batch: NDArray[np.float32]) -> Costs:
     shapes: dict[Any, Sequence[int]] = {name: shape for name, (shape, _) in constants.items()}
     counted = [node for node in kept if node.kind in ONNX]
     wanted = {name for node in counted for name in (*node.inputs, *node.outputs) if name} - set(constants)
-    source = next(value.name for value in graph.input if value.name not in constants)
-    shapes[source] = batch.shape
-    asked = sorted(wanted - {source})
+    shapes |= {name: value.shape for name, value in feeds.items()}
+    asked = sorted(wanted - set(feeds))
     del graph.output[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked or [output])
-    session = onnx_session(model.SerializeToString())
-    found = session.run(asked or [output], {source: batch})
+    found = onnx_session(model.SerializeToString()).run(asked or [output], dict(feeds))
     shapes |= {name: value.shape for name, value in zip(asked, found, strict=False)}
     return _costs(
         kept,
@@ -170,21 +169,24 @@ def _needed(nodes: Sequence[_Node], output: str) -> list[_Node]:
     return kept[::-1]
 
 
-def litert_costs(content: bytes, batch: NDArray[np.float32]) -> Costs:
+def litert_costs(content: bytes, source: str, feeds: Mapping[str, NDArray[Any]]) -> Costs:
     """Of a LiteRT (TFLite) model.
 
     Args:
         content: of the file, cut after the embedding.
-        batch: what goes in, shaped as the model's only input wants it.
+        source: the input of the waveform.
+        feeds: what goes in, shaped as the model's inputs want it.
     """
     interpreter = require("ai_edge_litert.interpreter", "litert")
     # Without its fast kernels, which replace the operators by ones of their own.
     plain = interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     model = interpreter.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=plain)
-    source = model.get_input_details()[0]["index"]
-    model.resize_tensor_input(source, list(batch.shape))
+    indexes = {d["name"]: d["index"] for d in model.get_input_details()}
+    for name, values in feeds.items():
+        model.resize_tensor_input(indexes[name], list(values.shape))
     model.allocate_tensors()
-    model.set_tensor(source, batch)
+    for name, values in feeds.items():
+        model.set_tensor(indexes[name], values)
     model.invoke()  # only now are all shapes known
     nodes = [_Node(o["op_name"], [int(i) for i in o["inputs"]], [int(i) for i in o["outputs"]]) for o in _ops(model)]
     tensors = {int(t["index"]): t for t in model.get_tensor_details()}
@@ -192,9 +194,11 @@ def litert_costs(content: bytes, batch: NDArray[np.float32]) -> Costs:
     weights = {
         index: element_count(t["shape"])
         for index, t in tensors.items()
-        if index not in made and index != source and t["dtype"] in (np.float32, np.float16, np.int8, np.uint8)
+        if index not in made
+        and index not in indexes.values()
+        and t["dtype"] in (np.float32, np.float16, np.int8, np.uint8)
     }
-    return _costs(nodes, source, LITERT, {index: t["shape"] for index, t in tensors.items()}, weights)
+    return _costs(nodes, indexes[source], LITERT, {index: t["shape"] for index, t in tensors.items()}, weights)
 
 
 def _ops(model: Any) -> list[dict[str, Any]]:

@@ -1,9 +1,8 @@
 """Teachers in LiteRT (TFLite) files, their embedding an output or any inner tensor."""
 
 import difflib
-import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import cores, sha256
 from sondino.teachers import tflite
-from sondino.teachers.common import fingerprint, one_vector_each, title
+from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_facts, second_path, title
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
+from sondino.teachers.inputs import Between, Port, dequantised, states_notice, waveform_input
 from sondino.teachers.spec import TeacherSpec
+from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
 
-MOST_SAMPLES = 1 << 26  # of a window
 SHARE = 4  # windows that a thread takes on at a time
 
 
@@ -55,21 +55,24 @@ class LiteRTEncoder:
         notice: str = "",
     ) -> None:
         interpreter = require("ai_edge_litert.interpreter", "birdnet" if spec.kind == "birdnet" else "litert")
-        content = path.read_bytes()
-        chosen = _choose(content, tensor, path)
-        self.path, self._tensor = path, chosen.name
-        self._model = tflite.cut_after(content, chosen, str(path))
         self._new: Callable[..., Any] = interpreter.Interpreter
         self._local = threading.local()
         self.name = title(spec, path.name)
+        self.path = path
         self.sample_rate = spec.rate(rate)
         self.licence = licence
-        self.notice = notice or f"weights of {self.name}: licence {licence}"
+        self._pool: Pool | None = spec.options.get("pool")
         self._threads = int(spec.options.get("threads", cores()))
         self.batch_size = int(spec.options.get("batch", 32 * self._threads))
-        self._samples = 0
-        first, self._shape = self._make(spec)
-        self._samples = math.prod(self._shape)
+
+        two = "then" in spec.options
+        self._first = _Graph(path, None if two else tensor, self._new)
+        inputs, outputs = self._first.ports()
+        self._input = waveform_input(inputs, outputs, spec, str(path), self.sample_rate)
+        self.notice = notice or states_notice(self._input.states, path) or f"weights of {self.name}: licence {licence}"
+        if self._input.samples is None and "window" not in spec.options:
+            raise OptionError(f"teacher {spec.text!r} takes any length: give one, {spec.sign}window=1 (seconds)")
+        self._samples = self._input.samples or round(spec.options["window"] * self.sample_rate)
         self.window, self.hop = spec.windowing(self._samples / self.sample_rate)
         if round((self.window or 0) * self.sample_rate) != self._samples:
             takes = f"{self._samples} samples, {self._samples / self.sample_rate:g} s at {self.sample_rate} Hz"
@@ -77,16 +80,19 @@ class LiteRTEncoder:
                 f"teacher {spec.text!r}: its input is {takes}, not window={self.window}: leave out the window, "
                 "or correct the rate"
             )
-        self._ready(first)
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
-        self.dim = self._run(np.zeros((1, self._samples), dtype=np.float32)).shape[1]
+        self._second = _Graph(second_path(spec), tensor, self._new) if two else None
+        self._between = Between(self._second.ports()[0], spec, self._second.path) if self._second else None
+        where = (self._second or self._first).where
+        self.dim = check_takes_sound(self._run, self._samples, None, where)
+        self._workers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self.fingerprint = fingerprint(
             "litert",
             sha256(path),
-            tensor=chosen.name,
+            tensor=(self._second or self._first).tensor,
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,
+            **other_facts(spec),
         )
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,84 +101,116 @@ class LiteRTEncoder:
             raise EncoderError(f"{self.name} takes (batch, {self._samples}) samples, not {waveforms.shape}")
         if len(waveforms) == 0:
             return np.empty((0, self.dim), dtype=np.float32)
-        if self._pool is None or len(waveforms) == 1:
+        if self._workers is None or len(waveforms) == 1:
             return self._run(waveforms)
         # Shares smaller than one a thread: none waits long for a thread that another program has slowed down.
         shares = [waveforms[i : i + SHARE] for i in range(0, len(waveforms), SHARE)]
-        return np.concatenate(list(self._pool.map(self._run, shares)))
+        return np.concatenate(list(self._workers.map(self._run, shares)))
 
     def costs(self) -> Costs:
-        """Parameters, and multiply-accumulates for 10 s."""
-        return for_10_seconds(litert_costs(self._model, one_window(self).reshape(self._shape)), self)
+        """Parameters, and multiply-accumulates for 10 s. None for two files in a row."""
+        if self._second is not None:
+            return Costs(None, None)
+        feeds = self._feeds(one_window(self)[0])
+        return for_10_seconds(litert_costs(self._first.content, self._input.port.name, feeds), self)
+
+    def _feeds(self, waveform: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        return {self._input.port.name: self._input.values(waveform[None]), **self._input.others}
 
     def _run(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One window after another through this thread's interpreter."""
-        if not hasattr(self._local, "interpreter"):
-            self._ready(self._start())
-        model, source, result = self._local.interpreter
+        """One window after another through this thread's interpreters."""
+        if not hasattr(self._local, "run"):
+            self._local.run = [graph.start() for graph in (self._first, self._second) if graph is not None]
         rows = []
+        where = (self._second or self._first).where
         for waveform in waveforms:
-            model.set_tensor(source, np.ascontiguousarray(waveform, dtype=np.float32).reshape(self._shape))
-            model.invoke()
-            rows.append(model.get_tensor(result))
-        if rows[0].shape[-1:] == (rows[0].size,):
-            return np.stack([row.reshape(-1) for row in rows]).astype(np.float32, copy=False)
-        where = f"{self.path}#{self._tensor}"
-        return np.concatenate([one_vector_each(row, 1, where) for row in rows])
+            answer = self._local.run[0](self._feeds(waveform))
+            if self._between is not None:
+                between = self._between.values(answer, self._first.where)
+                answer = self._local.run[1]({self._between.port.name: between})
+            # The plain case, first since it is by far the most frequent.
+            plain = answer.shape[-1:] == (answer.size,)
+            rows.append(answer.reshape(1, -1) if plain else one_vector_each(answer, 1, where, self._pool))
+        return np.concatenate(rows)
 
-    def _ready(self, model: Any) -> None:
-        """Keep an interpreter for this thread, with the indexes of its input and output."""
-        indexes = (details[0]["index"] for details in (model.get_input_details(), model.get_output_details()))
-        self._local.interpreter = (model, *indexes)
 
-    def _start(self) -> Any:
-        model = self._new(model_content=self._model, num_threads=1)
-        if self._samples:
-            model.resize_tensor_input(model.get_input_details()[0]["index"], self._shape)
-        model.allocate_tensors()
-        return model
+class _Graph:
+    """A TFLite file cut after one tensor.
 
-    def _make(self, spec: TeacherSpec) -> tuple[Any, list[int]]:
-        """The first interpreter and the shape of one window as its input."""
+    Attributes:
+        path: of the file.
+        tensor: the name of its only output.
+        content: of the cut model.
+        where: path and tensor, for errors.
+    """
+
+    def __init__(self, path: Path, tensor: str | None, new: Callable[..., Any]) -> None:
+        whole = path.read_bytes()
+        chosen = _choose(whole, tensor, path)
+        self.path, self.tensor, self._new = path, chosen.name, new
+        self.content = tflite.cut_after(whole, chosen, str(path))
+        self.where = f"{path}#{chosen.name}"
+        self._whole_outputs = tflite.outputs(whole, str(path))
+
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Its inputs, and the outputs of the whole file as far as they are still made."""
+        model = self._interpreter()
+        tensors = {d["index"]: d for d in model.get_tensor_details()}
+        kept = [_port(tensors[index]) for index in self._whole_outputs if index in tensors]
+        inputs = model.get_input_details()
+        return [_port(d, resizable=len(inputs) == 1) for d in inputs], kept
+
+    def start(self) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]:
+        """A function from the inputs to the output, with an interpreter of its own."""
+        model = self._interpreter()
+        inputs = {d["name"]: d["index"] for d in model.get_input_details()}
+        found = model.get_output_details()[0]
+        output, index = _port(found), found["index"]
+        shapes: dict[str, tuple[int, ...]] = {}
+
+        def run(feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+            try:
+                if any(shapes.get(name) != values.shape for name, values in feeds.items()):
+                    for name, values in feeds.items():
+                        model.resize_tensor_input(inputs[name], list(values.shape))
+                        shapes[name] = values.shape
+                    model.allocate_tensors()
+                for name, values in feeds.items():
+                    model.set_tensor(inputs[name], values)
+                model.invoke()
+            except (ValueError, RuntimeError) as error:
+                given = ", ".join(f"{name} {values.shape}" for name, values in feeds.items())
+                raise EncoderError(f"{self.path} refuses {given}: {first_line(error)}") from error
+            return dequantised(model.get_tensor(index), output, self.where)
+
+        return run
+
+    def _interpreter(self) -> Any:
         try:
-            model = self._new(model_content=self._model, num_threads=1)
+            return self._new(model_content=self.content, num_threads=1)
         except (ValueError, RuntimeError) as error:
             raise EncoderError(f"{self.path} cannot be opened by ai-edge-litert: {error}") from error
-        details = model.get_input_details()
-        if len(details) != 1 or details[0]["dtype"] is not np.float32:
-            found = ", ".join(f"{d['name']} {d['dtype'].__name__} {d['shape'].tolist()}" for d in details)
-            raise EncoderError(f"{self.path} takes {found}, not one float32 input of waveforms")
-        shape = [int(n) for n in details[0]["shape"]]
-        signature = [int(n) for n in details[0].get("shape_signature", shape)] or shape
-        # The axis of the samples: the free one behind the batch, else the longest.
-        free = [axis for axis, n in enumerate(signature) if n == -1 and (axis > 0 or len(shape) == 1)]
-        axis = free[0] if free else int(np.argmax(shape))
-        shape = [1 if n == -1 else n for n in signature]
-        if free or signature[axis] == 1:
-            if "window" not in spec.options:
-                sign = "&" if "?" in spec.text else "?"
-                raise OptionError(f"teacher {spec.text!r} takes any length: give one, {sign}window=1 (seconds)")
-            shape[axis] = round(spec.options["window"] * self.sample_rate)
-        else:
-            shape[axis] = int(details[0]["shape"][axis])
-        if math.prod(shape) != shape[axis] or not 0 < shape[axis] <= MOST_SAMPLES:
-            raise EncoderError(f"{self.path} takes an input of shape {signature}, not waveforms of one channel")
-        try:
-            model.resize_tensor_input(details[0]["index"], shape)
-            model.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise EncoderError(f"{self.path} refuses an input of shape {shape}: {error}") from error
-        return model, shape
+
+
+def _port(details: Mapping[str, Any], resizable: bool = False) -> Port:
+    """An input or output as the interpreter describes it; an only input of one number is one of any length."""
+    shape = [int(n) for n in details["shape"]]
+    signature = [int(n) for n in details.get("shape_signature", shape)] or shape
+    sides: list[int | str] = ["?" if n == -1 else n for n in signature]
+    if resizable and sides and all(side == 1 for side in sides):
+        sides[-1] = "?"
+    scale, zero = details["quantization"]
+    return Port(details["name"], np.dtype(details["dtype"]).name, tuple(sides), float(scale), int(zero))
 
 
 def _choose(content: bytes, name: str | None, path: Path) -> tflite.InnerTensor:
     """The tensor of that name, or the only output; OptionError with the nearest names."""
     tensors = tflite.inner_tensors(content, str(path))
+    ends = set(tflite.outputs(content, str(path)))
+    found = [t for t in tensors if t.index in ends]
     if name is None:
-        ends = set(tflite.outputs(content, str(path)))
-        found = [t for t in tensors if t.index in ends]
         if len(found) != 1:
-            names = " or ".join(f"#{t.name}" for t in found) or "a tensor, #NAME"
+            names = " or ".join(f"#{t}" for t in found) or "a tensor, #NAME"
             raise OptionError(f"{path} has {len(found)} outputs: name the one to take, {names}")
         return found[0]
     named = [t for t in tensors if t.name == name]
@@ -180,9 +218,11 @@ def _choose(content: bytes, name: str | None, path: Path) -> tflite.InnerTensor:
         return named[-1]
     near = difflib.get_close_matches(name, [t.name for t in tensors], n=3, cutoff=0.4)
     embeddings = [t for t in tensors if sum(n != 1 for n in t.shape) == 1][-5:]
-    listing = ", ".join(f"{t.name} ({max(t.shape)})" for t in embeddings)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise OptionError(f"{path} has no tensor {name!r}: {hint}its last tensors of one embedding each are {listing}")
+    raise OptionError(
+        f"{path} has no tensor {name!r}: {hint}its outputs are {', '.join(map(str, found)) or 'none'}; its last "
+        f"tensors of one embedding each are {', '.join(f'{t.name} ({max(t.shape)})' for t in embeddings)}"
+    )
 
 
 def load_litert(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:

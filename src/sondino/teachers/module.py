@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder, response_fingerprint
 from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
-from sondino.teachers.common import fingerprint, one_vector_each
+from sondino.teachers.common import fingerprint, one_vector_each, other_facts
+from sondino.teachers.inputs import FULL_SCALE
 from sondino.teachers.spec import TeacherSpec
 
 Embed = Callable[[NDArray[np.float32]], Any]
@@ -45,6 +46,7 @@ class FunctionEncoder:
         dim: int | None = None,
     ) -> None:
         self._function = function
+        self._pool = spec.options.get("pool")
         self.name = spec.text.partition("?")[0]
         self.licence = "the file's"
         self.sample_rate = spec.rate(rate)
@@ -61,11 +63,12 @@ class FunctionEncoder:
             rate=self.sample_rate,
             window=self.window,
             hop=self.hop,
+            **other_facts(spec),
         )
 
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """(batch, samples) to (batch, dim)."""
-        return one_vector_each(self._function(waveforms), len(waveforms), self.name)
+        return one_vector_each(self._function(waveforms), len(waveforms), self.name, self._pool)
 
     def _first(self, length: int) -> int:
         try:
@@ -76,13 +79,14 @@ class FunctionEncoder:
             raise EncoderError(f"{self.name} fails on a waveform of {length} samples of silence: {error}") from error
 
 
-def torch_function(model: Any, device: str, output: str | None = None) -> Embed:
+def torch_function(model: Any, device: str, output: str | None = None, spec: TeacherSpec | None = None) -> Embed:
     """A torch module as a function of NumPy arrays, in inference mode on a device.
 
     Args:
         model: any module from (batch, samples) to a tensor, or to a tuple or dict of them.
         device: "auto", "cpu" or "cuda".
         output: the key in a dict, or index in a tuple, of the embedding.
+        spec: a name whose layout, range and inputs say what the module takes. None: waveforms alone, as they are.
     """
     import torch
 
@@ -90,11 +94,18 @@ def torch_function(model: Any, device: str, output: str | None = None) -> Embed:
 
     target = pick_device(device)
     model = model.to(target).eval()
+    options = spec.options if spec else {}
+    further = {n: int(v) if v.is_integer() else v for n, v in spec.inputs.items()} if spec else {}
+    axis = {"first": 1, "last": 2}.get(options.get("layout", ""))
 
     @torch.inference_mode()
     def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         batch = torch.from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32)).to(target)
-        answer = _pick(model(batch), output)
+        if options.get("range") == "int16":
+            batch = batch * FULL_SCALE
+        if axis is not None:
+            batch = batch.unsqueeze(axis)
+        answer = _pick(model(batch, **further), output)
         array: NDArray[np.float32] = answer.float().cpu().numpy()
         return array
 

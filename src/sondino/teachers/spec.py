@@ -1,5 +1,6 @@
 """The name of a teacher: `KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48`, read and checked."""
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class TeacherSpec:
         tensor: name of the output or inner value; None for the only output.
         options: what stood after `?`, converted (rate: int in hertz, window and hop: float in seconds, ...).
         text: the name as it was given.
+        inputs: numbers for further inputs of the model, by the inputs' names; for kinds that take them.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class TeacherSpec:
     tensor: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -56,11 +59,15 @@ class TeacherSpec:
         """Hertz from the options, else `known`; OptionError where neither gives it."""
         rate = self.options.get("rate", known)
         if rate is None:
-            sign = "&" if "?" in self.text else "?"
             raise OptionError(
-                f"teacher {self.text!r} has no sample rate: add {sign}rate=16000 (the rate it was trained on)"
+                f"teacher {self.text!r} has no sample rate: add {self.sign}rate=16000 (the rate it was trained on)"
             )
         return int(rate)
+
+    @property
+    def sign(self) -> str:
+        """What joins one more option to the name."""
+        return "&" if "?" in self.text else "?"
 
     def windowing(self, window: float | None = None) -> tuple[float | None, float | None]:
         """Window and hop in seconds from the options, the window else as given; OptionError where they clash."""
@@ -107,7 +114,8 @@ def parse_teacher(text: str) -> TeacherSpec:
         raise OptionError(f"teacher {text!r} names no file: write {record.example}")
     if tensor and not record.tensor:
         raise OptionError(f"teacher {text!r}: {kind} has no tensor to name: write {record.example}")
-    return TeacherSpec(kind, file or None, tensor or None, _convert(kind, record, options), text)
+    values, inputs = _convert(kind, record, options)
+    return TeacherSpec(kind, file or None, tensor or None, values, text, inputs)
 
 
 def _split_options(text: str) -> tuple[str, list[str]]:
@@ -141,12 +149,21 @@ def _check_unnamed_kind(text: str, rest: str) -> None:
         raise OptionError(f"teacher {text!r} has no kind: write {kind}:{text}{factory}")
 
 
-def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, Any]:
+def _convert(kind: str, record: TeacherRecord, options: list[str]) -> tuple[dict[str, Any], dict[str, float]]:
+    """The options, and the numbers for inputs of the model, whose names only its file knows."""
     values: dict[str, Any] = {}
+    inputs: dict[str, float] = {}
     for option in options:
         name, equals, value = option.partition("=")
         if name not in record.options:
-            raise unknown_name(f"option of {kind}", name, record.options)
+            # A name close to an option's is a slip of the pen, not an input.
+            if not record.inputs or not equals or difflib.get_close_matches(name, record.options, cutoff=0.75):
+                raise unknown_name(f"option of {kind}", name, record.options)
+            try:
+                inputs[name] = _number(value)
+            except ValueError:
+                raise OptionError(f"input {name} of {kind} is {value!r}: give a number, such as 16000") from None
+            continue
         convert, expected = OPTIONS[name]
         try:
             if not equals:
@@ -154,7 +171,7 @@ def _convert(kind: str, record: TeacherRecord, options: list[str]) -> dict[str, 
             values[name] = convert(value)
         except ValueError:
             raise OptionError(f"option {name} of {kind} is {value!r}: give {expected}") from None
-    return values
+    return values, inputs
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -165,6 +182,13 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
         return int(number)
 
     return convert
+
+
+def _number(value: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _seconds(value: str) -> float:
@@ -199,5 +223,11 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "mode": (_one_of("precise", "fast"), "precise or fast"),
     "precision": (_one_of("float32", "bfloat16"), "float32 or bfloat16"),
     "weights": (_text, "the path of the model's weights"),
+    "pool": (_one_of("mean", "max", "last"), "mean, max or last, over the frames of an output (batch, frames, dim)"),
+    "layout": (_one_of("first", "last"), "first for an input (batch, 1, samples), last for (batch, samples, 1)"),
+    "range": (_one_of("int16"), "int16, for samples of -32768 to 32767"),
+    "then": (_text, "the path of a second file, which takes what the first one gives"),
+    "times": (_number, "a number that the first file's values are multiplied by, such as 0.1"),
+    "plus": (_number, "a number that is then added to them, such as 2"),
 }
 """Every option: how its text is read, and the hint when it cannot be."""

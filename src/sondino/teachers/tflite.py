@@ -19,17 +19,22 @@ MODEL_SUBGRAPHS = 2
 GRAPH_TENSORS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_NAME = 0, 1, 3
 OPERATOR_OUTPUTS = 2
-FLOAT32 = 0
+TYPES = {0: "float32", 1: "float16", 3: "uint8", 7: "int16", 9: "int8"}  # that an embedding may have
 
 
 @dataclass(frozen=True)
 class InnerTensor:
-    """A tensor that an operator makes: its index, name, shape, and the operator's place in the order."""
+    """A tensor that an operator makes: its index, name, shape, type, and the operator's place in the order."""
 
     index: int
     name: str
     shape: tuple[int, ...]
+    dtype: str
     operator: int
+
+    def __str__(self) -> str:
+        kind = "" if self.dtype == "float32" else f" {self.dtype}"
+        return f"{self.name} ({', '.join(map(str, self.shape))}){kind}"
 
 
 class _Buffer:
@@ -91,7 +96,7 @@ def _graph(buffer: _Buffer, where: str) -> int:
 
 
 def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
-    """Every float32 tensor that an operator of the main graph makes, in order; EncoderError for another file."""
+    """Every tensor of numbers that an operator of the main graph makes, in order; EncoderError for another file."""
     buffer = _Buffer(data)
     graph = _graph(buffer, where)
     found = []
@@ -100,10 +105,11 @@ def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
         for place, operator in enumerate(buffer.tables(graph, GRAPH_OPERATORS)):
             for index in buffer.integers(operator, OPERATOR_OUTPUTS):
                 kind = buffer.field(tensors[index], TENSOR_TYPE)
-                if kind and buffer.number("b", kind) != FLOAT32:
+                dtype = TYPES.get(buffer.number("b", kind) if kind else 0)
+                if dtype is None:
                     continue
                 shape = buffer.integers(tensors[index], TENSOR_SHAPE)
-                found.append(InnerTensor(index, buffer.text(tensors[index], TENSOR_NAME), shape, place))
+                found.append(InnerTensor(index, buffer.text(tensors[index], TENSOR_NAME), shape, dtype, place))
     return found
 
 

@@ -4,9 +4,10 @@ import warnings
 
 from sondino.errors import EncoderError, require
 from sondino.files import sha256
-from sondino.teachers.common import title
+from sondino.teachers.common import title, write_module
 from sondino.teachers.module import FunctionEncoder, torch_function
 from sondino.teachers.spec import TeacherSpec
+from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
 
 
@@ -29,12 +30,17 @@ def load_torchscript(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder
         raise EncoderError(f"{path} is no TorchScript file: {first_line(error)}") from error
     rate = getattr(model, "sample_rate", None)
     window = getattr(model, "window", None)
-    encoder = FunctionEncoder(
-        torch_function(model, device, spec.tensor),
-        spec,
-        f"{sha256(path)}#{spec.tensor}",
-        rate=rate if isinstance(rate, int) else None,
-        window=float(window) if isinstance(window, int | float) else None,
-    )
+    try:
+        encoder = FunctionEncoder(
+            torch_function(model, device, spec.tensor, spec),
+            spec,
+            f"{sha256(path)}#{spec.tensor}",
+            rate=rate if isinstance(rate, int) else None,
+            window=float(window) if isinstance(window, int | float) else None,
+        )
+    except EncoderError as error:
+        raise EncoderError(write_module(str(error))) from error
+    length = max(round((encoder.window or 1.0) * encoder.sample_rate), encoder.minimum)
+    check_takes_sound(encoder.embed, length, None if encoder.window else 2 * length, str(path))
     encoder.name = title(spec)
     return encoder
