@@ -322,7 +322,7 @@ def test_a_litert_file_with_a_name_that_is_no_text_gets_a_message(tmp_path: Path
     pytest.importorskip("ai_edge_litert.interpreter", reason="the litert extra is not installed")
     file.write_bytes(file.read_bytes().replace(name, b"\xcb" + name[1:]))
     with pytest.raises(SondinoError, match=r"x\.tflite cannot be opened: it is damaged"):
-        load_teacher(f"litert:{file}?rate=1600&threads=1")
+        load_teacher(f"litert:{file}?rate=600&threads=1")
 
 
 # ---- results ----------------------------------------------------------------------------------------------------
