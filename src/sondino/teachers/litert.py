@@ -187,7 +187,11 @@ class _Graph:
 
     def _interpreter(self) -> Any:
         try:
-            return self._new(model_content=self.content, num_threads=1)
+            model = self._new(model_content=self.content, num_threads=1)
+            model.get_input_details(), model.get_output_details()
+            return model
+        except UnicodeDecodeError as error:  # a name in it
+            raise EncoderError(f"{self.path} cannot be opened: it is damaged ({first_line(error)})") from error
         except (ValueError, RuntimeError) as error:
             raise EncoderError(f"{self.path} cannot be opened by ai-edge-litert: {error}") from error
 
