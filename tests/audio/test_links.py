@@ -12,6 +12,7 @@ import soundfile
 from helpers.sounds import noise, write_av
 from sondino import audio
 from sondino.audio.wav import FOLLOW
+from sondino.errors import AudioError
 
 
 def encoded(x: np.ndarray, rate: int, form: str, subtype: str) -> bytes:
@@ -60,6 +61,21 @@ def test_a_sound_that_follows_another_is_read(tmp_path, form, subtype, notes):
             part = audio.read(file, 48000, start, 0.4)
             assert np.abs(part - both[round(start * 48000) :][:19200]).max() < 1e-6
         assert np.array_equal(audio.read(io.BytesIO(one + two), 48000), audio.read(file, 48000))
+
+
+def test_a_header_of_zeros_ends(tmp_path):
+    (tmp_path / "x.au").write_bytes(b".snd" + struct.pack(">5I", 0, 0, 3, 44100, 1) + b"\1\2" * 5000)
+    with pytest.raises(AudioError):
+        audio.read(tmp_path / "x.au", 44100)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_stretch_at_the_end_of_vorbis_is_a_slice(tmp_path, rate):
+    (tmp_path / "x.ogg").write_bytes(encoded(noise(rate, 5.37)[:, 0], rate, "OGG", "VORBIS"))
+    whole = audio.read(tmp_path / "x.ogg", rate)
+    for start in (3.2, 3.5, 4.7, 4.9, 5.0, 5.2, 5.3):
+        part = audio.read(tmp_path / "x.ogg", rate, start, 0.4)
+        assert np.abs(part - whole[round(start * rate) :][: len(part)]).max() < 1e-6
 
 
 def test_the_same_file_twice_is_a_chain(tmp_path):

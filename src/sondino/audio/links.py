@@ -72,7 +72,7 @@ def _au_starts(data: _Bytes) -> list[int]:
     while len(head := data[starts[-1] : starts[-1] + 12]) == 12:
         start, size = struct.unpack(">II", head[4:])
         at = starts[-1] + start + size
-        if data[at : at + 4] != b".snd":
+        if start < 24 or data[at : at + 4] != b".snd":
             break
         starts.append(at)
     return starts

@@ -1,5 +1,6 @@
 """Decoding by PyAV (FFmpeg), the extra `av`: what libsndfile cannot open."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
@@ -7,13 +8,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import BLOCK_SAMPLES, Decoded
+from sondino.audio.decoded import BLOCK_SAMPLES, Decoded, Section
 from sondino.audio.sndfile import damaged
 from sondino.errors import AudioError, MissingExtra, require
 
 TIMED = ("mov", "matroska")  # containers whose every packet has a time, so that a seek ends at a known sample
-EVEN = ("opus", "libopus", "aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "flac", "alac")
-"""Codecs whose frames have one length: their place is known where the container's clock is coarse."""
+SEEKING = ("opus", "libopus", "aac", "mp3", "mp3float", "flac", "alac")
+"""Codecs that give after a seek what they give in a whole read, to within noise that AAC fills gaps with. Their frames
+have one length, so that their place is known where the container's clock is coarse."""
 
 
 def has_av() -> bool:
@@ -52,8 +54,9 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
         # The length of the whole file, to within a codec's frame; with a picture, it may be the picture's.
         elif form.startswith(("matroska", "asf")) and container.duration and len(container.streams) == 1:
             expected = round(container.duration / 1e6 * rate)
-        seeks = form.startswith(TIMED)
-        floats = track.codec_context.name.startswith("pcm_f")
+        codec = track.codec_context.name
+        seeks = form.startswith(TIMED) and (codec in SEEKING or codec.startswith("pcm_"))
+        floats = codec.startswith("pcm_f")
 
     def blocks(first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
         wanted = count
@@ -80,9 +83,10 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
 
 @contextmanager
 def _container(av: Any, handle: BinaryIO, name: str) -> Iterator[Any]:
-    handle.seek(0)
+    # A section takes any place that a damaged file asks for: PyAV prints the traceback of a failed seek.
+    file = Section(handle, [(0, handle.seek(0, os.SEEK_END))])
     try:
-        container = av.open(handle, metadata_errors="ignore")
+        container = av.open(file, metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{name}: not a sound that can be decoded ({reason})") from error
@@ -145,7 +149,7 @@ def _samples(av: Any, handle: BinaryIO, name: str, first: int, seeks: bool) -> I
             container.seek(origin + int((first - early) / track.rate / track.time_base), stream=track)
             decoded = container.decode(track)
             found = next(decoded, None)
-            even = track.codec_context.name in EVEN
+            even = track.codec_context.name in SEEKING
             place = None if found is None or found.pts is None else _place(found, origin, length, even)
             if place is None or place > first:
                 yield from _samples(av, handle, name, first, False)

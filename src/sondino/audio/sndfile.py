@@ -16,6 +16,7 @@ from sondino.errors import AudioError
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's stand-in for a length that the header leaves open
 STREAM_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF}  # data sizes written where the length was not known
 MPEG_PREROLL = 10 * 1152  # samples of an mp3 decoded before the requested ones: up to 4,161 are wrong after a seek
+VORBIS_END = 2  # seconds before the end of an Ogg Vorbis file where libsndfile's seek is up to 111 samples off
 SOUNDFILE_ERRORS = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
 
 Reopen = Callable[[], soundfile.SoundFile]
@@ -51,7 +52,7 @@ def decoded(sound: soundfile.SoundFile, name: str, claimed: int, short: bool, re
                 return
         reason = "it is cut short" if short and (count is None or wanted != count) else ""
         done = 0
-        opened = _at(sound, first, used, reopen)
+        opened = _at(sound, first, used, reopen, frames)
         used = True
         while wanted is None or done < wanted:
             room = size if wanted is None else min(size, wanted - done)
@@ -84,12 +85,14 @@ def decoded(sound: soundfile.SoundFile, name: str, claimed: int, short: bool, re
     return Decoded(sound.samplerate, channels, frames, blocks, sound.subtype in ("FLOAT", "DOUBLE"))
 
 
-def _at(sound: soundfile.SoundFile, first: int, used: bool, reopen: Reopen) -> soundfile.SoundFile:
+def _at(sound: soundfile.SoundFile, first: int, used: bool, reopen: Reopen, frames: int | None) -> soundfile.SoundFile:
     """The file where frame `first` is read next: by seeking, or by decoding what comes before where it cannot seek."""
     # soundfile seeks to its own position after every read of a seekable file. That is slow, and breaks an mp3: its
     # frames depend on earlier ones, which the decoder drops.
     sound.seekable = lambda: False
     preroll = min(first, MPEG_PREROLL) if sound.format == "MP3" else 0
+    if sound.subtype == "VORBIS" and frames is not None and frames - first < VORBIS_END * sound.samplerate:
+        preroll = min(first, VORBIS_END * sound.samplerate)
     try:
         sound.seek(first - preroll)  # even to frame 0: the file may have been read before
     except SOUNDFILE_ERRORS:
