@@ -100,6 +100,8 @@ def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "cells", "message"),
     [
+        ("from,to", "1,2", "column 'from': write 'start'"),
+        ("label_start,label_end", "1,2", "column 'label_start': write 'start'"),
         ("onset,offset", "1,2", "column 'onset': write 'start'"),
         ("start,offset", "1,2", "column 'offset': write 'end'"),
         ("offset,duration", "1,2", "column 'offset': write 'start'"),

@@ -25,11 +25,11 @@ BETWEEN_LABELS = ";"
 SUFFIXES = (".csv", ".parquet")
 
 # Other names of the times: "Begin Time (s)", onset, segment_end, duration_ms, t0.
-_BEFORE = r"(?:segment|seg|clip|event|annotation|call|sound|audio|time|t)?"
+_BEFORE = r"(?:segment|seg|clip|event|annotation|label|region|call|sound|audio|time|t)?"
 _AFTER = r"(?:time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)?"
 _TIMES = (
-    ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0")),
-    ("end", re.compile(rf"{_BEFORE}(?:end|stop){_AFTER}|[tx]max|t1")),
+    ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0|from")),
+    ("end", re.compile(rf"{_BEFORE}(?:end|stop){_AFTER}|[tx]max|t1|to")),
     ("duration", re.compile(rf"{_BEFORE}(?:duration|dur){_AFTER}")),
 )
 _OFFSET = re.compile(rf"{_BEFORE}offset{_AFTER}")  # the start in some tools' lists, the end in others'

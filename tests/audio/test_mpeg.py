@@ -9,7 +9,8 @@ import soundfile
 
 from helpers.sounds import noise, sine, write_av
 from sondino import audio
-from sondino.audio.mpeg import _header, mpeg_frames
+from sondino.audio.mpeg import frame_header, mpeg_frames
+from sondino.audio.walk import SNIFFED, is_audio
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +27,14 @@ def bare_mp3(seconds: float = 3.0, mode: str = "CONSTANT") -> bytes:
     data = held.getvalue()
     tag = max(data.find(b"Xing"), data.find(b"Info"))
     start = data.rfind(b"\xff\xfb", 0, tag)
-    return data[start + _header(data[start : start + 3])[0] :]
+    return data[start + frame_header(data[start : start + 3])[0] :]
 
 
 def free_format(data: bytes) -> bytes:
     """The same frames with no bit rate in their headers."""
     changed, at = bytearray(data), 0
     while at < len(data) - 4:
-        length, _, _ = _header(data[at : at + 3])
+        length, _, _ = frame_header(data[at : at + 3])
         changed[at + 2] &= 0x0F
         at += length
     return bytes(changed)
@@ -73,3 +74,10 @@ def test_the_last_frame_before_a_tag_counts(mode, tag):
 def test_mp3_in_wav_is_as_long_as_its_frames(tmp_path):
     path = write_av(tmp_path / "x.wav", sine(44100, 3.0), 44100, "libmp3lame")
     assert audio.info(path).duration == pytest.approx(len(audio.read(path, 44100)) / 44100)
+
+
+def test_an_mp3_is_known_without_its_suffix_and_without_a_tag():
+    data = bare_mp3(0.5)
+    assert is_audio(data[:SNIFFED])
+    assert not is_audio(b"\xff\xfe" + "text in UTF-16".encode("utf-16-le") * 50)
+    assert not is_audio(data[:3] + bytes(SNIFFED))

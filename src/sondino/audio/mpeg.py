@@ -59,7 +59,7 @@ def _count(data: _Bytes) -> int | None:
     samples, end = 0, len(data) - 4
     free = 0  # bytes of a frame of free format without padding, once known
     while at < end:
-        length, frame, slot = _header(data[at : at + 3])
+        length, frame, slot = frame_header(data[at : at + 3])
         if frame and not length:
             free = free or _free_length(data, at, slot)
             length = free + slot * (data[at + 2] >> 1 & 1) if free else 0
@@ -79,7 +79,7 @@ def _is_tag(data: _Bytes, at: int) -> bool:
 
 
 @lru_cache(4096)  # most frames of a file have the same
-def _header(head: bytes) -> tuple[int, int, int]:
+def frame_header(head: bytes) -> tuple[int, int, int]:
     """Bytes and samples of the frame with these header bytes, and bytes of its padding; no bytes: of free format.
 
     Returns:

@@ -236,7 +236,7 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
         other, size = _header(pipe, head[:4])
         if (other.rate, other.channels, other.sample_format) != (layout.rate, layout.channels, layout.sample_format):
             warnings.warn(
-                f"{pipe.name}: another WAV follows, of {other.channels} channels at {other.rate} Hz, and is left out; "
+                f"{pipe.name}: another WAV follows, of another layout ({other.rate} Hz), and is left out; "
                 "pipe it by itself",
                 stacklevel=2,
             )

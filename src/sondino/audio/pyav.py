@@ -54,7 +54,7 @@ def open_av(handle: BinaryIO, name: str) -> Iterator[Decoded]:
         # The length of the whole file, to within a codec's frame; with a picture, it may be the picture's.
         elif form.startswith(("matroska", "asf")) and container.duration and len(container.streams) == 1:
             expected = round(container.duration / 1e6 * rate)
-        codec = track.codec_context.name
+        codec = track.codec_context.name if track.codec_context else ""
         seeks = form.startswith(TIMED) and (codec in SEEKING or codec.startswith("pcm_"))
         floats = codec.startswith("pcm_f")
 
@@ -93,6 +93,8 @@ def _container(av: Any, handle: BinaryIO, name: str) -> Iterator[Any]:
     for track in container.streams.audio:
         # PyAV 18 may end the process where speakers stand in an order of the file's own. Which speaker a channel is for
         # does not matter here.
+        if track.codec_context is None:  # no decoder of its codec
+            continue
         layout = track.codec_context.layout.name
         if " (" in layout:
             track.codec_context.layout = layout.partition(" (")[0]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sondino.audio.mpeg import frame_header
 from sondino.errors import AudioError
 
 # fmt: off
@@ -65,7 +66,7 @@ _KINDS = {  # of a container whose kind stands eight bytes in
 _PICTURES = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"crx ")
 _TS_PACKETS = ((0, 188), (4, 192))
 """First byte and length of an MPEG transport stream's packets, which begin with the letter G (a camera's: a time)."""
-SNIFFED = 4 + 2 * 192 + 1
+SNIFFED = 1500  # a frame of MPEG audio and the header behind it
 """Bytes that `is_audio` looks at."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
@@ -199,6 +200,9 @@ def is_audio(beginning: bytes) -> bool:
         return beginning[8:12] not in _PICTURES
     if beginning.startswith(b"FRM8"):
         return beginning[12:16] == b"DSD "
+    length, _, _ = frame_header(beginning[:3])
+    if length and frame_header(beginning[length : length + 3])[0]:
+        return True
     return any(beginning[first : first + 2 * packet + 1 : packet] == b"GGG" for first, packet in _TS_PACKETS)
 
 
