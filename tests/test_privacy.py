@@ -81,7 +81,7 @@ def check(home: Path, log: Path) -> None:
 
 
 @needs_linux
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("command", ["embed", "embed_openvino", "classify", "probe", "similar", "evaluate"])
 def test_a_command_leaves_the_home_folder_empty_and_asks_nobody(command, student_bundle, labelled, home, tmp_path):
     words = {
@@ -112,7 +112,7 @@ def test_a_command_leaves_the_home_folder_empty_and_asks_nobody(command, student
 
 
 @needs_linux
-@pytest.mark.slow
+@pytest.mark.full
 def test_demo_leaves_the_home_folder_empty_and_asks_nobody(student_bundle, labelled, home, tmp_path):
     page = Path(__file__).parents[1] / "src" / "sondino" / "page" / "index.html"
     if not page.exists():

@@ -107,7 +107,7 @@ class Summed(Mean):
         return (super().forward(logmel) * 1e-3 + self.scale * 1e4) - self.scale * 1e4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_rounding_is_what_torch_has_too(tmp_path):
     """Beyond the bound a graph passes where torch itself is as far from float64, and a wrong one does not."""
     exact, rounded = Mean(), Summed()
