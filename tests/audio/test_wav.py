@@ -99,3 +99,28 @@ def test_a_size_of_one_sample_more_than_4_gib_is_not_taken_for_a_wrapped_one(tmp
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert audio.info(tmp_path / "x.wav").duration == 1.0
+
+
+def big_endian(data: bytes) -> bytes:
+    """A WAV of 16-bit samples as RIFX."""
+    sizes = [b"RIFX", data[4:8][::-1], b"WAVEfmt ", data[16:20][::-1]]
+    fields = [data[20:22], data[22:24], data[24:28], data[28:32], data[32:34], data[34:36]]
+    samples = np.frombuffer(data[44:], "<i2").astype(">i2").tobytes()
+    return b"".join([*sizes, *(field[::-1] for field in fields), b"data", data[40:44][::-1], samples])
+
+
+@pytest.mark.parametrize("read", [of_file, of_pipe])
+@pytest.mark.parametrize("name", ["16-bit", "size 0, RIFF size 0", "too small, 80 of 200", "size 0xFFFFFFFF"])
+def test_big_endian_is_read_by_the_same_rules(tmp_path, name, read):
+    case = next(case for case in CASES if case["name"] == name)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        samples = read(big_endian(bytes.fromhex(case["hex"])), tmp_path)
+    assert (len(samples), samples[0], samples[-1]) == (100, case["first"], case["last"])
+    assert [case["note"] in str(each.message) for each in raised] == [True] * (case["note"] is not None)
+
+
+def test_a_second_sound_with_a_broken_header_is_named(tmp_path):
+    first = bytes.fromhex(CASES[0]["hex"])
+    with pytest.warns(UserWarning, match="another sound follows, which cannot be read and is left out"):
+        assert len(of_file(first + first[:12] + b"fmt ", tmp_path)) == 100

@@ -33,12 +33,14 @@ export function findParts(file: ArrayBuffer): Layout | null {
   const notes: string[] = [];
   let end = 0; // of the sounds so far, in seconds
   let at = 0;
-  while (isSound(view, at)) {
-    const data = findData(view, at);
+  let format: Data["format"] | null = null;
+  while (isSound(view, at) || isMore(view, at, format)) {
+    const data = findData(view, at, format);
     if (!data) {
       if (parts.length) notes.push("another sound follows, which cannot be read and is left out");
       break;
     }
+    format = data.format;
     const { bytes, next, fault } = extent(view, data);
     const frame = data.format.channels * data.format.width;
     const frames = Math.floor(bytes / frame);
@@ -62,7 +64,9 @@ interface Data {
   isOpen: boolean;
 }
 
-function findData(view: DataView, start: number): Data | null {
+/** @param last the format of the sound before, of which a further data chunk is. */
+function findData(view: DataView, start: number, last: Data["format"] | null): Data | null {
+  if (last && isMore(view, start, last)) return { format: last, at: start + 8, size: view.getUint32(start + 4, true), isOpen: false };
   let long: number | null = null;
   let format: Data["format"] | null = null;
   let at = start + 12;
@@ -126,11 +130,21 @@ function isEnd(view: DataView, at: number): boolean {
 }
 
 function afterChunks(view: DataView, at: number): number {
-  while (!isSound(view, at) && isChunk(view, at)) {
+  while (!isSound(view, at) && isChunk(view, at) && !isData(view, at)) {
     const end = at + 8 + view.getUint32(at + 4, true);
     at = end % 2 !== at % 2 && (isSound(view, end + 1) || isChunk(view, end + 1)) ? end + 1 : end;
   }
   return at;
+}
+
+/** Whether a data chunk with samples begins here. */
+function isData(view: DataView, at: number): boolean {
+  return text(view, at, 8).slice(0, 4) === "data" && view.getUint32(at + 4, true) > 0;
+}
+
+/** Whether a further data chunk of a WAV begins here. */
+function isMore(view: DataView, at: number, format: Data["format"] | null): boolean {
+  return format !== null && isData(view, at) && isChunk(view, at);
 }
 
 function isSound(view: DataView, at: number): boolean {

@@ -24,7 +24,7 @@ from sondino.audio.mpeg import mpeg_frames
 from sondino.audio.pyav import has_av, open_av
 from sondino.audio.sizes import corrected_file
 from sondino.audio.walk import GONE, why_unusable
-from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, is_wav, wav_format, wav_header, wav_sounds
+from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, byte_order, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
 from sondino.text import format_error
 
@@ -112,7 +112,7 @@ def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, s
 
 
 def _corrected_wav(handle: BinaryIO, sound: WavSound) -> BinaryIO:
-    header = wav_header(sound.format.body, sound.stop - sound.start)
+    header = wav_header(sound.format, sound.stop - sound.start)
     return Section(handle, [header, (sound.start, sound.stop)])  # type: ignore[return-value]
 
 
@@ -181,7 +181,7 @@ def _is_container(head: bytes) -> bool:
         or head[:4] == b"0&\xb2u"  # asf, wma
         or head[:5] == b"#!AMR"
         or head[:4] in (b"OggS", b"caff", b"fLaC", b"FORM", b".snd", b"wvpk", b"TTA1", b"MAC ", b"FLV\1")
-        or (head[:4] == b"RIFF" and (head[8:12] == b"AVI " or _is_compressed(head)))
+        or (head[:4] in (b"RIFF", b"RIFX") and (head[8:12] == b"AVI " or _is_compressed(head)))
         or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)  # mpeg-ts
         or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xF6 == 0xF0)  # aac in adts
     )
@@ -190,5 +190,5 @@ def _is_container(head: bytes) -> bool:
 def _is_compressed(head: bytes) -> bool:
     """Whether a WAV's header names a codec that is not plain samples."""
     at = head.find(b"fmt ")
-    layout = wav_format(head[at + 8 : at + 48]) if at > 0 else None
+    layout = wav_format(head[at + 8 : at + 48], byte_order(head[:4])) if at > 0 else None
     return layout is not None and layout.codec not in (PCM, FLOAT) and layout.rate > 0 and layout.channels > 0

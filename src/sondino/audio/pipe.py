@@ -1,6 +1,5 @@
 """Audio from a pipe as it arrives: WAV, whose header may not have the length, or raw samples."""
 
-import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ from sondino.audio.wav import (
     SAMPLE_FORMATS,
     TOO_SMALL,
     WavFormat,
+    byte_order,
+    chunk_size,
     declared_size,
     is_chunk,
     is_stand_in,
@@ -139,24 +140,24 @@ def open_wav(pipe: Pipe) -> Stream:
         layout.rate,
         layout.channels,
         sample_format.startswith("f"),
-        lambda first: _blocks(_wav_bytes(pipe, layout, size), sample_format, layout.channels, first),
+        lambda first: _blocks(_wav_bytes(pipe, layout, size), sample_format, layout.channels, first, layout.order),
     )
 
 
 def _header(pipe: Pipe, tag: bytes) -> tuple[WavFormat, int]:
     """The format of a WAV and the bytes of its samples by its header, whose first twelve bytes have been read."""
     layout: WavFormat | None = None
-    ds64 = b""
+    ds64, order = b"", byte_order(tag)
     while True:
         chunk = pipe.exactly(8)
         if len(chunk) < 8:
             raise AudioError(f"{pipe.name}: its WAV header breaks off before the samples")
-        kind, size = struct.unpack("<4sI", chunk)
+        kind, size = chunk[:4], chunk_size(chunk, order)
         if kind == b"data":
             break
         start = _chunk(pipe, size)
         if kind == b"fmt ":
-            layout = wav_format(start)
+            layout = wav_format(start, order)
             if layout is None:
                 raise AudioError(f"{pipe.name}: its WAV header is broken (a fmt chunk of {len(start)} bytes)")
         elif kind == b"ds64":
@@ -202,8 +203,8 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
         if size == 0:
             head = pipe.exactly(12)
             pipe.put_back(head)
-            if is_wav(head) or is_chunk(head[:8], MAX_CHUNK):
-                _skip_chunks(pipe)
+            if is_wav(head) or is_chunk(head[:8], MAX_CHUNK, layout.order):
+                _skip_chunks(pipe, layout.order)
             else:
                 note = NEVER_FINISHED
         else:
@@ -217,7 +218,7 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
                 if not is_stand_in(size):
                     warnings.warn(f"{pipe.name}: ends {left} bytes before the length in its header", stacklevel=2)
                 break
-            if not _ends(pipe, size % 2):
+            if not _ends(pipe, size % 2, layout.order):
                 note = TOO_SMALL
                 yield rest  # the beginning of a frame that goes on behind the length of the header
                 done += len(rest)
@@ -231,10 +232,15 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
                 warnings.warn(f"{pipe.name}: {message}", stacklevel=2)
             break
         head = pipe.exactly(12)
+        if head[:4] == b"data" and len(head) >= 8:  # a further data chunk of the same WAV
+            pipe.put_back(head[8:])
+            size = chunk_size(head, layout.order)
+            count += 1
+            continue
         if not is_wav(head):
             break
         other, size = _header(pipe, head[:4])
-        if (other.rate, other.channels, other.sample_format) != (layout.rate, layout.channels, layout.sample_format):
+        if _kind(other) != _kind(layout):
             warnings.warn(
                 f"{pipe.name}: another WAV follows, of another layout ({other.rate} Hz), and is left out; "
                 "pipe it by itself",
@@ -246,39 +252,47 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
         warnings.warn(f"{pipe.name}: {FOLLOW.format(count=count)}", stacklevel=2)
 
 
-def _ends(pipe: Pipe, pad: int) -> bool:
+def _kind(layout: WavFormat) -> tuple[object, ...]:
+    return layout.rate, layout.channels, layout.sample_format, layout.order
+
+
+def _ends(pipe: Pipe, pad: int, order: str) -> bool:
     """Whether what comes next is none of the samples; where it is, chunks are skipped up to another WAV.
 
     Args:
         pipe: behind the bytes of the header's length.
         pad: 1 where a byte of padding may follow.
+        order: of the WAV's bytes.
     """
     data = pipe.exactly(PADDING)
-    chunks = [skip for skip in (pad, 0) if _follows(data[skip:])]
+    chunks = [skip for skip in (pad, 0) if _follows(data[skip:], order)]
     pipe.put_back(data[chunks[0] if chunks else 0 :])
     if chunks:
-        _skip_chunks(pipe)
+        _skip_chunks(pipe, order)
     return bool(chunks)
 
 
-def _skip_chunks(pipe: Pipe) -> None:
-    """Read on to another WAV, or to what is no chunk."""
+def _skip_chunks(pipe: Pipe, order: str) -> None:
+    """Read on to another WAV, to a further data chunk with samples, or to what is no chunk."""
     while True:
         head = pipe.exactly(12)
-        if is_wav(head) or not is_chunk(head[:8], MAX_CHUNK):
+        is_other = is_wav(head) or not is_chunk(head[:8], MAX_CHUNK, order)
+        if is_other or (head[:4] == b"data" and chunk_size(head, order)):
             pipe.put_back(head)
             return
         pipe.put_back(head[8:])
-        _chunk(pipe, int(struct.unpack("<I", head[4:8])[0]))
+        _chunk(pipe, chunk_size(head, order))
 
 
-def _follows(data: bytes) -> bool:
+def _follows(data: bytes, order: str) -> bool:
     """Whether these bytes are none of the samples: a chunk, another WAV, a tag, or what is left of a file."""
     padding = len(data) < PADDING - 1 and not any(data)
-    return len(data) < 8 or is_wav(data) or is_chunk(data[:8], MAX_CHUNK) or is_tag(data) or padding
+    return len(data) < 8 or is_wav(data) or is_chunk(data[:8], MAX_CHUNK, order) or is_tag(data) or padding
 
 
-def _blocks(pieces: Iterator[bytes], sample_format: str, channels: int, first: int) -> Iterator[NDArray[np.float32]]:
+def _blocks(
+    pieces: Iterator[bytes], sample_format: str, channels: int, first: int, order: str = "<"
+) -> Iterator[NDArray[np.float32]]:
     """Bytes as blocks of whole frames, the first of at least `first`."""
     frame = channels * _WIDTHS[sample_format]
     held, wanted = b"", first * frame
@@ -286,25 +300,25 @@ def _blocks(pieces: Iterator[bytes], sample_format: str, channels: int, first: i
         held += data
         if len(held) >= max(wanted, frame):
             whole = len(held) - len(held) % frame
-            yield _samples(held[:whole], sample_format, channels)
+            yield _samples(held[:whole], sample_format, channels, order)
             held, wanted = held[whole:], 0
     whole = len(held) - len(held) % frame
     if whole:
-        yield _samples(held[:whole], sample_format, channels)
+        yield _samples(held[:whole], sample_format, channels, order)
 
 
-def _samples(data: bytes, sample_format: str, channels: int) -> NDArray[np.float32]:
+def _samples(data: bytes, sample_format: str, channels: int, order: str) -> NDArray[np.float32]:
     """Bytes as (frames, channels), whole numbers scaled to -1..1."""
     width = _WIDTHS[sample_format]
     if sample_format == "u8":
         x = np.frombuffer(data, np.uint8).astype(np.float32) / 128 - 1
     elif sample_format == "s24le":
         wide = np.zeros((len(data) // 3, 4), np.uint8)  # the upper three bytes of 32 bits
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if order == "<" else -1]
         x = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
     elif sample_format in ("s16le", "s32le"):
-        x = np.frombuffer(data, f"<i{width}").astype(np.float32) / 2 ** (8 * width - 1)
+        x = np.frombuffer(data, f"{order}i{width}").astype(np.float32) / 2 ** (8 * width - 1)
     else:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and counts as such
-            x = np.frombuffer(data, f"<f{width}").astype(np.float32)
+            x = np.frombuffer(data, f"{order}f{width}").astype(np.float32)
     return x.astype(np.float32, copy=False).reshape(-1, channels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from sondino.audio.decoded import Section
-from sondino.audio.wav import NEVER_FINISHED, PADDING, TOO_SMALL, is_tag, wav_header
+from sondino.audio.wav import NEVER_FINISHED, PADDING, TOO_SMALL, is_tag, wav_format, wav_header
 
 AU_UNKNOWN = 0xFFFFFFFF
 FLAC_TAIL = 1 << 17  # bytes at the end that hold the beginning of the last frame
@@ -80,7 +80,8 @@ def _aiff(handle: BinaryIO, size: int) -> Corrected | None:
         return None
     stop = size - (size - start) % frame
     if coding in (b"sowt", b"raw ") and not (coding == b"raw " and width > 1):
-        fmt = struct.pack("<HHIIHH", 1, channels, rate, rate * frame, frame, 8 * width)
+        fmt = wav_format(struct.pack("<HHIIHH", 1, channels, rate, rate * frame, frame, 8 * width), "<")
+        assert fmt is not None
         header = wav_header(fmt, stop - start)
     else:
         codec = _AU_CODECS.get((_SAME.get(coding, coding), width))

@@ -1,4 +1,4 @@
-"""What a WAV holds, for files and pipes alike: RIFF, RF64 and BW64.
+"""What a WAV holds, for files and pipes alike: RIFF, RIFX (big-endian), RF64 and BW64.
 
 A header may have a wrong length: recorders write 0 and never come back after a power cut, programs that write to a
 pipe write a number that stands for "unknown", a 32-bit size wraps past 4 GiB, and files are put together. What is
@@ -9,10 +9,10 @@ there is read; where the header says otherwise, a message says so. The page of `
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-TAGS = (b"RIFF", b"RF64", b"BW64")
+TAGS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # codecs of a WAV header
 SAMPLE_FORMATS = {
     (PCM, 1): "u8",
@@ -27,13 +27,14 @@ PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
 NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
 TOO_SMALL = "its header says {claimed:.2f} s, {seconds:.2f} s are there and are read"
 FOLLOW = "{count} sounds follow one another in this file; all are read"
+LEFT_OUT = "another sound follows, which cannot be read and is left out"
 
 _ID = re.compile(rb"[A-Za-z0-9_ ]{4}")
 
 
 @dataclass(frozen=True)
 class WavFormat:
-    """A fmt chunk: hertz, channels, codec, bytes a sample, bytes a frame, bytes a second, and its bytes."""
+    """A fmt chunk: hertz, channels, codec, bytes a sample, bytes a frame, bytes a second, its bytes and their order."""
 
     rate: int
     channels: int
@@ -43,6 +44,7 @@ class WavFormat:
     frame: int
     bytes_per_second: int
     body: bytes
+    order: str
 
     @property
     def sample_format(self) -> str | None:
@@ -50,18 +52,23 @@ class WavFormat:
         return SAMPLE_FORMATS.get((self.codec, self.width))
 
 
-def wav_format(body: bytes) -> WavFormat | None:
+def byte_order(tag: bytes) -> str:
+    """The order of bytes in a WAV that begins so, as `struct` and NumPy write it."""
+    return ">" if tag == b"RIFX" else "<"
+
+
+def wav_format(body: bytes, order: str) -> WavFormat | None:
     """Read the body of a fmt chunk; None where it is too short."""
     if len(body) < 16:
         return None
-    codec, channels, rate, bytes_per_second, frame, bits = struct.unpack("<HHIIHH", body[:16])
+    codec, channels, rate, bytes_per_second, frame, bits = struct.unpack(f"{order}HHIIHH", body[:16])
     if codec == EXTENSIBLE and len(body) >= 26:
-        (codec,) = struct.unpack("<H", body[24:26])
+        (codec,) = struct.unpack(f"{order}H", body[24:26])
     # The width of a sample is that of the frame; where that is wrong, that of its bits.
     width = frame // channels if channels and frame and frame % channels == 0 else (bits + 7) // 8
     pcm = (codec, width) in SAMPLE_FORMATS
     frame = channels * width if pcm else max(frame, 1)
-    return WavFormat(rate, channels, codec, bits, width, frame, rate * frame if pcm else bytes_per_second, body)
+    return WavFormat(rate, channels, codec, bits, width, frame, rate * frame if pcm else bytes_per_second, body, order)
 
 
 def is_wav(head: bytes) -> bool:
@@ -69,11 +76,16 @@ def is_wav(head: bytes) -> bool:
     return head[:4] in TAGS and head[8:12] == b"WAVE"
 
 
-def is_chunk(head: bytes, left: int) -> bool:
+def is_chunk(head: bytes, left: int, order: str) -> bool:
     """Whether these eight bytes begin a chunk that ends within `left` bytes."""
     if len(head) < 8 or not _ID.fullmatch(head[:4]) or head[:4].isspace():
         return False
-    return int(struct.unpack("<I", head[4:8])[0]) <= left - 8
+    return chunk_size(head, order) <= left - 8
+
+
+def chunk_size(head: bytes, order: str) -> int:
+    """The size of the chunk that these eight bytes begin."""
+    return int(struct.unpack(f"{order}I", head[4:8])[0])
 
 
 def is_tag(head: bytes) -> bool:
@@ -85,11 +97,11 @@ def declared_size(tag: bytes, size: int, ds64: bytes) -> int:
     """Bytes of samples by the header: 0 where it was never written, UNKNOWN where a number stands for that.
 
     Args:
-        tag: RIFF, RF64 or BW64.
+        tag: the first four bytes of the WAV.
         size: of the data chunk.
         ds64: the body of the ds64 chunk; empty where there is none.
     """
-    if tag != b"RIFF" and size == 0xFFFFFFFF:
+    if tag in (b"RF64", b"BW64") and size == 0xFFFFFFFF:
         large = int(struct.unpack("<Q", ds64[8:16])[0]) if len(ds64) >= 16 else UNKNOWN
         return min(large, UNKNOWN)
     return size
@@ -126,49 +138,66 @@ class WavSound:
 
 def wav_sounds(handle: BinaryIO, size: int) -> list[WavSound]:
     """The sounds of a WAV file of `size` bytes, one after the other; none where its header is damaged."""
-    sounds = []
+    sounds: list[WavSound] = []
     at: int | None = 0
     while at is not None:
-        found = _sound(handle, at, size)
+        found = _sound(handle, at, size, sounds[-1].format if sounds else None)
         if found is None:
+            if sounds:
+                sounds[-1] = replace(sounds[-1], note=sounds[-1].note or LEFT_OUT, as_declared=False)
             break
         sound, at = found
         sounds.append(sound)
     return sounds
 
 
-def wav_header(body: bytes, size: int) -> bytes:
-    """A header for `size` bytes of samples with this fmt chunk."""
-    fmt = b"fmt " + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+def wav_header(layout: WavFormat, size: int) -> bytes:
+    """A header for `size` bytes of samples of this format."""
+    body, order = layout.body, layout.order
+    fmt = b"fmt " + struct.pack(f"{order}I", len(body)) + body + bytes(len(body) % 2)
     if size < 0xFFFF0000:
-        return b"RIFF" + struct.pack("<I", 12 + len(fmt) + size) + b"WAVE" + fmt + b"data" + struct.pack("<I", size)
+        tag = b"RIFX" if order == ">" else b"RIFF"
+        riff, data = (struct.pack(f"{order}I", count) for count in (12 + len(fmt) + size, size))
+        return tag + riff + b"WAVE" + fmt + b"data" + data
     ds64 = b"ds64" + struct.pack("<IQQQI", 28, 48 + len(fmt) + size, size, 0, 0)
     return b"RF64\xff\xff\xff\xffWAVE" + ds64 + fmt + b"data\xff\xff\xff\xff"
 
 
-def _sound(handle: BinaryIO, at: int, end: int) -> tuple[WavSound, int | None] | None:
-    """The sound whose header is at a byte, and where another begins."""
+def _sound(handle: BinaryIO, at: int, end: int, last: WavFormat | None) -> tuple[WavSound, int | None] | None:
+    """The sound whose header is at a byte, and where another begins.
+
+    Args:
+        handle: the file.
+        at: of a WAV, or of a further data chunk of the same WAV.
+        end: of the file.
+        last: the format of the sound before.
+    """
     head = _bytes(handle, at, 12)
-    fmt, ds64 = b"", b""
-    declared = 0
-    for start, kind, size in _chunks(handle, at + 12):
-        if kind == b"data":
-            declared, at = declared_size(head[:4], size, ds64), start
-            break
-        if kind == b"fmt ":
-            fmt = _bytes(handle, start, min(size, PADDING))
-        elif kind == b"ds64":
-            ds64 = _bytes(handle, start, 16)
+    if head[:4] == b"data" and last is not None:
+        layout = last
+        declared, at = chunk_size(head, last.order), at + 8
+        whole = False
     else:
-        return None
-    layout = wav_format(fmt)
-    if layout is None or not is_wav(head):
-        return None
-    stop, following, note = _extent(handle, at, declared, end)
+        order, fmt, ds64 = byte_order(head[:4]), b"", b""
+        riff = at + 8 + chunk_size(head, order) if len(head) == 12 else 0
+        declared = -1
+        for start, kind, size in _chunks(handle, at + 12, order):
+            if kind == b"data":
+                declared, at = declared_size(head[:4], size, ds64), start
+                break
+            if kind == b"fmt ":
+                fmt = _bytes(handle, start, min(size, PADDING))
+            elif kind == b"ds64":
+                ds64 = _bytes(handle, start, 16)
+        found = wav_format(fmt, order)
+        if declared < 0 or found is None or not is_wav(head):
+            return None
+        layout = found
+        # The 64-bit kinds are read with a header of ours, the others as they are where that is right.
+        whole = head[:4] in (b"RIFF", b"RIFX") and riff >= min(at + declared, end)
+    stop, following, note = _extent(handle, at, declared, end, layout.order)
     cut = declared > end - at and not is_stand_in(declared)
-    riff = struct.unpack("<I", head[4:8])[0]
-    # The 64-bit kinds are read with a header of ours, RIFF as it is where it is right or the file is cut short.
-    as_declared = head[:4] == b"RIFF" and riff >= stop - 8 and declared >= stop - at and (cut or declared == stop - at)
+    as_declared = whole and declared >= stop - at and (cut or declared == stop - at)
     if layout.sample_format:
         stop -= (stop - at) % layout.frame
     speed = max(1, layout.bytes_per_second)
@@ -176,57 +205,59 @@ def _sound(handle: BinaryIO, at: int, end: int) -> tuple[WavSound, int | None] |
     return WavSound(layout, at, stop, message, cut, as_declared), following
 
 
-def _extent(handle: BinaryIO, start: int, declared: int, end: int) -> tuple[int, int | None, str]:
+def _extent(handle: BinaryIO, start: int, declared: int, end: int, order: str) -> tuple[int, int | None, str]:
     """Where the samples that begin at `start` end, where another sound begins, and the message about the header."""
     rest = end - start
     if declared == 0:
-        if _goes_on(handle, start, end):
-            return start, _next_wav(handle, start, end), ""
+        if _goes_on(handle, start, end, order):
+            return start, _next_sound(handle, start, end, order), ""
         return end, None, NEVER_FINISHED if rest else ""
     if declared >= rest:
         return end, None, ""
     for at in (start + declared + declared % 2, start + declared):
-        if _follows(handle, at, end):
-            return start + declared, _next_wav(handle, at, end), ""
+        if _follows(handle, at, end, order):
+            return start + declared, _next_sound(handle, at, end, order), ""
     for turns in range((rest - declared) >> 32, 0, -1):  # a size that has wrapped, and chunks after the samples
         at = start + declared + (turns << 32)
-        if _goes_on(handle, at + declared % 2, end):
-            return at, _next_wav(handle, at + declared % 2, end), TOO_SMALL
+        if _goes_on(handle, at + declared % 2, end, order):
+            return at, _next_sound(handle, at + declared % 2, end, order), TOO_SMALL
     return end, None, TOO_SMALL
 
 
-def _goes_on(handle: BinaryIO, at: int, end: int) -> bool:
+def _goes_on(handle: BinaryIO, at: int, end: int, order: str) -> bool:
     """Whether a chunk or another WAV begins at a byte."""
     head = _bytes(handle, at, 12)
-    return is_wav(head) or is_chunk(head, end - at)
+    return is_wav(head) or is_chunk(head, end - at, order)
 
 
-def _follows(handle: BinaryIO, at: int, end: int) -> bool:
+def _follows(handle: BinaryIO, at: int, end: int, order: str) -> bool:
     """Whether what comes at a byte is none of the samples: a chunk, another WAV, a tag, padding, or a few bytes."""
     left = end - at
-    if left < 8 or _goes_on(handle, at, end) or is_tag(_bytes(handle, at, 8)):
+    if left < 8 or _goes_on(handle, at, end, order) or is_tag(_bytes(handle, at, 8)):
         return True
     return left < PADDING and not any(_bytes(handle, at, left))
 
 
-def _next_wav(handle: BinaryIO, at: int, end: int) -> int | None:
-    """Where another WAV begins behind the chunks at a byte."""
+def _next_sound(handle: BinaryIO, at: int, end: int, order: str) -> int | None:
+    """Where another WAV, or a further data chunk with samples, begins behind the chunks at a byte."""
     while at + 12 <= end:
         head = _bytes(handle, at, 12)
         if is_wav(head):
             return at
-        if not is_chunk(head, end - at):
+        if not is_chunk(head, end - at, order):
             return None
-        size = struct.unpack("<I", head[4:8])[0]
+        size = chunk_size(head, order)
+        if head[:4] == b"data" and size:
+            return at
         at += 8 + size + size % 2
     return None
 
 
-def _chunks(handle: BinaryIO, at: int) -> Iterator[tuple[int, bytes, int]]:
+def _chunks(handle: BinaryIO, at: int, order: str) -> Iterator[tuple[int, bytes, int]]:
     """First byte, id and size of each chunk from a byte on."""
     while len(head := _bytes(handle, at, 8)) == 8:
-        kind, size = struct.unpack("<4sI", head)
-        yield at + 8, kind, size
+        size = chunk_size(head, order)
+        yield at + 8, head[:4], size
         at += 8 + size + size % 2
 
 
