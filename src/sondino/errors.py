@@ -1,6 +1,7 @@
 """The errors that users get: each message names the file or option at fault and what to do."""
 
 import difflib
+import errno
 import importlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -82,6 +83,12 @@ def require_extra(extra: str) -> None:
                 raise MissingExtra(f"{name} is not installed: pip install 'sondino[{extra}]'") from error
 
 
+def check_regular(file: Path) -> None:
+    """Raises OSError for a folder, a pipe or a device: to open a pipe may wait for ever."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
+
+
 def content_elsewhere(file: Path) -> str | None:
     """What to do where the content of a file is not on this machine; None where it is, or where there is no such file.
 
@@ -95,6 +102,7 @@ def content_elsewhere(file: Path) -> str | None:
     if not file.exists() and file.with_name(f"{file.name}.dvc").exists():
         return f"{file} is not there, only {file.name}.dvc: fetch it first with `dvc pull`"
     try:
+        check_regular(file)
         with file.open("rb") as opened:
             head = opened.read(40)
     except OSError:

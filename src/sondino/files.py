@@ -12,7 +12,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sondino.errors import OptionError, RunError
+from sondino.errors import OptionError, RunError, check_regular
 from sondino.locks import locked_workshop, open_locked, remove_leftovers, unfinished_name
 from sondino.processors import usable_processors
 from sondino.schema import load_json
@@ -31,6 +31,7 @@ MOST_UNPACKED, MOST_RATIO = 1 << 30, 100
 
 def sha256(file: Path) -> str:
     """Hash of a file, read in blocks, as hexadecimal."""
+    check_regular(file)
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -6,7 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sondino.errors import SondinoError, require
+from sondino.errors import SondinoError, check_regular, require
 from sondino.text import first_line
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ def load_json(file: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON, or nested too deeply.
     """
+    check_regular(file)
     return parse_json(file.read_bytes())
 
 

@@ -94,8 +94,9 @@ def times(ratio: float) -> str:
 
 # ---- names in text ----------------------------------------------------------------------------------------------
 
-_NOT_TEXT = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
-_CODES = "(?:x([0189][0-9a-f]|7f|5c)|u(202[89]|d[89a-f][0-9a-f]{2}))"  # of what is escaped, and of no other character
+_NOT_TEXT = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+# Of what is escaped, and of no other character.
+_CODES = "(?:x([0189][0-9a-f]|7f|5c)|u(202[89a-e]|206[6-9]|d[89a-f][0-9a-f]{2}))"
 _CONTROL = re.compile(f"[{_NOT_TEXT}]")
 _TO_ESCAPE = re.compile(rf"[{_NOT_TEXT}]|\\(?={_CODES})")
 _ESCAPED = re.compile(rf"\\{_CODES}")

@@ -209,3 +209,13 @@ def test_why_a_path_is_unusable(tmp_path: Path) -> None:
     assert why_unusable(tmp_path / "none.wav") == why_unusable("a\0.wav") == "there is no such file"
     assert why_unusable("x" * 300) == "cannot be read (File name too long)"
     assert why_unusable(touch(tmp_path / "b.wav", struct.pack("<40x") + LFS.encode())) == ""
+
+
+def test_compressed_sound_and_pointers_of_any_name_are_named(tmp_path: Path) -> None:
+    for name in ("a.wav.gz", "b.flac.zst", "notes.txt.gz"):
+        (tmp_path / name).write_bytes(b"compressed")
+    for name in ("clip", "clip.xyz"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 64044\n")
+    reasons = {Path(path).name: reason for path, reason in search_audio(tmp_path).skipped}
+    assert sorted(reasons) == ["a.wav.gz", "b.flac.zst", "clip", "clip.xyz"]
+    assert "unpack it" in reasons["a.wav.gz"] and "git lfs pull" in reasons["clip"]

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.skips import needs_posix
 from sondino import cli
-from sondino.cli.app import show_table
+from sondino.cli.app import list_skipped, show_table
 from sondino.console import print_line
 from sondino.progress import show
 
@@ -103,3 +103,8 @@ def test_ctrl_c_during_an_import_is_no_traceback(module: str) -> None:
     code = INTERRUPTED.replace("MODULE", repr(module)) + MAIN
     done = run(code, "students", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert (done.returncode, done.stderr) == (130, "sondino: stopped\n")
+
+
+def test_a_skipped_file_takes_one_line_whatever_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    list_skipped([("a\nb\u202ec.wav", "no sound")])
+    assert capsys.readouterr().err == "skipped a\\x0ab\\u202ec.wav: no sound\n"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 import soundfile
 
+from helpers.skips import needs_posix
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
 from sondino import audio
 from sondino.cli.embedding import _cost
@@ -400,3 +402,12 @@ def test_cuda_without_cuda_names_the_package(tiny_bundle, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(OptionError, match="pip install onnxruntime-gpu"):
         Model(tiny_bundle, device="cuda")
+
+
+@needs_posix
+@pytest.mark.parametrize("name", ["config.json", "model.onnx"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_never_opened(tiny_bundle, name):
+    (tiny_bundle / name).unlink()
+    os.mkfifo(tiny_bundle / name)
+    with pytest.raises(SondinoError, match=rf"{name}: cannot be read \(it is not a file\)"):
+        Model(tiny_bundle)

@@ -19,6 +19,7 @@ SUFFIXES: frozenset[str] = frozenset({
     ".webm", ".weba", ".mka", ".mkv", ".mov", ".3gp", ".3g2", ".3ga", ".f4a", ".f4v", ".flv", ".avi", ".ogv",
     ".wma", ".wmv", ".asf", ".amr", ".awb", ".ra", ".rm", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts", ".mxf",
     ".wv", ".tta", ".ape", ".mpc", ".tak", ".shn", ".ofr", ".dsf", ".dff", ".aa", ".aax", ".oma", ".aa3", ".qcp",
+    ".paf", ".latm",
 })
 """Suffixes, lower case, of the files that a folder is searched for."""
 
@@ -33,6 +34,9 @@ ARCHIVES = (
     ".zip", ".7z", ".rar",
 )
 """Ends of the names of archives from which no clip can be read in place."""
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
+"""Suffixes of single files that are compressed."""
 
 LISTS = (".csv", ".tsv", ".parquet")
 """Suffixes of lists of sound, which are no sound themselves."""
@@ -248,7 +252,7 @@ class _Walk:
             return
         name = entry.name.lower()
         suffix = os.path.splitext(name)[1]  # noqa: PTH122
-        packed = suffix == ".tar" or name.endswith(ARCHIVES)
+        packed = suffix == ".tar" or name.endswith(ARCHIVES) or _is_compressed_sound(name)
         known = suffix in SUFFIXES or suffix in RAW or packed
         if not known and suffix in OTHER:
             return
@@ -260,8 +264,12 @@ class _Walk:
                 self.skipped.append((entry.path, why_unusable(entry.path)))
             return
         if not known:
-            if stat.S_ISREG(state.st_mode) and _begins_as_audio(entry.path):
+            if not stat.S_ISREG(state.st_mode):
+                return
+            if _begins_as_audio(entry.path):
                 self.files.append(entry.path)
+            elif reason := why_unusable(entry.path, state):  # a pointer of Git LFS: to what, nobody knows
+                self.skipped.append((entry.path, reason))
             return
         reason = why_unusable(entry.path, state) or _why_unread(entry.path, self._take_tars)
         if reason:
@@ -275,11 +283,18 @@ def _why_unread(path: str, take_tars: bool) -> str:
     name = path.lower()
     if name.endswith(".tar"):
         return "" if take_tars else "a tar file, which only `sondino corpus` and `distill` read: unpack it"
+    if _is_compressed_sound(name):
+        return "a compressed file of sound: unpack it"
     if name.endswith(ARCHIVES):
         return "compressed, so that a clip cannot be found in it: unpack it, or pack with `tar -cf`"
     if os.path.splitext(name)[1] in RAW and not _begins_as_audio(path):  # noqa: PTH122
         return "samples without a header: convert it to WAV"
     return ""
+
+
+def _is_compressed_sound(name: str) -> bool:
+    inner, suffix = os.path.splitext(name)  # noqa: PTH122
+    return suffix in COMPRESSED and os.path.splitext(inner)[1] in SUFFIXES  # noqa: PTH122
 
 
 def _begins_as_audio(path: str) -> bool:

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from sondino.console import new_table, open_console, print_line
 from sondino.files import unreadable
-from sondino.text import printable
+from sondino.text import escape, printable
 from sondino.version import __version__
 
 app = App(
@@ -48,7 +48,7 @@ def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:
 def list_skipped(skipped: list[tuple[str, str]], where: Path | None = None) -> int:
     """Print what was skipped (all of it is in a file where there are many); 1 if anything could not be read."""
     for path, reason in skipped[:20]:
-        print_line(f"skipped {path}: {reason}", error=True)
+        print_line(f"skipped {escape(path)}: {reason}", error=True)
     if len(skipped) > 20:
         print_line(f"... and {len(skipped) - 20} more" + (f", listed in {where}" if where else ""), error=True)
     return 1 if unreadable(skipped) else 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped, report_skipped
 from sondino.console import print_line
+from sondino.text import escape
 
 if TYPE_CHECKING:
     from sondino.embedding.classify import ClipPrediction
@@ -66,6 +67,6 @@ def _print_clip(clip: "ClipPrediction") -> None:
     def likely(labels: list[tuple[str, float]]) -> str:
         return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
 
-    print_line(f"{clip.id}  {likely(clip.labels)}")
+    print_line(f"{escape(clip.id)}  {likely(clip.labels)}")
     for start, end, labels in clip.windows:
         print_line(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")
