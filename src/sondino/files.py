@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sondino.errors import OptionError, RunError, check_regular
-from sondino.locks import locked_workshop, open_locked, remove_leftovers, unfinished_name
+from sondino.locks import locked_staging, open_locked, remove_leftovers, unfinished_name
 from sondino.processors import usable_processors
 from sondino.schema import load_json
 from sondino.text import csv_text, format_error
@@ -213,7 +213,7 @@ def replacing(folder: Path, ours: Callable[[Path], bool], what: str) -> Iterator
     folder = free_folder(folder, ours, what)
     try:
         remove_leftovers(folder.parent)
-        with locked_workshop(folder) as (new, old):
+        with locked_staging(folder) as (new, old):
             free_folder(folder, ours, what)  # an older one may have been put back
             new.mkdir()
             yield new

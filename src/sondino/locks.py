@@ -109,44 +109,44 @@ def _is_still(file: Path, opened: BinaryIO) -> bool:
 
 
 @contextmanager
-def locked_workshop(folder: Path) -> Iterator[tuple[Path, Path]]:
+def locked_staging(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Where a folder is written: a new and an old place for it, both absent, in a hidden folder beside it.
 
     Raises:
         RunError: another process is writing the folder.
     """
-    workshop = unfinished_name(folder)
-    workshop.mkdir(parents=True, exist_ok=True)
-    with lock_or_fail(workshop, _FOLDER_LOCK, "writing", folder):
+    staging = unfinished_name(folder)
+    staging.mkdir(parents=True, exist_ok=True)
+    with lock_or_fail(staging, _FOLDER_LOCK, "writing", folder):
         try:
             _put_back(folder)
-            yield workshop / "new", workshop / "old"
+            yield staging / "new", staging / "old"
         finally:
             _put_back(folder)
-            _empty(workshop)
+            _empty(staging)
     with suppress(OSError):
-        workshop.rmdir()  # on Windows the lock's file is there until it is released
+        staging.rmdir()  # on Windows the lock's file is there until it is released
 
 
 def _put_back(folder: Path) -> None:
     """Undo a replacement that ended between its two renames; what was half-written is removed."""
-    workshop = unfinished_name(folder)
-    if (workshop / "old").exists() and not folder.exists():
-        (workshop / "old").replace(folder)
+    staging = unfinished_name(folder)
+    if (staging / "old").exists() and not folder.exists():
+        (staging / "old").replace(folder)
     for name in ("new", "old"):
-        shutil.rmtree(workshop / name, ignore_errors=True)
+        shutil.rmtree(staging / name, ignore_errors=True)
 
 
-def _empty(workshop: Path) -> None:
+def _empty(staging: Path) -> None:
     with suppress(OSError):
-        (workshop / f".{_FOLDER_LOCK}.lock").unlink(missing_ok=True)
-        workshop.rmdir()  # by name, so that nothing else that lies here is ever removed
+        (staging / f".{_FOLDER_LOCK}.lock").unlink(missing_ok=True)
+        staging.rmdir()  # by name, so that nothing else that lies here is ever removed
 
 
 def restore(folder: Path) -> None:
     """Put a folder back that a killed process was replacing; does nothing if a process is replacing it now."""
     if not folder.exists() and unfinished_name(folder).is_dir():
-        with suppress(RunError, OSError), locked_workshop(folder):
+        with suppress(RunError, OSError), locked_staging(folder):
             pass
 
 
@@ -160,7 +160,7 @@ def remove_leftovers(folder: Path) -> None:
         for left in [entry for entry in os.scandir(folder) if entry.name.endswith(UNFINISHED)]:
             path = folder / left.name
             if left.is_dir(follow_symlinks=False):
-                with suppress(RunError, OSError), locked_workshop(folder / left.name[1 : -len(UNFINISHED)]):
+                with suppress(RunError, OSError), locked_staging(folder / left.name[1 : -len(UNFINISHED)]):
                     pass
             elif left.is_file(follow_symlinks=False):
                 with suppress(OSError), path.open("r+b") as opened:

@@ -154,13 +154,13 @@ def test_a_stop_at_any_moment_goes_on(server: Server, fsd50k: Task, tmp_path: Pa
     monkeypatch.setattr(room, "unpack", stopped)
     with pytest.raises(KeyboardInterrupt):
         fetch_task(fsd50k, tmp_path, quiet=True)
-    workshop = tmp_path / "FSD50K.partial"
-    assert {file.name for file in (workshop / "archives").iterdir()} == {
+    staging = tmp_path / "FSD50K.partial"
+    assert {file.name for file in (staging / "archives").iterdir()} == {
         archive.name for archive in fsd50k.archives if "eval" in archive.name
     }
     server.asked.clear()
     folder, _ = fetch_task(fsd50k, tmp_path, quiet=True)
-    assert server.asked == [] and not workshop.exists()
+    assert server.asked == [] and not staging.exists()
     assert len(fsd50k.read(folder).clips) == 22
 
 

@@ -75,7 +75,8 @@ def crash_marks(folder: Path, name: str = "") -> Iterator[None]:
         name: of the output, where the folder is not that of one run alone.
     """
     global _current
-    file, known = folder / (f".{name}{MARKS}" if name else MARKS), folder / (f".{name}{CRASHED}" if name else CRASHED)
+    prefix = f".{name}" if name else ""
+    file, known = folder / f"{prefix}{MARKS}", folder / f"{prefix}{CRASHED}"
     crashed = _read_crashed(known)
     found = {path for path in _read_marks(file) - crashed if ends_process(path)}
     if found:

@@ -1,8 +1,10 @@
 """What a decoder opens and gives, and a part of a file as a file of its own."""
 
 import io
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import BinaryIO, TypeVar
@@ -54,6 +56,21 @@ def check_file_rate(name: str, rate: int) -> None:
     """Raises AudioError where a header's rate (hertz) cannot be that of sound."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise AudioError(f"{name}: a rate of {rate} Hz is outside 100 Hz to 10 MHz; its header is damaged")
+
+
+@contextmanager
+def mapped(handle: BinaryIO) -> Iterator[bytes | mmap.mmap]:
+    """All bytes of a file, mapped into memory where it is a plain one; read where it is not."""
+    handle.seek(0)
+    try:
+        data: bytes | mmap.mmap = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError, AttributeError):
+        data = handle.read()  # a member of a tar file, or bytes
+    try:
+        yield data
+    finally:
+        if isinstance(data, mmap.mmap):
+            data.close()
 
 
 def once_a_file(find: Callable[[BinaryIO], Found]) -> Callable[[BinaryIO], Found]:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Decoded, once_a_file
+from sondino.audio.decoded import Decoded, mapped, once_a_file
 from sondino.audio.signal import resampled_blocks, to_mono
 
 _Bytes = bytes | mmap.mmap
@@ -22,7 +22,6 @@ def find_links(handle: BinaryIO) -> list[tuple[int, int]]:
     Args:
         handle: binary file; its position is moved.
     """
-    size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     head = handle.read(4)
     finders: dict[bytes, Callable[[_Bytes], list[int]]] = {
@@ -30,17 +29,9 @@ def find_links(handle: BinaryIO) -> list[tuple[int, int]]:
     }  # fmt: skip
     finder = finders.get(head)
     if finder is None:
-        return [(0, size)]
-    handle.seek(0)
-    try:
-        data: _Bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError, AttributeError):
-        data = handle.read()  # not a plain file: a member of a tar file, or bytes
-    try:
-        starts = finder(data)
-    finally:
-        if isinstance(data, mmap.mmap):
-            data.close()
+        return [(0, handle.seek(0, os.SEEK_END))]
+    with mapped(handle) as data:
+        starts, size = finder(data), len(data)
     return list(zip(starts, [*starts[1:], size], strict=True))
 
 

@@ -9,7 +9,7 @@ import mmap
 from functools import lru_cache
 from typing import BinaryIO
 
-from sondino.audio.decoded import once_a_file
+from sondino.audio.decoded import mapped, once_a_file
 
 # Kilobits a second by the header's four bits, for each (MPEG 1, layer); MPEG 2 and 2.5 share their tables.
 BIT_RATES = {
@@ -32,17 +32,10 @@ def mpeg_frames(handle: BinaryIO) -> int | None:
     """Samples a channel in an MPEG audio file, counted from its frame headers; None where its Xing header is right.
 
     Args:
-        handle: binary file at its beginning; its position is moved.
+        handle: binary file; its position is moved.
     """
-    try:
-        data: _Bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError, AttributeError):
-        data = handle.read()  # not a plain file: a member of a tar file, or bytes
-    try:
+    with mapped(handle) as data:
         return _count(data)
-    finally:
-        if isinstance(data, mmap.mmap):
-            data.close()
 
 
 def _count(data: _Bytes) -> int | None:

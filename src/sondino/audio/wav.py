@@ -3,7 +3,7 @@
 A header may have a wrong length: recorders write 0 and never come back after a power cut, programs that write to a
 pipe write a number that stands for "unknown", a 32-bit size wraps past 4 GiB, and files are put together. What is
 there is read; where the header says otherwise, a message says so. The page of `sondino demo` follows the same rules
-(web/src/wav.ts), tested on the same files (tests/data/wav_headers.json).
+(web/src/riff.ts) but for RIFX, which it leaves to the browser; all are tested on tests/data/wav_headers.json.
 """
 
 import re

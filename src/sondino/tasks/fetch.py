@@ -48,26 +48,26 @@ def fetch_task(task: Task, root: Path, quiet: bool = False) -> tuple[Path, list[
             f"{target} exists and is not {task.title} as it is published: move it away, or give another --data"
         )
     make_folder(root)
-    workshop = make_folder(target.with_name(f"{target.name}.partial"))
+    staging = make_folder(target.with_name(f"{target.name}.partial"))
     with lock_or_fail(root, f"{target.name}.fetching", f"fetching {task.title} into"):
-        links = _fill(task, workshop, quiet)
-        if find_task(task, workshop / "data") != workshop / "data":
+        links = _fill(task, staging, quiet)
+        if find_task(task, staging / "data") != staging / "data":
             raise SondinoError(
                 f"the archives of {task.title} hold no {task.marks[0]}, so they are not what was published: "
-                f"look at {workshop / 'data'}"
+                f"look at {staging / 'data'}"
             )
         try:
-            (workshop / "data").replace(target)
-            shutil.rmtree(workshop)
+            (staging / "data").replace(target)
+            shutil.rmtree(staging)
         except OSError as error:
             raise disk_error(target, error) from error
     return target, links
 
 
-def _fill(task: Task, workshop: Path, quiet: bool) -> list[str]:
+def _fill(task: Task, staging: Path, quiet: bool) -> list[str]:
     """Fetch and unpack all archives that are not unpacked yet; the names of links that they hold."""
-    archives = make_folder(workshop / "archives")
-    record = workshop / "unpacked.json"
+    archives = make_folder(staging / "archives")
+    record = staging / "unpacked.json"
     links: dict[str, list[str]] = read_json(record) if record.exists() else {}
     groups = [group for group in _groups(task.archives) if group[-1].name not in links]
     _need_room(task, groups, archives)
@@ -78,7 +78,7 @@ def _fill(task: Task, workshop: Path, quiet: bool) -> list[str]:
         files = [archives / archive.name for archive in group]
         with show(f"unpacking {last.name}", "MB", quiet) as report:
             links[last.name] = unpack(
-                files, workshop / "data", last.unpacked, last.strip, lambda at, of: report(at // MEGA, of // MEGA)
+                files, staging / "data", last.unpacked, last.strip, lambda at, of: report(at // MEGA, of // MEGA)
             )
         write_json(record, links)
         for file in files:
