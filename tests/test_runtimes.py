@@ -10,7 +10,7 @@ import pytest
 
 from helpers.skips import needs_linux
 from sondino import files, processors
-from sondino.processors import cpu_quota, usable_processors
+from sondino.processors import cores, cpu_quota
 
 SOURCE = Path(files.__file__).parent
 
@@ -100,4 +100,4 @@ def test_without_control_groups_there_is_no_quota(tmp_path):
 def test_a_quota_is_rounded_up_and_the_affinity_is_the_most(monkeypatch, quota, expected):
     monkeypatch.setattr(processors, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5, 7}, raising=False)
-    assert usable_processors() == files.cores() == files.thread_count(None) == expected
+    assert cores() == files.thread_count(None) == expected

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sondino.errors import OptionError, RunError, check_regular
 from sondino.locks import locked_staging, open_locked, remove_leftovers, unfinished_name
-from sondino.processors import usable_processors
+from sondino.processors import cores
 from sondino.schema import load_json
 from sondino.text import csv_text, format_error
 
@@ -34,11 +34,6 @@ def sha256(file: Path) -> str:
     check_regular(file)
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def cores() -> int:
-    """Processors that this process may use, by its affinity and its container's quota."""
-    return usable_processors()
 
 
 def thread_count(threads: int | None) -> int:

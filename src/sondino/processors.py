@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def usable_processors() -> int:
+def cores() -> int:
     """Processors that this process may use: its affinity, and the quota of its control groups rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     quota = cpu_quota()

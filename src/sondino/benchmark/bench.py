@@ -13,7 +13,8 @@ from typing import Any
 from sondino.benchmark.given import OF_BUNDLES, RUNTIMES, Combination, combinations, find
 from sondino.benchmark.record import Bench, Measured, machine
 from sondino.errors import OptionError, RunError
-from sondino.files import cores, make_folder
+from sondino.files import make_folder
+from sondino.processors import cores
 from sondino.progress import Report, show
 
 ROUNDS = 3

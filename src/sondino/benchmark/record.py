@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sondino.benchmark.given import Combination, NamedModel
-from sondino.files import cores
+from sondino.processors import cores
 
 
 @dataclass

@@ -32,7 +32,7 @@ from sondino.cli import (
 from sondino.cli.app import app
 from sondino.console import print_line
 from sondino.errors import SondinoError
-from sondino.files import cores
+from sondino.processors import cores
 
 __all__ = [
     "app",

@@ -28,9 +28,10 @@ from sondino.audio.walk import (
     why_unusable,
 )
 from sondino.errors import AudioError, OptionError, SondinoError, require
-from sondino.files import DUPLICATE, cores, make_folder, new_file
+from sondino.files import DUPLICATE, make_folder, new_file
 from sondino.lists import SUFFIXES as LIST_SUFFIXES
 from sondino.lists import read_list
+from sondino.processors import cores
 from sondino.progress import Report
 from sondino.text import first_line
 

@@ -20,8 +20,9 @@ from sondino.corpus.sources import open_source
 from sondino.corpus.table import Corpus
 from sondino.corpus.views import VIEW_COLUMNS, View, render, view_of
 from sondino.errors import AudioError, RunError, SondinoError
-from sondino.files import cores, make_folder, read_json, write_json
+from sondino.files import make_folder, read_json, write_json
 from sondino.locks import lock_or_fail
+from sondino.processors import cores
 from sondino.progress import Report
 
 WAVEFORMS_FORMAT = "sondino-waveforms-1"

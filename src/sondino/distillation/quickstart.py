@@ -7,7 +7,7 @@ from pathlib import Path
 from sondino.console import print_line
 from sondino.encoder.encoder import resolve
 from sondino.errors import require
-from sondino.files import cores
+from sondino.processors import cores
 
 CLIP = 3.0
 """BirdNET's own window: one target = one teacher window."""

@@ -27,7 +27,7 @@ from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
 from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
-from sondino.files import cores, free_folder, replacing, sha256, write_json
+from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.model.head import Head
@@ -35,6 +35,7 @@ from sondino.model.onnx_graph import finished, front_end_graph, joined, net_grap
 from sondino.model.sessions import open_session
 from sondino.model.torch_model import TorchModel
 from sondino.nets.size import macs, parameters
+from sondino.processors import cores
 from sondino.progress import show
 from sondino.runtimes import onnx_session
 from sondino.version import __version__

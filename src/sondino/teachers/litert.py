@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sondino.encoder.encoder import Costs
 from sondino.errors import EncoderError, OptionError, require
-from sondino.files import cores, sha256
+from sondino.files import sha256
+from sondino.processors import cores
 from sondino.teachers import tflite
 from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_facts, second_path, title
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sondino.errors import OptionError
-from sondino.files import cores
 from sondino.lists import SPLITS
+from sondino.processors import cores
 
 AHEAD = 3
 """Batches ready or in preparation, beyond one per worker."""
