@@ -11,6 +11,7 @@ import soundfile
 
 from helpers.sounds import FORMATS, HERTZ, LEVEL, noise, pipe_av, sine, write_av
 from sondino import audio
+from sondino.audio.decoders import open_sound
 from sondino.audio.signal import resampled_blocks
 from sondino.errors import AudioError, MissingExtra
 
@@ -46,6 +47,22 @@ def test_containers_that_pyav_reads(tmp_path, name, codec, rate, tolerance, chan
     expected = LEVEL * 5 / 6 if channels == 6 and codec == "aac" else LEVEL  # as above
     assert np.hypot(*fit) == pytest.approx(expected, abs=0.03)
     assert np.abs(part - basis @ fit).max() < tolerance
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("x.mov", "pcm_s16le"), ("x.mkv", "pcm_s24le"), ("x.mka", "flac"), ("x.avi", "pcm_s16le"), ("x.m4a", "alac"),
+     ("x.wv", "wavpack"), ("x.tta", "tta")],
+)  # fmt: skip
+def test_each_channel_is_where_it_was(tmp_path, name, codec, channels):
+    """Lossless, so that a channel that is read from another's place is seen."""
+    sound = noise(48000, 0.5, channels)
+    path = write_av(tmp_path / name, sound, 48000, codec)
+    with open_sound(path) as opened:
+        decoded = np.concatenate(list(opened.blocks(0, None)))
+    assert decoded.shape == sound.shape
+    assert np.abs(decoded - sound).max() < 0.005  # 8 bits in WavPack and TTA, as they are written here
 
 
 CONTAINERS = [
