@@ -91,7 +91,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_real_student_gives_torchs_vectors_without_torch(student: Path, tmp_path: Path) -> None:
     found = tmp_path / "found.npy"
     command = [sys.executable, "-c", EMBED, str(student / "bundle"), str(found), *map(str, CLIPS)]
@@ -101,7 +101,7 @@ def test_a_real_student_gives_torchs_vectors_without_torch(student: Path, tmp_pa
     assert json.loads((student / "bundle" / "config.json").read_text())["student"] == "mobilenetv3"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_page_of_a_student_is_put_together(student: Path, tmp_path: Path) -> None:
     from sondino.exporters.web import PAGE, export_web
 

@@ -76,7 +76,7 @@ def test_clusters_as_a_script(tmp_path, forks):
     assert {clip["cluster"] for clip in clips} == {f"{g['cluster']} {g['mostly']}" for g in found["groups"]}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_clusters_as_a_page_with_the_teacher_that_needs_nothing(tmp_path):
     page = tmp_path / "page.html"
     notebook = Path(shutil.copy(CLUSTERS, tmp_path))  # marimo leaves a folder beside it
@@ -88,7 +88,7 @@ def test_clusters_as_a_page_with_the_teacher_that_needs_nothing(tmp_path):
     assert shown.count("data:audio/x-wav") == 4  # of the first cluster
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_probe_and_finetune_as_a_script(tmp_path, forks):
     run_script(forks, tmp_path, PROBE, "--out", "kept", "--epochs", 1)
     reported = rows(tmp_path / "kept" / "predictions.csv")

@@ -146,7 +146,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_exporter_is_silent(tmp_path, forks):
     code = (
         "import sys\n"

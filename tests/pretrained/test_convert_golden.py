@@ -21,7 +21,7 @@ from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
 
 GOLDEN = np.load(DATA / "students.npz")
-slow, full = pytest.mark.slow, pytest.mark.full
+full = pytest.mark.full
 pytestmark = pytest.mark.usefixtures("traced_once")
 
 
@@ -39,7 +39,7 @@ def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenetv3", pytest.param("eres2net", marks=slow), pytest.param("dymn", marks=full)]
+    "name", ["mobilenetv3", pytest.param("eres2net", marks=full), pytest.param("dymn", marks=full)]
 )
 def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_path, name):
     folder = convert(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name), tmp_path / "bundle")
@@ -80,7 +80,7 @@ def test_other_widths_agree_between_torch_and_onnx(tmp_path, name, width, dim):
     assert error(got, through_torch(folder, segments(25, 32000))) < 1e-4
 
 
-@slow
+@full
 def test_a_tagger_gives_its_golden_vector_and_logits(tmp_path):
     folder = convert(write_efficientat(tmp_path / "mn10_as.pt", "mobilenetv3"), tmp_path / "bundle")
     model, golden = load(folder), np.load(DATA / "efficientat.npz")

@@ -161,7 +161,7 @@ def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, 
     assert load(tmp_path / "out").head is not None, "embeddings of the same kind go into the same head"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
     rng = np.random.default_rng(0)
     import soundfile

@@ -242,7 +242,7 @@ def test_a_torch_teacher_is_counted_without_its_log_mel(tmp_path, monkeypatch):
     assert costs_of(anything).macs == 400
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("traced_once")
 def test_a_student_counts_alike_as_a_module_and_as_a_graph(tmp_path):
     torch = pytest.importorskip("torch")
