@@ -21,6 +21,7 @@ from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
+from sondino.distillation.label_head import TeacherLabels, find_labels
 from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
 from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import RunData, finish_run, teacher_facts
@@ -33,8 +34,8 @@ from sondino.frontend.logmel import LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student
+from sondino.pretrained.open import open_teacher
 from sondino.progress import show
-from sondino.teachers import load_teacher
 from sondino.text import percent
 from sondino.training.accelerator import computes_in, make_accelerator
 from sondino.training.batches import split_by_file
@@ -62,8 +63,9 @@ def distill(
     Args:
         audio: a folder of audio, a CSV or Parquet list of paths, tar shards, or a corpus already built.
         out: the run's folder; it will hold `bundle/`, `report.html`, `metrics.jsonl`, `recipe.yaml`, `skipped.csv`.
-        teacher: a kind that `list_teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000", or any `Encoder`; or
-            several in a list.
+        teacher: a kind that `list_teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000"; a bundle, or a name or
+            checkpoint that `load` opens; or any `Encoder`; or several in a list. If one ends in labels, so does the
+            student (see `keep_labels`).
         recipe: a YAML file or a mapping of `Recipe` entries.
         device: "auto", "cpu" or "cuda".
         quiet: show no progress.
@@ -91,18 +93,19 @@ def distill(
     # Wrong names are found before the run's folder is made.
     student = new_student(plan)
     finished = (run / "summary.json").exists()
-    encoders = {} if finished else {name: given.get(name) or load_teacher(name, device) for name in plan.teacher}
+    encoders = {} if finished else {name: given.get(name) or open_teacher(name, device) for name in plan.teacher}
     if accelerator.is_main_process:
         for encoder in encoders.values():
             warn_of_lost_band(encoder, student.logmel)
     if not Path(audio).exists():
         raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    labels = find_labels(encoders, plan.keep_labels, plan.label_names) if accelerator.is_main_process else None
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:
             check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
         if not finished:
             corpus = open_or_build(audio, run, plan, accelerator, quiet)
-            train_run(run, plan, corpus, student, encoders, accelerator, quiet, page)
+            train_run(run, plan, corpus, student, encoders, labels, accelerator, quiet, page)
     return run / "bundle"
 
 
@@ -129,6 +132,7 @@ def train_run(
     corpus: Corpus,
     student: "Student",
     encoders: Mapping[str, Encoder],
+    labels: TeacherLabels | None,
     accelerator: Accelerator,
     quiet: bool,
     page: bool,
@@ -156,7 +160,7 @@ def train_run(
     with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
         distiller = train(student, data, waveforms.read, recipe, run, accelerator, progress)
     if accelerator.is_main_process:
-        made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped)
+        made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped, labels)
         finish_run(made_from, distiller, page)
     accelerator.wait_for_everyone()
     accelerator.end_training()

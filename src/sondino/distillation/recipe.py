@@ -98,6 +98,20 @@ class Recipe:
             "teacher",
         },
     )
+    keep_labels: Literal["auto", "no"] = field(
+        default="auto",
+        metadata={
+            "help": "auto: if a teacher ends in labels (classes of its last layer), the bundle has a head with them, "
+            "fitted to its probabilities; of several teachers the first that has any"
+        },
+    )
+    label_names: str | None = field(
+        default=None,
+        metadata={
+            "help": "text file with the names of the teacher's labels, one in each line (CSV: the last column); by "
+            "default those that its file carries"
+        },
+    )
     sampling: Sampling = field(
         default="balanced", metadata={"help": "balanced draws every cluster of the teacher's embeddings equally often"}
     )
