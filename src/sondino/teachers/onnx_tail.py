@@ -39,7 +39,7 @@ def onnx_head(path: Path, embedding: str, shape: Sequence[int], name: str) -> He
     outputs = [value.name for value in graph.output]
     heads = []
     for tail in find_tails(nodes, embedding, outputs, inputs, ACTIVATIONS, RESHAPING):
-        session = onnx_session(_part(model, embedding, tail))
+        session = onnx_session(_tail_model(model, embedding, tail))
 
         def run(vector: NDArray[np.float32], session: Any = session) -> NDArray[np.float32]:
             values: NDArray[np.float32] = session.run(None, {embedding: vector.reshape(shape)})[0].ravel()
@@ -52,7 +52,7 @@ def onnx_head(path: Path, embedding: str, shape: Sequence[int], name: str) -> He
     return widest(heads)
 
 
-def _part(model: Any, embedding: str, tail: Tail) -> bytes:
+def _tail_model(model: Any, embedding: str, tail: Tail) -> bytes:
     """The model with the embedding as its input, the logits as its output, and the nodes between them."""
     onnx = require("onnx", "train")
     part = onnx.ModelProto()

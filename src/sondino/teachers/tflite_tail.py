@@ -48,7 +48,7 @@ def tails(data: bytes, embedding: InnerTensor, where: str) -> list[tuple[Tail, b
         ]
         inputs, outputs = buffer.integers(graph, GRAPH_INPUTS), buffer.integers(graph, GRAPH_OUTPUTS)
     found = find_tails(nodes, embedding.index, outputs, inputs, ACTIVATIONS, RESHAPING)
-    return [(tail, _part(data, embedding.index, tail, where)) for tail in found]
+    return [(tail, _tail_file(data, embedding.index, tail, where)) for tail in found]
 
 
 def _codes(buffer: Buffer) -> list[int]:
@@ -60,7 +60,7 @@ def _code(buffer: Buffer, table: int, number: int, form: str) -> int:
     return buffer.number(form, at) if at else 0
 
 
-def _part(data: bytes, embedding: int, tail: Tail, where: str) -> bytes:
+def _tail_file(data: bytes, embedding: int, tail: Tail, where: str) -> bytes:
     """The file with the embedding as its input, the logits as its output, and the operators between them."""
     changed = bytearray(data)
     buffer = Buffer(changed)
