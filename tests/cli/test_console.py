@@ -7,12 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from helpers.loudness import CARD
 from helpers.skips import needs_posix
+from helpers.tiny_bundle import write_tiny_bundle
 from sondino import cli
 from sondino.cli.app import list_skipped, show_table
 from sondino.console import print_line
+from sondino.model.bundle import copy_with_head
+from sondino.model.head import Head
 from sondino.progress import show
 
 
@@ -56,22 +62,47 @@ def test_an_error_and_a_warning_control_nothing(capsys: pytest.CaptureFixture[st
 MAIN = "from sondino.__main__ import main; main()"
 
 
-@needs_posix
-@pytest.mark.parametrize(("closed", "words", "code"), [((1,), ["students"], 0), ((1, 2), ["check", "nothing"], 2)])
-def test_closed_streams_are_no_traceback(closed: tuple[int, ...], words: list[str], code: int) -> None:
-    done = run(MAIN, *words, preexec_fn=lambda: [os.close(number) for number in closed])
-    assert (done.returncode, done.stderr) == (code, "")
+UNWRITTEN = "sondino: standard output cannot be written: {}\n"
 
 
-@needs_posix
-def test_a_full_disk_behind_a_pipe_is_a_message() -> None:
+def output(kind: str) -> dict[str, object]:
+    """Standard output that is closed, or on a full disk."""
+    if kind == "closed":
+        return {"preexec_fn": lambda: os.close(1)}
     if not Path("/dev/full").exists():
         pytest.skip("another operating system: needs /dev/full")
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, "students"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 2 and done.stderr.splitlines() == ["sondino: the system: No space left on device"]
+    return {"preexec_fn": lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 1)}
+
+
+@needs_posix
+@pytest.mark.parametrize(("kind", "reason"), [("closed", "Bad file descriptor"), ("full", "No space left on device")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["students"], ["--version"], ["classify", "--help"]])
+def test_output_that_cannot_be_written_is_a_message(kind: str, reason: str, unbuffered: str, words: list[str]) -> None:
+    done = run(MAIN, *words, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+
+
+@needs_posix
+@pytest.mark.parametrize("kind", ["closed", "full"])
+def test_labels_and_streams_that_cannot_be_written_are_a_message(kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(32000), 16000)
+    head = Head("loudness", ("quiet", "loud"), False, ((np.eye(2, 3), np.zeros(2)),))
+    model = ["--model", str(copy_with_head(write_tiny_bundle(tmp_path / "bare", **CARD), tmp_path / "model", head, {}))]
+    reason = "Bad file descriptor" if kind == "closed" else "No space left on device"
+    done = run(MAIN, "classify", str(tmp_path / "x.wav"), *model, "--quiet", **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+    with (tmp_path / "x.wav").open("rb") as piped:
+        done = run(MAIN, "embed", "-", *model, "--quiet", stdin=piped, **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+
+
+@needs_posix
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_mistake_keeps_its_message_and_code_where_streams_are_closed(closed: tuple[int, ...]) -> None:
+    done = run(MAIN, "check", "nothing", preexec_fn=lambda: [os.close(number) for number in closed])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("" if 2 in closed else "sondino: unknown kind of teacher 'nothing'")
 
 
 @needs_posix
