@@ -26,6 +26,7 @@ UNKNOWN = (1 << 63) - 1  # sizes from here on stand for "unknown", as 0 does
 PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
 NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
 TOO_SMALL = "its header says {claimed:.2f} s, {seconds:.2f} s are there and are read"
+CUT = "truncated or damaged (it is cut short); read up to {seconds:.2f} s"
 FOLLOW = "{count} sounds follow one another in this file; all are read"
 LEFT_OUT = "another sound follows, which cannot be read and is left out"
 
