@@ -148,7 +148,7 @@ def _flac(handle: BinaryIO, size: int) -> Corrected | None:
 def flac_held(handle: BinaryIO) -> int | None:
     """Samples a channel that are there of a FLAC file that is cut short by its header; None where it is not.
 
-    A file that ends in its last frame is not told from one with a tag behind it.
+    A file that ends in its last frame is not distinguished from one with a tag behind it.
     """
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
