@@ -106,6 +106,14 @@ def test_a_date_or_a_files_length_is_about_something_else(tmp_path: Path, names:
         assert len(read_list(file, CORPUS)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "line"), [('path,label\na.wav,x\n"b.wav,y\nc.wav,z\n', 3), ('path,"label\na.wav,x\n', 1)]
+)
+def test_a_quote_that_is_never_closed_is_named_by_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(OptionError, match=f"l.csv, line {line}: a double quote is opened and never closed"):
+        read_list(written(tmp_path, text), CORPUS)
+
+
 def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
     for name in ("start", "end", "duration", "onset", "offset", "time", "timestamps"):
         file = written(tmp_path, f"path,label,{name}\na.wav,x,1\n")

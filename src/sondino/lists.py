@@ -25,7 +25,10 @@ BETWEEN_LABELS = ";"
 SUFFIXES = (".csv", ".parquet")
 
 # Other names of the times: "Begin Time (s)", onset, segment_end, duration_ms, t0.
-_BEFORE = r"(?:segment|seg|clip|event|annotation|label|region|call|sound|audio|window|chunk|selection|detection|interval|time|t)?"
+_BEFORE = (
+    r"(?:segment|seg|clip|event|annotation|label|region|call|sound|audio|window|chunk|selection|detection|interval"
+    r"|time|t)?"
+)
 _AFTER = r"(?:timestamp|time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)?"
 _TIMES = (
     ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0|from")),
@@ -310,9 +313,28 @@ def _without_nul(lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
+def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
+    """The rows of a CSV; a quote that is never closed takes in the rest of the file."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error):
+                raise
+            raise OptionError(
+                f"{file}, line {line}: a double quote is opened and never closed: close it, or write it twice where it "
+                "belongs to the cell"
+            ) from error
+        if row is None:
+            return
+        yield row
+
+
 def _cells(form: _Form, reader: Any) -> _Cells:
     file = form.file
-    names: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
+    rows = _rows(file, reader)
+    names: list[str] = next((row for row in rows if any(cell.strip() for cell in row)), [])
     refused = _refused(form, names)
     known = {name: names.index(name) for name in COLUMNS if name in names}
     suspects = {place: name for place, name in enumerate(names) if name in refused}
@@ -321,7 +343,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
         others = {place: set() for place, name in enumerate(names) if name not in known}
     cells: dict[str, list[str]] = {name: [] for name in known}
     lines: list[int] = []
-    for row in reader:
+    for row in rows:
         if len(row) != len(names):
             if not any(cell.strip() for cell in row):
                 continue

@@ -139,3 +139,30 @@ def test_ctrl_c_during_an_import_is_no_traceback(module: str) -> None:
 def test_a_skipped_file_takes_one_line_whatever_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     list_skipped([("a\nb\u202ec.wav", "no sound")])
     assert capsys.readouterr().err == "skipped a\\x0ab\\u202ec.wav: no sound\n"
+
+
+@needs_posix
+def test_a_link_to_itself_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.wav").symlink_to("x.wav")
+    model = ["--model", str(write_tiny_bundle(tmp_path / "bundle", **CARD)), "--output", str(tmp_path / "x.npz")]
+    for words in (["embed", str(tmp_path / "x.wav"), *model], ["embed", str(tmp_path), *model]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+        assert "x.wav, which leads back to itself: mend or remove it" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["models", str(tmp_path / "x.wav")])
+    assert ended.value.code in (0, 2)  # Python 3.13 resolves it
+
+
+def test_a_table_of_dates_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dates, names = np.array(["2024-05-01", "2024-05-02"], "M8[D]"), np.array(["a", "b"])
+    for ids, vectors, held in (
+        (names, np.stack([dates] * 3, 1), "embeddings"),
+        (dates, np.ones((2, 3)), "ids or times"),
+    ):
+        np.savez(tmp_path / "x.npz", ids=ids, vectors=vectors)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["similar", "a", "--in", str(tmp_path / "x.npz")])
+        assert ended.value.code == 2
+        assert f"x.npz has {held} of datetime64[D]: save ids as strings" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def read(
         sample_rate: hertz of the result.
         start: where the segment begins, in seconds.
         duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
-        scale: "auto" divides floats that are whole numbers by their full scale (peak of the file over 8).
+        scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
 
     Returns:
         (samples,) float32, at least one sample.

@@ -192,6 +192,9 @@ def main(arguments: list[str] | None = None) -> None:
         place = f"{_OUTPUT} cannot be written" if failed.filename == _OUTPUT else failed.filename or "the system"
         print_line(f"sondino: {place}: {failed.strerror or failed}", error=True)
         sys.exit(2)
+    if isinstance(failed, RuntimeError) and str(failed).startswith("Symlink loop"):  # `Path.resolve` before Python 3.13
+        print_line(f"sondino: {failed}: mend or remove the link, which leads back to itself", error=True)
+        sys.exit(2)
     if failed is not None:
         raise failed
     sys.exit(code)
