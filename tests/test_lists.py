@@ -60,6 +60,8 @@ OTHER_NAMES = {
         "segment_start",
         "startMs",
         "t_start",
+        "start_timestamp",
+        "window_start",
         "t0",
         "tmin",
     ),
@@ -87,8 +89,33 @@ def test_a_column_that_is_nearly_ours_is_refused_by_both_readers(tmp_path: Path,
     assert len(read_list(empty, CORPUS)) == 1  # nothing in it: nothing is dropped
 
 
+@pytest.mark.parametrize(
+    ("names", "cells"),
+    [
+        ("time", ["06:30"]),
+        ("timestamp", ["2024-05-01T06:30:00Z"]),
+        ("timestamp", ["1714545000"]),
+        ("time,start", ["1", "2"]),  # the stretch is given
+        ("seconds", ["12"]),  # of the file
+    ],
+)
+def test_a_date_or_a_files_length_is_about_something_else(tmp_path: Path, names: str, cells: list[str]) -> None:
+    csv_list = written(tmp_path, f"path,{names}\na.wav,{','.join(cells)}\n")
+    named = dict(zip(names.split(","), ([cell] for cell in cells), strict=True))
+    for file in (csv_list, columns(tmp_path, path=["a.wav"], **named)):
+        assert len(read_list(file, CORPUS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [('path,label\na.wav,x\n"b.wav,y\nc.wav,z\n', 3), ('path,"label\na.wav,x\n', 1)]
+)
+def test_a_quote_that_is_never_closed_is_named_by_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(OptionError, match=f"l.csv, line {line}: a double quote is opened and never closed"):
+        read_list(written(tmp_path, text), CORPUS)
+
+
 def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
-    for name in ("start", "end", "duration", "onset", "offset"):
+    for name in ("start", "end", "duration", "onset", "offset", "time", "timestamps"):
         file = written(tmp_path, f"path,label,{name}\na.wav,x,1\n")
         with pytest.raises(OptionError, match=f"column '{name}': a classifier is fitted on whole files"):
             read_labelled(tmp_path, file)
@@ -100,6 +127,12 @@ def test_what_one_reader_does_not_use_it_refuses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "cells", "message"),
     [
+        ("time", "1.5", "column 'time': write 'start', in seconds, or rename it"),
+        ("times,duration", "1.5,2", "column 'times': write 'start'"),
+        ("Timestamp", "90000", "column 'Timestamp': write 'start'"),  # milliseconds
+        ("time_s,end", "1,2", "column 'time_s': write 'start'"),
+        ("event time (ms)", "1", "write 'start', in seconds"),
+        ("start,seconds", "1,2", "column 'seconds': write 'duration'"),
         ("from,to", "1,2", "column 'from': write 'start'"),
         ("label_start,label_end", "1,2", "column 'label_start': write 'start'"),
         ("onset,offset", "1,2", "column 'onset': write 'start'"),

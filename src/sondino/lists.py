@@ -25,15 +25,23 @@ BETWEEN_LABELS = ";"
 SUFFIXES = (".csv", ".parquet")
 
 # Other names of the times: "Begin Time (s)", onset, segment_end, duration_ms, t0.
-_BEFORE = r"(?:segment|seg|clip|event|annotation|label|region|call|sound|audio|time|t)?"
-_AFTER = r"(?:time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)?"
+_BEFORE = (
+    r"(?:segment|seg|clip|event|annotation|label|region|call|sound|audio|window|chunk|selection|detection|interval"
+    r"|time|t)?"
+)
+_AFTER = r"(?:timestamp|time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)?"
 _TIMES = (
     ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0|from")),
     ("end", re.compile(rf"{_BEFORE}(?:end|stop){_AFTER}|[tx]max|t1|to")),
     ("duration", re.compile(rf"{_BEFORE}(?:duration|dur){_AFTER}")),
 )
 _OFFSET = re.compile(rf"{_BEFORE}offset{_AFTER}")  # the start in some tools' lists, the end in others'
-_LENGTH = re.compile(rf"{_BEFORE}(?:length|len){_AFTER}")  # a stretch's beside a start, by itself the file's
+_MOMENT = re.compile(rf"{_BEFORE}(?:time|times|timestamps?|timepoints?|moment){_AFTER}")  # or the time of a recording
+_LATEST = 1e8
+"""Numbers from here on are dates, in seconds from 1970, rather than times in a file, in seconds or milliseconds."""
+_LENGTH = re.compile(
+    rf"{_BEFORE}(?:length|len|seconds|secs){_AFTER}"
+)  # a stretch's beside a start, by itself the file's
 _FOLD = re.compile(r"(?:k|cv)?fold(?:id|no|number|index|idx)?")
 _TRAINS = {"train", "training", "trn"}
 _PARTS = _TRAINS | {"test", "testing", "tst", "valid", "validation", "val", "dev", "eval", "evaluation", "holdout"}
@@ -184,9 +192,23 @@ def _unread_columns(names: Sequence[str], unused: Mapping[str, str]) -> dict[str
             refused[name] = unused.get(named, f"write {named!r}, in seconds, or rename it")
         elif _LENGTH.fullmatch(plain) and begins and not {"end", "duration"} & set(names):
             refused[name] = unused.get("duration", "write 'duration', in seconds, or rename it")
+        elif _MOMENT.fullmatch(plain) and not begins:
+            refused[name] = unused.get("start", "write 'start', in seconds, or rename it")
         elif (plain in _PART_NAMES or "split" in plain) and not divided:
             refused[name] = "write a column 'split' of train, valid and test, or rename it"
     return refused
+
+
+def _is_meant(name: str, cell: str | float | None) -> bool:
+    """Whether a cell of a refused column holds what its name says: a column `time` may be about dates."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return False
+    if not _MOMENT.fullmatch(_plain(name)):
+        return True
+    try:
+        return (_number(cell) or 0.0) < _LATEST
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _meaning(name: str) -> str | None:
@@ -291,9 +313,28 @@ def _without_nul(lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
+def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
+    """The rows of a CSV; a quote that is never closed takes in the rest of the file."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error):
+                raise
+            raise OptionError(
+                f"{file}, line {line}: a double quote is opened and never closed: close it, or write it twice where it "
+                "belongs to the cell"
+            ) from error
+        if row is None:
+            return
+        yield row
+
+
 def _cells(form: _Form, reader: Any) -> _Cells:
     file = form.file
-    names: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
+    rows = _rows(file, reader)
+    names: list[str] = next((row for row in rows if any(cell.strip() for cell in row)), [])
     refused = _refused(form, names)
     known = {name: names.index(name) for name in COLUMNS if name in names}
     suspects = {place: name for place, name in enumerate(names) if name in refused}
@@ -302,7 +343,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
         others = {place: set() for place, name in enumerate(names) if name not in known}
     cells: dict[str, list[str]] = {name: [] for name in known}
     lines: list[int] = []
-    for row in reader:
+    for row in rows:
         if len(row) != len(names):
             if not any(cell.strip() for cell in row):
                 continue
@@ -314,7 +355,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
         elif not any(row):
             continue
         for place, name in suspects.items():
-            if row[place].strip():
+            if _is_meant(name, row[place]):
                 raise OptionError(f"{file}, column {name!r}: {refused[name]}")
         for place in list(others):
             cell = row[place].strip()
@@ -356,7 +397,7 @@ def _read_parquet(form: _Form) -> _Cells:
         raise OptionError(f"{file} cannot be read as Parquet ({first_line(error)}): write it again") from error
     there = [name for name in names if name in wanted and name in table.column_names]
     for name in refused:
-        if names.count(name) > 1 or (name in there and table[name].null_count < len(table)):
+        if names.count(name) > 1 or (name in there and any(_is_meant(name, cell) for cell in table[name].to_pylist())):
             raise OptionError(f"{file}, column {name!r}: {refused[name]}")
     if not {"fold", "split"} & set(names):
         for name in set(texts) & set(there) - set(COLUMNS):

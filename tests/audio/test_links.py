@@ -11,6 +11,7 @@ import soundfile
 
 from helpers.sounds import noise, write_av
 from sondino import audio
+from sondino.audio.mpeg import frame_header
 from sondino.audio.wav import FOLLOW
 from sondino.errors import AudioError
 
@@ -44,6 +45,7 @@ KINDS = [
     ("AIFF", "PCM_16", ["2 sounds follow one another"]),
     ("WAV", "PCM_16", ["2 sounds follow one another"]),
     ("WAV", "IMA_ADPCM", ["2 sounds follow one another"]),
+    ("MP3", "MPEG_LAYER_III", ["2 sounds follow one another"]),
 ]
 
 
@@ -61,6 +63,34 @@ def test_a_sound_that_follows_another_is_read(tmp_path, form, subtype, notes):
             part = audio.read(file, 48000, start, 0.4)
             assert np.abs(part - both[round(start * 48000) :][:19200]).max() < 1e-6
         assert np.array_equal(audio.read(io.BytesIO(one + two), 48000), audio.read(file, 48000))
+
+
+def untagged(data: bytes) -> bytes:
+    """An MP3 without the frame that holds its Xing header."""
+    return data[frame_header(data[:3])[0] :]
+
+
+@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125) + b"ID3\4\0\0\0\0\0\x14" + bytes(20)])
+@pytest.mark.parametrize("rate", [48000, 16000])
+def test_mp3_files_in_one_are_read_without_their_padding(tmp_path, tag, rate):
+    one, two = (encoded(sound, rate, "MP3", "MPEG_LAYER_III") for sound in (FIRST, SECOND))
+    alone = [soundfile.read(io.BytesIO(data), dtype="float32")[0] for data in (one, two)]
+    file = tmp_path / "x.mp3"
+    file.write_bytes(one + tag + two + tag + one)
+    both = read(file, rate, [FOLLOW.format(count=3)])
+    assert np.abs(both - np.concatenate([*alone, alone[0]])).max() < 1e-6
+    file.write_bytes(one + tag + untagged(two))  # what its encoder put before and behind the second is not known
+    both = read(file, rate, [FOLLOW.format(count=2)])
+    assert len(both) - len(FIRST) in range(len(SECOND), len(SECOND) + 4 * 1152)
+    assert np.abs(both[: len(FIRST)] - alone[0]).max() < 1e-6
+    file.write_bytes(untagged(one) + two)
+    both = read(file, rate, [FOLLOW.format(count=2)])
+    assert np.abs(both[-len(SECOND) :] - alone[1]).max() < 1e-6
+    file.write_bytes(one[: len(one) // 2] + two)
+    with pytest.warns(UserWarning, match="truncated"):
+        both = audio.read(file, rate)
+        assert audio.info(file).duration == len(both) / rate
+    assert np.abs(both[-len(SECOND) :] - alone[1]).max() < 1e-6
 
 
 def test_a_header_of_zeros_ends(tmp_path):
@@ -174,6 +204,34 @@ def test_a_length_that_is_too_large_gives_a_warning(tmp_path):
     for form in ("AU", "AIFF"):
         (tmp_path / "x").write_bytes(with_size(encoded(FIRST, 48000, form, "PCM_16"), form, 200000, 2))
         assert len(read(tmp_path / "x", 48000, ["truncated or damaged"])) == 48000
+
+
+CUT = [
+    ("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+    ("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("MP3", "MPEG_LAYER_III"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "subtype"), CUT)
+@pytest.mark.parametrize("part", [0.45, 0.6, 0.77])
+def test_a_cut_file_is_as_long_as_what_is_there(tmp_path, form, subtype, part):
+    data = encoded(np.concatenate([SECOND, FIRST]), 48000, form, subtype)
+    (tmp_path / "x").write_bytes(data[: int(part * len(data))])
+    with pytest.warns(UserWarning, match="truncated or damaged"):
+        whole = audio.read(tmp_path / "x", 48000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert audio.info(tmp_path / "x").duration == len(whole) / 48000 < 2.7
+    (tmp_path / "x").write_bytes(data)
+    assert audio.info(tmp_path / "x").duration == 2.7
+
+
+def test_a_flac_that_ends_behind_a_frame_holds_that_frame(tmp_path):
+    data = encoded(np.concatenate([SECOND, FIRST]), 48000, "FLAC", "PCM_16")
+    for number in (3, 17):
+        # A frame's header: 4096 samples at 48 kHz, one channel of 16 bits, and its number.
+        (tmp_path / "x").write_bytes(data[: data.index(bytes([0xFF, 0xF8, 0xCA, 0x08, number]))])
+        assert audio.info(tmp_path / "x").duration == number * 4096 / 48000
 
 
 def test_more_than_4_gib_of_aiff(tmp_path):

@@ -419,7 +419,7 @@ def test_scale_auto_divides_counts_by_their_full_scale(counts, full):
 
 
 def test_counts_in_a_wider_type_are_taken_as_they_are_with_a_warning():
-    with pytest.warns(UserWarning, match="an array: its floats reach 16,384, as whole numbers do"):
+    with pytest.warns(UserWarning, match="an array: its floats reach 16,384, far above the full scale of 1"):
         assert np.array_equal(audio.from_array(COUNTS.astype(np.float32), 16000, 16000), COUNTS.astype(np.float32))
     with pytest.warns(UserWarning, match="int32 samples reach 16,384 of 2,147,483,648"):
         audio.from_array(COUNTS.astype(np.int32), 16000, 16000)

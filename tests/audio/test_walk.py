@@ -77,7 +77,7 @@ def test_what_is_passed_over_is_named_with_a_reason(tmp_path: Path, monkeypatch:
         "annex.wav": "a link of git-annex, whose content was not fetched",
         "gone.flac": "a link to /nowhere/gone.flac, which is not there",
         "site": "a link to /mnt/card, which is not there",
-        "circle.wav": "a link to circle.wav, which is not there",
+        "circle.wav": "a link to circle.wav, which leads back to itself",
         "pointer.wav": "a Git LFS pointer, whose content was not fetched",
         **dict.fromkeys(
             ("1.tar.gz", "2.TGZ", "3.zip", "5.tar.zst"), "compressed, so that a clip cannot be found in it"

@@ -7,12 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from helpers.loudness import CARD
 from helpers.skips import needs_posix
+from helpers.tiny_bundle import write_tiny_bundle
 from sondino import cli
 from sondino.cli.app import list_skipped, show_table
 from sondino.console import print_line
+from sondino.model.bundle import copy_with_head
+from sondino.model.head import Head
 from sondino.progress import show
 
 
@@ -56,22 +62,47 @@ def test_an_error_and_a_warning_control_nothing(capsys: pytest.CaptureFixture[st
 MAIN = "from sondino.__main__ import main; main()"
 
 
-@needs_posix
-@pytest.mark.parametrize(("closed", "words", "code"), [((1,), ["students"], 0), ((1, 2), ["check", "nothing"], 2)])
-def test_closed_streams_are_no_traceback(closed: tuple[int, ...], words: list[str], code: int) -> None:
-    done = run(MAIN, *words, preexec_fn=lambda: [os.close(number) for number in closed])
-    assert (done.returncode, done.stderr) == (code, "")
+UNWRITTEN = "sondino: standard output cannot be written: {}\n"
 
 
-@needs_posix
-def test_a_full_disk_behind_a_pipe_is_a_message() -> None:
+def output(kind: str) -> dict[str, object]:
+    """Standard output that is closed, or on a full disk."""
+    if kind == "closed":
+        return {"preexec_fn": lambda: os.close(1)}
     if not Path("/dev/full").exists():
         pytest.skip("another operating system: needs /dev/full")
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, "students"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 2 and done.stderr.splitlines() == ["sondino: the system: No space left on device"]
+    return {"preexec_fn": lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 1)}
+
+
+@needs_posix
+@pytest.mark.parametrize(("kind", "reason"), [("closed", "Bad file descriptor"), ("full", "No space left on device")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["students"], ["--version"], ["classify", "--help"]])
+def test_output_that_cannot_be_written_is_a_message(kind: str, reason: str, unbuffered: str, words: list[str]) -> None:
+    done = run(MAIN, *words, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+
+
+@needs_posix
+@pytest.mark.parametrize("kind", ["closed", "full"])
+def test_labels_and_streams_that_cannot_be_written_are_a_message(kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(32000), 16000)
+    head = Head("loudness", ("quiet", "loud"), False, ((np.eye(2, 3), np.zeros(2)),))
+    model = ["--model", str(copy_with_head(write_tiny_bundle(tmp_path / "bare", **CARD), tmp_path / "model", head, {}))]
+    reason = "Bad file descriptor" if kind == "closed" else "No space left on device"
+    done = run(MAIN, "classify", str(tmp_path / "x.wav"), *model, "--quiet", **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+    with (tmp_path / "x.wav").open("rb") as piped:
+        done = run(MAIN, "embed", "-", *model, "--quiet", stdin=piped, **output(kind))
+    assert (done.returncode, done.stderr) == (2, UNWRITTEN.format(reason))
+
+
+@needs_posix
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_mistake_keeps_its_message_and_code_where_streams_are_closed(closed: tuple[int, ...]) -> None:
+    done = run(MAIN, "check", "nothing", preexec_fn=lambda: [os.close(number) for number in closed])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("" if 2 in closed else "sondino: unknown kind of teacher 'nothing'")
 
 
 @needs_posix
@@ -108,3 +139,30 @@ def test_ctrl_c_during_an_import_is_no_traceback(module: str) -> None:
 def test_a_skipped_file_takes_one_line_whatever_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     list_skipped([("a\nb\u202ec.wav", "no sound")])
     assert capsys.readouterr().err == "skipped a\\x0ab\\u202ec.wav: no sound\n"
+
+
+@needs_posix
+def test_a_link_to_itself_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.wav").symlink_to("x.wav")
+    model = ["--model", str(write_tiny_bundle(tmp_path / "bundle", **CARD)), "--output", str(tmp_path / "x.npz")]
+    for words in (["embed", str(tmp_path / "x.wav"), *model], ["embed", str(tmp_path), *model]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+        assert "x.wav, which leads back to itself: mend or remove it" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["models", str(tmp_path / "x.wav")])
+    assert ended.value.code in (0, 2)  # Python 3.13 resolves it
+
+
+def test_a_table_of_dates_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dates, names = np.array(["2024-05-01", "2024-05-02"], "M8[D]"), np.array(["a", "b"])
+    for ids, vectors, held in (
+        (names, np.stack([dates] * 3, 1), "embeddings"),
+        (dates, np.ones((2, 3)), "ids or times"),
+    ):
+        np.savez(tmp_path / "x.npz", ids=ids, vectors=vectors)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["similar", "a", "--in", str(tmp_path / "x.npz")])
+        assert ended.value.code == 2
+        assert f"x.npz has {held} of datetime64[D]: save ids as strings" in capsys.readouterr().err

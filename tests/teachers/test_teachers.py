@@ -389,7 +389,7 @@ def test_bad_precomputed_files_are_error_messages(tmp_path):
         "rows.npz": "has 3 ids and embeddings of shape",
         "objects.npz": "save ids as strings",
         "twice.npz": "1 ids more than once, such as 'a'",
-        "whole.npz": "not of floats",
+        "whole.npz": "save them as float32",
         "text.npz": "cannot be read",
         "x.csv": "neither .npz nor .parquet",
     }.items():

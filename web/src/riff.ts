@@ -24,6 +24,8 @@ const FLOAT = 3;
 const EXTENSIBLE = 0xfffe;
 const IN_DS64 = 0xffffffff; // the size of data in RF64 and BW64, whose real one is in the chunk ds64
 const PADDING = 4096; // bytes: as many zeros as this at the end are samples
+const END_CHUNKS = 1 << 16; // bytes at the end of a file in which chunks behind samples of no length are looked for
+const AT_END = ["LIST", "JUNK", "PEAK", "_PMX", "iXML", "bext", "cue ", "smpl", "inst", "fact", "acid", "afsp", "id3 ", "ID3 "];
 const TAGS = ["ID3", "TAG", "APETAGEX"];
 
 /** Null: no WAV, or one with a codec that is left to the browser. */
@@ -110,16 +112,35 @@ interface Extent {
 /** How far the samples reach. (That a size has wrapped at 4 GiB and chunks follow needs no look: the page reads no such file.) */
 function extent(view: DataView, { at, size, isOpen }: Data): Extent {
   const rest = view.byteLength - at;
-  const all = (fault: Extent["fault"]): Extent => ({ bytes: rest, next: view.byteLength, fault });
+  const all = (fault: Extent["fault"], bytes = rest): Extent => ({ bytes, next: view.byteLength, fault });
+  const beforeChunks = (from: number) => chunksAtEnd(view, Math.max(from, view.byteLength - END_CHUNKS)) - at;
   if (!size && (isSound(view, at) || isChunk(view, at))) return { bytes: 0, next: afterChunks(view, at), fault: null };
-  if (!size) return all("unfinished");
-  if (size > rest) return all(isOpen ? null : "truncated");
+  if (!size) return all("unfinished", beforeChunks(at));
+  if (size > rest) return isOpen ? all(null, beforeChunks(at)) : all("truncated");
   // Some write an odd size without the pad that belongs to it.
   const ends = [at + size + (size % 2), at + size];
   const next = ends.find((end) => isSound(view, end) || isChunk(view, end));
   if (next !== undefined) return { bytes: size, next: afterChunks(view, next), fault: null };
   const isRight = size === rest || (!isOpen && ends.some((end) => isEnd(view, end)));
-  return isRight ? { bytes: size, next: view.byteLength, fault: null } : all("too small");
+  return isRight ? { bytes: size, next: view.byteLength, fault: null } : all("too small", beforeChunks(at + size));
+}
+
+/** Where chunks begin that end just where the file ends; its length where there are none. */
+function chunksAtEnd(view: DataView, from: number): number {
+  for (let at = from; at + 8 <= view.byteLength; at++) {
+    if (AT_END.includes(text(view, at, 4)) && areChunks(view, at)) return at;
+  }
+  return view.byteLength;
+}
+
+/** Whether chunks without samples reach from here to the end of the file. */
+function areChunks(view: DataView, at: number): boolean {
+  while (at < view.byteLength) {
+    if (!isChunk(view, at) || text(view, at, 4) === "data") return false;
+    const size = view.getUint32(at + 4, true);
+    at += 8 + size + (size % 2);
+  }
+  return true;
 }
 
 /** Whether what is left is the end of a sound: padding or a tag. */

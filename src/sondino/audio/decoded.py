@@ -36,6 +36,7 @@ class Decoded:
         blocks: (first frame, number of frames or None for all) -> blocks (frames, channels) float32. Warns if
             fewer samples can be decoded than the file should have.
         floats: its samples are stored as floats, whose full scale is not known.
+        held: frames that are there of a file that is known to be cut short; None: all of `frames`.
     """
 
     rate: int
@@ -43,6 +44,12 @@ class Decoded:
     frames: int | None
     blocks: Callable[[int, int | None], Iterator[NDArray[np.float32]]]
     floats: bool = False
+    held: int | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Frames that are there, as far as that is known without decoding; None where it is not."""
+        return self.frames if self.held is None else self.held
 
 
 def source_name(source: Source) -> str:

@@ -20,9 +20,9 @@ from sondino.audio import sndfile
 from sondino.audio.crashes import marked
 from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, source_name
 from sondino.audio.links import find_links, joined
-from sondino.audio.mpeg import mpeg_frames
+from sondino.audio.mpeg import mpeg_frames, mpeg_held
 from sondino.audio.pyav import has_av, open_av
-from sondino.audio.sizes import corrected_file
+from sondino.audio.sizes import corrected_file, flac_held
 from sondino.audio.walk import GONE, why_unusable
 from sondino.audio.wav import FLOAT, FOLLOW, PCM, WavSound, byte_order, is_wav, wav_format, wav_header, wav_sounds
 from sondino.errors import AudioError, MissingExtra, SondinoError
@@ -164,7 +164,10 @@ def _open_one(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, c
                     stacklevel=4,
                 )
             frames = sound.frames if counted is None else min(sound.frames, counted)
-            return sndfile.decoded(sound, name, frames, short, open_again)
+            held = flac_held(handle) if sound.format == "FLAC" else None
+            if counted is None and sound.format == "MP3":
+                held = mpeg_held(handle)
+            return replace(sndfile.decoded(sound, name, frames, short, open_again), held=held)
     if not hidden and not has_av():
         if _is_container(head):
             raise MissingExtra(f"{name}: libsndfile cannot read it ({reason}), but PyAV may: pip install 'sondino[av]'")

@@ -1,4 +1,4 @@
-"""Files that hold several sounds one after the other: chained Ogg, FLAC, AU and AIFF put together."""
+"""Files that hold several sounds one after the other: chained Ogg; FLAC, AU, AIFF and MP3 put together."""
 
 import mmap
 import os
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.decoded import Decoded, mapped, once_a_file
+from sondino.audio.mpeg import frame_header, mpeg_starts
 from sondino.audio.signal import resampled_blocks, to_mono
 
 _Bytes = bytes | mmap.mmap
@@ -27,7 +28,8 @@ def find_links(handle: BinaryIO) -> list[tuple[int, int]]:
     finders: dict[bytes, Callable[[_Bytes], list[int]]] = {
         b"OggS": _ogg_starts, b"fLaC": _flac_starts, b".snd": _au_starts, b"FORM": _aiff_starts,
     }  # fmt: skip
-    finder = finders.get(head)
+    is_mpeg = head[:3] == b"ID3" or frame_header(head[:3])[1] > 0
+    finder = mpeg_starts if is_mpeg else finders.get(head)
     if finder is None:
         return [(0, handle.seek(0, os.SEEK_END))]
     with mapped(handle) as data:
@@ -85,9 +87,9 @@ def joined(sounds: Sequence[Decoded]) -> Decoded:
     rate, channels = sounds[0].rate, sounds[0].channels
     same_rate = all(sound.rate == rate for sound in sounds)
     mono = not same_rate or any(sound.channels != channels for sound in sounds)
-    frames: int | None = 0
-    for sound in sounds:
-        frames = None if frames is None or sound.frames is None or not same_rate else frames + sound.frames
+    lengths = [sound.length for sound in sounds]
+    known = same_rate and None not in lengths
+    frames = sum(length for length in lengths if length is not None) if known else None
 
     def of(sound: Decoded, first: int) -> Iterator[NDArray[np.float32]]:
         if not mono:
@@ -100,10 +102,10 @@ def joined(sounds: Sequence[Decoded]) -> Decoded:
         """All from frame `first` on."""
         at = 0
         for sound in sounds:
-            if same_rate and sound.frames is not None:  # its place is known without decoding
-                if first < at + sound.frames:
+            if same_rate and sound.length is not None:  # its place is known without decoding
+                if first < at + sound.length:
                     yield from of(sound, max(0, first - at))
-                at += sound.frames
+                at += sound.length
                 continue
             for block in of(sound, 0):
                 if at + len(block) > first:

@@ -1,4 +1,4 @@
-"""How long an MPEG audio file really is: layers I, II and III, free format too.
+"""How long an MPEG audio file really is: layers I, II and III, free format too; and MP3 files put together in one.
 
 libsndfile takes an mp3's length from its Xing header, or guesses it from the first frame's bit rate, and reads no
 further. A variable-rate file without that header, or several files put together, would lose its end silently, or
@@ -6,6 +6,8 @@ seem truncated when it is complete.
 """
 
 import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
 
@@ -24,7 +26,27 @@ SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1
 MAX_FRAME = 16384  # bytes of a frame of free format, at most; those of a table are shorter
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
+DECODER_DELAY = 529  # samples that a decoder adds to those that the encoder put before the sound
+_TAG_PLACES = (13, 15, 21, 23, 36, 38)  # of a Xing header in its frame: behind the side information, and a CRC
+
 _Bytes = bytes | mmap.mmap
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """A frame with a Xing header: its first byte and the one behind it, and what the header says.
+
+    Attributes:
+        at: first byte of the frame.
+        end: behind its last byte.
+        covered: bytes of this sound, the frame included; 0 where the header does not say.
+        delay: samples that the encoder put before the sound.
+    """
+
+    at: int
+    end: int
+    covered: int
+    delay: int
 
 
 @once_a_file
@@ -35,27 +57,116 @@ def mpeg_frames(handle: BinaryIO) -> int | None:
         handle: binary file; its position is moved.
     """
     with mapped(handle) as data:
-        return _count(data)
-
-
-def _count(data: _Bytes) -> int | None:
-    at = 0
-    if data[:3] == b"ID3" and len(data) > 10:
-        at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
-    tag = max(data.find(b"Xing", at, at + 4096), data.find(b"Info", at, at + 4096))
-    # The tag has the number of bytes it covers. A shorter file is truncated, and the tag is still right; further
-    # bytes may be another file's audio.
-    if tag >= 0 and len(data) > tag + 16 and data[tag + 7] & 2:
-        skip = 8 + 4 * (data[tag + 7] & 1)
-        if int.from_bytes(data[tag + skip : tag + skip + 4], "big") > 0.98 * (len(data) - at) - 1024:
+        begin = _behind_tags(data, 0)
+        # A file that is shorter than its Xing header says is truncated, and the header is still right.
+        if _covers_all(data, begin, _first_tag(data, begin)):
             return None
-    samples, end = 0, len(data) - 4
+        return _count(data, begin)
+
+
+@once_a_file
+def mpeg_held(handle: BinaryIO) -> int | None:
+    """Samples a channel that are there where the file ends before its Xing header says; None where it does not.
+
+    Args:
+        handle: binary file; its position is moved.
+    """
+    with mapped(handle) as data:
+        tag = _first_tag(data, _behind_tags(data, 0))
+        if tag is None or tag.at + tag.covered <= len(data):
+            return None
+        return max(0, _count(data, tag.end, whole=True) - tag.delay - DECODER_DELAY)
+
+
+def mpeg_starts(data: _Bytes) -> list[int]:
+    """Where each sound of an MPEG audio file begins: at a Xing header, and behind the bytes that one covers.
+
+    What an encoder put before and behind a sound can then be left out of each. Between sounds without such headers
+    nothing says where they join.
+    """
+    begin = _behind_tags(data, 0)
+    first = _first_tag(data, begin)
+    if _covers_all(data, begin, first):
+        return [0]
+    tags = list(_tags(data, begin, len(data)))
+    starts = {0} | {tag.at for tag in tags if tag != first}
+    for tag, following in zip(tags, [*(tag.at for tag in tags), len(data)][1:], strict=True):
+        place = _behind_tags(data, tag.at + tag.covered)
+        length = frame_header(data[place : place + 3])[0]
+        if tag.covered and place < following and frame_header(data[place + length : place + length + 3])[1]:
+            starts.add(place)
+    return sorted(starts)
+
+
+def _covers_all(data: _Bytes, begin: int, tag: _Tag | None) -> bool:
+    return tag is not None and tag.covered > 0.98 * (len(data) - begin) - 1024
+
+
+def _first_tag(data: _Bytes, begin: int) -> _Tag | None:
+    return next(_tags(data, begin, begin + 4096), None)
+
+
+def _tags(data: _Bytes, begin: int, stop: int) -> Iterator[_Tag]:
+    """The frames with a Xing header between two bytes."""
+    places = []
+    for name in (b"Xing", b"Info"):
+        at = begin
+        while (at := data.find(name, at, stop)) >= 0:
+            places.append(at)
+            at += 4
+    for place in sorted(places):
+        for offset in _TAG_PLACES:
+            at = place - offset
+            head = data[at : at + 4] if at >= begin else b""
+            length = frame_header(head[:3])[0]
+            if not length or offset not in (side := _side_information(head), side + 2):
+                continue
+            flags = data[place + 7]
+            fields = place + 8 + 4 * (flags & 1)
+            covered = int.from_bytes(data[fields : fields + 4], "big") if flags & 2 else 0
+            encoder = fields + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+            named = data[encoder : encoder + 4] in (b"LAME", b"Lavf", b"Lavc")
+            delay = int.from_bytes(data[encoder + 21 : encoder + 23], "big") >> 4 if named else 0
+            yield _Tag(at, at + length, covered, delay)
+            break
+
+
+def _side_information(head: bytes) -> int:
+    """Where the side information of a layer III frame with this header ends, without a CRC."""
+    mono = head[3] >> 6 == 3
+    if head[1] >> 3 & 3 == 3:  # MPEG 1
+        return 4 + (17 if mono else 32)
+    return 4 + (9 if mono else 17)
+
+
+def _behind_tags(data: _Bytes, at: int) -> int:
+    """The first byte behind the ID3 tags at a byte."""
+    while True:
+        if data[at : at + 3] == b"ID3" and len(data) > at + 10:
+            at += 10 + (data[at + 6] << 21 | data[at + 7] << 14 | data[at + 8] << 7 | data[at + 9])
+        elif data[at : at + 3] == b"TAG":
+            at += 128
+        else:
+            return at
+
+
+def _count(data: _Bytes, begin: int, whole: bool = False) -> int:
+    """Samples a channel in the frames from a byte on.
+
+    Args:
+        data: the file.
+        begin: of the first frame, or before it.
+        whole: leave a frame out that the file ends in.
+    """
+    at, samples, end = begin, 0, len(data) - 4
     free = 0  # bytes of a frame of free format without padding, once known
     while at < end:
         length, frame, slot = frame_header(data[at : at + 3])
         if frame and not length:
             free = free or _free_length(data, at, slot)
             length = free + slot * (data[at + 2] >> 1 & 1) if free else 0
+        if whole and at + length > len(data):
+            break
         # A header is valid only if the next one follows at its length, or a tag, or the file ends there.
         if length and (at + length >= end or data[at + length] == 0xFF or _is_tag(data, at + length)):
             samples += frame

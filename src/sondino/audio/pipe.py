@@ -18,6 +18,7 @@ from sondino.audio.wav import (
     SAMPLE_FORMATS,
     TOO_SMALL,
     WavFormat,
+    before_chunks_at_end,
     byte_order,
     chunk_size,
     declared_size,
@@ -184,6 +185,14 @@ def _all(pipe: Pipe) -> Iterator[bytes]:
         yield data
 
 
+def _up_to(pipe: Pipe, size: int) -> Iterator[bytes]:
+    """At most so many bytes, as they come."""
+    left = size
+    while left and (data := pipe.some(min(READ, left))):
+        yield data
+        left -= len(data)
+
+
 def _raw(pipe: Pipe, frame: int) -> Iterator[bytes]:
     done = 0
     for data in _all(pipe):
@@ -209,7 +218,8 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
                 note = NEVER_FINISHED
         else:
             left, whole = size, size - size % layout.frame
-            while left and (data := pipe.some(min(READ, left))):
+            pieces = _up_to(pipe, size)
+            for data in before_chunks_at_end(pieces, layout.order) if is_stand_in(size) else pieces:
                 left -= len(data)
                 yield data[: whole - done]
                 rest += data[whole - done :] if whole - done < len(data) else b""
@@ -223,7 +233,7 @@ def _wav_bytes(pipe: Pipe, layout: WavFormat, size: int) -> Iterator[bytes]:
                 yield rest  # the beginning of a frame that goes on behind the length of the header
                 done += len(rest)
         if note:
-            for data in _all(pipe):
+            for data in before_chunks_at_end(_all(pipe), layout.order):
                 yield data
                 done += len(data)
             if done:

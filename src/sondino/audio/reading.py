@@ -25,7 +25,7 @@ from sondino.errors import AudioError, OptionError
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """A file's header: rate in hertz, duration in seconds, number of channels."""
+    """What a file holds: rate in hertz, duration in seconds, number of channels."""
 
     sample_rate: int
     duration: float
@@ -35,11 +35,14 @@ class AudioInfo:
 def info(source: Source) -> AudioInfo:
     """Rate, duration and channels of a file, from its header (decodes the file if the header has no length).
 
+    The duration of a truncated file is that of what is there, but for what PyAV reads, such as M4A, where it is the
+    header's.
+
     Raises:
         AudioError: the file is missing or is not audio.
     """
     with open_sound(source) as sound:
-        frames = sound.frames
+        frames = sound.length
         if frames is None:
             frames = sum(len(block) for block in sound.blocks(0, None))
         return AudioInfo(sound.rate, frames / sound.rate, sound.channels)
@@ -58,7 +61,7 @@ def read(
         sample_rate: hertz of the result.
         start: where the segment begins, in seconds.
         duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
-        scale: "auto" divides floats that are whole numbers by their full scale (peak of the file over 8).
+        scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
 
     Returns:
         (samples,) float32, at least one sample.

@@ -106,8 +106,8 @@ def _full_scale(peak: float) -> float:
 
 def _warn_unscaled(name: str, found: str) -> None:
     warnings.warn(
-        f"{name}: {found}, as whole numbers do that were not scaled to -1..1; scale auto divides them by their full "
-        "scale",
+        f"{name}: {found}, far above the full scale of 1; if they are whole numbers that were not scaled, scale auto "
+        "divides them by the full scale of 16, 24 or 32 bits, the smallest that holds them",
         stacklevel=3,
     )
 

@@ -4,14 +4,15 @@ libsndfile reads such files up to the length in the header. They are given to it
 left open: for AIFF, which cannot do that, one of AU, or of WAV where the samples are little-endian.
 """
 
+import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sondino.audio.decoded import Section
-from sondino.audio.wav import NEVER_FINISHED, PADDING, TOO_SMALL, is_tag, wav_format, wav_header
+from sondino.audio.decoded import Section, once_a_file
+from sondino.audio.wav import CUT, NEVER_FINISHED, PADDING, TOO_SMALL, is_tag, wav_format, wav_header
 
 AU_UNKNOWN = 0xFFFFFFFF
 FLAC_TAIL = 1 << 17  # bytes at the end that hold the beginning of the last frame
@@ -111,7 +112,12 @@ def _caf(handle: BinaryIO, size: int) -> Corrected | None:
             return None
         at += 12 + length
     start = at + 12
-    if not speed or length < 4 or start + length + 12 > size:  # libsndfile reads on where there is no length
+    pieces: list[bytes | tuple[int, int]] = [(0, at + 4), b"\xff" * 8, (at + 12, size)]
+    if not speed or length < 4:  # libsndfile reads on where there is no length
+        return None
+    if start + length > size + 1:  # libsndfile refuses it; some leave the last byte out, which is padding
+        return Corrected(Section(handle, pieces), CUT.format(seconds=(size - start - 4) / speed))
+    if start + length + 12 > size:
         return None
     handle.seek(start + length)
     kind, following = struct.unpack(">4sq", handle.read(12))
@@ -119,7 +125,6 @@ def _caf(handle: BinaryIO, size: int) -> Corrected | None:
         return None
     if not _more(handle, start + length, size):
         return None
-    pieces: list[bytes | tuple[int, int]] = [(0, at + 4), b"\xff" * 8, (at + 12, size)]
     return Corrected(Section(handle, pieces), _note(length - 4, size - start - 4, round(speed)))
 
 
@@ -139,10 +144,43 @@ def _flac(handle: BinaryIO, size: int) -> Corrected | None:
     return Corrected(Section(handle, pieces), _note(declared, held, rate))
 
 
+@once_a_file
+def flac_held(handle: BinaryIO) -> int | None:
+    """Samples a channel that are there of a FLAC file that is cut short by its header; None where it is not.
+
+    A file that ends in its last frame is not distinguished from one with a tag behind it.
+    """
+    size = handle.seek(0, os.SEEK_END)
+    handle.seek(0)
+    head = handle.read(26)
+    if head[:4] != b"fLaC" or len(head) < 26 or head[4] & 0x7F:
+        return None
+    declared = int.from_bytes(head[21:26], "big") & (1 << 36) - 1
+    block = struct.unpack(">H", head[8:10])[0]
+    handle.seek(max(0, size - FLAC_TAIL))
+    tail = handle.read()
+    found: list[tuple[int, int, int]] = []
+    for frame in _flac_frames(tail):
+        _, number, length = frame
+        if number * block + length >= declared:
+            return None
+        # Samples may look like a frame's header; two of them do not follow one another.
+        if found and found[-1][1] == number + 1:
+            at, last, length = found[-1]
+            return last * block + (length if _crc(tail[at:], 16, 0x8005) == 0 else 0)
+        found.append(frame)
+    return None
+
+
 def _flac_samples(handle: BinaryIO, size: int, block: int) -> int:
     """Samples before and in the last frame of a FLAC file, of blocks of one size; 0 where it is not found."""
     handle.seek(max(0, size - FLAC_TAIL))
-    tail = handle.read()
+    _, number, length = next(_flac_frames(handle.read()), (0, 0, 0))
+    return number * block + length
+
+
+def _flac_frames(tail: bytes) -> Iterator[tuple[int, int, int]]:
+    """First byte, number and samples of each frame of blocks of one size, from the last to the first."""
     at = len(tail)
     while (at := tail.rfind(b"\xff\xf8", 0, at)) >= 0:
         head = tail[at : at + 16]
@@ -153,23 +191,22 @@ def _flac_samples(handle: BinaryIO, size: int, block: int) -> int:
         code = head[2] >> 4
         sizes = {6: 1, 7: 2}.get(code, 0)
         end = length + sizes + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
-        if extra in (1, 8) or code == 0 or _crc8(head[:end]) != head[end]:
+        if extra in (1, 8) or code == 0 or _crc(head[:end], 8, 0x07) != head[end]:
             continue
         number = head[4] & (0x7F if extra == 0 else (1 << (7 - extra)) - 1)
         for byte in head[5:length]:
             number = number << 6 | byte & 0x3F
         coded = int.from_bytes(head[length : length + sizes], "big") + 1
         last = coded if sizes else 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
-        return number * block + last
-    return 0
+        yield at, number, last
 
 
-def _crc8(data: bytes) -> int:
-    value = 0
+def _crc(data: bytes, bits: int, polynomial: int) -> int:
+    value, top, mask = 0, 1 << bits - 1, (1 << bits) - 1
     for byte in data:
-        value ^= byte
+        value ^= byte << bits - 8
         for _ in range(8):
-            value = (value << 1 ^ 0x07) & 0xFF if value & 0x80 else value << 1
+            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
     return value
 
 

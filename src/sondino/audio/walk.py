@@ -185,6 +185,8 @@ def why_unusable(path: str | os.PathLike[str], state: os.stat_result | None = No
         target = os.readlink(path)  # noqa: PTH115
         if "annex/objects" in target.replace("\\", "/"):
             return "a link of git-annex, whose content was not fetched: git annex get"
+        if error.errno == errno.ELOOP:
+            return f"a link to {target}, which leads back to itself: mend or remove it"
         return f"a link to {target}, which is not there: mend or remove it"
     except ValueError:  # a NUL in the name
         return GONE

@@ -8,7 +8,7 @@ there is read; where the header says otherwise, a message says so. The page of `
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -26,10 +26,16 @@ UNKNOWN = (1 << 63) - 1  # sizes from here on stand for "unknown", as 0 does
 PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
 NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
 TOO_SMALL = "its header says {claimed:.2f} s, {seconds:.2f} s are there and are read"
+CUT = "truncated or damaged (it is cut short); read up to {seconds:.2f} s"
 FOLLOW = "{count} sounds follow one another in this file; all are read"
 LEFT_OUT = "another sound follows, which cannot be read and is left out"
 
+END_CHUNKS = 1 << 16  # bytes at the end of a file in which chunks behind samples of no length are looked for
+
 _ID = re.compile(rb"[A-Za-z0-9_ ]{4}")
+_AT_END_IDS = (b"LIST", b"JUNK", b"PEAK", b"_PMX", b"iXML", b"bext", b"cue ", b"smpl", b"inst", b"fact", b"acid",
+               b"afsp", b"id3 ", b"ID3 ")  # fmt: skip
+_AT_END = re.compile(b"|".join(_AT_END_IDS))
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,50 @@ def is_chunk(head: bytes, left: int, order: str) -> bool:
 def chunk_size(head: bytes, order: str) -> int:
     """The size of the chunk that these eight bytes begin."""
     return int(struct.unpack(f"{order}I", head[4:8])[0])
+
+
+def chunks_at_end(data: bytes, order: str) -> int:
+    """Where chunks begin that end just where `data` ends; its length where there are none."""
+    for found in _AT_END.finditer(data):
+        if _are_chunks(data[found.start() :], order, whole=True):
+            return found.start()
+    return len(data)
+
+
+def before_chunks_at_end(pieces: Iterable[bytes], order: str) -> Iterator[bytes]:
+    """The bytes before `chunks_at_end`, as they come: only what may be such chunks is held back."""
+    held = b""
+    for piece in pieces:
+        held += piece
+        while held:
+            found = _AT_END.search(held)
+            if found is None:
+                begun = (n for n in (3, 2, 1) if any(name.startswith(held[-n:]) for name in _AT_END_IDS))
+                kept = held[len(held) - next(begun, 0) :]  # the last bytes may begin an id
+                yield held[: len(held) - len(kept)]
+                held = kept
+                break
+            if found.start():
+                yield held[: found.start()]
+                held = held[found.start() :]
+            if _are_chunks(held, order, whole=False):
+                break
+            yield held[:1]
+            held = held[1:]
+    yield held[: chunks_at_end(held, order)]
+
+
+def _are_chunks(data: bytes, order: str, whole: bool) -> bool:
+    """Whether these bytes are chunks without samples; where they are not the whole, whether they may begin some."""
+    at = 0
+    while at + 8 <= len(data):
+        head = data[at : at + 8]
+        left = len(data) if whole else END_CHUNKS
+        if not is_chunk(head, left - at, order) or head[:4] == b"data":
+            return False
+        size = chunk_size(head, order)
+        at += 8 + size + size % 2
+    return at >= len(data) or not whole
 
 
 def is_tag(head: bytes) -> bool:
@@ -211,9 +261,9 @@ def _extent(handle: BinaryIO, start: int, declared: int, end: int, order: str) -
     if declared == 0:
         if _goes_on(handle, start, end, order):
             return start, _next_sound(handle, start, end, order), ""
-        return end, None, NEVER_FINISHED if rest else ""
+        return _before_chunks(handle, start, end, order), None, NEVER_FINISHED if rest else ""
     if declared >= rest:
-        return end, None, ""
+        return _before_chunks(handle, start, end, order) if is_stand_in(declared) else end, None, ""
     for at in (start + declared + declared % 2, start + declared):
         if _follows(handle, at, end, order):
             return start + declared, _next_sound(handle, at, end, order), ""
@@ -221,7 +271,13 @@ def _extent(handle: BinaryIO, start: int, declared: int, end: int, order: str) -
         at = start + declared + (turns << 32)
         if _goes_on(handle, at + declared % 2, end, order):
             return at, _next_sound(handle, at + declared % 2, end, order), TOO_SMALL
-    return end, None, TOO_SMALL
+    return _before_chunks(handle, start + declared, end, order), None, TOO_SMALL
+
+
+def _before_chunks(handle: BinaryIO, start: int, end: int, order: str) -> int:
+    """Where samples of no length end that begin at a byte: before the chunks at the end of the file."""
+    first = max(start, end - END_CHUNKS)
+    return first + chunks_at_end(_bytes(handle, first, end - first), order)
 
 
 def _goes_on(handle: BinaryIO, at: int, end: int, order: str) -> bool:

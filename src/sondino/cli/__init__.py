@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from sondino.cli import (
     benching,
@@ -73,6 +74,9 @@ RESUMABLE = (
 """Commands that resume when they are run again after an interruption."""
 
 
+_OUTPUT = "standard output"
+
+
 class _Interrupted:
     """Whether Ctrl-C was pressed: a library that is being imported may turn it into an error of its own."""
 
@@ -100,26 +104,56 @@ def _ending_in_order(interrupted: _Interrupted) -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+class _Output(io.FileIO):
+    """Standard output, whose errors name it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _OUTPUT
+            raise
+
+
 def _open_streams() -> None:
     """Make standard output and error fit to be printed to, whatever they are.
 
-    One that was closed becomes the null device, so that no file of ours takes its number; a character that the
-    encoding lacks is printed as its code.
+    One that was closed becomes the null device, so that no file of ours takes its number. Output that is closed is
+    opened for reading only: what is written there is an error, as on a full disk. A character that the encoding lacks
+    is printed as its code.
     """
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    for number, name, mode in ((1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_WRONLY)
+            null = os.open(os.devnull, mode)
             if null != number:
                 os.dup2(null, number)
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or not isinstance(getattr(out.buffer, "raw", out.buffer), io.FileIO):
+        return
+    if out.fileno() == 1:  # not one that a test or another program has put in its place
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding=out.encoding,
+            errors=out.errors,
+            line_buffering=out.line_buffering or out.write_through,
+        )
 
 
-def _drop_output() -> None:
-    """Let what could not be printed go: Python would try again when it ends, and complain."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _flush_output() -> OSError | None:
+    """The error of standard output where it cannot be written; what it holds is dropped then.
+
+    Python would try again when it ends, and complain.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -133,26 +167,34 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     warnings.showwarning = lambda message, *_: print_line(f"sondino: {message}", error=True)  # no line of source
     interrupted = _Interrupted()
+    failed: BaseException | None = None
+    code: str | int | None = 0
     try:
-        try:
-            with _ending_in_order(interrupted):
-                app(arguments)
-        finally:
-            sys.stdout.flush()  # here, where a closed pipe is caught
-    except BrokenPipeError:
-        _drop_output()  # whoever read it has gone, as `head` does
-        sys.exit(141)
+        with _ending_in_order(interrupted):
+            app(arguments)
+    except SystemExit as ended:
+        code = ended.code
     except (Exception, KeyboardInterrupt) as error:
-        if interrupted.seen or isinstance(error, KeyboardInterrupt):
-            resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
-            print_line("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), error=True)
-            sys.exit(130)
-        if isinstance(error, SondinoError):
-            print_line(f"sondino: {error}", error=True)
-            sys.exit(2)
-        if isinstance(error, OSError):
-            # Such as a name that is too long for the system: nothing of ours went wrong.
-            print_line(f"sondino: {error.filename or 'the system'}: {error.strerror or error}", error=True)
-            _drop_output()
-            sys.exit(2)
-        raise
+        failed = error
+    unwritten = _flush_output()
+    if interrupted.seen or isinstance(failed, KeyboardInterrupt):
+        resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
+        print_line("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), error=True)
+        sys.exit(130)
+    if isinstance(failed, SondinoError):
+        print_line(f"sondino: {failed}", error=True)
+        sys.exit(2)
+    if isinstance(failed, BrokenPipeError) or isinstance(unwritten, BrokenPipeError):
+        sys.exit(141)  # whoever read it has gone, as `head` does
+    failed = failed or unwritten
+    if isinstance(failed, OSError):
+        # Of another file, such as a name that is too long for the system: nothing of ours went wrong.
+        place = f"{_OUTPUT} cannot be written" if failed.filename == _OUTPUT else failed.filename or "the system"
+        print_line(f"sondino: {place}: {failed.strerror or failed}", error=True)
+        sys.exit(2)
+    if isinstance(failed, RuntimeError) and str(failed).startswith("Symlink loop"):  # `Path.resolve` before Python 3.13
+        print_line(f"sondino: {failed}: mend or remove the link, which leads back to itself", error=True)
+        sys.exit(2)
+    if failed is not None:
+        raise failed
+    sys.exit(code)

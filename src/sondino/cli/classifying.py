@@ -41,7 +41,7 @@ def classify(
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
-        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
+        scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files

@@ -92,7 +92,7 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none",
         audio: a folder, a list, a tar file, or a folder of tar shards.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
-        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
+        scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
     """
     from sondino.corpus.table import build_corpus
     from sondino.progress import show

@@ -64,7 +64,7 @@ def embed(
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
-        scale: auto divides floats that are whole numbers (peak of the file over 8) by their full scale.
+        scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
     from sondino.pretrained.load import load

@@ -140,7 +140,7 @@ def build_corpus(
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
         progress: called with (files looked at, files in all).
-        scale: "auto" divides floats that are whole numbers (peak of the file over 8) by their full scale.
+        scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
 
     Raises:
         AudioError: there is nothing there, or nothing that can be decoded.

@@ -103,7 +103,7 @@ def embed_files(
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.
-        scale: "auto" divides floats that are whole numbers (peak of the file over 8) by their full scale.
+        scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         progress: called after every file.
 
     Raises:

@@ -178,6 +178,11 @@ class _Npy:
         self.shape, by_column, self.dtype = read(file)
         kinds = "fiu" if dimensions > 1 else "fiuUS"
         if len(self.shape) != dimensions or self.dtype.kind not in kinds or (by_column and dimensions > 1):
+            if self.dtype.kind in "mM":
+                held = "embeddings" if dimensions > 1 else "ids or times"
+                raise OptionError(
+                    f"table {table} has {held} of {self.dtype}: save ids as strings, and embeddings and times as floats"
+                )
             order = " stored column by column" if by_column else ""
             raise OptionError(
                 f"table {table} holds an array {self.shape} of {self.dtype}{order}, not numbers (rows, dim) "

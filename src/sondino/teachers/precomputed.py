@@ -102,7 +102,7 @@ def _read_npz(path: Path) -> tuple[list[str], NDArray[np.floating]]:
     if ids.ndim != 1:
         raise EncoderError(f"{path} has ids of shape {ids.shape}, not one a row")
     if embeddings.dtype.kind != "f":
-        raise EncoderError(f"{path} has embeddings of {embeddings.dtype}, not of floats")
+        raise EncoderError(f"{path} has embeddings of {embeddings.dtype}: save them as float32")
     return [str(name) for name in ids.tolist()], embeddings
 
 
