@@ -16,9 +16,13 @@ import sondino
 from helpers.bands import RATE, SMALL_RUN, Bands, write_band_sounds
 from helpers.corpora import noise
 from helpers.forked import ForkServer
-from sondino.distillation.distill import distill
+from sondino.corpus.table import build_corpus
+from sondino.corpus.waveforms import open_waveforms
+from sondino.distillation.distill import distill, open_or_build
+from sondino.distillation.recipe import resolve_recipe
 from sondino.distillation.summary import teacher_facts
 from sondino.errors import EncoderError, OptionError, RunError
+from sondino.training.accelerator import make_accelerator
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -230,7 +234,10 @@ import os, shutil, signal, sys
 from pathlib import Path
 import sondino.distillation.summary, sondino.distillation.train
 from helpers.traced_graphs import traced_once
-from sondino.distillation.distill import distill
+from sondino.corpus.table import build_corpus
+from sondino.corpus.waveforms import open_waveforms
+from sondino.distillation.distill import distill, open_or_build
+from sondino.distillation.recipe import resolve_recipe
 from helpers.bands import SMALL_RUN, Bands
 
 def dies(module, name, after):
@@ -268,3 +275,18 @@ def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkSe
         assert all(np.array_equal(whole[name], killed[name]) for name in whole), file
     targets = [next((tmp_path / name).rglob("targets.npy")).read_bytes() for name in ("whole", "killed")]
     assert targets[0] == targets[1]
+
+
+def test_samples_that_were_not_scaled_are_divided_by_their_full_scale(tmp_path: Path) -> None:
+    import soundfile
+
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds" / "a.wav", 20_000 * noise(0.5, 0, RATE), RATE, subtype="FLOAT")
+    accelerator = make_accelerator("cpu", "float32", tmp_path)
+    recipe = resolve_recipe(teacher="birdnet", clip=0.5, scale="auto")
+    corpus = open_or_build(tmp_path / "sounds", tmp_path / "run", recipe, accelerator, quiet=True)
+    assert corpus.scale == "auto"
+    assert np.abs(open_waveforms(corpus, RATE).read(0)).max() < 1
+    plain = build_corpus(tmp_path / "sounds", tmp_path / "plain", 0.5)
+    with pytest.raises(RunError, match="was built without --scale auto"):
+        open_or_build(plain.folder, tmp_path / "run", recipe, accelerator, quiet=True)

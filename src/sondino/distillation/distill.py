@@ -194,9 +194,11 @@ def open_or_build(audio: str | Path, run: Path, recipe: Recipe, accelerator: Acc
                     f"{audio} was cut into clips of {corpus.clip:g} s and the recipe says {recipe.clip:g} s: "
                     f"give --clip {corpus.clip:g}, or build a corpus with --clip {recipe.clip:g}"
                 )
+            if recipe.scale == "auto" != corpus.scale:
+                raise RunError(f"{audio} was built without --scale auto: build it again with it, or leave it out here")
         else:
             with show("headers", "files", quiet) as progress:
-                corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
+                corpus = build_corpus(audio, run / "corpus", recipe.clip, scale=recipe.scale, progress=progress)
         folder = add_views(corpus, recipe.views, recipe.seed).folder
     return open_corpus(broadcast_from_main(folder))
 

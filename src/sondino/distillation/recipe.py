@@ -72,6 +72,13 @@ class Recipe:
             "bundle's window",
         },
     )
+    scale: Literal["none", "auto"] = field(
+        default="none",
+        metadata={
+            "help": "auto: floats whose peak in the file is over 8 are divided by 2^15, 2^23 or 2^31, as samples of whole "
+            "numbers that were not scaled"
+        },
+    )
     views: int = field(
         default=0,
         metadata={
