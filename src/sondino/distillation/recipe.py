@@ -75,8 +75,8 @@ class Recipe:
     scale: Literal["none", "auto"] = field(
         default="none",
         metadata={
-            "help": "auto: floats whose peak in the file is over 8 are divided by 2^15, 2^23 or 2^31, as samples of whole "
-            "numbers that were not scaled"
+            "help": "auto: floats whose peak in the file is over 8 are divided by 2^15, 2^23 or 2^31, as whole numbers "
+            "that were not scaled"
         },
     )
     views: int = field(
