@@ -134,17 +134,30 @@ def test_an_object_that_is_no_encoder_gets_a_message_on_what_it_lacks(tmp_path: 
         distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL_RUN)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "rate", "message"),
+    [
+        (256000, None, "16000 to 128000 Hz, 88 % of the teacher's band; {silence}: give --rate 256000"),
+        (256000, 96000, "48000 to 128000 Hz, 62 % of the teacher's band; {silence}: give --rate 256000"),
+        (44100, 32000, "16000 to 22050 Hz, 27 % of the teacher's band; {silence}: give --rate 48000"),
+        (44100, 16000, "8000 to 22050 Hz, 64 % of the teacher's band; {silence}: give --rate 48000"),
+        (384000, 256000, "128000 to 192000 Hz, 33 % of the teacher's band; {silence}"),  # no student goes higher
+        (256000, 256000, None),
+        (44100, 48000, None),
+    ],
+)
 def test_a_teacher_of_a_higher_rate_gets_one_warning_with_the_band_that_is_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, teacher: int, rate: int | None, message: str | None
 ) -> None:
     class Bats(Bands):
-        name, sample_rate = "bats", 256000
+        name, sample_rate = "bats", teacher
 
     with pytest.raises(OptionError, match="gone does not exist"):  # after the teachers are opened, before any work
-        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", **SMALL_RUN)
-    assert [record.getMessage() for record in caplog.records] == [
-        "bats takes audio at 256000 Hz and the student at 32000 Hz: the student cannot process 16000 to 128000 Hz, "
-        "88 % of the teacher's band; sounds that lie there alone are silence to it"
+        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", rate=rate, **SMALL_RUN)
+    start = f"bats takes audio at {teacher} Hz and the student at {rate or 32000} Hz: the student cannot process "
+    expected = message and start + message.format(silence="sounds that lie there alone are silence to it")
+    assert [record.getMessage() for record in caplog.records if "bats" in record.getMessage()] == [
+        *([expected] if expected else [])
     ]
 
 

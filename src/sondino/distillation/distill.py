@@ -30,7 +30,7 @@ from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import write_skipped
-from sondino.frontend.logmel import LogMel
+from sondino.frontend.logmel import RATES, LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student
@@ -113,16 +113,19 @@ def warn_of_lost_band(teacher: Encoder, logmel: LogMel) -> None:
     """Warn of a teacher with a higher rate than the student's, with the share of its band that the student lacks."""
     if teacher.sample_rate <= logmel.sample_rate:
         return
+    better = next((rate for rate in RATES if rate >= teacher.sample_rate), RATES[-1])
+    advice = f": give --rate {better}" if better > logmel.sample_rate else ""
     top, highest = teacher.sample_rate / 2, min(logmel.f_max, logmel.sample_rate / 2)
     logging.getLogger(__name__).warning(
         "%s takes audio at %d Hz and the student at %d Hz: the student cannot process %.0f to %.0f Hz, %s of the "
-        "teacher's band; sounds that lie there alone are silence to it",
+        "teacher's band; sounds that lie there alone are silence to it%s",
         teacher.name,
         teacher.sample_rate,
         logmel.sample_rate,
         highest,
         top,
         percent(1 - highest / top, 0),
+        advice,
     )
 
 
@@ -246,7 +249,7 @@ def new_student(recipe: Recipe) -> "Student":
     """The student before training: randomly initialised by seed, from a checkpoint, or the net of a bundle.
 
     Raises:
-        OptionError: the bundle or checkpoint is of another student or width.
+        OptionError: the bundle or checkpoint is of another student or width, or the bundle of another rate.
     """
     torch.manual_seed(recipe.seed)
     bundle = next((b for b in _places(recipe.init) if (b / "config.json").exists()), None)
@@ -261,8 +264,13 @@ def new_student(recipe: Recipe) -> "Student":
                 + (f" with quaternion {student.quaternion}" if student.quaternion else "")
                 + ": give --student and --width to match"
             )
+        if recipe.rate not in (None, own := student.logmel.sample_rate):
+            raise OptionError(
+                f"init {recipe.init} takes audio at {own} Hz, and rate is {recipe.rate}: leave --rate out to keep "
+                f"{own} Hz, or give its model.safetensors as --init to start from its weights at another rate"
+            )
         return student
-    student = build_student(recipe.student, recipe.width, quaternion=recipe.quaternion)
+    student = build_student(recipe.student, recipe.width, rate=recipe.rate, quaternion=recipe.quaternion)
     if recipe.init:
         for note in load_initial(student, Path(recipe.init)):
             logging.getLogger(__name__).warning("%s: %s", recipe.init, note)
