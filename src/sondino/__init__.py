@@ -23,6 +23,7 @@ _MODULES = {
     "load": "pretrained.load",
     "Model": "model.model",
     "Encoder": "encoder.encoder",
+    "Head": "encoder.head",
     "check_encoder": "encoder.check",
     "embed_files": "embedding.files",
     "embed_stream": "embedding.streams",

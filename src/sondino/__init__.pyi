@@ -6,6 +6,7 @@ from sondino.embedding.similar import find_similar as find_similar
 from sondino.embedding.streams import embed_stream as embed_stream
 from sondino.encoder.check import check_encoder as check_encoder
 from sondino.encoder.encoder import Encoder as Encoder
+from sondino.encoder.head import Head as Head
 from sondino.errors import SondinoError as SondinoError
 from sondino.evaluation.compare import compare as compare
 from sondino.evaluation.evaluate import evaluate as evaluate

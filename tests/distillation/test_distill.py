@@ -16,9 +16,13 @@ import sondino
 from helpers.bands import RATE, SMALL_RUN, Bands, write_band_sounds
 from helpers.corpora import noise
 from helpers.forked import ForkServer
-from sondino.distillation.distill import distill
+from sondino.corpus.table import build_corpus
+from sondino.corpus.waveforms import open_waveforms
+from sondino.distillation.distill import distill, open_or_build
+from sondino.distillation.recipe import resolve_recipe
 from sondino.distillation.summary import teacher_facts
 from sondino.errors import EncoderError, OptionError, RunError
+from sondino.training.accelerator import make_accelerator
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -130,17 +134,30 @@ def test_an_object_that_is_no_encoder_gets_a_message_on_what_it_lacks(tmp_path: 
         distill(tmp_path, teacher=Nothing(), out=tmp_path / "run", **SMALL_RUN)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "rate", "message"),
+    [
+        (256000, None, "16000 to 128000 Hz, 88 % of the teacher's band; {silence}: give --rate 256000"),
+        (256000, 96000, "48000 to 128000 Hz, 62 % of the teacher's band; {silence}: give --rate 256000"),
+        (44100, 32000, "16000 to 22050 Hz, 27 % of the teacher's band; {silence}: give --rate 48000"),
+        (44100, 16000, "8000 to 22050 Hz, 64 % of the teacher's band; {silence}: give --rate 48000"),
+        (384000, 256000, "128000 to 192000 Hz, 33 % of the teacher's band; {silence}"),  # no student goes higher
+        (256000, 256000, None),
+        (44100, 48000, None),
+    ],
+)
 def test_a_teacher_of_a_higher_rate_gets_one_warning_with_the_band_that_is_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, teacher: int, rate: int | None, message: str | None
 ) -> None:
     class Bats(Bands):
-        name, sample_rate = "bats", 256000
+        name, sample_rate = "bats", teacher
 
     with pytest.raises(OptionError, match="gone does not exist"):  # after the teachers are opened, before any work
-        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", **SMALL_RUN)
-    assert [record.getMessage() for record in caplog.records] == [
-        "bats takes audio at 256000 Hz and the student at 32000 Hz: the student cannot process 16000 to 128000 Hz, "
-        "88 % of the teacher's band; sounds that lie there alone are silence to it"
+        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", rate=rate, **SMALL_RUN)
+    start = f"bats takes audio at {teacher} Hz and the student at {rate or 32000} Hz: the student cannot process "
+    expected = message and start + message.format(silence="sounds that lie there alone are silence to it")
+    assert [record.getMessage() for record in caplog.records if "bats" in record.getMessage()] == [
+        *([expected] if expected else [])
     ]
 
 
@@ -230,7 +247,10 @@ import os, shutil, signal, sys
 from pathlib import Path
 import sondino.distillation.summary, sondino.distillation.train
 from helpers.traced_graphs import traced_once
-from sondino.distillation.distill import distill
+from sondino.corpus.table import build_corpus
+from sondino.corpus.waveforms import open_waveforms
+from sondino.distillation.distill import distill, open_or_build
+from sondino.distillation.recipe import resolve_recipe
 from helpers.bands import SMALL_RUN, Bands
 
 def dies(module, name, after):
@@ -268,3 +288,18 @@ def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkSe
         assert all(np.array_equal(whole[name], killed[name]) for name in whole), file
     targets = [next((tmp_path / name).rglob("targets.npy")).read_bytes() for name in ("whole", "killed")]
     assert targets[0] == targets[1]
+
+
+def test_samples_that_were_not_scaled_are_divided_by_their_full_scale(tmp_path: Path) -> None:
+    import soundfile
+
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds" / "a.wav", 20_000 * noise(0.5, 0, RATE), RATE, subtype="FLOAT")
+    accelerator = make_accelerator("cpu", "float32", tmp_path)
+    recipe = resolve_recipe(teacher="birdnet", clip=0.5, scale="auto")
+    corpus = open_or_build(tmp_path / "sounds", tmp_path / "run", recipe, accelerator, quiet=True)
+    assert corpus.scale == "auto"
+    assert np.abs(open_waveforms(corpus, RATE).read(0)).max() < 1
+    plain = build_corpus(tmp_path / "sounds", tmp_path / "plain", 0.5)
+    with pytest.raises(RunError, match="was built without --scale auto"):
+        open_or_build(plain.folder, tmp_path / "run", recipe, accelerator, quiet=True)

@@ -21,18 +21,18 @@ def test_the_six_published_pairs_are_shipped() -> None:
 
 def test_published_schedule() -> None:
     recipe = resolve_recipe(RECIPES[0])
-    assert recipe.rate(0) == pytest.approx(8e-4 * math.exp(-5 * (1 - 0.5 / 8) ** 2))
-    assert recipe.rate(4) == pytest.approx(8e-4 * math.exp(-5 * 0.25))
-    assert recipe.rate(8) == recipe.rate(80) == pytest.approx(8e-4)
-    assert recipe.rate(90) == pytest.approx(8e-4 * (1 - 0.99 * 10 / 95))
-    assert recipe.rate(175) == recipe.rate(500) == pytest.approx(8e-6)
+    assert recipe.learning_rate(0) == pytest.approx(8e-4 * math.exp(-5 * (1 - 0.5 / 8) ** 2))
+    assert recipe.learning_rate(4) == pytest.approx(8e-4 * math.exp(-5 * 0.25))
+    assert recipe.learning_rate(8) == recipe.learning_rate(80) == pytest.approx(8e-4)
+    assert recipe.learning_rate(90) == pytest.approx(8e-4 * (1 - 0.99 * 10 / 95))
+    assert recipe.learning_rate(175) == recipe.learning_rate(500) == pytest.approx(8e-6)
 
 
 def test_default_schedule_fits_any_number_of_epochs() -> None:
     for epochs in (1, 10, 1000):
         recipe = Recipe(teacher=("birdnet",), epochs=epochs)
-        assert recipe.rate(epochs) == pytest.approx(8e-6)
-        assert max(recipe.rate(epochs * i / 100) for i in range(100)) <= 8e-4
+        assert recipe.learning_rate(epochs) == pytest.approx(8e-6)
+        assert max(recipe.learning_rate(epochs * i / 100) for i in range(100)) <= 8e-4
 
 
 def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_written_recipe_reads_back_and_leaves_nothing_open(tmp_path: Path) -> None:
     asked = Recipe(teacher=("a", "b"), lr=1e-5, epochs=50)
     recipe = fully_resolved(asked, 200_000, "float32")
-    assert None not in (recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
+    assert None not in (recipe.rate, recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
     assert (recipe.draws, recipe.warmup, recipe.precision) == (100_000, 4.0, "float32")
-    assert all(recipe.rate(e) == pytest.approx(asked.rate(e)) for e in (0, 3, 20, 49.5))
+    assert all(recipe.learning_rate(e) == pytest.approx(asked.learning_rate(e)) for e in (0, 3, 20, 49.5))
     write_yaml(recipe, tmp_path / "recipe.yaml")
     assert resolve_recipe(tmp_path / "recipe.yaml") == recipe

@@ -16,9 +16,9 @@ from helpers.loudness import CARD, RATE
 from helpers.skips import needs_linux
 from sondino import cli
 from sondino.embedding.classify import ClipPrediction, classify_files
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
-from sondino.model.head import Head
 
 # On the tiny model's embeddings (mean, mean square, peak): the louder, the likelier is "loud".
 WEIGHT = np.array([[0, 0, -10.0], [0, 0, 10], [0, 0, 0]])

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sondino.encoder.head import Head
 from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
 from sondino.exporters import export as exporting
 from sondino.exporters.export import export
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from sondino.model.head import Head
 from sondino.model.onnx_graph import front_end_graph, net_graph
 from sondino.model.torch_model import TorchModel
 from sondino.nets.student import Student

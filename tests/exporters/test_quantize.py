@@ -10,13 +10,13 @@ import torch
 from onnx import helper, numpy_helper
 
 import sondino
+from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError, SondinoError
 from sondino.exporters import quantize as quantizing
 from sondino.exporters.half_precision import halved, without_zero_points, without_zeros
 from sondino.exporters.int8_layers import quantized
 from sondino.exporters.quantize import quantize
 from sondino.files import sha256
-from sondino.model.head import Head
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student

@@ -17,8 +17,8 @@ import sondino
 from sondino import audio
 from sondino.embedding.similar import find_similar
 from sondino.embedding.streams import embed_stream
+from sondino.encoder.head import Head
 from sondino.errors import SondinoError
-from sondino.model.head import Head
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from sondino.audio.reading import read
+from sondino.encoder.head import Head
 from sondino.exporters.edge import log_mels
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.model.head import Head
 from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import build_student
 from sondino.nets.student import Student

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sondino.encoder.head import Head
 from sondino.frontend.logmel import STUDENT_LOGMEL
-from sondino.model.head import Head, write_head
+from sondino.model.head import write_head
 
 DIM, CHANNELS, TAPS = 24, 16, 3
 LABELS = ("bird", "drum", "rain")

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from helpers.traced_graphs import traced_once
 from sondino.audio.reading import read
+from sondino.encoder.head import Head
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.model.head import Head
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sondino.encoder.head import Head, sigmoid, softmax
 from sondino.errors import OptionError, SondinoError
-from sondino.model.head import Head, read_head, sigmoid, softmax, write_head
+from sondino.model.head import read_head, write_head
 
 WEIGHT = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], np.float32)
 BIAS = np.array([0.0, 0.5, 0.0], np.float32)

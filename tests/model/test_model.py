@@ -17,9 +17,9 @@ from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
 from sondino import audio
 from sondino.cli.embedding import _cost
 from sondino.encoder.encoder import Encoder
+from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, SondinoError
 from sondino.model.bundle import copy_with_head
-from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.runtimes import openvino_reason
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from helpers.golden import error, state_dict, strip, wave
 from helpers.mean_student import Mean
+from sondino.encoder.head import Head
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
-from sondino.model.head import Head
 from sondino.model.onnx_file import export_onnx, only_rounding, verify_onnx
 from sondino.model.onnx_graph import WaveformNet
 from sondino.nets.dymn import DyMN

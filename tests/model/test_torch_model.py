@@ -13,15 +13,13 @@ from torch import nn
 
 import sondino
 from helpers.tiny_student import RATE, write_paper_bundle
+from sondino.encoder.head import Head
 from sondino.errors import (
     OptionError,
     SondinoError,
 )
 from sondino.frontend.logmel_torch import FFTLogMel
-from sondino.model.head import (
-    Head,
-    write_head,
-)
+from sondino.model.head import write_head
 from sondino.model.torch_model import TorchModel
 
 

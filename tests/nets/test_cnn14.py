@@ -21,10 +21,10 @@ from sondino.nets.checkpoints import read_state
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.pretrained.convert import read_published
-from sondino.pretrained.efficientat import audioset_classes
 from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
 from sondino.teachers.catalogue import RECORDS
+from sondino.teachers.label_names import audioset_classes
 
 WIDTH = 0.125
 DIM = 256

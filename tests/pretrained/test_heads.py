@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, SondinoError
-from sondino.model.head import Head
 from sondino.pretrained.heads import load_head, misfit_warning, published_heads
 
 torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.fake_dataset import blobs, labelled
-from sondino.model.head import softmax
+from sondino.encoder.head import softmax
 from sondino.probing.linear import Linear, fit_linear, standard
 
 sklearn = pytest.importorskip("sklearn")

@@ -14,11 +14,11 @@ from helpers.golden import wave
 from sondino import cli, load
 from sondino.distillation.distill import new_student
 from sondino.distillation.recipe import resolve_recipe
+from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.files import write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.collapse import mean_pairwise_cosine
-from sondino.model.head import Head
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student

@@ -9,7 +9,11 @@ export async function decode(file: ArrayBuffer): Promise<Sound & { notes: string
   const notes: string[] = [];
   for (const link of links(file)) {
     try {
-      sounds.push(await decodeLink(link));
+      const { sound, wanted } = await decodeLink(link);
+      sounds.push(sound);
+      if (sound.rate < wanted) {
+        notes.push(`this browser decodes such a file at ${sound.rate} Hz, not at its ${wanted} Hz: give a WAV to keep all of it`);
+      }
     } catch (error) {
       if (!sounds.length) throw error;
       notes.push("another sound follows, which cannot be read and is left out");
@@ -19,9 +23,20 @@ export async function decode(file: ArrayBuffer): Promise<Sound & { notes: string
   return { ...joined(sounds), notes };
 }
 
-async function decodeLink(file: ArrayBuffer): Promise<Sound> {
-  const rate = rateOf(file);
-  const context = new OfflineAudioContext(1, 1, rate);
+/** A sound, and the rate that its file has, in hertz. */
+async function decodeLink(file: ArrayBuffer): Promise<{ sound: Sound; wanted: number }> {
+  const wanted = rateOf(file);
+  const context = contextAt(wanted);
   const buffer = await context.decodeAudioData(file);
-  return { rate, channels: Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i).slice()) };
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i).slice());
+  return { sound: { rate: buffer.sampleRate, channels }, wanted };
+}
+
+/** A context at a rate in hertz, or at 96 kHz, which every browser has, where this one goes no higher. */
+function contextAt(rate: number): OfflineAudioContext {
+  try {
+    return new OfflineAudioContext(1, 1, rate);
+  } catch {
+    return new OfflineAudioContext(1, 1, Math.min(rate, 96000));
+  }
 }

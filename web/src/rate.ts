@@ -101,9 +101,9 @@ function kindAt(file: DataView, at: number): string {
   return at + 4 <= file.byteLength ? String.fromCharCode(...new Uint8Array(file.buffer, at, 4)) : "";
 }
 
-/** Browsers make contexts from 8 kHz on at least. */
+/** No browser decodes at rates outside of this; decode.ts asks for less where one cannot. */
 function usable(rate: number): number | null {
-  return rate >= 8000 && rate <= 96000 ? rate : null;
+  return rate >= 8000 && rate <= 768000 ? rate : null;
 }
 
 function matches(bytes: Uint8Array, at: number, text: string): boolean {

@@ -15,7 +15,7 @@ import soundfile
 
 from sondino.audio.signal import resample, to_mono
 from sondino.audio.windows import Windowing, merge, stack_windows
-from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, log_mel
+from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, LogMel, at_rate, log_mel
 from sondino.model.head import Head
 
 DATA = Path(__file__).parent / "data"
@@ -40,22 +40,28 @@ def write(name: str, content: Any) -> None:
     (DATA / f"{name}.json").write_text(json.dumps(content) + "\n")
 
 
+def log_mel_case(spec: LogMel, x: np.ndarray) -> dict[str, Any]:
+    """A waveform and its log-mel."""
+    y = log_mel(spec, x.astype(np.float32))
+    return {"spec": spec.as_dict(), "waveform": packed(x), "bands": y.shape[0], "mels": packed(y)}
+
+
+def resample_case(rate: int, to: int) -> dict[str, Any]:
+    """A waveform at one rate and at another."""
+    x = sound(1201, rate)
+    return {"from": rate, "to": to, "waveform": packed(x), "resampled": packed(resample(x, rate, to))}
+
+
 def main() -> None:
     """Write all of it."""
     DATA.mkdir(exist_ok=True)
-    mels = []
     to_the_top = replace(EFFICIENTAT_LOGMEL, f_max=16000.0, n_fft=512, window_length=512, n_mels=40)
+    mels = []
     for spec in (STUDENT_LOGMEL, MATPAC_LOGMEL, EFFICIENTAT_LOGMEL, to_the_top):
         x = np.concatenate([sound(spec.n_fft + 3 * spec.hop + 11, spec.sample_rate), np.zeros(2 * spec.n_fft)])
-        y = log_mel(spec, x.astype(np.float32))
-        mels.append({"spec": spec.as_dict(), "waveform": packed(x), "bands": y.shape[0], "mels": packed(y)})
+        mels.append(log_mel_case(spec, x))
     write("logmel", mels)
-
-    rates = []
-    for rate in (44100, 48000, 16000, 96000, 22050):
-        x = sound(1201, rate)
-        rates.append({"from": rate, "to": 32000, "waveform": packed(x), "resampled": packed(resample(x, rate, 32000))})
-    write("resample", rates)
+    write("resample", [resample_case(rate, 32000) for rate in (44100, 48000, 16000, 96000, 22050)])
 
     cuts = []
     for short in ("pad", "native", "repeat"):
@@ -124,6 +130,11 @@ def main() -> None:
         given = {"vector": packed(vector), "weights": packed(weights)}
         probabilities.append({"head": told, **given, "expected": packed(head.probabilities(vector[None])[0])})
     write("head", probabilities)
+
+    # After all others, whose random numbers stay as they were.
+    specs = [at_rate(STUDENT_LOGMEL, rate) for rate in (16000, 48000, 256000)]
+    write("logmel_rates", [log_mel_case(spec, sound(spec.n_fft + spec.hop, spec.sample_rate)) for spec in specs])
+    write("resample_rates", [resample_case(*rates) for rates in ((48000, 16000), (48000, 256000), (44100, 96000))])
 
 
 if __name__ == "__main__":

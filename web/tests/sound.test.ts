@@ -27,8 +27,8 @@ describe("power spectrum", () => {
 });
 
 describe("log-mel", () => {
-  const cases = data<{ spec: FrontEnd; waveform: string; bands: number; mels: string }[]>("logmel");
-  test.each(cases)("$spec.mel_scale, $spec.n_fft samples a frame, is Python's", ({ spec, waveform, bands, mels }) => {
+  const cases = ["logmel", "logmel_rates"].flatMap((name) => data<{ spec: FrontEnd; waveform: string; bands: number; mels: string }[]>(name));
+  test.each(cases)("$spec.mel_scale, $spec.n_fft samples a frame at $spec.sample_rate Hz, is Python's", ({ spec, waveform, bands, mels }) => {
     const got = new LogMel(spec).compute(floats(waveform));
     expect([got.bands, got.values.length]).toEqual([bands, got.bands * got.frames]);
     expect(difference(got.values, floats(mels))).toBeLessThan(1e-4);
@@ -42,7 +42,7 @@ describe("log-mel", () => {
 });
 
 describe("resampling", () => {
-  const cases = data<{ from: number; to: number; waveform: string; resampled: string }[]>("resample");
+  const cases = ["resample", "resample_rates"].flatMap((name) => data<{ from: number; to: number; waveform: string; resampled: string }[]>(name));
   test.each(cases)("from $from to $to Hz is soxr's", ({ from, to, waveform, resampled }) => {
     const [got, expected] = [resample(floats(waveform), from, to), floats(resampled)];
     expect(difference(got.subarray(40, -40), expected.subarray(40, -40))).toBeLessThan(6e-4);

@@ -177,9 +177,9 @@ def cluster(
 def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]
     from sondino.corpus.table import open_corpus
     from sondino.corpus.targets import compute_targets
+    from sondino.pretrained.open import open_teacher
     from sondino.progress import show
-    from sondino.teachers import load_teacher
 
-    table, encoder = open_corpus(corpus), load_teacher(teacher, device)
+    table, encoder = open_corpus(corpus), open_teacher(teacher, device)
     with show(f"targets of {encoder.name}", "clips") as progress:
         return compute_targets(table, encoder, teacher, progress=progress)

@@ -16,10 +16,9 @@ def check(encoder: str) -> int:
         encoder: a bundle's folder or a teacher's name.
     """
     from sondino.encoder.check import check_encoder
-    from sondino.pretrained.load import load
-    from sondino.teachers import load_teacher
+    from sondino.pretrained.open import open_teacher
 
-    checked = load(encoder) if (Path(encoder) / "config.json").exists() else load_teacher(encoder)
+    checked = open_teacher(encoder)
     faults = check_encoder(checked)
     for fault in faults:
         print_line(f"- {fault}")

@@ -21,6 +21,7 @@ from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
+from sondino.distillation.label_head import TeacherLabels, find_labels
 from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
 from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import RunData, finish_run, teacher_facts
@@ -29,12 +30,12 @@ from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import write_skipped
-from sondino.frontend.logmel import LogMel
+from sondino.frontend.logmel import RATES, LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student
+from sondino.pretrained.open import open_teacher
 from sondino.progress import show
-from sondino.teachers import load_teacher
 from sondino.text import percent
 from sondino.training.accelerator import computes_in, make_accelerator
 from sondino.training.batches import split_by_file
@@ -62,8 +63,9 @@ def distill(
     Args:
         audio: a folder of audio, a CSV or Parquet list of paths, tar shards, or a corpus already built.
         out: the run's folder; it will hold `bundle/`, `report.html`, `metrics.jsonl`, `recipe.yaml`, `skipped.csv`.
-        teacher: a kind that `list_teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000", or any `Encoder`; or
-            several in a list.
+        teacher: a kind that `list_teachers` lists, such as "birdnet" or "onnx:FILE?rate=16000"; a bundle, or a name or
+            checkpoint that `load` opens; or any `Encoder`; or several in a list. If one ends in labels, so does the
+            student (see `keep_labels`).
         recipe: a YAML file or a mapping of `Recipe` entries.
         device: "auto", "cpu" or "cuda".
         quiet: show no progress.
@@ -91,18 +93,19 @@ def distill(
     # Wrong names are found before the run's folder is made.
     student = new_student(plan)
     finished = (run / "summary.json").exists()
-    encoders = {} if finished else {name: given.get(name) or load_teacher(name, device) for name in plan.teacher}
+    encoders = {} if finished else {name: given.get(name) or open_teacher(name, device) for name in plan.teacher}
     if accelerator.is_main_process:
         for encoder in encoders.values():
             warn_of_lost_band(encoder, student.logmel)
     if not Path(audio).exists():
         raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    labels = find_labels(encoders, plan.keep_labels, plan.label_names) if accelerator.is_main_process else None
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:
             check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
         if not finished:
             corpus = open_or_build(audio, run, plan, accelerator, quiet)
-            train_run(run, plan, corpus, student, encoders, accelerator, quiet, page)
+            train_run(run, plan, corpus, student, encoders, labels, accelerator, quiet, page)
     return run / "bundle"
 
 
@@ -110,16 +113,19 @@ def warn_of_lost_band(teacher: Encoder, logmel: LogMel) -> None:
     """Warn of a teacher with a higher rate than the student's, with the share of its band that the student lacks."""
     if teacher.sample_rate <= logmel.sample_rate:
         return
+    better = next((rate for rate in RATES if rate >= teacher.sample_rate), RATES[-1])
+    advice = f": give --rate {better}" if better > logmel.sample_rate else ""
     top, highest = teacher.sample_rate / 2, min(logmel.f_max, logmel.sample_rate / 2)
     logging.getLogger(__name__).warning(
         "%s takes audio at %d Hz and the student at %d Hz: the student cannot process %.0f to %.0f Hz, %s of the "
-        "teacher's band; sounds that lie there alone are silence to it",
+        "teacher's band; sounds that lie there alone are silence to it%s",
         teacher.name,
         teacher.sample_rate,
         logmel.sample_rate,
         highest,
         top,
         percent(1 - highest / top, 0),
+        advice,
     )
 
 
@@ -129,6 +135,7 @@ def train_run(
     corpus: Corpus,
     student: "Student",
     encoders: Mapping[str, Encoder],
+    labels: TeacherLabels | None,
     accelerator: Accelerator,
     quiet: bool,
     page: bool,
@@ -156,7 +163,7 @@ def train_run(
     with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
         distiller = train(student, data, waveforms.read, recipe, run, accelerator, progress)
     if accelerator.is_main_process:
-        made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped)
+        made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped, labels)
         finish_run(made_from, distiller, page)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -190,9 +197,11 @@ def open_or_build(audio: str | Path, run: Path, recipe: Recipe, accelerator: Acc
                     f"{audio} was cut into clips of {corpus.clip:g} s and the recipe says {recipe.clip:g} s: "
                     f"give --clip {corpus.clip:g}, or build a corpus with --clip {recipe.clip:g}"
                 )
+            if recipe.scale == "auto" != corpus.scale:
+                raise RunError(f"{audio} was built without --scale auto: build it again with it, or leave it out here")
         else:
             with show("headers", "files", quiet) as progress:
-                corpus = build_corpus(audio, run / "corpus", recipe.clip, progress=progress)
+                corpus = build_corpus(audio, run / "corpus", recipe.clip, scale=recipe.scale, progress=progress)
         folder = add_views(corpus, recipe.views, recipe.seed).folder
     return open_corpus(broadcast_from_main(folder))
 
@@ -240,7 +249,7 @@ def new_student(recipe: Recipe) -> "Student":
     """The student before training: randomly initialised by seed, from a checkpoint, or the net of a bundle.
 
     Raises:
-        OptionError: the bundle or checkpoint is of another student or width.
+        OptionError: the bundle or checkpoint is of another student or width, or the bundle of another rate.
     """
     torch.manual_seed(recipe.seed)
     bundle = next((b for b in _places(recipe.init) if (b / "config.json").exists()), None)
@@ -255,8 +264,13 @@ def new_student(recipe: Recipe) -> "Student":
                 + (f" with quaternion {student.quaternion}" if student.quaternion else "")
                 + ": give --student and --width to match"
             )
+        if recipe.rate not in (None, own := student.logmel.sample_rate):
+            raise OptionError(
+                f"init {recipe.init} takes audio at {own} Hz, and rate is {recipe.rate}: leave --rate out to keep "
+                f"{own} Hz, or give its model.safetensors as --init to start from its weights at another rate"
+            )
         return student
-    student = build_student(recipe.student, recipe.width, quaternion=recipe.quaternion)
+    student = build_student(recipe.student, recipe.width, rate=recipe.rate, quaternion=recipe.quaternion)
     if recipe.init:
         for note in load_initial(student, Path(recipe.init)):
             logging.getLogger(__name__).warning("%s: %s", recipe.init, note)

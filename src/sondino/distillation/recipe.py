@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 from sondino.files import write_whole
+from sondino.frontend.logmel import STUDENT_LOGMEL
 from sondino.schema import check, load_yaml
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
@@ -50,6 +51,13 @@ class Recipe:
             "help": "multiplies the student's channels, 0.1 to 8; parameters grow with its square",
         },
     )
+    rate: int | None = field(
+        default=None,
+        metadata={
+            "help": "sample rate of the student's audio in Hz: 16000, 32000, 48000, 96000 or 256000. Sounds up to half "
+            "of it are processed. By default 32000, or the rate of the bundle that `init` names",
+        },
+    )
     quaternion: Literal["derivatives", "learned"] | None = field(
         default=None,
         metadata={
@@ -70,6 +78,13 @@ class Recipe:
             "bounds": {"gt": 0, "le": 600},
             "help": "seconds of audio per target, for teacher and student; a longer file gives several clips. The "
             "bundle's window",
+        },
+    )
+    scale: Literal["none", "auto"] = field(
+        default="none",
+        metadata={
+            "help": "auto: floats whose peak in the file is over 8 are divided by 2^15, 2^23 or 2^31, as whole numbers "
+            "that were not scaled"
         },
     )
     views: int = field(
@@ -96,6 +111,20 @@ class Recipe:
             "bounds": {"ge": 0, "le": 1},
             "help": "lambda of lambda * supervised + (1 - lambda) * distillation, if the corpus has labels; 1 needs no "
             "teacher",
+        },
+    )
+    keep_labels: Literal["auto", "no"] = field(
+        default="auto",
+        metadata={
+            "help": "auto: if a teacher ends in labels (classes of its last layer), the bundle has a head with them, "
+            "fitted to its probabilities; of several teachers the first that has any"
+        },
+    )
+    label_names: str | None = field(
+        default=None,
+        metadata={
+            "help": "text file with the names of the teacher's labels, one in each line (CSV: the last column); by "
+            "default those that its file carries"
         },
     )
     sampling: Sampling = field(
@@ -211,7 +240,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every value, and raise OptionError for the first that cannot be."""
-        from sondino.nets.registry import STUDENTS
+        from sondino.nets.registry import STUDENTS, check_student_rate
 
         if self.student not in list(STUDENTS):
             raise unknown_name("student", str(self.student), STUDENTS)
@@ -220,6 +249,7 @@ class Recipe:
             if choices and getattr(self, name) not in choices:
                 raise unknown_name(f"value of {name}:", str(getattr(self, name)), [c for c in choices if c])
         check(dataclasses.asdict(self), _schema(), "", error=OptionError)
+        check_student_rate(self.rate)
         if not self.teacher and self.label_weight < 1:
             raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
 
@@ -238,7 +268,7 @@ class Recipe:
         """Epochs over which it falls, resolved."""
         return self.epochs - self.rampdown_begin if self.rampdown is None else self.rampdown
 
-    def rate(self, epoch: float) -> float:
+    def learning_rate(self, epoch: float) -> float:
         """Learning rate at a moment of training, as in the published schedule.
 
         Args:
@@ -330,6 +360,7 @@ def fully_resolved(recipe: Recipe, training_clips: int, precision: str) -> Recip
     """
     return dataclasses.replace(
         recipe,
+        rate=recipe.rate or (None if recipe.init else STUDENT_LOGMEL.sample_rate),  # a bundle has its own
         draws=recipe.draws or min(MOST_DRAWS, training_clips),
         warmup=recipe.warmup_epochs,
         rampdown_start=recipe.rampdown_begin,

@@ -1,5 +1,6 @@
 """The end of a run: bundle, measurements, report, and the table that is printed."""
 
+import copy
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,16 @@ from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
+from sondino.distillation.label_head import MOST_CLIPS, TeacherLabels, fit_head
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder, resolve
+from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
+from sondino.metrics.classification import label_agreement
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -42,6 +46,8 @@ from sondino.version import __version__
 Read = Callable[[int], NDArray[np.float32]]
 
 MAP_ROWS = 2_000
+SCORES = ("validation_cosine", "validation_overlap", "label_top1", "label_mAP", "label_calibration_error")
+"""Measurements on held-out clips that a bundle records."""
 REAL_CLIPS = 4
 
 
@@ -59,6 +65,7 @@ class RunData:
         data: targets, weights and split.
         read: gives the waveform of a row at the student's sample rate.
         skipped: (path, reason) of files left out.
+        labels: those of a teacher, which the student's head learns; None: there are none.
     """
 
     folder: Path
@@ -70,6 +77,7 @@ class RunData:
     data: TrainingData
     read: Read
     skipped: Sequence[tuple[str, str]]
+    labels: TeacherLabels | None
 
     @property
     def held_out(self) -> NDArray[np.int64]:
@@ -88,8 +96,8 @@ class RunData:
         return spread(self.clips, MAP_ROWS)
 
     @property
-    def labels(self) -> NDArray[Any]:
-        """The labels of `rows`, None where there is none."""
+    def own_labels(self) -> NDArray[Any]:
+        """The labels of `rows` in the corpus, None where there is none."""
         return self.corpus.column("label")[self.rows]
 
 
@@ -125,11 +133,16 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
     made_with = versions(next(distiller.parameters()).device)
     metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
-    write_student(run, distiller.student, best, made_with)
+    head, agreement = label_head(run, distiller.student)
+    write_student(run, distiller.student, head, {**best, **agreement}, made_with)
     model = load(run.folder / "bundle")
     embeddings = embed_clips(run, model)
-    table = [*teacher_rows(run), student_row(run, model, best, embeddings), untrained_row(run, embeddings)]
-    add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.labels)
+    table = [
+        *teacher_rows(run),
+        student_row(run, model, {**best, **agreement}, embeddings),
+        untrained_row(run, embeddings),
+    ]
+    add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.own_labels)
     summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with, **cluster_facts(run)}
     if page:
         assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
@@ -139,7 +152,28 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
         report_run(run.folder)
 
 
-def write_student(run: RunData, student: Student, best: Mapping[str, Any], made_with: Mapping[str, str]) -> None:
+def label_head(run: RunData, student: Student) -> tuple[Head | None, dict[str, float]]:
+    """The student's head with a teacher's labels, and its agreement with the teacher on held-out clips."""
+    if run.labels is None:
+        return None, {}
+    targets = run.targets[run.labels.teacher].matrix
+    rows = spread(run.data.split.train, MOST_CLIPS)
+    student = copy.deepcopy(student)  # evaluated here, while the one given may still train
+    head = fit_head(embed_rows(student, run.read, rows, run.recipe), targets[rows], run.labels, run.recipe.seed)
+    held_out = spread(run.held_out, MAP_ROWS)
+    if len(held_out) == 0:
+        return head, {}
+    found = label_agreement(
+        head.probabilities(embed_rows(student, run.read, held_out, run.recipe)),
+        run.labels.head.probabilities(targets[held_out].astype(np.float32)),
+        head.multi_label,
+    )
+    return head, {f"label_{name}": round(value, 5) for name, value in found.items()}
+
+
+def write_student(
+    run: RunData, student: Student, head: Head | None, best: Mapping[str, Any], made_with: Mapping[str, str]
+) -> None:
     """Write the bundle, its ONNX graphs compared with torch on a few clips."""
     model = TorchModel(
         student,
@@ -154,10 +188,11 @@ def write_student(run: RunData, student: Student, best: Mapping[str, Any], made_
                 "hours": hours(run.corpus),
                 "corpus": run.corpus.hash,
             },
-            "scores": {name: best[name] for name in ("validation_cosine", "validation_overlap") if name in best},
+            "scores": {name: best[name] for name in SCORES if name in best},
             "recipe": as_dict(run.recipe),
             "versions": made_with,
         },
+        head=head,
     )
     write_bundle(model, run.folder / "bundle", [run.read(int(row)) for row in spread(run.clips, REAL_CLIPS)])
 
@@ -201,6 +236,8 @@ def student_row(run: RunData, model: Model, best: Mapping[str, Any], embeddings:
         "file_bytes": (run.folder / "bundle" / "model.onnx").stat().st_size,
         "milliseconds_per_10s": milliseconds_per_10s(model.embed, model.sample_rate, window=model.window),
         "cosine": best.get("validation_cosine"),
+        "label_top1": best.get("label_top1"),
+        "label_mAP": best.get("label_mAP"),
         "neighbour_overlap": overlap(run, embeddings.student, embeddings.teachers),
     }
 
@@ -288,6 +325,8 @@ def print_summary(run: Path) -> int:
         "milliseconds_per_10s": ("ms / 10 s", lambda v: f"{v:.1f}"),
         "cosine": ("cosine", lambda v: f"{v:.3f}"),
         "neighbour_overlap": ("neighbours", lambda v: percent(v, 0)),
+        "label_top1": ("same label", lambda v: percent(v, 0)),
+        "label_mAP": ("labels' mAP", percent),
         "probe_accuracy": ("probe", percent),
     }
     columns = [name for name in shown if any(row.get(name) is not None for row in summary.get("table", []))]
@@ -302,6 +341,7 @@ def print_summary(run: Path) -> int:
         f"\n{facts.clips} clips ({facts.hours:.2f} h), {facts.held_out} held out; "
         f"{facts.epochs} epochs in {facts.training_seconds:.0f} s, best {facts.best_epoch}"
         "\ncosine and neighbours: with the teacher, on held-out clips"
+        + ("; labels: with the teacher's most probable ones" if "label_top1" in columns else "")
         + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
     )
     print_line(f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}")

@@ -165,7 +165,7 @@ class _Trainer:
         began, self.batches.waited, total = time.perf_counter(), 0.0, torch.zeros((), device=accelerator.device)
         self.model.train()
         for step, (batch, waveforms) in enumerate(self.batches(rows)):
-            self.rate = recipe.rate(epoch + step / self.steps)
+            self.rate = recipe.learning_rate(epoch + step / self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate
             if recipe.init is None:

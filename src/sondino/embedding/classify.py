@@ -17,10 +17,10 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import merge
 from sondino.embedding.files import Progress, list_inputs
+from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, SondinoError
 from sondino.files import make_folder, new_file, thread_count
-from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 

@@ -19,9 +19,9 @@ from sondino.evaluation.scores import score_task
 from sondino.evaluation.sweep_table import averages, tabulate, write_tables
 from sondino.files import read_json, write_json
 from sondino.pretrained.load import load
+from sondino.pretrained.open import open_teacher
 from sondino.progress import show
 from sondino.tasks.registry import read_tasks
-from sondino.teachers import load_teacher
 from sondino.training.accelerator import make_accelerator
 from sondino.training.run import STARTED_WITH, check_same_config, open_run
 
@@ -200,7 +200,7 @@ class _Sweep:
         """Open each teacher that runs will need, so that a wrong name or file is reported before the first run."""
         needed = dict.fromkeys(name for one in self.planned if not self.is_finished(one) for name in one.recipe.teacher)
         for name in needed:
-            load_teacher(name, self.device)
+            open_teacher(name, self.device)
 
     def report_run(self, number: int, one: Planned, done: bool, took: Sequence[float]) -> None:
         todo = sum(not self.is_finished(other) for other in self.planned[number:])

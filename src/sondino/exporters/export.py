@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sondino.audio.clips import real_clips
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, RunError
 from sondino.exporters.card import export_card
 from sondino.exporters.half_precision import halved, without_zeros
@@ -30,7 +31,6 @@ from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.model.bundle import EXPORT_FORMAT
-from sondino.model.head import Head
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
 from sondino.model.sessions import open_session
 from sondino.model.torch_model import TorchModel

@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sondino.audio.clips import CLIPS, real_clips
+from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.exporters.half_precision import halved, without_zero_points, without_zeros
 from sondino.exporters.int8_layers import Int8, quantized
@@ -27,7 +28,6 @@ from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
 from sondino.model.bundle import finish_bundle, free_folder, new_bundle
 from sondino.model.config import read_config
-from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.model.onnx_file import write_graphs
 from sondino.model.onnx_graph import front_end_graph, net_graph

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.walk import find_audio
+from sondino.encoder.head import Head
 from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.files import replacing, sha256, write_whole
-from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.onnx_weights import with_weights
 from sondino.runtimes import onnx_session

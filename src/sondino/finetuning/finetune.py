@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.files import read_json, write_json
 from sondino.finetuning.clips import gather
@@ -36,7 +37,6 @@ from sondino.finetuning.train import (
 )
 from sondino.metrics.classification import Mask, Score, metric_of, score_with_interval
 from sondino.model.bundle import copy_with_head
-from sondino.model.head import Head
 from sondino.model.head_layers import Kind, Standard, after, as_head, new_layers, unfolded
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.embedding.files import Progress
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, require
 from sondino.metrics.classification import Score, metric_of, score_with_interval
-from sondino.model.head import Head
 from sondino.model.model import Model
 from sondino.probing.embeddings import embed_labelled
 from sondino.probing.probe import best_C, check_finite, classifiers_up_to, held_out

@@ -5,7 +5,7 @@
 
 import math
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -88,6 +88,9 @@ class LogMel:
 STUDENT_LOGMEL = LogMel()
 """All students' front-end (S-SONDO, arXiv 2604.24933): 10 s at 32 kHz give 128 x 624."""
 
+RATES = (16000, 32000, 48000, 96000, 256000)
+"""Sample rates that a student can be trained at, in hertz. The published front-ends are at 32000."""
+
 MATPAC_LOGMEL = LogMel(
     sample_rate=16000,
     n_fft=400,
@@ -128,6 +131,37 @@ PANNS_LOGMEL = LogMel(
     std=math.log(10.0) / 10.0,
 )
 """PANNs' front-end (arXiv 1912.10211), in decibels: 10 s at 32 kHz give 64 x 1001."""
+
+
+def at_rate(spec: LogMel, rate: int) -> LogMel:
+    """A published front-end for another sample rate; at its own rate it is returned as it is.
+
+    Window and hop keep their times, so that the frames of a second are as many. The transform is the next power of two
+    of samples. As many bands reach from the same lowest frequency to half the rate, so that the net stays the same.
+
+    Args:
+        spec: the published front-end.
+        rate: hertz.
+    """
+    if rate == spec.sample_rate:
+        return spec
+    scale = rate / spec.sample_rate
+    window = round(spec.window_length * scale)
+    n_fft = 1 << (window - 1).bit_length()
+    # A sound's mel power grows with the square of the window's samples and with the bins in a band. Offset, floor and
+    # mean follow it, so that a sound keeps its log-mel and the offset covers noise of the same level.
+    power = scale * n_fft / spec.n_fft
+    return replace(
+        spec,
+        sample_rate=rate,
+        n_fft=n_fft,
+        window_length=window,
+        hop=round(spec.hop * scale),
+        f_max=rate / 2,
+        log_offset=spec.log_offset * power,
+        log_floor=spec.log_floor * power,
+        mean=spec.mean + math.log(power),
+    )
 
 
 def m2d_logmel(rate: int = 16000, mean: float = -7.1, std: float = 4.2) -> LogMel:

@@ -142,3 +142,32 @@ def _bootstrap(logits: NDArray[np.floating], targets: Mask) -> tuple[float, floa
     draws = np.random.default_rng(0).integers(len(targets), size=(RESAMPLES, len(targets)))
     low, high = np.quantile([score_of(logits[rows], targets[rows], "mAP") for rows in draws], (0.025, 0.975))
     return float(low), float(high)
+
+
+def label_agreement(
+    student: NDArray[np.floating], teacher: NDArray[np.floating], multi_label: bool
+) -> dict[str, float]:
+    """The agreement of a student's probabilities with a teacher's, both (clips, labels).
+
+    Args:
+        student: its probabilities.
+        teacher: the teacher's of the same clips.
+        multi_label: whether a clip may have several labels.
+
+    Returns:
+        "top1": the share of clips with the same most probable label. "mAP": the mean average precision of the
+        student's probabilities, where the labels of a clip are the teacher's most probable one and, with `multi_label`,
+        all those with a probability of 0.5 or more. "calibration_error": the mean difference between the student's
+        probability of its most probable label and the teacher's of that label, in ten bins, weighted by their clips.
+    """
+    rows, best, first = np.arange(len(teacher)), teacher.argmax(1), student.argmax(1)
+    labels = teacher >= 0.5 if multi_label else np.zeros(teacher.shape, dtype=bool)
+    labels[rows, best] = True
+    given, right = student[rows, first], teacher[rows, first]
+    bins = np.minimum((given * 10).astype(int), 9)
+    gaps = [abs(given[bins == i].mean() - right[bins == i].mean()) * np.mean(bins == i) for i in np.unique(bins)]
+    return {
+        "top1": float((first == best).mean()),
+        "mAP": score_of(student, labels, "mAP"),
+        "calibration_error": float(sum(gaps)),
+    }

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import sondino.files as files
+from sondino.encoder.head import Head
 from sondino.errors import SondinoError
 from sondino.files import sha256
 from sondino.locks import UNFINISHED, restore
 from sondino.model.card import card
 from sondino.model.config import BUNDLE_FORMAT, Config, read_checked_config, read_config
-from sondino.model.head import Head, write_head
+from sondino.model.head import write_head
 from sondino.text import millions
 
 PARTIAL = (UNFINISHED, ".partial")

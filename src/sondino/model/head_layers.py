@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sondino.audio.windows import ShortPolicy
+from sondino.encoder.head import Activation, Head
 from sondino.errors import OptionError
-from sondino.model.head import Activation, Head
 
 Kind = Literal["linear", "mlp"]
 

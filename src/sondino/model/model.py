@@ -17,13 +17,14 @@ from sondino.audio.signal import Scale
 from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
+from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
 from sondino.frontend.logmel import LogMel, log_mel
 from sondino.locks import restore
 from sondino.metrics.agreement import cosines
 from sondino.model.config import read_checked_config
-from sondino.model.head import Head, read_head
+from sondino.model.head import read_head
 from sondino.model.sessions import Engine, Precision, Session, open_session
 from sondino.text import first_line
 

@@ -12,9 +12,9 @@ import onnx.compose
 import torch
 from torch import Tensor, nn
 
+from sondino.encoder.head import Head
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
-from sondino.model.head import Head
 from sondino.model.head_layers import layers_of
 from sondino.nets.fold import folded
 from sondino.nets.student import Student

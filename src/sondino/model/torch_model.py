@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sondino.audio.windows import ShortPolicy
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, SondinoError
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.config import read_config
-from sondino.model.head import Head, read_head
+from sondino.model.head import read_head
 from sondino.model.head_layers import Kind, as_head, layers_of, new_layers
 from sondino.nets.saved import load_student
 from sondino.nets.student import Student

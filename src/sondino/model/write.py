@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.windows import ShortPolicy
+from sondino.encoder.head import Head
 from sondino.errors import RunError, require_extra
 from sondino.files import sha256
 from sondino.model.bundle import finish_bundle, new_bundle
 from sondino.model.config import BUNDLE_FORMAT
-from sondino.model.head import Head
 from sondino.nets.student import Student
 
 TOLERANCE = 1e-4

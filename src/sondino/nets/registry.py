@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sondino.errors import OptionError, require, unknown_name
+from sondino.frontend.logmel import RATES, at_rate
 from sondino.text import millions
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class StudentRecord:
         dim: embedding dimension.
         parameters: of the backbone, without the mapping head.
         macs: multiply-adds for 10 s of audio, as published.
-        sample_rate: of its input waveforms, in hertz.
+        sample_rate: of its input waveforms as published, in hertz; `RATES` are those that it can be trained at.
         paper: where it was described.
         licence: of the architecture's published code; ours is written anew and MIT.
         init: published weights that `--init` can start from; empty where there are none.
@@ -46,7 +47,7 @@ class StudentRecord:
             "widths": ", ".join(f"{width:g}" for width in self.widths),
             "parameters": millions(self.parameters),
             "MACs / 10 s": f"{self.macs / 1e9:.2f} G",
-            "rate": f"{self.sample_rate} Hz",
+            "default rate": f"{self.sample_rate} Hz",
             "dim": str(self.dim),
             "licence": self.licence,
             "arXiv": self.paper.removeprefix("arXiv "),
@@ -136,6 +137,7 @@ def build_student(
     name: str,
     width: float = 1.0,
     *,
+    rate: int | None = None,
     temperature: float = 30.0,
     quaternion: Literal["derivatives", "learned"] | None = None,
     channels: Mapping[str, Sequence[int]] | None = None,
@@ -145,6 +147,7 @@ def build_student(
     Args:
         name: one of `STUDENTS`.
         width: multiplies the channels of every layer; channels are rounded to multiples of 8.
+        rate: of its waveforms, in hertz, one of `RATES`. None: as published, 32000.
         temperature: of DyMN's mix of kernels: 30 as the published students have it, 1 after EfficientAT's training.
         quaternion: build its quaternion form, and where the imaginary parts of the log-mel come from: its derivatives
             in time, or a learned convolution. None: the real net; of qcnn14, which is cnn14's, "derivatives".
@@ -155,7 +158,7 @@ def build_student(
         `logmel` and `minimum_frames`.
 
     Raises:
-        OptionError: for an unknown name, or a width outside 0.1 to 8.
+        OptionError: for an unknown name, a width outside 0.1 to 8, or another rate.
         ValueError: for channels that are not the student's.
         MissingExtra: when torch is not installed.
     """
@@ -163,9 +166,12 @@ def build_student(
         raise unknown_name("student", name, STUDENTS)
     if not 0.1 <= width <= 8:
         raise OptionError(f"width {width:g} is out of range: choose one between 0.1 and 8, 1 is the published net")
+    check_student_rate(rate)
     require("torch", "train")
     student = _real_student("cnn14" if name == "qcnn14" else name, width, temperature)
     student.name = name
+    if rate is not None:
+        student.logmel = at_rate(student.logmel, rate)
     if quaternion or name == "qcnn14":
         from sondino.nets.quaternion import quaternion_form
 
@@ -175,6 +181,13 @@ def build_student(
 
         shrink(student, channels)
     return student
+
+
+def check_student_rate(rate: int | None) -> None:
+    """Raise OptionError for a sample rate that is none of `RATES`; None passes."""
+    if rate is not None and rate not in RATES:
+        *most, last = RATES
+        raise OptionError(f"rate is {rate}: give {', '.join(map(str, most))} or {last}, in Hz")
 
 
 def _real_student(name: str, width: float, temperature: float) -> "Student":

@@ -1,6 +1,5 @@
 """EfficientAT's taggers (arXiv 2211.04772, 2310.15648): state dicts of MobileNetV3 and DyMN trained on AudioSet."""
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sondino.encoder.head import Head, Layer
 from sondino.errors import OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, LogMel
-from sondino.model.head import Head, Layer
 from sondino.model.torch_model import TorchModel
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import mobilenet_blocks
 from sondino.nets.weights import check_finite, load_weights
 from sondino.pretrained.source import source_facts
+from sondino.teachers.label_names import audioset_classes
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}
@@ -60,12 +60,6 @@ def read_efficientat(tensors: Mapping[str, Tensor], path: Path) -> TorchModel:
     url = f"https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{path.name}" if released else ""
     facts = {"source": source_facts("efficientat", path, LICENCE, url=url), "teachers": []}
     return TorchModel(student, path.stem, window=10.0, short="native", facts=facts, head=_head(classifier, path))
-
-
-def audioset_classes() -> tuple[str, ...]:
-    """The display names of AudioSet's 527 classes by index, "Speech" to "Field recording"."""
-    with (Path(__file__).parent / "audioset.csv").open(newline="", encoding="utf-8") as lines:
-        return tuple(row["display_name"] for row in csv.DictReader(lines))
 
 
 def _front_end(path: Path) -> LogMel:

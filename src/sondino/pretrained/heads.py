@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from sondino.encoder.head import Head
 from sondino.errors import OptionError, SondinoError, require, unknown_name
 from sondino.files import sha256, write_whole
 from sondino.hub import huggingface
@@ -21,7 +22,7 @@ from sondino.hub.cache import lock_and_wait, models_folder, recall, remember
 from sondino.hub.catalogue import HEADS
 from sondino.locks import restore
 from sondino.model.config import read_config
-from sondino.model.head import Head, read_head
+from sondino.model.head import read_head
 
 REPOSITORY = "mohammedali2501/ssondo"
 OWN_FILE = "matpac_mobilenetv3"

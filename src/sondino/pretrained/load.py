@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sondino.audio.windows import WindowPolicy
-from sondino.model.head import Head
+from sondino.encoder.head import Head
 from sondino.model.model import Model
 from sondino.model.sessions import Engine, Precision
 

@@ -26,3 +26,19 @@ def open_model(name: str, threads: int | None = None, device: str = "auto") -> E
     if not Path(name).is_dir() and kind_of(name):
         return load_teacher(name, device)
     return load(name, threads)
+
+
+def open_teacher(name: str, device: str = "auto") -> Encoder:
+    """Open what can be distilled: a teacher by its kind, or a model as `sondino.load` does.
+
+    Args:
+        name: as `load_teacher` takes it; or a bundle, a run's folder, a checkpoint's file, or a published name.
+        device: where a teacher runs: "auto", "cpu" or "cuda"; a model runs on the CPU.
+
+    Raises:
+        SondinoError: there is no such teacher or model, or it cannot be opened.
+    """
+    known = kind_of(name) and not Path(name).is_dir()
+    return (
+        open_model(name, device=device) if known or "/" in name or Path(name).exists() else load_teacher(name, device)
+    )

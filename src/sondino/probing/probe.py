@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.head import as_probabilities
 from sondino.errors import OptionError, require
 from sondino.metrics.classification import (
     Mask,
@@ -26,7 +27,6 @@ from sondino.metrics.classification import (
     score_of,
 )
 from sondino.metrics.intervals import Interval, draw_again, middle_95, t_interval, wilson
-from sondino.model.head import as_probabilities
 from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
 from sondino.tasks.labelled import Clip, Labelled

@@ -30,6 +30,8 @@ COLUMNS: dict[str, Column] = {
     "probe_accuracy": Column("probe accuracy", percent, bar=True),
     "cosine": Column("cosine to teacher", lambda value: f"{value:.3f}"),
     "neighbour_overlap": Column("10-NN overlap", percent, bar=True),
+    "label_top1": Column("same label", percent, bar=True),
+    "label_mAP": Column("labels' mAP", percent, bar=True),
     "parameters": Column("parameters", short_count),
     "file_bytes": Column("file", short_bytes),
     "macs_per_10s": Column("MACs per 10 s", short_count),

@@ -38,6 +38,15 @@ def find_model() -> Path:
 def load_birdnet(spec: TeacherSpec, device: str = "auto") -> LiteRTEncoder:
     """Open BirdNET: windows of 3 s at 48 kHz to embeddings of 1024, before its classifier."""
     path = spec.path if spec.file else find_model()
-    encoder = LiteRTEncoder(path, TENSOR, spec, rate=SAMPLE_RATE, licence=BIRDNET_LICENCE, notice=NOTICE)
+    encoder = LiteRTEncoder(
+        path, TENSOR, spec, rate=SAMPLE_RATE, licence=BIRDNET_LICENCE, notice=NOTICE, names=_species
+    )
     encoder.name = spec.text.partition("?")[0] or "birdnet"
     return encoder
+
+
+def _species(file: Path, tensor: str, count: int) -> tuple[str, ...] | None:
+    """The species, "scientific name_common name", of the list beside the model."""
+    listed = file.with_name(file.name.replace("_Model_FP32.tflite", "_Labels.txt"))
+    names = tuple(listed.read_text(encoding="utf-8").splitlines()) if listed.is_file() else ()
+    return names if len(names) == count else None

@@ -4,6 +4,7 @@ import difflib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.encoder.encoder import Costs
+from sondino.encoder.head import Head
 from sondino.errors import EncoderError, OptionError, require
 from sondino.files import sha256
 from sondino.processors import cores
-from sondino.teachers import tflite
+from sondino.teachers import tflite, tflite_tail
 from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_facts, second_path, title
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.inputs import Between, Port, dequantised, states_notice, waveform_input
+from sondino.teachers.label_names import from_archive, yamnet_classes
+from sondino.teachers.last_layer import affine_head, note_of, widest
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
+
+Names = Callable[[Path, str, int], tuple[str, ...] | None]
+"""File, embedding tensor and number of labels to the labels' names; None: not known."""
+
+
+def known_names(file: Path, tensor: str, count: int) -> tuple[str, ...] | None:
+    """The names that a file carries, or YAMNet's; None: not known."""
+    yamnet = yamnet_classes()
+    return from_archive(file, count) or (yamnet if tensor.startswith("yamnet") and count == len(yamnet) else None)
+
 
 SHARE = 4  # windows that a thread takes on at a time
 
@@ -54,10 +68,12 @@ class LiteRTEncoder:
         rate: int | None = None,
         licence: str = "the file's",
         notice: str = "",
+        names: Names = known_names,
     ) -> None:
         interpreter = require("ai_edge_litert.interpreter", "birdnet" if spec.kind == "birdnet" else "litert")
         self._new: Callable[..., Any] = interpreter.Interpreter
         self._local = threading.local()
+        self._names = names
         self.name = title(spec, path.name)
         self.path = path
         self.sample_rate = spec.rate(rate)
@@ -115,6 +131,13 @@ class LiteRTEncoder:
         feeds = self._feeds(one_window(self)[0])
         return for_10_seconds(litert_costs(self._first.content, self._input.port.name, feeds), self)
 
+    @cached_property
+    def head(self) -> Head | None:
+        """The classes of the file behind the embedding, with the names that it carries; None where it has none."""
+        if self._second is not None or self._pool is not None:
+            return None
+        return self._first.head(self.dim, self._names, self.name)
+
     def _feeds(self, waveform: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {self._input.port.name: self._input.values(waveform[None]), **self._input.others}
 
@@ -149,6 +172,7 @@ class _Graph:
         whole = path.read_bytes()
         chosen = _choose(whole, tensor, path)
         self.path, self.tensor, self._new = path, chosen.name, new
+        self._whole, self._chosen = whole, chosen
         self.content = tflite.cut_after(whole, chosen, str(path))
         self.where = f"{path}#{chosen.name}"
         self._whole_outputs = tflite.outputs(whole, str(path))
@@ -186,9 +210,30 @@ class _Graph:
 
         return run
 
-    def _interpreter(self) -> Any:
+    def head(self, dim: int, names: Names, name: str) -> Head | None:
+        """Its classes as a head on its embedding."""
+        if self._chosen.dtype != "float32":
+            return None
+        heads = []
+        for tail, content in tflite_tail.tails(self._whole, self._chosen, str(self.path)):
+            model = self._interpreter(content)
+            model.allocate_tensors()
+            taken, given = model.get_input_details()[0], model.get_output_details()[0]
+            if given["dtype"] != np.float32 or np.prod(taken["shape"]) != dim:
+                continue
+
+            def run(embedding: NDArray[np.float32], model: Any = model, taken: Any = taken, given: Any = given) -> Any:
+                model.set_tensor(taken["index"], embedding.reshape(taken["shape"]))
+                model.invoke()
+                return model.get_tensor(given["index"]).ravel()
+
+            labels = names(self.path, self.tensor, int(np.prod(given["shape"])))
+            heads.append(affine_head(run, dim, tail.multi_label, labels, note_of(name, tail)))
+        return widest(heads)
+
+    def _interpreter(self, content: bytes | None = None) -> Any:
         try:
-            model = self._new(model_content=self.content, num_threads=1)
+            model = self._new(model_content=content or self.content, num_threads=1)
             model.get_input_details(), model.get_output_details()
             return model
         except UnicodeDecodeError as error:  # a name in it

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder, response_fingerprint
+from sondino.encoder.head import Head
 from sondino.errors import EncoderError, OptionError, SondinoError, unknown_name
 from sondino.teachers.common import fingerprint, one_vector_each, other_facts
 from sondino.teachers.inputs import FULL_SCALE
@@ -34,6 +36,7 @@ class FunctionEncoder:
         minimum: fewest samples it takes.
         fingerprint: changes with the content given, the response to a fixed noise, the rate and the windows.
         licence: of the weights.
+        find_head: finds its classes.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FunctionEncoder:
         dim: int | None = None,
     ) -> None:
         self._function = function
+        self.find_head: Callable[[], Head | None] = lambda: None
         self._pool = spec.options.get("pool")
         self.name = spec.text.partition("?")[0]
         self.licence = "the file's"
@@ -69,6 +73,11 @@ class FunctionEncoder:
     def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """(batch, samples) to (batch, dim)."""
         return one_vector_each(self._function(waveforms), len(waveforms), self.name, self._pool)
+
+    @cached_property
+    def head(self) -> Head | None:
+        """The model's classes as a head on its embedding; None where there are none, or they are not known."""
+        return self.find_head()
 
     def _first(self, length: int) -> int:
         try:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sondino.encoder.head import Head
 from sondino.files import sha256
 from sondino.frontend.logmel import LogMel
 from sondino.frontend.logmel_torch import FFTLogMel
@@ -34,6 +35,7 @@ class NetEncoder:
         fingerprint: changes with the weights, the front-end and the windows.
         licence: of the weights.
         notice: a message about them.
+        head: its classes, on its embedding; None where it has none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class NetEncoder:
         minimum: int,
         device: torch.device,
         licence: str,
+        head: Head | None = None,
         **facts: object,
     ) -> None:
         """An encoder from an open net.
@@ -59,13 +62,14 @@ class NetEncoder:
             minimum: fewest samples that it takes.
             device: where it computes.
             licence: of the weights.
+            head: its classes, on its embedding.
             facts: what else its embeddings depend on.
         """
         self.name, self.path = f"{spec.kind}:{path.name}", path
         self.sample_rate, self.dim, self.minimum = logmel.sample_rate, net.dim, minimum
         self.window, self.hop = spec.windowing()
         self.batch_size = int(spec.options.get("batch", 16))
-        self.licence = licence
+        self.licence, self.head = licence, head
         self.notice = f"weights of {self.name}: licence {licence}"
         self.device = device
         net.requires_grad_(False).to(device)

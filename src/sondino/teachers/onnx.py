@@ -2,6 +2,7 @@
 
 import difflib
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.encoder.encoder import Costs
+from sondino.encoder.head import Head
 from sondino.errors import EncoderError, MissingExtra, OptionError, SondinoError, require
 from sondino.files import sha256
 from sondino.runtimes import onnx_session
 from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_facts, second_path, title, write_module
 from sondino.teachers.graph_costs import for_10_seconds, load_graph, one_window, onnx_costs
 from sondino.teachers.inputs import Between, Port, frames_first, listed, states_notice, waveform_input
+from sondino.teachers.onnx_tail import onnx_head
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
@@ -110,6 +113,20 @@ class OnnxEncoder:
         costs = onnx_costs(self.path, self._output.name, self._input.port.name, feeds)
         macs = None if costs.macs is None else costs.macs // rows
         return for_10_seconds(Costs(macs, costs.parameters), self)
+
+    @cached_property
+    def head(self) -> Head | None:
+        """The classes of the file behind the embedding, with the names in its metadata; None where it has none.
+
+        Raises:
+            MissingExtra: without onnx.
+        """
+        if self._next is not None or self._pool is not None or self._output.dtype != "float32":
+            return None
+        rows = self._input.batch or 1
+        waveforms = np.repeat(one_window(self), rows, axis=0)
+        shape = self._session.run([self._output.name], self._feeds(waveforms))[0].shape
+        return None if np.prod(shape) != self.dim else onnx_head(self.path, self._output.name, shape, self.name)
 
     def _feeds(self, waveforms: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {self._input.port.name: self._input.values(waveforms), **self._input.others}

