@@ -7,7 +7,7 @@ import soundfile
 
 from sondino.audio.clips import real_clips
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.exporters.verify import BOUNDS, Verified, check_bound, signals, verify
+from sondino.exporters.verify import BOUNDS, Run, Verified, check_bound, signals, verify
 from sondino.metrics.collapse import mean_pairwise_cosine, norm_ok
 from sondino.sample_sounds import sample_folder
 
@@ -58,6 +58,50 @@ def test_clips_that_the_trained_net_has_no_hold_of_are_counted_and_not_compared(
     # Embeddings of a few times the norm are compared.
     found = verify(lambda x: -reference(x), reference, clips(), RATE)
     assert found.norm_outliers == 0 and found.cosine == pytest.approx(-1)
+
+
+def moved(by: float) -> Run:
+    """`spectrum`, whose first value is off by a part of the largest in clips that begin above 100."""
+
+    def run(x: np.ndarray) -> np.ndarray:
+        found = spectrum(x)
+        found[:, 0] += np.where(x[:, 0] > 100, by * found.max(axis=1), 0)
+        return found
+
+    return run
+
+
+def tagged(count: int, of: int = 30) -> list[np.ndarray]:
+    """Clips of which the first `count` begin with a value above 100, small beside the sums of a spectrum."""
+    found = clips(of)
+    for clip in found[:count]:
+        clip[0] = 101
+    return found
+
+
+def test_rounding_as_large_as_the_trained_nets_own_is_counted_and_not_compared() -> None:
+    def exact(x: np.ndarray) -> np.ndarray:
+        asked.append(len(x))
+        return spectrum(x).astype(np.float64)
+
+    asked: list[int] = []
+    # float32 in torch is off by 1 % one way and the export by 3 % the other: less than four times as far
+    found = verify(moved(-0.03), moved(0.01), tagged(3), RATE, exact=exact, difference=2e-3)
+    assert (found.clips, found.rounding, found.difference, asked) == (27, 3, 0.0, [1, 1, 1])
+    check_bound(found, "f32", "it")
+    # Five times as far is no rounding, and neither is a clip that torch itself computes well.
+    for theirs in (0.01, 0.0):
+        found = verify(moved(-0.05), moved(theirs), tagged(3), RATE, exact=exact, difference=2e-3)
+        assert (found.clips, found.rounding) == (30, 0) and found.difference > 0.04
+        with pytest.raises(RunError, match="differs from the trained net"):
+            check_bound(found, "f32", "it")
+    # An export that is compared on few clips only is not verified.
+    found = verify(moved(-0.03), moved(0.01), tagged(16), RATE, exact=exact, difference=2e-3)
+    assert (found.clips, found.rounding) == (30, 0)
+    # Half precision has its own bound, under which float64 is not asked.
+    asked.clear()
+    verify(moved(-0.03), moved(0.01), tagged(3), RATE, exact=exact, difference=BOUNDS["f16"].difference)
+    assert asked == []
 
 
 @pytest.mark.parametrize(

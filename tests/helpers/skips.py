@@ -11,7 +11,8 @@ import pytest
 NO_CUDA = "no CUDA device"
 AS_ROOT = "running as root"
 OTHER_SYSTEM = "another operating system"
-ALLOWED = (NO_CUDA, AS_ROOT, OTHER_SYSTEM)
+OTHER_PROCESSOR = "another processor"
+ALLOWED = (NO_CUDA, AS_ROOT, OTHER_SYSTEM, OTHER_PROCESSOR)
 """Reasons that no installation removes. Each may be followed by a colon and what the test needs."""
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason=f"{OTHER_SYSTEM}: needs POSIX signals and pipes")

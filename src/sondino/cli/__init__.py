@@ -177,7 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (Exception, KeyboardInterrupt) as error:
         failed = error
     unwritten = _flush_output()
-    if interrupted.seen or isinstance(failed, KeyboardInterrupt):
+    # A command that Ctrl-C ends in order, as it does `demo`, has nothing that failed.
+    if isinstance(failed, KeyboardInterrupt) or (interrupted.seen and (failed is not None or code)):
         resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
         print_line("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), error=True)
         sys.exit(130)

@@ -7,6 +7,7 @@ from sondino.errors import require_extra
 
 require_extra("train")
 
+import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from sondino.audio.clips import real_clips
@@ -26,7 +28,7 @@ from sondino.exporters.card import export_card
 from sondino.exporters.half_precision import halved, without_zeros
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
-from sondino.exporters.verify import MINIMUM_COSINE, Precision, Run, check_bound, signals, verify
+from sondino.exporters.verify import BOUNDS, MINIMUM_COSINE, Exact, Precision, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
@@ -149,7 +151,17 @@ def export(
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run
             lengths = () if made.samples else (source.backbone.minimum_samples, length + length // 3 + 1)
-            verified = verify(run, source.embed_array, clips, source.sample_rate, made.batch, lengths, report)
+            verified = verify(
+                run,
+                source.embed_array,
+                clips,
+                source.sample_rate,
+                made.batch,
+                lengths,
+                report,
+                _in_float64(source),
+                BOUNDS[precision].difference,
+            )
         check_bound(verified, precision, f"{source.name} for {to}")
         facts = _facts(order, to, made, partial) | {"verified": verified.as_dict()}
         if precision == "int8":
@@ -300,7 +312,7 @@ def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         front_end = front_end_graph(source.backbone, order.samples)
         without_zeros(front_end)
         if order.precision == "f16":
-            front_end, net = halved(front_end), halved(net)
+            net = halved(net)  # a power spectrum spans more than float16 resolves
     return (net if order.body_only else joined(front_end, net)), kept
 
 
@@ -311,6 +323,16 @@ def _open_onnx(file: Path) -> Run:
 def _through_log_mel(source: TorchModel, run: Run) -> Run:
     def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         return run(np.stack([log_mel(source.backbone.logmel, waveform) for waveform in waveforms]))
+
+    return embed
+
+
+def _in_float64(source: TorchModel) -> Exact:
+    @torch.inference_mode()
+    def embed(waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
+        exact = copy.deepcopy(source).double()
+        found: NDArray[np.float64] = exact.embed(torch.from_numpy(waveforms).double()).numpy()
+        return found
 
     return embed
 

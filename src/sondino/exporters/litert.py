@@ -84,8 +84,9 @@ def write_litert(
             model, kept = _quantised(source, model, length, calibration, body_only)
             notes = ("Constants of the front-end are stored in float16.",)
         elif precision == "f16":
-            _halve(model, range(len(model.subgraphs[0].tensors)))
-            notes = ("Weights are stored in float16 and computed with in float32.",)
+            every = set(range(len(model.subgraphs[0].tensors)))
+            _halve(model, every if body_only else every - _front_end_constants(model))
+            notes = ("Weights are stored in float16 and computed with in float32; the front-end is float32.",)
         content = _bytes(model)
     write_whole(file, content)
     return Converted(1, length, kept, versions("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "torch"), notes)
@@ -143,8 +144,7 @@ def _quantised(
     ranging, measured = (log_mels(source, part) if body_only else part for part in clips)
     content = _bytes(model)
     found = _operators(model)
-    # The front-end ends at the log.
-    begin = 0 if body_only else 1 + [kind for kind, _ in found].index("LOG")
+    begin = 0 if body_only else _end_of_front_end(found)
     names = [(kind, model.subgraphs[0].tensors[operator.outputs[0]].name.decode()) for kind, operator in found]
     head = source.as_head()
     end = len(names) - (0 if head is None else 1 + 2 * len(head.layers))
@@ -163,9 +163,19 @@ def _quantised(
         kept = ("all computation: activations lose too much in int8, and only weights are stored in it",)
     made = _read_model(form)
     if not body_only:
-        inside = {i for _, operator in _operators(made)[: begin + 1] for i in operator.inputs}
-        _halve(made, inside)
+        _halve(made, _front_end_constants(made))
     return made, kept
+
+
+def _end_of_front_end(operators: Sequence[tuple[str, Any]]) -> int:
+    """The number of the front-end's operators: it ends at the log."""
+    return 1 + [kind for kind, _ in operators].index("LOG")
+
+
+def _front_end_constants(model: Any) -> set[int]:
+    """The numbers of the tensors that the front-end's operators read."""
+    operators = _operators(model)
+    return {i for _, operator in operators[: _end_of_front_end(operators)] for i in operator.inputs if i >= 0}
 
 
 def _with_ranges(
@@ -220,7 +230,7 @@ def _halve(model: Any, tensors: Iterable[int]) -> None:
     made = []
     for i in sorted(tensors):
         old = graph.tensors[i]
-        data = model.buffers[old.buffer].data if i >= 0 else None
+        data = model.buffers[old.buffer].data
         if data is None or len(data) < _HALVED or old.type != _FLOAT32:
             continue
         half = schema.TensorT()

@@ -24,7 +24,7 @@ def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
     Args:
         model: holds its weights itself; QDQ nodes become OpenVINO's integers.
         file: model.xml; model.bin is written beside it.
-        half: store the weights as float16.
+        half: store as float16 what float16 holds exactly, as the weights that `half_precision.halved` rounded.
 
     Raises:
         MissingExtra: openvino is not installed.
@@ -46,9 +46,11 @@ def write_openvino(model: onnx.ModelProto, file: Path, half: bool) -> None:
 
 
 def _halve(model: Any) -> None:
-    """Store what `precision.halved` stores as float16, in place.
+    """Store the constants that float16 holds exactly as float16, in place.
 
-    OpenVINO's own compression also halves the front-end's small constants, which changes embeddings by a hundredth.
+    The conversion widens what `halved` rounded, and renames some of it: only the values show which they are. The
+    front-end's constants are others. OpenVINO's own compression rounds those too, which changes embeddings by a
+    hundredth.
     """
     from openvino import opset13
 
@@ -56,8 +58,12 @@ def _halve(model: Any) -> None:
         if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "f32":
             if node.data.nbytes < SMALLEST:
                 continue
+            with np.errstate(over="ignore"):  # past its largest value it is not exact
+                rounded = node.data.astype(np.float16)
+            if not np.array_equal(rounded.astype(np.float32), node.data):
+                continue
             readers = list(node.output(0).get_target_inputs())
-            stored = opset13.constant(node.data.astype(np.float16), name=f"{node.get_friendly_name()}/half")
+            stored = opset13.constant(rounded, name=f"{node.get_friendly_name()}/half")
             widened = opset13.convert(stored, "f32", name=f"{node.get_friendly_name()}/widened")
             for reader in readers:
                 reader.replace_source_output(widened.output(0))

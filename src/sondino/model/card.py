@@ -120,6 +120,7 @@ def _probe(probe: Mapping[str, Any]) -> str:
 def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
     """Agreement with the trained net, as rows of a card's table."""
     signals = ", ".join(f"{markdown(name)} {values['cosine']:.5f}" for name, values in verified["signals"].items())
+    rounding = verified.get("rounding")
     warning = "" if verified["cosine"] >= 0.99 else " (below the 0.99 that int8 should reach)"
     return {
         "checked on": f"{verified['clips']} real clips of {verified['seconds']:.3g} s, beside the trained net",
@@ -128,6 +129,7 @@ def verified_rows(verified: Mapping[str, Any]) -> dict[str, str]:
         "10-NN overlap with the trained net": f"{verified['neighbours']:.1%}",
         "cosine on synthetic signals": signals,
         **({"clips not compared": f"{verified['unsteady']}, {_NORM_OUTLIERS}"} if verified.get("unsteady") else {}),
+        **({"moved as far by float32 rounding": f"{rounding} clips or signals, not compared"} if rounding else {}),
     }
 
 
