@@ -56,13 +56,13 @@ def test_there_are_no_others():
     assert sorted(FOLDER.glob("*.py")) == [CLUSTERS, PROBE]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("notebook", [CLUSTERS, PROBE], ids=lambda file: file.stem)
 def test_marimo_finds_no_fault(tmp_path, notebook):
     run(tmp_path, "-m", "marimo", "check", "--strict", notebook)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_clusters_as_a_script(tmp_path, forks):
     run_script(forks, tmp_path, CLUSTERS, "--out", "kept", "--k", 6)
     [table] = tmp_path.glob("kept/*/clusters.csv")

@@ -221,7 +221,7 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
         open_model("nowhere")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_evaluates_a_student_beside_its_randomly_initialised_net(
     student_bundle: Path, tmp_path: Path, forks: ForkServer
 ) -> None:

@@ -38,9 +38,8 @@ def segments(seconds: float, rate: int, window: float = 10.0) -> np.ndarray:
     return x[: len(x) // size * size].reshape(-1, size)
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenetv3", pytest.param("eres2net", marks=full), pytest.param("dymn", marks=full)]
-)
+@full  # in torch alone, tests/nets/test_students.py compares them in seconds
+@pytest.mark.parametrize("name", ["mobilenetv3", "eres2net", "dymn"])
 def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_path, name):
     folder = convert(write_ssondo(tmp_path / f"matpac_{name}.ckpt", name), tmp_path / "bundle")
     model = load(folder, window_policy="published")

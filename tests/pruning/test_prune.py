@@ -125,7 +125,7 @@ def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weig
     assert "their mean pairwise cosine is 0.9950" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_recovery_from_itself_keeps_its_vectors_and_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     sounds = tmp_path / "sounds"
     shutil.copytree(CLIPS, sounds)

@@ -282,7 +282,7 @@ def test_agreement_alone_makes_a_page(tmp_path):
     assert page.data() == {}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_huge_number_of_long_clips_stays_under_15_mb(tmp_path, monkeypatch):
     """The bytes are spent as if each sound were as large as they come; encoding thousands would only take longer."""
     from sondino.reporting import sounds as report_sounds
