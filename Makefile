@@ -37,8 +37,9 @@ check: setup
 quick: setup
 	$(BIN)/pytest -m "not full and not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# What `make test` leaves out, since it needs gigabytes or minutes: the phones' runtimes, the largest golden weights, the
-# examples in C++ (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers) and for Node.js, codecarbon.
+# What `make test` leaves out, since it needs a browser, gigabytes or time: pages in Chromium, the phones' runtimes, the
+# largest golden weights, notebooks, every stage of a kill, codecarbon, the examples for Node.js and in C++
+# (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers).
 full: setup edge
 	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
 	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n $(WORKERS) --dist loadscope --timeout 1800 --durations=25

@@ -53,7 +53,7 @@ def test_three_reasons_pass(tmp_path: Path) -> None:
     assert "1 passed, 5 skipped, 1 xfailed" in done.stdout and "not allowed" not in done.stdout
 
 
-@pytest.mark.parametrize("how", ["alone", "two processes"])
+@pytest.mark.parametrize("how", ["alone", pytest.param("two processes", marks=pytest.mark.full)])
 def test_every_other_skip_fails_the_run_and_is_named(how: str, tmp_path: Path) -> None:
     (tmp_path / "test_allowed.py").write_text(ALLOWED)
     (tmp_path / "more").mkdir()

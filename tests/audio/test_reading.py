@@ -139,7 +139,7 @@ def test_a_whole_read_equals_soxr_on_the_whole_array(tmp_path):
     assert np.array_equal(audio.read(tmp_path / "x.wav", 32000), soxr.resample(x, 44100, 32000))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_hour_streams_in_constant_memory(tmp_path):
     path = tmp_path / "hour.wav"
     minute = sine(8000, 60.0)

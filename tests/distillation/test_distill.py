@@ -241,6 +241,7 @@ STAGES = (
     ("nowhere", 0),
 )
 """What a run is killed in, and after how many of them: the first is whole, the others go on one after another."""
+FEW = (("nowhere", 0), ("epoch", 5), ("nowhere", 0))
 
 KILLED = """
 import os, shutil, signal, sys
@@ -277,9 +278,10 @@ with traced_once():
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer) -> None:
+@pytest.mark.parametrize("stages", [FEW, pytest.param(STAGES, marks=pytest.mark.full)], ids=["few", "all"])
+def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer, stages) -> None:
     write_band_sounds(tmp_path / "sounds", 30)
-    for number, (where, after) in enumerate(STAGES):
+    for number, (where, after) in enumerate(stages):
         done = forks.run(KILLED, tmp_path, "killed" if number else "whole", where, after)
         assert done.returncode == (0 if where == "nowhere" else -signal.SIGKILL), (where, done.stderr)
     for file in ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "bundle/model.safetensors"):

@@ -56,7 +56,7 @@ def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
     assert threading.active_count() == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_hour_is_embedded_in_constant_memory(tmp_path):
     minute = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * 8000).astype(np.float32)
     for name, minutes in (("short", 2), ("hour", 60)):

@@ -302,7 +302,7 @@ def test_an_interval_that_is_cut_off_at_100_counts_by_half_its_width() -> None:
 # ---- what it costs -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @needs_linux  # nothing else reports the peak of a stretch of work
 def test_memory_is_that_of_the_window(models: Path) -> None:
     one, three = (footprint(f"module:{models}:Hungry", window, False, None) for window in (1.0, 3.0))

@@ -15,7 +15,7 @@ CLIPS = real_clips()
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenetv3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dymn", "eres2net"))]
+    "name", ["mobilenetv3", *(pytest.param(n, marks=pytest.mark.full) for n in ("dymn", "eres2net"))]
 )
 def test_the_form_that_runtimes_take_computes_the_same(name):
     student = trained(name)

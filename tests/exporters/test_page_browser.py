@@ -22,7 +22,7 @@ from sondino.model.model import Model
 
 EXECUTABLE = browser.find()
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium here"),
     pytest.mark.skipif(not (PAGE / "index.html").is_file(), reason="the page is not built: make web"),
 ]

@@ -27,6 +27,7 @@ def open_file(runtime: str, file: Path) -> None:
     getattr(importlib.import_module(f"sondino.exporters.{runtime}"), f"open_{runtime}")(file)
 
 
+@pytest.mark.full
 @each_runtime
 def test_a_length_left_open_is_refused_with_the_option_to_give(runtime, tmp_path):
     with pytest.raises(OptionError, match="one length: leave out dynamic, or give --window 1"):

@@ -278,6 +278,7 @@ def test_a_path_without_a_file_is_not_found_and_no_folder_is_listed(path, page, 
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.full
 def test_connections_are_bounded_and_idle_ones_end(page, monkeypatch, capfd) -> None:
     at_start = threading.active_count()
     address = page.server_address[:2]

@@ -62,6 +62,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_that_counts(hub, tmp_p
     assert list(bundle.parent.iterdir()) == [bundle]
 
 
+@pytest.mark.full
 def test_the_hubs_environment_holds_for_the_command_line(hub, tmp_path):
     hub.private.add("me/tiny")
     clips = Path(__file__).parents[1] / "data" / "clips"

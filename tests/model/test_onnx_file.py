@@ -180,7 +180,7 @@ def test_waveform_net_is_front_end_then_student_then_head():
     assert torch.equal(body_only(MatmulLogMel(student.logmel)(batch)), vectors)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_dynamic_blocks_export_with_any_batch_and_length(tmp_path):
     """DyMN cut short: a block of each form, stride 2 and hardswish included."""
     torch.manual_seed(0)

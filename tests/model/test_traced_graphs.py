@@ -11,7 +11,8 @@ from sondino.model import onnx_graph
 from sondino.nets.registry import build_student
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_kept_graph_with_other_weights_computes_what_a_traced_one_does(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(traced_graphs, "CACHE", tmp_path)
     torch.manual_seed(0)

@@ -103,6 +103,7 @@ def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
     assert error(found.as_head().logits(got), golden["dymn10_as_logits"]) < 1e-4
 
 
+@full
 def test_a_small_vit_is_the_same_as_a_bundle_and_as_a_teacher(tmp_path):
     torch.save(tiny_vit("student_encoder."), tmp_path / "matpac.pt")
     folder = convert(tmp_path / "matpac.pt", tmp_path / "bundle", window=1.0)

@@ -15,7 +15,7 @@ from helpers.results_fixture import evaluation, support, sweep
 pytest.importorskip("sklearn")
 EXECUTABLE = browser.find()
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(EXECUTABLE is None, reason=f"none of {', '.join(browser.NAMES)} is installed"),
 ]
 SIZES = {"screen": (1280, 900, False), "phone": (390, 844, True)}
