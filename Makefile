@@ -12,9 +12,11 @@ EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
 # Where `make edge` makes the environments of the phones' runtimes.
 EDGE ?= .edge
 
-.PHONY: quickstart test check quick full lint docs setup lock web web-test peers edge edge-test clean
+.PHONY: quickstart test check quick full lint docs setup page lock web web-test peers edge edge-test clean
 
-setup: $(VENV)/ready
+setup: $(VENV)/ready page
+
+page:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
 	  || echo "the page of sondino demo is not built, and its tests are skipped: it needs Node.js 20.19 or newer"; fi
 
@@ -26,9 +28,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/sondino quickstart --out quickstart
 
-# Lint and the page's tests take what the workers leave of the cores.
-test: setup
-	@$(MAKE) --no-print-directory -j3 lint web-test check
+# The page is built while pip installs; lint and the page's tests take what the workers leave of the cores.
+test:
+	@$(MAKE) --no-print-directory -j4 lint web-test check
 
 # All tests but those that are marked full; quick leaves out the slow ones too.
 check: setup
@@ -44,7 +46,7 @@ full: setup edge
 	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
 	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n $(WORKERS) --dist loadscope --timeout 1800 --durations=25
 
-lint: setup
+lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -75,7 +77,7 @@ web: $(PAGE)
 $(PAGE): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.json $(wildcard web/src/* web/public/*)
 	cd web && npm ci --no-audit --no-fund --silent && npm run --silent build
 
-web-test: setup
+web-test: page
 	if command -v npm >/dev/null; then cd web && npm test; fi
 
 # The published package, in an environment of its own, for benchmarks/embed.py. 4.8 GB with torch's default build.

@@ -70,6 +70,7 @@ def test_mistakes_get_a_message(arguments: list[object], message: str) -> None:
     assert message in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.full
 def test_help_and_version() -> None:
     assert run("--version").stdout.strip() == sondino.__version__
     for command in ("quickstart", "distill", "corpus", "targets", "cluster", "embed", "check"):

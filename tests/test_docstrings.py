@@ -16,6 +16,8 @@ from sondino.sample_sounds import sample_folder
 
 NAMES = [(sondino, name) for name in sondino.__all__ if name != "__version__"]
 NAMES += [(sondino.corpus, name) for name in sondino.corpus.__all__]
+LONG = ("convert", "export", "prune")
+"""These trace a network of their own, which takes ten seconds."""
 LABELLED = {
     "bass": ("bass_dnb_f", "bass_hit_c", "bass_voxy_hit_c", "bass_hard_c"),
     "drum": ("drum_bass_soft", "drum_cowbell", "drum_snare_soft", "drum_heavy_kick"),
@@ -45,7 +47,11 @@ def no_int8_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("traced_once", "assumed_energy", "no_int8_search")
-@pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda given: getattr(given, "__name__", given))
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [pytest.param(*pair, marks=[pytest.mark.full] if pair[1] in LONG else []) for pair in NAMES],
+    ids=lambda given: getattr(given, "__name__", given),
+)
 def test_the_example_of_a_docstring_runs(
     module: types.ModuleType, name: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

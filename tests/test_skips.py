@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.full  # each runs pytest in a process of its own
+
 TESTS = Path(__file__).parent
 ALLOWED = """
 import pytest
@@ -53,7 +55,7 @@ def test_three_reasons_pass(tmp_path: Path) -> None:
     assert "1 passed, 5 skipped, 1 xfailed" in done.stdout and "not allowed" not in done.stdout
 
 
-@pytest.mark.parametrize("how", ["alone", pytest.param("two processes", marks=pytest.mark.full)])
+@pytest.mark.parametrize("how", ["alone", "two processes"])
 def test_every_other_skip_fails_the_run_and_is_named(how: str, tmp_path: Path) -> None:
     (tmp_path / "test_allowed.py").write_text(ALLOWED)
     (tmp_path / "more").mkdir()

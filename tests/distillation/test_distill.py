@@ -241,7 +241,6 @@ STAGES = (
     ("nowhere", 0),
 )
 """What a run is killed in, and after how many of them: the first is whole, the others go on one after another."""
-FEW = (("nowhere", 0), ("epoch", 5), ("nowhere", 0))
 
 KILLED = """
 import os, shutil, signal, sys
@@ -277,11 +276,10 @@ with traced_once():
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stages", [FEW, pytest.param(STAGES, marks=pytest.mark.full)], ids=["few", "all"])
-def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer, stages) -> None:
+@pytest.mark.full  # shorter: test_a_killed_sweep_resumes_and_decodes_nothing_twice
+def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer) -> None:
     write_band_sounds(tmp_path / "sounds", 30)
-    for number, (where, after) in enumerate(stages):
+    for number, (where, after) in enumerate(STAGES):
         done = forks.run(KILLED, tmp_path, "killed" if number else "whole", where, after)
         assert done.returncode == (0 if where == "nowhere" else -signal.SIGKILL), (where, done.stderr)
     for file in ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "bundle/model.safetensors"):

@@ -34,6 +34,7 @@ def test_a_length_left_open_is_refused_with_the_option_to_give(runtime, tmp_path
         write(runtime, tmp_path / "model", None)
 
 
+@pytest.mark.full
 def test_dymn_in_int8_is_refused_by_executorch_where_it_does_not_end(tmp_path):
     source = TorchModel(trained("dymn", steps=0), "small", 1.0)
     with pytest.raises(OptionError, match=r"dymn in int8: .* take precision f32 or f16"):

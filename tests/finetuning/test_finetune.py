@@ -302,7 +302,7 @@ def test_where_no_epoch_is_better_the_start_is_kept(
     assert len(written[0]["head"].layers) == 1
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2])
+@pytest.mark.parametrize("stop", [pytest.param(0, marks=pytest.mark.full), 1, pytest.param(2, marks=pytest.mark.full)])
 def test_stopped_after_any_epoch_it_goes_on_and_ends_the_same(
     stop: int,
     tmp_path: Path,

@@ -92,7 +92,7 @@ np.save(sys.argv[2], sondino.load("ssondo/m2d-mobilenetv3").embed((np.load(sys.a
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("traced_once")
 def test_a_published_name_gives_its_golden_vector_and_later_without_torch_and_network(hub, tmp_path):
     pytest.importorskip("torch", reason="the train extra is not installed")

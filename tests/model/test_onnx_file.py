@@ -124,7 +124,7 @@ def test_rounding_is_what_torch_has_too(tmp_path):
     assert not only_rounding(exact, *files["exact"], [], 1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_centred_front_end_exports_too(tmp_path):
     student = Mean()
     student.logmel = dataclasses.replace(student.logmel, center=True, hop=320, mean=-4.5, std=5.0)

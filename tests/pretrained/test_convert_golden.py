@@ -61,12 +61,13 @@ def test_a_published_student_gives_its_golden_vectors_by_torch_and_by_onnx(tmp_p
     assert "`matpac`: 3840 dimensions" in card and "ask the authors" in card
 
 
+@full
 @pytest.mark.parametrize(
     ("name", "width", "dim"),
     [
         ("mobilenetv3", 0.1, 96),
-        pytest.param("mobilenetv3", 2.0, 1920, marks=full),
-        pytest.param("eres2net", 0.5, 512, marks=full),
+        ("mobilenetv3", 2.0, 1920),
+        ("eres2net", 0.5, 512),
     ],
 )
 def test_other_widths_agree_between_torch_and_onnx(tmp_path, name, width, dim):
