@@ -16,8 +16,8 @@ from sondino.sample_sounds import sample_folder
 
 NAMES = [(sondino, name) for name in sondino.__all__ if name != "__version__"]
 NAMES += [(sondino.corpus, name) for name in sondino.corpus.__all__]
-LONG = ("convert", "export", "prune")
-"""These trace a network of their own, which takes ten seconds."""
+LONG = ("convert", "export", "prune", "quantize")
+"""These trace or run a network of their own, which takes ten seconds."""
 LABELLED = {
     "bass": ("bass_dnb_f", "bass_hit_c", "bass_voxy_hit_c", "bass_hard_c"),
     "drum": ("drum_bass_soft", "drum_cowbell", "drum_snare_soft", "drum_heavy_kick"),

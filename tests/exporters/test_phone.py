@@ -42,6 +42,7 @@ def test_dymn_in_int8_is_refused_by_executorch_where_it_does_not_end(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 @each_runtime
 def test_without_the_runtime_the_message_has_the_commands(runtime, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, MODULES[runtime], None)

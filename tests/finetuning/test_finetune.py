@@ -460,7 +460,7 @@ def test_a_device_that_is_not_there_gets_a_message(
         tune(write_pitches(tmp_path / "sounds", clips=3), model, tmp_path / "mine", device="cuda")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("traced_once")
 def test_from_sound_to_a_bundle_that_classifies(tmp_path: Path, model: SimpleNamespace) -> None:
     done = tune(write_pitches(tmp_path / "sounds"), model, tmp_path / "mine", epochs=2, clip=0.2)

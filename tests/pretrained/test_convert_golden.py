@@ -92,6 +92,7 @@ def test_a_tagger_gives_its_golden_vector_and_logits(tmp_path):
     assert error(model.classify([(wave(10, 32000), 32000)]), 1 / (1 + np.exp(-golden["mn10_as_logits"]))) < 1e-4
 
 
+@full
 def test_the_dynamic_tagger_gives_its_golden_vector_and_logits(tmp_path):
     """In torch alone: a DyMN is exported above, and takes minutes."""
     found, golden = (

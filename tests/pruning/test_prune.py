@@ -55,7 +55,7 @@ def whole_weights(tmp_path_factory) -> Path:
     return whole(Place(tmp_path_factory.mktemp("weights")))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_pruned_bundle_is_a_bundle_like_any_other(whole, tmp_path, capsys):
     before = {file.name: file.read_bytes() for file in whole.iterdir()}
     options = ["--score", "operator-norm", "--ratio", "0.25,0.5", "--layers", "conv_block[456].*"]
