@@ -14,6 +14,7 @@ from sondino.errors import OptionError
 from sondino.files import read_json
 from sondino.metrics.classification import label_agreement
 from sondino.teachers.label_names import numbered
+from sondino.teachers.last_layer import LOGITS
 
 RNG = np.random.default_rng(7)
 WEIGHT, BIAS = RNG.standard_normal((4, 6)).astype(np.float32), RNG.standard_normal(4).astype(np.float32)
@@ -70,6 +71,11 @@ def test_which_labels_are_kept(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         find_labels({"b": unnamed}, "auto", None)
     assert "labelled has 4 labels and no names for them" in caplog.text and "--label-names" in caplog.text
+    unnamed.head = Head(LOGITS, numbered(4), True, ((WEIGHT, BIAS),))
+    with caplog.at_level(logging.WARNING):
+        assert find_labels({"b": unnamed}, "auto", None) is None
+    assert "may be classes or another embedding" in caplog.text
+    assert find_labels({"b": unnamed}, "auto", str(tmp_path / "names.txt")) is not None
 
 
 @pytest.mark.usefixtures("traced_once")

@@ -12,7 +12,7 @@ from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.teachers import load_teacher
 from sondino.teachers.label_names import audioset_classes, is_unnamed, rename, yamnet_classes
-from sondino.teachers.last_layer import Node, affine_head, find_tails
+from sondino.teachers.last_layer import LOGITS, Node, Tail, affine_head, find_tails, may_be_embedding
 
 RNG = np.random.default_rng(3)
 FRONT = RNG.standard_normal((400, 5)).astype(np.float32)
@@ -37,17 +37,26 @@ def test_a_tail_ends_before_its_activation_and_depends_on_the_embedding_alone():
     (tail,) = find("other")
     assert (tail.logits, tail.activated, tail.nodes) == ("other", False, [5])
     assert find("embedding") == [] and find("mixed") == []
+    nodes.append(Node("reshape", ["embedding"], ["flat"]))
+    assert find("flat") == []
 
 
 def test_only_an_affine_map_is_a_head():
     def affine(x):
         return WEIGHT @ x + BIAS
 
-    head = affine_head(affine, 5, True, ("a", "b", "c"), "")
+    tail = Tail("logits", multi_label=True, activated=True, nodes=[0])
+    head = affine_head(affine, 5, tail, ("a", "b", "c"), "it")
     assert head is not None and head.labels == ("a", "b", "c") and head.multi_label
     assert np.allclose(head.layers[0][0], WEIGHT, atol=1e-6) and np.allclose(head.layers[0][1], BIAS, atol=1e-6)
-    assert affine_head(lambda x: np.maximum(affine(x), 0), 5, True, None, "") is None
-    assert affine_head(lambda x: affine(x)[:1], 5, True, None, "") is None
+    for other in (
+        lambda x: np.maximum(affine(x), 0),
+        lambda x: affine(np.maximum(x, 0)),  # affine where no value is negative
+        lambda x: affine(np.abs(x)),
+        lambda x: affine(x)[:1],
+        lambda x: affine(x) * np.nan,
+    ):
+        assert affine_head(other, 5, tail, None, "it") is None
 
 
 def classifier(path, activation, **metadata):
@@ -71,19 +80,68 @@ def test_the_classes_of_an_onnx_file(tmp_path, activation, multi_label):
     head = classifier(tmp_path / "x.onnx", activation).head
     assert head.multi_label == multi_label and is_unnamed(head) and head.labels[2] == "class 2"
     assert np.allclose(head.layers[0][0], WEIGHT, atol=1e-5) and np.allclose(head.layers[0][1], BIAS, atol=1e-5)
-    assert ("taken for logits" in head.note) == (activation is None)
+    assert ("taken for logits" in head.note) == may_be_embedding(head) == (activation is None)
 
 
 @pytest.mark.parametrize(
-    "names", ['["dog", "cat", "rain"]', '{"2": "rain", "0": "dog", "1": "cat"}', "dog, cat, rain", "dog\ncat\nrain\n"]
+    "names",
+    [
+        '["dog", "cat", "rain"]',
+        '{"2": "rain", "0": "dog", "1": "cat"}',
+        "{2: 'rain', 0: 'dog', 1: 'cat'}",
+        "['dog', 'cat', 'rain']",
+        "dog, cat, rain",
+        "dog\ncat\nrain\n",
+    ],
 )
 def test_names_in_the_metadata_of_an_onnx_file(tmp_path, names):
     assert classifier(tmp_path / "x.onnx", "Sigmoid", labels=names).head.labels == ("dog", "cat", "rain")
 
 
-def test_names_that_do_not_fit_are_left_out(tmp_path):
-    assert is_unnamed(classifier(tmp_path / "x.onnx", "Sigmoid", labels='["dog", "cat"]').head)
-    assert is_unnamed(classifier(tmp_path / "y.onnx", "Sigmoid", labels='["dog", "dog", "cat"]').head)
+@pytest.mark.parametrize(
+    "names",
+    ['["dog", "cat"]', '["dog", "dog", "cat"]', '["dog", null, "cat"]', "{0: 'dog', 'x': 'cat', 2: 'a'}", "[" * 3000],
+)
+def test_names_that_do_not_fit_are_left_out(tmp_path, names):
+    assert is_unnamed(classifier(tmp_path / "x.onnx", "Sigmoid", labels=names).head)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_classes_in_other_precisions(tmp_path, dtype):
+    path = onnx_file(
+        tmp_path / "x.onnx",
+        {"sound": ("float32", ["batch", 400])},
+        [
+            ("Cast", ["sound"], ["s"], {"to": 10 if dtype == "float16" else 11}),
+            ("MatMul", ["s", "front"], ["embedding"], {}),
+            ("Gemm", ["embedding", "w", "b"], ["l"], {"transB": 1}),
+            ("Softmax", ["l"], ["p"], {}),
+        ],
+        {"p": (dtype, ["batch", 3])},
+        {"front": FRONT.astype(dtype) / 100, "w": WEIGHT.astype(dtype), "b": BIAS.astype(dtype)},
+    )
+    head = load_teacher(f"onnx:{path}#embedding?rate=16000").head
+    assert head is not None and np.allclose(head.layers[0][0], WEIGHT, atol=0.01)
+
+
+def test_probabilities_are_taken_before_a_wider_projection(tmp_path):
+    """A second output without names may be another embedding; a softmax along the batch is none over classes."""
+    path = onnx_file(
+        tmp_path / "x.onnx",
+        {"sound": ("float32", ["batch", 400])},
+        [
+            ("MatMul", ["sound", "front"], ["embedding"], {}),
+            ("Gemm", ["embedding", "w", "b"], ["l"], {"transB": 1}),
+            ("Softmax", ["l"], ["p"], {"axis": 1}),
+            ("Softmax", ["l"], ["q"], {"axis": 0}),
+            ("MatMul", ["embedding", "wide"], ["projection"], {}),
+            ("Identity", ["embedding"], ["same"], {}),
+        ],
+        {"projection": None, "q": None, "p": None, "same": None},
+        {"front": FRONT, "w": WEIGHT, "b": BIAS, "wide": RNG.standard_normal((5, 64)).astype(np.float32)},
+    )
+    head = load_teacher(f"onnx:{path}#embedding?rate=16000").head
+    assert len(head.labels) == 3 and head.name != LOGITS and np.allclose(head.layers[0][0], WEIGHT, atol=1e-5)
 
 
 def test_an_embedding_without_classes_has_no_head(tmp_path):
@@ -101,7 +159,7 @@ def test_the_classes_of_a_litert_file_and_the_names_that_it_carries(tmp_path):
     path = tiny_tflite(tmp_path / "tiny.tflite", [4])
     teacher = load_teacher(f"litert:{path}#net/inner?rate=640")
     assert np.allclose(teacher.head.layers[0][0], HEAD, atol=1e-6) and not teacher.head.layers[0][1].any()
-    assert is_unnamed(teacher.head)
+    assert may_be_embedding(teacher.head)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "one\ntwo\nthree\n")
     assert load_teacher(f"litert:{path}#net/inner?rate=640").head.labels == ("one", "two", "three")
@@ -176,8 +234,16 @@ def test_names_from_a_file(tmp_path):
     assert rename(head, tmp_path / "n.txt").labels == ("dog", "cat", "rain")
     (tmp_path / "n.csv").write_text('index,mid,display_name\n0,/m/1,Dog\n1,/m/2,"Cat, kitten"\n2,/m/3,Rain\n')
     assert rename(head, tmp_path / "n.csv").labels == ("Dog", "Cat, kitten", "Rain")
+    (tmp_path / "s.csv").write_text("index;name\n0;Dog\n1;Cat, kitten\n2;Rain\n")
+    assert rename(head, tmp_path / "s.csv").labels == ("Dog", "Cat, kitten", "Rain")
+    (tmp_path / "twice.txt").write_text("dog\ncat\ndog\n")
+    with pytest.raises(OptionError, match=r"twice.txt: name 3 is 'dog' a second time"):
+        rename(head, tmp_path / "twice.txt")
+    (tmp_path / "open.csv").write_text("0,dog\n1,cat\n2,rain\n")
+    with pytest.raises(OptionError, match=r"2 names, its first line taken for a header, and the teacher 3 labels"):
+        rename(head, tmp_path / "open.csv")
     (tmp_path / "few.txt").write_text("dog\ncat\n")
-    with pytest.raises(OptionError, match=r"few.txt has 2 names and the teacher 3 labels: give one name for each"):
+    with pytest.raises(OptionError, match=r"few.txt has 2 names, and the teacher 3 labels: give one name for each"):
         rename(head, tmp_path / "few.txt")
     with pytest.raises(OptionError, match=r"label names .*none.txt cannot be read"):
         rename(head, tmp_path / "none.txt")

@@ -164,7 +164,7 @@ def train_run(
         distiller = train(student, data, waveforms.read, recipe, run, accelerator, progress)
     if accelerator.is_main_process:
         made_from = RunData(run, recipe, corpus, teachers, targets, clusters, data, waveforms.read, skipped, labels)
-        finish_run(made_from, distiller, page)
+        finish_run(made_from, distiller, page, quiet)
     accelerator.wait_for_everyone()
     accelerator.end_training()
 

@@ -15,10 +15,12 @@ from sondino.encoder.encoder import Encoder
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.model.head_layers import Standard, after, as_head
+from sondino.progress import Report
 from sondino.teachers.label_names import is_unnamed, rename
+from sondino.teachers.last_layer import may_be_embedding
 
-MOST_CLIPS = 20_000
-"""Clips that a head is fitted to; more are left out at equal distances."""
+MOST_CLIPS, MOST_VALUES = 20_000, 100_000_000
+"""Clips that a head is fitted to, and probabilities of them; more clips are left out at equal distances."""
 
 EPOCHS, LEAST_STEPS, BATCH, RATE = 30, 500, 256, 5e-3
 """More steps on few clips overfit: 600 on 1,281 clips raised the cross-entropy on held-out ones by 3 to 7 %."""
@@ -58,6 +60,14 @@ def find_labels(encoders: Mapping[str, Encoder], keep: str, names: str | None) -
             continue
         if names is not None:
             head = rename(head, Path(names))
+        elif may_be_embedding(head):
+            logging.getLogger(__name__).warning(
+                "%s ends in %d values without names, which may be classes or another embedding: no labels are kept; if "
+                "they are the logits of classes, name those with --label-names",
+                encoder.name,
+                len(head.labels),
+            )
+            continue
         elif is_unnamed(head):
             logging.getLogger(__name__).warning(
                 "%s has %d labels and no names for them: the bundle calls them %r to %r; name them with --label-names",
@@ -73,7 +83,11 @@ def find_labels(encoders: Mapping[str, Encoder], keep: str, names: str | None) -
 
 
 def fit_head(
-    embeddings: NDArray[np.float32], targets: NDArray[np.float16], labels: TeacherLabels, seed: int = 0
+    embeddings: NDArray[np.float32],
+    targets: NDArray[np.float16],
+    labels: TeacherLabels,
+    seed: int = 0,
+    progress: Report = lambda done, total: None,
 ) -> Head:
     """A linear head on a student's embeddings that gives the teacher's probabilities of the same clips.
 
@@ -85,42 +99,36 @@ def fit_head(
         targets: of the teacher (clips, teacher's dim).
         labels: of the teacher.
         seed: of the batches.
+        progress: called with (epochs so far, epochs).
     """
     teacher = labels.head
     standard = Standard(embeddings.mean(0), np.maximum(embeddings.std(0), 1e-6))
     linear = nn.Linear(embeddings.shape[1], len(teacher.labels))
     nn.init.zeros_(linear.weight)
-    rows = np.arange(len(embeddings))
-    shares = np.mean([_probabilities(teacher, targets, part).mean(0) for part in _batches(rows)], axis=0)
-    shares = np.clip(shares, 1e-6, 1 - 1e-6)
+    parts = [targets[start : start + BATCH].astype(np.float32) for start in range(0, len(targets), BATCH)]
+    # All at once: NumPy's threads and torch's wait for each other where they take turns.
+    wanted = np.concatenate([teacher.probabilities(part).astype(np.float16) for part in parts])  # (clips, labels)
+    shares = np.clip(wanted.mean(0, dtype=np.float64), 1e-6, 1 - 1e-6)
     prior = np.log(shares / (1 - shares)) if teacher.multi_label else np.log(shares)
     with torch.no_grad():
         linear.bias.copy_(torch.from_numpy(prior.astype(np.float32)))
-    inputs = standard(torch.from_numpy(embeddings))  # (clips, dim)
-    epochs = max(EPOCHS, LEAST_STEPS // len(_batches(rows)))
+    inputs, outputs = standard(torch.from_numpy(embeddings)), torch.from_numpy(wanted)
+    epochs = max(EPOCHS, LEAST_STEPS // len(parts))
     optimizer = torch.optim.Adam(linear.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, epochs * len(_batches(rows)))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, epochs * len(parts))
     rng = np.random.default_rng(seed)
-    for _ in range(epochs):
-        for part in _batches(rng.permutation(rows)):
-            logits = linear(inputs[torch.from_numpy(part)])
-            wanted = torch.from_numpy(_probabilities(teacher, targets, part))  # (batch, labels)
+    for epoch in range(epochs):
+        for rows in torch.from_numpy(rng.permutation(len(inputs))).split(BATCH):
+            logits, probabilities = linear(inputs[rows]), outputs[rows].float()  # (batch, labels)
             if teacher.multi_label:
-                loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(part)
+                loss = F.binary_cross_entropy_with_logits(logits, probabilities, reduction="sum") / len(rows)
             else:
-                loss = F.cross_entropy(logits, wanted)
+                loss = F.cross_entropy(logits, probabilities)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+        progress(epoch + 1, epochs)
     note = f"{teacher.note}; fitted to the teacher's probabilities of {len(embeddings)} clips"
     head = as_head(after(standard, linear), teacher.name, teacher.labels, teacher.multi_label, note)
     return replace(head, name=f"labels of {labels.name.partition('?')[0].partition('#')[0]}")
-
-
-def _probabilities(head: Head, targets: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return head.probabilities(targets[rows].astype(np.float32))
-
-
-def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]

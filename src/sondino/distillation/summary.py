@@ -1,6 +1,5 @@
 """The end of a run: bundle, measurements, report, and the table that is printed."""
 
-import copy
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
-from sondino.distillation.label_head import MOST_CLIPS, TeacherLabels, fit_head
+from sondino.distillation.label_head import MOST_CLIPS, MOST_VALUES, TeacherLabels, fit_head
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder, resolve
@@ -36,6 +35,7 @@ from sondino.nets.saved import new_net
 from sondino.nets.student import Student
 from sondino.pretrained.load import load
 from sondino.probing.probe import probe_labels
+from sondino.progress import show
 from sondino.reporting.entries import read_summary
 from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
@@ -46,6 +46,8 @@ from sondino.version import __version__
 Read = Callable[[int], NDArray[np.float32]]
 
 MAP_ROWS = 2_000
+FEWEST_CLIPS = 10
+"""Held-out clips under which the agreement of labels says nothing."""
 SCORES = ("validation_cosine", "validation_overlap", "label_top1", "label_mAP", "label_calibration_error")
 """Measurements on held-out clips that a bundle records."""
 REAL_CLIPS = 4
@@ -128,12 +130,12 @@ def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
     }
 
 
-def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
+def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: bool = False) -> None:
     """Write the bundle, measure it, and write summary.json and (with `page`) report.html."""
     made_with = versions(next(distiller.parameters()).device)
     metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
-    head, agreement = label_head(run, distiller.student)
+    head, agreement = label_head(run, distiller.student, quiet)
     write_student(run, distiller.student, head, {**best, **agreement}, made_with)
     model = load(run.folder / "bundle")
     embeddings = embed_clips(run, model)
@@ -152,16 +154,18 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True) -> None:
         report_run(run.folder)
 
 
-def label_head(run: RunData, student: Student) -> tuple[Head | None, dict[str, float]]:
+def label_head(run: RunData, student: Student, quiet: bool) -> tuple[Head | None, dict[str, float]]:
     """The student's head with a teacher's labels, and its agreement with the teacher on held-out clips."""
     if run.labels is None:
         return None, {}
     targets = run.targets[run.labels.teacher].matrix
-    rows = spread(run.data.split.train, MOST_CLIPS)
-    student = copy.deepcopy(student)  # evaluated here, while the one given may still train
-    head = fit_head(embed_rows(student, run.read, rows, run.recipe), targets[rows], run.labels, run.recipe.seed)
+    most = min(MOST_CLIPS, MOST_VALUES // len(run.labels.head.labels))
+    rows = spread(run.data.split.train, most)
+    embeddings = embed_rows(student, run.read, rows, run.recipe)
+    with show("labels", "epochs", quiet) as progress:
+        head = fit_head(embeddings, targets[rows], run.labels, run.recipe.seed, progress)
     held_out = spread(run.held_out, MAP_ROWS)
-    if len(held_out) == 0:
+    if len(held_out) < FEWEST_CLIPS:
         return head, {}
     found = label_agreement(
         head.probabilities(embed_rows(student, run.read, held_out, run.recipe)),

@@ -1,9 +1,11 @@
 """Names of the labels that a teacher's last layer gives: AudioSet's, those in a file's metadata, or numbers."""
 
+import ast
 import csv
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,15 +60,23 @@ def rename(head: Head, file: Path) -> Head:
         raise OptionError(
             f"label names {file} cannot be read ({error}): give a text file, one name in a line"
         ) from None
-    names = [name.strip() for name in text.splitlines() if name.strip()]
+    names, header = list(_lines(text)), ""
     if file.suffix.lower() == ".csv":
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-        names = [row[-1].strip() for row in rows[1:]]
+        first = text.partition("\n")[0]
+        rows = list(
+            csv.reader(text.splitlines(keepends=True), delimiter=";" if ";" in first and "," not in first else ",")
+        )
+        names = [" ".join(row[-1].split()) for row in rows[1:] if row]
+        header = ", its first line taken for a header"
     if len(names) != len(head.labels):
         raise OptionError(
-            f"{file} has {len(names)} names and the teacher {len(head.labels)} labels: give one name for each, in "
-            "the order of the teacher's outputs"
+            f"{file} has {len(names)} names{header}, and the teacher {len(head.labels)} labels: give one name for "
+            "each, in the order of the teacher's outputs"
         )
+    for number, name in enumerate(names, start=1):
+        if not name or name in names[: number - 1]:
+            fault = f"is {name!r} a second time" if name else "is empty"
+            raise OptionError(f"{file}: name {number} {fault}; give each label a name of its own")
     return replace(head, labels=tuple(names))
 
 
@@ -94,17 +104,20 @@ def _fit(names: tuple[str, ...], count: int) -> bool:
 
 
 def _as_names(text: str) -> tuple[str, ...]:
-    """Names from JSON (a list, or a mapping from the index), from lines, or separated by commas."""
-    try:
-        found: Any = json.loads(text)
-    except ValueError:
+    """Names from JSON or a Python literal (a list, or a mapping from the index), from lines, or between commas."""
+    if not text.lstrip().startswith(("[", "{")):
         return _lines(text) if "\n" in text else tuple(name.strip() for name in text.split(","))
+    found: Any = None
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            found = read(text)
+            break
     if isinstance(found, dict):
-        try:
+        with suppress(ValueError, TypeError):
             found = [found[key] for key in sorted(found, key=int)]
-        except ValueError:
-            return ()
-    return tuple(map(str, found)) if isinstance(found, Iterable) and not isinstance(found, str) else ()
+    if not isinstance(found, list) or not all(isinstance(name, str | int) for name in found):
+        return ()
+    return tuple(" ".join(str(name).split()) for name in found)
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """A teacher's last layer as a head: the affine map from its embedding to its classes, found by evaluating it."""
 
-import logging
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.encoder.head import Head
-from sondino.errors import OptionError
-from sondino.teachers.label_names import numbered
+from sondino.encoder.head import Head, Layer
+from sondino.teachers.label_names import is_unnamed, numbered
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Embeddings (dim,) to logits (labels,)."""
@@ -45,6 +43,9 @@ class Tail:
 TOLERANCE = 1e-3
 """Largest difference from an affine map, relative to the largest logit."""
 
+CLASSES, LOGITS = "classes", "logits"
+"""Names of heads: probabilities follow in the file, or nothing does."""
+
 MOST_DIM = 16_384
 """Embedding dimensions up to which a map is evaluated at every unit vector."""
 
@@ -78,7 +79,8 @@ def find_tails(
             activation = activations.get(node.kind)
             value = node.inputs[0]
         value = output if activation is None else value
-        if needed := _between(nodes, maker, embedding, value, inputs):
+        needed = _between(nodes, maker, embedding, value, inputs)
+        if any(nodes[place].kind not in reshaping for place in needed):  # else it is the embedding itself
             tails.append(Tail(value, activation is not False, activation is not None, needed))
     return tails
 
@@ -104,18 +106,21 @@ def _between(
     return sorted(needed) if reached else []
 
 
-def affine_head(run: Run, dim: int, multi_label: bool, names: tuple[str, ...] | None, note: str) -> Head | None:
+def affine_head(
+    run: Run, dim: int, tail: Tail, names: tuple[str, ...] | None, where: str, tolerance: float = TOLERANCE
+) -> Head | None:
     """The head of an affine map, or None where it is not affine or gives fewer than two values.
 
     The map is evaluated at zero and at every unit vector, so its form does not matter: a dense layer, a convolution of
-    size 1, weights in float16. It is compared with the map itself on random embeddings.
+    size 1, weights in float16. It is compared with the map itself on random embeddings of both signs.
 
     Args:
         run: the map.
         dim: of the embedding.
-        multi_label: a sigmoid for each label; otherwise a softmax over all.
+        tail: what it was found as.
         names: of the labels; None: not known.
-        note: where the weights come from.
+        where: the teacher's name, for the note.
+        tolerance: largest difference, relative to the largest value.
     """
     if dim > MOST_DIM:
         return None
@@ -125,24 +130,27 @@ def affine_head(run: Run, dim: int, multi_label: bool, names: tuple[str, ...] | 
     weight = (
         np.stack([run(row) for row in np.eye(dim, dtype=np.float32)], axis=1).astype(np.float64) - bias[:, None]
     )  # (labels, dim)
-    for embedding in np.random.default_rng(0).uniform(0, 2, (4, dim)).astype(np.float32):
+    for embedding in np.random.default_rng(0).normal(0, 2, (4, dim)).astype(np.float32):
         expected = run(embedding)
-        if not np.abs(weight @ embedding + bias - expected).max() <= TOLERANCE * np.abs(expected).max():
+        if not np.abs(weight @ embedding + bias - expected).max() <= tolerance * np.abs(expected).max():
             return None
     layer = weight.astype(np.float32), bias.astype(np.float32)
-    try:
-        return Head("teacher", names or numbered(bias.size), multi_label, (layer,), note=note)
-    except OptionError as error:  # such as two labels of one name
-        logging.getLogger(__name__).warning("%s", error)
-        return Head("teacher", numbered(bias.size), multi_label, (layer,), note=note)
+    return made_head(layer, tail, names, where)
 
 
-def note_of(where: str, tail: Tail) -> str:
-    """What a head's note says of its origin."""
+def made_head(layer: Layer, tail: Tail, names: tuple[str, ...] | None, where: str) -> Head:
+    """A head of one layer, named `CLASSES`, or `LOGITS` where no sigmoid or softmax follows."""
     ending = "" if tail.activated else "; its output is taken for logits of a sigmoid"
-    return f"classes of {where}{ending}"
+    name = CLASSES if tail.activated else LOGITS
+    return Head(name, names or numbered(len(layer[1])), tail.multi_label, (layer,), note=f"classes of {where}{ending}")
 
 
-def widest(heads: Sequence[Head | None]) -> Head | None:
-    """The head with the most labels; None where there is none."""
-    return max((head for head in heads if head is not None), key=lambda head: len(head.labels), default=None)
+def may_be_embedding(head: Head) -> bool:
+    """Whether a head's outputs may be another embedding: nothing in the file shows that they are classes."""
+    return head.name == LOGITS and is_unnamed(head)
+
+
+def likeliest(heads: Sequence[Head | None]) -> Head | None:
+    """Of several heads the one with probabilities, then with names, then with most labels; None where there is none."""
+    found = [head for head in heads if head is not None]
+    return max(found, key=lambda h: (h.name == CLASSES, not is_unnamed(h), len(h.labels)), default=None)

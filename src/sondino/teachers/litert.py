@@ -21,7 +21,7 @@ from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_fa
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.inputs import Between, Port, dequantised, states_notice, waveform_input
 from sondino.teachers.label_names import from_archive, yamnet_classes
-from sondino.teachers.last_layer import affine_head, note_of, widest
+from sondino.teachers.last_layer import affine_head, likeliest
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
@@ -228,8 +228,8 @@ class _Graph:
                 return model.get_tensor(given["index"]).ravel()
 
             labels = names(self.path, self.tensor, int(np.prod(given["shape"])))
-            heads.append(affine_head(run, dim, tail.multi_label, labels, note_of(name, tail)))
-        return widest(heads)
+            heads.append(affine_head(run, dim, tail, labels, name))
+        return likeliest(heads)
 
     def _interpreter(self, content: bytes | None = None) -> Any:
         try:

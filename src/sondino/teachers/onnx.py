@@ -121,12 +121,16 @@ class OnnxEncoder:
         Raises:
             MissingExtra: without onnx.
         """
-        if self._next is not None or self._pool is not None or self._output.dtype != "float32":
+        if self._next is not None or self._pool is not None or not self._output.dtype.startswith("float"):
             return None
         rows = self._input.batch or 1
         waveforms = np.repeat(one_window(self), rows, axis=0)
         shape = self._session.run([self._output.name], self._feeds(waveforms))[0].shape
-        return None if np.prod(shape) != self.dim else onnx_head(self.path, self._output.name, shape, self.name)
+        return (
+            None
+            if np.prod(shape) != self.dim
+            else onnx_head(self.path, self._output.name, self._output.dtype, shape, self.name)
+        )
 
     def _feeds(self, waveforms: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {self._input.port.name: self._input.values(waveforms), **self._input.others}

@@ -6,8 +6,7 @@ import numpy as np
 
 from sondino.encoder.head import Head
 from sondino.errors import require
-from sondino.teachers.label_names import numbered
-from sondino.teachers.last_layer import Node, find_tails, note_of, widest
+from sondino.teachers.last_layer import Node, find_tails, likeliest, made_head
 
 ACTIVATIONS = {"aten::sigmoid": True, "aten::softmax": False, "aten::log_softmax": False}
 RESHAPING = ("aten::squeeze", "aten::flatten", "aten::view", "aten::reshape", "aten::dropout")
@@ -50,8 +49,8 @@ def torchscript_head(model: Any, key: str | None, name: str) -> Head | None:
             weight.detach().float().cpu().numpy(),
             np.zeros(len(weight), np.float32) if bias is None else bias.detach().float().cpu().numpy(),
         )
-        heads.append(Head("teacher", numbered(len(weight)), tail.multi_label, (layer,), note=note_of(name, tail)))
-    return widest(heads)
+        heads.append(made_head(layer, tail, None, name))
+    return likeliest(heads)
 
 
 def _outputs(graph: Any) -> dict[str | None, str]:
