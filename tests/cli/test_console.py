@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
+import sondino
 from helpers.loudness import CARD
 from helpers.skips import needs_posix
 from helpers.tiny_bundle import write_tiny_bundle
 from sondino import cli
 from sondino.cli.app import list_skipped, show_table
 from sondino.console import print_line
+from sondino.encoder.head import Head
 from sondino.model.bundle import copy_with_head
-from sondino.model.head import Head
 from sondino.progress import show
 
 
@@ -166,3 +167,17 @@ def test_a_table_of_dates_is_a_message(tmp_path: Path, capsys: pytest.CaptureFix
             cli.main(["similar", "a", "--in", str(tmp_path / "x.npz")])
         assert ended.value.code == 2
         assert f"x.npz has {held} of datetime64[D]: save ids as strings" in capsys.readouterr().err
+
+
+def test_the_command_ends_with_what_python_does_when_it_ends() -> None:
+    code = """
+import atexit, sys
+from sondino.__main__ import main
+atexit.register(print, "after")
+sys.argv = ["sondino", *sys.argv[1:]]
+main()
+"""
+    for words, exit_code, shown in ((["--version"], 0, sondino.__version__), (["embed", "nowhere"], 2, "")):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.returncode == exit_code
+        assert done.stdout.split() == [*([shown] if shown else []), "after"]
