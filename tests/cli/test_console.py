@@ -169,7 +169,7 @@ def test_a_table_of_dates_is_a_message(tmp_path: Path, capsys: pytest.CaptureFix
         assert f"x.npz has {held} of datetime64[D]: save ids as strings" in capsys.readouterr().err
 
 
-def test_the_command_ends_with_what_python_does_when_it_ends() -> None:
+def test_the_command_ends_with_the_functions_of_atexit() -> None:
     code = """
 import atexit, sys
 from sondino.__main__ import main

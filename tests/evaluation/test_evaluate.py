@@ -17,7 +17,7 @@ from sondino.evaluation.evaluate import evaluate
 from sondino.evaluation.models import RandomlyInitialised
 from sondino.evaluation.retention import explained, retention, shown_rows
 from sondino.evaluation.scores import in_file_name, score_key
-from sondino.pretrained.open import open_model
+from sondino.pretrained.open import open_model, open_teacher
 from sondino.tasks.labelled import read_labelled
 from sondino.tasks.own import read_own
 
@@ -219,6 +219,14 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
         open_model("birdnet?hop=-1")
     with pytest.raises(OptionError, match="unknown model 'nowhere'"):
         open_model("nowhere")
+    assert open_teacher(str(tiny_bundle)).name == "tiny" and open_teacher(mine).dim == 1
+    for wrong, message in {
+        "onnxx:/a/b.onnx": "unknown kind of teacher 'onnxx'",
+        "nowhere": "unknown kind of teacher 'nowhere'",
+        "no/such": "unknown model 'no/such'",
+    }.items():
+        with pytest.raises(OptionError, match=message):
+            open_teacher(wrong)
 
 
 @pytest.mark.full

@@ -38,7 +38,7 @@ def open_teacher(name: str, device: str = "auto") -> Encoder:
     Raises:
         SondinoError: there is no such teacher or model, or it cannot be opened.
     """
-    known = kind_of(name) and not Path(name).is_dir()
-    return (
-        open_model(name, device=device) if known or "/" in name or Path(name).exists() else load_teacher(name, device)
-    )
+    published = name.startswith("hf:") or ("/" in name and ":" not in name)
+    if kind_of(name) or published or Path(name).exists():
+        return open_model(name, device=device)
+    return load_teacher(name, device)  # whose message lists the kinds
