@@ -93,6 +93,16 @@ def test_mp3_files_in_one_are_read_without_their_padding(tmp_path, tag, rate):
     assert np.abs(both[-len(SECOND) :] - alone[1]).max() < 1e-6
 
 
+@pytest.mark.parametrize("behind", [0, 1, 3])
+def test_an_mp3_that_ends_in_the_header_of_the_next_is_read(tmp_path, behind):
+    one = encoded(FIRST, 32000, "MP3", "MPEG_LAYER_III")
+    name = max(one.find(b"Xing"), one.find(b"Info"))
+    file = tmp_path / "x.mp3"
+    file.write_bytes(untagged(one) + one[: name + 4 + behind])
+    sound = audio.read(file, 32000)
+    assert len(sound) in range(len(FIRST), len(FIRST) + 4 * 1152)
+
+
 def test_a_header_of_zeros_ends(tmp_path):
     (tmp_path / "x.au").write_bytes(b".snd" + struct.pack(">5I", 0, 0, 3, 44100, 1) + b"\1\2" * 5000)
     with pytest.raises(AudioError):

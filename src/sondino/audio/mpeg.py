@@ -119,7 +119,7 @@ def _tags(data: _Bytes, begin: int, stop: int) -> Iterator[_Tag]:
             at = place - offset
             head = data[at : at + 4] if at >= begin else b""
             length = frame_header(head[:3])[0]
-            if not length or offset not in (side := _side_information(head), side + 2):
+            if not length or offset not in (side := _side_information(head), side + 2) or place + 8 > len(data):
                 continue
             flags = data[place + 7]
             fields = place + 8 + 4 * (flags & 1)
