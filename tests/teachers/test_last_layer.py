@@ -164,6 +164,8 @@ def test_the_classes_of_a_litert_file_and_the_names_that_it_carries(tmp_path):
         archive.writestr("labels.txt", "one\ntwo\nthree\n")
     assert load_teacher(f"litert:{path}#net/inner?rate=640").head.labels == ("one", "two", "three")
     assert load_teacher(f"litert:{path}#net/head?rate=640").head is None
+    path.write_bytes(path.read_bytes().replace(b"PK\x03\x04", b"PK\x00\x00"))
+    assert is_unnamed(load_teacher(f"litert:{path}#net/inner?rate=640").head)
 
 
 def test_the_logits_of_a_litert_file_with_a_softmax(tmp_path):

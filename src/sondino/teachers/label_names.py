@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -87,10 +88,14 @@ def from_metadata(values: Mapping[str, str], count: int) -> tuple[str, ...] | No
 
 
 def from_archive(file: Path, count: int) -> tuple[str, ...] | None:
-    """The names in a text file that a LiteRT file carries in an appended ZIP archive, if there are as many."""
+    """The names in a text file that a LiteRT file carries in an appended ZIP archive, if there are as many.
+
+    An archive that is damaged, encrypted or compressed in another way has none.
+    """
     if not zipfile.is_zipfile(file):
         return None
-    with zipfile.ZipFile(file) as archive:
+    damaged = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
+    with suppress(*damaged), zipfile.ZipFile(file) as archive:
         for name in archive.namelist():
             if name.lower().endswith(".txt") and archive.getinfo(name).file_size < 10_000_000:
                 names = _lines(archive.read(name).decode("utf-8", "replace"))

@@ -1,6 +1,7 @@
 """Teachers in LiteRT (TFLite) files, their embedding an output or any inner tensor."""
 
 import difflib
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from sondino.teachers.common import Pool, fingerprint, one_vector_each, other_fa
 from sondino.teachers.graph_costs import for_10_seconds, litert_costs, one_window
 from sondino.teachers.inputs import Between, Port, dequantised, states_notice, waveform_input
 from sondino.teachers.label_names import from_archive, yamnet_classes
-from sondino.teachers.last_layer import affine_head, likeliest
+from sondino.teachers.last_layer import Tail, affine_head, likeliest
 from sondino.teachers.spec import TeacherSpec
 from sondino.teachers.takes_sound import check_takes_sound
 from sondino.text import first_line
@@ -216,20 +217,26 @@ class _Graph:
             return None
         heads = []
         for tail, content in tflite_tail.tails(self._whole, self._chosen, str(self.path)):
-            model = self._interpreter(content)
-            model.allocate_tensors()
-            taken, given = model.get_input_details()[0], model.get_output_details()[0]
-            if given["dtype"] != np.float32 or np.prod(taken["shape"]) != dim:
-                continue
-
-            def run(embedding: NDArray[np.float32], model: Any = model, taken: Any = taken, given: Any = given) -> Any:
-                model.set_tensor(taken["index"], embedding.reshape(taken["shape"]))
-                model.invoke()
-                return model.get_tensor(given["index"]).ravel()
-
-            labels = names(self.path, self.tensor, int(np.prod(given["shape"])))
-            heads.append(affine_head(run, dim, tail, labels, name))
+            try:
+                heads.append(self._tail_head(tail, content, dim, names, name))
+            except (EncoderError, ValueError, RuntimeError) as error:
+                logging.getLogger(__name__).warning("the classes of %s cannot be read: %s", name, first_line(error))
         return likeliest(heads)
+
+    def _tail_head(self, tail: Tail, content: bytes, dim: int, names: Names, name: str) -> Head | None:
+        model = self._interpreter(content)
+        model.allocate_tensors()
+        taken, given = model.get_input_details()[0], model.get_output_details()[0]
+        if given["dtype"] != np.float32 or np.prod(taken["shape"]) != dim:
+            return None
+
+        def run(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+            model.set_tensor(taken["index"], embedding.reshape(taken["shape"]))
+            model.invoke()
+            logits: NDArray[np.float32] = model.get_tensor(given["index"]).ravel()
+            return logits
+
+        return affine_head(run, dim, tail, names(self.path, self.tensor, int(np.prod(given["shape"]))), name)
 
     def _interpreter(self, content: bytes | None = None) -> Any:
         try:
