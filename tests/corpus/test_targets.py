@@ -16,6 +16,7 @@ from sondino.corpus import targets as module
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.corpus.targets import compute_targets
 from sondino.corpus.views import add_views
+from sondino.corpus.waveforms import open_waveforms
 from sondino.encoder.encoder import embed_clips
 from sondino.errors import EncoderError, RunError
 
@@ -53,6 +54,36 @@ def test_views_are_embedded_as_they_sound(corpus):
     targets = compute_targets(views, Moments(), part_rows=7)
     expected = embed_clips(Moments(), read_clips(views, range(len(views)), RATE))
     np.testing.assert_array_equal(targets.matrix, expected.astype(np.float16))
+
+
+def test_views_are_embedded_from_audio_that_is_kept_decoded(corpus, monkeypatch):
+    views = add_views(corpus, 3)
+    kept = open_waveforms(views, RATE)
+    decoded = compute_targets(views, Moments(), part_rows=7)
+    monkeypatch.setattr("sondino.corpus.waveforms.decode", lambda *_: pytest.fail("decoded again"))
+    targets = compute_targets(views, Moments(), part_rows=7, waveforms=kept)
+    expected = embed_clips(Moments(), [kept.read(row) for row in range(len(views))])
+    np.testing.assert_array_equal(targets.matrix, expected.astype(np.float16))
+    np.testing.assert_allclose(targets.matrix, decoded.matrix, atol=1e-3)
+    assert targets.folder != decoded.folder and targets.valid.all()  # 16 bits: not the same digits
+
+
+def test_audio_kept_at_another_rate_is_not_used(corpus):
+    kept = open_waveforms(corpus, RATE // 2)
+    assert compute_targets(corpus, Moments(), waveforms=kept).folder == compute_targets(corpus, Moments()).folder
+
+
+def test_a_teacher_says_how_its_short_clips_are_processed(corpus):
+    class Repeats(Moments):
+        short = "repeat"
+        window = 0.9
+
+    clips = read_clips(corpus, range(20), RATE)
+    targets = compute_targets(corpus, Repeats())
+    np.testing.assert_array_equal(targets.matrix, embed_clips(Repeats(), clips, "repeat").astype(np.float16))
+    assert np.abs(targets.matrix - embed_clips(Repeats(), clips, "pad")).max() > 0.01
+    np.testing.assert_array_equal(embed_clips(Repeats(), clips), embed_clips(Repeats(), clips, "repeat"))
+    assert compute_targets(corpus, Repeats(), short="pad").folder != targets.folder
 
 
 def test_what_is_done_is_not_done_again(corpus):

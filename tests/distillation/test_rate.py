@@ -1,4 +1,4 @@
-"""Students at other sample rates than 32 kHz, from the corpus to the bundle."""
+"""Students at other sample rates than 32 kHz and other hops than 16 ms, from the corpus to the bundle."""
 
 import json
 from pathlib import Path
@@ -92,3 +92,33 @@ def test_a_sweep_over_rates_finds_a_wrong_one_before_it_starts() -> None:
     ]
     with pytest.raises(OptionError, match="rate is 22050"):
         plan_runs({"teacher": "birdnet", "width": 0.1}, {"rate": [16000, 22050]})
+
+
+@pytest.mark.full
+def test_a_student_with_half_the_frames_embeds_the_same_in_every_form(tmp_path: Path) -> None:
+    for i in range(12):
+        write(tmp_path / "sounds" / f"{i:02}.wav", noise(0.25, i, 32000) * np.float32(0.1 + 0.05 * (i % 4)), 32000)
+    bundle = distill(tmp_path / "sounds", teacher=Bands(), out=tmp_path / "run", hop=0.032, **OPTIONS)
+    config = json.loads((bundle / "config.json").read_text())
+    assert (config["front_end"]["hop"], config["recipe"]["hop"]) == (1024, 0.032)
+    batch = np.stack([noise(0.25, seed, 32000) * np.float32(0.2) for seed in (20, 21)])
+    model, network = sondino.load(bundle), TorchModel.open(bundle)
+    graph = onnxruntime.InferenceSession(bundle / "model.onnx")
+    trained = network.embed_array(batch)
+    for vectors in (model.embed([(wave, 32000) for wave in batch]), graph.run(None, {"waveform": batch})[0]):
+        assert np.abs(vectors - trained).max() < 1e-4 * np.abs(trained).max()
+
+    again = Recipe(teacher=("x",), width=0.1, init=str(bundle))
+    assert new_student(again).logmel.hop == 1024
+    with pytest.raises(OptionError, match=r"init .*bundle has a frame every 0\.032 s, and hop is 0\.016: leave --hop"):
+        new_student(Recipe(teacher=("x",), width=0.1, init=str(bundle), hop=0.016))
+    weights = Recipe(teacher=("x",), width=0.1, init=str(bundle / "model.safetensors"), hop=0.02)
+    assert new_student(weights).logmel.hop == 640
+
+
+@pytest.mark.parametrize(("student", "published"), [("mobilenetv3", 512), ("eres2net", 512), ("cnn14", 320)])
+def test_every_student_has_a_hop(student: str, published: int) -> None:
+    options = {"teacher": ("x",), "student": student, "width": 0.125}
+    assert new_student(Recipe(**options)).logmel.hop == published
+    assert new_student(Recipe(**options, hop=0.032)).logmel.hop == 1024
+    assert new_student(Recipe(**options, hop=0.02, rate=16000)).logmel.hop == 320

@@ -5,6 +5,7 @@ import pytest
 
 from sondino.distillation.recipe import Recipe, fully_resolved, resolve_recipe, write_yaml
 from sondino.errors import OptionError
+from sondino.frontend.logmel import STUDENT_LOGMEL
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -119,8 +120,8 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_written_recipe_reads_back_and_leaves_nothing_open(tmp_path: Path) -> None:
     asked = Recipe(teacher=("a", "b"), lr=1e-5, epochs=50)
-    recipe = fully_resolved(asked, 200_000, "float32")
-    assert None not in (recipe.rate, recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
+    recipe = fully_resolved(asked, 200_000, "float32", STUDENT_LOGMEL)
+    assert None not in (recipe.rate, recipe.hop, recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
     assert (recipe.draws, recipe.warmup, recipe.precision) == (100_000, 4.0, "float32")
     assert all(recipe.learning_rate(e) == pytest.approx(asked.learning_rate(e)) for e in (0, 3, 20, 49.5))
     write_yaml(recipe, tmp_path / "recipe.yaml")

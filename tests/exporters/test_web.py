@@ -19,7 +19,6 @@ import pytest
 import soundfile
 
 from helpers.page_bundle import LABELS, write_page_bundle
-from sondino.cli import main
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.exporters import demo, web
 from sondino.model.model import Model
@@ -300,19 +299,6 @@ def test_connections_are_bounded_and_idle_ones_end(page, monkeypatch, capfd) -> 
     assert not page.waiting
     assert capfd.readouterr().err == ""
     assert demo.PageHandler.timeout == demo.IDLE_SECONDS
-
-
-def test_demo_without_a_bundle_takes_one_from_the_cache_or_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(SystemExit) as ended:
-        main(["demo"])
-    assert ended.value.code == 2
-    assert "no model is kept on this machine yet: name a bundle" in capsys.readouterr().err
-    for name in ("zither", "accordion"):
-        write_page_bundle(tmp_path / "cache" / "models" / f"{name}-1", name=name, parameters=1)
-    assert demo.default_bundle().name == "accordion-1"
 
 
 @pytest.mark.slow

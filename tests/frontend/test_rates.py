@@ -17,6 +17,7 @@ from sondino.frontend.logmel import (
     mel_matrix,
     n_frames,
     window_of,
+    with_hop,
 )
 from sondino.frontend.logmel_torch import FFTLogMel, MatmulLogMel
 
@@ -106,6 +107,24 @@ def test_all_forms_agree(rate: int) -> None:
     numpy, fft, matmul = all_forms(SPECS[rate], batch)
     assert np.abs(fft - numpy).max() < 1e-4 and np.abs(fft - matmul).max() < 1e-4
     assert np.allclose(fft[2], math.log(1e-3), atol=1e-5)  # silence is the published front-end's
+
+
+@pytest.mark.parametrize("seconds", [0.008, 0.02, 0.032])
+def test_frames_at_another_hop_are_those_of_the_published_one_at_their_times(seconds: float) -> None:
+    spec, batch = with_hop(STUDENT_LOGMEL, seconds), wave(0.5, 32000, 3)[None]
+    every_sample = with_hop(STUDENT_LOGMEL, 0.004)  # 128 samples
+    assert (spec.hop, spec.n_fft, spec.window_length) == (round(seconds * 32000), 1024, 1024)
+    expected = log_mel(every_sample, batch[0])[:, :: spec.hop // 128] if spec.hop % 128 == 0 else None
+    for found in all_forms(spec, batch):
+        assert found.shape == (1, 128, (16000 - 1024) // spec.hop + 1)
+        if expected is not None:
+            assert np.abs(found[0] - expected[:, : found.shape[2]]).max() < 1e-4
+
+
+@pytest.mark.parametrize("seconds", [0.0321, 0.5, 0.0, -0.016, 1e-6])
+def test_a_hop_that_leaves_samples_out_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"give at most the window, 0\.032 s"):
+        with_hop(STUDENT_LOGMEL, seconds)
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -13,6 +13,7 @@ import torch
 from helpers.golden import wave
 from sondino import cli, load
 from sondino.distillation.distill import new_student
+from sondino.distillation.mapping import Standardise
 from sondino.distillation.recipe import resolve_recipe
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError
@@ -245,7 +246,7 @@ def test_vectors_as_they_are_need_a_teacher_of_the_same_dimension(tmp_path):
 
     student = build_student("mobilenetv3", 0.1)
     x = torch.randn(2, 128, 20)
-    vectors, (projected,), _ = Distiller(student, [student.dim], mapped=False).eval()(x)
+    vectors, (projected,), _ = Distiller(student, [Standardise(student.dim, None)], mapped=False).eval()(x)
     assert torch.equal(vectors, projected)
     with pytest.raises(OptionError, match="mapping"):
         resolve_recipe({"teacher": "birdnet", "mapping": "linear"})

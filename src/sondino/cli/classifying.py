@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped, report_skipped
 from sondino.console import print_line
+from sondino.hub.catalogue import DEFAULT_MODEL
 from sondino.text import escape
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def classify(
     inputs: list[Path],
     *,
-    model: str,
+    model: str = DEFAULT_MODEL,
     head: str | None = None,
     output: Path | None = None,
     per_window: bool = False,
@@ -28,11 +29,14 @@ def classify(
 ) -> int:
     """Label audio with a model that has a head, or with a published head. Needs no PyTorch.
 
+    Example: `sondino classify recordings/`
+
     Example: `sondino classify recordings/ --model my_classifier --output labels.csv`
 
     Args:
         inputs: files and folders.
-        model: a bundle with a head, or with --head any; also a published name, such as ssondo/matpac-mobilenetv3.
+        model: a bundle with a head, or with --head any; also a name that `sondino models` lists. Default: the model
+            that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
         output: labels.csv (id, window, start, end, rank, label, probability) or labels.jsonl. Default: a table here.

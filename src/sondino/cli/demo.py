@@ -4,17 +4,18 @@ from pathlib import Path
 
 from sondino.cli.app import app
 from sondino.console import print_line
+from sondino.hub.catalogue import DEFAULT_MODEL
 
 
 @app.command
-def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = None, open: bool = False) -> int:
+def demo(bundle: str = DEFAULT_MODEL, *, port: int = 8017, gallery: Path | None = None, open: bool = False) -> int:
     """Show a model in the browser: drop a file or use the microphone. It is computed in the browser; Ctrl-C ends it.
 
-    Example: `sondino demo quickstart/bundle --open`
+    Example: `sondino demo --open`
 
     Args:
-        bundle: the folder of a bundle or of a run, or a published name. Default: the first that is kept on this
-            machine.
+        bundle: the folder of a bundle or of a run, or a name that `sondino models` lists. Default: the model that comes
+            with the package.
         port: on 127.0.0.1; only this machine can reach it.
         gallery: a folder of sounds to compare with. Default: the sample sounds.
         open: in the browser of this machine, at once.
@@ -22,11 +23,11 @@ def demo(bundle: str | None = None, *, port: int = 8017, gallery: Path | None = 
     import tempfile
     import webbrowser
 
-    from sondino.exporters.demo import HOST, default_bundle, page_server
+    from sondino.exporters.demo import HOST, page_server
     from sondino.exporters.web import export_web
     from sondino.pretrained.locate import locate
 
-    source = default_bundle() if bundle is None else locate(bundle)
+    source = locate(bundle)
     with tempfile.TemporaryDirectory(prefix="sondino-demo-") as temporary:
         folder = Path(temporary) / "page"
         with page_server(folder, port) as server:  # first: a port that is taken is known at once

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from sondino.cli.app import app, report_skipped
 from sondino.console import print_line
 from sondino.errors import OptionError
+from sondino.hub.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sondino.model.model import Model
@@ -23,7 +24,7 @@ FLOAT16_COSINE = 0.99
 def embed(
     inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     *,
-    model: str,
+    model: str = DEFAULT_MODEL,
     output: Path | None = None,
     per_window: bool = False,
     window: float | None = None,
@@ -42,13 +43,14 @@ def embed(
 ) -> int:
     """Embed audio. Needs PyTorch only once, to convert a published checkpoint.
 
-    Example: `sondino embed recordings/ --model run/bundle --output embeddings.npz`
+    Example: `sondino embed recordings/ --output embeddings.npz`
 
     Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
 
     Args:
         inputs: files and folders; or - alone, for WAV or raw samples on standard input, a line of JSON per window.
-        model: a bundle, a run's folder, a published name (`sondino models` lists them), hf:owner/name, or a checkpoint.
+        model: a bundle, a run's folder, a name that `sondino models` lists, hf:owner/name, or a checkpoint. Default:
+            the model that comes with the package.
         output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard
             output.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.

@@ -8,13 +8,14 @@ from cyclopts import Parameter
 from sondino.cli.app import Device, app, list_skipped
 from sondino.cli.probing import print_labelled
 from sondino.console import print_line
+from sondino.hub.catalogue import DEFAULT_MODEL
 
 
 @app.command
 def finetune(
     audio: Path,
     *,
-    model: str,
+    model: str = DEFAULT_MODEL,
     out: Path,
     labels: Path | None = None,
     multi_label: Literal["auto", "yes", "no"] = "auto",
@@ -38,7 +39,8 @@ def finetune(
 
     Args:
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
-        model: a bundle, a run's folder, or a published name. It is not changed.
+        model: a bundle, a run's folder, or a name that `sondino models` lists. It is not changed. Default: the model
+            that comes with the package.
         out: folder of the new bundle.
         labels: CSV or Parquet with columns path and label, or labels (several separated by ;); optionally id, fold (the
             first is held out), or split (train, valid, test), and source (clips of one recording are kept together).

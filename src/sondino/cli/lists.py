@@ -53,7 +53,7 @@ def students() -> int:
 
 @app.command
 def models(folder: Path = Path()) -> int:
-    """List the models that `--model` takes: the published ones by name, then the bundles under a folder.
+    """List the models that `--model` takes: the one that comes with the package, published ones, bundles in a folder.
 
     A published model is fetched and made a bundle on its first use, which needs torch; then it is "here".
 

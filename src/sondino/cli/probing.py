@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped
 from sondino.console import print_line
+from sondino.hub.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def probe(
     audio: Path,
     *,
-    model: str,
+    model: str = DEFAULT_MODEL,
     out: Path,
     labels: Path | None = None,
     multi_label: Literal["auto", "yes", "no"] = "auto",
@@ -30,7 +31,8 @@ def probe(
 
     Args:
         audio: a folder whose subfolders are the labels, or a CSV list as for --labels.
-        model: a bundle, a run's folder, or a published name.
+        model: a bundle, a run's folder, or a name that `sondino models` lists. Default: the model that comes with the
+            package.
         out: folder of the new bundle.
         labels: CSV or Parquet with columns path and label, or labels (several in a cell with ; between); optionally id,
             fold, or split (train, valid, test), and source (clips of one recording are kept together).

@@ -5,6 +5,8 @@ the same bits. The folder's name is a hash of all that determines the embeddings
 targets of another teacher or policy can never be taken for these.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import time
@@ -22,9 +24,9 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
-from sondino.corpus.waveforms import decoded_parts, rows_a_part
+from sondino.corpus.waveforms import WAVEFORMS_FORMAT, Waveforms, decoded_parts, rows_a_part
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, embed_clips, resolve
-from sondino.errors import EncoderError, RunError
+from sondino.errors import EncoderError, RunError, SondinoError
 from sondino.files import make_folder, read_json, write_json
 from sondino.locks import lock_or_fail
 from sondino.progress import Report
@@ -116,12 +118,13 @@ def compute_targets(
     corpus: Corpus,
     encoder: Encoder,
     spec: str = "",
-    short: ShortPolicy = "pad",
+    short: ShortPolicy | None = None,
     part_rows: int | None = None,
     progress: Report = lambda done, total: None,
     workers: int | None = None,
     rank: int = 0,
     world: int = 1,
+    waveforms: Waveforms | None = None,
 ) -> Targets:
     """A teacher's embedding for every row of a corpus, kept in the corpus's folder and never computed twice.
 
@@ -133,12 +136,14 @@ def compute_targets(
         corpus: clips, views included.
         encoder: the teacher.
         spec: how the user named it, for the record.
-        short: what is done with clips under the teacher's window.
+        short: what is done with clips under the teacher's window. None: as the teacher says, else "pad".
         part_rows: rows a part; None: 256, fewer where clips are long. What a folder was begun with stays.
         progress: called with (rows done, rows in all).
         workers: threads that decode; None: one a processor.
         rank: which of the processes that share the work this is: it takes every `world`-th part.
         world: how many processes share it; each returns when its own parts are done.
+        waveforms: the corpus's audio at the teacher's rate, kept decoded (`open_waveforms`), so that a clip is not
+            decoded again for each of its views. Its 16 bits change the last digits of the embeddings.
 
     Raises:
         EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
@@ -152,7 +157,10 @@ def compute_targets(
     """
     began = time.perf_counter()
     encoder = resolve(encoder)
-    facts = _facts(corpus, encoder, spec, short)
+    short = short or encoder.short
+    if waveforms is not None and (waveforms.folder is None or waveforms.sample_rate != encoder.sample_rate):
+        waveforms = None
+    facts = _facts(corpus, encoder, spec, short, waveforms is not None)
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
     if not described.exists():
@@ -168,7 +176,12 @@ def compute_targets(
         with lock_or_fail(folder, name, "filling the targets in"), crash_marks(folder, name):
             parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
             before = parts.rows_done()
-            _fill(corpus, timed, parts, short, progress, workers, rank, world)
+            clips = (
+                _clips(waveforms, parts, rank, world)
+                if waveforms is not None
+                else decoded_parts(corpus, encoder.sample_rate, parts, np.arange(len(corpus)), workers, rank, world)
+            )
+            _fill(corpus, timed, parts, short, progress, clips, rank, world)
     if world == 1 and not targets.valid.any():
         raise RunError(f"no clip of {corpus.folder} could be decoded; the first, {': '.join(targets.skipped[0])}")
     seconds, done = time.perf_counter() - began, parts.rows_done() - before
@@ -176,7 +189,7 @@ def compute_targets(
     return targets
 
 
-def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy) -> dict[str, Any]:
+def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy, kept: bool) -> dict[str, Any]:
     """What determines the embeddings, its hash, and further facts for the reader."""
     decides = {
         "format": TARGETS_FORMAT,
@@ -187,7 +200,7 @@ def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPoli
         "minimum": encoder.minimum,
         "short": short,
         "corpus": corpus.hash,
-    }
+    } | ({"waveforms": WAVEFORMS_FORMAT} if kept else {})
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return decides | {"key": key, "rows": len(corpus), "dim": encoder.dim, "teacher": encoder.name, "spec": spec}
 
@@ -198,7 +211,7 @@ def _fill(
     parts: Parts,
     short: ShortPolicy,
     progress: Report,
-    workers: int | None,
+    clips: Clips,
     rank: int,
     world: int,
 ) -> None:
@@ -207,7 +220,7 @@ def _fill(
     source = (
         _looked_up(corpus, encoder, parts, rank, world)
         if encoder.encoder.lookup is not None
-        else _response(corpus, encoder, parts, short, workers, rank, world)
+        else _response(encoder, clips, short)
     )
     with closing(source):
         for part, embeddings, reasons in source:
@@ -219,22 +232,31 @@ def _fill(
             progress(finished, parts.rows)
 
 
+Clips = Generator[tuple[int, list[NDArray[np.float32] | str]]]
+"""Part, and for each of its rows the waveform or the reason why there is none."""
+
 Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
 """Part, its embeddings (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
 
 
-def _response(
-    corpus: Corpus,
-    encoder: _Timed,
-    parts: Parts,
-    short: ShortPolicy,
-    workers: int | None,
-    rank: int,
-    world: int,
-) -> Made:
-    rows = np.arange(len(corpus))
-    with closing(decoded_parts(corpus, encoder.sample_rate, parts, rows, workers, rank, world)) as decoded:
-        for part, clips in decoded:
+def _clips(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Clips:
+    """The clips of each part that is not whole yet, from those kept decoded."""
+    done = parts.done()
+
+    def read(row: int) -> NDArray[np.float32] | str:
+        try:
+            return waveforms.read(row)
+        except SondinoError as error:
+            return str(error)
+
+    for part in range(parts.count)[rank::world]:
+        if part not in done:
+            yield part, [read(row) for row in range(*parts.span(part))]
+
+
+def _response(encoder: _Timed, clips_of_parts: Clips, short: ShortPolicy) -> Made:
+    with closing(clips_of_parts):
+        for part, clips in clips_of_parts:
             reasons = {place: clip for place, clip in enumerate(clips) if isinstance(clip, str)}
             good = [place for place in range(len(clips)) if place not in reasons]
             embeddings = np.zeros((len(clips), encoder.dim), np.float32)

@@ -27,7 +27,7 @@ from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import RunData, finish_run, teacher_facts
 from sondino.distillation.train import TrainingData, train
 from sondino.encoder.check import check_encoder
-from sondino.encoder.encoder import Encoder
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import write_skipped
 from sondino.frontend.logmel import RATES, LogMel
@@ -152,7 +152,7 @@ def train_run(
     with accelerator.main_process_first():
         clusters = cluster(targets[0], recipe) if targets else None
     data = training_data(corpus, targets, clusters, waveforms.valid, recipe)
-    recipe = fully_resolved(recipe, len(data.split.train), computes_in(accelerator))
+    recipe = fully_resolved(recipe, len(data.split.train), computes_in(accelerator), student.logmel)
     skipped: list[tuple[str, str]] = []
     if accelerator.is_main_process:
         keys = [t.key for t in targets]
@@ -211,8 +211,11 @@ def targets_of(
 ) -> tuple[Targets, dict[str, Any]]:
     """A teacher's targets for a corpus (each of several processes computes its share), and the teacher's facts."""
     rank, world = accelerator.process_index, accelerator.num_processes
+    needs_audio = resolve(encoder).lookup is None
+    views = corpus.column("view").any()  # a clip without views is decoded once in either case
+    waveforms = decoded(corpus, encoder.sample_rate, accelerator, quiet) if views and needs_audio else None
     with show(f"targets of {encoder.name}", "clips", quiet or not accelerator.is_main_process) as progress:
-        targets = compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world)
+        targets = compute_targets(corpus, encoder, spec, progress=progress, rank=rank, world=world, waveforms=waveforms)
     return targets, teacher_facts(encoder, spec)
 
 
@@ -269,8 +272,16 @@ def new_student(recipe: Recipe) -> "Student":
                 f"init {recipe.init} takes audio at {own} Hz, and rate is {recipe.rate}: leave --rate out to keep "
                 f"{own} Hz, or give its model.safetensors as --init to start from its weights at another rate"
             )
+        own_hop = student.logmel.hop / student.logmel.sample_rate
+        if recipe.hop is not None and round(recipe.hop * student.logmel.sample_rate) != student.logmel.hop:
+            raise OptionError(
+                f"init {recipe.init} has a frame every {own_hop:g} s, and hop is {recipe.hop:g}: leave --hop out to "
+                f"keep {own_hop:g} s, or give its model.safetensors as --init to start from its weights at another hop"
+            )
         return student
-    student = build_student(recipe.student, recipe.width, rate=recipe.rate, quaternion=recipe.quaternion)
+    student = build_student(
+        recipe.student, recipe.width, rate=recipe.rate, hop=recipe.hop, quaternion=recipe.quaternion
+    )
     if recipe.init:
         for note in load_initial(student, Path(recipe.init)):
             logging.getLogger(__name__).warning("%s: %s", recipe.init, note)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
 from sondino.files import write_whole
-from sondino.frontend.logmel import STUDENT_LOGMEL
+from sondino.frontend.logmel import LogMel
 from sondino.schema import check, load_yaml
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
@@ -27,8 +27,9 @@ MOST_DRAWS = 100_000
 class Recipe:
     """The settings of a run; the defaults follow S-SONDO's.
 
-    Only the schedule differs: by default it ends with the run. The published one, whose rate is still high when it
-    ends, is in recipes/.
+    Two differ. By default the schedule ends with the run, where the published one's rate is still high. And embeddings
+    are compared after standardisation, which gave better probes in the same time (benchmarks/LOG.md). The published
+    settings are in recipes/.
 
     A field's help is that of `sondino distill --help` and of the manual's table; its bounds, those of `msgspec.Meta`.
     Where "option" is False the command has no option of its name: the field is for recipe files and keywords.
@@ -56,6 +57,15 @@ class Recipe:
         metadata={
             "help": "sample rate of the student's audio in Hz: 16000, 32000, 48000, 96000 or 256000. Sounds up to half "
             "of it are processed. By default 32000, or the rate of the bundle that `init` names",
+        },
+    )
+    hop: float | None = field(
+        default=None,
+        metadata={
+            "bounds": {"ge": 0.004, "le": 0.032},
+            "help": "seconds from one frame of the student's log-mel to the next, at most its window of 0.032. Twice "
+            "as long halves the time of training and of embedding. By default as published (0.016; cnn14 0.01), or "
+            "that of the bundle that `init` names",
         },
     )
     quaternion: Literal["derivatives", "learned"] | None = field(
@@ -104,6 +114,13 @@ class Recipe:
     )
     loss: LossName = field(
         default="cosine", metadata={"help": "distance between projected student and teacher embeddings"}
+    )
+    standardise: bool = field(
+        default=True,
+        metadata={
+            "help": "compare embeddings of mean 0 and deviation 1 in each dimension, over the clips that train; "
+            "otherwise as the teacher gives them, as published"
+        },
     )
     label_weight: float = field(
         default=0.0,
@@ -351,16 +368,18 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe) | {"teacher": list(recipe.teacher)}
 
 
-def fully_resolved(recipe: Recipe, training_clips: int, precision: str) -> Recipe:
+def fully_resolved(recipe: Recipe, training_clips: int, precision: str, logmel: LogMel) -> Recipe:
     """The recipe with every entry that was left open filled in.
 
     Args:
         training_clips: rows that train.
         precision: what the device computes in.
+        logmel: the student's front-end.
     """
     return dataclasses.replace(
         recipe,
-        rate=recipe.rate or (None if recipe.init else STUDENT_LOGMEL.sample_rate),  # a bundle has its own
+        rate=recipe.rate or (None if recipe.init else logmel.sample_rate),  # a bundle has its own
+        hop=recipe.hop or (None if recipe.init else logmel.hop / logmel.sample_rate),
         draws=recipe.draws or min(MOST_DRAWS, training_clips),
         warmup=recipe.warmup_epochs,
         rampdown_start=recipe.rampdown_begin,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sondino.distillation.augment import mixup, spec_augment
 from sondino.distillation.losses import LOSSES, mixed
-from sondino.distillation.mapping import MappingHead
+from sondino.distillation.mapping import MappingHead, Standardise
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.sampling import draw
 from sondino.errors import OptionError, SondinoError
@@ -30,6 +30,8 @@ from sondino.training.batches import Batches, Split, spread
 from sondino.training.checkpoint import load_checkpoint, save_checkpoint
 
 MOST_VALIDATION_ROWS = 2_000
+MOST_SCALE_ROWS = 20_000
+"""Rows that the means and deviations of targets are measured on."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,31 @@ class Distiller(nn.Module):
 
     Args:
         student: the net to train.
-        dims: embedding dimensions of the teachers.
+        scales: of each teacher's embeddings.
         classes: of labels; 0: no labels.
         mapped: whether there are mapping heads; otherwise the student's embeddings are compared with the teachers'.
     """
 
-    def __init__(self, student: Student, dims: Sequence[int], classes: int = 0, mapped: bool = True) -> None:
+    def __init__(self, student: Student, scales: Sequence[Standardise], classes: int = 0, mapped: bool = True) -> None:
         super().__init__()
         self.student = student
+        self.scales = nn.ModuleList(scales)
+        dims = [len(scale.mean) for scale in scales]
         self.heads = nn.ModuleList(MappingHead(student.dim, dim) if mapped else nn.Identity() for dim in dims)
         self.label_head = MappingHead(student.dim, classes) if classes else None
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Map log-mels (batch, n_mels, frames) to embeddings (batch, dim), their projections, and class logits.
 
-        Projections are (batch, teacher's dim) of each teacher, logits (batch, classes).
+        Projections are (batch, teacher's dim) of each teacher, standardised as its targets; logits (batch, classes).
         """
         embedding = self.student(logmel)
         logits = self.label_head(embedding) if self.label_head else None
         return embedding, [head(embedding) for head in self.heads], logits
+
+    def restore(self, projections: Sequence[Tensor]) -> list[Tensor]:
+        """Projections (batch, teacher's dim) of each teacher in the units of its embeddings."""
+        return [scale.restore(projected.float()) for scale, projected in zip(self.scales, projections, strict=True)]  # type: ignore[operator]
 
 
 def train(
@@ -120,7 +128,12 @@ class _Trainer:
                 f"mapping none needs embeddings of one dimension: the student's is {student.dim} and the teacher's "
                 f"{other[0]}; leave mapping out"
             )
-        model = Distiller(student, dims, classes, mapped=recipe.mapping == "mlp")
+        train_rows = data.split.train
+        scales = [
+            Standardise(dim, targets[spread(train_rows, MOST_SCALE_ROWS)] if recipe.standardise else None)
+            for dim, targets in zip(dims, data.targets, strict=True)
+        ]
+        model = Distiller(student, scales, classes, mapped=recipe.mapping == "mlp")
         model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
@@ -209,8 +222,8 @@ class _Trainer:
         _, projections, logits = self.model(logmel)
         loss_fn = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
         distill_loss = torch.zeros((), device=device)
-        for targets, projected in zip(self.data.targets, projections, strict=True):
-            target = torch.from_numpy(targets[rows].astype(np.float32)).to(device)  # (batch, teacher's dim)
+        for targets, scale, projected in zip(self.data.targets, self.distiller.scales, projections, strict=True):
+            target = scale(torch.from_numpy(targets[rows].astype(np.float32)).to(device))  # (batch, teacher's dim)
             distill_loss = distill_loss + loss_fn(projected.float(), target).mean() / len(projections)
         if logits is None:
             return distill_loss
@@ -266,7 +279,7 @@ class _Trainer:
             with self.accelerator.autocast():
                 embedding, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
             embeddings.append(embedding.float().cpu().numpy())
-            projections.append([p.float().cpu().numpy() for p in projected])
+            projections.append([p.cpu().numpy() for p in self.distiller.restore(projected)])
             if logits is not None:
                 classes.append(logits.argmax(1).cpu().numpy())
         together = [np.concatenate(p) for p in zip(*projections, strict=True)]

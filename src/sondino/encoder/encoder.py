@@ -180,7 +180,7 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
     )
 
 
-def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy = "pad") -> Array:
+def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy | None = None) -> Array:
     """One embedding a clip: the mean of its windows' embeddings, weighted by their real samples.
 
     Windows of equal length go through the encoder together, also across clips, `batch_size` at a time.
@@ -188,7 +188,7 @@ def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy
     Args:
         encoder: any encoder.
         waveforms: mono clips (samples,) at the encoder's rate, of any lengths.
-        short: what is done with a clip shorter than a window (see `audio.windows`).
+        short: what is done with a clip shorter than a window (see `audio.windows`). None: as the encoder says.
 
     Returns:
         (n, dim) float32, row for row as the clips.
@@ -198,7 +198,7 @@ def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy
         EncoderError: NaN or infinite embeddings, another shape than (batch, dim), or an exception of the encoder.
     """
     encoder = resolve(encoder)
-    windowing = Windowing(encoder.window, encoder.hop, short)
+    windowing = Windowing(encoder.window, encoder.hop, short or encoder.short)
     batches: dict[int, list[tuple[int, Array]]] = {}  # window length -> (row of the window, its samples)
     weights: list[NDArray[np.float64]] = []
     rows = 0

@@ -86,7 +86,9 @@ def plan_runs(
             raise OptionError(
                 f"--vary names the same value twice ({format_settings(one.settings)}): give each value once"
             )
-    for _, one in {(p.recipe.student, p.recipe.width, p.recipe.rate, p.recipe.init): p for p in planned}.items():
+    for _, one in {
+        (p.recipe.student, p.recipe.width, p.recipe.rate, p.recipe.hop, p.recipe.init): p for p in planned
+    }.items():
         new_student(one.recipe)  # raises for an invalid width, rate or checkpoint
     return planned
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sondino.errors import OptionError
-from sondino.hub.cache import models_folder
-from sondino.model.bundle import find_bundles
 
 HOST = "127.0.0.1"
 CONNECTIONS = 64
@@ -151,18 +149,3 @@ def page_server(folder: Path, port: int) -> ThreadingHTTPServer:
         if error.errno == errno.EADDRINUSE:
             raise OptionError(f"port {port} is taken: give another, such as --port {min(port + 1, 65535)}") from error
         raise OptionError(f"port {port} cannot be opened ({error.strerror}): give another with --port") from error
-
-
-def default_bundle() -> Path:
-    """The bundle to show if none is named: the first by name in the local cache.
-
-    Raises:
-        OptionError: the cache has none.
-    """
-    kept, _ = find_bundles(models_folder())
-    if not kept:
-        raise OptionError(
-            "no model is kept on this machine yet: name a bundle, such as the one that `sondino quickstart` makes, "
-            "or a published name from `sondino models`"
-        )
-    return Path(min(kept, key=lambda row: row["name"])["folder"])

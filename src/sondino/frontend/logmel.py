@@ -164,6 +164,24 @@ def at_rate(spec: LogMel, rate: int) -> LogMel:
     )
 
 
+def with_hop(spec: LogMel, seconds: float) -> LogMel:
+    """A front-end with another time from one frame to the next.
+
+    Args:
+        spec: any front-end.
+        seconds: rounded to whole samples.
+
+    Raises:
+        ValueError: longer than the window, so that samples between two frames would be left out, or under a sample.
+    """
+    hop = round(seconds * spec.sample_rate)
+    if not 1 <= hop <= spec.window_length:
+        raise ValueError(
+            f"a hop of {seconds:g} s: give at most the window, {spec.window_length / spec.sample_rate:g} s"
+        )
+    return replace(spec, hop=hop)
+
+
 def m2d_logmel(rate: int = 16000, mean: float = -7.1, std: float = 4.2) -> LogMel:
     """M2D's front-end (arXiv 2210.14648): 25 ms windows every 10 ms, centred, 80 mels from 50 Hz up.
 

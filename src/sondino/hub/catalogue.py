@@ -1,4 +1,4 @@
-"""The published models and heads: their addresses, sizes, licences and known hashes."""
+"""The models that `load` opens by name, and published heads: their addresses, sizes, licences and known hashes."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,13 @@ class HubFile:
     sha256: str | None = None
 
 
+DEFAULT_MODEL = "sondino-small"
+"""What is opened where no model is named: it comes with the package."""
+
+
 @dataclass(frozen=True)
 class Published:
-    """One published model.
+    """One model that has a name.
 
     Attributes:
         name: as `sondino.load` takes it.
@@ -36,6 +40,7 @@ class Published:
         teacher: what it was trained on or distilled from.
         licence: of the weights; after a semicolon that of the teacher's.
         file: on the hub; None: a release, under the same name in `WEIGHTS`.
+        shipped: whether it comes with the package, as a bundle.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Published:
     teacher: str
     licence: str
     file: HubFile | None = None
+    shipped: bool = False
 
     def row(self) -> dict[str, str]:
         """The model as a table row, by column."""
@@ -97,6 +103,17 @@ def _on_ssondo(path: str) -> HubFile:
 
 
 _ALL = (
+    Published(
+        name=DEFAULT_MODEL,
+        architecture="mobilenetv3",
+        width=0.5,
+        parameters=785_592,
+        dim=480,
+        sample_rate=32000,
+        teacher="EfficientAT mn04_as, YAMNet",
+        licence="MIT; teachers': MIT, Apache-2.0",
+        shipped=True,
+    ),
     *(
         Published(
             name=f"ssondo/{teacher}-{student}",
@@ -151,18 +168,18 @@ _ALL = (
 )
 
 PUBLISHED: dict[str, Published] = {model.name: model for model in _ALL}
-"""The published models by name."""
+"""The models by name."""
 
 
 def list_models() -> list[Published]:
-    """The published models that `load` opens by name.
+    """The models that `load` opens by name: the one that comes with the package, then the published ones.
 
     Returns:
         One record per model: name, architecture, width, parameters, embedding dimension, sample rate, teacher, licence.
 
     Examples:
         >>> [model.name for model in sondino.list_models()][:2]
-        ['ssondo/matpac-mobilenetv3', 'ssondo/matpac-dymn']
+        ['sondino-small', 'ssondo/matpac-mobilenetv3']
     """
     return list(PUBLISHED.values())
 

@@ -75,18 +75,19 @@ def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[st
     return out.resolve()
 
 
-def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None) -> None:
+def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None, half: bool = False) -> None:
     """Write the files beside the net in a bundle's folder: the head, config.json and the card.
 
     Args:
         partial: the folder; holds model.onnx.
         config: for config.json; its entries about the head are replaced.
         head: from its embeddings to labels.
+        half: whether the head's weights are stored as float16.
     """
     config.pop("head", None)
     config["hashes"].pop("head.safetensors", None)
     if head is not None:
-        config["head"] = write_head(partial, head)
+        config["head"] = write_head(partial, head, half)
         config["hashes"]["head.safetensors"] = sha256(partial / "head.safetensors")
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     size = (partial / "model.onnx").stat().st_size

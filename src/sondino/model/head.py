@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -17,16 +18,17 @@ from sondino.files import sha256, write_whole
 FILE = "head.safetensors"
 
 
-def write_head(folder: Path, head: Head) -> dict[str, Any]:
-    """Write head.safetensors into a folder.
+def write_head(folder: Path, head: Head, half: bool = False) -> dict[str, Any]:
+    """Write head.safetensors into a folder, with `half` in float16.
 
     Returns:
         the entry "head" of the bundle's config.json, which `read_head` takes.
     """
     tensors = {}
     for number, (weight, bias) in enumerate(head.layers):
-        tensors[f"{number}.weight"] = weight
-        tensors[f"{number}.bias"] = bias
+        stored = np.float16 if half else np.float32
+        tensors[f"{number}.weight"] = weight.astype(stored)
+        tensors[f"{number}.bias"] = bias.astype(stored)
     write_whole(folder / FILE, save_tensors(tensors))
     return {
         "name": head.name,

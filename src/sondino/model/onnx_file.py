@@ -40,14 +40,18 @@ def export_onnx(student: Student, file: str | os.PathLike[str], body: str | os.P
             `vector` out. Its weights stay in `file`, so that it is small.
     """
     front_end, net = front_end_graph(student), net_graph(student)
-    metadata = {
+    write_graphs(front_end, net, metadata_of(student), Path(file), None if body is None else Path(body))
+
+
+def metadata_of(student: Student) -> dict[str, str]:
+    """The metadata of a student's ONNX files."""
+    return {
         "name": student.name,
         "width": f"{student.width:g}",
         "sample_rate": str(student.logmel.sample_rate),
         "dim": str(student.dim),
         "minimum": str(student.minimum_samples),
     }
-    write_graphs(front_end, net, metadata, Path(file), None if body is None else Path(body))
 
 
 def write_graphs(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sondino.errors import OptionError, require, unknown_name
-from sondino.frontend.logmel import RATES, at_rate
+from sondino.frontend.logmel import RATES, at_rate, with_hop
 from sondino.text import millions
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def build_student(
     width: float = 1.0,
     *,
     rate: int | None = None,
+    hop: float | None = None,
     temperature: float = 30.0,
     quaternion: Literal["derivatives", "learned"] | None = None,
     channels: Mapping[str, Sequence[int]] | None = None,
@@ -148,6 +149,7 @@ def build_student(
         name: one of `STUDENTS`.
         width: multiplies the channels of every layer; channels are rounded to multiples of 8.
         rate: of its waveforms, in hertz, one of `RATES`. None: as published, 32000.
+        hop: seconds from one frame of its log-mel to the next, at most the window. None: as published.
         temperature: of DyMN's mix of kernels: 30 as the published students have it, 1 after EfficientAT's training.
         quaternion: build its quaternion form, and where the imaginary parts of the log-mel come from: its derivatives
             in time, or a learned convolution. None: the real net; of qcnn14, which is cnn14's, "derivatives".
@@ -158,7 +160,7 @@ def build_student(
         `logmel` and `minimum_frames`.
 
     Raises:
-        OptionError: for an unknown name, a width outside 0.1 to 8, or another rate.
+        OptionError: for an unknown name, a width outside 0.1 to 8, another rate, or a hop over the window.
         ValueError: for channels that are not the student's.
         MissingExtra: when torch is not installed.
     """
@@ -172,6 +174,11 @@ def build_student(
     student.name = name
     if rate is not None:
         student.logmel = at_rate(student.logmel, rate)
+    if hop is not None:
+        try:
+            student.logmel = with_hop(student.logmel, hop)
+        except ValueError as error:
+            raise OptionError(str(error)) from error
     if quaternion or name == "qcnn14":
         from sondino.nets.quaternion import quaternion_form
 

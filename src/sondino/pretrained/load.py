@@ -6,12 +6,13 @@ from pathlib import Path
 
 from sondino.audio.windows import WindowPolicy
 from sondino.encoder.head import Head
+from sondino.hub.catalogue import DEFAULT_MODEL
 from sondino.model.model import Model
 from sondino.model.sessions import Engine, Precision
 
 
 def load(
-    source: str | Path,
+    source: str | Path = DEFAULT_MODEL,
     threads: int | None = None,
     *,
     window_policy: WindowPolicy = "all",
@@ -25,8 +26,9 @@ def load(
     A published checkpoint is converted once, which needs torch, and kept as a bundle in the user's cache.
 
     Args:
-        source: a bundle, a run's folder, a published name such as "ssondo/matpac-mobilenetv3", "hf:owner/name" of a
-            bundle on the Hugging Face hub, or a published checkpoint's file.
+        source: a bundle, a run's folder, a name that `list_models` lists such as "ssondo/matpac-mobilenetv3",
+            "hf:owner/name" of a bundle on the Hugging Face hub, or a published checkpoint's file. Default:
+            "sondino-small", which comes with the package.
         threads: processor threads to use; None: all.
         window_policy: "all" keeps short clips and tails; "published" takes full windows only, as the published
             package does.

@@ -23,6 +23,9 @@ from sondino.model.config import BUNDLE_FORMAT, read_config
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
 BUNDLE_FILES = ("config.json", "model.onnx", "body.onnx", "model.safetensors", "head.safetensors", "card.md")
 
+SHIPPED = Path(__file__).parents[1] / "shipped"
+"""Bundles that come with the package, each in a folder of its name."""
+
 _SIZES = re.compile(r"\d+x\d+p\d+x\d+")  # in the name of an M2D checkpoint's folder: inputs and patches
 
 CONVERTER = 1
@@ -34,7 +37,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
 
     Args:
         source: a bundle, or a run's folder; a checkpoint (.ckpt, .pt, .pth, .safetensors), which is converted once and
-            known again by its content; a name of `PUBLISHED`, as "ssondo/matpac-mobilenetv3"; or a repository with a
+            known again by its content; a name of `PUBLISHED`, as "sondino-small"; or a repository with a
             bundle, as "hf:owner/name". A name or repository means the commit that it meant the first time;
             "@revision" asks for another.
 
@@ -67,7 +70,9 @@ def locate(source: str | os.PathLike[str]) -> Path:
 
 
 def is_kept(name: str) -> bool:
-    """Whether a published model is in the local cache as a bundle."""
+    """Whether a model that has a name is on this machine as a bundle: with the package, or in the cache."""
+    if PUBLISHED[name].shipped:
+        return is_bundle(SHIPPED / name)
     return _kept(name, None) is not None
 
 
@@ -81,6 +86,12 @@ def _from_checkpoint(file: Path) -> Path:
 
 def _from_name(model: Published, revision: str | None) -> Path:
     file = model.file
+    if model.shipped:
+        if revision is not None:
+            raise OptionError(f"{model.name} comes with the package and has no revisions: write {model.name}")
+        if not is_bundle(SHIPPED / model.name):
+            raise SondinoError(f"{model.name} is missing from this installation: install sondino again")
+        return SHIPPED / model.name
     if file is None and revision is not None:
         raise OptionError(f"{model.name} is a release and has no revisions: write {model.name}")
     if revision is not None and not huggingface.is_revision(revision):
