@@ -25,9 +25,11 @@ from sondino.files import write_whole
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import cosine, neighbour_overlap
 from sondino.nets.student import Student
+from sondino.processors import cores
 from sondino.progress import Report
 from sondino.training.batches import Batches, Split, spread
 from sondino.training.checkpoint import load_checkpoint, save_checkpoint
+from sondino.training.replicas import Replicas, parts_of
 
 MOST_VALIDATION_ROWS = 2_000
 MOST_SCALE_ROWS = 20_000
@@ -69,8 +71,12 @@ class Distiller(nn.Module):
         Projections are (batch, teacher's dim) of each teacher, standardised as its targets; logits (batch, classes).
         """
         embedding = self.student(logmel)
+        return embedding, *self.project(embedding)
+
+    def project(self, embedding: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Projections and logits of embeddings (batch, dim), as `forward` gives them."""
         logits = self.label_head(embedding) if self.label_head else None
-        return embedding, [head(embedding) for head in self.heads], logits
+        return [head(embedding) for head in self.heads], logits
 
     def restore(self, projections: Sequence[Tensor]) -> list[Tensor]:
         """Projections (batch, teacher's dim) of each teacher in the units of its embeddings."""
@@ -137,7 +143,11 @@ class _Trainer:
         model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.norms = [(m, m.momentum or 0.0) for m in student.modules() if isinstance(m, nn.BatchNorm2d)]
+        alone_on_cpu = accelerator.device.type == "cpu" and accelerator.num_processes == 1
+        parts = parts_of(recipe.batch_size, cores()) if alone_on_cpu and not student.random else 1
+        self.replicas = Replicas(self.distiller.student, parts, accelerator.autocast) if parts > 1 else None
+        networks = [student] if self.replicas is None else self.replicas.networks
+        self.norms = [(m, m.momentum or 0.0) for n in networks for m in n.modules() if isinstance(m, nn.BatchNorm2d)]
         self.frontend = FFTLogMel(student.logmel).to(accelerator.device)
         samples = round(recipe.clip * student.logmel.sample_rate)
         self.batches = Batches(read, samples, recipe.short)
@@ -168,6 +178,19 @@ class _Trainer:
         write_whole(self.run / "metrics.jsonl", lines.encode())
 
     def train_epoch(self, epoch: int, progress: Report) -> None:
+        """Train for an epoch; with replicas the threads of single operations are switched off meanwhile."""
+        if self.replicas is None:
+            return self._train_epoch(epoch, progress)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            self.replicas.begin()
+            self._train_epoch(epoch, progress)
+            self.replicas.merge()
+        finally:
+            torch.set_num_threads(threads)
+
+    def _train_epoch(self, epoch: int, progress: Report) -> None:
         recipe, accelerator = self.recipe, self.accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         torch.manual_seed((recipe.seed * 1_000_003 + epoch) * 1_009 + rank)
@@ -186,6 +209,8 @@ class _Trainer:
             loss = self._loss(batch, waveforms)
             self.optimizer.zero_grad()
             accelerator.backward(loss)
+            if self.replicas is not None:
+                self.replicas.backward()
             accelerator.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
             self.optimizer.step()
             total += loss.detach()
@@ -212,14 +237,21 @@ class _Trainer:
         """The loss of a batch: rows (batch,) of the corpus with their waveforms (batch, samples)."""
         recipe, device = self.recipe, self.accelerator.device
         # (batch, samples) -> (batch, n_mels, frames)
-        logmel = self.frontend(waveforms.to(device, non_blocking=True))
+        if self.replicas is None:
+            logmel = self.frontend(waveforms.to(device, non_blocking=True))
+        else:
+            logmel = torch.cat(self.replicas.map(self.frontend, waveforms))
         partner, ratio = torch.arange(len(rows), device=device), torch.ones(len(rows), device=device)
         if recipe.mixup > 0:
             logmel, partner, ratio = mixup(logmel, recipe.mixup)  # partner and ratio: (batch,)
         if recipe.spec_augment:
             logmel = spec_augment(logmel)
         # projections: (batch, teacher's dim) of each teacher; logits: (batch, classes)
-        _, projections, logits = self.model(logmel)
+        if self.replicas is None:
+            _, projections, logits = self.model(logmel)
+        else:
+            with self.accelerator.autocast():
+                projections, logits = self.distiller.project(self.replicas.forward(logmel))
         loss_fn = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
         distill_loss = torch.zeros((), device=device)
         for targets, scale, projected in zip(self.data.targets, self.distiller.scales, projections, strict=True):

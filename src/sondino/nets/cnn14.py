@@ -41,6 +41,7 @@ class CNN14(Student):
 
     minimum_frames = 32
     time_axis = 2
+    random = True
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()

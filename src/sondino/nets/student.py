@@ -28,6 +28,7 @@ class Student(nn.Module):
         time_axis: of the frames in the images that its first convolution is given.
         quaternion: where the parts of its input come from, if it is a student's quaternion form.
         channels: of each layer that was pruned, how many it gives and takes.
+        random: whether it draws random numbers in training (dropout).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Student(nn.Module):
     time_axis: int = 3
     quaternion: str | None = None
     channels: Mapping[str, Sequence[int]] = MappingProxyType({})
+    random: bool = False
 
     @property
     def build(self) -> dict[str, Any]:
