@@ -20,7 +20,7 @@ from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import open_waveforms
 from sondino.distillation.distill import distill, open_or_build
 from sondino.distillation.recipe import resolve_recipe
-from sondino.distillation.summary import teacher_facts
+from sondino.distillation.summary import teacher_facts, warn_of_norms
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.training.accelerator import make_accelerator
 
@@ -206,6 +206,14 @@ def test_labels_alone_give_the_supervised_baseline(tmp_path: Path) -> None:
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert 0 <= metrics[-1]["validation_accuracy"] <= 1
     assert sondino.load(tmp_path / "run").embed(folder / "00.wav").shape[0] == 1
+
+
+def test_embeddings_far_longer_than_usual_get_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    embeddings = np.ones((50, 4), np.float32) * np.linspace(1, 2, 50, dtype=np.float32)[:, None]
+    assert warn_of_norms(embeddings) == 0 and not caplog.records
+    embeddings[[7, 30]] *= 1000
+    assert warn_of_norms(embeddings) == 2
+    assert "2 of 50 clips have embeddings with over 30 times the usual norm" in caplog.text
 
 
 def test_a_teacher_that_gives_nan_stops_with_a_message_and_keeps_what_is_done(tmp_path: Path) -> None:

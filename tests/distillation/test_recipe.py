@@ -11,8 +11,12 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda f: f.stem)
-def test_every_shipped_recipe_is_valid(file: Path) -> None:
-    assert resolve_recipe(file).lr == 8e-4
+def test_every_recipe_in_the_folder_is_valid_and_the_published_ones_compare_embeddings_as_they_are(file: Path) -> None:
+    recipe = resolve_recipe(file)
+    if file.stem == "sondino-small":
+        assert recipe.standardise and recipe.epochs * recipe.draws >= 3_000_000
+    else:
+        assert recipe.lr == 8e-4 and (not recipe.standardise or recipe.label_weight == 1)
 
 
 def test_the_six_published_pairs_are_shipped() -> None:
@@ -126,3 +130,14 @@ def test_a_written_recipe_reads_back_and_leaves_nothing_open(tmp_path: Path) -> 
     assert all(recipe.learning_rate(e) == pytest.approx(asked.learning_rate(e)) for e in (0, 3, 20, 49.5))
     write_yaml(recipe, tmp_path / "recipe.yaml")
     assert resolve_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_of_an_initial_bundle_student_and_width_are_taken_where_they_are_not_given(tmp_path: Path) -> None:
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    (tmp_path / "run" / "bundle" / "config.json").write_text('{"student": "dymn", "width": 0.3, "dim": 288}')
+    run = str(tmp_path / "run")
+    found = resolve_recipe(teacher="x", init=run)
+    assert (found.student, found.width, found.init) == ("dymn", 0.3, run)
+    assert resolve_recipe({"teacher": "x", "init": run + "/bundle", "width": 1}).width == 1.0
+    checkpoint = resolve_recipe(teacher="x", init=str(tmp_path / "mn10_im.pt"))
+    assert (checkpoint.student, checkpoint.width) == ("mobilenetv3", 1.0)

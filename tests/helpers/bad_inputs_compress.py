@@ -76,8 +76,8 @@ mistake(P, "the bundle's own folder", "torch_pruning")(
 )
 mistake(P, "another student for a bundle's weights", "torch", "accelerate")(
     lambda p: p.command(
-        "distill", p.wav("sounds/a.wav").parent, "--teacher", "precomputed:x.npz", "--init", whole(p), "--out",
-        p.folder / "run",
+        "distill", p.wav("sounds/a.wav").parent, "--teacher", "precomputed:x.npz", "--init", whole(p),
+        "--student", "mobilenetv3", "--out", p.folder / "run",
     )
 )  # fmt: skip
 

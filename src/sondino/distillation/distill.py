@@ -22,7 +22,7 @@ from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distillation.label_head import TeacherLabels, find_labels
-from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, resolve_recipe, write_yaml
+from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, initial_bundle, resolve_recipe, write_yaml
 from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import RunData, finish_run, teacher_facts
 from sondino.distillation.train import TrainingData, train
@@ -243,11 +243,6 @@ def cluster(targets: Targets, recipe: Recipe) -> Clusters | None:
     return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
 
 
-def _places(init: str | None) -> list[Path]:
-    """Folders that a bundle may be in: the one given, or that of a run."""
-    return [] if init is None else [Path(init), Path(init) / "bundle"]
-
-
 def new_student(recipe: Recipe) -> "Student":
     """The student before training: randomly initialised by seed, from a checkpoint, or the net of a bundle.
 
@@ -255,7 +250,7 @@ def new_student(recipe: Recipe) -> "Student":
         OptionError: the bundle or checkpoint is of another student or width, or the bundle of another rate.
     """
     torch.manual_seed(recipe.seed)
-    bundle = next((b for b in _places(recipe.init) if (b / "config.json").exists()), None)
+    bundle = initial_bundle(recipe.init)
     if bundle is not None:
         student = read_student(bundle)
         if (student.name, student.width) != (recipe.student, recipe.width) or recipe.quaternion not in (

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sondino.errors import OptionError, require, unknown_name
-from sondino.files import write_whole
+from sondino.files import read_json, write_whole
 from sondino.frontend.logmel import LogMel
+from sondino.pretrained.locate import SHIPPED
 from sondino.schema import check, load_yaml
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
@@ -78,8 +79,8 @@ class Recipe:
     init: str | None = field(
         default=None,
         metadata={
-            "help": "initial weights: a checkpoint (EfficientAT's mn10_im.pt, Cnn14_mAP=0.431.pth, a published .ckpt) "
-            "or a bundle, whose architecture is then kept, pruned or not",
+            "help": "initial weights: a checkpoint (EfficientAT's mn10_im.pt, Cnn14_mAP=0.431.pth, a published .ckpt), "
+            "or a bundle (a folder, or `sondino-small`), whose architecture is then kept, pruned or not",
         },
     )
     clip: float = field(
@@ -311,6 +312,8 @@ FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
 def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **options: Any) -> Recipe:
     """A Recipe from a YAML file (or a mapping) and options, which win over it where they are not None.
 
+    Of a bundle that `init` names, student and width are taken where they are not given.
+
     Raises:
         OptionError: an unknown name, a wrong type or a value out of range; the message names it.
     """
@@ -321,7 +324,19 @@ def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **optio
     for name in values:
         if name not in FIELDS:
             raise unknown_name("recipe entry", str(name), FIELDS)
+    if isinstance(values.get("init"), str) and (bundle := initial_bundle(values["init"])):
+        facts = read_json(bundle / "config.json")
+        values = {name: facts[name] for name in ("student", "width") if name in facts} | values
     return Recipe(**{name: _as_field(name, value) for name, value in values.items()})
+
+
+def initial_bundle(init: str | None) -> Path | None:
+    """The bundle that `init` names: a folder, a run's folder, or the name of a model that comes with the package.
+
+    None where it names none: a checkpoint, or nothing.
+    """
+    folders = [] if init is None else [Path(init), Path(init) / "bundle", SHIPPED / init]
+    return next((folder for folder in folders if (folder / "config.json").exists()), None)
 
 
 @cache

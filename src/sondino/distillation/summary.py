@@ -1,6 +1,7 @@
 """The end of a run: bundle, measurements, report, and the table that is printed."""
 
 import json
+import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from sondino.files import unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
+from sondino.metrics.collapse import NORM_OUTLIER_RATIO, norm_ok
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -145,13 +147,30 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: boo
         untrained_row(run, embeddings),
     ]
     add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.own_labels)
-    summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with, **cluster_facts(run)}
+    outliers = warn_of_norms(embeddings.student)
+    summary = {"table": table, **run_facts(run, metrics, best), "norm_outliers": outliers, "versions": made_with}
+    summary |= cluster_facts(run)
     if page:
         assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
         keep_layout(run.folder, map_2d(embeddings.student, run.recipe.seed), assignment, run.corpus, run.rows)
     write_json(run.folder / "summary.json", summary)
     if page:
         report_run(run.folder)
+
+
+def warn_of_norms(embeddings: NDArray[np.float32]) -> int:
+    """The number of embeddings (clips, dim) far longer than usual, with a warning where there are any."""
+    outliers = int((~norm_ok(embeddings)).sum())
+    if outliers:
+        logging.getLogger(__name__).warning(
+            "%d of %d clips have embeddings with over %g times the usual norm: the student was trained too "
+            "briefly or at too high a rate. Distances to such embeddings mean nothing: train longer, with a lower "
+            "--lr, or take --student mobilenetv3",
+            outliers,
+            len(embeddings),
+            NORM_OUTLIER_RATIO,
+        )
+    return outliers
 
 
 def label_head(run: RunData, student: Student, quiet: bool) -> tuple[Head | None, dict[str, float]]:
