@@ -43,10 +43,6 @@ class Standardise(nn.Module):
         """Standardised embeddings (batch, dim)."""
         return ((embeddings - self.mean) / self.deviation).clamp(-self.largest, self.largest)
 
-    def restore(self, standardised: Tensor) -> Tensor:
-        """Embeddings (batch, dim) of standardised ones."""
-        return standardised * self.deviation + self.mean
-
 
 class MappingHead(nn.Module):
     """Linear, hardswish, dropout, linear (S-SONDO, arXiv 2604.24933).

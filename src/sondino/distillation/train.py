@@ -78,10 +78,6 @@ class Distiller(nn.Module):
         logits = self.label_head(embedding) if self.label_head else None
         return [head(embedding) for head in self.heads], logits
 
-    def restore(self, projections: Sequence[Tensor]) -> list[Tensor]:
-        """Projections (batch, teacher's dim) of each teacher in the units of its embeddings."""
-        return [scale.restore(projected.float()) for scale, projected in zip(self.scales, projections, strict=True)]  # type: ignore[operator]
-
 
 def train(
     student: Student,
@@ -283,7 +279,7 @@ class _Trainer:
         self.accelerator.wait_for_everyone()
 
     def validate(self) -> dict[str, float]:
-        """Mean cosine to each teacher's embeddings and neighbour overlap, on held-out clips; NaN is left out."""
+        """Mean cosine to each teacher's (standardised) embeddings and neighbour overlap, on held-out clips, but NaN."""
         rows = spread(self.data.split.validation, MOST_VALIDATION_ROWS)
         if len(rows) == 0:
             return {}
@@ -295,7 +291,10 @@ class _Trainer:
             found["validation_accuracy"] = float(correct.mean()) if len(correct) else math.nan
         if projections:
             targets = [target[rows].astype(np.float32) for target in self.data.targets]
-            cosines = [cosine(projected, target) for projected, target in zip(projections, targets, strict=True)]
+            # As the loss compares them: a loss that ignores lengths leaves open what they would be restored to.
+            scales, device = self.distiller.scales, self.accelerator.device
+            standard = [s(torch.from_numpy(t).to(device)).cpu().numpy() for s, t in zip(scales, targets, strict=True)]
+            cosines = [cosine(projected, target) for projected, target in zip(projections, standard, strict=True)]
             found["validation_cosine"] = float(np.mean(cosines))
             found["validation_overlap"] = float(np.mean([neighbour_overlap(embeddings, t) for t in targets]))
         return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}
@@ -311,7 +310,7 @@ class _Trainer:
             with self.accelerator.autocast():
                 embedding, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
             embeddings.append(embedding.float().cpu().numpy())
-            projections.append([p.cpu().numpy() for p in self.distiller.restore(projected)])
+            projections.append([p.float().cpu().numpy() for p in projected])
             if logits is not None:
                 classes.append(logits.argmax(1).cpu().numpy())
         together = [np.concatenate(p) for p in zip(*projections, strict=True)]
