@@ -82,12 +82,17 @@ def check(home: Path, log: Path) -> None:
 
 @needs_linux
 @pytest.mark.full
-@pytest.mark.parametrize("command", ["embed", "embed_openvino", "classify", "probe", "similar", "evaluate"])
+@pytest.mark.parametrize(
+    "command",
+    ["embed", "embed_openvino", "embed_shipped", "classify", "classify_shipped", "probe", "similar", "evaluate"],
+)
 def test_a_command_leaves_the_home_folder_empty_and_asks_nobody(command, student_bundle, labelled, home, tmp_path):
     words = {
         "embed": ["embed", labelled, "--output", tmp_path / "out.npz"],
         "embed_openvino": ["embed", labelled, "--output", tmp_path / "out.npz", "--engine", "openvino"],
+        "embed_shipped": ["embed", labelled, "--output", tmp_path / "out.npz"],
         "classify": ["classify", labelled],
+        "classify_shipped": ["classify", labelled],
         "probe": ["probe", labelled, "--out", tmp_path / "head"],
         "similar": ["similar", labelled / "loud" / "0.wav", "--in", tmp_path / "table.npz"],
         "evaluate": ["evaluate", student_bundle, "--tasks", labelled, "--seeds", "1", "--out", tmp_path / "page"],
@@ -98,7 +103,7 @@ def test_a_command_leaves_the_home_folder_empty_and_asks_nobody(command, student
         import sondino
 
         sondino.embed_files(labelled, sondino.load(student_bundle), tmp_path / "table.npz")
-    if command != "evaluate":
+    if command not in ("evaluate", "embed_shipped", "classify_shipped"):
         words += ["--model", student_bundle]
     log = tmp_path / "trace.txt"
     done = subprocess.run(

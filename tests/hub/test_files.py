@@ -255,7 +255,7 @@ def test_main_is_taken_where_the_catalogues_commit_is_gone(hub, converted, capsy
 def test_a_published_file_that_is_not_the_known_one(hub, converted, monkeypatch):
     known = names.HubFile(REPO, FILE, catalogue.SSONDO_COMMIT, "0" * 64)
     model = names.PUBLISHED[NAME]
-    monkeypatch.setitem(names.PUBLISHED, NAME, types.SimpleNamespace(name=NAME, file=known))
+    monkeypatch.setitem(names.PUBLISHED, NAME, types.SimpleNamespace(name=NAME, file=known, shipped=False))
     commit = hub.commit(REPO, {FILE: CHECKPOINT}, catalogue.SSONDO_COMMIT)
     with pytest.raises(
         SondinoError, match=rf"holds another {FILE} \(sha256 {lfs_hash(CHECKPOINT)}\).*add @{commit} to"

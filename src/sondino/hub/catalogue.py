@@ -110,8 +110,8 @@ _ALL = (
         parameters=785_592,
         dim=480,
         sample_rate=32000,
-        teacher="EfficientAT mn04_as, YAMNet",
-        licence="MIT; teachers': MIT, Apache-2.0",
+        teacher="EfficientAT mn04_as",
+        licence="MIT; teacher's: MIT",
         shipped=True,
     ),
     *(

@@ -153,7 +153,8 @@ class Model:
     def _take_config(self) -> None:
         self.config, config = read_checked_config(self.folder / "config.json")
         self.name, self.sample_rate = config.name, config.sample_rate
-        self.dim, self.licence = config.dim, config.licence
+        self.dim = config.dim
+        self.licence = config.licence or (config.source.licence if config.source else None)
         self.window, self.hop, self.short, self.minimum = config.window, config.hop, config.short, config.minimum
         self._logmel = None if config.front_end is None else LogMel.from_dict(self.config["front_end"])
         self.head = read_head(self.folder, self.config["head"]) if config.head else None
