@@ -12,6 +12,8 @@ from sondino.processors import cores
 CLIP = 3.0
 """BirdNET's own window: one target = one teacher window."""
 WIDTH = 0.4
+HOP = 0.032
+"""Half of the published frames: twice as many clips in the same minutes."""
 VIEWS = 6
 TRIAL_CLIPS = 320
 
@@ -51,6 +53,7 @@ def quickstart(out: Path, minutes: float = 5.0) -> Path:
         out=out,
         student="mobilenetv3",
         width=WIDTH,
+        hop=HOP,
         clip=CLIP,
         views=VIEWS,
         validation=0.2,
@@ -71,7 +74,7 @@ def clips_per_second() -> float:
     from sondino.nets.registry import build_student
     from sondino.training.accelerator import computes_in_bfloat16
 
-    student = build_student("mobilenetv3", WIDTH).train()
+    student = build_student("mobilenetv3", WIDTH, hop=HOP).train()
     frontend = FFTLogMel(student.logmel)
     waveforms = torch.randn(32, round(CLIP * student.logmel.sample_rate))
 
