@@ -1,11 +1,11 @@
 """Train the model that comes with the package, and evaluate it beside its teacher.
 
-    python benchmarks/sondino_small.py SOUNDS --teacher efficientat/mn04_as --out RUN --tasks a.csv b.csv
+    python benchmarks/sondino_small.py SOUNDS --teacher efficientat/mn04_as --out RUN --tasks a/labels.csv b/labels.csv
 
 SOUNDS is a folder of unlabelled audio, or a corpus that was built from one with clips of 1.95 s; sound_packages.py
 fills such a folder from Debian packages. Training runs recipes/sondino-small.yaml and resumes if interrupted. Its
-bundle, with weights in float16, replaces src/sondino/shipped/sondino-small. Tasks are labelled folders or lists; their
-scores are written to results/sondino_small.csv.
+bundle, with weights in float16, replaces src/sondino/shipped/sondino-small; docs/sondino-small.md goes into its card.
+Tasks are lists, each in a folder of the task's name; their scores are written to results/sondino_small.csv.
 """
 
 import argparse
@@ -37,12 +37,34 @@ def main() -> None:
     bundle = distill(given.sounds, teacher=given.teacher, recipe=recipe, out=given.out / DEFAULT_MODEL)
     clips = [read(file, 32000)[:62400] for file in sorted(sample_folder().glob("**/*.ogg"))[:CLIPS]]
     halve_bundle(bundle, SHIPPED, clips)
+    add_page()
     print(json.loads((SHIPPED / "config.json").read_text())["onnx_difference"], "between torch and ONNX")
     if given.tasks:
-        models = [str(SHIPPED), str(bundle), *given.against]
-        found = evaluate(models, given.out / "evaluation", teacher=given.teacher, tasks=given.tasks)
-        used = ("numpy", "torch", "onnxruntime", "scikit-learn")
-        write_results("sondino_small", [{**row, **provenance(*used)} for row in found.results["scores"]])
+        found = evaluate(
+            [str(SHIPPED), *given.against], given.out / "evaluation", teacher=given.teacher, tasks=given.tasks
+        )
+        names = dict(zip([task["name"] for task in found.results["tasks"]], given.tasks, strict=True))
+        roles = {facts["name"]: facts["role"] for facts in found.results["models"]}
+        rows = [
+            {
+                "task": Path(names[score["task"]]).parent.name,
+                "model": score["model"],
+                "role": roles[score["model"]],
+                **{name: score[name] for name in ("metric", "value", "interval95", "chance", "knn", "clips")},
+                **provenance("numpy", "torch", "onnxruntime", "scikit-learn"),
+            }
+            for score in found.results["scores"]
+        ]
+        write_results("sondino_small", rows)
+
+
+def add_page() -> None:
+    """Put the documentation's page about the model, from its first section on, at the end of the model's card."""
+    page = (ROOT / "docs" / f"{DEFAULT_MODEL}.md").read_text(encoding="utf-8")
+    card = SHIPPED / "card.md"
+    written = card.read_text(encoding="utf-8").partition("\n<!-- docs -->\n")[0]
+    sections = page[page.index("\n## ") :]
+    card.write_text(f"{written}\n<!-- docs -->\n{sections}", encoding="utf-8")
 
 
 if __name__ == "__main__":
