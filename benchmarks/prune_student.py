@@ -49,7 +49,8 @@ def main() -> None:
     rows = [row("wide", given.wide, given.labels, epochs=0)]
     for ratio in map(float, given.ratios.split(",")):
         pruned = prune_student(source.backbone, "l1", ratio).student
-        nets = [build_student(source.backbone.name, width) for width in WIDTHS]
+        hop = learnt.get("hop")
+        nets = [build_student(source.backbone.name, width, hop=hop) for width in WIDTHS]
         narrow = min(nets, key=lambda net: abs(macs(net) - macs(pruned)))
         recovered = given.epochs * clips
         longer = {name: learnt[name] for name in ("views", "epochs", "batch_size", "lr")}
@@ -57,7 +58,8 @@ def main() -> None:
         for name, options in {"recovery": {"epochs": given.epochs}, "wide one and recovery": longer}.items():
             run = given.out / f"narrow-{narrow.width:g}-{'short' if name == 'recovery' else 'long'}"
             distill(given.corpus, teacher=given.teacher, out=run, student=narrow.name, width=float(narrow.width),
-                    clip=clip, page=False, **options)  # fmt: skip
+                    clip=clip, hop=hop, standardise=learnt.get("standardise", False), page=False,
+                    **options)  # fmt: skip
             made = f"narrow, width {narrow.width:g}, distilled from scratch, as long as {name}"
             rows.append(row(made, run / "bundle", given.labels, epochs=options["epochs"]))
         for score in given.scores.split(","):

@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,19 +54,34 @@ def test_views_are_embedded_as_they_sound(corpus):
     views = add_views(corpus, 2)
     targets = compute_targets(views, Moments(), part_rows=7)
     expected = embed_clips(Moments(), read_clips(views, range(len(views)), RATE))
-    np.testing.assert_array_equal(targets.matrix, expected.astype(np.float16))
+    np.testing.assert_allclose(targets.matrix, expected, atol=1e-3)  # float16, of clips in 16 bits
 
 
 def test_views_are_embedded_from_audio_that_is_kept_decoded(corpus, monkeypatch):
     views = add_views(corpus, 3)
     kept = open_waveforms(views, RATE)
     decoded = compute_targets(views, Moments(), part_rows=7)
+    in_memory = np.array(decoded.matrix)
     monkeypatch.setattr("sondino.corpus.waveforms.decode", lambda *_: pytest.fail("decoded again"))
+    shutil.rmtree(decoded.folder)
     targets = compute_targets(views, Moments(), part_rows=7, waveforms=kept)
     expected = embed_clips(Moments(), [kept.read(row) for row in range(len(views))])
     np.testing.assert_array_equal(targets.matrix, expected.astype(np.float16))
-    np.testing.assert_allclose(targets.matrix, decoded.matrix, atol=1e-3)
-    assert targets.folder != decoded.folder and targets.valid.all()  # 16 bits: not the same digits
+    # A disk that is full keeps nothing, and the targets are the same, to the bit, in the same folder.
+    np.testing.assert_array_equal(targets.matrix, in_memory)
+    assert targets.folder == decoded.folder and targets.valid.all()
+
+
+def test_a_clip_that_is_damaged_has_one_reason_for_all_its_views(tmp_path):
+    folder = write_sounds(tmp_path / "sounds", SOUNDS)
+    corpus = build_corpus(folder, tmp_path / "corpus", clip=1.0)
+    views = add_views(corpus, 2)
+    (folder / "03.wav").write_bytes(b"RIFF")
+    kept = open_waveforms(views, RATE)
+    targets = compute_targets(views, Moments(), waveforms=kept)
+    (reason,) = {reason for _, reason in kept.skipped}
+    assert {reason for _, reason in targets.skipped} == {reason}
+    assert {name.partition("#")[0] for name, _ in targets.skipped} >= {corpus.ids([3])[0]}
 
 
 def test_audio_kept_at_another_rate_is_not_used(corpus):

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,10 @@ def small_network(norm: bool) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def gradients(network: nn.Module, batches: list[Tensor], count: int) -> list[Tensor]:
+def gradients(network: nn.Module, batches: list[Tensor], count: int, autocast: Any = nullcontext) -> list[Tensor]:
     """The sums of the squares of embeddings as a loss, over parts of a batch that are each processed by itself."""
     network = copy.deepcopy(network)
-    replicas = Replicas(network, count, nullcontext)
+    replicas = Replicas(network, count, autocast)
     replicas.begin()
     for batch in batches:
         replicas.forward(batch).square().sum().backward()
@@ -52,11 +53,12 @@ def test_norms_take_the_statistics_of_their_part_and_merge_to_the_mean() -> None
     assert batches == 1
 
 
-def test_the_bits_do_not_depend_on_the_threads() -> None:
+@pytest.mark.parametrize("autocast", [nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_the_bits_do_not_depend_on_the_threads(autocast: Any) -> None:
     student, batches = build_student("mobilenetv3", 0.1), [torch.randn(9, 128, 40) for _ in range(3)]
-    first = gradients(student, batches, 3)
+    first = gradients(student, batches, 3, autocast)
     for _ in range(3):
-        assert all(torch.equal(a, b) for a, b in zip(first, gradients(student, batches, 3), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(first, gradients(student, batches, 3, autocast), strict=True))
 
 
 def test_copies_begin_with_the_buffers_of_the_network() -> None:
@@ -68,9 +70,16 @@ def test_copies_begin_with_the_buffers_of_the_network() -> None:
     assert all(copied[0].weight is network[0].weight for copied in replicas.networks)
 
 
-@pytest.mark.parametrize(("batch", "cores", "parts"), [(64, 2, 2), (32, 8, 2), (16, 8, 1), (8, 4, 1), (128, 1, 1)])
-def test_a_part_has_sixteen_clips_or_more(batch: int, cores: int, parts: int) -> None:
-    assert parts_of(batch, cores) == parts
+@pytest.mark.parametrize(("batch", "threads", "parts"), [(64, 2, 2), (64, 4, 4), (32, 4, 1), (33, 2, 2), (128, 1, 1)])
+def test_every_thread_has_a_part_of_sixteen_clips_or_more(batch: int, threads: int, parts: int) -> None:
+    assert parts_of(batch, threads) == parts
+
+
+def test_gradients_lie_in_memory_as_their_weights() -> None:
+    network = small_network(norm=True).to(memory_format=torch.channels_last)
+    batch = torch.randn(8, 1, 6, 6)  # contiguous, so that its convolution's gradient may be too
+    for found, weight in zip(gradients(network, [batch], 2), network.parameters(), strict=False):
+        assert found.stride() == weight.stride()
 
 
 def test_only_networks_without_dropout_are_divided() -> None:

@@ -24,6 +24,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.windows import ShortPolicy
 from sondino.corpus.parts import Parts, read_rows, write_rows
 from sondino.corpus.table import Corpus
+from sondino.corpus.views import view_of
 from sondino.corpus.waveforms import WAVEFORMS_FORMAT, Waveforms, decoded_parts, rows_a_part
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, embed_clips, resolve
 from sondino.errors import EncoderError, RunError, SondinoError
@@ -142,8 +143,8 @@ def compute_targets(
         workers: threads that decode; None: one a processor.
         rank: which of the processes that share the work this is: it takes every `world`-th part.
         world: how many processes share it; each returns when its own parts are done.
-        waveforms: the corpus's audio at the teacher's rate, kept decoded (`open_waveforms`), so that a clip is not
-            decoded again for each of its views. Its 16 bits change the last digits of the embeddings.
+        waveforms: the corpus's audio at the teacher's rate, kept decoded (`open_waveforms`), so that a clip with views
+            is not decoded again for each. The embeddings are the same without it.
 
     Raises:
         EncoderError: the teacher gave NaN, another shape, or values over 65504, which float16 cannot hold.
@@ -158,9 +159,11 @@ def compute_targets(
     began = time.perf_counter()
     encoder = resolve(encoder)
     short = short or encoder.short
-    if waveforms is not None and (waveforms.folder is None or waveforms.sample_rate != encoder.sample_rate):
+    # Of a corpus with views the audio is taken in the 16 bits that it may be kept in, whether it is or not.
+    views = bool(corpus.column("view").any())
+    if waveforms is not None and not (views and waveforms.folder and waveforms.sample_rate == encoder.sample_rate):
         waveforms = None
-    facts = _facts(corpus, encoder, spec, short, waveforms is not None)
+    facts = _facts(corpus, encoder, spec, short, rounded=views and encoder.lookup is None)
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
     if not described.exists():
@@ -179,7 +182,9 @@ def compute_targets(
             clips = (
                 _clips(waveforms, parts, rank, world)
                 if waveforms is not None
-                else decoded_parts(corpus, encoder.sample_rate, parts, np.arange(len(corpus)), workers, rank, world)
+                else decoded_parts(
+                    corpus, encoder.sample_rate, parts, np.arange(len(corpus)), workers, rank, world, rounded=views
+                )
             )
             _fill(corpus, timed, parts, short, progress, clips, rank, world)
     if world == 1 and not targets.valid.any():
@@ -189,7 +194,7 @@ def compute_targets(
     return targets
 
 
-def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy, kept: bool) -> dict[str, Any]:
+def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy, rounded: bool) -> dict[str, Any]:
     """What determines the embeddings, its hash, and further facts for the reader."""
     decides = {
         "format": TARGETS_FORMAT,
@@ -200,7 +205,7 @@ def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPoli
         "minimum": encoder.minimum,
         "short": short,
         "corpus": corpus.hash,
-    } | ({"waveforms": WAVEFORMS_FORMAT} if kept else {})
+    } | ({"waveforms": WAVEFORMS_FORMAT} if rounded else {})
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return decides | {"key": key, "rows": len(corpus), "dim": encoder.dim, "teacher": encoder.name, "spec": spec}
 
@@ -241,13 +246,16 @@ Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
 
 def _clips(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Clips:
     """The clips of each part that is not whole yet, from those kept decoded."""
-    done = parts.done()
+    done, reasons = parts.done(), dict(waveforms.skipped)
 
     def read(row: int) -> NDArray[np.float32] | str:
         try:
             return waveforms.read(row)
         except SondinoError as error:
-            return str(error)
+            view = view_of(waveforms.corpus, row)
+            bases = [row] if view is None else [base for base in (view.base, view.mix) if base >= 0]
+            found = (reasons.get(name) for name in waveforms.corpus.ids(bases))
+            return next((reason for reason in found if reason), str(error))
 
     for part in range(parts.count)[rank::world]:
         if part not in done:

@@ -55,9 +55,16 @@ def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
 
 
 def try_clips(
-    corpus: Corpus, rows: Sequence[int] | NDArray[np.integer], sample_rate: int, pool: ThreadPoolExecutor
+    corpus: Corpus,
+    rows: Sequence[int] | NDArray[np.integer],
+    sample_rate: int,
+    pool: ThreadPoolExecutor,
+    rounded: bool = False,
 ) -> list[Array | str]:
-    """The waveform of each row, or the reason why there is none; each clip is decoded once for all its views."""
+    """The waveform of each row, or the reason why there is none; each clip is decoded once for all its views.
+
+    With `rounded` a clip has the 16 bits that `open_waveforms` keeps.
+    """
     views = {int(row): view_of(corpus, int(row)) for row in rows}
     needed: dict[int, None] = {}  # a set that keeps its order
     for row, view in views.items():
@@ -67,9 +74,10 @@ def try_clips(
 
     def attempt(row: int) -> Array | str:
         try:
-            return decode(corpus, row, sample_rate)
+            clip = decode(corpus, row, sample_rate)
         except SondinoError as error:
             return str(error)
+        return as_kept(clip) if rounded else clip
 
     clips = dict(zip(needed, pool.map(attempt, needed), strict=True))
 
@@ -99,6 +107,13 @@ def to_int16(waveform: Array) -> tuple[NDArray[np.int16], float]:
     if step == 0:
         return np.zeros(len(waveform), np.int16), 0.0
     return np.rint(np.clip(waveform / step, -FULL_SCALE, FULL_SCALE)).astype(np.int16), float(step)
+
+
+def as_kept(clip: Array) -> Array:
+    """A clip as it is read back after it was kept in 16 bits."""
+    kept, step = to_int16(clip)
+    restored: Array = kept * np.float32(step)
+    return restored
 
 
 @dataclass
@@ -144,8 +159,7 @@ class Waveforms:
 
         def stretch(clip: int, first: int, stop: int | None) -> Array:
             if clip not in clips:
-                kept, step = to_int16(decode(self.corpus, clip, self.sample_rate))
-                clips[clip] = kept * np.float32(step)
+                clips[clip] = as_kept(decode(self.corpus, clip, self.sample_rate))
             return clips[clip][first:stop]
 
         return stretch(row, 0, None) if view is None else render(view, stretch, self.sample_rate)
@@ -222,7 +236,7 @@ def open_waveforms(
 
     Args:
         corpus: any corpus.
-        sample_rate: hertz, of the student.
+        sample_rate: hertz, of the student or a teacher.
         progress: called with (clips decoded, clips in all).
         cache: False: keep nothing and decode at each read; None: keep where it takes at most half of the room that
             is free. Both read bit for bit the same.
@@ -306,6 +320,7 @@ def decoded_parts(
     workers: int | None = None,
     rank: int = 0,
     world: int = 1,
+    rounded: bool = False,
 ) -> Generator[tuple[int, list[Array | str]]]:
     """The clips of each part that is not whole yet, the next part being decoded while the caller works on one.
 
@@ -317,6 +332,7 @@ def decoded_parts(
         workers: threads that decode; None: one a processor.
         rank: which of the processes that share the work this is; it takes every `world`-th part.
         world: how many there are.
+        rounded: as of `try_clips`.
 
     Yields:
         part, and for each of its rows the waveform or the reason why there is none.
@@ -327,7 +343,7 @@ def decoded_parts(
 
     def clips(part: int) -> list[Array | str]:
         first, stop = parts.span(part)
-        return try_clips(corpus, rows[first:stop], sample_rate, pool)
+        return try_clips(corpus, rows[first:stop], sample_rate, pool, rounded)
 
     try:
         current = next(todo, None)

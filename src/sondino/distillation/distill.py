@@ -220,13 +220,14 @@ def targets_of(
 
 
 def decoded(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: bool) -> Waveforms:
-    """The corpus's audio at the student's sample rate, decoded once if the disk has room for it."""
+    """The corpus's audio at the student's or a teacher's rate, decoded once if the disk has room for it."""
     folder, skipped = None, []
     if accelerator.is_main_process:
         with show(f"audio at {sample_rate} Hz", "clips", quiet) as progress:
             waveforms = open_waveforms(corpus, sample_rate, progress)
             folder, skipped = waveforms.folder, waveforms.skipped
-    return Waveforms(corpus, sample_rate, broadcast_from_main(folder), skipped)
+    folder, skipped = broadcast_from_main((folder, skipped))
+    return Waveforms(corpus, sample_rate, folder, skipped)
 
 
 def broadcast_from_main(value: Any) -> Any:
@@ -247,7 +248,7 @@ def new_student(recipe: Recipe) -> "Student":
     """The student before training: randomly initialised by seed, from a checkpoint, or the net of a bundle.
 
     Raises:
-        OptionError: the bundle or checkpoint is of another student or width, or the bundle of another rate.
+        OptionError: the bundle or checkpoint is of another student or width, or the bundle of another rate or hop.
     """
     torch.manual_seed(recipe.seed)
     bundle = initial_bundle(recipe.init)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+BLOCK = 256
 LARGEST = 8.0
 """Deviations from the mean at which a standardised value is cut: rectified embeddings have rare values of 20 and more,
 which would be most of a squared error."""
@@ -31,8 +32,11 @@ class Standardise(nn.Module):
         self.largest = math.inf if targets is None else LARGEST
         mean, deviation = np.zeros(dim, np.float32), np.ones(dim, np.float32)
         if targets is not None:
-            chosen = targets.astype(np.float64)
-            mean, measured = chosen.mean(0).astype(np.float32), chosen.std(0)
+            measured = np.empty(dim)
+            for first in range(0, dim, BLOCK):  # all at once would be a gigabyte for 3,840 dimensions
+                some = slice(first, first + BLOCK)
+                chosen = targets[:, some].astype(np.float64)
+                mean[some], measured[some] = chosen.mean(0), chosen.std(0)
             # A dimension that hardly varies counts for little, and one that does not vary for nothing.
             least = max(1e-3 * float(measured.mean()), 1e-6)
             deviation = np.maximum(measured, least).astype(np.float32)

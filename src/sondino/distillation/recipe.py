@@ -120,7 +120,7 @@ class Recipe:
         default=True,
         metadata={
             "help": "compare embeddings of mean 0 and deviation 1 in each dimension, over the clips that train; "
-            "otherwise as the teacher gives them, as published"
+            "otherwise as the teacher gives them, as published and with `mapping: none`"
         },
     )
     label_weight: float = field(
@@ -335,7 +335,7 @@ def initial_bundle(init: str | None) -> Path | None:
 
     None where it names none: a checkpoint, or nothing.
     """
-    folders = [] if init is None else [Path(init), Path(init) / "bundle", SHIPPED / init]
+    folders = [] if init is None else [SHIPPED / init, Path(init), Path(init) / "bundle"]
     return next((folder for folder in folders if (folder / "config.json").exists()), None)
 
 

@@ -164,8 +164,8 @@ def warn_of_norms(embeddings: NDArray[np.float32]) -> int:
     if outliers:
         logging.getLogger(__name__).warning(
             "%d of %d clips have embeddings with over %g times the usual norm: the student was trained too "
-            "briefly or at too high a rate. Distances to such embeddings mean nothing: train longer, with a lower "
-            "--lr, or take --student mobilenetv3",
+            "briefly or at too high a rate. Distances to such embeddings mean nothing: train longer, or with a "
+            "lower --lr",
             outliers,
             len(embeddings),
             NORM_OUTLIER_RATIO,

@@ -130,9 +130,11 @@ class _Trainer:
                 f"mapping none needs embeddings of one dimension: the student's is {student.dim} and the teacher's "
                 f"{other[0]}; leave mapping out"
             )
+        # Without a mapping head the student's own embeddings become the teacher's, in its units.
+        standardised = recipe.standardise and recipe.mapping == "mlp"
         train_rows = data.split.train
         scales = [
-            Standardise(dim, targets[spread(train_rows, MOST_SCALE_ROWS)] if recipe.standardise else None)
+            Standardise(dim, targets[spread(train_rows, MOST_SCALE_ROWS)] if standardised else None)
             for dim, targets in zip(dims, data.targets, strict=True)
         ]
         model = Distiller(student, scales, classes, mapped=recipe.mapping == "mlp")
@@ -140,7 +142,8 @@ class _Trainer:
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         alone_on_cpu = accelerator.device.type == "cpu" and accelerator.num_processes == 1
-        parts = parts_of(recipe.batch_size, cores()) if alone_on_cpu and not student.random else 1
+        threads = min(cores(), torch.get_num_threads())
+        parts = parts_of(recipe.batch_size, threads) if alone_on_cpu and not student.random else 1
         self.replicas = Replicas(self.distiller.student, parts, accelerator.autocast) if parts > 1 else None
         networks = [student] if self.replicas is None else self.replicas.networks
         self.norms = [(m, m.momentum or 0.0) for n in networks for m in n.modules() if isinstance(m, nn.BatchNorm2d)]

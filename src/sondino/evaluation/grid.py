@@ -89,7 +89,7 @@ def plan_runs(
     for _, one in {
         (p.recipe.student, p.recipe.width, p.recipe.rate, p.recipe.hop, p.recipe.init): p for p in planned
     }.items():
-        new_student(one.recipe)  # raises for an invalid width, rate or checkpoint
+        new_student(one.recipe)  # raises for an invalid width, rate, hop or checkpoint
     return planned
 
 

@@ -49,6 +49,8 @@ def locate(source: str | os.PathLike[str]) -> Path:
     text = source if isinstance(source, str) else Path(source).as_posix()
     if text.startswith("hf:"):
         return _from_repo(text.removeprefix("hf:"))
+    if text in PUBLISHED and PUBLISHED[text].shipped:  # also where the working folder has one of this name
+        return _from_name(PUBLISHED[text], None)
     try:
         path = Path(text).expanduser()
         for folder in (path, path / "bundle"):

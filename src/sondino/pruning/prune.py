@@ -322,6 +322,7 @@ def _distilled(
         init=str(pruned),
         clip=corpus.clip,
         mapping="mlp" if recovery.teacher else "none",
+        standardise=recovery.teacher is not None,
         short=source.short_policy,
         epochs=recovery.epochs,
         lr=recovery.lr,

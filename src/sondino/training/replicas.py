@@ -72,6 +72,8 @@ class Replicas:
             total = found[0]
             for other in found[1:]:  # in the order of the parts, so that the sum has the same bits each time
                 total = total + other
+            if total.stride() != weight.stride():  # fused optimisers take both as rows of memory
+                total = torch.empty_like(weight).copy_(total)
             weight.grad = total if weight.grad is None else weight.grad + total
 
     def begin(self) -> None:
@@ -98,6 +100,9 @@ def _sharing_weights(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo=dict(weights))
 
 
-def parts_of(batch_size: int, cores: int) -> int:
-    """Parts that a batch is worth being divided into; 1: PyTorch's own threads share out each operation."""
-    return max(1, min(cores, batch_size // LEAST_CLIPS))
+def parts_of(batch_size: int, threads: int) -> int:
+    """Parts that a batch is divided into, one for each thread.
+
+    1: PyTorch's own threads share out each operation, since a part would have fewer than `LEAST_CLIPS`.
+    """
+    return threads if batch_size >= threads * LEAST_CLIPS else 1
