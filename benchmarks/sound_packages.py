@@ -329,7 +329,7 @@ def main() -> None:
         type=Path,
         action="append",
         default=[],
-        help="CSV (package, source_path, start_s, duration_s): in hand",
+        help="a manifest.csv of parts that were gathered already",
     )
     parser.add_argument("--skip", type=re.compile, help="leave out files whose path matches this regular expression")
     parser.add_argument("--clips", type=int, default=10, help="most clips of one file (default: 10)")
@@ -346,7 +346,7 @@ def main() -> None:
     for table in args.have:
         with table.open(newline="") as opened:
             for row in csv.DictReader(opened):
-                span = (float(row["start_s"]), float(row["duration_s"]))
+                span = (float(row["start"]), float(row["seconds"]))
                 limits.have[row["package"], row["source_path"]].append(span)
     done = args.out / "done"
     done.mkdir(parents=True, exist_ok=True)
@@ -363,7 +363,8 @@ def main() -> None:
             break
         began = time.monotonic()
         found = gather(package, args.out, limits)
-        record.write_text(json.dumps(vars(found)))
+        if found.version:  # what could not be downloaded is tried again by the next run
+            record.write_text(json.dumps(vars(found)))
         kept = sum(clip["seconds"] for clip in found.clips)
         megabytes, seconds = megabytes + found.megabytes, seconds + kept
         print(
