@@ -179,7 +179,7 @@ def named_licences(copyright_text: str) -> str:
     """The licences that a debian/copyright names: its License fields, or the words of one written as free text."""
     fields = re.findall(r"^License:[ \t]*(\S.*)$", copyright_text, re.MULTILINE)
     if not fields:
-        known = r"GPL|LGPL|Creative Commons[\w \-.]*|CC[- ]BY[\w \-.]*|CC0|[Pp]ublic [Dd]omain|BSD|MIT|Artistic|zlib"
+        known = r"GPL|LGPL|Creative Commons[\w \-.]*|CC[- ]BY[\w \-.]*|CC0|(?i:public domain)|BSD|MIT|Artistic|zlib"
         fields = re.findall(known, copyright_text)
     return "; ".join(dict.fromkeys(text.strip() for text in fields))
 

@@ -180,7 +180,7 @@ def compute_targets(
             parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
             before = parts.rows_done()
             clips = (
-                _clips(waveforms, parts, rank, world)
+                _kept_parts(waveforms, parts, rank, world)
                 if waveforms is not None
                 else decoded_parts(
                     corpus, encoder.sample_rate, parts, np.arange(len(corpus)), workers, rank, world, rounded=views
@@ -244,7 +244,7 @@ Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
 """Part, its embeddings (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
 
 
-def _clips(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Clips:
+def _kept_parts(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Clips:
     """The clips of each part that is not whole yet, from those kept decoded."""
     done, reasons = parts.done(), dict(waveforms.skipped)
 
