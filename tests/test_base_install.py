@@ -45,6 +45,16 @@ def test_the_command_line_embeds_a_folder(tmp_path: Path) -> None:
             assert vector[1] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_model_in_the_package_embeds_and_labels(tmp_path: Path) -> None:
+    done = run("embed", DATA / "clips", "--output", tmp_path / "v.npy", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "v.npy").shape == (len(CLIPS), 480)
+    done = run("classify", DATA / "clips", "--output", tmp_path / "labels.csv", "--quiet")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "labels.csv").open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == 3 * len(CLIPS)
+
+
 def test_a_broken_file_is_named_and_the_others_are_embedded(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.ogg").write_bytes(CLIPS[0].read_bytes())

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("accelerate", reason="the train extra is not installed")
 
 import sondino
+from helpers.skips import NOT_GIVEN
 from sondino import cli
 from sondino.sample_sounds import sample_folder
 
@@ -19,7 +20,7 @@ SAMPLES = sample_folder()
 pytestmark = [
     pytest.mark.full,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(FILE is None, reason="SONDINO_MN04 names no mn04_as_mAP_432.pt"),
+    pytest.mark.skipif(FILE is None, reason=f"{NOT_GIVEN}: SONDINO_MN04 names no mn04_as_mAP_432.pt"),
 ]
 
 
