@@ -1,0 +1,68 @@
+"""The training loop by itself: what it measures, and what a resumed run ends in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("accelerate", reason="the train extra is not installed")
+import torch
+
+from helpers.corpora import noise
+from sondino.distillation.recipe import Recipe
+from sondino.distillation.train import TrainingData, _Trainer
+from sondino.nets.registry import build_student
+from sondino.training.accelerator import make_accelerator
+from sondino.training.batches import Split
+
+RNG = np.random.default_rng(0)
+TARGETS = (5 + RNG.standard_normal((60, 6)) * [1, 2, 3, 4, 5, 6]).astype(np.float16)
+SPLIT = Split(np.arange(50), np.arange(50, 60))
+
+
+def make_trainer(run: Path, batch_size: int) -> _Trainer:
+    data = TrainingData([TARGETS], np.ones(60), SPLIT)
+    recipe = Recipe(
+        teacher=("x",), width=0.1, clip=0.25, epochs=2, draws=64, batch_size=batch_size, precision="float32"
+    )
+    torch.manual_seed(3)
+    student, accelerator = build_student("mobilenetv3", 0.1), make_accelerator("cpu", "float32", run)
+    return _Trainer(student, data, lambda row: noise(0.25, row, 32000), recipe, run, accelerator)
+
+
+def train_epochs(trainer: _Trainer, *epochs: int) -> None:
+    for epoch in epochs:
+        trainer.train_epoch(epoch, lambda done, total: None)
+        trainer.finish_epoch(epoch)
+
+
+def test_the_measured_cosine_compares_standardised_embeddings_of_any_length(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 8)
+    _, (projected,), _ = trainer.embed(SPLIT.validation)
+    train = TARGETS[:50].astype(np.float64)
+    standard = (TARGETS[50:] - train.mean(0)) / train.std(0)
+    lengths = np.linalg.norm(standard, axis=1) * np.linalg.norm(projected, axis=1)
+    expected = ((standard * projected).sum(1) / lengths).mean()
+    assert trainer.validate()["validation_cosine"] == pytest.approx(expected, abs=1e-4)
+    with torch.no_grad():  # as a loss that ignores lengths lets them grow
+        last = trainer.distiller.heads[0].mlp[-1]
+        last.weight.mul_(7), last.bias.mul_(7)
+    assert trainer.validate()["validation_cosine"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(torch.get_num_threads() < 2, reason="another processor: with one core a batch is not divided")
+def test_a_run_with_parts_on_threads_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path / "whole", 16 * torch.get_num_threads())
+    assert whole.replicas is not None
+    train_epochs(whole, 0, 1)
+    train_epochs(make_trainer(tmp_path / "cut", 16 * torch.get_num_threads()), 0)
+    resumed = make_trainer(tmp_path / "cut", 16 * torch.get_num_threads())
+    assert resumed.resume() == 1
+    train_epochs(resumed, 1)
+    expected, found = whole.distiller.state_dict(), resumed.distiller.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert [{**m, "seconds": 0, "clips_per_second": 0, "data_wait": 0} for m in whole.history] == [
+        {**m, "seconds": 0, "clips_per_second": 0, "data_wait": 0} for m in resumed.history
+    ]
+    threads = {network.training for network in resumed.replicas.networks[1:]}
+    assert threads == {True} and torch.get_num_threads() > 1
