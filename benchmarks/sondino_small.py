@@ -50,7 +50,10 @@ def main() -> None:
                 "task": Path(names[score["task"]]).parent.name,
                 "model": score["model"],
                 "role": roles[score["model"]],
-                **{name: score[name] for name in ("metric", "value", "interval95", "chance", "knn", "clips")},
+                **{name: round(score[name], 5) for name in ("value", "chance", "knn")},
+                "low": round(score["interval95"][0], 5),
+                "high": round(score["interval95"][1], 5),
+                "clips": score["clips"],
                 **provenance("numpy", "torch", "onnxruntime", "scikit-learn"),
             }
             for score in found.results["scores"]

@@ -216,6 +216,20 @@ def test_the_accuracy_on_esc10_in_the_readme_is_what_was_measured() -> None:
         assert cells[3] == (f"{100 * near[row['model']]:.0f} %" if row["model"] in near else "")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/sondino-small.md"])
+def test_the_scores_of_the_model_in_the_package_are_what_was_measured(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = {cells[0]: cells[1:] for cells in rows(text[text.index("<!-- sondino_small.csv -->") :], "model")}
+    measured: dict[str, list[dict[str, str]]] = {}
+    for row in _results("sondino_small"):
+        measured.setdefault(row["role"], []).append(row)
+    for name, role in {"sondino-small": "student", "mn04_as, its teacher": "teacher"}.items():
+        values = [float(row["value"]) for row in measured[role] if "yamnet" not in row["model"]]
+        spans = [(float(row["low"]), float(row["high"])) for row in measured[role] if "yamnet" not in row["model"]]
+        cells = [f"{100 * v:.1f} % ({100 * a:.1f} to {100 * b:.1f})" for v, (a, b) in zip(values, spans, strict=True)]
+        assert shown[name] == [*cells, f"{100 * sum(values) / 3:.1f} %"]
+
+
 def test_the_sweeps_in_the_results_are_what_was_measured() -> None:
     found: dict[str, list[float]] = {}
     for row in _results("sweep_losses"):
