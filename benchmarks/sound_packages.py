@@ -115,8 +115,8 @@ def riff_waves(data: bytes) -> Iterator[bytes]:
             at = data.find(b"RIFF", at + 4)
 
 
-def inside(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
-    """The audio files inside an archive or data file, each under ``_z/`` and the archive's name."""
+def inside(path: Path, name: str, failed: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The audio files inside an archive or data file, each under ``_z/`` and the archive's name; others are listed."""
     archive, suffix = PurePosixPath(name).name, PurePosixPath(name).suffix.lower()
     if suffix in ZIPPED and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as opened:
@@ -124,8 +124,8 @@ def inside(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
                 if PurePosixPath(member.filename).suffix.lower() in AUDIO and member.file_size:
                     try:
                         yield f"_z/{archive}/{member.filename}", opened.read(member)
-                    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
-                        continue
+                    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                        failed.append(f"{name}: {member.filename}: {error}"[:300])
     elif suffix in CARVED:
         data = path.read_bytes()
         for number, stream in enumerate(ogg_streams(data)):
@@ -134,7 +134,7 @@ def inside(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
             yield f"_z/{archive}/riff_{number:03d}.wav", wave
 
 
-def unpack(deb: Path, folder: Path) -> tuple[list[tuple[str, Path]], str]:
+def unpack(deb: Path, folder: Path, failed: list[str]) -> tuple[list[tuple[str, Path]], str]:
     """The audio files of a package, as (path in the package, file in the folder), and its copyright text."""
     files: list[tuple[str, Path]] = []
     copyright_text = ""
@@ -167,7 +167,7 @@ def unpack(deb: Path, folder: Path) -> tuple[list[tuple[str, Path]], str]:
                 archive = folder / "archive"
                 with archive.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
-                for inner, data in inside(archive, name):
+                for inner, data in inside(archive, name, failed):
                     keep(inner, data)
                 archive.unlink()
             elif name.startswith("usr/share/doc/") and name.endswith("/copyright"):
@@ -261,7 +261,7 @@ def gather(package: str, out: Path, limits: Limits) -> Found:
         found.megabytes = round(debs[0].stat().st_size / 1e6, 1)
         query = ["dpkg-deb", "-f", str(debs[0]), "Version"]
         found.version = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-        files, copyright_text = unpack(debs[0], folder)
+        files, copyright_text = unpack(debs[0], folder, found.failed)
         found.files, found.licences = len(files), named_licences(copyright_text)
         # in the order of a hash of the name, so that a package over its limit gives a sample of all its folders
         files.sort(key=lambda pair: hashlib.sha1(pair[0].encode()).digest())

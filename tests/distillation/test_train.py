@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -77,3 +78,17 @@ def test_a_run_with_parts_on_threads_resumes_to_the_same_bits(tmp_path: Path) ->
     ]
     threads = {network.training for network in resumed.replicas.networks[1:]}
     assert threads == {True} and torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("mapping", "as_they_are"), [("none", True), ("mlp", False)])
+def test_without_a_mapping_head_embeddings_are_compared_in_the_teachers_units(
+    tmp_path: Path, mapping: Literal["none", "mlp"], as_they_are: bool
+) -> None:
+    student = build_student("mobilenetv3", 0.1)
+    targets = (5 + 3 * RNG.standard_normal((60, student.dim))).astype(np.float16)
+    recipe = Recipe(teacher=("x",), width=0.1, clip=0.25, epochs=1, draws=8, batch_size=8, mapping=mapping)
+    accelerator = make_accelerator("cpu", "float32", tmp_path)
+    data = TrainingData([targets], np.ones(60), SPLIT)
+    trainer = _Trainer(student, data, lambda row: noise(0.25, row, 32000), recipe, tmp_path, accelerator)
+    embeddings = torch.from_numpy(targets[:4].astype(np.float32))
+    assert torch.equal(trainer.distiller.scales[0](embeddings), embeddings) == as_they_are
