@@ -4,7 +4,7 @@ import soxr
 
 from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from sondino.corpus.table import build_corpus, open_corpus
-from sondino.corpus.views import BLOCK, GRID, LOWEST_GAIN, LOWEST_MIX, View, add_views, render
+from sondino.corpus.views import BLOCK, GRID, LOWEST_GAIN, LOWEST_MIX, SPEEDS, View, add_views, render
 from sondino.errors import OptionError
 
 
@@ -36,18 +36,24 @@ def test_what_is_drawn_stays_within_bounds(corpus):
     column = views.column
     base, mix = column("base_row"), column("mix_row")
     whole = column("duration")[base]
-    assert (column("duration") <= whole + 1e-9).all() and (column("duration") >= 0.5 * whole - GRID).all()
-    assert (column("crop") + column("duration") <= whole + 1e-9).all()
+    speed = column("speed")
+    stretch = column("duration") * speed
+    assert (column("duration") <= whole + 1e-9).all() and (stretch <= whole + 1e-9).all()
+    assert (stretch >= 0.5 * np.minimum(whole, whole * speed) - GRID).all()
+    assert (column("crop") + stretch <= whole + 1e-9).all()
     np.testing.assert_allclose(column("start"), column("start")[base] + column("crop"))
     own = column("view") == 0
+    assert (speed[own] == 1).all() and set(speed[~own]) == {1.0, *SPEEDS}
+    assert 0.4 < (speed[~own] == 1).mean() < 0.6
+    assert not column("backwards")[own].any() and 0.15 < column("backwards")[~own].mean() < 0.35
     assert ((column("gain") >= LOWEST_GAIN) & (column("gain") <= 0)).all() and np.ptp(column("gain")[~own]) > 10
     mixed = mix >= 0
     assert 0.35 < mixed[~own].mean() < 0.65
     assert (column("view")[mix[mixed]] == 0).all() and (mix[mixed] != base[mixed]).all()
     assert (mix[mixed] // 4 // BLOCK == base[mixed] // 4 // BLOCK).all()  # close by, so that it is decoded once
     assert ((column("mix_gain")[mixed] >= LOWEST_MIX) & (column("mix_gain")[mixed] <= 0)).all()
-    for name in ("crop", "mix_crop"):
-        np.testing.assert_allclose(column(name) / GRID, np.rint(column(name) / GRID), atol=1e-6)
+    for times in (column("crop"), column("mix_crop")):
+        np.testing.assert_allclose(times / GRID, np.rint(times / GRID), atol=1e-6)
 
 
 def test_views_are_drawn_by_seed(corpus):
@@ -91,6 +97,28 @@ def test_a_view_is_the_arithmetic_of_its_row():
     )  # the clip was shorter than its header message
 
 
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_a_view_at_another_speed_has_another_pitch_and_the_length_of_its_row(speed):
+    rate, hertz = 16000, 500.0
+    tone = np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate).astype(np.float32)
+    view = View(0, crop=0.2, duration=1.2 / speed, gain=0, mix=-1, mix_crop=0.0, mix_gain=0.0, speed=speed)
+    found = render(view, lambda row, first, stop: tone[first:stop], rate)
+    assert len(found) == round(1.2 / speed * rate)
+    at = (0.2 + np.arange(len(found)) / rate * speed)[200:-200]  # seconds of the clip, but the resampler's edges
+    np.testing.assert_allclose(found[200:-200], np.sin(2 * np.pi * hertz * at), atol=2e-3)
+
+
+def test_a_view_played_backwards_is_its_clip_reversed_and_the_partner_is_not():
+    clips = {0: np.arange(10, dtype=np.float32), 1: np.full(10, 100, np.float32) + np.arange(10, dtype=np.float32)}
+    view = View(0, crop=0.2, duration=0.6, gain=0, mix=1, mix_crop=0.0, mix_gain=0.0, backwards=True)
+    found = render(view, lambda row, first, stop: clips[row][first:stop], 10)
+    np.testing.assert_allclose(found, (np.arange(8, 2, -1) + 100 + np.arange(6)) / 2)
+    whole = View(0, crop=0.0, duration=1.0, gain=0, mix=-1, mix_crop=0.0, mix_gain=0.0, backwards=True)
+    # The sample at the end of the clip is the first of what comes after it: silence stands for it.
+    found = render(whole, lambda row, first, stop: clips[row][first:stop], 10)
+    np.testing.assert_array_equal(found, [0, *range(9, 0, -1)])
+
+
 @pytest.mark.parametrize("rates", [(16000, 32000), (22050, 16000), (11025, 32000)])
 def test_teacher_and_student_embed_the_same_view(tmp_path, rates):
     low = min(rates)
@@ -114,4 +142,6 @@ def test_no_view_is_louder_than_its_clips(corpus):
     clips = read_clips(views, range(len(views)), RATE)
     peak = np.array([np.abs(clip).max() for clip in clips])
     mix, base = views.column("mix_row"), views.column("base_row")
-    assert (peak <= np.maximum(peak[base], np.where(mix >= 0, peak[mix], 0)) * (1 + 1e-6)).all()
+    # At another speed there are samples between those of the clip, where its waveform may be higher than at any.
+    between = np.where(views.column("speed") == 1, 1 + 1e-6, 1.5)
+    assert (peak <= np.maximum(peak[base], np.where(mix >= 0, peak[mix], 0)) * between).all()

@@ -33,7 +33,7 @@ CORPUS_FORMAT = "sondino-corpus-1"
 SHORTEST_TAIL = 0.05
 """A tail under this share of a clip, past the last whole clip, is left out (and counted)."""
 HASHED = ("id", "content", "start", "duration")
-HASHED_VIEWS = ("view", "base_row", "crop", "gain", "mix_row", "mix_crop", "mix_gain")
+HASHED_VIEWS = ("view", "base_row", "crop", "gain", "mix_row", "mix_crop", "mix_gain", "speed", "backwards")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ ABSENT: dict[str, Any] = {
     "mix_row": np.int64(-1),
     "mix_crop": 0.0,
     "mix_gain": 0.0,
+    "speed": 1.0,
+    "backwards": False,
 }
 """What a column that a corpus does not have holds in every row."""
 

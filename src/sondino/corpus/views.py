@@ -5,12 +5,14 @@ the teacher embedded. A view is drawn once, by seed, as a few numbers in the tab
 is read:
 
 - crop: a stretch of half the clip to all of it;
-- mix: with an even chance, another clip from 12 dB below it to as loud as it is; the sum is scaled back so that it
+- speed: in half of the views it is played at 2/3 to 3/2 of its speed, pitch included, by resampling;
+- direction: in a quarter of the views it is played backwards;
+- mix: in half of the views, another clip from 12 dB below it to as loud as it is; the sum is scaled back so that it
   cannot exceed the louder of the two;
 - gain: 0 to 12 dB down.
 
 Nothing here depends on the samples (no peak or loudness is measured) and no time falls between samples at any usual
-rate, so a view is the same sound at the teacher's rate and at the student's, and no view clips where its clip did not.
+rate, so a view is the same sound at the teacher's rate and at the student's, as far as both rates hold it.
 """
 
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from sondino.corpus.table import Corpus, content_hash, save_corpus
@@ -41,6 +44,11 @@ LOWEST_GAIN = -12.0
 LOWEST_MIX = -12.0
 MIXED = 0.5
 """Share of the views that another clip is mixed into."""
+SPEEDS = (2 / 3, 3 / 4, 4 / 5, 5 / 6, 8 / 9, 9 / 8, 6 / 5, 5 / 4, 4 / 3, 3 / 2)
+CHANGED_SPEED = 0.5
+"""Share of the views that are played at one of these speeds."""
+BACKWARDS = 0.25
+"""Share of the views that are played backwards."""
 BLOCK = 64
 """Clips that are neighbours in the table, after shuffling, and are mixed with one another: their sound is decoded
 once for all their views."""
@@ -58,6 +66,9 @@ class View:
     """-1: nothing is mixed in."""
     mix_crop: float
     mix_gain: float
+    speed: float = 1.0
+    """The stretch of the clip is this many times as long as the view."""
+    backwards: bool = False
 
 
 def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
@@ -68,7 +79,8 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
 
     - view: 0 for the clip as it is, 1 and up for its views;
     - base_row: row of the clip that a view is of; crop: seconds from that clip's start; gain: dB;
-    - mix_row: row of the clip mixed in, -1 for none; mix_crop: seconds from its start; mix_gain: dB.
+    - mix_row: row of the clip mixed in, -1 for none; mix_crop: seconds from its start; mix_gain: dB;
+    - speed: seconds of the clip in a second of the view; backwards: whether its samples are in reverse order.
 
     Args:
         corpus: as `build_corpus` made it.
@@ -90,8 +102,11 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
     source = order[clip]
     whole = corpus.column("duration")[source]
 
-    crop, duration = _crops(whole, rng)
-    crop, duration = np.where(is_view, crop, 0.0), np.where(is_view, duration, whole)
+    speed = np.where(rng.random(len(clip)) < CHANGED_SPEED, rng.choice(SPEEDS, len(clip)), 1.0)
+    speed = np.where(is_view, speed, 1.0)
+    crop, stretch = _crops(whole, speed, rng)
+    crop, duration = np.where(is_view, crop, 0.0), np.where(is_view, stretch / speed, whole)
+    backwards = is_view & (rng.random(len(clip)) < BACKWARDS)
     # Another clip of the same block: any of its size - 1 others, counted on from the clip itself.
     first = clip // BLOCK * BLOCK
     size = np.minimum(BLOCK, clips - first)
@@ -121,6 +136,8 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
         "mix_row": pa.array(np.where(mixed, partner * each, -1)),
         "mix_crop": pa.array(np.where(mixed, mix_crop, 0.0)),
         "mix_gain": pa.array(np.where(mixed, mix_gain, 0.0)),
+        "speed": pa.array(speed),
+        "backwards": pa.array(backwards),
     }
     table = pa.table(columns).combine_chunks()
     folder = make_folder(corpus.folder / f"views-{views}-seed{seed}")
@@ -140,10 +157,13 @@ def add_views(corpus: Corpus, views: int, seed: int = 0) -> Corpus:
         return save_corpus(folder, table, facts, corpus.skipped, 0.0)
 
 
-def _crops(whole: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a stretch of each clip begins, and how long it is."""
-    length = _on_grid(rng.uniform(LEAST_SHARE, 1.0, len(whole)) * whole)
-    length = np.minimum(np.maximum(length, LEAST_SECONDS), whole)
+def _crops(
+    whole: NDArray[np.float64], speed: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where a stretch of each clip begins, and how long it is; at its speed it takes no longer than the clip."""
+    longest = np.minimum(whole, whole * speed)
+    length = _on_grid(rng.uniform(LEAST_SHARE, 1.0, len(whole)) * longest)
+    length = np.minimum(np.maximum(length, LEAST_SECONDS), longest)
     start = _on_grid(rng.random(len(whole)) * (whole - length))
     return start, length
 
@@ -158,10 +178,11 @@ def view_of(corpus: Corpus, row: int) -> View | None:
     table = corpus.table
     if "view" not in table.column_names or table["view"][row].as_py() == 0:
         return None
-    return View(*(table[name][row].as_py() for name in VIEW_COLUMNS))
+    return View(*(table[name][row].as_py() for name in VIEW_COLUMNS if name in table.column_names))
 
 
-VIEW_COLUMNS = ("base_row", "crop", "duration", "gain", "mix_row", "mix_crop", "mix_gain")
+VIEW_COLUMNS = ("base_row", "crop", "duration", "gain", "mix_row", "mix_crop", "mix_gain", "speed", "backwards")
+"""The fields of a View in order; a corpus of an earlier version lacks the last two."""
 
 Read = Callable[[int, int, int], NDArray[np.float32]]
 """(row of a clip, first sample, one after the last) -> samples; a clip that ends sooner gives fewer."""
@@ -169,10 +190,15 @@ Read = Callable[[int, int, int], NDArray[np.float32]]
 
 def render(view: View, read: Read, sample_rate: int) -> NDArray[np.float32]:
     """Make a view's waveform (samples,) at a rate from its clips at that rate."""
-    first, samples = round(view.crop * sample_rate), max(1, round(view.duration * sample_rate))
-    waveform = read(view.base, first, first + samples)
+    first, samples = round(view.crop * sample_rate), max(1, round(view.duration * view.speed * sample_rate))
+    # Backwards it begins with the sample at the end of the stretch, which is the same time at every rate.
+    waveform = read(view.base, first + view.backwards, first + view.backwards + samples)
     if len(waveform) == 0:  # the file holds less than its header said: what there is stands for it
         waveform = read(view.base, 0, samples)
+    if view.backwards:
+        waveform = np.pad(waveform[::-1], (samples - len(waveform), 0))
+    if view.speed != 1:
+        waveform = soxr.resample(waveform, view.speed, 1)[: max(1, round(view.duration * sample_rate))]
     gain = 10 ** (float(view.gain) / 20)
     if view.mix < 0:
         return waveform * np.float32(gain)
