@@ -10,12 +10,18 @@ CLIPS = Path(__file__).parent / "data" / "clips"
 CODE = """
 import sys
 absent = ("torch", "accelerate", "sklearn", "pyarrow", "onnx", "onnxscript", "av", "yaml")
-for absent in (*absent, "huggingface_hub"):  # a bundle on this machine asks nobody
+for absent in (*absent, "huggingface_hub"):  # the extras train and hub have it
     sys.modules[absent] = None  # importing it raises ImportError
 import numpy as np
 import sondino, sondino.audio, sondino.cli, sondino.encoder
 import sondino.embedding.files, sondino.model.bundle, sondino.model.model
 import safetensors.numpy, sondino.hub
+try:
+    sondino.load("hf:me/tiny")
+except sondino.errors.MissingExtra as error:
+    assert str(error) == "huggingface_hub is not installed: pip install 'sondino[hub]'", error
+else:
+    raise AssertionError("a bundle came without the package that downloads it")
 model = sondino.load(sys.argv[1])
 assert model.embed(sys.argv[2]).shape == (4, 3)
 report = sondino.embed_files(sys.argv[2], model, sys.argv[3])

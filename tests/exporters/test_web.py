@@ -1,5 +1,6 @@
 """The page's folder: what is in it, what it refuses, and the server that shows it."""
 
+import gzip
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     page = tmp_path / "built"
     (page / "assets").mkdir(parents=True)
     (page / "index.html").write_text("<title>sondino</title>")
-    (page / "assets" / "ort.wasm").write_bytes(b"\0asm")
+    (page / "assets" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
     monkeypatch.setattr(web, "PAGE", page)
     return page
 
@@ -48,6 +49,7 @@ def bundle(tmp_path: Path) -> Path:
 def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_path: Path) -> None:
     out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS)
     assert (out / "index.html").read_text() == "<title>sondino</title>"
+    assert {file.name: file.read_bytes() for file in (out / "assets").iterdir()} == {"ort.wasm": b"\0asm"}
     facts = json.loads((out / "model" / "model.json").read_text())
     clips = sorted(CLIPS.glob("*.ogg"))
     assert [clip["name"] for clip in facts["gallery"]] == [clip.stem for clip in clips]

@@ -5,6 +5,7 @@ Needs neither torch nor, but for f16, onnx.
 """
 
 import csv
+import gzip
 import json
 import shutil
 import warnings
@@ -79,6 +80,9 @@ def export_web(source: Path, out: Path, precision: Precision | None = None, gall
     clips = gallery_clips(gallery or sample_folder())
     with replacing(out, _is_page, "page of ours") as partial:
         shutil.copytree(PAGE, partial, dirs_exist_ok=True)
+        for file in partial.rglob("*.wasm.gz"):  # compressed in the package only: not every server says so
+            file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+            file.unlink()
         _write_model(partial / "model", model, precision, clips)
     return out.resolve()
 

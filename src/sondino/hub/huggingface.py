@@ -1,6 +1,7 @@
 """Files from the Hugging Face Hub, by commit, their hashes checked; every failure becomes an error message.
 
-huggingface_hub does the work and reads HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE; it is imported only here.
+huggingface_hub does the work and reads HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE; it is imported only here,
+and installed by the extras `hub` and `train` only.
 """
 
 import errno
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sondino.errors import OptionError, SondinoError
+from sondino.errors import OptionError, SondinoError, require
 from sondino.files import sha256
 from sondino.hub.cache import print_message
 from sondino.hub.catalogue import HubFile
@@ -98,10 +99,9 @@ def list_repo(repo: str, revision: str, by_hand: str) -> Listing:
         NotThere: no such repository or revision, or none that may be seen.
         OutOfReach: no answer.
     """
-    from huggingface_hub import HfApi
-
+    hub = _library()
     try:
-        info = HfApi(library_name="sondino").model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        info = hub.HfApi(library_name="sondino").model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         stated = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
     except Exception as error:  # huggingface_hub's errors and those of its HTTP client have no common base
         raise _explain(error, repo, revision, by_hand) from error
@@ -124,8 +124,6 @@ def download(listing: Listing, path: str, by_hand: str, digest: str | None = Non
         OutOfReach: no answer.
         SondinoError: its hash is wrong.
     """
-    from huggingface_hub import hf_hub_download
-
     expected = digest or listing.files[path]
     kept = _in_cache(listing.repo, path, listing.commit)
     if kept is not None:
@@ -133,7 +131,7 @@ def download(listing: Listing, path: str, by_hand: str, digest: str | None = Non
             return kept
         _forget(kept)
     try:
-        file = Path(hf_hub_download(listing.repo, path, revision=listing.commit, library_name="sondino"))
+        file = Path(_library().hf_hub_download(listing.repo, path, revision=listing.commit, library_name="sondino"))
     except Exception as error:
         raise _explain(error, listing.repo, listing.commit, by_hand, path) from error
     if not _has_hash(file, expected):
@@ -200,10 +198,16 @@ def url(repo: str, path: str | None = None, revision: str = MAIN) -> str:
     return f"{_endpoint()}/{repo}" if path is None else f"{_endpoint()}/{repo}/resolve/{revision}/{path}"
 
 
-def _endpoint() -> str:
-    from huggingface_hub import constants
+def _library() -> Any:
+    """huggingface_hub with the modules of it that are used here."""
+    for module in ("constants", "errors"):
+        require(f"huggingface_hub.{module}", "hub")
+    return require("huggingface_hub", "hub")
 
-    return constants.ENDPOINT
+
+def _endpoint() -> str:
+    endpoint: str = _library().constants.ENDPOINT
+    return endpoint
 
 
 def _listing_with(file: HubFile, revision: str, by_hand: str) -> Listing:
@@ -214,9 +218,7 @@ def _listing_with(file: HubFile, revision: str, by_hand: str) -> Listing:
 
 
 def _in_cache(repo: str, path: str, revision: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repo, path, revision=revision)
+    found = _library().try_to_load_from_cache(repo, path, revision=revision)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -259,8 +261,7 @@ def _forget(file: Path) -> None:
 
 def _explain(error: Exception, repo: str, revision: str, by_hand: str, path: str | None = None) -> SondinoError:
     """The error for what huggingface_hub raised."""
-    from huggingface_hub import errors
-
+    errors = _library().errors
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # which names the reason
     what = f"{path} of {repo}" if path else repo
