@@ -59,6 +59,20 @@ def test_only_an_affine_map_is_a_head():
         assert affine_head(other, 5, tail, None, "it") is None
 
 
+def test_a_layer_that_rounds_its_inputs_to_8_bits_is_a_head():
+    """As LiteRT does where a layer's weights are in int8 (YAMNet's last one): up to a hundredth off."""
+    weight = np.random.default_rng(0).normal(size=(7, 64)).astype(np.float32)
+
+    def rounded(x):
+        step = max(np.abs(x).max() / 127, 1e-9)
+        return (weight @ (np.rint(x / step) * step) + 0.5).astype(np.float32)
+
+    vector = np.random.default_rng(1).normal(0, 2, 64)
+    assert np.abs(rounded(vector) - weight @ vector - 0.5).max() > 1e-3 * np.abs(rounded(vector)).max()
+    head = affine_head(rounded, 64, Tail("logits", multi_label=True, activated=True, nodes=[0]), None, "it")
+    assert head is not None and np.allclose(head.layers[0][0], weight, atol=1e-5)
+
+
 def classifier(path, activation, **metadata):
     """400 samples x FRONT -> "embedding" (batch, 5) x WEIGHT' + BIAS -> an activation."""
     nodes = [("MatMul", ["sound", "front"], ["embedding"], {}), ("Gemm", ["embedding", "w", "b"], ["l"], {"transB": 1})]

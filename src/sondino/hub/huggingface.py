@@ -101,7 +101,9 @@ def list_repo(repo: str, revision: str, by_hand: str) -> Listing:
     """
     hub = _library()
     try:
-        info = hub.HfApi(library_name="sondino").model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        info = hub.HfApi(library_name="sondino").model_info(
+            repo, revision=revision, files_metadata=True, timeout=TIMEOUT
+        )
         stated = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
     except Exception as error:  # huggingface_hub's errors and those of its HTTP client have no common base
         raise _explain(error, repo, revision, by_hand) from error

@@ -14,7 +14,7 @@ from sondino.errors import require
 from sondino.runtimes import onnx_session
 from sondino.teachers.graph_costs import load_graph
 from sondino.teachers.label_names import from_metadata
-from sondino.teachers.last_layer import TOLERANCE, Node, Tail, affine_head, find_tails, likeliest
+from sondino.teachers.last_layer import Node, Tail, affine_head, find_tails, likeliest
 from sondino.text import first_line
 
 ACTIVATIONS = {"Sigmoid": True, "Softmax": False, "LogSoftmax": False}
@@ -52,9 +52,8 @@ def onnx_head(path: Path, embedding: str, dtype: str, shape: Sequence[int], name
         try:
             of_tail = partial(run, session=onnx_session(_tail_model(model, embedding, dtype, tail)))
             labels = of_tail(np.zeros(shape, np.float32)).size
-            tolerance = 10 * TOLERANCE if dtype == "float16" else TOLERANCE
             names = from_metadata(facts, labels)
-            heads.append(affine_head(of_tail, int(np.prod(shape)), tail, names, name, tolerance))
+            heads.append(affine_head(of_tail, int(np.prod(shape)), tail, names, name))
         except Exception as error:  # ONNX Runtime's errors have no common base
             logging.getLogger(__name__).warning("the classes of %s cannot be read: %s", name, first_line(error))
     return likeliest(heads)
