@@ -102,7 +102,7 @@ class Recipe:
         default=0,
         metadata={
             "bounds": {"ge": 0, "le": 1000},
-            "help": "augmented views of every clip (crop, gain, a mix of two), as rows of their own",
+            "help": "augmented views of every clip (crop, speed, direction, gain, a mix of two), as rows of their own",
         },
     )
     mapping: Literal["mlp", "none"] = field(
