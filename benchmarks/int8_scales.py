@@ -6,8 +6,8 @@ Each bundle is quantised twice on AUDIO: with scales at which a channel's larges
 `unsaturated_scales`. Windows of AUDIO that were not used for it are embedded by ONNX Runtime as this processor
 computes, and with its optimizations switched off, where each layer computes on the same integers in float: that is
 exact, as on a processor with VNNI (tests/exporters/test_int8_layers.py compares it with integers). The times are of
-10 s of noise on one thread, in turn. Writes results/int8_scales.csv; rows of students that are not given are kept from
-an earlier call.
+10 s of noise on one thread, in turn. Writes results/int8_scales.csv; rows of students that are not given, and of
+processors with another kind of VNNI, are kept from an earlier call.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def main() -> None:
         kept: list[dict[str, Any]] = []
         if file.exists():
             with file.open(newline="") as lines:
-                kept = [row for row in csv.DictReader(lines) if row["student"] != rows[0]["student"]]
+                same = rows[0]["student"], rows[0]["vnni"]
+                kept = [row for row in csv.DictReader(lines) if (row["student"], row["vnni"]) != same]
         write_results("int8_scales", [*kept, *rows])
 
 
