@@ -12,6 +12,7 @@ import soundfile
 from helpers.sounds import noise, write_av
 from sondino import audio
 from sondino.audio.mpeg import frame_header
+from sondino.audio.sizes import flac_held
 from sondino.audio.wav import FOLLOW
 from sondino.errors import AudioError
 
@@ -242,6 +243,29 @@ def test_a_flac_that_ends_behind_a_frame_holds_that_frame(tmp_path):
         # A frame's header: 4096 samples at 48 kHz, one channel of 16 bits, and its number.
         (tmp_path / "x").write_bytes(data[: data.index(bytes([0xFF, 0xF8, 0xCA, 0x08, number]))])
         assert audio.info(tmp_path / "x").duration == number * 4096 / 48000
+
+
+def test_samples_that_look_like_a_frame_of_flac_are_none(tmp_path):
+    """White noise is stored as it is, with a whole header of frame 67,108,863 among its samples."""
+    header = bytes.fromhex("fff8ca08fcbfbfbfbfbf")
+    value = 0
+    for byte in header:  # the CRC of a frame's header
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ 0x07 if value & 0x80 else value << 1) & 0xFF
+    samples = np.random.default_rng(0).integers(-32768, 32767, 4096 * 5, dtype=np.int16)
+    samples[4096 * 4 + 1000 :][:6] = np.frombuffer(header + bytes([value, 0]), ">i2")
+    soundfile.write(tmp_path / "x.flac", samples, 48000)
+    data = (tmp_path / "x.flac").read_bytes()
+    assert header + bytes([value]) in data
+    assert len(read(tmp_path / "x.flac", 48000, [])) == len(samples)
+    with (tmp_path / "x.flac").open("rb") as handle:  # cut in a frame, of which that header is the last
+        cut = io.BytesIO(handle.read(data.index(header) + 500))
+    assert flac_held(cut) is None  # it has the last frame's header
+    samples = np.concatenate([samples, samples[: 4096 * 2]])
+    soundfile.write(tmp_path / "y.flac", samples, 48000)
+    data = (tmp_path / "y.flac").read_bytes()
+    assert flac_held(io.BytesIO(data[: data.index(header) + 500])) == 4096 * 4
 
 
 def test_more_than_4_gib_of_aiff(tmp_path):

@@ -159,24 +159,31 @@ def flac_held(handle: BinaryIO) -> int | None:
     block = struct.unpack(">H", head[8:10])[0]
     handle.seek(max(0, size - FLAC_TAIL))
     tail = handle.read()
-    found: list[tuple[int, int, int]] = []
-    for frame in _flac_frames(tail):
-        _, number, length = frame
-        if number * block + length >= declared:
-            return None
-        # Samples may look like a frame's header; two of them do not follow one another.
-        if found and found[-1][1] == number + 1:
-            at, last, length = found[-1]
-            return last * block + (length if _crc(tail[at:], 16, 0x8005) == 0 else 0)
-        found.append(frame)
-    return None
+    last = _last_flac_frame(tail)
+    if last is None or last[1] * block + last[2] >= declared:
+        return None
+    at, number, length = last
+    return number * block + (length if _crc(tail[at:], 16, 0x8005) == 0 else 0)
 
 
 def _flac_samples(handle: BinaryIO, size: int, block: int) -> int:
     """Samples before and in the last frame of a FLAC file, of blocks of one size; 0 where it is not found."""
     handle.seek(max(0, size - FLAC_TAIL))
-    _, number, length = next(_flac_frames(handle.read()), (0, 0, 0))
+    _, number, length = _last_flac_frame(handle.read()) or (0, 0, 0)
     return number * block + length
+
+
+def _last_flac_frame(tail: bytes) -> tuple[int, int, int] | None:
+    """First byte, number and samples of the last frame; None where there is none.
+
+    Samples may look like a frame's header, but not like one with the number before or after that of a frame.
+    """
+    found: dict[int, tuple[int, int, int]] = {}
+    for frame in _flac_frames(tail):
+        if frame[1] + 1 in found:
+            return found[frame[1] + 1]
+        found.setdefault(frame[1], frame)
+    return found.get(0)  # the only one
 
 
 def _flac_frames(tail: bytes) -> Iterator[tuple[int, int, int]]:
