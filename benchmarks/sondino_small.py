@@ -2,9 +2,11 @@
 
     python benchmarks/sondino_small.py SOUNDS --teacher efficientat/mn04_as --out RUN --tasks a/labels.csv b/labels.csv
 
-SOUNDS is a folder of unlabelled audio, or a corpus that was built from one with clips of 1.95 s; sound_packages.py
-fills such a folder from Debian packages. Training runs recipes/sondino-small.yaml and resumes if interrupted. Its
-bundle, with weights in float16, replaces src/sondino/shipped/sondino-small; docs/sondino-small.md goes into its card.
+SOUNDS is a folder of unlabelled audio; sound_packages.py fills such a folder from Debian packages, soundfont_sound.py
+with random phrases of instruments, synthetic_sound.py with computed sounds. Training runs recipes/sondino-small.yaml
+and then, from its bundle, recipes/sondino-small-2.yaml; it resumes if interrupted. With --init the second part alone is
+run, from that bundle. The bundle, with weights in float16, replaces src/sondino/shipped/sondino-small, and
+docs/sondino-small.md goes into its card.
 Tasks are lists, each in a folder of the task's name; their scores are written to results/sondino_small.csv.
 """
 
@@ -21,6 +23,7 @@ from sondino.sample_sounds import sample_folder
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "src" / "sondino" / "shipped" / DEFAULT_MODEL
+REPOSITORY = "https://github.com/sondino/sondino"
 CLIPS = 24
 
 
@@ -29,12 +32,15 @@ def main() -> None:
     parser.add_argument("sounds", type=Path)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", help="bundle or name to go on from; default: the first part is run")
     parser.add_argument("--tasks", nargs="*", default=[])
     parser.add_argument("--against", nargs="*", default=[], help="other models to evaluate")
     given = parser.parse_args()
 
-    recipe = ROOT / "recipes" / f"{DEFAULT_MODEL}.yaml"
-    bundle = distill(given.sounds, teacher=given.teacher, recipe=recipe, out=given.out / DEFAULT_MODEL)
+    first, second = (ROOT / "recipes" / f"{DEFAULT_MODEL}{part}.yaml" for part in ("", "-2"))
+    how = {"teacher": given.teacher}
+    init = given.init or str(distill(given.sounds, recipe=first, out=given.out / "first", **how))
+    bundle = distill(given.sounds, recipe=second, init=init, out=given.out / DEFAULT_MODEL, **how)
     clips = [read(file, 32000)[:62400] for file in sorted(sample_folder().glob("**/*.ogg"))[:CLIPS]]
     halve_bundle(bundle, SHIPPED, clips)
     add_page()
@@ -62,8 +68,12 @@ def main() -> None:
 
 
 def add_page() -> None:
-    """Put the documentation's page about the model, from its first section on, at the end of the model's card."""
+    """Put the documentation's page about the model, from its first section on, at the end of the model's card.
+
+    Links to files of the repository, which an installation does not have, lead to where it is published.
+    """
     page = (ROOT / "docs" / f"{DEFAULT_MODEL}.md").read_text(encoding="utf-8")
+    page = page.replace("](../", f"]({REPOSITORY}/blob/main/")
     card = SHIPPED / "card.md"
     written = card.read_text(encoding="utf-8").partition("\n<!-- docs -->\n")[0]
     sections = page[page.index("\n## ") :]
