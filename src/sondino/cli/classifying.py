@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from sondino.cli.app import app, list_skipped, report_skipped
+from cyclopts import Parameter
+
+from sondino.cli.app import app, check_hyphens, list_skipped, report_skipped
+from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 @app.command
 def classify(
-    inputs: list[Path],
+    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
@@ -44,7 +47,7 @@ def classify(
     Example: `sondino classify recordings/ --model my_classifier --output tables/ --format raven --skip-existing`
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders; or - alone, WAV on standard input, as of `sondino listen -`.
         model: a bundle with a head, or with --head any; also a name that `sondino models` lists. Default: the model
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
@@ -75,6 +78,14 @@ def classify(
     from sondino.pretrained.load import load
     from sondino.progress import show
 
+    check_hyphens("classify", map(str, inputs))
+    if Path(STREAM) in inputs:
+        if len(inputs) > 1 or output is not None or per_clip or merge is not None:
+            raise OptionError(
+                "- is a stream, whose detections are printed as they come: leave other inputs and options out"
+            )
+        return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
+                      threads=threads)  # fmt: skip
     if per_clip:
         given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels}
         given |= {"--skip-existing": skip_existing or None, "--min-confidence": None}
