@@ -28,6 +28,7 @@ _MODULES = {
     "embed_files": "embedding.files",
     "embed_stream": "embedding.streams",
     "classify_files": "embedding.classify",
+    "detect_files": "embedding.detect",
     "find_similar": "embedding.similar",
     # make
     "load_teacher": "teachers",

@@ -43,7 +43,7 @@ CONTRACT = {
     "similar": {"query", "in", "k", "model", "output"},
     "convert": {"file", "out", "kind"},
     "probe": {"audio", "model", "out", "labels"},
-    "classify": {"inputs", "model", "head", "output", "per-window", "top"},
+    "classify": {"inputs", "model", "head", "output", "per-clip", "min-confidence", "merge", "format", "top"},
     "finetune": {"audio", "model", "out", "labels", "freeze", "unfreeze", "head", "hidden", "epochs"},
     "evaluate": {"models", "teacher", "supervised", "tasks", "sounds", "data", "seeds", "out", "untrained"},
     "support": {"models", "tasks", "data", "window-lengths", "seeds", "out", "threads"},

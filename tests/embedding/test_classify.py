@@ -1,4 +1,4 @@
-"""Labels with probabilities for clips and windows: tables, JSON lines, and the command."""
+"""Labels with probabilities for clips: tables, JSON lines, and the command with --per-clip."""
 
 import csv
 import json
@@ -23,6 +23,9 @@ from sondino.model.bundle import copy_with_head
 # On the tiny model's embeddings (mean, mean square, peak): the louder, the likelier is "loud".
 WEIGHT = np.array([[0, 0, -10.0], [0, 0, 10], [0, 0, 0]])
 LOUD = Head("loudness", ("quiet", "loud", "never"), False, ((WEIGHT, np.array([4, -4, -99.0])),))
+
+
+COMMAND = ("classify", "--per-clip")
 
 
 def expected(peaks: float) -> np.ndarray:
@@ -54,63 +57,45 @@ def call(*arguments: object) -> int:
 
 def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
     predictions: list[ClipPrediction] = []
-    report = classify_files(sounds, sondino.load(bundle), per_window=True, show=predictions.append)
-    assert (report.files, report.seconds, report.skipped) == (2, 3.5, [])
+    report = classify_files(sounds, sondino.load(bundle), show=predictions.append)
+    assert (report.files, report.seconds, report.detections, report.skipped) == (2, 3.5, 0, [])
     both, quiet = predictions
-    assert (both.id, both.seconds, quiet.id) == ("deep/both.wav", 2.5, "quiet.wav")
+    assert (both.path, both.seconds, quiet.path) == ("deep/both.wav", 2.5, "quiet.wav")
     # The mean of the windows' peaks by their real sound, not the mean of their probabilities.
     merged = (1.0 * 0.1 + 1.0 * 0.9 + 0.5 * 0.1) / 2.5
     assert [label for label, _ in both.labels] == ["loud", "quiet", "never"]
     assert dict(both.labels)["loud"] == pytest.approx(expected(merged)[1], abs=1e-5)
-    assert [(start, end, labels[0][0]) for start, end, labels in both.windows] == [
-        (0.0, 1.0, "quiet"),
-        (1.0, 2.0, "loud"),
-        (2.0, 2.5, "quiet"),
-    ]
-    assert both.windows[1][2][0][1] == pytest.approx(expected(0.9)[1], abs=1e-5)
-    # As the model itself gives, and as without windows.
+    # As the model itself gives.
     assert [p for _, p in both.labels] == pytest.approx(sorted(sondino.load(bundle).classify(str(sounds))[0])[::-1])
-    whole: list[ClipPrediction] = []
-    classify_files(sounds, sondino.load(bundle), show=whole.append)
-    assert [h.windows for h in whole] == [[], []]
-    assert [dict(h.labels) for h in whole] == [pytest.approx(dict(h.labels), abs=1e-6) for h in predictions]
 
 
-def test_the_table_has_a_row_for_each_label_of_each_clip_and_window(bundle: Path, sounds: Path, tmp_path: Path) -> None:
-    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--per-window", "--top", 2) == 0
+def test_the_table_has_a_row_for_each_label_of_each_clip(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    assert call(*COMMAND, sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--top", 2) == 0
     with (tmp_path / "o.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert list(rows[0]) == ["id", "window", "start", "end", "rank", "label", "probability"]
-    of_both = [row for row in rows if row["id"] == "deep/both.wav"]
-    assert [row["window"] for row in of_both] == ["", "", "0", "0", "1", "1", "2", "2"]
-    assert [row["rank"] for row in of_both] == ["1", "2"] * 4
-    assert [(row["start"], row["end"]) for row in of_both[::2]] == [("0", "2.5"), ("0", "1"), ("1", "2"), ("2", "2.5")]
-    assert [row["label"] for row in of_both[::2]] == ["loud", "quiet", "loud", "quiet"]
-    assert float(of_both[4]["probability"]) == pytest.approx(expected(0.9)[1], abs=1e-4)
-    assert len(rows) == 2 * (1 + 3) + 2 * (1 + 1)
+    assert list(rows[0]) == ["path", "seconds", "rank", "label", "probability"]
+    assert [(row["path"], row["seconds"], row["rank"], row["label"]) for row in rows] == [
+        ("deep/both.wav", "2.5", "1", "loud"),
+        ("deep/both.wav", "2.5", "2", "quiet"),
+        ("quiet.wav", "1", "1", "quiet"),
+        ("quiet.wav", "1", "2", "loud"),
+    ]
+    assert float(rows[2]["probability"]) == pytest.approx(expected(0.1)[0], abs=1e-5)
     assert not list(tmp_path.glob("*.new"))
 
 
 def test_json_lines_have_an_object_a_clip(bundle: Path, sounds: Path, tmp_path: Path) -> None:
-    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl", per_window=True, top=1)
+    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl", top=1)
     both, quiet = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
-    assert both["id"] == "deep/both.wav" and both["seconds"] == 2.5
+    assert (both["path"], both["seconds"]) == ("deep/both.wav", 2.5)
     assert [label["label"] for label in both["labels"]] == ["loud"]
-    assert [(w["start"], w["end"], w["labels"][0]["label"]) for w in both["windows"]] == [
-        (0.0, 1.0, "quiet"),
-        (1.0, 2.0, "loud"),
-        (2.0, 2.5, "quiet"),
-    ]
     assert quiet["labels"][0]["probability"] == pytest.approx(expected(0.1)[0], abs=1e-5)
-    classify_files(sounds, sondino.load(bundle), tmp_path / "o.jsonl")
-    assert "windows" not in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
 
 
 def test_without_an_output_it_is_printed(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("classify", sounds, "--model", bundle, "--per-window", "--top", 1, "--quiet") == 0
-    both, first, second, third, quiet, only = capsys.readouterr().out.splitlines()
-    assert both.startswith("deep/both.wav  loud ") and "1.00 to    2.00 s  loud 100.0 %" in second
-    assert "quiet" in first and "2.50 s  quiet" in third and quiet.startswith("quiet.wav  quiet ") and "quiet" in only
+    assert call(*COMMAND, sounds, "--model", bundle, "--top", 1, "--quiet") == 0
+    both, quiet = capsys.readouterr().out.splitlines()
+    assert both.startswith("deep/both.wav  loud ") and quiet.startswith("quiet.wav  quiet ")
 
 
 def test_several_labels_have_probabilities_of_their_own(
@@ -127,16 +112,13 @@ def test_several_labels_have_probabilities_of_their_own(
 
 def test_the_published_policy_embeds_full_windows_only(bundle: Path, sounds: Path) -> None:
     predictions: list[ClipPrediction] = []
-    classify_files(
-        sounds / "deep", sondino.load(bundle, window_policy="published"), per_window=True, show=predictions.append
-    )
-    assert [(start, end) for start, end, _ in predictions[0].windows] == [(0.0, 1.0), (1.0, 2.0)]
+    classify_files(sounds / "deep", sondino.load(bundle, window_policy="published"), show=predictions.append)
     assert dict(predictions[0].labels)["loud"] == pytest.approx(expected((0.1 + 0.9) / 2)[1], abs=1e-5)
 
 
 def test_a_head_can_be_named(sounds: Path, bundle: Path, make_tiny_bundle: Callable[..., Path], tmp_path: Path) -> None:
     bare = make_tiny_bundle("other")
-    assert call("classify", sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
+    assert call(*COMMAND, sounds, "--model", bare, "--head", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert "loud" in (tmp_path / "o.csv").read_text()
     wide = Head("wide", ("a", "b"), False, ((np.zeros((2, 5)), np.zeros(2)),))
     with pytest.raises(OptionError, match="of 5 dimensions, and those of tiny have 3"):
@@ -147,11 +129,11 @@ def test_broken_files_are_listed_and_the_exit_code_is_1(
     bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sounds / "broken.wav").write_text("no sound")
-    assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 1
+    assert call(*COMMAND, sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 1
     shown = capsys.readouterr()
     assert "broken.wav" in shown.err and "2 files" in shown.out and "broken" not in (tmp_path / "o.csv").read_text()
     assert "broken.wav" in (tmp_path / "o.skipped.csv").read_text()
-    assert call("classify", sounds / "quiet.wav", "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
+    assert call(*COMMAND, sounds / "quiet.wav", "--model", bundle, "--output", tmp_path / "o.csv", "--quiet") == 0
     assert not (tmp_path / "o.skipped.csv").exists()
     (tmp_path / "o.csv").write_text("of an earlier call")
     with pytest.raises(SondinoError, match=r"none of the 1 files could be decoded.*broken\.wav"):
@@ -167,6 +149,8 @@ def test_broken_files_are_listed_and_the_exit_code_is_1(
         (["--top", "0"], "top is 0"),
         (["--head", "esc5"], "did you mean esc50"),
         (["--model", "bare"], "tiny has no head: fit one with"),
+        (["--merge", "0"], "--merge is of detections, and --per-clip gives none"),
+        (["--min-confidence", "0.5"], "--min-confidence is of detections, and --per-clip gives none"),
     ],
 )
 def test_a_mistake_gets_one_message(
@@ -182,7 +166,7 @@ def test_a_mistake_gets_one_message(
     make_tiny_bundle("bare")
     Path("folder.csv").mkdir()
     model = [] if "--model" in options else ["--model", bundle]
-    assert call("classify", sounds, *model, *options) == 2
+    assert call(*COMMAND, sounds, *model, *options) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and error.startswith("sondino: ")
 
@@ -197,7 +181,7 @@ def test_a_file_whose_name_is_not_utf8_keeps_it(
     for output in ("o.csv", "o.jsonl"):
         classify_files(tmp_path / name, sondino.load(bundle), tmp_path / output)
         assert "\\udcff.wav" in (tmp_path / output).read_text(encoding="utf-8").replace("\\\\", "\\")
-    assert call("classify", tmp_path / name, "--model", bundle, "--quiet") == 0
+    assert call(*COMMAND, tmp_path / name, "--model", bundle, "--quiet") == 0
     assert r"\udcff.wav  quiet" in capsys.readouterr().out
 
 

@@ -1,11 +1,13 @@
 """The command line's app, and what its commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App, Parameter
 
 from sondino.console import new_table, open_console, print_line
+from sondino.errors import OptionError
 from sondino.files import unreadable
 from sondino.text import escape, printable
 from sondino.version import __version__
@@ -20,6 +22,15 @@ app = App(
 )
 
 Device = Literal["auto", "cpu", "cuda"]
+
+
+def check_hyphens(command: str, given: Iterable[str]) -> None:
+    """Refuse what begins with a hyphen, but - itself: to let - through, cyclopts must let through all that does."""
+    for unknown in given:
+        if unknown.startswith("-") and unknown != "-":
+            raise OptionError(
+                f"there is no option {unknown}: sondino {command} --help lists them; a file is written ./{unknown}"
+            )
 
 
 def show_table(rows: list[dict[str, str]]) -> int:

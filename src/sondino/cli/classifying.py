@@ -1,47 +1,71 @@
-"""The command classify: labels with probabilities for files."""
+"""The command classify: labels with probabilities, of stretches of recordings or of whole clips."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from sondino.cli.app import app, list_skipped, report_skipped
+from cyclopts import Parameter
+
+from sondino.cli.app import app, check_hyphens, list_skipped, report_skipped
+from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
+from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
-from sondino.text import escape
+from sondino.text import escape, percent
 
 if TYPE_CHECKING:
     from sondino.embedding.classify import ClipPrediction
+    from sondino.embedding.detections import Recording
 
 
 @app.command
 def classify(
-    inputs: list[Path],
+    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
     output: Path | None = None,
-    per_window: bool = False,
+    format: Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"] | None = None,
+    min_confidence: float = 0.25,
     top: int = 3,
+    hop: float | None = None,
+    merge: float | None = None,
+    labels: Path | None = None,
+    skip_existing: bool = False,
+    per_clip: bool = False,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
     scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
 ) -> int:
-    """Label audio with a model that has a head, or with a published head. Needs no PyTorch.
+    """Find labels in recordings with a model that has a head, or with a published head. Needs no PyTorch.
 
     Example: `sondino classify recordings/`
 
-    Example: `sondino classify recordings/ --model my_classifier --output labels.csv`
+    Example: `sondino classify recordings/ --output detections.csv --min-confidence 0.5 --merge 0`
+
+    Example: `sondino classify recordings/ --model my_classifier --output tables/ --format raven --skip-existing`
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders; or - alone, WAV on standard input, as of `sondino listen -`.
         model: a bundle with a head, or with --head any; also a name that `sondino models` lists. Default: the model
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
-        output: labels.csv (id, window, start, end, rank, label, probability) or labels.jsonl. Default: a table here.
-        per_window: also the labels of every window, with its start and end in seconds.
-        top: how many labels are given, most probable first.
+        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability), one table of all recordings;
+            or a folder, for a file of each recording. Default: a list here.
+        format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
+            output's suffix says, CSV in a folder.
+        min_confidence: lowest probability of a detection.
+        top: how many labels of a window, or with --per-clip of a clip, are given at most.
+        hop: seconds from one window to the next. Default: the model's, which is its window in most. Smaller, windows
+            overlap.
+        merge: detections of a label that are at most so many seconds apart become one; 0 merges those that touch.
+            Default: each window has its own.
+        labels: a text file with the labels to look for, one a line. Default: all.
+        skip_existing: leave out recordings whose file is in the output folder already.
+        per_clip: the labels of each clip as a whole, from the mean of its windows: path, seconds, rank, label,
+            probability.
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
@@ -49,28 +73,77 @@ def classify(
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files
+    from sondino.embedding.detect import MIN_CONFIDENCE, detect_files
     from sondino.pretrained.heads import misfit_warning
     from sondino.pretrained.load import load
     from sondino.progress import show
 
+    check_hyphens("classify", map(str, inputs))
+    if Path(STREAM) in inputs:
+        if len(inputs) > 1 or output is not None or per_clip or merge is not None:
+            raise OptionError(
+                "- is a stream, whose detections are printed as they come: leave other inputs and options out"
+            )
+        return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
+                      threads=threads)  # fmt: skip
+    if per_clip:
+        given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels}
+        given |= {"--skip-existing": skip_existing or None, "--min-confidence": None}
+        if min_confidence != MIN_CONFIDENCE:
+            given["--min-confidence"] = min_confidence
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise OptionError(f"{unused[0]} is of detections, and --per-clip gives none: leave one of the two out")
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
     here = output is None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
-        report = classify_files(inputs, opened, output, per_window, top, threads, scale=scale,
-                                show=_print_clip if here else None,
-                                progress=lambda done, total, _: progress(done, total))  # fmt: skip
+
+        def count(done: int, total: int, seconds: float) -> None:
+            progress(done, total)
+
+        if per_clip:
+            shown = _print_clip if here else None
+            report = classify_files(inputs, opened, output, top, threads, scale=scale, show=shown, progress=count)
+        else:
+            report = detect_files(
+                inputs,
+                opened,
+                output,
+                min_confidence=min_confidence,
+                top=top,
+                hop=hop,
+                merge=merge,
+                labels=labels,
+                format=format,
+                skip_existing=skip_existing,
+                threads=threads,
+                scale=scale,
+                show=(lambda recording: _print_recording(recording, min_confidence)) if here else None,
+                progress=count,
+            )
     if output is None:
         return list_skipped(report.skipped)
-    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
+    found = "" if per_clip else f"{report.detections} detections in "
+    kept = f"; {report.kept} files were there already" if report.kept else ""
+    print_line(f"{found}{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept}")
     return report_skipped(report.skipped, output)
 
 
 def _print_clip(clip: "ClipPrediction") -> None:
-    def likely(labels: list[tuple[str, float]]) -> str:
-        return "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in labels)
+    likely = "  ".join(f"{label} {percent(probability)}" for label, probability in clip.labels)
+    print_line(f"{escape(clip.path)}  {likely}")
 
-    print_line(f"{escape(clip.id)}  {likely(clip.labels)}")
-    for start, end, labels in clip.windows:
-        print_line(f"  {start:7.2f} to {end:7.2f} s  {likely(labels)}")
+
+def _print_recording(recording: "Recording", min_confidence: float) -> None:
+    name = escape(recording.path)
+    if not recording.detections:
+        label, probability = recording.likeliest
+        print_line(f"{name}  nothing of {percent(min_confidence, 0)}; the likeliest is {label} {percent(probability)}")
+        return
+    print_line(name)
+    times: dict[tuple[float, float], list[str]] = {}
+    for found in recording.detections:
+        times.setdefault((found.start, found.end), []).append(f"{found.label} {percent(found.probability)}")
+    for (start, end), labels in times.items():
+        print_line(f"  {start:7.2f} to {end:7.2f} s  {'  '.join(labels)}")

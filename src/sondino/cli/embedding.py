@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, report_skipped
+from sondino.cli.app import app, check_hyphens, report_skipped
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -71,11 +71,7 @@ def embed(
     """
     from sondino.pretrained.load import load
 
-    # To let - through, cyclopts must let through all that begins with one.
-    for unknown in (str(given) for given in inputs if str(given).startswith("-") and given != STREAM):
-        raise OptionError(
-            f"there is no option {unknown}: sondino embed --help lists them; a file is written ./{unknown}"
-        )
+    check_hyphens("embed", map(str, inputs))
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:

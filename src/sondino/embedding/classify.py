@@ -1,8 +1,7 @@
-"""Files and folders to labels with probabilities, clip by clip, in bounded memory."""
+"""Files and folders to labels with probabilities, a row a clip or a row a detection, in bounded memory."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -10,21 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.audio.windows import merge
-from sondino.embedding.files import Progress, list_inputs
+from sondino.audio.windows import Windowing
+from sondino.embedding.detection_tables import text_file
+from sondino.embedding.files import Input, Progress, list_inputs
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, SondinoError
-from sondino.files import make_folder, new_file, thread_count
+from sondino.files import thread_count
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 
-COLUMNS = ("id", "window", "start", "end", "rank", "label", "probability")
+COLUMNS = ("path", "seconds", "rank", "label", "probability")
 
 Ranking = list[tuple[str, float]]
 """Labels with their probabilities, highest first."""
@@ -35,24 +32,32 @@ class ClipPrediction:
     """The labels of one clip.
 
     Attributes:
-        id: the file.
+        path: the file, below the folder that was given, or as it was given.
         seconds: its length.
         labels: the most probable labels of the clip, from the mean of its windows' embeddings.
-        windows: start and end in seconds and the most probable labels of each window; empty without `per_window`.
     """
 
-    id: str
+    path: str
     seconds: float
     labels: Ranking
-    windows: list[tuple[float, float, Ranking]] = field(default_factory=list)
 
 
 @dataclass
 class ClassifyReport:
-    """What `classify_files` did: files in the output, seconds of sound, (path, reason) of every file that is not."""
+    """What `classify_files` or `detect_files` did.
+
+    Attributes:
+        files: files in the output.
+        seconds: of sound in them.
+        detections: rows of them, of `detect_files`.
+        kept: files whose detections are from an earlier call (`skip_existing`).
+        skipped: (path, reason) of every file that is not in the output.
+    """
 
     files: int = 0
     seconds: float = 0.0
+    detections: int = 0
+    kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -60,7 +65,6 @@ def classify_files(
     inputs: str | Path | Sequence[str | Path],
     model: Model,
     output: str | Path | None = None,
-    per_window: bool = False,
     top: int = 3,
     threads: int | None = None,
     *,
@@ -68,14 +72,13 @@ def classify_files(
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
-    """Classify files and folders with a model's head.
+    """Classify files and folders with a model's head: the labels of each clip as a whole.
 
     Args:
-        inputs: files and folders; ids are as in `embed_files`.
+        inputs: files and folders; paths are as the ids of `embed_files`.
         model: has a head.
-        output: .csv (a row for each label of each clip: id, window, start, end, rank, label, probability; window is
-            empty for the whole clip) or .jsonl (an object a clip); written at the end.
-        per_window: also the labels of each window.
+        output: .csv (a row for each label of each clip: path, seconds, rank, label, probability) or .jsonl (an object
+            a clip); written at the end.
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
@@ -91,55 +94,67 @@ def classify_files(
         >>> sondino.classify_files("recordings", model, "labels.csv", top=1).files
         8
     """
+    head = head_of(model)
+    if top < 1:
+        raise OptionError(f"top is {top}: give the number of labels, 1 or more")
+    write = _writer_for(None if output is None else Path(output))
+    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    report = ClassifyReport(skipped=list(skipped))
+    # Within the output's lock: the marks are those of one run.
+    marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
+    windowing = resolve_windowing(model)
+    with write as put, marks:
+        for file, clip in embedded_files(files, model, windowing, False, threads, scale, report, progress):
+            probabilities = head.probabilities(clip.embeddings)[0]
+            prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top))
+            put(prediction)
+            if show is not None:
+                show(prediction)
+    return report
+
+
+def head_of(model: Model) -> Head:
+    """A model's head; raises OptionError where it has none."""
     if model.head is None:
         raise OptionError(
             f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
             "ssondo/matpac-mobilenetv3"
         )
-    if top < 1:
-        raise OptionError(f"top is {top}: give the number of labels, 1 or more")
-    write = _writer_for(None if output is None else Path(output))
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    return model.head
+
+
+def embedded_files(
+    files: Sequence[Input],
+    model: Model,
+    windowing: Windowing,
+    per_window: bool,
+    threads: int | None,
+    scale: Scale,
+    report: ClassifyReport,
+    progress: Progress | None,
+) -> Iterator[tuple[Input, Embedded]]:
+    """The embeddings of each file that can be decoded, in order, counted in the report; the others are listed there.
+
+    Raises:
+        SondinoError: no file could be decoded.
+    """
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    windowing = resolve_windowing(model)
-    report = ClassifyReport(skipped=list(skipped))
     sounds: list[Sound] = [file.path for file in files]
-    # Within the output's lock: the marks are those of one run.
-    marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
-    with write as put, marks, closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
+    passed_over = len(report.skipped)
+    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:
                 report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
             else:
-                prediction = _predict_clip(model.head, file.id, clip, windowing.window, top, per_window)
-                put(prediction)
-                if show is not None:
-                    show(prediction)
+                yield file, clip
                 report.files += 1
                 report.seconds += clip.seconds
             if progress is not None:
                 progress(clip.index + 1, len(files), report.seconds)
-        if report.files == 0:
-            path, reason = report.skipped[len(skipped)]
-            raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
-    return report
-
-
-def _predict_clip(
-    head: Head, name: str, clip: Embedded, window: float | None, top: int, per_window: bool
-) -> ClipPrediction:
-    embeddings = clip.embeddings
-    if not per_window:
-        return ClipPrediction(name, clip.seconds, _ranked(head, embeddings, top)[0])
-    ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
-    whole = merge(embeddings, ends - clip.starts)  # as `embed` averages them: by their real samples
-    spans = zip(clip.starts.tolist(), ends.tolist(), _ranked(head, embeddings, top), strict=True)
-    return ClipPrediction(name, clip.seconds, _ranked(head, whole[None], top)[0], list(spans))
-
-
-def _ranked(head: Head, embeddings: NDArray[np.float32], top: int) -> list[Ranking]:
-    return [head.top(row, top) for row in head.probabilities(embeddings)]
+    if report.files == 0 and files:
+        path, reason = report.skipped[passed_over]
+        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
 
 
 # ---- output ---------------------------------------------------------------------------------------------------
@@ -163,7 +178,7 @@ def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
 
 @contextmanager
 def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
-    with _text_file(output) as file:
+    with text_file(output) as file:
         table = CsvWriter(file)
         table.writerow(COLUMNS)
 
@@ -174,17 +189,14 @@ def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
 
 
 def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
-    """A clip's rows of the table: the whole clip's labels, then each window's."""
-    spans: list[tuple[str, float, float, Ranking]] = [("", 0.0, prediction.seconds, prediction.labels)]
-    spans += [(str(number), *window) for number, window in enumerate(prediction.windows)]
-    for number, start, end, labels in spans:
-        for rank, (label, probability) in enumerate(labels, start=1):
-            yield [prediction.id, number, f"{start:.6g}", f"{end:.6g}", str(rank), label, f"{probability:.6g}"]
+    """A clip's rows of the table, the most probable label first."""
+    for rank, (label, probability) in enumerate(prediction.labels, start=1):
+        yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}"]
 
 
 @contextmanager
 def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
-    with _text_file(output) as file:
+    with text_file(output) as file:
 
         def put(prediction: ClipPrediction) -> None:
             file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
@@ -193,30 +205,7 @@ def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
 
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
-    def as_objects(labels: Ranking) -> list[dict[str, Any]]:
-        return [{"label": escape(label), "probability": round(probability, 6)} for label, probability in labels]
-
-    found: dict[str, Any] = {
-        "id": escape(prediction.id),
-        "seconds": round(prediction.seconds, 6),
-        "labels": as_objects(prediction.labels),
-    }
-    if prediction.windows:
-        found["windows"] = [
-            {"start": round(start, 6), "end": round(end, 6), "labels": as_objects(labels)}
-            for start, end, labels in prediction.windows
-        ]
-    return found
-
-
-@contextmanager
-def _text_file(output: Path) -> Iterator[io.TextIOWrapper]:
-    """A text file that gets the output's name once it is complete."""
-    make_folder(output.parent)
-    with new_file(output, alone=True) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
-            yield text
-            text.flush()
-        finally:
-            text.detach()
+    labels = [
+        {"label": escape(label), "probability": round(probability, 6)} for label, probability in prediction.labels
+    ]
+    return {"path": escape(prediction.path), "seconds": round(prediction.seconds, 6), "labels": labels}

@@ -1,0 +1,126 @@
+"""Files and folders to detections: which label, from when to when, in which recording."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sondino.audio.crashes import crash_marks
+from sondino.audio.signal import Scale
+from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
+from sondino.embedding.detection_tables import Format, file_of, format_of, one_table, write_one
+from sondino.embedding.detections import Recording, Wanted, find_detections, wanted_labels
+from sondino.embedding.files import Input, Progress, list_inputs
+from sondino.encoder.head import Head
+from sondino.encoder.pipeline import Embedded, resolve_windowing
+from sondino.errors import OptionError
+from sondino.model.model import Model
+
+MIN_CONFIDENCE = 0.25
+
+
+def detect_files(
+    inputs: str | Path | Sequence[str | Path],
+    model: Model,
+    output: str | Path | None = None,
+    *,
+    min_confidence: float = MIN_CONFIDENCE,
+    top: int = 3,
+    hop: float | None = None,
+    merge: float | None = None,
+    labels: str | Path | None = None,
+    format: Format | None = None,
+    skip_existing: bool = False,
+    threads: int | None = None,
+    scale: Scale = "none",
+    show: Callable[[Recording], None] | None = None,
+    progress: Progress | None = None,
+) -> ClassifyReport:
+    """Find labels in recordings: a row a detection, with path, start, end, label and probability.
+
+    Each window of a recording is classified with the model's head. A label of at least `min_confidence` in a window is
+    a detection.
+
+    Args:
+        inputs: files and folders; paths are as the ids of `embed_files`.
+        model: has a head.
+        output: .csv, .parquet or .jsonl: one table of all recordings, written at the end. A folder: a file for each
+            recording, written once it is done. None: nothing is written.
+        min_confidence: the lowest probability of a detection.
+        top: how many labels of a window are detections at most.
+        hop: seconds from one window to the next; None: the model's. Smaller than its window, windows overlap.
+        merge: detections of a label in one recording that are at most so many seconds apart, or overlap, become one,
+            with the highest of their probabilities; 0 merges those that touch. None: none are merged.
+        labels: a text file with the labels to look for, one a line; None: all.
+        format: "csv", "parquet", "jsonl", "raven" (a selection table), "audacity" (a label track for each recording) or
+            "kaleidoscope"; None: as the output's suffix says, CSV in a folder.
+        skip_existing: leave out recordings whose file is in the folder already.
+        threads: as in `embed_files`.
+        scale: as in `embed_files`.
+        show: called with each recording.
+        progress: called with (files done, files in all, seconds of sound so far).
+
+    Raises:
+        OptionError: the model has no head, or an option is out of range.
+        MissingExtra: Parquet without pyarrow.
+        SondinoError: no file could be decoded.
+
+    Examples:
+        >>> model = sondino.load("run/bundle")
+        >>> sondino.detect_files("recordings", model, "detections.csv", min_confidence=0.5, merge=0).files
+        8
+    """
+    head = head_of(model)
+    wanted = Wanted(min_confidence, top, wanted_labels(head, None if labels is None else Path(labels)), merge)
+    windowing = resolve_windowing(model, hop=hop)
+    if hop is not None and windowing.window is not None and not 0 < hop <= windowing.window:
+        raise OptionError(
+            f"hop is {hop:g} s: give more than 0 and at most the model's window of {windowing.window:g} s"
+        )
+    target = None if output is None else Path(output)
+    if target is None and format is not None:
+        raise OptionError(f"format is {format}, and nothing is written: give an output, or leave it out")
+    form: Format = "csv"
+    apart = False
+    if target is not None:
+        form, apart = format_of(target, format)
+    if skip_existing and not apart:
+        raise OptionError("skip existing needs a file for each recording: name a folder as output")
+    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    report = ClassifyReport(skipped=list(skipped))
+    top_frequency = model.sample_rate / 2
+
+    def each(put: Callable[[Recording], None], todo: Sequence[Input]) -> None:
+        for file, clip in embedded_files(todo, model, windowing, True, threads, scale, report, progress):
+            recording = _recording(head, file, clip, windowing.window, wanted)
+            put(recording)
+            report.detections += len(recording.detections)
+            if show is not None:
+                show(recording)
+
+    if target is None:
+        each(lambda recording: None, files)
+    elif apart:
+        todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]
+        report.kept = len(files) - len(todo)
+        target.mkdir(parents=True, exist_ok=True)
+        with crash_marks(target):
+            each(lambda r: write_one(file_of(target, r.path, form), r, form, top_frequency), todo)
+    else:
+        # The marks are within the output's lock: they are those of one run.
+        with one_table(target, form, top_frequency) as put, crash_marks(target.parent, target.name):
+            each(put, files)
+    return report
+
+
+def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wanted: Wanted) -> Recording:
+    ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
+    probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
+    highest = probabilities[:, wanted.labels].max(axis=0)
+    best = int(wanted.labels[highest.argmax()])
+    found = find_detections(head, probabilities, clip.starts, ends, wanted)
+    path = os.path.abspath(file.path)  # noqa: PTH100 - so that other programs find it from any folder
+    return Recording(file.id, path, clip.seconds, found, (head.labels[best], float(highest.max())))

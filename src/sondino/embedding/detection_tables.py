@@ -1,0 +1,247 @@
+"""Detections on disk: one table for all recordings, or a file for each, in the forms that other programs read."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, get_args
+
+from sondino.embedding.detections import Recording
+from sondino.errors import OptionError, require
+from sondino.files import make_folder, new_file
+from sondino.text import CsvWriter, escape
+
+Format = Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"]
+
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+"""Formats that an output's suffix names."""
+
+ENDINGS: dict[Format, str] = {
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "jsonl": ".jsonl",
+    "raven": ".selections.txt",
+    "audacity": ".labels.txt",
+    "kaleidoscope": ".kaleidoscope.csv",
+}
+"""What follows a recording's own name in the name of its file."""
+
+COLUMNS = ("path", "start", "end", "label", "probability")
+RAVEN = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Begin Path",
+    "File Offset (s)",
+    "Annotation",
+    "Probability",
+)
+KALEIDOSCOPE = ("INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "TOP1MATCH", "PROBABILITY")
+
+Put = Callable[[Recording], None]
+"""Called with each recording; the output is there, whole, once the context that gave this has been left."""
+
+
+def format_of(output: Path, form: Format | None) -> tuple[Format, bool]:
+    """The format of an output, and whether it is one file a recording.
+
+    An output with a suffix of a table is one table; one that is a folder, or has no suffix, gets a file a recording.
+
+    Raises:
+        OptionError: the suffix and the format contradict each other, or say nothing.
+        MissingExtra: parquet without pyarrow.
+    """
+    if form is not None and form not in get_args(Format):
+        raise OptionError(f"format is {form!r}: give one of {', '.join(get_args(Format))}")
+    named = SUFFIXES.get(output.suffix.lower())
+    apart = output.is_dir() or not output.suffix
+    if not apart and named is None and form is None:
+        raise OptionError(
+            f"output {output} must end in {', '.join(SUFFIXES)}, or be a folder for a file of each recording; give "
+            "--format for other tables"
+        )
+    if not apart and form == "audacity":
+        raise OptionError(
+            f"output {output} is one file, and Audacity has a label track for each recording: name a folder"
+        )
+    if not apart and form is not None and named not in (None, form) and not (form == "kaleidoscope" and named == "csv"):
+        raise OptionError(f"output {output} ends in {output.suffix}, and format is {form}: give one of the two")
+    chosen: Format = form or named or "csv"
+    if chosen == "parquet":
+        require("pyarrow", "tables")
+    return chosen, apart
+
+
+def file_of(output: Path, path: str, form: Format) -> Path:
+    """The file of one recording in the folder of an output, at its path below the folder that was given.
+
+    A path that leaves the folder, such as an absolute one, loses what leads out of it.
+    """
+    parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    parts = [part.replace(":", "_") for part in parts]
+    return output.joinpath(*parts[:-1], parts[-1] + ENDINGS[form])
+
+
+@contextmanager
+def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Put]:
+    """A table of all recordings.
+
+    Args:
+        output: the file.
+        form: its format.
+        top_frequency: hertz, the highest that the model processes: the upper edge of a selection.
+    """
+    if form == "parquet":
+        with _parquet(output) as put:
+            yield put
+        return
+    with text_file(output) as file:
+        yield _WRITERS[form](file, top_frequency)
+
+
+def write_one(output: Path, recording: Recording, form: Format, top_frequency: float) -> None:
+    """Write the table of one recording, whole or not at all."""
+    with one_table(output, form, top_frequency) as put:
+        put(recording)
+
+
+# ---- formats --------------------------------------------------------------------------------------------------
+
+
+def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float]]:
+    """The rows of a recording, in the order of `COLUMNS`."""
+    for found in recording.detections:
+        yield recording.path, found.start, found.end, found.label, found.probability
+
+
+def _number(value: float) -> str:
+    """Seconds or a probability with six significant digits, and a time to the millisecond however long it is."""
+    return f"{value:.6g}" if abs(value) < 1000 else f"{value:.3f}"
+
+
+def _csv(file: io.TextIOWrapper, top_frequency: float) -> Put:
+    table = CsvWriter(file)
+    table.writerow(COLUMNS)
+
+    def put(recording: Recording) -> None:
+        for path, start, end, label, probability in rows_of(recording):
+            table.writerow([path, _number(start), _number(end), label, _number(probability)])
+
+    return put
+
+
+def as_dicts(recording: Recording) -> Iterator[dict[str, Any]]:
+    """The rows of a recording as objects of JSON."""
+    for path, start, end, label, probability in rows_of(recording):
+        times = {"start": round(start, 6), "end": round(end, 6)}
+        yield {"path": escape(path), **times, "label": escape(label), "probability": round(probability, 6)}
+
+
+def _json_lines(file: io.TextIOWrapper, top_frequency: float) -> Put:
+    def put(recording: Recording) -> None:
+        for row in as_dicts(recording):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return put
+
+
+def _raven(file: io.TextIOWrapper, top_frequency: float) -> Put:
+    """A selection table of Raven: tabs; times of several files count on from file to file, as Raven opens them."""
+    file.write("\t".join(RAVEN) + "\n")
+    selections, before = 0, 0.0
+
+    def put(recording: Recording) -> None:
+        nonlocal selections, before
+        for found in recording.detections:
+            selections += 1
+            cells = (
+                str(selections),
+                "Spectrogram 1",
+                "1",
+                f"{before + found.start:.6f}",
+                f"{before + found.end:.6f}",
+                "0",
+                f"{top_frequency:.0f}",
+                _one_cell(recording.file),
+                f"{found.start:.6f}",
+                _one_cell(found.label),
+                _number(found.probability),
+            )
+            file.write("\t".join(cells) + "\n")
+        before += recording.seconds
+
+    return put
+
+
+def _audacity(file: io.TextIOWrapper, top_frequency: float) -> Put:
+    def put(recording: Recording) -> None:
+        for found in recording.detections:
+            label = f"{_one_cell(found.label)} {_number(found.probability)}"
+            file.write(f"{found.start:.6f}\t{found.end:.6f}\t{label}\n")
+
+    return put
+
+
+def _kaleidoscope(text: io.TextIOWrapper, top_frequency: float) -> Put:
+    table = CsvWriter(text)
+    table.writerow(KALEIDOSCOPE)
+
+    def put(recording: Recording) -> None:
+        file, inside = Path(recording.file), recording.path if f"/{recording.path}" in recording.file else ""
+        folder = recording.file.removesuffix(f"/{inside}") if inside else str(file.parent)
+        below = str(PurePosixPath(inside).parent) if "/" in inside else ""
+        for found in recording.detections:
+            times = (_number(found.start), _number(found.end - found.start))
+            table.writerow([folder, below, file.name, 0, *times, found.label, _number(found.probability)])
+
+    return put
+
+
+def _one_cell(text: str) -> str:
+    """Text without tabs and line breaks, which would end a cell."""
+    return escape(text).replace("\t", " ")
+
+
+_WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
+    "csv": _csv,
+    "jsonl": _json_lines,
+    "raven": _raven,
+    "audacity": _audacity,
+    "kaleidoscope": _kaleidoscope,
+}
+
+
+@contextmanager
+def _parquet(output: Path) -> Iterator[Put]:
+    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
+    kinds = (pyarrow.string(), pyarrow.float64(), pyarrow.float64(), pyarrow.string(), pyarrow.float32())
+    schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
+    make_folder(output.parent)
+    with new_file(output, alone=True) as file, parquet.ParquetWriter(file, schema) as table:
+
+        def put(recording: Recording) -> None:
+            columns: Sequence[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
+            # File names need not be UTF-8, Parquet's strings must.
+            columns = [[escape(v) if isinstance(v, str) else v for v in column] for column in columns]
+            arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+            table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+        yield put
+
+
+@contextmanager
+def text_file(output: Path) -> Iterator[io.TextIOWrapper]:
+    """A text file that gets the output's name once it is complete."""
+    make_folder(output.parent)
+    with new_file(output, alone=True) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()

@@ -1,0 +1,157 @@
+"""Detections of a stream as it arrives: standard input, a microphone, or an address that FFmpeg opens."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from sondino.audio.pipe import SampleFormat
+from sondino.embedding.classify import head_of
+from sondino.embedding.detect import MIN_CONFIDENCE
+from sondino.embedding.detections import Detection, Wanted, find_detections, wanted_labels
+from sondino.embedding.streams import embed_stream
+from sondino.errors import AudioError, OptionError
+from sondino.model.model import Model
+from sondino.text import escape
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A detection in a stream, and when its window began, by this machine's clock."""
+
+    detection: Detection
+    time: datetime
+
+
+def detect_stream(
+    model: Model,
+    source: BinaryIO,
+    rate: int | None = None,
+    sample_format: SampleFormat = "s16le",
+    channels: int = 1,
+    *,
+    min_confidence: float = MIN_CONFIDENCE,
+    top: int = 3,
+    hop: float | None = None,
+    labels: Path | None = None,
+) -> Iterator[Heard]:
+    """Find labels in a stream as it arrives: each window's detections as soon as it is full.
+
+    Args:
+        model: has a head and a window.
+        source: as in `embed_stream`.
+        rate: as in `embed_stream`.
+        sample_format: as in `embed_stream`.
+        channels: as in `embed_stream`.
+        min_confidence: as in `detect_files`.
+        top: as in `detect_files`.
+        hop: seconds from one window to the next; None: the model's.
+        labels: as in `detect_files`.
+
+    Raises:
+        OptionError: the model has no head or no window, or an option is out of range.
+        AudioError: as in `embed_stream`.
+    """
+    head = head_of(model)
+    wanted = Wanted(min_confidence, top, wanted_labels(head, labels))
+    hop = hop if hop is not None else model.hop or model.window
+    if hop is None:
+        raise OptionError(f"{model.name} takes audio of any length, and a stream has windows: name another model")
+    for found in embed_stream(model, source, rate, sample_format, channels, hop=hop):
+        arrived = datetime.now(UTC) - timedelta(seconds=perf_counter() - found.read_at)
+        began = arrived - timedelta(seconds=found.end - found.start + found.delay)
+        probabilities = head.probabilities(found.embedding[None])
+        times = np.array([found.start]), np.array([found.end])
+        for detection in find_detections(head, probabilities, *times, wanted):
+            yield Heard(detection, began)
+
+
+def as_line(heard: Heard) -> str:
+    """A detection of a stream as a line of JSON: time (UTC), start and end (s), label, probability."""
+    found = heard.detection
+    facts = {
+        "time": heard.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "start": round(found.start, 6),
+        "end": round(found.end, 6),
+        "label": escape(found.label),
+        "probability": round(found.probability, 6),
+    }
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def recorder(source: str | None, rate: int) -> list[str]:
+    """The command that writes a source's sound to its standard output, 16-bit samples of one channel at a rate.
+
+    Args:
+        source: an address (rtsp://, http://, ...); None: this machine's microphone, by the first program of arecord,
+            rec (SoX) and ffmpeg that is installed.
+        rate: hertz.
+
+    Raises:
+        OptionError: no program for it is installed.
+    """
+    raw = ["-ac", "1", "-ar", str(rate), "-f", "s16le", "-"]
+    ffmpeg = ["ffmpeg", "-nostdin", "-loglevel", "error"]
+    if source is not None:
+        if shutil.which("ffmpeg") is None:
+            raise OptionError(f"{source} is opened by ffmpeg, which is not installed: install it, or pipe the sound in")
+        transport = ["-rtsp_transport", "tcp"] if source.lower().startswith("rtsp") else []
+        return [*ffmpeg, *transport, "-i", source, "-vn", *raw]
+    microphones = {
+        "arecord": ["arecord", "-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r", str(rate)],
+        "rec": ["rec", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-L", "-c", "1", "-r", str(rate), "-"],
+    }
+    devices = {"linux": ["-f", "pulse", "-i", "default"], "darwin": ["-f", "avfoundation", "-i", ":0"]}
+    if sys.platform in devices:
+        microphones["ffmpeg"] = [*ffmpeg, *devices[sys.platform], *raw]
+    for program, command in microphones.items():
+        if shutil.which(program) is not None:
+            return command
+    raise OptionError(
+        f"no program that records is installed: install {' or '.join(microphones)}, or pipe WAV in: "
+        "RECORDER | sondino listen -"
+    )
+
+
+@contextmanager
+def recorded(command: list[str]) -> Iterator[BinaryIO]:
+    """The sound that a command writes, which ends with the block.
+
+    Raises:
+        AudioError: the command ended with an error; its last line says why.
+    """
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            yield cast(BinaryIO, process.stdout)
+        except AudioError as error:  # nothing arrived: the program says why
+            process.terminate()
+            said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+            raise AudioError(f"{command[0]} gave no sound: {said[-1] if said else error}") from error
+        finally:
+            process.terminate()
+            process.stdout.close()
+
+
+@contextmanager
+def standard_input() -> Iterator[BinaryIO]:
+    """Standard input as a binary file; raises OptionError where nothing is piped in."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise OptionError("nothing is piped in: `arecord -f S16_LE -r 32000 -t wav | sondino listen -`")
+    # A non-blocking pipe, as some programs pass on, would seem to have ended.
+    with suppress(OSError, AttributeError):
+        os.set_blocking(sys.stdin.fileno(), True)
+    yield sys.stdin.buffer
