@@ -181,7 +181,7 @@ def _raven(file: io.TextIOWrapper, top_frequency: float) -> Put:
 def _audacity(file: io.TextIOWrapper, top_frequency: float) -> Put:
     def put(recording: Recording) -> None:
         for found in recording.detections:
-            label = f"{_one_cell(found.label)} {_number(found.probability)}"
+            label = f"{_one_cell(found.label)}\t{_number(found.probability)}"  # as BirdNET-Analyzer writes it
             file.write(f"{found.start:.6f}\t{found.end:.6f}\t{label}\n")
 
     return put
