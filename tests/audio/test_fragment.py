@@ -7,7 +7,6 @@ import pytest
 import soundfile
 
 import sondino
-from helpers.sounds import noise
 from sondino import audio
 from sondino.audio.fragment import Stretch, path_of, stretch_of
 from sondino.audio.reading import stream
@@ -20,7 +19,8 @@ RATE = 8000
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Five seconds of noise."""
-    soundfile.write(tmp_path / "x.wav", noise(5.0, 0, RATE), RATE, subtype="FLOAT")
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="FLOAT")
     return tmp_path / "x.wav"
 
 

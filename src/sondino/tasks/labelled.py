@@ -265,7 +265,7 @@ def _times(rows: SoundList, row: int) -> tuple[float, float | None]:
     start = (rows.seconds["start"][row] if "start" in rows.seconds else None) or 0.0
     duration = rows.seconds["duration"][row] if "duration" in rows.seconds else None
     if start < 0 or (duration is not None and duration <= 0):
-        length = "" if duration is None else f" and {duration:g} s long"
+        length = "" if duration is None else f" and is {duration:g} s long"
         raise OptionError(
             f"{rows.file}, {rows.place(row)}: the stretch begins at {start:g} s{length}: give a start of 0 or more, "
             "and an end behind it"

@@ -61,7 +61,7 @@ def _is_label(line: str) -> bool:
 
 
 def _labels(file: Path, lines: list[str]) -> list[Mark]:
-    """A label track: start, end and title between tabs; a line with a backslash holds the frequencies of the one above."""
+    """A label track: start, end and title between tabs; a backslash begins the frequencies of the line above."""
     marks = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("\\"):
