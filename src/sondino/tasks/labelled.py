@@ -233,13 +233,13 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     cells = zip(*(rows.text.get(name) or [""] * len(rows) for name in ("path", "id", "source")), strict=True)
     labels = rows.text.get("label") or rows.text.get("labels") or []
     for row, ((path, name, source), cell) in enumerate(zip(cells, labels, strict=True)):
+        start, duration = _times(rows, row)
         there = _find(path, (file.parent, folder))
         if there is None:
             reason = min((why_unusable(place / path) for place in (file.parent, folder)), key=lambda why: why == GONE)
             skipped.append((path, f"{rows.place(row)} of {file.name}: {reason}"))
             continue
         names = tuple(dict.fromkeys(label.strip() for label in cell.split(BETWEEN_LABELS) if label.strip()))
-        start, duration = _times(rows, row)
         there = path_of(there, start, duration)
         clip = Clip(name or path_of(path, start, duration), there, names, _fold(rows, row, split_kind), source)
         before = clips.setdefault(there, clip)
