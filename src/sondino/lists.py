@@ -185,7 +185,7 @@ def _unread_columns(names: Sequence[str], unused: Mapping[str, str]) -> dict[str
         elif meant is not None and meant in unused:
             refused[name] = unused[meant]
         elif meant is not None:
-            advice = f"write {meant!r}" + (", in seconds" if meant in SECONDS else "")
+            advice = f"write {meant!r}" + (", in seconds, or rename it" if meant in SECONDS else "")
             refused[name] = "keep one of the two, or rename it" if meant in names else advice
         elif _OFFSET.fullmatch(plain):
             named = "end" if begins else "start"

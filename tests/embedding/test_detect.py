@@ -123,7 +123,8 @@ def test_one_table_has_a_row_a_detection(bundle: Path, sounds: Path, tmp_path: P
     rows["jsonl"] = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     rows["parquet"] = parquet.read_table(tmp_path / "o.parquet").to_pylist()
     for found in rows.values():
-        assert list(found[0]) == ["path", "start", "end", "label", "probability"]
+        assert list(found[0]) == ["path", "start", "end", "label", "probability", "time"]
+        assert not any(row["time"] for row in found)
         assert [(row["path"], float(row["start"]), float(row["end"]), row["label"]) for row in found] == [
             ("a/levels.wav", 0, 5.5, "here"),
             ("a/levels.wav", 1, 3, "loud"),
@@ -131,6 +132,22 @@ def test_one_table_has_a_row_a_detection(bundle: Path, sounds: Path, tmp_path: P
             ("b.wav", 0, 1, "here"),
         ]
         assert [float(row["probability"]) for row in found] == pytest.approx([0.3, LOUD, LOUD, 0.3], abs=1e-5)
+
+
+def test_a_detection_has_the_time_of_day_that_its_file_is_named_by(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    (sounds / "b.wav").rename(sounds / "S4A1_20240501_235959.wav")
+    (sounds / "a" / "levels.wav").rename(sounds / "a" / "20240501T235958+0200_REC.wav")
+    for suffix in ("csv", "jsonl", "parquet"):
+        detect_files(sounds, sondino.load(bundle), tmp_path / f"o.{suffix}", merge=0)
+    with (tmp_path / "o.csv").open(newline="") as opened:
+        times = [row["time"] for row in csv.DictReader(opened)]
+    assert times == [
+        "2024-05-01T23:59:59.000",
+        "2024-05-01T23:59:58.000+02:00",
+        "2024-05-01T23:59:59.000+02:00",
+        "2024-05-02T00:00:02.000+02:00",
+    ]
+    assert [json.loads(line)["time"] for line in (tmp_path / "o.jsonl").read_text().splitlines()] == times
 
 
 def test_a_selection_table_of_several_recordings_counts_their_times_on(
@@ -157,7 +174,7 @@ def test_a_folder_gets_a_file_for_each_recording(bundle: Path, sounds: Path, tmp
         ["1.000000", "3.000000"],
         ["4.000000", "5.000000"],
     ]
-    assert track[1].split("\t")[2] == f"loud {LOUD:.6g}"
+    assert track[1].split("\t")[2:] == ["loud", f"{LOUD:.6g}"]
     detect_files(sounds, model, tmp_path / "k", format="kaleidoscope", merge=0, min_confidence=0.5)
     with (tmp_path / "k" / "a" / "levels.wav.kaleidoscope.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))

@@ -264,8 +264,8 @@ mistake(H, "a split that is none", "sklearn")(
 mistake(H, "a split in another case", "sklearn")(
     lambda p: probe(p, p.file("l.csv", "path,label,Split\na.wav,dog,test\n"))
 )
-mistake(H, "stretches of files", "sklearn")(
-    lambda p: probe(p, p.file("l.csv", "path,label,start,end\na.wav,dog,0,5\n"))
+mistake(H, "a stretch without a length", "sklearn")(
+    lambda p: probe(p, p.file("l.csv", "path,label,start,end\na.wav,dog,5,5\n"))
 )
 mistake(H, "a label with a comma", "sklearn")(lambda p: probe(p, p.file("l.csv", "path,label\na.wav,dog, big\n")))
 

@@ -1,5 +1,7 @@
 """Audio files as mono float32 at a sample rate. No audio is dropped silently.
 
+A path such as `dawn.wav#t=12.5,15` is a stretch of a file, in seconds (`sondino.audio.fragment`).
+
 Files are decoded by libsndfile; what it cannot open (m4a, mp4, webm, ac3) by PyAV, if the `av` extra is installed.
 Unusual audio is treated in one way everywhere:
 
@@ -11,14 +13,16 @@ Unusual audio is treated in one way everywhere:
 """
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Source, source_name
+from sondino.audio.decoded import Decoded, Source, source_name
 from sondino.audio.decoders import open_sound
+from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import NoSoundError, Scale, check_rate, mono_blocks, resampled_blocks
 from sondino.errors import AudioError, OptionError
 
@@ -41,11 +45,13 @@ def info(source: Source) -> AudioInfo:
     Raises:
         AudioError: the file is missing or is not audio.
     """
+    source, start, duration = _part(source, 0.0, None)
     with open_sound(source) as sound:
         frames = sound.length
         if frames is None:
             frames = sum(len(block) for block in sound.blocks(0, None))
-        return AudioInfo(sound.rate, frames / sound.rate, sound.channels)
+        seconds = max(0.0, frames / sound.rate - start)
+        return AudioInfo(sound.rate, seconds if duration is None else min(seconds, duration), sound.channels)
 
 
 def read(
@@ -75,21 +81,10 @@ def read(
         raise OptionError(f"start is {start}: give seconds from the beginning, 0 or more")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise OptionError(f"duration is {duration}: give seconds above 0, or None for all")
-    first = round(start * sample_rate)
-    count = None if duration is None else max(1, round(duration * sample_rate))
     name = source_name(source)
+    source, start, duration = _part(source, start, duration)
     with open_sound(source) as sound:
-        low, frames, skip = _stretch(first, count, sound.rate, sample_rate)
-        try:
-            pieces = list(resampled_blocks(mono_blocks(sound, name, low, frames, scale), sound.rate, sample_rate))
-        except NoSoundError as error:
-            if first > 0:
-                raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
-            raise
-        waveform = np.concatenate(pieces)[skip : None if count is None else skip + count]
-    if len(waveform) == 0:
-        raise AudioError(f"{name}: start {start:g} s is past the end of the sound")
-    return waveform
+        return np.concatenate(list(_blocks(sound, name, start, duration, sample_rate, scale)))
 
 
 def stream(
@@ -113,11 +108,12 @@ def stream(
     """
     check_rate(sample_rate)
     size = max(1, round(block * sample_rate))
+    name = source_name(source)
+    source, start, duration = _part(source, 0.0, None)
     with open_sound(source) as sound:
         held: list[NDArray[np.float32]] = []
         length = 0
-        blocks = mono_blocks(sound, source_name(source), 0, None, scale)
-        for piece in resampled_blocks(blocks, sound.rate, sample_rate):
+        for piece in _blocks(sound, name, start, duration, sample_rate, scale):
             held.append(piece)
             length += len(piece)
             if length >= size:
@@ -131,6 +127,45 @@ def stream(
 
 
 # ---- inside ---------------------------------------------------------------------------------------------------
+
+
+def _part(source: Source, start: float, duration: float | None) -> tuple[Source, float, float | None]:
+    """The file of a source, and where a segment of it, or of the stretch that its path names, lies in that file."""
+    if not isinstance(source, (str, os.PathLike)):
+        return source, start, duration
+    path = os.fspath(source)
+    file, begin, length = stretch_of(path)
+    if file == path:
+        return source, start, duration
+    if length is not None:
+        if start >= length:
+            raise AudioError(f"{path}: start {start:g} s is past the end of the sound")
+        duration = length - start if duration is None else min(duration, length - start)
+    return file, begin + start, duration
+
+
+def _blocks(
+    sound: Decoded, name: str, start: float, duration: float | None, sample_rate: int, scale: Scale
+) -> Iterator[NDArray[np.float32]]:
+    """A segment of a sound as mono blocks at a rate; an AudioError where it has no sample."""
+    first = round(start * sample_rate)
+    count = None if duration is None else max(1, round(duration * sample_rate))
+    low, frames, skip = _stretch(first, count, sound.rate, sample_rate)
+    end = None if count is None else skip + count
+    at = given = 0  # samples behind `low`
+    try:
+        for piece in resampled_blocks(mono_blocks(sound, name, low, frames, scale), sound.rate, sample_rate):
+            part = piece[max(0, skip - at) : None if end is None else max(0, end - at)]
+            at += len(piece)
+            if len(part):
+                given += len(part)
+                yield part
+    except NoSoundError as error:
+        if first > 0:
+            raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
+        raise
+    if given == 0:
+        raise AudioError(f"{name}: start {start:g} s is past the end of the sound")
 
 
 def _stretch(first: int, count: int | None, rate: int, sample_rate: int) -> tuple[int, int | None, int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sondino.audio.fragment import stretch_of
 from sondino.audio.mpeg import frame_header
 from sondino.errors import AudioError
 
@@ -126,6 +127,10 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         AudioError: there is no such path, or the folder holds no audio and nothing was skipped.
     """
     root = Path(path)
+    whole = stretch_of(str(root)).file
+    if whole != str(root):  # a stretch of a file
+        found = search_audio(whole, tars)
+        return Found([root], skipped=found.skipped) if found.files == [Path(whole)] else found
     try:
         state = os.stat(root)  # noqa: PTH116
     except (OSError, ValueError) as error:

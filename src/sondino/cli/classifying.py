@@ -52,8 +52,8 @@ def classify(
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
-        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability), one table of all recordings;
-            or a folder, for a file of each recording. Default: a list here.
+        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time), one table of all
+            recordings; or a folder, for a file of each recording. Default: a list here.
         format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
             output's suffix says, CSV in a folder.
         min_confidence: lowest probability of a detection.

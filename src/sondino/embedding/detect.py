@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
+from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
 from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
 from sondino.embedding.detection_tables import Format, file_of, format_of, one_table, write_one
@@ -39,10 +40,10 @@ def detect_files(
     show: Callable[[Recording], None] | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
-    """Find labels in recordings: a row a detection, with path, start, end, label and probability.
+    """Find labels in recordings: a row a detection, with path, start, end, label, probability and time.
 
     Each window of a recording is classified with the model's head. A label of at least `min_confidence` in a window is
-    a detection.
+    a detection. Its time is when it was recorded, where the file or its name says so (`sondino.audio.recorded`).
 
     Args:
         inputs: files and folders; paths are as the ids of `embed_files`.
@@ -123,4 +124,5 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     best = int(wanted.labels[highest.argmax()])
     found = find_detections(head, probabilities, clip.starts, ends, wanted)
     path = os.path.abspath(file.path)  # noqa: PTH100 - so that other programs find it from any folder
-    return Recording(file.id, path, clip.seconds, found, (head.labels[best], float(highest.max())))
+    likeliest = head.labels[best], float(highest.max())
+    return Recording(file.id, path, clip.seconds, found, likeliest, recorded_at(file.path))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from sondino.audio.recorded import time_of
 from sondino.embedding.detections import Recording
 from sondino.errors import OptionError, require
 from sondino.files import make_folder, new_file
@@ -27,7 +28,7 @@ ENDINGS: dict[Format, str] = {
 }
 """What follows a recording's own name in the name of its file."""
 
-COLUMNS = ("path", "start", "end", "label", "probability")
+COLUMNS = ("path", "start", "end", "label", "probability", "time")
 RAVEN = (
     "Selection",
     "View",
@@ -113,10 +114,11 @@ def write_one(output: Path, recording: Recording, form: Format, top_frequency: f
 # ---- formats --------------------------------------------------------------------------------------------------
 
 
-def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float]]:
-    """The rows of a recording, in the order of `COLUMNS`."""
+def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float, str]]:
+    """The rows of a recording, in the order of `COLUMNS`; time is "" where it is not known."""
     for found in recording.detections:
-        yield recording.path, found.start, found.end, found.label, found.probability
+        time = "" if recording.recorded is None else time_of(recording.recorded, found.start)
+        yield recording.path, found.start, found.end, found.label, found.probability, time
 
 
 def _number(value: float) -> str:
@@ -129,17 +131,18 @@ def _csv(file: io.TextIOWrapper, top_frequency: float) -> Put:
     table.writerow(COLUMNS)
 
     def put(recording: Recording) -> None:
-        for path, start, end, label, probability in rows_of(recording):
-            table.writerow([path, _number(start), _number(end), label, _number(probability)])
+        for path, start, end, label, probability, time in rows_of(recording):
+            table.writerow([path, _number(start), _number(end), label, _number(probability), time])
 
     return put
 
 
 def as_dicts(recording: Recording) -> Iterator[dict[str, Any]]:
     """The rows of a recording as objects of JSON."""
-    for path, start, end, label, probability in rows_of(recording):
+    for path, start, end, label, probability, time in rows_of(recording):
         times = {"start": round(start, 6), "end": round(end, 6)}
-        yield {"path": escape(path), **times, "label": escape(label), "probability": round(probability, 6)}
+        found = {"label": escape(label), "probability": round(probability, 6)}
+        yield {"path": escape(path), **times, **found, "time": time or None}
 
 
 def _json_lines(file: io.TextIOWrapper, top_frequency: float) -> Put:
@@ -181,7 +184,7 @@ def _raven(file: io.TextIOWrapper, top_frequency: float) -> Put:
 def _audacity(file: io.TextIOWrapper, top_frequency: float) -> Put:
     def put(recording: Recording) -> None:
         for found in recording.detections:
-            label = f"{_one_cell(found.label)} {_number(found.probability)}"
+            label = f"{_one_cell(found.label)}\t{_number(found.probability)}"  # as BirdNET-Analyzer writes it
             file.write(f"{found.start:.6f}\t{found.end:.6f}\t{label}\n")
 
     return put
@@ -219,7 +222,8 @@ _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
 @contextmanager
 def _parquet(output: Path) -> Iterator[Put]:
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
-    kinds = (pyarrow.string(), pyarrow.float64(), pyarrow.float64(), pyarrow.string(), pyarrow.float32())
+    text, seconds = pyarrow.string(), pyarrow.float64()
+    kinds = (text, seconds, seconds, text, pyarrow.float32(), text)
     schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
     make_folder(output.parent)
     with new_file(output, alone=True) as file, parquet.ParquetWriter(file, schema) as table:
@@ -228,6 +232,7 @@ def _parquet(output: Path) -> Iterator[Put]:
             columns: Sequence[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
             # File names need not be UTF-8, Parquet's strings must.
             columns = [[escape(v) if isinstance(v, str) else v for v in column] for column in columns]
+            columns[-1] = [time or None for time in columns[-1]]
             arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
             table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.recorded import RecordingTime
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 
@@ -39,6 +40,7 @@ class Recording:
         seconds: its length.
         detections: by start, then by probability, highest first.
         likeliest: the most probable of the wanted labels in any window, whether or not it is a detection.
+        recorded: when the recording was made, where its file or its name says so.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Recording:
     seconds: float
     detections: tuple[Detection, ...]
     likeliest: tuple[str, float]
+    recorded: RecordingTime | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
+from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import Scale
 from sondino.audio.walk import nothing_usable, search_audio
 from sondino.audio.windows import ShortPolicy, Windowing
@@ -182,7 +183,7 @@ def list_inputs(inputs: Sequence[str | Path]) -> tuple[list[Input], list[tuple[s
     files = []
     for file, (name, whole) in found.items():
         try:
-            facts = Path(file).stat()
+            facts = Path(stretch_of(file).file).stat()
             size, changed = facts.st_size, facts.st_mtime_ns
         except OSError:
             size = changed = 0  # removed since it was listed: reading it reports that

@@ -7,10 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.fragment import stretch_of
 from sondino.corpus.sources import NOT_UTF8, not_utf8, write_table
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import Waveforms, open_waveforms
@@ -109,7 +111,13 @@ def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> t
     strange = {clip.path: NOT_UTF8 for clip in labelled.clips if not_utf8(clip.path)}
     labelled = labelled.without(strange) if strange else labelled
     paths = [clip.path for clip in labelled.clips]
-    listed = {"path": [str(Path(path).absolute()) for path in paths], "id": [str(n) for n in range(len(paths))]}
+    stretches = [stretch_of(path) for path in paths]
+    listed: dict[str, list[Any]] = {
+        "path": [str(Path(stretch.file).absolute()) for stretch in stretches],
+        "id": [str(n) for n in range(len(paths))],
+    }
+    if any(path != stretch.file for path, stretch in zip(paths, stretches, strict=True)):
+        listed |= {"start": [s.start for s in stretches], "duration": [s.duration for s in stretches]}
     write_table(make_folder(folder) / "list.parquet", require("pyarrow", "train").table(listed))
     with show("headers", "files", quiet) as progress:
         corpus = build_corpus(folder / "list.parquet", folder / "corpus", STRETCH, progress=progress)

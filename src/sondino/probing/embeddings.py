@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.fragment import path_of, stretch_of
 from sondino.audio.windows import Windowing
 from sondino.embedding.files import Progress, embed_table
 from sondino.encoder.encoder import Encoder, resolve
@@ -132,7 +133,8 @@ def _contents(memory: Path, paths: Sequence[str]) -> list[str]:
     known = read_json(memory) if memory.exists() else {}
     hashes, new = [], False
     written = time.monotonic()
-    for path in map(os.path.abspath, paths):
+    for stretch in map(stretch_of, paths):
+        path = os.path.abspath(stretch.file)  # noqa: PTH100 - of hundreds of thousands
         if new and time.monotonic() - written > SECONDS_BETWEEN_WRITES:
             write_json(memory, known)
             written = time.monotonic()
@@ -144,7 +146,8 @@ def _contents(memory: Path, paths: Sequence[str]) -> list[str]:
                 with open(path, "rb") as opened:  # noqa: PTH123
                     entry = [*stamp, hashlib.file_digest(opened, "sha256").hexdigest()]
                 known[path], new = entry, True
-            hashes.append(entry[2])
+            # Of all of a file as of earlier versions, which had no stretches.
+            hashes.append(path_of(entry[2], stretch.start, stretch.duration))
         except OSError as error:
             hashes.append(f"unreadable: {error.strerror}")  # embedding reports it too
     if new:

@@ -13,19 +13,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.fragment import path_of, stretch_of
 from sondino.audio.walk import GONE, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS, SPLITS, SoundList, read_list
+from sondino.tasks.tracks import read_track, tracks_of
 
 MultiLabel = Literal["auto", "yes", "no"]
 SplitKind = Literal["fold", "split", "none"]
 """Whether a list gives each clip a fold, or train, valid or test, or leaves it to us."""
 
-UNUSED = dict.fromkeys(
-    ("start", "end", "duration"),
-    "a classifier is fitted on whole files: cut the stretches into files of their own, or remove the column",
-)
-"""Columns of other lists -> what to do where a list of labels has them."""
 _END = 65_536
 FEWEST = 2
 """Clips that a label needs: one to train on, one to score."""
@@ -33,11 +30,11 @@ FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One labelled file.
+    """One labelled file, or a stretch of one.
 
     Attributes:
         id: its path as the list has it, or below the folder.
-        path: where it lies.
+        path: where it lies; of a stretch with its times (`sondino.audio.fragment`).
         labels: one, or several, or none where clips may have several.
         fold: its fold, or "train", "valid" or "test"; "" where the list gives none.
         source: clips that share it are from one recording and stay on one side of every split.
@@ -126,11 +123,13 @@ def read_labelled(
     `skipped` and stop nothing.
 
     Args:
-        audio: a folder whose subfolders are the labels (deeper folders belong to the label at the top); with `labels`
-            the folder that its paths may start from; or a CSV itself.
+        audio: a folder whose subfolders are the labels (deeper folders belong to the label at the top), or whose
+            recordings have label tracks of Audacity or selection tables of Raven beside them; with `labels` the folder
+            that its paths may start from; or a CSV itself.
         labels: CSV or Parquet with columns path (from the list's folder or from `audio`), and label or labels (several
-            in one cell with ";" between: then clips may have several). If wanted id, fold, or split (train, valid,
-            test), and source (clips cut from one recording share it and stay on one side of every split).
+            in one cell with ";" between: then clips may have several). If wanted start with end or duration (seconds: a
+            row is a stretch of its file), id, fold, or split (train, valid, test), and source (clips cut from one
+            recording share it and stay on one side of every split, as stretches of one file do).
         multi_label: whether clips may have several labels; "auto": where the list gives any clip several.
         fewest: clips that a label needs.
 
@@ -193,6 +192,8 @@ def _read_folder(folder: Path) -> Labelled:
     skipped = list(found.skipped)
     if not found.files:
         raise nothing_usable(skipped)
+    if marked := _read_tracks(folder, found.files, skipped):
+        return marked
     for path in found.files:
         inside = path.relative_to(folder)
         if len(inside.parts) == 1:
@@ -207,21 +208,40 @@ def _read_folder(folder: Path) -> Labelled:
     return Labelled(tuple(clips), (), False, "none", tuple(skipped))
 
 
+def _read_tracks(folder: Path, recordings: Sequence[Path], skipped: Sequence[tuple[str, str]]) -> Labelled | None:
+    """Recordings with label tracks or selection tables beside them; None where there is no such file."""
+    clips: dict[str, Clip] = {}
+    lost = list(skipped)
+    for recording in recordings:
+        tracks = [marks for file in tracks_of(recording) if (marks := read_track(file)) is not None]
+        if not tracks:
+            lost.append((str(recording), "has no label track or selection table beside it"))
+        for mark in (mark for marks in tracks for mark in marks if mark.label):
+            path = path_of(str(recording), mark.start, mark.duration)
+            name = path_of(recording.relative_to(folder).as_posix(), mark.start, mark.duration)
+            before = clips.get(path)
+            labels = (*(before.labels if before else ()), mark.label)
+            clips[path] = Clip(name, path, tuple(dict.fromkeys(labels)))
+    return Labelled(tuple(clips.values()), (), False, "none", tuple(lost)) if clips else None
+
+
 def _read_list(file: Path, folder: Path) -> Labelled:
-    rows = read_list(file, UNUSED, labelled=True)
+    rows = read_list(file, {}, labelled=True)
     split_kind: SplitKind = "fold" if "fold" in rows.text else "split" if "split" in rows.text else "none"
     clips: dict[str, Clip] = {}
     skipped = list(rows.skipped)
     cells = zip(*(rows.text.get(name) or [""] * len(rows) for name in ("path", "id", "source")), strict=True)
     labels = rows.text.get("label") or rows.text.get("labels") or []
     for row, ((path, name, source), cell) in enumerate(zip(cells, labels, strict=True)):
+        start, duration = _times(rows, row)
         there = _find(path, (file.parent, folder))
         if there is None:
             reason = min((why_unusable(place / path) for place in (file.parent, folder)), key=lambda why: why == GONE)
             skipped.append((path, f"{rows.place(row)} of {file.name}: {reason}"))
             continue
         names = tuple(dict.fromkeys(label.strip() for label in cell.split(BETWEEN_LABELS) if label.strip()))
-        clip = Clip(name or path, there, names, _fold(rows, row, split_kind), source)
+        there = path_of(there, start, duration)
+        clip = Clip(name or path_of(path, start, duration), there, names, _fold(rows, row, split_kind), source)
         before = clips.setdefault(there, clip)
         if before.labels != clip.labels or before.fold != clip.fold:
             raise OptionError(
@@ -234,6 +254,23 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     if split_kind == "split" and {clip.fold for clip in clips.values()} == {"train"}:
         split_kind = "none"
     return Labelled(tuple(clips.values()), (), False, split_kind, tuple(skipped))
+
+
+def _times(rows: SoundList, row: int) -> tuple[float, float | None]:
+    """Where a row's stretch begins, and how long it is, in seconds; None: to the end.
+
+    Raises:
+        OptionError: a time below 0, or a stretch without length.
+    """
+    start = (rows.seconds["start"][row] if "start" in rows.seconds else None) or 0.0
+    duration = rows.seconds["duration"][row] if "duration" in rows.seconds else None
+    if start < 0 or (duration is not None and duration <= 0):
+        length = "" if duration is None else f" and is {duration:g} s long"
+        raise OptionError(
+            f"{rows.file}, {rows.place(row)}: the stretch begins at {start:g} s{length}: give a start of 0 or more, "
+            "and an end behind it"
+        )
+    return start, duration
 
 
 def _find(path: str, folders: Iterable[Path]) -> str | None:
@@ -259,17 +296,20 @@ def _shown(clip: Clip) -> str:
 
 def _with_sources(clips: Sequence[Clip], split_kind: SplitKind) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
     """Give every clip a source, files of the same bytes the same one; and a note where a source is on both sides."""
-    sizes = [_size(clip.path) for clip in clips]
-    shared = Counter(sizes)
+    files = [stretch_of(clip.path).file for clip in clips]
+    whole = list(dict.fromkeys(files))
+    sizes = {file: _size(file) for file in whole}
+    shared = Counter(sizes.values())
     # Only files of one size, and of those the ones that begin and end the same, can hold the same bytes.
-    ends = [_ends(clip.path) if shared[size] > 1 else None for clip, size in zip(clips, sizes, strict=True)]
-    same_ends = Counter(zip(sizes, ends, strict=True))
+    ends = {file: _ends(file) if shared[sizes[file]] > 1 else None for file in whole}
+    same_ends = Counter((sizes[file], ends[file]) for file in whole)
+    contents = {f: _content(f) for f in whole if ends[f] is not None and same_ends[sizes[f], ends[f]] > 1}
     given: dict[str, str] = {}  # content -> the first source that was seen with it
     done = []
-    for clip, size, end in zip(clips, sizes, ends, strict=True):
-        source = f"given {clip.source}" if clip.source else clip.path
-        if end is not None and same_ends[size, end] > 1:
-            source = given.setdefault(_content(clip.path), source)
+    for clip, file in zip(clips, files, strict=True):
+        source = f"given {clip.source}" if clip.source else file
+        if file in contents:
+            source = given.setdefault(contents[file], source)
         done.append(replace(clip, source=source))
     torn = _torn(done, split_kind)
     return tuple(done), (f"{torn}, so the scores are too good",) if torn else ()
