@@ -13,7 +13,7 @@ import sondino.corpus
 
 FACE = {
     "use": "load Model Encoder Head check_encoder embed_files embed_stream classify_files detect_files find_similar",
-    "make": "load_teacher distill finetune convert prune quantize export",
+    "make": "load_teacher distill finetune convert prune quantize export push",
     "measure": "evaluate compare probe bench report",
     "list": "list_models list_students list_teachers list_tasks",
     "about": "SondinoError __version__",

@@ -38,6 +38,7 @@ _MODULES = {
     "prune": "pruning.prune",
     "quantize": "exporters.quantize",
     "export": "exporters.export",
+    "push": "exporters.publishing",
     # measure
     "evaluate": "evaluation.evaluate",
     "compare": "evaluation.compare",

@@ -12,6 +12,7 @@ from sondino.errors import SondinoError as SondinoError
 from sondino.evaluation.compare import compare as compare
 from sondino.evaluation.evaluate import evaluate as evaluate
 from sondino.exporters.export import export as export
+from sondino.exporters.publishing import push as push
 from sondino.exporters.quantize import quantize as quantize
 from sondino.finetuning.finetune import finetune as finetune
 from sondino.finetuning.linear_head import probe as probe

@@ -1,5 +1,6 @@
 """A small server on this machine that speaks the Hugging Face hub's protocol, and can go wrong on purpose."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -87,6 +88,39 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        """Make a repository, or take a commit whose files are in the request itself."""
+        path = unquote(urlsplit(self.path).path)
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.hub.asked.append(Asked(self.command, path, None, token))
+        if self.hub.status or token != Hub.TOKEN:
+            return self._fail(self.hub.status or 401)
+        if path == "/api/repos/create":
+            wanted = json.loads(body)
+            repo = "/".join(filter(None, (wanted.get("organization"), wanted["name"])))
+            repo = repo if "/" in repo else f"me/{repo}"
+            self.hub.commits.setdefault(repo, {})
+            if wanted.get("private") or wanted.get("visibility") == "private":
+                self.hub.private.add(repo)
+            return self._send_json({"url": f"{self.hub.url}/{repo}", "name": repo})
+        if path == "/api/validate-yaml":  # of a README's front matter
+            return self._send_json({"errors": [], "warnings": []})
+        repo = "/".join(path.removeprefix("/api/models/").split("/")[:2])
+        if "/preupload/" in path:
+            names = [file["path"] for file in json.loads(body)["files"]]
+            kinds = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            return self._send_json({"files": [{"path": name, **kinds} for name in names]})
+        lines = [json.loads(line) for line in body.splitlines() if line]
+        values = [line["value"] for line in lines if line["key"] == "file"]
+        files = {value["path"]: base64.b64decode(value["content"]) for value in values}
+        commit = self.hub.commit(repo, files)
+        address = f"{self.hub.url}/{repo}/commit/{commit}"
+        return self._send_json({"success": True, "commitOid": commit, "commitUrl": address})
+
+    def _send_json(self, value: object) -> None:
+        self._send(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def log_message(self, *args: object) -> None:
         pass

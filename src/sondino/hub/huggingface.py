@@ -195,6 +195,39 @@ def read_config(file: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
+def upload(repo: str, files: Mapping[str, Path | bytes], private: bool, message: str) -> str:
+    """Commit files to the main branch of a repository, which is made where there is none.
+
+    Args:
+        repo: owner/name.
+        files: what each holds, or where it lies, by its path in the repository.
+        private: whether a repository that is made is private; one that is there stays as it is.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        NotThere: the token may not write there, or there is none.
+        OutOfReach: no answer.
+    """
+    hub = _library()
+    api = hub.HfApi(library_name="sondino")
+    by_hand = "try again, or upload the files by hand"
+    if api.token is None and hub.get_token() is None:
+        raise NotThere(
+            f"there is no token for {_endpoint()}: run `hf auth login`, or set HF_TOKEN to a token that writes"
+        )
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        adds = [
+            hub.CommitOperationAdd(path, str(file) if isinstance(file, Path) else file) for path, file in files.items()
+        ]
+        return str(api.create_commit(repo, adds, commit_message=message).commit_url)
+    except Exception as error:  # as in list_repo
+        raise _explain(error, repo, MAIN, by_hand) from error
+
+
 def url(repo: str, path: str | None = None, revision: str = MAIN) -> str:
     """Where a person finds a repository, or one file of it."""
     return f"{_endpoint()}/{repo}" if path is None else f"{_endpoint()}/{repo}/resolve/{revision}/{path}"

@@ -1,0 +1,147 @@
+"""A bundle as a repository of the Hugging Face Hub: its files, a model card with front matter, and an example."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sondino.errors import OptionError, require
+from sondino.hub import huggingface
+from sondino.model.card import card
+from sondino.model.config import read_config
+from sondino.model.model import Model
+from sondino.sample_sounds import sample_folder
+
+FILES = ("model.onnx", "body.onnx", "model.safetensors", "head.safetensors")
+EXAMPLE = "example.ogg"
+"""A sample sound (CC0) for the page's player."""
+
+_LICENCES = (
+    (r"\bCC[ -]BY-NC-SA[ -]?4\.0", "cc-by-nc-sa-4.0"),
+    (r"\bCC[ -]BY-NC[ -]?4\.0", "cc-by-nc-4.0"),
+    (r"\bCC[ -]BY-SA[ -]?4\.0", "cc-by-sa-4.0"),
+    (r"\bCC[ -]BY[ -]?4\.0", "cc-by-4.0"),
+    (r"\bCC0", "cc0-1.0"),
+    (r"\bApache", "apache-2.0"),
+    (r"\bMIT\b", "mit"),
+    (r"\bBSD", "bsd-3-clause"),
+)
+"""How licences are stated, and what the hub calls them."""
+_RESTRICTED = re.compile(r"\bNC\b|non-?commercial|\bND\b|no.?deriv|research only", re.IGNORECASE)
+_NOT_STATED = {"", "not known", "the file's"}
+_PATH = re.compile(r"(?<![\w#/.~])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^?#&:,/\\\n]+[/\\])*(?=[^?#&:,/\\\n])")
+"""The folders in front of a file's name, absolute or from the home or working folder; not a tensor's name behind #."""
+
+
+def push(source: str | Path, repo: str, *, private: bool = False, licence: str | None = None, yes: bool = False) -> str:
+    """Publish a model in a repository of the Hugging Face Hub, from where `sondino.load("hf:owner/name")` opens it.
+
+    Uploads the bundle's files, README.md (the model card with the hub's front matter: licence, tags, teachers and
+    scores), and a sample sound for its player. No path of this machine is in them. Needs a token that may write
+    (HF_TOKEN, or `hf auth login`) and `pip install 'sondino[hub]'`.
+
+    Args:
+        source: a bundle, or the folder of a run.
+        repo: owner/name; it is made where there is none.
+        private: whether a repository that is made is private.
+        licence: of the weights, as the hub names it, such as "mit". None: the teacher's, where it is one of the usual.
+        yes: publish although a teacher's licence is not stated, or restricts what may be done with its answers.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        OptionError: no bundle, a name that no repository can have, or a teacher's licence without `yes`.
+        SondinoError: the hub refuses, or is out of reach.
+
+    Examples:
+        >>> sondino.push("run", "me/rain-and-birds", private=True)  # doctest: +SKIP
+        'https://huggingface.co/me/rain-and-birds/commit/...'
+    """
+    require("huggingface_hub", "hub")
+    name, revision = huggingface.parse_repo(repo)
+    if revision is not None:
+        raise OptionError(f"{repo} names a revision: give owner/name, its main branch gets the files")
+    folder = Model(_bundle(Path(source))).folder
+    config = without_paths(read_config(folder / "config.json"))
+    if not yes and (problem := _problem(config)):
+        raise OptionError(f"{problem}: ask its makers, then give --yes to publish what it was trained to")
+    files: dict[str, Path | bytes] = {file: folder / file for file in FILES if (folder / file).is_file()}
+    files["config.json"] = (json.dumps(config, indent=1) + "\n").encode()
+    readme = model_card(config, name, licence, (folder / "model.onnx").stat().st_size)
+    files["README.md"] = readme.encode()
+    files[EXAMPLE] = sorted(sample_folder().rglob("*.ogg"))[0]
+    return huggingface.upload(name, files, private, "Upload a model of sondino")
+
+
+def _bundle(folder: Path) -> Path:
+    for place in (folder, folder / "bundle"):
+        if (place / "config.json").is_file():
+            return place
+    raise OptionError(f"{folder} is no bundle (it has no config.json): name the folder that distill wrote")
+
+
+def _licences(config: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of each teacher, and of what a converted bundle was made of, by name; "" where it is not stated."""
+    found = {str(teacher["spec"]): str(teacher.get("licence") or "") for teacher in config.get("teachers", [])}
+    if source := config.get("source"):
+        found[str(source.get("file") or "its source")] = str(source.get("licence") or "")
+    return found
+
+
+def _problem(config: Mapping[str, Any]) -> str | None:
+    for name, licence in _licences(config).items():
+        if licence.strip().lower() in _NOT_STATED:
+            return f"the licence of {name} is not known"
+        if _RESTRICTED.search(licence):
+            return f"the licence of {name} restricts its use ({licence})"
+    return None
+
+
+def licence_name(licences: Iterable[str]) -> str:
+    """The hub's name of the one licence that all of these are; "other" where there is none."""
+    names = {next((name for form, name in _LICENCES if re.search(form, text)), "other") for text in licences}
+    return names.pop() if len(names) == 1 else "other"
+
+
+def without_paths(value: Any) -> Any:
+    """A bundle's facts with file names in the place of paths of this machine."""
+    if isinstance(value, str):
+        return value if "://" in value else _PATH.sub("", value)
+    if isinstance(value, Mapping):
+        return {key: without_paths(part) for key, part in value.items()}
+    return [without_paths(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def model_card(config: Mapping[str, Any], repo: str, licence: str | None, onnx_bytes: int) -> str:
+    """README.md of a repository: the hub's front matter, and the bundle's card."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    labelled = config.get("head") is not None
+    name = repo.rpartition("/")[2]
+    task = "audio-classification" if labelled else "feature-extraction"
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type="held-out",
+            dataset_name="held-out clips of the training sound",
+            metric_type=metric,
+            metric_name=metric.replace("_", " "),
+            metric_value=value,
+        )
+        for metric, value in config.get("scores", {}).items()
+        if isinstance(value, int | float)
+    ]
+    data = ModelCardData(
+        license=licence or licence_name(_licences(config).values()),
+        library_name="sondino",
+        pipeline_tag=task,
+        tags=["audio", "sondino", "onnx", "audio-embeddings", *(["distillation"] if config.get("teachers") else [])],
+        model_name=name if results else None,
+        eval_results=results or None,
+        teachers=[teacher["spec"] for teacher in config.get("teachers", [])] or None,
+        widget=[{"src": huggingface.url(repo, EXAMPLE), "example_title": "A sample sound (CC0)"}],
+    )
+    text = card(config, onnx_bytes).replace('sondino.load("path/to/this/folder")', f'sondino.load("hf:{repo}")')
+    return f"---\n{data.to_yaml()}\n---\n\n{text}"

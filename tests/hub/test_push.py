@@ -1,0 +1,152 @@
+"""Publishing a bundle: what a repository gets, and what is refused."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sondino
+from helpers.hub_server import Hub, point_at, serving
+from helpers.loudness import CARD, RATE
+from sondino import cli
+from sondino.encoder.head import Head
+from sondino.errors import OptionError, SondinoError
+from sondino.exporters.publishing import licence_name, push, without_paths
+from sondino.model.bundle import copy_with_head
+
+pytest.importorskip("huggingface_hub", reason="the hub extra is not installed")
+
+TEACHER = {"spec": "onnx:/home/somebody/models/teacher.onnx#pool/mean?rate=16000", "licence": "MIT", "dim": 3}
+HEAD = Head("levels", ("loud", "quiet"), False, ((np.eye(2, 3), np.zeros(2)),))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    monkeypatch.setenv("SONDINO_CACHE", str(tmp_path / "cache"))
+    with serving() as hub:
+        point_at(monkeypatch, hub.url, str(tmp_path / "hf"))
+        monkeypatch.setenv("HF_TOKEN", Hub.TOKEN)
+        yield hub
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path, make_tiny_bundle: Callable[..., Path]) -> Callable[..., Path]:
+    def make(name: str = "bundle", **config: object) -> Path:
+        facts = {"teachers": [TEACHER], "scores": {"validation_cosine": 0.75}} | config
+        return copy_with_head(make_tiny_bundle(f"bare {name}", **CARD, **facts), tmp_path / name, HEAD, {})
+
+    return make
+
+
+def front_matter(readme: bytes) -> dict:
+    yaml = pytest.importorskip("yaml", reason="the train extra is not installed")
+    _, front, _ = readme.decode().split("---\n", 2)
+    return yaml.safe_load(front)
+
+
+def test_what_is_published_is_opened_by_its_name(hub: Hub, make_bundle: Callable[..., Path]) -> None:
+    bundle = make_bundle()
+    address = push(bundle, "me/levels")
+    files = hub.commits["me/levels"][hub.branches["me/levels"]["main"]]
+    assert address == f"{hub.url}/me/levels/commit/{hub.branches['me/levels']['main']}"
+    assert set(files) == {"config.json", "model.onnx", "head.safetensors", "README.md", "example.ogg"}
+    model, own = sondino.load("hf:me/levels"), sondino.load(bundle)
+    wave = np.linspace(-1, 1, RATE, dtype=np.float32)
+    assert np.array_equal(model.embed([(wave, RATE)]), own.embed([(wave, RATE)]))
+    assert model.head is not None and model.head.labels == ("loud", "quiet")
+    front = front_matter(files["README.md"])
+    assert (front["license"], front["library_name"], front["pipeline_tag"]) == (
+        "mit",
+        "sondino",
+        "audio-classification",
+    )
+    assert "distillation" in front["tags"] and front["teachers"] == ["onnx:teacher.onnx#pool/mean?rate=16000"]
+    (result,) = front["model-index"]
+    (metric,) = result["results"][0]["metrics"]
+    assert (result["name"], metric["type"], metric["value"]) == ("levels", "validation_cosine", 0.75)
+    assert (
+        front["widget"][0]["src"] == f"{hub.url}/me/levels/resolve/main/example.ogg"
+        and files["example.ogg"][:4] == b"OggS"
+    )
+    assert 'sondino.load("hf:me/levels")' in files["README.md"].decode()
+    texts = files["README.md"].decode() + files["config.json"].decode()
+    assert "somebody" not in texts and "/home" not in texts
+    assert json.loads(files["config.json"])["teachers"][0]["licence"] == "MIT"
+
+
+def test_a_second_push_is_a_second_commit(hub: Hub, make_bundle: Callable[..., Path], capsys) -> None:
+    push(make_bundle(), "me/levels", private=True)
+    assert hub.private == {"me/levels"}
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["push", str(make_bundle("other", scores={})), "me/levels", "--licence", "apache-2.0"])
+    assert len(hub.commits["me/levels"]) == 2
+    files = hub.commits["me/levels"][hub.branches["me/levels"]["main"]]
+    front = front_matter(files["README.md"])
+    assert front["license"] == "apache-2.0" and "model-index" not in front
+    assert 'use: sondino.load("hf:me/levels")' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("licence", "message"),
+    [
+        (None, r"the licence of onnx:teacher.onnx\?rate=16000 is not known: ask its makers, then give --yes"),
+        ("the file's", "is not known"),
+        ("CC BY-NC-SA 4.0", r"restricts its use \(CC BY-NC-SA 4.0\)"),
+        ("for non-commercial research only", "restricts its use"),
+    ],
+)
+def test_a_teacher_whose_licence_may_forbid_it_needs_a_yes(
+    hub: Hub, make_bundle: Callable[..., Path], licence: str | None, message: str
+) -> None:
+    bundle = make_bundle(teachers=[{"spec": "onnx:/x/teacher.onnx?rate=16000", "licence": licence}])
+    with pytest.raises(OptionError, match=message):
+        push(bundle, "me/levels")
+    assert hub.asked == []
+    push(bundle, "me/levels", yes=True)
+    assert front_matter(next(iter(hub.commits["me/levels"].values()))["README.md"])["license"] in (
+        "other",
+        "cc-by-nc-sa-4.0",
+    )
+
+
+def test_what_the_hub_refuses_is_a_sentence(hub: Hub, make_bundle, monkeypatch, tmp_path: Path) -> None:
+    bundle = make_bundle()
+    for name, message in (("levels", "names no repository"), ("me/levels@v1", "give owner/name, its main branch")):
+        with pytest.raises(OptionError, match=message):
+            push(bundle, name)
+    with pytest.raises(OptionError, match="is no bundle"):
+        push(tmp_path / "nothing", "me/levels")
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    with pytest.raises(SondinoError, match="me/levels, or you may not see it"):
+        push(bundle, "me/levels")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(SondinoError, match=r"there is no token for .*: run `hf auth login`, or set HF_TOKEN"):
+        push(bundle, "me/levels")
+    assert not hub.commits.get("me/levels")
+
+
+def test_paths_become_names() -> None:
+    for text, expected in (
+        (
+            "litert:/work/x/yamnet.tflite#frames/pool/Mean?rate=16000",
+            "litert:yamnet.tflite#frames/pool/Mean?rate=16000",
+        ),
+        ("onnx:C:\\Users\\me\\t.onnx", "onnx:t.onnx"),
+        ("~/models/a b/t.onnx", "t.onnx"),
+        ("../t.onnx", "t.onnx"),
+        ("module:./code/t.py:make", "module:t.py:make"),
+        ("litert:/a/b.tflite?then=/c/d.tflite", "litert:b.tflite?then=d.tflite"),
+        ("efficientat/mn04_as", "efficientat/mn04_as"),
+        ("https://host/a/b", "https://host/a/b"),
+        ("1/2 of the filters", "1/2 of the filters"),
+        ("and/or", "and/or"),
+    ):
+        assert without_paths({"a": [text]}) == {"a": [expected]}
+
+
+def test_licences_have_the_hubs_names() -> None:
+    assert licence_name(["MIT"]) == "mit" and licence_name(["MIT", "MIT (c) X"]) == "mit"
+    assert licence_name(["CC BY 4.0", "MIT"]) == licence_name([]) == licence_name(["ours"]) == "other"
+    assert licence_name(["weights CC BY-NC-SA 4.0"]) == "cc-by-nc-sa-4.0"
