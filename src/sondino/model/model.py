@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy, deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +26,7 @@ from sondino.locks import restore
 from sondino.metrics.agreement import cosines
 from sondino.model.config import read_checked_config
 from sondino.model.head import read_head
+from sondino.model.places import here, movable
 from sondino.model.sessions import Engine, Precision, Session, open_session
 from sondino.text import first_line
 
@@ -97,6 +99,7 @@ class Model:
         """
         self.folder = Path(folder)
         self.path = self.folder / "model.onnx"
+        self._asked_threads = threads
         self.threads = self.workers = files.thread_count(threads)
         check_policy(window_policy)
         self.window_policy = window_policy
@@ -116,7 +119,7 @@ class Model:
         self.fingerprint = sha256(json.dumps([*settings, *opened_as]).encode()).hexdigest()
 
     def _open(self) -> None:
-        """Open the net; `__setstate__` does it again in another process."""
+        """Open the net."""
         device, engine, precision = self._opened_as
         self._digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
@@ -158,18 +161,47 @@ class Model:
         self.window, self.hop, self.short, self.minimum = config.window, config.hop, config.short, config.minimum
         self._logmel = None if config.front_end is None else LogMel.from_dict(self.config["front_end"])
         self.head = read_head(self.folder, self.config["head"]) if config.head else None
-        self._own_short = self.short
+        self._own_short, self._own_head = self.short, True
         if self.head is not None and self.head.short is not None:
             self.short = self.head.short
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_session", "_preprocess")}
+        """Where the bundle is and how it was opened: another process opens it again."""
+        device, engine, precision = self._opened_as
+        opened = {"window_policy": self.window_policy, "device": device, "engine": engine, "precision": precision}
+        return {
+            "name": self.name,
+            "folder": movable(self.folder),
+            "threads": self._asked_threads,
+            "opened": opened,
+            "fingerprint": self.fingerprint,
+            "own_head": self._own_head,
+            "head": None if self._own_head else self.head,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open()
-        if self._digests != state["_digests"]:
-            raise SondinoError(f"{self.folder}: is another bundle than the one that was sent here; load it again")
+        folder = here(state["folder"])
+        restore(folder)
+        if not folder.is_dir():
+            raise SondinoError(
+                f"{folder}: the folder of the model {state['name']} is not here; a pickled model holds the path of "
+                "its bundle, not the weights: copy the bundle to that path, or load the model again"
+            )
+        Model.__init__(self, folder, state["threads"], **state["opened"])
+        if self.fingerprint != state["fingerprint"]:
+            raise SondinoError(f"{folder}: is another bundle than the one that was sent here; load it again")
+        if not state["own_head"]:
+            self._take_head(state["head"])
+
+    def __copy__(self) -> "Model":
+        model = object.__new__(type(self))
+        vars(model).update(vars(self))  # shares the open net
+        return model
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        model = copy(self)
+        model.config = deepcopy(self.config, memo)
+        return model
 
     def __repr__(self) -> str:
         window = "any length" if self.window is None else f"{self.window:g} s"
@@ -263,16 +295,18 @@ class Model:
         Raises:
             OptionError: it takes embeddings of another dimension.
         """
-        model = object.__new__(type(self))
-        vars(model).update(vars(self))  # shares the open net
-        model.head = head
-        if model.head.dim != self.dim:
-            takes = f"the head {model.head.name} takes embeddings of {model.head.dim} dimensions"
+        model = copy(self)
+        model._take_head(head)
+        return model
+
+    def _take_head(self, head: Head) -> None:
+        if head.dim != self.dim:
+            takes = f"the head {head.name} takes embeddings of {head.dim} dimensions"
             raise OptionError(
                 f"{takes}, and those of {self.name} have {self.dim}: take a head that was fitted on this model"
             )
-        model.short = model.head.short or self._own_short
-        return model
+        self.head, self._own_head = head, False
+        self.short = head.short or self._own_short
 
     def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
         """Probabilities of the head's labels, from the embeddings that `embed` returns.
