@@ -1,25 +1,24 @@
 """Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import copy, deepcopy
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import sondino.files as files
 from sondino.audio.signal import Scale
-from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.head import Head
-from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
+from sondino.encoder.inputs import Sound, as_waveforms, check_waveforms, list_sounds, sound_name
+from sondino.encoder.pipeline import batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
 from sondino.frontend.logmel import LogMel, log_mel
 from sondino.locks import restore
@@ -32,6 +31,9 @@ from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.model.torch_model import TorchModel
+
+Sounds = Sound | Mapping[str, Any] | ArrayLike | Iterable[Any]
+"""What `encoder.inputs.list_sounds` takes, or waveforms (batch, samples)."""
 
 
 class Model:
@@ -209,7 +211,8 @@ class Model:
 
     def embed(
         self,
-        sounds: NDArray[np.float32] | Sound | Sequence[Sound],
+        sounds: Sounds,
+        rate: float | None = None,
         *,
         short: ShortPolicy | None = None,
         window: float | None = None,
@@ -220,9 +223,12 @@ class Model:
         """Embed clips.
 
         Args:
-            sounds: a path, a folder, an (array, rate), or a list of those: mixed to mono, resampled, cut into windows,
-                and the windows' embeddings averaged, weighted by their real samples. Or waveforms (batch, samples)
-                float32 at `sample_rate`, which are neither resampled nor cut.
+            sounds: a path, a folder, an (array, rate), an open binary file, a row of audio of Hugging Face's datasets,
+                or several of those: mixed to mono, resampled, cut into windows, and the windows' embeddings averaged,
+                weighted by their real samples. Or waveforms (batch, samples) float32 at `sample_rate`, which are
+                neither resampled nor cut. Arrays are NumPy's, torch's or another package's; 8- to 32-bit integers are
+                scaled, and of two sides the shorter one is the channels.
+            rate: hertz, where `sounds` is one array, (samples,) or with up to 8 channels, or a list of arrays.
             short: clips under a window are zero-padded ("pad"), processed without padding ("native") or repeated
                 ("repeat"); None: the model's.
             window: seconds; None: the model's.
@@ -236,13 +242,14 @@ class Model:
 
         Raises:
             AudioError: a clip cannot be decoded.
-            OptionError: an array without its rate.
+            OptionError: an array without its rate, or something that is no sound.
         """
-        if isinstance(sounds, np.ndarray):
-            return self._embed_waveforms(sounds)
+        waveforms = as_waveforms(sounds) if rate is None else None
+        if waveforms is not None:
+            return self._embed_waveforms(waveforms)
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         rows = []
-        listed = _listed(sounds)
+        listed = list_sounds(sounds, rate)
         with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads), scale=scale)) as embedded:
             for found in embedded:
                 if found.error is not None:
@@ -252,7 +259,8 @@ class Model:
 
     def embed_windows(
         self,
-        sound: Sound,
+        sound: Sound | Mapping[str, Any] | ArrayLike,
+        rate: float | None = None,
         *,
         short: ShortPolicy | None = None,
         window: float | None = None,
@@ -263,7 +271,8 @@ class Model:
         """Embed one clip, window by window.
 
         Args:
-            sound: a path or an (array, rate).
+            sound: a path, an (array, rate), an open binary file, or a row of audio of Hugging Face's datasets.
+            rate: hertz, where `sound` is an array.
             short: as in `embed`.
             window: as in `embed`.
             hop: as in `embed`.
@@ -273,13 +282,13 @@ class Model:
         Returns:
             embeddings (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
         """
-        sounds = _listed(sound)
+        sounds = list_sounds(sound, rate)
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         (found,) = embed_sounds(self, sounds, windowing, True, readers(self.threads), scale)
         if found.error is not None:
-            raise found.error
+            raise _named(found.error, sounds[0], 0, 1)
         return found.embeddings, found.starts
 
     def costs(self) -> Costs:
@@ -308,11 +317,12 @@ class Model:
         self.head, self._own_head = head, False
         self.short = head.short or self._own_short
 
-    def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
+    def classify(self, sounds: Sounds, rate: float | None = None, **how: Any) -> NDArray[np.float32]:
         """Probabilities of the head's labels, from the embeddings that `embed` returns.
 
         Args:
             sounds: as in `embed`.
+            rate: as in `embed`.
             how: the options of `embed`.
 
         Returns:
@@ -323,7 +333,7 @@ class Model:
         """
         if self.head is None:
             raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
-        return self.head.probabilities(self.embed(sounds, **how))
+        return self.head.probabilities(self.embed(sounds, rate, **how))
 
     def torch_model(self) -> "TorchModel":
         """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
@@ -364,13 +374,7 @@ class Model:
         return np.stack(found) if len(found) > 1 else found[0][None]
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        if waveforms.ndim != 2:
-            raise OptionError(
-                f"an array of shape {waveforms.shape} came without its rate: give (array, rate), or waveforms "
-                f"(batch, samples) at {self.sample_rate} Hz"
-            )
-        if waveforms.dtype.kind != "f":
-            raise OptionError(f"waveforms of {waveforms.dtype}: give float32 from -1 to 1, or (array, rate)")
+        check_waveforms(waveforms, self.sample_rate)
         batch, samples = waveforms.shape
         if batch == 0:
             return np.zeros((0, self.dim), np.float32)
@@ -389,31 +393,11 @@ class Model:
 
 def _named(error: SondinoError, sound: Sound, index: int, count: int) -> SondinoError:
     """The error with the clip's name in its message."""
-    if not isinstance(sound, tuple):
-        return error if str(sound) in str(error) else type(error)(f"{sound}: {error}")
+    name = sound_name(sound)
+    if name:
+        return error if name in str(error) else type(error)(f"{name}: {error}")
     return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
 
 
 def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     return waveforms
-
-
-def _listed(sounds: Sound | Sequence[Sound]) -> list[Sound]:
-    """A flat list of sounds; folders become their files."""
-    if isinstance(sounds, (str, os.PathLike)):
-        return list(find_audio(sounds)) if Path(sounds).is_dir() else [sounds]
-    if _is_array_with_rate(sounds):
-        return [cast(tuple[ArrayLike, int], sounds)]
-    if not isinstance(sounds, Sequence):
-        kind = type(sounds).__name__
-        raise OptionError(f"this is no sound ({kind}): give a path, an (array, rate), or a list of those")
-    flat: list[Sound] = []
-    for at, sound in enumerate(cast(Sequence[Any], sounds)):
-        if not isinstance(sound, (str, os.PathLike)) and not _is_array_with_rate(sound):
-            raise OptionError(f"sound {at} of the list is a {type(sound).__name__}: give a path or an (array, rate)")
-        flat += _listed(sound)
-    return flat
-
-
-def _is_array_with_rate(sound: object) -> bool:
-    return isinstance(sound, tuple) and len(sound) == 2 and not isinstance(sound[0], (str, os.PathLike, tuple))
