@@ -66,7 +66,7 @@ def list_sounds(given: object, rate: float | None = None) -> list[Sound]:
 
 def as_waveforms(given: object) -> NDArray[Any] | None:
     """The array that was given without a rate, of any shape; None where it is no array of numbers."""
-    return None if isinstance(given, (list, tuple)) else _as_array(given)
+    return None if isinstance(given, (list, tuple)) else as_array(given)
 
 
 def check_waveforms(waveforms: NDArray[Any], sample_rate: int) -> None:
@@ -103,7 +103,7 @@ def samples_of(sound: Sound) -> tuple[ArrayLike, int] | None:
         return None
     try:
         decoded = decode()
-        data, rate = _as_array(decoded.data), decoded.sample_rate
+        data, rate = as_array(decoded.data), decoded.sample_rate
     except Exception as error:  # whatever a decoder raises is this sound's error
         raise AudioError(f"not a sound that can be decoded ({first_line(error)})") from error
     return _with_rate(data, rate, "")
@@ -142,9 +142,9 @@ def _as_sounds(given: object, where: str) -> list[Sound] | None:
         return [cast(BinaryIO, given)]
     if isinstance(given, tuple) and len(given) == 2:
         first, second = given
-        if _is_number(first) and _as_array(second) is not None:
+        if _is_number(first) and as_array(second) is not None:
             raise OptionError(f"{where}a rate came before its array: give (array, rate)")
-        array = _as_array(first)
+        array = as_array(first)
         if array is not None:
             return [_with_rate(array, second, where)]
         if isinstance(first, (list, tuple)) and _is_number(second):
@@ -160,7 +160,7 @@ def _of_row(row: Mapping[Any, Any], where: str) -> Sound:
     if row.get("array") is not None:
         if row.get("sampling_rate") is None:
             raise OptionError(f"{where}a dict with an array has no sampling_rate: give it in hertz")
-        return _with_rate(_as_array(row["array"], nested=True), row["sampling_rate"], where)
+        return _with_rate(as_array(row["array"], nested=True), row["sampling_rate"], where)
     if row.get("bytes") is not None:
         if not isinstance(row["bytes"], (bytes, bytearray, memoryview)):
             raise OptionError(f"{where}bytes of a dict is a {_type(row['bytes'])}: give the content of a file")
@@ -182,7 +182,7 @@ def _of_row(row: Mapping[Any, Any], where: str) -> Sound:
 
 
 def _list_arrays(given: object, rate: float) -> list[Sound]:
-    array = _as_array(given)
+    array = as_array(given)
     if array is not None:
         return [_with_rate(array, rate, "")]
     given_rate = f"a rate of {rate!r} was given, and"
@@ -193,7 +193,7 @@ def _list_arrays(given: object, rate: float) -> list[Sound]:
         raise OptionError(f"{given_rate} this is no array ({_type(given)}): leave rate out")
     sounds: list[Sound] = []
     for at, item in enumerate(_items(given)):
-        array = _as_array(item, nested=True)
+        array = as_array(item, nested=True)
         if array is None:
             raise OptionError(f"{given_rate} sound {at} of the list is no array ({_type(item)}): leave rate out")
         sounds.append(_with_rate(array, rate, f"sound {at} of the list: "))
@@ -219,7 +219,7 @@ def _with_rate(array: NDArray[Any] | None, rate: Any, where: str) -> tuple[NDArr
     return array, rate.item() if hasattr(rate, "item") else rate  # also of torch, as datasets give it
 
 
-def _as_array(given: object, nested: bool = False) -> NDArray[Any] | None:
+def as_array(given: object, nested: bool = False) -> NDArray[Any] | None:
     """Numbers as a NumPy array: arrays of any package, tensors, and lists of numbers; None for anything else.
 
     Args:
