@@ -108,7 +108,9 @@ def test_samples_and_rate_are_two_arguments_too(model: Model) -> None:
 # ---- several ----------------------------------------------------------------------------------------------------
 
 
-def test_lists_of_mixed_forms_keep_their_order(model: Model, wav: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 4])  # from three on, threads decode ahead
+def test_lists_of_mixed_forms_keep_their_order(model: Model, wav: Path, threads: int) -> None:
+    model = Model(model.folder, threads)
     given = [make(wav) for make in FORMS.values()]
     mixed = [(Y, RATE), *given, {"array": Y, "sampling_rate": RATE}]
     expected = model.embed([(Y, RATE), (X, RATE)])
@@ -232,6 +234,7 @@ def test_a_rate_goes_with_arrays_alone(model: Model, given: object, message: str
         (((X * 2**15).astype(np.int64), RATE), "an array of int64 has no full scale that is known: give int16, int32"),
         ((np.zeros(10, np.uint16), RATE), "an array of uint16 is not a sound"),
         ((np.zeros((2, 2, 200)), RATE), r"shape \(2, 2, 200\) is not one sound"),
+        ("a" * 300 + ".wav", r"a\.wav: cannot be read \(File name too long\)"),
         (io.BytesIO(b"text" * 100), "an open file: not a sound"),
         ([{"bytes": b"text" * 100, "path": "a.wav"}], "a.wav: not a sound"),
         (Decoder(None), "what came with a rate is no array"),

@@ -9,7 +9,6 @@ import os
 from array import array as PythonArray
 from collections.abc import Iterable, Mapping
 from numbers import Real
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
@@ -129,7 +128,7 @@ def _as_sounds(given: object, where: str) -> list[Sound] | None:
     """
     if isinstance(given, (str, os.PathLike)):
         path = cast("str | os.PathLike[str]", given)
-        return list(find_audio(path)) if Path(path).is_dir() else [path]
+        return list(find_audio(path)) if os.path.isdir(path) else [path]  # noqa: PTH112 - of a long name it is False
     if isinstance(given, (bytes, bytearray)):
         raise OptionError(f"{where}bytes are no sound by themselves: give io.BytesIO(...) of a file's content")
     if isinstance(given, Mapping):

@@ -39,6 +39,8 @@ Sounds = Sound | Mapping[str, Any] | ArrayLike | Iterable[Any]
 class Model:
     """An encoder over a bundle.
 
+    Pickled, it holds the path of its bundle and how it was opened; where it is unpickled, the bundle is opened again.
+
     Attributes:
         name: what the model is called.
         sample_rate: hertz of the waveforms it takes.
