@@ -74,11 +74,17 @@ for name in sondino.__all__:
     except MissingExtra as error:
         assert "pip install 'sondino[" in str(error), error
         print(name)
+        assert name not in dir(sondino), name
+    else:
+        assert name in dir(sondino), name
+import pydoc
+text = pydoc.render_doc(sondino)
+assert all(name in text for name in sondino.__all__ if name != "__version__")
 """
 
 
 def test_a_public_name_without_its_extra_is_one_message():
     run = subprocess.run([sys.executable, "-c", PUBLIC], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert set(run.stdout.split()) >= {"distill", "convert", "prune", "quantize", "export"}
+    assert set(run.stdout.split()) >= {"distill", "convert", "prune", "quantize", "export", "SondinoEmbedder"}
     assert not {"load", "Model", "embed_files", "classify_files", "find_similar"} & set(run.stdout.split())

@@ -1,6 +1,8 @@
 import ast
 import inspect
+import pydoc
 import re
+import rlcompleter
 import subprocess
 import sys
 import types
@@ -12,7 +14,10 @@ import sondino
 import sondino.corpus
 
 FACE = {
-    "use": "load Model Encoder Head check_encoder embed_files embed_stream classify_files detect_files find_similar",
+    "use": (
+        "load Model Encoder Head check_encoder embed_files embed_stream classify_files detect_files find_similar "
+        "SondinoEmbedder"
+    ),
     "make": "load_teacher distill finetune convert prune quantize export push",
     "measure": "evaluate compare probe bench report",
     "list": "list_models list_students list_teachers list_tasks",
@@ -47,6 +52,17 @@ def test_every_public_name_is_there_and_documented(module: types.ModuleType, nam
         parameters = set(inspect.signature(found).parameters)
         described = set(re.findall(r"^    (\w+): ", documentation, re.M))
         assert parameters <= described, f"{name} does not describe {sorted(parameters - described)}"
+
+
+def test_help_and_completion_list_the_public_names() -> None:
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    text = pydoc.plain(pydoc.render_doc(sondino))
+    public = [name for name in sondino.__all__ if name != "__version__"]
+    assert not [name for name in public if not re.search(rf"\b{name}\b", text)]
+    completed = rlcompleter.Completer({"sondino": sondino}).attr_matches("sondino.embed_")
+    assert [name.rstrip("()") for name in completed] == ["sondino.embed_files", "sondino.embed_stream"]
+    documented = re.findall(r"\w+", inspect.getdoc(sondino) or "")
+    assert not set(public) - set(documented)
 
 
 def test_no_name_is_both_a_package_and_a_function() -> None:

@@ -1,6 +1,16 @@
 """Small audio models out of big ones: distil a teacher into a student, export it, and embed audio with it.
 
 `distill` makes a student from a teacher and a folder of audio; `load` opens what it made.
+
+    use      load, Model, Encoder, Head, check_encoder, embed_files, embed_stream, classify_files, detect_files,
+             find_similar; SondinoEmbedder (sondino[report])
+    make     load_teacher; distill, finetune, convert, prune, quantize, export (sondino[train]); push (sondino[hub])
+    measure  evaluate, compare, probe, bench, report
+    list     list_models, list_students, list_teachers, list_tasks
+    errors   SondinoError
+
+In brackets: what `pip install` has to bring where a name needs it. Names that cannot be imported are left out of
+`dir(sondino)`. docs/api.md describes each.
 """
 
 import os
@@ -30,6 +40,7 @@ _MODULES = {
     "classify_files": "embedding.classify",
     "detect_files": "embedding.detect",
     "find_similar": "embedding.similar",
+    "SondinoEmbedder": "scikit_learn",
     # make
     "load_teacher": "teachers",
     "distill": "distillation.distill",
@@ -55,6 +66,12 @@ _MODULES = {
     "__version__": "version",
 }
 
+# The extras without which a name cannot be imported.
+_EXTRAS = {
+    **dict.fromkeys(("distill", "finetune", "convert", "prune", "quantize", "export"), "train"),
+    "SondinoEmbedder": "report",
+}
+
 __all__ = list(_MODULES)
 
 
@@ -66,4 +83,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    # Without names that raise: `help` and the completion of Python's prompt read each of them.
+    from sondino.errors import MissingExtra, require_extra
+
+    missing = set()
+    for extra in set(_EXTRAS.values()):
+        try:
+            require_extra(extra)
+        except MissingExtra:
+            missing.add(extra)
+    return [name for name in __all__ if _EXTRAS.get(name) not in missing]

@@ -23,6 +23,7 @@ from sondino.pretrained.convert import convert as convert
 from sondino.pretrained.load import load as load
 from sondino.pruning.prune import prune as prune
 from sondino.reporting.report import report as report
+from sondino.scikit_learn import SondinoEmbedder as SondinoEmbedder
 from sondino.tasks.registry import list_tasks as list_tasks
 from sondino.teachers import list_teachers as list_teachers
 from sondino.teachers import load_teacher as load_teacher

@@ -26,7 +26,7 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "no
 
     Args:
         array: (samples,), (channels, samples) or (samples, channels): the shorter side is taken for the channels.
-            Floats are taken as they are; integers are scaled by their full range to -1..1.
+            Floats are taken as they are; uint8, int8, int16 and int32 are scaled by their full range to -1..1.
         rate: hertz of the array.
         sample_rate: hertz of the result.
         scale: "auto" divides whole numbers in a wider type, such as 16-bit samples stored as floats, by their full
@@ -36,7 +36,7 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "no
         (samples,) float32, at least one sample.
 
     Raises:
-        AudioError: not numbers, empty, more than two dimensions, or nothing but NaN.
+        AudioError: not numbers, empty, more than two dimensions, nothing but NaN, or 64-bit integers without "auto".
     """
     check_rate(sample_rate)
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
@@ -56,7 +56,14 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "no
     elif np.issubdtype(x.dtype, np.signedinteger):
         full = -float(np.iinfo(x.dtype).min)
         peak = float(np.abs(x.astype(np.float64)).max()) if x.dtype.itemsize > 2 else full
-        if LOUDEST < peak <= FULL_SCALES[0 if scale == "none" else 1] and peak < full:
+        if x.dtype.itemsize > 4:  # no sound has 64 bits: NumPy's own integers, which anything may be in
+            if scale == "none":
+                raise AudioError(
+                    f"an array of {x.dtype} has no full scale that is known: give int16, int32 or floats from -1 to 1, "
+                    "or scale='auto'"
+                )
+            full = _full_scale(peak)
+        elif LOUDEST < peak <= FULL_SCALES[0 if scale == "none" else 1] and peak < full:
             if scale == "auto":
                 full = _full_scale(peak)
             else:

@@ -11,19 +11,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from os import PathLike
+from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from sondino.audio.decoded import Source
 from sondino.audio.reading import stream
 from sondino.audio.signal import Scale, from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
+from sondino.encoder.inputs import Sound as Sound
+from sondino.encoder.inputs import samples_of, sound_name
 from sondino.errors import EncoderError, OptionError, SondinoError
-
-Sound = str | PathLike[str] | tuple[ArrayLike, int]
-"""A path, or an array with its rate."""
 
 _WindowsOf = Callable[[Sound], Iterator[Window]]
 _Queue = queue.Queue[Window | BaseException | None]
@@ -108,7 +108,7 @@ def embed_sounds(
 
     Args:
         model: any encoder.
-        sounds: paths, or (array, rate).
+        sounds: as `inputs.list_sounds` lists them.
         windowing: from `resolve_windowing`.
         per_window: a row for every window, where otherwise a sound has one.
         readers: threads that decode ahead; 0: decode in turn with the model.
@@ -120,11 +120,13 @@ def embed_sounds(
     model = resolve(model)
 
     def windows_of(sound: Sound) -> Iterator[Window]:
-        if isinstance(sound, tuple):
-            blocks: Iterable[NDArray[np.float32]] = [from_array(*sound, model.sample_rate, scale)]
+        samples = samples_of(sound)
+        if samples is not None:
+            blocks: Iterable[NDArray[np.float32]] = [from_array(*samples, model.sample_rate, scale)]
         else:
-            blocks = stream(sound, model.sample_rate, BLOCK, scale)
-        return iter_windows(blocks, model.sample_rate, windowing, model.minimum)
+            blocks = stream(cast(Source, sound), model.sample_rate, BLOCK, scale)
+        # Not before the first window is asked for: an error then belongs to this sound.
+        yield from iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Window]] = []
@@ -145,7 +147,9 @@ def embed_sounds(
             except SondinoError as error:
                 clip.error = error
             except OSError as error:
-                clip.error = SondinoError(f"{sounds[index]}: cannot be read ({error.strerror or error})")
+                clip.error = SondinoError(
+                    f"{sound_name(sounds[index]) or 'an open file'}: cannot be read ({error.strerror or error})"
+                )
             clip.ended = True
         runner.run(waiting)
         runner.wait()

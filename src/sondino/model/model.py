@@ -1,39 +1,45 @@
 """Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy, deepcopy
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import sondino.files as files
 from sondino.audio.signal import Scale
-from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, WindowPolicy, check_policy
 from sondino.encoder.encoder import Costs
 from sondino.encoder.head import Head
-from sondino.encoder.pipeline import Sound, batch_size, embed_sounds, readers, resolve_windowing
+from sondino.encoder.inputs import Sound, as_waveforms, check_waveforms, list_sounds, sound_name
+from sondino.encoder.pipeline import batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
 from sondino.frontend.logmel import LogMel, log_mel
 from sondino.locks import restore
 from sondino.metrics.agreement import cosines
 from sondino.model.config import read_checked_config
 from sondino.model.head import read_head
+from sondino.model.places import here, movable
 from sondino.model.sessions import Engine, Precision, Session, open_session
 from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.model.torch_model import TorchModel
 
+Sounds = Sound | Mapping[str, Any] | ArrayLike | Iterable[Any]
+"""What `encoder.inputs.list_sounds` takes, or waveforms (batch, samples)."""
+
 
 class Model:
     """An encoder over a bundle.
+
+    Pickled, it holds the path of its bundle and how it was opened; where it is unpickled, the bundle is opened again.
 
     Attributes:
         name: what the model is called.
@@ -97,6 +103,7 @@ class Model:
         """
         self.folder = Path(folder)
         self.path = self.folder / "model.onnx"
+        self._asked_threads = threads
         self.threads = self.workers = files.thread_count(threads)
         check_policy(window_policy)
         self.window_policy = window_policy
@@ -116,7 +123,7 @@ class Model:
         self.fingerprint = sha256(json.dumps([*settings, *opened_as]).encode()).hexdigest()
 
     def _open(self) -> None:
-        """Open the net; `__setstate__` does it again in another process."""
+        """Open the net."""
         device, engine, precision = self._opened_as
         self._digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
@@ -158,18 +165,47 @@ class Model:
         self.window, self.hop, self.short, self.minimum = config.window, config.hop, config.short, config.minimum
         self._logmel = None if config.front_end is None else LogMel.from_dict(self.config["front_end"])
         self.head = read_head(self.folder, self.config["head"]) if config.head else None
-        self._own_short = self.short
+        self._own_short, self._own_head = self.short, True
         if self.head is not None and self.head.short is not None:
             self.short = self.head.short
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_session", "_preprocess")}
+        """Where the bundle is and how it was opened: another process opens it again."""
+        device, engine, precision = self._opened_as
+        opened = {"window_policy": self.window_policy, "device": device, "engine": engine, "precision": precision}
+        return {
+            "name": self.name,
+            "folder": movable(self.folder),
+            "threads": self._asked_threads,
+            "opened": opened,
+            "fingerprint": self.fingerprint,
+            "own_head": self._own_head,
+            "head": None if self._own_head else self.head,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open()
-        if self._digests != state["_digests"]:
-            raise SondinoError(f"{self.folder}: is another bundle than the one that was sent here; load it again")
+        folder = here(state["folder"])
+        restore(folder)
+        if not folder.is_dir():
+            raise SondinoError(
+                f"{folder}: the folder of the model {state['name']} is not here; a pickled model holds the path of "
+                "its bundle, not the weights: copy the bundle to that path, or load the model again"
+            )
+        Model.__init__(self, folder, state["threads"], **state["opened"])
+        if self.fingerprint != state["fingerprint"]:
+            raise SondinoError(f"{folder}: is another bundle than the one that was sent here; load it again")
+        if not state["own_head"]:
+            self._take_head(state["head"])
+
+    def __copy__(self) -> "Model":
+        model = object.__new__(type(self))
+        vars(model).update(vars(self))  # shares the open net
+        return model
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        model = copy(self)
+        model.config = deepcopy(self.config, memo)
+        return model
 
     def __repr__(self) -> str:
         window = "any length" if self.window is None else f"{self.window:g} s"
@@ -177,7 +213,8 @@ class Model:
 
     def embed(
         self,
-        sounds: NDArray[np.float32] | Sound | Sequence[Sound],
+        sounds: Sounds,
+        rate: float | None = None,
         *,
         short: ShortPolicy | None = None,
         window: float | None = None,
@@ -188,9 +225,12 @@ class Model:
         """Embed clips.
 
         Args:
-            sounds: a path, a folder, an (array, rate), or a list of those: mixed to mono, resampled, cut into windows,
-                and the windows' embeddings averaged, weighted by their real samples. Or waveforms (batch, samples)
-                float32 at `sample_rate`, which are neither resampled nor cut.
+            sounds: a path, a folder, an (array, rate), an open binary file, a row of audio of Hugging Face's datasets,
+                or several of those: mixed to mono, resampled, cut into windows, and the windows' embeddings averaged,
+                weighted by their real samples. Or waveforms (batch, samples) float32 at `sample_rate`, which are
+                neither resampled nor cut. Arrays are NumPy's, torch's or another package's; 8- to 32-bit integers are
+                scaled, and of two sides the shorter one is the channels.
+            rate: hertz, where `sounds` is one array, (samples,) or with up to 8 channels, or a list of arrays.
             short: clips under a window are zero-padded ("pad"), processed without padding ("native") or repeated
                 ("repeat"); None: the model's.
             window: seconds; None: the model's.
@@ -204,13 +244,14 @@ class Model:
 
         Raises:
             AudioError: a clip cannot be decoded.
-            OptionError: an array without its rate.
+            OptionError: an array without its rate, or something that is no sound.
         """
-        if isinstance(sounds, np.ndarray):
-            return self._embed_waveforms(sounds)
+        waveforms = as_waveforms(sounds) if rate is None else None
+        if waveforms is not None:
+            return self._embed_waveforms(waveforms)
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         rows = []
-        listed = _listed(sounds)
+        listed = list_sounds(sounds, rate)
         with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads), scale=scale)) as embedded:
             for found in embedded:
                 if found.error is not None:
@@ -220,7 +261,8 @@ class Model:
 
     def embed_windows(
         self,
-        sound: Sound,
+        sound: Sound | Mapping[str, Any] | ArrayLike,
+        rate: float | None = None,
         *,
         short: ShortPolicy | None = None,
         window: float | None = None,
@@ -231,7 +273,8 @@ class Model:
         """Embed one clip, window by window.
 
         Args:
-            sound: a path or an (array, rate).
+            sound: a path, an (array, rate), an open binary file, or a row of audio of Hugging Face's datasets.
+            rate: hertz, where `sound` is an array.
             short: as in `embed`.
             window: as in `embed`.
             hop: as in `embed`.
@@ -241,13 +284,13 @@ class Model:
         Returns:
             embeddings (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
         """
-        sounds = _listed(sound)
+        sounds = list_sounds(sound, rate)
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         (found,) = embed_sounds(self, sounds, windowing, True, readers(self.threads), scale)
         if found.error is not None:
-            raise found.error
+            raise _named(found.error, sounds[0], 0, 1)
         return found.embeddings, found.starts
 
     def costs(self) -> Costs:
@@ -263,22 +306,25 @@ class Model:
         Raises:
             OptionError: it takes embeddings of another dimension.
         """
-        model = object.__new__(type(self))
-        vars(model).update(vars(self))  # shares the open net
-        model.head = head
-        if model.head.dim != self.dim:
-            takes = f"the head {model.head.name} takes embeddings of {model.head.dim} dimensions"
+        model = copy(self)
+        model._take_head(head)
+        return model
+
+    def _take_head(self, head: Head) -> None:
+        if head.dim != self.dim:
+            takes = f"the head {head.name} takes embeddings of {head.dim} dimensions"
             raise OptionError(
                 f"{takes}, and those of {self.name} have {self.dim}: take a head that was fitted on this model"
             )
-        model.short = model.head.short or self._own_short
-        return model
+        self.head, self._own_head = head, False
+        self.short = head.short or self._own_short
 
-    def classify(self, sounds: NDArray[np.float32] | Sound | Sequence[Sound], **how: Any) -> NDArray[np.float32]:
+    def classify(self, sounds: Sounds, rate: float | None = None, **how: Any) -> NDArray[np.float32]:
         """Probabilities of the head's labels, from the embeddings that `embed` returns.
 
         Args:
             sounds: as in `embed`.
+            rate: as in `embed`.
             how: the options of `embed`.
 
         Returns:
@@ -289,7 +335,7 @@ class Model:
         """
         if self.head is None:
             raise OptionError(f"{self.name} has no head: fit one with `sondino probe`, or take model.with_head(...)")
-        return self.head.probabilities(self.embed(sounds, **how))
+        return self.head.probabilities(self.embed(sounds, rate, **how))
 
     def torch_model(self) -> "TorchModel":
         """The model as a torch module, to train further; needs `pip install 'sondino[train]'`."""
@@ -330,13 +376,7 @@ class Model:
         return np.stack(found) if len(found) > 1 else found[0][None]
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        if waveforms.ndim != 2:
-            raise OptionError(
-                f"an array of shape {waveforms.shape} came without its rate: give (array, rate), or waveforms "
-                f"(batch, samples) at {self.sample_rate} Hz"
-            )
-        if waveforms.dtype.kind != "f":
-            raise OptionError(f"waveforms of {waveforms.dtype}: give float32 from -1 to 1, or (array, rate)")
+        check_waveforms(waveforms, self.sample_rate)
         batch, samples = waveforms.shape
         if batch == 0:
             return np.zeros((0, self.dim), np.float32)
@@ -355,31 +395,11 @@ class Model:
 
 def _named(error: SondinoError, sound: Sound, index: int, count: int) -> SondinoError:
     """The error with the clip's name in its message."""
-    if not isinstance(sound, tuple):
-        return error if str(sound) in str(error) else type(error)(f"{sound}: {error}")
+    name = sound_name(sound)
+    if name:
+        return error if name in str(error) else type(error)(f"{name}: {error}")
     return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
 
 
 def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     return waveforms
-
-
-def _listed(sounds: Sound | Sequence[Sound]) -> list[Sound]:
-    """A flat list of sounds; folders become their files."""
-    if isinstance(sounds, (str, os.PathLike)):
-        return list(find_audio(sounds)) if Path(sounds).is_dir() else [sounds]
-    if _is_array_with_rate(sounds):
-        return [cast(tuple[ArrayLike, int], sounds)]
-    if not isinstance(sounds, Sequence):
-        kind = type(sounds).__name__
-        raise OptionError(f"this is no sound ({kind}): give a path, an (array, rate), or a list of those")
-    flat: list[Sound] = []
-    for at, sound in enumerate(cast(Sequence[Any], sounds)):
-        if not isinstance(sound, (str, os.PathLike)) and not _is_array_with_rate(sound):
-            raise OptionError(f"sound {at} of the list is a {type(sound).__name__}: give a path or an (array, rate)")
-        flat += _listed(sound)
-    return flat
-
-
-def _is_array_with_rate(sound: object) -> bool:
-    return isinstance(sound, tuple) and len(sound) == 2 and not isinstance(sound[0], (str, os.PathLike, tuple))
