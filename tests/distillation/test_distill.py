@@ -88,7 +88,7 @@ def test_the_bundle_embeds(run: Path) -> None:
     assert all(0 < row["neighbour_overlap"] <= 1 for row in summary["table"][1:])
     # Six held-out clips say little of neighbours; what was learnt shows in the cosine.
     learnt = [json.loads(line)["validation_cosine"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert summary["table"][1]["cosine"] == max(learnt) > learnt[0] + 0.05
+    assert summary["table"][1]["cosine"] == max(learnt) > 0.4  # an untrained one gives about 0
 
 
 def test_a_teachers_parameters_are_those_that_its_vector_comes_from() -> None:

@@ -76,6 +76,8 @@ def evaluate(
 
 
 def _agreement(row: dict[str, object]) -> dict[str, str]:
+    from sondino.metrics.verdicts import overlap_by_chance
+
     def percent(name: str) -> str:
         value = row[name]
         return f"{100 * value:.1f} %" if isinstance(value, float) else ""
@@ -90,6 +92,7 @@ def _agreement(row: dict[str, object]) -> dict[str, str]:
         "cosine": plain("cosine"),
         "of the mean": plain("cosine_of_mean"),
         "10-NN overlap": percent("neighbour_overlap"),
+        "by chance": f"{100 * overlap_by_chance(row['clips']):.1f} %" if isinstance(row["clips"], int) else "",
         "CKA": plain("cka_unbiased"),
         "found first": percent("retrieval_at_1"),
         "in the first 10": percent("retrieval_at_10"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped
-from sondino.cli.probing import print_labelled
+from sondino.cli.probing import print_labelled, print_verdict
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
 
@@ -77,7 +77,11 @@ def finetune(
         names = done.labelled.labels
         print_line(f"labels are uneven and were weighted, from {names[light]} {done.weights[light]:.2f} to "
               f"{names[heavy]} {done.weights[heavy]:.2f}")  # fmt: skip
-    print_line(
-        f"frozen probe: {done.probe}\nfine-tuned: {done.score}\n{done.epochs} epochs, best {done.best}\nbundle: {out}"
-    )
+    print_line(f"frozen probe: {done.probe}\nfine-tuned: {done.score}\n{done.epochs} epochs, best {done.best}")
+    if done.best == 0:
+        print_line(
+            "no epoch was better than the start, which was kept: the net is as it was, with the probe as its head"
+        )
+    print_verdict(done.score)
+    print_line(f"bundle: {out}")
     return list_skipped(list(done.labelled.skipped))

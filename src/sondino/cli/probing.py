@@ -8,6 +8,7 @@ from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from sondino.metrics.classification import Score
     from sondino.tasks.labelled import Labelled
 
 
@@ -49,8 +50,20 @@ def probe(
         fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
                            lambda done, total, _: progress(done, total))  # fmt: skip
     print_labelled(fitted.labelled)
-    print_line(f"{fitted.score}\nbundle: {out}")
+    print_line(f"{fitted.score}")
+    print_verdict(fitted.score)
+    print_line(f"bundle: {out}")
     return list_skipped(list(fitted.labelled.skipped))
+
+
+def print_verdict(score: "Score") -> None:
+    """Print what a score allows one to say, where that is little."""
+    from sondino.metrics.verdicts import of_count
+
+    if (few := of_count(score.clips, "scored clips")) is not None:
+        print_line(few)
+    if score.interval95[0] <= score.chance:
+        print_line("it cannot be told apart from chance")
 
 
 def print_labelled(labelled: "Labelled") -> None:

@@ -30,6 +30,7 @@ from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
 from sondino.metrics.collapse import NORM_OUTLIER_RATIO, norm_ok
+from sondino.metrics.verdicts import of_run
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -277,6 +278,7 @@ def run_facts(run: RunData, metrics: Sequence[Mapping[str, Any]], best: Mapping[
         "clips": len(run.clips),
         "hours": hours(run.corpus),
         "held_out": len(run.held_out),
+        "compared": len(run.rows),
         "epochs": len(metrics),
         "best_epoch": best["epoch"],
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
@@ -367,6 +369,8 @@ def print_summary(run: Path) -> int:
         + ("; labels: with the teacher's most probable ones" if "label_top1" in columns else "")
         + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
     )
+    for verdict in of_run(summary):
+        print_line(verdict)
     print_line(f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}")
     if facts.skipped:
         print_line(f"skipped: {facts.skipped}, listed in {run / 'skipped.csv'}")

@@ -22,6 +22,7 @@ from sondino.evaluation.scores import score_task
 from sondino.files import make_folder, thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.metrics.agreement import agreement
+from sondino.metrics.verdicts import of_models
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.probing.embeddings import task_embeddings
@@ -278,6 +279,7 @@ class _Evaluation:
                 progress(number + 1, len(self.models))
         if any(facts["joules_per_10s"] is None for facts in models):
             notes = [*notes, "no energy: that needs codecarbon, pip install 'sondino[energy]'"]
+        notes = [*notes, *of_models(models, self.scores)]
         titles = ", ".join(task.title for task, _ in [*on, *unlabelled])
         without = [{**task_facts(task, labelled), "metric": None} for task, labelled in unlabelled]
         return {

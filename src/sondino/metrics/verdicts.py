@@ -1,0 +1,94 @@
+"""What a score allows one to say, a sentence each."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from sondino.text import percent
+
+FEW = 50
+"""Held-out clips under which the scores of two models of this kind are rarely far enough apart."""
+MOST_PAIRS = 5
+"""Pairs of models that cannot be told apart and are named."""
+
+
+def of_count(held_out: int, what: str = "held-out clips") -> str | None:
+    """A sentence where the scores are of few clips, or of none that was held out; else None."""
+    if held_out == 0:
+        return "no clip was held out: the scores are of clips that were trained on"
+    if held_out < FEW:
+        return f"{held_out} {what} are few: differences of several points may be chance"
+    return None
+
+
+def overlap_by_chance(clips: int, neighbours: int = 10) -> float:
+    """The neighbour overlap of unrelated embeddings of so many clips; 1 where all others are neighbours."""
+    return min(neighbours, clips - 1) / (clips - 1) if clips > 1 else 1.0
+
+
+def of_overlap(overlap: float, clips: int) -> str | None:
+    """A sentence where a neighbour overlap among so many clips is not far above chance; else None."""
+    chance = overlap_by_chance(clips)
+    if overlap > 2 * chance:
+        return None
+    shares = percent(overlap, 0), percent(chance, 0)
+    return f"a neighbour overlap of {shares[0]} among {clips} clips says little: by chance it is {shares[1]}"
+
+
+def of_run(summary: Mapping[str, Any]) -> list[str]:
+    """What the scores of a distillation allow one to say, of its summary: table, held_out, and compared clips."""
+    rows = {row.get("role"): row for row in summary.get("table") or []}
+    ours, random = (rows.get(role, {}).get("neighbour_overlap") for role in ("student", "untrained"))
+    found = [of_count(int(summary.get("held_out") or 0))]
+    if ours is not None and summary.get("compared"):
+        found.append(of_overlap(ours, int(summary["compared"])))
+    if ours is not None and random is not None and ours <= random:
+        found.append(
+            f"the student is worse than random weights: it has {percent(ours, 0)} of the teacher's neighbours, and its "
+            f"network before training {percent(random, 0)}"
+        )
+    return [verdict for verdict in found if verdict]
+
+
+def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which models are no better than random weights, which cannot be told apart, and where the clips are few.
+
+    Args:
+        models: with name and role ("untrained": the same network, randomly initialised).
+        scores: with model, task, value, interval95 and clips.
+    """
+    of: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for score in scores:
+        of.setdefault(str(score["model"]), {})[str(score["task"])] = score
+    untrained = [str(m["name"]) for m in models if m["role"] == "untrained" and m["name"] in of]
+    trained = [str(m["name"]) for m in models if m["role"] != "untrained" and m["name"] in of]
+    found = []
+    for name in trained:
+        for random in untrained:
+            tasks = sorted(of[name].keys() & of[random].keys())
+            if not tasks:
+                continue
+            ours, theirs = (sum(of[model][task]["value"] for task in tasks) / len(tasks) for model in (name, random))
+            if ours <= theirs:
+                found.append(
+                    f"{name} is worse than random weights: {percent(ours)} where {random} has {percent(theirs)}"
+                )
+            elif _overlap(of[name], of[random]):
+                found.append(f"{name} cannot be told apart from random weights ({random}): their intervals overlap")
+    alike = [f"{one} and {other}" for one, other in combinations(trained, 2) if _overlap(of[one], of[other])]
+    if alike:
+        more = f", and {len(alike) - MOST_PAIRS} more" if len(alike) > MOST_PAIRS else ""
+        found.append(
+            f"within noise, since their 95 % intervals overlap on every task: {'; '.join(alike[:MOST_PAIRS])}{more}"
+        )
+    for task, clips in {str(score["task"]): int(score["clips"]) for score in scores}.items():
+        if (few := of_count(clips, "clips")) is not None:
+            found.append(f"{task}: {few}")
+    return found
+
+
+def _overlap(one: Mapping[str, Mapping[str, Any]], other: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the intervals of two models overlap on every task that both have."""
+    tasks = one.keys() & other.keys()
+    pairs = [(one[task]["interval95"], other[task]["interval95"]) for task in tasks]
+    return bool(pairs) and all(a[0] <= b[1] and b[0] <= a[1] for a, b in pairs)

@@ -1,0 +1,54 @@
+"""Sentences on what scores allow one to say."""
+
+import numpy as np
+
+from sondino.metrics.agreement import neighbour_overlap
+from sondino.metrics.verdicts import of_count, of_models, of_overlap, of_run, overlap_by_chance
+
+
+def test_few_clips_are_named() -> None:
+    assert of_count(50) is None and of_count(1000) is None
+    assert of_count(49) == "49 held-out clips are few: differences of several points may be chance"
+    assert of_count(0) == "no clip was held out: the scores are of clips that were trained on"
+
+
+def test_the_overlap_by_chance_is_that_of_unrelated_embeddings() -> None:
+    rng = np.random.default_rng(0)
+    for clips in (17, 40):
+        drawn = [neighbour_overlap(rng.normal(size=(clips, 8)), rng.normal(size=(clips, 8))) for _ in range(40)]
+        assert abs(np.mean(drawn) - overlap_by_chance(clips)) < 0.03
+    assert overlap_by_chance(17) == 10 / 16 and overlap_by_chance(5) == overlap_by_chance(1) == 1
+    assert of_overlap(0.625, 17) == "a neighbour overlap of 62 % among 17 clips says little: by chance it is 62 %"
+    assert of_overlap(0.3, 1000) is None
+
+
+def score(model: str, value: float, half: float = 0.05, task: str = "t", clips: int = 100) -> dict:
+    return {"model": model, "task": task, "value": value, "interval95": (value - half, value + half), "clips": clips}
+
+
+def test_models_are_compared_with_random_weights_and_each_other() -> None:
+    models = [{"name": name, "role": role} for name, role in (("T", "teacher"), ("S", "student"), ("U", "untrained"))]
+    assert of_models(models, [score("T", 0.9), score("S", 0.7), score("U", 0.5)]) == []
+    found = of_models(models, [score("T", 0.9), score("S", 0.4), score("U", 0.5)])
+    assert found == ["S is worse than random weights: 40.0 % where U has 50.0 %"]
+    found = of_models(models, [score("T", 0.9), score("S", 0.55), score("U", 0.5)])
+    assert found == ["S cannot be told apart from random weights (U): their intervals overlap"]
+    found = of_models(models, [score("T", 0.9), score("S", 0.85), score("U", 0.5, clips=100)])
+    assert found == ["within noise, since their 95 % intervals overlap on every task: T and S"]
+    # Apart on one task is apart.
+    two = [score("T", 0.9), score("S", 0.85), score("T", 0.9, task="u"), score("S", 0.5, task="u", clips=20)]
+    assert of_models(models, two) == ["u: 20 clips are few: differences of several points may be chance"]
+
+
+def test_a_run_is_judged_by_its_summary() -> None:
+    table = [{"role": "student", "neighbour_overlap": 0.2}, {"role": "untrained", "neighbour_overlap": 0.25}]
+    summary = {"table": table, "held_out": 100, "compared": 1000}
+    assert of_run(summary) == [
+        "the student is worse than random weights: it has 20 % of the teacher's neighbours, and its network before "
+        "training 25 %"
+    ]
+    table[1]["neighbour_overlap"] = 0.1
+    assert of_run(summary) == []
+    assert len(of_run(summary | {"held_out": 3, "compared": 20})) == 2 and of_run({})[0].startswith(
+        "no clip was held out"
+    )
