@@ -1,5 +1,6 @@
 """The names of teachers: read, refused with a message, and their entries in the catalogue."""
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from sondino import hub
 from sondino.errors import MissingExtra, OptionError, SondinoError
 from sondino.teachers import list_teachers, load_teacher
+from sondino.teachers import spec as spec_module
 from sondino.teachers.spec import TeacherSpec, parse_teacher
 
 
@@ -123,3 +125,25 @@ def test_weights_that_cannot_be_fetched_explain_how_to_get_them(monkeypatch, tmp
     monkeypatch.setitem(hub.WEIGHTS, "matpac", nowhere)
     with pytest.raises(SondinoError, match=r"download http://127.0.0.1:9/matpac_plus.pt by hand.*--teacher matpac:"):
         load_teacher("matpac", device="cpu")
+
+
+def test_a_model_file_that_is_there_needs_no_kind(tmp_path, monkeypatch):
+    for name, kind in (("t.onnx", "onnx"), ("t.tflite", "litert"), ("t#1.ts", "torchscript")):
+        (tmp_path / name).write_bytes(b"x")
+        spec = parse_teacher(f"{tmp_path / name}?rate=16000")
+        assert (spec.kind, spec.file, spec.tensor, spec.rate()) == (kind, str(tmp_path / name), None, 16000)
+    spec = parse_teacher(f"{tmp_path}/t.tflite#pool/Mean?rate=8000")
+    assert (spec.kind, spec.file, spec.tensor) == ("litert", f"{tmp_path}/t.tflite", "pool/Mean")
+    with pytest.raises(OptionError, match="has no kind: write litert:"):
+        parse_teacher(f"{tmp_path}/gone.tflite")
+
+
+def test_a_published_file_is_known_by_its_content(tmp_path, monkeypatch):
+    (tmp_path / "mine.tflite").write_bytes(b"x")
+    content = hashlib.sha256(b"x").hexdigest()
+    monkeypatch.setattr(spec_module, "KNOWN", {content: ("inner/Mean", 16000)})
+    spec = parse_teacher(f"litert:{tmp_path}/mine.tflite")
+    assert (spec.tensor, spec.rate()) == ("inner/Mean", 16000)
+    for given in ("#other?rate=8000", "?rate=8000"):  # what is given is taken
+        spec = parse_teacher(f"{tmp_path}/mine.tflite{given}")
+        assert spec.rate() == 8000 and spec.tensor in ("other", None)

@@ -88,6 +88,8 @@ def distill(
         1.0
     """
     plan, given = name_teachers(teacher, recipe, options)
+    if not Path(audio).exists():
+        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     # Wrong names are found before the run's folder is made.
@@ -97,8 +99,6 @@ def distill(
     if accelerator.is_main_process:
         for encoder in encoders.values():
             warn_of_lost_band(encoder, student.logmel)
-    if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     labels = find_labels(encoders, plan.keep_labels, plan.label_names) if accelerator.is_main_process else None
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:

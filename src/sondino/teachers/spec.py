@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sondino.errors import OptionError, unknown_name
+from sondino.files import sha256
 from sondino.teachers.catalogue import RECORDS, TeacherRecord
 
 SUFFIX_KINDS = {
@@ -18,6 +19,18 @@ SUFFIX_KINDS = {
     ".npz": "precomputed",
     ".parquet": "precomputed",
 }
+
+
+MODEL_KINDS = ("onnx", "litert", "torchscript")
+"""Kinds that need not be named where the file is there: its suffix says which it is."""
+
+KNOWN: dict[str, tuple[str, int]] = {
+    "469be6a3421cbc52cf97e9f2f966cba984198e8e7af9854d68b3e3ebb1e04194": (
+        "yamnet_frames/global_average_pooling2d/Mean",
+        16000,
+    ),  # YAMNet for LiteRT, as TensorFlow Hub had it
+}
+"""SHA-256 of published files -> the tensor of their embedding and their sample rate, taken where none is given."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,8 @@ def parse_teacher(text: str) -> TeacherSpec:
     """
     rest, options = _split_options(text)
     kind, colon, target = rest.partition(":")
+    if kind not in RECORDS and (found := _kind_of_model(rest)):
+        kind, colon, target = found, ":", rest
     if kind not in RECORDS:
         _check_unnamed_kind(text, rest)
         raise unknown_name("kind of teacher", kind, RECORDS)
@@ -115,6 +130,10 @@ def parse_teacher(text: str) -> TeacherSpec:
     if tensor and not record.tensor:
         raise OptionError(f"teacher {text!r}: {kind} has no tensor to name: write {record.example}")
     values, inputs = _convert(kind, record, options)
+    if file and not tensor and "rate" not in values and kind in MODEL_KINDS and _is_file(file):
+        known = KNOWN.get(sha256(Path(file).expanduser()))
+        if known is not None:
+            tensor, values["rate"] = known
     return TeacherSpec(kind, file or None, tensor or None, values, text, inputs)
 
 
@@ -131,6 +150,13 @@ def _split_tensor(target: str, record: TeacherRecord) -> tuple[str, str]:
         return target, ""
     file, _, tensor = target.partition("#") if record.tensor else target.rpartition("#")
     return file, tensor
+
+
+def _kind_of_model(rest: str) -> str | None:
+    """The kind of a model file that is there, by its suffix; None where a name without its kind is none."""
+    file = rest if _is_file(rest) else rest.partition("#")[0]
+    kind = SUFFIX_KINDS.get(Path(file).suffix.lower())
+    return kind if kind in MODEL_KINDS and _is_file(file) else None
 
 
 def _is_file(text: str) -> bool:
