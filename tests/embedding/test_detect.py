@@ -205,6 +205,31 @@ def test_what_is_there_is_left_and_the_rest_is_done(
     ]
 
 
+def test_a_run_with_only_broken_recordings_left_is_no_failure(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    (sounds / "broken.wav").write_text("no sound")
+    command = ["classify", sounds, "--model", bundle, "--output", tmp_path / "out", "--skip-existing", "--quiet"]
+    assert [call(*command), call(*command)] == [1, 1]
+
+
+def test_recordings_that_would_share_a_file_are_refused(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    (sounds / "a:b.wav").write_bytes((sounds / "b.wav").read_bytes())
+    (sounds / "a_b.wav").write_bytes((sounds / "b.wav").read_bytes())
+    with pytest.raises(OptionError, match=r"a:b\.wav and .*a_b\.wav would have one file in .*out: classify them apart"):
+        detect_files(sounds, sondino.load(bundle), tmp_path / "out")
+
+
+def test_the_times_of_a_stretch_are_those_in_its_file(bundle: Path, sounds: Path, tmp_path: Path) -> None:
+    (sounds / "a" / "levels.wav").rename(sounds / "20240501_050000.wav")
+    part = f"{sounds}/20240501_050000.wav#t=2,4.5"
+    (levels,) = found_in(part, bundle, min_confidence=0.5)  # type: ignore[arg-type]
+    assert spans(levels, "loud") == [(2, 3), (4, 4.5)] and levels.path == levels.file == part.partition("#")[0]
+    detect_files(part, sondino.load(bundle), tmp_path / "o.csv", min_confidence=0.5)
+    with (tmp_path / "o.csv").open(newline="") as opened:
+        assert [row["time"] for row in csv.DictReader(opened)] == ["2024-05-01T05:00:02.000", "2024-05-01T05:00:04.000"]
+    detect_files([part, f"{sounds}/20240501_050000.wav#t=0,2"], sondino.load(bundle), tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.csv"))) == 2
+
+
 def test_a_broken_recording_is_listed_and_has_no_file(bundle: Path, sounds: Path, tmp_path: Path) -> None:
     (sounds / "broken.wav").write_text("no sound")
     assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "out", "--quiet") == 1
@@ -223,7 +248,7 @@ def test_without_an_output_it_is_printed(bundle: Path, sounds: Path, capsys: pyt
         "a/levels.wav",
         "     1.00 to    3.00 s  loud 100.0 %",
         "     4.00 to    5.00 s  loud 100.0 %",
-        "b.wav  nothing of 50 %; the likeliest is here 30.0 %",
+        "b.wav  nothing of 50 % or more; most probable: here 30.0 %",
     ]
 
 

@@ -100,7 +100,12 @@ def test_a_microphone_is_recorded_by_a_program_of_the_system(bundle: Path, tmp_p
     program.write_text("#!/bin/sh\necho warning >&2\necho no sound card found >&2\nexit 1\n")
     done = run(bundle, PATH=path)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode() == "sondino: arecord gave no sound: no sound card found\n"
+    assert done.stderr.decode() == "sondino: arecord ended with an error: no sound card found\n"
+    # It says much, and fails in the middle: what was found until then stays, and the error is named.
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/sound\nhead -c 300000 /dev/zero >&2\necho gone >&2\nexit 1\n")
+    done = run(bundle, PATH=path)
+    assert [json.loads(line)["start"] for line in done.stdout.splitlines()] == [1, 3]
+    assert done.returncode == 2 and done.stderr.decode().endswith("gone\n")
 
 
 def test_the_program_that_records_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,9 +29,11 @@ def score(model: str, value: float, half: float = 0.05, task: str = "t", clips: 
 def test_models_are_compared_with_random_weights_and_each_other() -> None:
     models = [{"name": name, "role": role} for name, role in (("T", "teacher"), ("S", "student"), ("U", "untrained"))]
     assert of_models(models, [score("T", 0.9), score("S", 0.7), score("U", 0.5)]) == []
-    found = of_models(models, [score("T", 0.9), score("S", 0.4), score("U", 0.5)])
-    assert found == ["S is worse than random weights: 40.0 % where U has 50.0 %"]
+    found = of_models(models, [score("T", 0.9), score("S", 0.3), score("U", 0.5)])
+    assert found == ["S is worse than random weights: 30.0 % where U has 50.0 %"]
     found = of_models(models, [score("T", 0.9), score("S", 0.55), score("U", 0.5)])
+    assert found == ["S cannot be told apart from random weights (U): their intervals overlap"]
+    found = of_models(models, [score("T", 0.9), score("S", 0.45), score("U", 0.5)])  # nor the other way round
     assert found == ["S cannot be told apart from random weights (U): their intervals overlap"]
     found = of_models(models, [score("T", 0.9), score("S", 0.85), score("U", 0.5, clips=100)])
     assert found == ["within noise, since their 95 % intervals overlap on every task: T and S"]
@@ -44,7 +46,7 @@ def test_a_run_is_judged_by_its_summary() -> None:
     table = [{"role": "student", "neighbour_overlap": 0.2}, {"role": "untrained", "neighbour_overlap": 0.25}]
     summary = {"table": table, "held_out": 100, "compared": 1000}
     assert of_run(summary) == [
-        "the student is worse than random weights: it has 20 % of the teacher's neighbours, and its network before "
+        "the student is no better than random weights: it has 20 % of the teacher's neighbours, and its network before "
         "training 25 %"
     ]
     table[1]["neighbour_overlap"] = 0.1

@@ -1,5 +1,6 @@
 """Labels of stretches: columns of times, Audacity's label tracks, Raven's selection tables."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from helpers.loudness import CARD
 from sondino.audio.fragment import stretch_of
 from sondino.errors import OptionError
 from sondino.tasks.labelled import Labelled, read_labelled
-from sondino.tasks.tracks import Mark, read_track, tracks_of
+from sondino.tasks.tracks import Mark, read_track, track_of
 
 RATE = 16000
 
@@ -83,8 +84,9 @@ RAVEN = (
 def test_tracks_and_tables_lie_beside_recordings(folder: Path) -> None:
     (folder / "dawn.txt").write_text(AUDACITY)
     (folder / "dusk.Table.1.selections.txt").write_text(RAVEN)
-    assert [file.name for file in tracks_of(folder / "dusk.wav")] == ["dusk.Table.1.selections.txt"]
-    assert read_track(folder / "dawn.txt") == [Mark(0, 1, "quiet"), Mark(1, 1, "loud"), Mark(2, 1, "")]
+    assert track_of(folder / "dusk.wav") == (folder / "dusk.Table.1.selections.txt", [])
+    marks = read_track(folder / "dawn.txt", folder / "dawn.wav")
+    assert marks == [Mark(0, 1, "quiet"), Mark(1, 1, "loud"), Mark(2, 1, "")]
     found = read_labelled(folder)
     assert spans(found) == [
         ("dawn.wav", 0, 1, ("quiet",)),
@@ -93,16 +95,41 @@ def test_tracks_and_tables_lie_beside_recordings(folder: Path) -> None:
         ("dusk.wav", 4.5, 0.5, ("quiet",)),
     ]
     assert not found.multi_label and found.sources().tolist() == [0, 0, 1, 1]
-    (folder / "dawn.wav.labels.txt").write_text("0\t1\train\n")
+    assert found.notes == ("1 labels have no text or no length (1 ms or more) and are left out",)
+    (folder / "dawn.wav.labels.txt").write_text("0\t1\train\n")  # as classify writes it: what was corrected counts
+    found = read_labelled(folder)
+    assert [clip.labels[0] for clip in found.clips] == ["quiet", "loud", "loud", "quiet"]
+    assert found.notes[0] == "of dawn.wav the labels in dawn.txt are used, not dawn.wav.labels.txt"
+    # Two labels of one stretch are those of one clip.
+    (folder / "dawn.txt").write_text("0\t1\tquiet\n0\t1\train\n1\t2\tloud\n")
     found = read_labelled(folder, fewest=1)
-    assert found.multi_label and found.clips[0].labels == ("rain", "quiet")
+    assert found.multi_label and found.clips[0].labels == ("quiet", "rain")
+
+
+def test_a_table_in_another_encoding_or_with_quotation_marks_is_whole(folder: Path) -> None:
+    wave = folder / "dawn.wav"
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        (folder / "dawn.txt").write_bytes("\r\n0,5\t1,5\tKäuzchen\r\n2\t2\tpoint\r\n".encode(encoding))
+        assert read_track(folder / "dawn.txt", wave) == [Mark(0.5, 1, "Käuzchen"), Mark(2, 0, "point")]
+    rows = RAVEN.replace("13.0\t14.0\t3.0\tloud", '13.0\t14.0\t3.0\t"loud') + "1\tSpectrogram 1\t1\t16\t17\t6.0\train\n"
+    (folder / "dawn.txt").write_text(rows)
+    found = read_track(folder / "dawn.txt", wave)
+    assert found == [Mark(3, 1, '"loud'), Mark(4.5, 0.5, "quiet"), Mark(6, 1, "rain")]  # a number that comes twice
 
 
 def test_other_texts_are_no_tracks(folder: Path) -> None:
     (folder / "dawn.txt").write_text("recorded by the lake\n")
-    assert read_track(folder / "dawn.txt") is None
+    assert track_of(folder / "dawn.wav") == (None, [])
     with pytest.raises(OptionError, match="has no subfolder with audio"):
         read_labelled(folder)
+    for number in range(3):  # a note beside one clip of many is no track of all
+        (folder / f"label{number}").mkdir()
+        for place, name in enumerate("abc"):
+            record(folder / f"label{number}" / f"{name}.wav", 3 * number + place)
+    (folder / "label1" / "a.txt").write_text("0\t1\twoof\n")
+    assert read_labelled(folder).labels == ("label0", "label1", "label2")
+    for number in range(3):
+        shutil.rmtree(folder / f"label{number}")
     (folder / "dusk.txt").write_text("0\t1\ta\n3\t4\tb\n")
     found = read_labelled(folder, fewest=1)
     assert len(found.clips) == 2 and found.skipped[0][1] == "has no label track or selection table beside it"
@@ -112,9 +139,15 @@ def test_other_texts_are_no_tracks(folder: Path) -> None:
     ("text", "message"),
     [
         ("0\t1\ta\nsoon\t2\tb\n", "dawn.txt, line 2: 'soon\\\\t2\\\\tb' is no label"),
-        ("1\t1\ta\n", "line 1: a label from 1 to 1 s is no stretch of sound"),
+        ("1\t1\ta\n", "hold no label with a text and a length"),
         (RAVEN.replace("Annotation", "Remark"), "has no column Annotation or Label"),
         (RAVEN.replace("14.5", "x"), r"line 4: Begin Time \(s\) and End Time \(s\) must be seconds"),
+        (
+            RAVEN.replace("File Offset (s)", "Begin File")
+            .replace("\t4.5\t", "\tnoon.wav\t")
+            .replace("\t3.0\t", "\tdawn.wav\t"),
+            "line 4 is a selection of noon.wav, and the table lies beside dawn.wav",
+        ),
     ],
 )
 def test_a_damaged_track_gets_a_message(folder: Path, text: str, message: str) -> None:
@@ -132,7 +165,9 @@ def test_what_classify_writes_can_be_read_back(folder: Path, tmp_path: Path) -> 
     for form in ("audacity", "raven"):
         file = file_of(folder, "dawn.wav", form)
         write_one(file, recording, form, 8000)
-        assert read_track(file) == [Mark(0, 1, "a"), Mark(2.5, 1.5, "b")] and file in tracks_of(folder / "dawn.wav")
+        assert read_track(file, folder / "dawn.wav") == [Mark(0, 1, "a"), Mark(2.5, 1.5, "b")]
+        assert track_of(folder / "dawn.wav")[0] == file
+        file.unlink()
 
 
 def test_a_probe_is_fitted_on_stretches(

@@ -80,7 +80,8 @@ def classify(
 
     check_hyphens("classify", map(str, inputs))
     if Path(STREAM) in inputs:
-        if len(inputs) > 1 or output is not None or per_clip or merge is not None:
+        others = (output, format, merge, skip_existing or None, per_clip or None)
+        if len(inputs) > 1 or any(others) or merge is not None or scale != "none" or window_policy != "all":
             raise OptionError(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
@@ -139,7 +140,8 @@ def _print_recording(recording: "Recording", min_confidence: float) -> None:
     name = escape(recording.path)
     if not recording.detections:
         label, probability = recording.likeliest
-        print_line(f"{name}  nothing of {percent(min_confidence, 0)}; the likeliest is {label} {percent(probability)}")
+        least = percent(min_confidence, 0)
+        print_line(f"{name}  nothing of {least} or more; most probable: {label} {percent(probability)}")
         return
     print_line(name)
     times: dict[tuple[float, float], list[str]] = {}

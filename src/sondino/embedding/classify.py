@@ -152,7 +152,7 @@ def embedded_files(
                 report.seconds += clip.seconds
             if progress is not None:
                 progress(clip.index + 1, len(files), report.seconds)
-    if report.files == 0 and files:
+    if report.files == 0 and files and not report.kept:
         path, reason = report.skipped[passed_over]
         raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
 

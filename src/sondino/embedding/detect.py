@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
+from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
 from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
@@ -94,35 +95,52 @@ def detect_files(
     report = ClassifyReport(skipped=list(skipped))
     top_frequency = model.sample_rate / 2
 
-    def each(put: Callable[[Recording], None], todo: Sequence[Input]) -> None:
+    def each(put: Callable[[Input, Recording], None], todo: Sequence[Input]) -> None:
         for file, clip in embedded_files(todo, model, windowing, True, threads, scale, report, progress):
             recording = _recording(head, file, clip, windowing.window, wanted)
-            put(recording)
+            put(file, recording)
             report.detections += len(recording.detections)
             if show is not None:
                 show(recording)
 
     if target is None:
-        each(lambda recording: None, files)
+        each(lambda file, recording: None, files)
     elif apart:
+        _check_names(target, files, form)
         todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]
         report.kept = len(files) - len(todo)
         target.mkdir(parents=True, exist_ok=True)
         with crash_marks(target):
-            each(lambda r: write_one(file_of(target, r.path, form), r, form, top_frequency), todo)
+            each(lambda file, r: write_one(file_of(target, file.id, form), r, form, top_frequency), todo)
     else:
         # The marks are within the output's lock: they are those of one run.
         with one_table(target, form, top_frequency) as put, crash_marks(target.parent, target.name):
-            each(put, files)
+            each(lambda file, recording: put(recording), files)
     return report
 
 
+def _check_names(target: Path, files: Sequence[Input], form: Format) -> None:
+    """Refuse recordings whose files in the folder would be one."""
+    names: dict[Path, str] = {}
+    for file in files:
+        other = names.setdefault(file_of(target, file.id, form), file.path)
+        if other != file.path:
+            raise OptionError(
+                f"{other} and {file.path} would have one file in {target}: classify them apart, or into one table"
+            )
+
+
 def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wanted: Wanted) -> Recording:
-    ends = np.minimum(clip.starts + (np.inf if window is None else window), clip.seconds)
+    # Of a stretch of a file the times are those in the file.
+    stretch = stretch_of(file.path)
+    starts = clip.starts + stretch.start
+    seconds = stretch.start + clip.seconds
+    ends = np.minimum(starts + (np.inf if window is None else window), seconds)
     probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
     highest = probabilities[:, wanted.labels].max(axis=0)
     best = int(wanted.labels[highest.argmax()])
-    found = find_detections(head, probabilities, clip.starts, ends, wanted)
-    path = os.path.abspath(file.path)  # noqa: PTH100 - so that other programs find it from any folder
+    found = find_detections(head, probabilities, starts, ends, wanted)
+    path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
+    name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())
-    return Recording(file.id, path, clip.seconds, found, likeliest, recorded_at(file.path))
+    return Recording(name, path, seconds, found, likeliest, recorded_at(stretch.file))

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from sondino.embedding.streams import embed_stream
 from sondino.errors import AudioError, OptionError
 from sondino.model.model import Model
 from sondino.text import escape
+
+PATIENCE = 5.0
+"""Seconds that a program whose sound has ended may take to end itself."""
+LAST_BYTES = 4096
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -131,19 +136,31 @@ def recorded(command: list[str]) -> Iterator[BinaryIO]:
     """The sound that a command writes, which ends with the block.
 
     Raises:
-        AudioError: the command ended with an error; its last line says why.
+        AudioError: the command ended with an error, at once or later; its last line says why.
     """
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+    # What it says goes to a file: a pipe that nobody reads would stop it once it is full.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process,
+    ):
+        assert process.stdout is not None
+        code: int | None = None
         try:
-            yield cast(BinaryIO, process.stdout)
-        except AudioError as error:  # nothing arrived: the program says why
-            process.terminate()
-            said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-            raise AudioError(f"{command[0]} gave no sound: {said[-1] if said else error}") from error
+            try:
+                yield cast(BinaryIO, process.stdout)
+            except AudioError:  # nothing arrived: the program says why
+                code = process.wait(PATIENCE) or 1
+            else:
+                code = process.wait(PATIENCE)  # its sound has ended
+        except subprocess.TimeoutExpired:
+            code = 0
         finally:
             process.terminate()
             process.stdout.close()
+        if code:
+            said.seek(0)
+            lines = said.read()[-LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
+            raise AudioError(f"{command[0]} ended with an error: {lines[-1] if lines else f'code {code}'}")
 
 
 @contextmanager

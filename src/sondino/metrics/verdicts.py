@@ -44,8 +44,8 @@ def of_run(summary: Mapping[str, Any]) -> list[str]:
         found.append(of_overlap(ours, int(summary["compared"])))
     if ours is not None and random is not None and ours <= random:
         found.append(
-            f"the student is worse than random weights: it has {percent(ours, 0)} of the teacher's neighbours, and its "
-            f"network before training {percent(random, 0)}"
+            f"the student is no better than random weights: it has {percent(ours, 0)} of the teacher's neighbours, and "
+            f"its network before training {percent(random, 0)}"
         )
     return [verdict for verdict in found if verdict]
 
@@ -69,12 +69,12 @@ def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str,
             if not tasks:
                 continue
             ours, theirs = (sum(of[model][task]["value"] for task in tasks) / len(tasks) for model in (name, random))
-            if ours <= theirs:
+            if _overlap(of[name], of[random]):
+                found.append(f"{name} cannot be told apart from random weights ({random}): their intervals overlap")
+            elif ours < theirs:
                 found.append(
                     f"{name} is worse than random weights: {percent(ours)} where {random} has {percent(theirs)}"
                 )
-            elif _overlap(of[name], of[random]):
-                found.append(f"{name} cannot be told apart from random weights ({random}): their intervals overlap")
     alike = [f"{one} and {other}" for one, other in combinations(trained, 2) if _overlap(of[one], of[other])]
     if alike:
         more = f", and {len(alike) - MOST_PAIRS} more" if len(alike) > MOST_PAIRS else ""

@@ -17,7 +17,7 @@ from sondino.audio.fragment import path_of, stretch_of
 from sondino.audio.walk import GONE, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS, SPLITS, SoundList, read_list
-from sondino.tasks.tracks import read_track, tracks_of
+from sondino.tasks.tracks import FEWEST_SECONDS, read_track, track_of
 
 MultiLabel = Literal["auto", "yes", "no"]
 SplitKind = Literal["fold", "split", "none"]
@@ -155,6 +155,7 @@ def read_labelled(
         clips = tuple(clip for clip in found.clips if clip.labels)
         found = replace(found, clips=clips, skipped=found.skipped + bare)
     clips, notes = _with_sources(found.clips, found.split_kind)
+    notes = found.notes + notes
     where = str(audio if labels is None else labels)
     return _checked(replace(found, clips=clips, multi_label=many, notes=notes), where, fewest)
 
@@ -209,20 +210,32 @@ def _read_folder(folder: Path) -> Labelled:
 
 
 def _read_tracks(folder: Path, recordings: Sequence[Path], skipped: Sequence[tuple[str, str]]) -> Labelled | None:
-    """Recordings with label tracks or selection tables beside them; None where there is no such file."""
+    """Recordings with label tracks or selection tables beside them; None where fewer than half have one."""
+    tracks = {recording: track_of(recording) for recording in recordings}
+    if 2 * sum(track is not None for track, _ in tracks.values()) < len(recordings):
+        return None
     clips: dict[str, Clip] = {}
-    lost = list(skipped)
-    for recording in recordings:
-        tracks = [marks for file in tracks_of(recording) if (marks := read_track(file)) is not None]
-        if not tracks:
+    lost, points, notes = list(skipped), 0, []
+    for recording, (track, others) in tracks.items():
+        if track is None:
             lost.append((str(recording), "has no label track or selection table beside it"))
-        for mark in (mark for marks in tracks for mark in marks if mark.label):
+            continue
+        if others:
+            notes.append(f"of {recording.name} the labels in {track.name} are used, not {others[0].name}")
+        for mark in read_track(track, recording):
+            if not mark.label or not mark.duration:
+                points += 1
+                continue
             path = path_of(str(recording), mark.start, mark.duration)
             name = path_of(recording.relative_to(folder).as_posix(), mark.start, mark.duration)
             before = clips.get(path)
             labels = (*(before.labels if before else ()), mark.label)
             clips[path] = Clip(name, path, tuple(dict.fromkeys(labels)))
-    return Labelled(tuple(clips.values()), (), False, "none", tuple(lost)) if clips else None
+    if points:
+        notes.append(f"{points} labels have no text or no length (1 ms or more) and are left out")
+    if not clips:
+        raise OptionError(f"the label tracks in {folder} hold no label with a text and a length: add some")
+    return Labelled(tuple(clips.values()), (), False, "none", tuple(lost), tuple(notes))
 
 
 def _read_list(file: Path, folder: Path) -> Labelled:
@@ -234,6 +247,8 @@ def _read_list(file: Path, folder: Path) -> Labelled:
     labels = rows.text.get("label") or rows.text.get("labels") or []
     for row, ((path, name, source), cell) in enumerate(zip(cells, labels, strict=True)):
         start, duration = _times(rows, row)
+        if not start and duration is None:
+            path, start, duration = stretch_of(path)  # a path may name a stretch itself
         there = _find(path, (file.parent, folder))
         if there is None:
             reason = min((why_unusable(place / path) for place in (file.parent, folder)), key=lambda why: why == GONE)
@@ -264,7 +279,7 @@ def _times(rows: SoundList, row: int) -> tuple[float, float | None]:
     """
     start = (rows.seconds["start"][row] if "start" in rows.seconds else None) or 0.0
     duration = rows.seconds["duration"][row] if "duration" in rows.seconds else None
-    if start < 0 or (duration is not None and duration <= 0):
+    if start < 0 or (duration is not None and duration < FEWEST_SECONDS):
         length = "" if duration is None else f" and is {duration:g} s long"
         raise OptionError(
             f"{rows.file}, {rows.place(row)}: the stretch begins at {start:g} s{length}: give a start of 0 or more, "

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,41 +24,54 @@ class Mark:
     label: str
 
 
-def tracks_of(recording: Path) -> list[Path]:
-    """The text files beside a recording that may hold its labels, by their names.
+def track_of(recording: Path) -> tuple[Path | None, list[Path]]:
+    """The text file beside a recording that holds its labels, and others that might but are not used.
 
-    Of dawn.wav: dawn.txt, dawn.wav.txt, and dawn or dawn.wav with .labels.txt, .selections.txt or
-    .Table.1.selections.txt, as Audacity, Raven and `sondino classify` name them.
+    Of dawn.wav, the first there is of dawn.txt, dawn.Table.1.selections.txt, dawn.selections.txt and dawn.labels.txt,
+    or the same behind dawn.wav: what a person exported comes before what `sondino classify` wrote.
     """
-    names = (recording.name, recording.stem)
-    endings = (".txt", ".labels.txt", ".selections.txt", ".Table.1.selections.txt")
-    found = [recording.with_name(name + ending) for name in names for ending in endings]
-    return [file for file in dict.fromkeys(found) if file.is_file()]
+    endings = (".txt", ".Table.1.selections.txt", ".selections.txt", ".labels.txt")
+    names = [recording.with_name(name + ending) for ending in endings for name in (recording.stem, recording.name)]
+    found = [file for file in dict.fromkeys(names) if file.is_file() and _lines(file) is not None]
+    return (found[0], found[1:]) if found else (None, [])
 
 
-def read_track(file: Path) -> list[Mark] | None:
-    """The labels in a label track or a selection table; None where a text file is neither.
+def read_track(file: Path, recording: Path) -> list[Mark]:
+    """The labels in a label track or a selection table; those without a length have a duration of 0.
 
     Raises:
         OptionError: a line of it cannot be used; the message names it.
     """
+    lines = _lines(file) or []
+    if lines and BEGIN in lines[0].split("\t"):
+        return _selections(file, lines, recording.name)
+    return _labels(file, lines)
+
+
+def _lines(file: Path) -> list[str] | None:
+    """The lines of a track or a table, in any of the usual encodings; None where a text is neither."""
     try:
-        if file.stat().st_size > MOST_BYTES:
-            return None
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        content = file.read_bytes() if file.stat().st_size <= MOST_BYTES else b"\0"
+    except OSError:
         return None
-    lines = text.splitlines()
+    for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            lines = content.decode(encoding).splitlines()
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        return None
+    while lines and not lines[0].strip():
+        del lines[0]
     if not lines:
         return []
-    if BEGIN in lines[0].split("\t"):
-        return _selections(file, lines)
-    return _labels(file, lines) if _is_label(lines[0]) else None
+    return lines if BEGIN in lines[0].split("\t") or _is_label(lines[0]) else None
 
 
 def _is_label(line: str) -> bool:
-    cells = line.split("\t")
-    return len(cells) >= 2 and _number(cells[0]) is not None and _number(cells[1]) is not None
+    start, end = ([_number(cell) for cell in line.split("\t")] + [None, None])[:2]
+    return start is not None and end is not None and 0 <= start <= end
 
 
 def _labels(file: Path, lines: list[str]) -> list[Mark]:
@@ -71,40 +85,41 @@ def _labels(file: Path, lines: list[str]) -> list[Mark]:
                 f"{file}, line {number}: {line[:60]!r} is no label: give start, end and label, with tabs between"
             )
         start, end, *title = line.split("\t")
-        marks.append(_mark(file, number, float(start), float(end), title[0] if title else ""))
+        marks.append(_mark(_number(start) or 0.0, _number(end) or 0.0, title[0] if title else ""))
     return marks
 
 
-def _selections(file: Path, lines: list[str]) -> list[Mark]:
-    """A selection table: its rows of one view, since Raven writes a row for each view of a selection."""
-    rows = list(csv.DictReader(lines, delimiter="\t"))
+def _selections(file: Path, lines: list[str], recording: str) -> list[Mark]:
+    """A selection table of one recording: each selection once, though Raven writes a row for each of its views."""
+    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     names = list(rows[0]) if rows else []
     label = next((name for name in LABELS if name in names), None)
     if rows and label is None:
         raise OptionError(f"{file} has no column {' or '.join(LABELS[:2])}: name the column of the labels Annotation")
-    marks: dict[str, Mark] = {}
+    marks: dict[tuple[str, Mark], None] = {}
     for number, row in enumerate(rows, start=2):
+        of = re.split(r"[/\\]", row.get("Begin Path") or row.get("Begin File") or recording)[-1]
+        if of != recording:
+            raise OptionError(
+                f"{file}, line {number} is a selection of {of}, and the table lies beside {recording}: save a table "
+                "for each recording"
+            )
         begin, end = _number(row.get(BEGIN)), _number(row.get(END))
-        if begin is None or end is None:
-            raise OptionError(f"{file}, line {number}: {BEGIN} and {END} must be seconds")
+        if begin is None or end is None or begin > end:
+            raise OptionError(f"{file}, line {number}: {BEGIN} and {END} must be seconds, the end behind the beginning")
         offset = _number(row.get("File Offset (s)"))
         start = begin if offset is None else offset  # times may count on over several files
-        found = _mark(file, number, start, start + end - begin, row.get(label or "") or "")
-        marks.setdefault(row.get("Selection") or str(number), found)
-    return list(marks.values())
+        marks[row.get("Selection") or str(number), _mark(start, start + end - begin, row.get(label or "") or "")] = None
+    return [mark for _, mark in marks]
 
 
-def _mark(file: Path, line: int, start: float, end: float, label: str) -> Mark:
-    if start < 0 or end - start < FEWEST_SECONDS:
-        raise OptionError(
-            f"{file}, line {line}: a label from {start:g} to {end:g} s is no stretch of sound: give it a length"
-        )
-    return Mark(start, round(end - start, 9), label.strip())
+def _mark(start: float, end: float, label: str) -> Mark:
+    return Mark(start, round(end - start, 9) if end - start >= FEWEST_SECONDS else 0.0, label.strip())
 
 
 def _number(text: str | None) -> float | None:
     try:
-        value = float(text or "")
+        value = float((text or "").replace(",", "."))  # a decimal comma, as some settings write it
     except ValueError:
         return None
     return value if math.isfinite(value) else None
