@@ -267,7 +267,7 @@ def test_without_an_output_it_is_printed(bundle: Path, sounds: Path, capsys: pyt
         (["--format", "raven"], "nothing is written: give an output"),
         (["--labels", "none.txt"], "labels none.txt cannot be read"),
         (["--labels", "empty.txt"], "labels empty.txt lists no label"),
-        (["--labels", "wrong.txt"], "'lond' is none of the 3 labels of levels; did you mean 'loud'?"),
+        (["--labels", "wrong.txt"], "'luod' is none of the 3 labels of levels; did you mean 'loud'?"),
     ],
 )
 def test_a_mistake_gets_one_message(
@@ -280,7 +280,7 @@ def test_a_mistake_gets_one_message(
 ) -> None:
     monkeypatch.chdir(bundle.parent)
     Path("empty.txt").write_text("# nothing\n")
-    Path("wrong.txt").write_text("lond\n")
+    Path("wrong.txt").write_text("luod\n")
     assert call("classify", sounds, "--model", bundle, *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("sondino: ")

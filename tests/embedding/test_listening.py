@@ -61,7 +61,7 @@ def test_a_streams_detections_are_those_of_a_file(bundle: Path, tmp_path: Path) 
 
 def test_a_line_is_json_in_utc() -> None:
     time = datetime(2026, 5, 1, 23, 59, 59, 500_000, tzinfo=UTC)
-    line = listening.as_line(listening.Heard(Detection(1.5, 2.5, "a\nb", 0.123456789), time))
+    line = listening.as_line(listening.StreamDetection(Detection(1.5, 2.5, "a\nb", 0.123456789), time))
     assert json.loads(line) == {
         "time": "2026-05-01T23:59:59.500Z",
         "start": 1.5,

@@ -32,9 +32,9 @@ def test_models_are_compared_with_random_weights_and_each_other() -> None:
     found = of_models(models, [score("T", 0.9), score("S", 0.3), score("U", 0.5)])
     assert found == ["S is worse than random weights: 30.0 % where U has 50.0 %"]
     found = of_models(models, [score("T", 0.9), score("S", 0.55), score("U", 0.5)])
-    assert found == ["S cannot be told apart from random weights (U): their intervals overlap"]
+    assert found == ["S cannot be distinguished from random weights (U): their intervals overlap"]
     found = of_models(models, [score("T", 0.9), score("S", 0.45), score("U", 0.5)])  # nor the other way round
-    assert found == ["S cannot be told apart from random weights (U): their intervals overlap"]
+    assert found == ["S cannot be distinguished from random weights (U): their intervals overlap"]
     found = of_models(models, [score("T", 0.9), score("S", 0.85), score("U", 0.5, clips=100)])
     assert found == ["within noise, since their 95 % intervals overlap on every task: T and S"]
     # Apart on one task is apart.

@@ -45,7 +45,7 @@ def info(source: Source) -> AudioInfo:
     Raises:
         AudioError: the file is missing or is not audio.
     """
-    source, start, duration = _part(source, 0.0, None)
+    source, start, duration = _segment(source, 0.0, None)
     with open_sound(source) as sound:
         frames = sound.length
         if frames is None:
@@ -82,7 +82,7 @@ def read(
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise OptionError(f"duration is {duration}: give seconds above 0, or None for all")
     name = source_name(source)
-    source, start, duration = _part(source, start, duration)
+    source, start, duration = _segment(source, start, duration)
     with open_sound(source) as sound:
         return np.concatenate(list(_blocks(sound, name, start, duration, sample_rate, scale)))
 
@@ -109,7 +109,7 @@ def stream(
     check_rate(sample_rate)
     size = max(1, round(block * sample_rate))
     name = source_name(source)
-    source, start, duration = _part(source, 0.0, None)
+    source, start, duration = _segment(source, 0.0, None)
     with open_sound(source) as sound:
         held: list[NDArray[np.float32]] = []
         length = 0
@@ -129,7 +129,7 @@ def stream(
 # ---- inside ---------------------------------------------------------------------------------------------------
 
 
-def _part(source: Source, start: float, duration: float | None) -> tuple[Source, float, float | None]:
+def _segment(source: Source, start: float, duration: float | None) -> tuple[Source, float, float | None]:
     """The file of a source, and where a segment of it, or of the stretch that its path names, lies in that file."""
     if not isinstance(source, (str, os.PathLike)):
         return source, start, duration

@@ -73,7 +73,7 @@ def listen(
         rate = opened.sample_rate
         taken = recorded(recorder(source, rate))
     with suppress(KeyboardInterrupt), taken as stream:
-        for heard in detect_stream(
+        for found in detect_stream(
             opened,
             stream,
             rate,
@@ -84,5 +84,5 @@ def listen(
             hop=hop,
             labels=labels,
         ):
-            print_line(as_line(heard), flush=True)
+            print_line(as_line(found), flush=True)
     return 0

@@ -63,7 +63,7 @@ def print_verdict(score: "Score") -> None:
     if (few := of_count(score.clips, "scored clips")) is not None:
         print_line(few)
     if score.interval95[0] <= score.chance:
-        print_line("it cannot be told apart from chance")
+        print_line("it cannot be distinguished from chance")
 
 
 def print_labelled(labelled: "Labelled") -> None:

@@ -34,7 +34,7 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamDetection:
     """A detection in a stream, and when its window began, by this machine's clock."""
 
     detection: Detection
@@ -52,7 +52,7 @@ def detect_stream(
     top: int = 3,
     hop: float | None = None,
     labels: Path | None = None,
-) -> Iterator[Heard]:
+) -> Iterator[StreamDetection]:
     """Find labels in a stream as it arrives: each window's detections as soon as it is full.
 
     Args:
@@ -81,14 +81,14 @@ def detect_stream(
         probabilities = head.probabilities(found.embedding[None])
         times = np.array([found.start]), np.array([found.end])
         for detection in find_detections(head, probabilities, *times, wanted):
-            yield Heard(detection, began)
+            yield StreamDetection(detection, began)
 
 
-def as_line(heard: Heard) -> str:
+def as_line(arrived: StreamDetection) -> str:
     """A detection of a stream as a line of JSON: time (UTC), start and end (s), label, probability."""
-    found = heard.detection
+    found = arrived.detection
     facts = {
-        "time": heard.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": arrived.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "start": round(found.start, 6),
         "end": round(found.end, 6),
         "label": escape(found.label),
@@ -140,8 +140,8 @@ def recorded(command: list[str]) -> Iterator[BinaryIO]:
     """
     # What it says goes to a file: a pipe that nobody reads would stop it once it is full.
     with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
     ):
         assert process.stdout is not None
         code: int | None = None
@@ -158,8 +158,8 @@ def recorded(command: list[str]) -> Iterator[BinaryIO]:
             process.terminate()
             process.stdout.close()
         if code:
-            said.seek(0)
-            lines = said.read()[-LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
+            errors.seek(0)
+            lines = errors.read()[-LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
             raise AudioError(f"{command[0]} ended with an error: {lines[-1] if lines else f'code {code}'}")
 
 

@@ -1,4 +1,4 @@
-"""What a score allows one to say, a sentence each."""
+"""What a score allows one to say, a message each."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -9,11 +9,11 @@ from sondino.text import percent
 FEW = 50
 """Held-out clips under which the scores of two models of this kind are rarely far enough apart."""
 MOST_PAIRS = 5
-"""Pairs of models that cannot be told apart and are named."""
+"""Pairs of models that cannot be distinguished and are named."""
 
 
 def of_count(held_out: int, what: str = "held-out clips") -> str | None:
-    """A sentence where the scores are of few clips, or of none that was held out; else None."""
+    """A message where the scores are of few clips, or of none that was held out; else None."""
     if held_out == 0:
         return "no clip was held out: the scores are of clips that were trained on"
     if held_out < FEW:
@@ -27,7 +27,7 @@ def overlap_by_chance(clips: int, neighbours: int = 10) -> float:
 
 
 def of_overlap(overlap: float, clips: int) -> str | None:
-    """A sentence where a neighbour overlap among so many clips is not far above chance; else None."""
+    """A message where a neighbour overlap among so many clips is not far above chance; else None."""
     chance = overlap_by_chance(clips)
     if overlap > 2 * chance:
         return None
@@ -51,7 +51,7 @@ def of_run(summary: Mapping[str, Any]) -> list[str]:
 
 
 def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which models are no better than random weights, which cannot be told apart, and where the clips are few.
+    """Which models are no better than random weights, which cannot be distinguished, and where the clips are few.
 
     Args:
         models: with name and role ("untrained": the same network, randomly initialised).
@@ -70,16 +70,16 @@ def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str,
                 continue
             ours, theirs = (sum(of[model][task]["value"] for task in tasks) / len(tasks) for model in (name, random))
             if _overlap(of[name], of[random]):
-                found.append(f"{name} cannot be told apart from random weights ({random}): their intervals overlap")
+                found.append(f"{name} cannot be distinguished from random weights ({random}): their intervals overlap")
             elif ours < theirs:
                 found.append(
                     f"{name} is worse than random weights: {percent(ours)} where {random} has {percent(theirs)}"
                 )
-    alike = [f"{one} and {other}" for one, other in combinations(trained, 2) if _overlap(of[one], of[other])]
-    if alike:
-        more = f", and {len(alike) - MOST_PAIRS} more" if len(alike) > MOST_PAIRS else ""
+    close = [f"{one} and {other}" for one, other in combinations(trained, 2) if _overlap(of[one], of[other])]
+    if close:
+        more = f", and {len(close) - MOST_PAIRS} more" if len(close) > MOST_PAIRS else ""
         found.append(
-            f"within noise, since their 95 % intervals overlap on every task: {'; '.join(alike[:MOST_PAIRS])}{more}"
+            f"within noise, since their 95 % intervals overlap on every task: {'; '.join(close[:MOST_PAIRS])}{more}"
         )
     for task, clips in {str(score["task"]): int(score["clips"]) for score in scores}.items():
         if (few := of_count(clips, "clips")) is not None:
