@@ -230,6 +230,15 @@ def test_the_scores_of_the_model_in_the_package_are_what_was_measured(page: str)
         assert shown[name] == [*cells, f"{100 * sum(values) / 3:.1f} %"]
 
 
+def test_the_agreement_of_the_labels_is_what_was_measured() -> None:
+    text = (ROOT / "docs" / "sondino-small.md").read_text(encoding="utf-8")
+    shown = rows(text[text.index("<!-- sondino_small_labels.csv -->") :], "sound")
+    for cells, row in zip(shown, _results("sondino_small_labels"), strict=True):
+        assert cells[1] == ("YAMNet" if "yamnet" in row["teacher"] else row["teacher"])
+        shares = [f"{100 * float(row[name]):.0f} %" for name in ("top1", "in_first_five")]
+        assert cells[2:] == [*shares, *(f"{float(row[name]):.2f}" for name in ("mAP", "calibration_error"))]
+
+
 def test_the_sweeps_in_the_results_are_what_was_measured() -> None:
     found: dict[str, list[float]] = {}
     for row in _results("sweep_losses"):

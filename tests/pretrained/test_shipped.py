@@ -55,7 +55,7 @@ def test_commands_take_it_where_no_model_is_named(tmp_path: Path, capsys: pytest
         assert np.array_equal(found["vectors"], sondino.load().embed(CLIPS[:2]))
     capsys.readouterr()
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["classify", str(CLIPS[0]), "--quiet"])
+        cli.main(["classify", str(CLIPS[0]), "--per-clip", "--quiet"])
     assert capsys.readouterr().out.count("%") == 3
 
 
