@@ -49,10 +49,16 @@ def test_the_model_in_the_package_embeds_and_labels(tmp_path: Path) -> None:
     done = run("embed", DATA / "clips", "--output", tmp_path / "v.npy", "--quiet")
     assert done.returncode == 0, done.stderr
     assert np.load(tmp_path / "v.npy").shape == (len(CLIPS), 480)
-    done = run("classify", DATA / "clips", "--output", tmp_path / "labels.csv", "--quiet")
+    command = ["classify", DATA / "clips", "--output", tmp_path / "labels.csv", "--quiet"]
+    done = run(*command, "--per-clip")
     assert done.returncode == 0, done.stderr
     with (tmp_path / "labels.csv").open(newline="") as lines:
         assert len(list(csv.DictReader(lines))) == 3 * len(CLIPS)
+    done = run(*command, "--min-confidence", 0, "--top", 1)  # a detection in each window
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "labels.csv").open(newline="") as lines:
+        found = list(csv.DictReader(lines))
+    assert {row["path"] for row in found} == {clip.name for clip in CLIPS} and len(found) >= len(CLIPS)
 
 
 def test_a_broken_file_is_named_and_the_others_are_embedded(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sondino.corpus.waveforms import open_waveforms
 from sondino.distillation.distill import distill, open_or_build
 from sondino.distillation.recipe import resolve_recipe
 from sondino.distillation.summary import teacher_facts, warn_of_norms
-from sondino.errors import EncoderError, OptionError, RunError
+from sondino.errors import EncoderError, OptionError, RunError, SondinoError
 from sondino.training.accelerator import make_accelerator
 
 pytestmark = pytest.mark.usefixtures("traced_once")
@@ -152,8 +152,9 @@ def test_a_teacher_of_a_higher_rate_gets_one_warning_with_the_band_that_is_lost(
     class Bats(Bands):
         name, sample_rate = "bats", teacher
 
-    with pytest.raises(OptionError, match="gone does not exist"):  # after the teachers are opened, before any work
-        distill(tmp_path / "gone", teacher=[Bats(), Bands()], out=tmp_path / "run", rate=rate, **SMALL_RUN)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SondinoError, match="no audio found"):  # after the teachers are opened
+        distill(tmp_path / "empty", teacher=[Bats(), Bands()], out=tmp_path / "run", rate=rate, **SMALL_RUN)
     start = f"bats takes audio at {teacher} Hz and the student at {rate or 32000} Hz: the student cannot process "
     expected = message and start + message.format(silence="sounds that lie there alone are silence to it")
     assert [record.getMessage() for record in caplog.records if "bats" in record.getMessage()] == [

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.dataset import Embeddings
 from sondino.encoder.head import Head
 from sondino.errors import SondinoError
 from sondino.model.bundle import copy_with_head
@@ -106,19 +107,6 @@ def test_joblib_s_processes_take_a_model(tiny_bundle):
     found = joblib.Parallel(2)(joblib.delayed(model.classify)(file) for file in files)
     assert np.array_equal(np.concatenate(found), model.classify(files))
     assert joblib.hash(model) == joblib.hash(copy.deepcopy(model)) != joblib.hash(Model(tiny_bundle))
-
-
-class Embeddings:
-    """A torch data set that embeds in the workers of its loader."""
-
-    def __init__(self, model: Model, files: list[str]) -> None:
-        self.model, self.files = model, files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, at: int) -> np.ndarray:
-        return self.model.embed(self.files[at])[0]
 
 
 @pytest.mark.slow
