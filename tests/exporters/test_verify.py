@@ -178,6 +178,15 @@ def test_past_its_bound_an_export_is_refused(precision: str) -> None:
             check_bound(verified, precision, "it")
 
 
+def test_a_bundle_that_states_a_difference_may_have_three_times_as_much() -> None:
+    """The model in the package: weights in float16, which its graph rounds a second time."""
+    found = Verified(200, 1.0, 6e-3, 1.0, 1.0, 1.0, {"silence": {"difference": 0.0, "cosine": 1.0}})
+    check_bound(found, "f32", "it", stated=2.1e-3)
+    for stated in (0.0, 1.9e-3):
+        with pytest.raises(RunError, match=r"differs from the trained net by 6\.0e-03"):
+            check_bound(found, "f32", "it", stated)
+
+
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8"])
 def test_nan_is_past_every_bound(precision: str) -> None:
     found = verify(lambda x: np.full((len(x), 32), np.nan, np.float32), spectrum, clips(), RATE)
