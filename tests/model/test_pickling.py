@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.dataset import Embeddings
 from sondino.encoder.head import Head
 from sondino.errors import SondinoError
 from sondino.model.bundle import copy_with_head
@@ -110,8 +109,12 @@ def test_joblib_s_processes_take_a_model(tiny_bundle):
 
 
 @pytest.mark.slow
-def test_torch_s_data_loader_takes_a_model(tiny_bundle):
-    data = pytest.importorskip("torch.utils.data", reason="the train extra is not installed")
+def test_torch_s_data_loader_takes_a_model(tiny_bundle, tmp_path):
+    """In a process of its own: a loader leaves a handler of signals behind in that of the tests."""
+    pytest.importorskip("torch.utils.data", reason="the train extra is not installed")
     model, files = Model(tiny_bundle, threads=1), sorted(map(str, CLIPS.glob("*.ogg")))
-    loader = data.DataLoader(Embeddings(model, files), batch_size=2, num_workers=1, multiprocessing_context="spawn")
-    assert np.array_equal(np.concatenate([batch.numpy() for batch in loader]), model.embed(files))
+    command = [sys.executable, "-m", "helpers.dataset", tiny_bundle, tmp_path / "found.npy", *files]
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tests, check=False)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.load(tmp_path / "found.npy"), model.embed(files))
