@@ -116,8 +116,9 @@ def test_what_the_hub_refuses_is_a_sentence(hub: Hub, make_bundle, monkeypatch, 
     for name, message in (("levels", "names no repository"), ("me/levels@v1", "give owner/name, its main branch")):
         with pytest.raises(OptionError, match=message):
             push(bundle, name)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="is no bundle"):
-        push(tmp_path / "nothing", "me/levels")
+        push(tmp_path / "empty", "me/levels")
     monkeypatch.setenv("HF_TOKEN", "wrong")
     with pytest.raises(SondinoError, match="me/levels, or you may not see it"):
         push(bundle, "me/levels")
@@ -130,7 +131,7 @@ def test_what_the_hub_refuses_is_a_sentence(hub: Hub, make_bundle, monkeypatch, 
 def test_paths_become_names() -> None:
     for text, expected in (
         (
-            "litert:/work/x/yamnet.tflite#frames/pool/Mean?rate=16000",
+            "litert:/models/x/yamnet.tflite#frames/pool/Mean?rate=16000",
             "litert:yamnet.tflite#frames/pool/Mean?rate=16000",
         ),
         ("onnx:C:\\Users\\me\\t.onnx", "onnx:t.onnx"),
@@ -138,6 +139,8 @@ def test_paths_become_names() -> None:
         ("../t.onnx", "t.onnx"),
         ("module:./code/t.py:make", "module:t.py:make"),
         ("litert:/a/b.tflite?then=/c/d.tflite", "litert:b.tflite?then=d.tflite"),
+        ("onnx:models/a b/t.onnx?rate=16000", "onnx:t.onnx?rate=16000"),
+        ("models/t.tflite#frames/Mean", "t.tflite#frames/Mean"),
         ("efficientat/mn04_as", "efficientat/mn04_as"),
         ("https://host/a/b", "https://host/a/b"),
         ("1/2 of the filters", "1/2 of the filters"),

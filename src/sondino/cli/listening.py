@@ -1,8 +1,8 @@
 """The command listen: detections of a microphone or a stream, as they come."""
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from cyclopts import Parameter
 
@@ -55,7 +55,8 @@ def listen(
         channels: of raw samples.
         threads: processor threads. Default: all.
     """
-    from sondino.embedding.listening import ADDRESS, as_line, detect_stream, recorded, recorder, standard_input
+    from sondino.embedding.listening import ADDRESS, as_line, detect_stream, recorded, recorder
+    from sondino.embedding.streams import standard_input
     from sondino.pretrained.load import load
 
     piped = source == STREAM
@@ -67,8 +68,9 @@ def listen(
     if source is not None and not piped and not ADDRESS.match(source):
         raise OptionError(f"{source} is no stream: give - or an address; sondino classify {source} classifies a file")
     opened = load(model, threads, head=head)
+    taken: AbstractContextManager[BinaryIO]
     if piped:
-        taken = standard_input()
+        taken = nullcontext(standard_input("listen -"))
     else:
         rate = opened.sample_rate
         taken = recorded(recorder(source, rate))

@@ -1,14 +1,13 @@
 """Detections of a stream as it arrives: standard input, a microphone, or an address that FFmpeg opens."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,14 +160,3 @@ def recorded(command: list[str]) -> Iterator[BinaryIO]:
             errors.seek(0)
             lines = errors.read()[-LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
             raise AudioError(f"{command[0]} ended with an error: {lines[-1] if lines else f'code {code}'}")
-
-
-@contextmanager
-def standard_input() -> Iterator[BinaryIO]:
-    """Standard input as a binary file; raises OptionError where nothing is piped in."""
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        raise OptionError("nothing is piped in: `arecord -f S16_LE -r 32000 -t wav | sondino listen -`")
-    # A non-blocking pipe, as some programs pass on, would seem to have ended.
-    with suppress(OSError, AttributeError):
-        os.set_blocking(sys.stdin.fileno(), True)
-    yield sys.stdin.buffer

@@ -35,6 +35,7 @@ __all__ = [
     "embed_stdin",
     "embed_stream",
     "resampler_delay",
+    "standard_input",
     "write_stream",
 ]
 
@@ -217,13 +218,15 @@ def embed_stdin(
     forms: dict[str, LineFormat] = {".jsonl": "jsonl", ".csv": "csv"}
     if output is not None and output.suffix.lower() not in forms:
         raise OptionError(f"output {output} of a stream must end in {' or '.join(forms)}")
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        raise OptionError("nothing is piped in: `arecord -f S16_LE -r 16000 | sondino embed - --model BUNDLE`")
-    # A non-blocking pipe, as some programs pass on, would seem to have ended.
-    with suppress(OSError, AttributeError):
-        os.set_blocking(sys.stdin.fileno(), True)
     embeddings = embed_stream(
-        model, sys.stdin.buffer, rate, sample_format, channels, hop=hop, window=window, short=short
+        model,
+        standard_input("embed - --model BUNDLE"),
+        rate,
+        sample_format,
+        channels,
+        hop=hop,
+        window=window,
+        short=short,
     )
     if output is None:
         report = write_stream(embeddings, sys.stdout.buffer)
@@ -241,6 +244,23 @@ def embed_stdin(
             return write_stream(embeddings, file, forms[output.suffix.lower()])
     except OSError as error:
         raise disk_error(output, error) from error
+
+
+def standard_input(command: str) -> BinaryIO:
+    """Standard input as a binary file.
+
+    Args:
+        command: of ours that reads it, for the message.
+
+    Raises:
+        OptionError: nothing is piped in.
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise OptionError(f"nothing is piped in: `arecord -f S16_LE -r 16000 | sondino {command}`")
+    # A non-blocking pipe, as some programs pass on, would seem to have ended.
+    with suppress(OSError, AttributeError):
+        os.set_blocking(sys.stdin.fileno(), True)
+    return sys.stdin.buffer
 
 
 def resampler_delay(rate: int, sample_rate: int) -> float:

@@ -11,6 +11,7 @@ from sondino.hub import huggingface
 from sondino.model.card import card
 from sondino.model.config import read_config
 from sondino.model.model import Model
+from sondino.pretrained.locate import locate
 from sondino.sample_sounds import sample_folder
 
 FILES = ("model.onnx", "body.onnx", "model.safetensors", "head.safetensors")
@@ -32,6 +33,10 @@ _RESTRICTED = re.compile(r"\bNC\b|non-?commercial|\bND\b|no.?deriv|research only
 _NOT_STATED = {"", "not known", "the file's"}
 _PATH = re.compile(r"(?<![\w#/.~])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^?#&:,/\\\n]+[/\\])*(?=[^?#&:,/\\\n])")
 """The folders in front of a file's name, absolute or from the home or working folder; not a tensor's name behind #."""
+_MODEL_PATH = re.compile(
+    r"^(\w+:)?(?:[^?#&:/\\]+[/\\])+(?=[^?#&:/\\]+\.(?:onnx|tflite|ts|py|npz|parquet|pt|pth|ckpt)\b)"
+)
+"""The folders in front of a model file in the name of a teacher, from the working folder."""
 
 
 def push(source: str | Path, repo: str, *, private: bool = False, licence: str | None = None, yes: bool = False) -> str:
@@ -42,7 +47,7 @@ def push(source: str | Path, repo: str, *, private: bool = False, licence: str |
     (HF_TOKEN, or `hf auth login`) and `pip install 'sondino[hub]'`.
 
     Args:
-        source: a bundle, or the folder of a run.
+        source: what `load` opens: a bundle, the folder of a run, or a name.
         repo: owner/name; it is made where there is none.
         private: whether a repository that is made is private.
         licence: of the weights, as the hub names it, such as "mit". None: the teacher's, where it is one of the usual.
@@ -63,7 +68,7 @@ def push(source: str | Path, repo: str, *, private: bool = False, licence: str |
     name, revision = huggingface.parse_repo(repo)
     if revision is not None:
         raise OptionError(f"{repo} names a revision: give owner/name, its main branch gets the files")
-    folder = Model(_bundle(Path(source))).folder
+    folder = Model(locate(source)).folder  # opened, so that a damaged bundle is not published
     config = without_paths(read_config(folder / "config.json"))
     if not yes and (problem := _problem(config)):
         raise OptionError(f"{problem}: ask its makers, then give --yes to publish what it was trained to")
@@ -73,13 +78,6 @@ def push(source: str | Path, repo: str, *, private: bool = False, licence: str |
     files["README.md"] = readme.encode()
     files[EXAMPLE] = sorted(sample_folder().rglob("*.ogg"))[0]
     return huggingface.upload(name, files, private, "Upload a model of sondino")
-
-
-def _bundle(folder: Path) -> Path:
-    for place in (folder, folder / "bundle"):
-        if (place / "config.json").is_file():
-            return place
-    raise OptionError(f"{folder} is no bundle (it has no config.json): name the folder that distill wrote")
 
 
 def _licences(config: Mapping[str, Any]) -> dict[str, str]:
@@ -108,7 +106,7 @@ def licence_name(licences: Iterable[str]) -> str:
 def without_paths(value: Any) -> Any:
     """A bundle's facts with file names in the place of paths of this machine."""
     if isinstance(value, str):
-        return value if "://" in value else _PATH.sub("", value)
+        return value if "://" in value else _MODEL_PATH.sub(r"\1", _PATH.sub("", value))
     if isinstance(value, Mapping):
         return {key: without_paths(part) for key, part in value.items()}
     return [without_paths(part) for part in value] if isinstance(value, list | tuple) else value
