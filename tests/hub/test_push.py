@@ -13,7 +13,7 @@ from helpers.loudness import CARD, RATE
 from sondino import cli
 from sondino.encoder.head import Head
 from sondino.errors import OptionError, SondinoError
-from sondino.exporters.publishing import licence_name, push, without_paths
+from sondino.exporters.publishing import licence_name, published_card, push
 from sondino.model.bundle import copy_with_head
 
 pytest.importorskip("huggingface_hub", reason="the hub extra is not installed")
@@ -128,25 +128,16 @@ def test_what_the_hub_refuses_is_a_sentence(hub: Hub, make_bundle, monkeypatch, 
     assert not hub.commits.get("me/levels")
 
 
-def test_paths_become_names() -> None:
-    for text, expected in (
-        (
-            "litert:/models/x/yamnet.tflite#frames/pool/Mean?rate=16000",
-            "litert:yamnet.tflite#frames/pool/Mean?rate=16000",
-        ),
-        ("onnx:C:\\Users\\me\\t.onnx", "onnx:t.onnx"),
-        ("~/models/a b/t.onnx", "t.onnx"),
-        ("../t.onnx", "t.onnx"),
-        ("module:./code/t.py:make", "module:t.py:make"),
-        ("litert:/a/b.tflite?then=/c/d.tflite", "litert:b.tflite?then=d.tflite"),
-        ("onnx:models/a b/t.onnx?rate=16000", "onnx:t.onnx?rate=16000"),
-        ("models/t.tflite#frames/Mean", "t.tflite#frames/Mean"),
-        ("efficientat/mn04_as", "efficientat/mn04_as"),
-        ("https://host/a/b", "https://host/a/b"),
-        ("1/2 of the filters", "1/2 of the filters"),
-        ("and/or", "and/or"),
-    ):
-        assert without_paths({"a": [text]}) == {"a": [expected]}
+def test_the_card_is_shown_as_it_is_published(
+    hub: Hub, make_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make_bundle()
+    push(bundle, "me/levels")
+    files = hub.commits["me/levels"][hub.branches["me/levels"]["main"]]
+    assert published_card(bundle, "me/levels").encode() == files["README.md"]
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["card", str(bundle), "me/levels"])
+    assert capsys.readouterr().out.strip() == files["README.md"].decode().strip()
 
 
 def test_licences_have_the_hubs_names() -> None:

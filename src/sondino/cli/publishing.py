@@ -1,4 +1,4 @@
-"""The command push: a bundle to the Hugging Face Hub."""
+"""The commands push and card: a bundle to the Hugging Face Hub, and its model card there."""
 
 from pathlib import Path
 
@@ -27,4 +27,21 @@ def push(source: Path, repo: str, *, private: bool = False, licence: str | None 
     address = publish(source, repo, private=private, licence=licence, yes=yes)
     print_line(address)
     print_line(f'use: sondino.load("hf:{repo}")')
+    return 0
+
+
+@app.command
+def card(source: Path, repo: str = "owner/name", *, licence: str | None = None) -> int:
+    """Show the model card that push would publish, with the hub's front matter. Needs `pip install 'sondino[hub]'`.
+
+    Example: `sondino card run me/rain-and-birds`
+
+    Args:
+        source: a bundle, the folder of a run, or a name.
+        repo: owner/name, for the lines that open the model from there.
+        licence: of the weights, as the hub names it: mit, apache-2.0, cc-by-nc-sa-4.0, ... Default: the teacher's.
+    """
+    from sondino.exporters.publishing import published_card
+
+    print_line(published_card(source, repo, licence=licence))
     return 0

@@ -25,7 +25,7 @@ from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
-from sondino.files import unreadable, write_json
+from sondino.files import sha256, unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
@@ -125,6 +125,7 @@ def teacher_facts(encoder: Encoder, spec: str) -> dict[str, Any]:
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
         "licence": encoder.licence,
+        "sha256": sha256(encoder.path) if encoder.path and encoder.path.is_file() else None,
         "parameters": costs_of(encoder).parameters,
         "file_bytes": encoder.path.stat().st_size if encoder.path else None,
         "milliseconds_per_10s": milliseconds_per_10s(encoder.embed, encoder.sample_rate, 3, encoder.window)

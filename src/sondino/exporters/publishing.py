@@ -11,6 +11,7 @@ from sondino.hub import huggingface
 from sondino.model.card import card
 from sondino.model.config import read_config
 from sondino.model.model import Model
+from sondino.model.paths import without_paths
 from sondino.pretrained.locate import locate
 from sondino.sample_sounds import sample_folder
 
@@ -31,12 +32,6 @@ _LICENCES = (
 """How licences are stated, and what the hub calls them."""
 _RESTRICTED = re.compile(r"\bNC\b|non-?commercial|\bND\b|no.?deriv|research only", re.IGNORECASE)
 _NOT_STATED = {"", "not known", "the file's"}
-_PATH = re.compile(r"(?<![\w#/.~])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^?#&:,/\\\n]+[/\\])*(?=[^?#&:,/\\\n])")
-"""The folders in front of a file's name, absolute or from the home or working folder; not a tensor's name behind #."""
-_MODEL_PATH = re.compile(
-    r"^(\w+:)?(?:[^?#&:/\\]+[/\\])+(?=[^?#&:/\\]+\.(?:onnx|tflite|ts|py|npz|parquet|pt|pth|ckpt)\b)"
-)
-"""The folders in front of a model file in the name of a teacher, from the working folder."""
 
 
 def push(source: str | Path, repo: str, *, private: bool = False, licence: str | None = None, yes: bool = False) -> str:
@@ -64,20 +59,47 @@ def push(source: str | Path, repo: str, *, private: bool = False, licence: str |
         >>> sondino.push("run", "me/rain-and-birds", private=True)  # doctest: +SKIP
         'https://huggingface.co/me/rain-and-birds/commit/...'
     """
-    require("huggingface_hub", "hub")
-    name, revision = huggingface.parse_repo(repo)
-    if revision is not None:
-        raise OptionError(f"{repo} names a revision: give owner/name, its main branch gets the files")
-    folder = Model(locate(source)).folder  # opened, so that a damaged bundle is not published
-    config = without_paths(read_config(folder / "config.json"))
+    name = _repo_name(repo)
+    folder, config = _opened(source)
     if not yes and (problem := _problem(config)):
         raise OptionError(f"{problem}: ask its makers, then give --yes to publish what it was trained to")
     files: dict[str, Path | bytes] = {file: folder / file for file in FILES if (folder / file).is_file()}
     files["config.json"] = (json.dumps(config, indent=1) + "\n").encode()
-    readme = model_card(config, name, licence, (folder / "model.onnx").stat().st_size)
-    files["README.md"] = readme.encode()
+    files["README.md"] = _readme(folder, config, name, licence).encode()
     files[EXAMPLE] = sorted(sample_folder().rglob("*.ogg"))[0]
     return huggingface.upload(name, files, private, "Upload a model of sondino")
+
+
+def published_card(source: str | Path, repo: str, *, licence: str | None = None) -> str:
+    """The model card that `push` would publish as README.md. Needs `pip install 'sondino[hub]'`, and no network.
+
+    Args:
+        source: what `load` opens: a bundle, the folder of a run, or a name.
+        repo: owner/name.
+        licence: as in `push`.
+
+    Raises:
+        OptionError: no bundle, or a name that no repository can have.
+    """
+    return _readme(*_opened(source), _repo_name(repo), licence)
+
+
+def _repo_name(repo: str) -> str:
+    require("huggingface_hub", "hub")
+    name, revision = huggingface.parse_repo(repo)
+    if revision is not None:
+        raise OptionError(f"{repo} names a revision: give owner/name, its main branch gets the files")
+    return name
+
+
+def _opened(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a bundle and its config; it is opened, so that a damaged one is not published."""
+    folder = Model(locate(source)).folder
+    return folder, without_paths(read_config(folder / "config.json"))  # earlier bundles hold paths
+
+
+def _readme(folder: Path, config: Mapping[str, Any], repo: str, licence: str | None) -> str:
+    return model_card(config, repo, licence, (folder / "model.onnx").stat().st_size)
 
 
 def _licences(config: Mapping[str, Any]) -> dict[str, str]:
@@ -101,15 +123,6 @@ def licence_name(licences: Iterable[str]) -> str:
     """The hub's name of the one licence that all of these are; "other" where there is none."""
     names = {next((name for form, name in _LICENCES if re.search(form, text)), "other") for text in licences}
     return names.pop() if len(names) == 1 else "other"
-
-
-def without_paths(value: Any) -> Any:
-    """A bundle's facts with file names in the place of paths of this machine."""
-    if isinstance(value, str):
-        return value if "://" in value else _MODEL_PATH.sub(r"\1", _PATH.sub("", value))
-    if isinstance(value, Mapping):
-        return {key: without_paths(part) for key, part in value.items()}
-    return [without_paths(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def model_card(config: Mapping[str, Any], repo: str, licence: str | None, onnx_bytes: int) -> str:

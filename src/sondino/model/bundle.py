@@ -22,6 +22,7 @@ from sondino.locks import UNFINISHED, restore
 from sondino.model.card import card
 from sondino.model.config import BUNDLE_FORMAT, Config, read_checked_config, read_config
 from sondino.model.head import write_head
+from sondino.model.paths import without_paths
 from sondino.text import millions
 
 PARTIAL = (UNFINISHED, ".partial")
@@ -78,6 +79,8 @@ def copy_with_head(folder: Path, out: Path, head: Head | None, facts: Mapping[st
 def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None, half: bool = False) -> None:
     """Write the files beside the net in a bundle's folder: the head, config.json and the card.
 
+    No path of this machine is in them: files are named without their folders.
+
     Args:
         partial: the folder; holds model.onnx.
         config: for config.json; its entries about the head are replaced.
@@ -89,6 +92,7 @@ def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None, half
     if head is not None:
         config["head"] = write_head(partial, head, half)
         config["hashes"]["head.safetensors"] = sha256(partial / "head.safetensors")
+    config = without_paths(config)
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     size = (partial / "model.onnx").stat().st_size
     (partial / "card.md").write_text(card(config, size), encoding="utf-8")

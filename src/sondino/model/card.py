@@ -155,7 +155,8 @@ def _teachers(config: Mapping[str, Any]) -> list[str]:
         facts += [f"{teacher['sample_rate']} Hz"] if teacher.get("sample_rate") else []
         about = f": {' at '.join(facts)}" if facts else ""
         licence = markdown(teacher.get("licence") or UNKNOWN)
-        rows.append(f"- {markdown_code(teacher['spec'])}{about}. Licence of its weights: {licence}.")
+        digest = f" Its file's SHA-256: {markdown_code(teacher['sha256'])}." if teacher.get("sha256") else ""
+        rows.append(f"- {markdown_code(teacher['spec'])}{about}. Licence of its weights: {licence}.{digest}")
     return rows or ["- none: trained on labels"]
 
 

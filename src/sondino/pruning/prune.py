@@ -1,5 +1,7 @@
 """Prune a bundle: remove filters, let the net recover, and write the result as a bundle like any other."""
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -201,6 +203,11 @@ def _asked(bundle: Path, pruning: Pruning, recovery: Recovery) -> dict[str, Any]
     }
 
 
+def _digest(recovery: dict[str, Any]) -> str:
+    """Identifies a recovery in a bundle, which holds no paths."""
+    return hashlib.sha256(json.dumps(recovery, sort_keys=True).encode()).hexdigest()
+
+
 def _same_bundle(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """config.json of a bundle that the same call made before, as when a call of several ratios was interrupted.
 
@@ -209,7 +216,7 @@ def _same_bundle(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """
     config = read_json(folder / "config.json")
     pruned = config.get("pruned") or {}
-    same = {**asked["pruning"], "from_sha256": asked["model"], "asked_recovery": asked["recovery"]}
+    same = {**asked["pruning"], "from_sha256": asked["model"], "asked_recovery": _digest(asked["recovery"])}
     if any(pruned.get(name) != value for name, value in same.items()):
         raise OptionError(f"{folder} holds a bundle that was made otherwise: name another folder, or remove it")
     return config
@@ -398,7 +405,7 @@ def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], reco
         "left_whole": made.unpruned,
         "norms_settled_on": "the sounds that sondino ships" if recovery.audio is None else "the sound that was given",
         "alike": mean_pairwise_cosine(_embeddings(made.model.backbone, made.logmels[:2])),
-        "asked_recovery": asked["recovery"],
+        "asked_recovery": _digest(asked["recovery"]),
         "recovery": trained if recovery.epochs else None,
         "before": source.facts.get("pruned"),
     }
