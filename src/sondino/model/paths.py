@@ -1,4 +1,4 @@
-"""File names in the place of paths: a bundle goes to others, and paths of this machine tell them nothing."""
+"""File names in the place of paths: a bundle is given to others, who have not the folders of this machine."""
 
 import re
 from collections.abc import Mapping
