@@ -16,12 +16,14 @@ import sondino
 from helpers.bands import RATE, SMALL_RUN, Bands, write_band_sounds
 from helpers.corpora import noise
 from helpers.forked import ForkServer
+from sondino.audio.signal import fixed_noise
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import open_waveforms
 from sondino.distillation.distill import distill, open_or_build
 from sondino.distillation.recipe import resolve_recipe
-from sondino.distillation.summary import teacher_facts, warn_of_norms
+from sondino.distillation.summary import RunData, count_norm_outliers, teacher_facts
 from sondino.errors import EncoderError, OptionError, RunError, SondinoError
+from sondino.model.model import Model
 from sondino.training.accelerator import make_accelerator
 
 pytestmark = pytest.mark.usefixtures("traced_once")
@@ -75,6 +77,7 @@ def test_a_run_holds_what_it_should(run: Path) -> None:
     card = (run / "bundle" / "card.md").read_text()
     assert "CC0" in card and "bands" in card
     assert any((run / "logs").iterdir())
+    assert json.loads((run / "summary.json").read_text())["other_sound"]["clips"] == 64
 
 
 def test_the_bundle_embeds(run: Path) -> None:
@@ -209,12 +212,32 @@ def test_labels_alone_give_the_supervised_baseline(tmp_path: Path) -> None:
     assert sondino.load(tmp_path / "run").embed(folder / "00.wav").shape[0] == 1
 
 
-def test_embeddings_far_longer_than_usual_get_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    embeddings = np.ones((50, 4), np.float32) * np.linspace(1, 2, 50, dtype=np.float32)[:, None]
-    assert warn_of_norms(embeddings) == 0 and not caplog.records
-    embeddings[[7, 30]] *= 1000
-    assert warn_of_norms(embeddings) == 2
-    assert "2 of 50 clips have embeddings with over 30 times the usual norm" in caplog.text
+def test_embeddings_far_longer_than_the_runs_own_are_counted() -> None:
+    student = np.ones((50, 4), np.float32) * np.linspace(1, 2, 50, dtype=np.float32)[:, None]
+    other = np.full((8, 4), 40, np.float32)  # all of the same length, and far above 1.5, the run's own
+    other[0] = 1
+    nothing = {"norm_outliers": 0, "other_sound": {"clips": 50, "norm_outliers": 0}}
+    assert count_norm_outliers(student, student) == nothing
+    assert count_norm_outliers(student, 2 * other)["other_sound"] == {"clips": 8, "norm_outliers": 7}
+    student[[7, 30]] *= 1000
+    assert count_norm_outliers(student, other)["norm_outliers"] == 2
+
+
+@pytest.mark.usefixtures("ready_onnx")
+def test_a_student_with_outlier_norms_on_other_sound_gets_a_warning_and_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def far(run: RunData, model: Model) -> np.ndarray:
+        usual = model.embed(fixed_noise(1, round(run.recipe.clip * model.sample_rate)))
+        return 1e6 * np.repeat(usual, 5, axis=0)
+
+    monkeypatch.setattr("sondino.distillation.summary.embed_other_sound", far)
+    folder = write_band_sounds(tmp_path / "sounds", 12)
+    distill(folder, teacher=Bands(), out=tmp_path / "run", epochs=1, **SMALL_RUN)
+    message = "5 of 5 other clips, samples that come with sondino, have embeddings with over 30 times the usual norm"
+    assert message in caplog.text
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["other_sound"]["norm_outliers"] == 5
+    assert message in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_teacher_that_gives_nan_stops_with_a_message_and_keeps_what_is_done(tmp_path: Path) -> None:
@@ -256,6 +279,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 import sondino.distillation.summary, sondino.distillation.train
 from helpers.traced_graphs import traced_once
+from sondino.audio.signal import fixed_noise
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import open_waveforms
 from sondino.distillation.distill import distill, open_or_build

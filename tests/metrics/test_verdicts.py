@@ -3,7 +3,7 @@
 import numpy as np
 
 from sondino.metrics.agreement import neighbour_overlap
-from sondino.metrics.verdicts import of_count, of_models, of_overlap, of_run, overlap_by_chance
+from sondino.metrics.verdicts import of_count, of_models, of_norms, of_overlap, of_run, overlap_by_chance
 
 
 def test_few_clips_are_named() -> None:
@@ -54,3 +54,15 @@ def test_a_run_is_judged_by_its_summary() -> None:
     assert len(of_run(summary | {"held_out": 3, "compared": 20})) == 2 and of_run({})[0].startswith(
         "no clip was held out"
     )
+
+
+def test_outlier_norms_are_counted_among_a_runs_clips_and_among_other_sound() -> None:
+    summary = {"compared": 500, "norm_outliers": 0, "other_sound": {"clips": 64, "norm_outliers": 0}}
+    assert of_norms({}) == of_norms(summary) == []
+    advice = (
+        "have embeddings with over 30 times the usual norm: distances to them mean nothing; train longer, or with a "
+        "lower --lr"
+    )
+    summary["other_sound"] = {"clips": 64, "norm_outliers": 3}
+    assert of_norms(summary) == [f"3 of 64 other clips, samples that come with sondino, {advice}"]
+    assert of_norms(summary | {"norm_outliers": 2})[0] == f"2 of 500 clips {advice}"

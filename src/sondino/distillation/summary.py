@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sondino.audio.clips import real_clips
 from sondino.benchmark.measure import costs_of, milliseconds_per_10s
 from sondino.console import new_table, open_console, print_line
 from sondino.corpus.cluster_labels import describe_clusters
@@ -29,8 +30,8 @@ from sondino.files import sha256, unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
-from sondino.metrics.collapse import NORM_OUTLIER_RATIO, norm_ok
-from sondino.metrics.verdicts import of_run
+from sondino.metrics.collapse import norm_ok
+from sondino.metrics.verdicts import of_norms, of_run
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -54,6 +55,8 @@ FEWEST_CLIPS = 10
 SCORES = ("validation_cosine", "validation_overlap", "label_top1", "label_mAP", "label_calibration_error")
 """Measurements on held-out clips that a bundle records."""
 REAL_CLIPS = 4
+OTHER_CLIPS = 64
+"""Samples that come with sondino whose embeddings are checked for outlier norms."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,10 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: boo
         untrained_row(run, embeddings),
     ]
     add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.own_labels)
-    outliers = warn_of_norms(embeddings.student)
-    summary = {"table": table, **run_facts(run, metrics, best), "norm_outliers": outliers, "versions": made_with}
+    summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with}
+    summary |= count_norm_outliers(embeddings.student, embed_other_sound(run, model))
+    for message in of_norms(summary):
+        logging.getLogger(__name__).warning("%s", message)
     summary |= cluster_facts(run)
     if page:
         assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
@@ -160,19 +165,20 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: boo
         report_run(run.folder)
 
 
-def warn_of_norms(embeddings: NDArray[np.float32]) -> int:
-    """The number of embeddings (clips, dim) far longer than usual, with a warning where there are any."""
-    outliers = int((~norm_ok(embeddings)).sum())
-    if outliers:
-        logging.getLogger(__name__).warning(
-            "%d of %d clips have embeddings with over %g times the usual norm: the student was trained too "
-            "briefly or at too high a rate. Distances to such embeddings mean nothing: train longer, or with a "
-            "lower --lr",
-            outliers,
-            len(embeddings),
-            NORM_OUTLIER_RATIO,
-        )
-    return outliers
+def embed_other_sound(run: RunData, model: Model) -> NDArray[np.float32]:
+    """Embeddings (clips, dim) of samples that come with sondino, which may be unlike what was trained on."""
+    clips = real_clips(
+        model.sample_rate, round(run.recipe.clip * model.sample_rate), run.recipe.short, count=OTHER_CLIPS
+    )
+    return np.concatenate([model.embed(clip[None]) for clip in clips])
+
+
+def count_norm_outliers(student: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, Any]:
+    """Count embeddings far longer than the run's own usually are, among those (clips, dim) and those of other sound."""
+    return {
+        "norm_outliers": int((~norm_ok(student)).sum()),
+        "other_sound": {"clips": len(other), "norm_outliers": int((~norm_ok(other, usual=student)).sum())},
+    }
 
 
 def label_head(run: RunData, student: Student, quiet: bool) -> tuple[Head | None, dict[str, float]]:

@@ -12,15 +12,20 @@ NORM_OUTLIER_RATIO = 30.0
 """An embedding whose norm exceeds the median norm by this factor is an outlier."""
 
 
-def norm_ok(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+def norm_ok(embeddings: NDArray[np.float32], usual: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:
     """Which of a net's embeddings (n, dim) have a norm in range, as a mask (n,).
 
-    Briefly trained nets with dynamic kernels give some clips embeddings with a norm a million times the others', whose
-    direction changes by degrees with float32 rounding alone: neither int8 nor an export can be evaluated on them.
-    Values that are not finite count as in range, so that they are evaluated and fail.
+    Briefly trained nets can give some clips embeddings with a norm a million times the others', whose direction
+    changes by degrees with float32 rounding alone: neither int8 nor an export can be evaluated on them. Values that
+    are not finite count as in range, so that they are evaluated and fail.
+
+    Args:
+        embeddings: those to check.
+        usual: embeddings (m, dim) of the clips whose median norm is the usual one; None: of the same clips.
     """
     lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    finite = lengths[np.isfinite(lengths) & (lengths > 0)]
+    known = lengths if usual is None else np.linalg.norm(usual.astype(np.float64), axis=1)
+    finite = known[np.isfinite(known) & (known > 0)]
     median = np.median(finite) if len(finite) else np.inf
     return np.asarray(~np.isfinite(lengths) | (lengths <= NORM_OUTLIER_RATIO * median))
 

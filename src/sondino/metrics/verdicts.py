@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from sondino.metrics.collapse import NORM_OUTLIER_RATIO
 from sondino.text import percent
 
 FEW = 50
@@ -48,6 +49,25 @@ def of_run(summary: Mapping[str, Any]) -> list[str]:
             f"its network before training {percent(random, 0)}"
         )
     return [verdict for verdict in found if verdict]
+
+
+def of_norms(summary: Mapping[str, Any]) -> list[str]:
+    """A message where embeddings have outlier norms: of a run's own clips, and of other sound.
+
+    Args:
+        summary: of a distillation: norm_outliers of `compared` clips, and other_sound with its own two counts.
+    """
+    other = summary.get("other_sound") or {}
+    counts = (
+        (summary.get("norm_outliers"), summary.get("compared"), "clips"),
+        (other.get("norm_outliers"), other.get("clips"), "other clips, samples that come with sondino,"),
+    )
+    return [
+        f"{outliers} of {clips} {what} have embeddings with over {NORM_OUTLIER_RATIO:g} times the usual norm: "
+        "distances to them mean nothing; train longer, or with a lower --lr"
+        for outliers, clips, what in counts
+        if outliers
+    ]
 
 
 def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> list[str]:

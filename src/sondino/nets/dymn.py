@@ -19,6 +19,9 @@ from sondino.nets.student import BatchNorm, Block, Student, conv_norm, initialis
 
 KERNELS = 4
 
+FIRST_ATTENTION = 3.0
+"""Attention along each axis before the sigmoid, in a net with random weights. Published code starts at 0."""
+
 
 class Context(NamedTuple):
     """What a block's kernels and activations depend on, for each clip.
@@ -44,6 +47,17 @@ class ContextGenerator(nn.Module):
         self.joint_norm = BatchNorm(context)
         self.conv_f = nn.Conv2d(context, block.expanded, 1)
         self.conv_t = nn.Conv2d(context, block.expanded, 1)
+
+    def reset(self) -> None:
+        """Attention near 1 at first, so that an input larger than usual is not amplified.
+
+        Attention and slopes depend linearly on the context before they saturate, and the context grows with the
+        input. Where the two sigmoids start at 0.5, their product can grow from 0.25 to 1: a block makes a large input
+        larger relative to a usual one, and fifteen blocks do so up to a million times. From 0.91 on (0.95 on each
+        axis) saturation can only make it smaller.
+        """
+        nn.init.constant_(self.conv_f.bias, FIRST_ATTENTION)  # type: ignore[arg-type]
+        nn.init.constant_(self.conv_t.bias, FIRST_ATTENTION)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Context:
         """The context of images (batch, inputs, mels, frames)."""
@@ -195,7 +209,7 @@ class DyMN(Student):
         self.set_temperature(temperature)
         initialise(self)
         for module in self.modules():
-            if isinstance(module, DynamicConv):
+            if isinstance(module, DynamicConv | ContextGenerator):
                 module.reset()
 
     @property

@@ -170,7 +170,7 @@ class LearnedParts(nn.Module):
 
 
 def quaternion_form(student: _S, parts: QuaternionInput = "derivatives") -> _S:
-    """The student with quaternion layers in place of its real ones, drawn anew; changed in place.
+    """The student with quaternion layers in place of its real ones, drawn anew but for biases; changed in place.
 
     Convolutions over all channels, 1x1 kernels that are mixed for each clip, and linear layers become quaternion
     layers where their channels are multiples of 4. Depthwise convolutions and norms stay: they weigh each component
@@ -190,6 +190,7 @@ def quaternion_form(student: _S, parts: QuaternionInput = "derivatives") -> _S:
         elif isinstance(module, nn.Linear):
             if not (module.in_features % 4 or module.out_features % 4):
                 layer = QuaternionLinear(module.in_features, module.out_features, module.bias is not None)
+                layer.bias = module.bias
                 student.set_submodule(name, layer)
         elif isinstance(module, DynamicConv):
             module.make_quaternion()
@@ -199,7 +200,9 @@ def quaternion_form(student: _S, parts: QuaternionInput = "derivatives") -> _S:
 
 def _of_conv(conv: nn.Conv2d, inputs: int) -> QuaternionConv2d:
     kernel, stride, padding = (tuple(map(int, sides)) for sides in (conv.kernel_size, conv.stride, conv.padding))
-    return QuaternionConv2d(inputs, conv.out_channels, kernel, stride, padding, conv.bias is not None)  # type: ignore[arg-type]
+    layer = QuaternionConv2d(inputs, conv.out_channels, kernel, stride, padding, conv.bias is not None)  # type: ignore[arg-type]
+    layer.bias = conv.bias  # type: ignore[assignment]
+    return layer
 
 
 def real_form(student: _S) -> _S:

@@ -169,6 +169,13 @@ class SummaryRow(Struct):
     probe_accuracy: float | None = None
 
 
+class OtherSound(Struct):
+    """Embeddings of sound that a run was not trained on."""
+
+    clips: Count = 0
+    norm_outliers: Count = 0
+
+
 class RunSummary(Struct):
     """summary.json of a run."""
 
@@ -181,6 +188,9 @@ class RunSummary(Struct):
     training_seconds: float = 0.0
     skipped: Count = 0
     unreadable: Count = 0
+    compared: Count = 0
+    norm_outliers: Count = 0
+    other_sound: OtherSound | None = None
     versions: dict[str, Scalar] = field(default_factory=dict)
     clusters: ClustersEntry | None = None
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sondino.errors import RunError, SondinoError
 from sondino.files import make_folder, read_arrays, read_json, write_whole
-from sondino.metrics.verdicts import of_run
+from sondino.metrics.verdicts import of_norms, of_run
 from sondino.reporting.cells import grid, headline_numbers, headline_section, results_section
 from sondino.reporting.curves import curves, curves_section, epochs_table
 from sondino.reporting.entries import ClustersEntry, read_summary
@@ -164,7 +164,7 @@ def report_run(run: Path) -> Path:
         summary.get("versions", {}),
         _lead(summary, metrics, recipe),
         clusters=clusters,
-        notes=[*notes, *of_run(summary)],
+        notes=[*notes, *of_run(summary), *of_norms(summary)],
         sounds=sounds,
     )
     if sounds.lost:
