@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.audio.windows import Windowing
-from sondino.embedding.detection_tables import text_file
-from sondino.embedding.files import Input, Progress, list_inputs
-from sondino.encoder.head import Head
-from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import OptionError, SondinoError
-from sondino.files import thread_count
+from sondino.embedding.files import Progress
+from sondino.embedding.inputs import list_inputs
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of
+from sondino.encoder.pipeline import resolve_windowing
+from sondino.errors import OptionError
+from sondino.files import text_file
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 
@@ -42,25 +41,6 @@ class ClipPrediction:
     labels: Ranking
 
 
-@dataclass
-class ClassifyReport:
-    """What `classify_files` or `detect_files` did.
-
-    Attributes:
-        files: files in the output.
-        seconds: of sound in them.
-        detections: rows of them, of `detect_files`.
-        kept: files whose detections are from an earlier call (`skip_existing`).
-        skipped: (path, reason) of every file that is not in the output.
-    """
-
-    files: int = 0
-    seconds: float = 0.0
-    detections: int = 0
-    kept: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
 def classify_files(
     inputs: str | Path | Sequence[str | Path],
     model: Model,
@@ -71,7 +51,7 @@ def classify_files(
     scale: Scale = "none",
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
-) -> ClassifyReport:
+) -> FilesReport:
     """Classify files and folders with a model's head: the labels of each clip as a whole.
 
     Args:
@@ -98,8 +78,8 @@ def classify_files(
     if top < 1:
         raise OptionError(f"top is {top}: give the number of labels, 1 or more")
     write = _writer_for(None if output is None else Path(output))
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    report = ClassifyReport(skipped=list(skipped))
+    files, skipped = list_inputs(inputs)
+    report = FilesReport(skipped=list(skipped))
     # Within the output's lock: the marks are those of one run.
     marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
     windowing = resolve_windowing(model)
@@ -111,50 +91,6 @@ def classify_files(
             if show is not None:
                 show(prediction)
     return report
-
-
-def head_of(model: Model) -> Head:
-    """A model's head; raises OptionError where it has none."""
-    if model.head is None:
-        raise OptionError(
-            f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
-            "ssondo/matpac-mobilenetv3"
-        )
-    return model.head
-
-
-def embedded_files(
-    files: Sequence[Input],
-    model: Model,
-    windowing: Windowing,
-    per_window: bool,
-    threads: int | None,
-    scale: Scale,
-    report: ClassifyReport,
-    progress: Progress | None,
-) -> Iterator[tuple[Input, Embedded]]:
-    """The embeddings of each file that can be decoded, in order, counted in the report; the others are listed there.
-
-    Raises:
-        SondinoError: no file could be decoded.
-    """
-    ahead = readers(thread_count(model.threads if threads is None else threads))
-    sounds: list[Sound] = [file.path for file in files]
-    passed_over = len(report.skipped)
-    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
-        for clip in found:
-            file = files[clip.index]
-            if clip.error is not None:
-                report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
-            else:
-                yield file, clip
-                report.files += 1
-                report.seconds += clip.seconds
-            if progress is not None:
-                progress(clip.index + 1, len(files), report.seconds)
-    if report.files == 0 and files and not report.kept:
-        path, reason = report.skipped[passed_over]
-        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
 
 
 # ---- output ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,28 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
-from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
 from sondino.embedding.detection_tables import Format, file_of, format_of, one_table, write_one
 from sondino.embedding.detections import Recording, Wanted, find_detections, wanted_labels
-from sondino.embedding.files import Input, Progress, list_inputs
+from sondino.embedding.files import Progress
+from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.errors import OptionError
 from sondino.model.model import Model
 
 MIN_CONFIDENCE = 0.25
+
+
+@dataclass
+class DetectReport(FilesReport):
+    """What `detect_files` did.
+
+    Attributes:
+        detections: in the files that it processed.
+    """
+
+    detections: int = 0
 
 
 def detect_files(
@@ -40,7 +53,7 @@ def detect_files(
     scale: Scale = "none",
     show: Callable[[Recording], None] | None = None,
     progress: Progress | None = None,
-) -> ClassifyReport:
+) -> DetectReport:
     """Find labels in recordings: a row a detection, with path, start, end, label, probability and time.
 
     Each window of a recording is classified with the model's head. A label of at least `min_confidence` in a window is
@@ -91,8 +104,8 @@ def detect_files(
         form, apart = format_of(target, format)
     if skip_existing and not apart:
         raise OptionError("skip existing needs a file for each recording: name a folder as output")
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    report = ClassifyReport(skipped=list(skipped))
+    files, skipped = list_inputs(inputs)
+    report = DetectReport(skipped=list(skipped))
     top_frequency = model.sample_rate / 2
 
     def each(put: Callable[[Input, Recording], None], todo: Sequence[Input]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from sondino.audio.recorded import time_of
 from sondino.embedding.detections import Recording
 from sondino.errors import OptionError, require
-from sondino.files import make_folder, new_file
+from sondino.files import make_folder, new_file, text_file
 from sondino.text import CsvWriter, escape
 
 Format = Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"]
@@ -237,16 +237,3 @@ def _parquet(output: Path) -> Iterator[Put]:
             table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
         yield put
-
-
-@contextmanager
-def text_file(output: Path) -> Iterator[io.TextIOWrapper]:
-    """A text file that gets the output's name once it is complete."""
-    make_folder(output.parent)
-    with new_file(output, alone=True) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
-            yield text
-            text.flush()
-        finally:
-            text.detach()

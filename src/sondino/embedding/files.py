@@ -11,20 +11,19 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
-from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import Scale
-from sondino.audio.walk import nothing_usable, search_audio
 from sondino.audio.windows import ShortPolicy, Windowing
+from sondino.embedding.inputs import Input, list_inputs
 from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import OptionError, RunError, SondinoError
+from sondino.errors import RunError, SondinoError
 from sondino.files import thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.text import printable
@@ -64,16 +63,6 @@ class EmbedReport:
         self.embeddings += len(part.embeddings)
         self.seconds += part.seconds
         self.skipped += part.skipped
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file to embed: its id in the table, its path, its size (bytes) and its time of change (nanoseconds)."""
-
-    id: str
-    path: str
-    size: int
-    changed: int
 
 
 def embed_files(
@@ -135,7 +124,7 @@ def embed_table(
     """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    files, skipped = list_inputs(inputs)
     ahead = readers(thread_count(model.threads if threads is None else threads))
     job = _Job(model, windowing, per_window, ahead, scale)
     partial = output.with_name(output.name + ".partial")
@@ -158,41 +147,6 @@ def embed_table(
             f"none of the {len(files)} files could be decoded, and {output} was not written; {path}: {reason}"
         )
     return report
-
-
-def list_inputs(inputs: Sequence[str | Path]) -> tuple[list[Input], list[tuple[str, str]]]:
-    """Every file once, in the order given, with its id; and (path, reason) of what was passed over.
-
-    Raises:
-        AudioError: an input does not exist or holds no audio.
-        OptionError: there are no inputs.
-    """
-    found: dict[str, tuple[str, str]] = {}  # path -> (id, id when that is not enough)
-    skipped: dict[tuple[str, str], None] = {}
-    for given in inputs:
-        searched = search_audio(given)
-        skipped |= dict.fromkeys(searched.skipped)
-        inside = Path(given).is_dir()
-        for path in searched.files:
-            whole = PurePath(path).as_posix()
-            name = PurePath(path).relative_to(given).as_posix() if inside else whole
-            found.setdefault(str(path), (name, whole))
-    names = [name for name, _ in found.values()]
-    # Two folders may hold files of the same name: then all ids are full paths.
-    unique = len(set(names)) == len(names)
-    files = []
-    for file, (name, whole) in found.items():
-        try:
-            facts = Path(stretch_of(file).file).stat()
-            size, changed = facts.st_size, facts.st_mtime_ns
-        except OSError:
-            size = changed = 0  # removed since it was listed: reading it reports that
-        files.append(Input(name if unique else whole, file, size, changed))
-    if not files and skipped:
-        raise nothing_usable(list(skipped))
-    if not files:
-        raise OptionError("no input was given: name files or folders")
-    return files, list(skipped)
 
 
 def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
