@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from cyclopts import App, Parameter
 
@@ -42,6 +42,33 @@ def show_table(rows: list[dict[str, str]]) -> int:
         table.add_row(*map(printable, row.values()))
     open_console().print(table)
     return 0
+
+
+class Kept(Protocol):
+    """A report of a call that may have added to an output."""
+
+    kept: int
+    replaced: int
+    gone: int
+
+
+def kept_note(report: Kept) -> str:
+    """What an output held already, for the end of a summary; "" where it held nothing."""
+    notes = []
+    if report.kept:
+        gone = f", {report.gone} of them {_are(report.gone)} no longer on disk" if report.gone else ""
+        notes.append(f"{_files(report.kept)} there already{gone}")
+    if report.replaced:
+        notes.append(f"{_files(report.replaced)} replaced")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _files(count: int) -> str:
+    return "1 file was" if count == 1 else f"{count} files were"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, list_skipped, report_skipped
+from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
 from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -15,7 +15,9 @@ from sondino.text import escape, percent
 
 if TYPE_CHECKING:
     from sondino.embedding.classify import ClipPrediction
+    from sondino.embedding.detect import DetectReport
     from sondino.embedding.detections import Recording
+    from sondino.embedding.labelling import FilesReport
 
 
 @app.command
@@ -32,6 +34,7 @@ def classify(
     merge: float | None = None,
     labels: Path | None = None,
     skip_existing: bool = False,
+    append: bool = False,
     per_clip: bool = False,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
@@ -64,6 +67,7 @@ def classify(
             Default: each window has its own.
         labels: a text file with the labels to look for, one a line. Default: all.
         skip_existing: leave out recordings whose file is in the output folder already.
+        append: keep what is in the table, and classify only files that are new or have changed since.
         per_clip: the labels of each clip as a whole, from the mean of its windows: path, seconds, rank, label,
             probability.
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
@@ -73,14 +77,14 @@ def classify(
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files
-    from sondino.embedding.detect import MIN_CONFIDENCE, detect_files
+    from sondino.embedding.detect import detect_files
     from sondino.pretrained.heads import misfit_warning
     from sondino.pretrained.load import load
     from sondino.progress import show
 
     check_hyphens("classify", map(str, inputs))
     if Path(STREAM) in inputs:
-        others = (output, format, merge, skip_existing or None, per_clip or None)
+        others = (output, format, merge, skip_existing or None, append or None, per_clip or None)
         if len(inputs) > 1 or any(others) or merge is not None or scale != "none" or window_policy != "all":
             raise OptionError(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
@@ -88,26 +92,22 @@ def classify(
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
                       threads=threads)  # fmt: skip
     if per_clip:
-        given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels}
-        given |= {"--skip-existing": skip_existing or None, "--min-confidence": None}
-        if min_confidence != MIN_CONFIDENCE:
-            given["--min-confidence"] = min_confidence
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise OptionError(f"{unused[0]} is of detections, and --per-clip gives none: leave one of the two out")
+        _check_per_clip(format, min_confidence, hop, merge, labels, skip_existing)
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
     here = output is None
+    found: DetectReport | None = None
     with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
 
         def count(done: int, total: int, seconds: float) -> None:
             progress(done, total)
 
         if per_clip:
-            shown = _print_clip if here else None
-            report = classify_files(inputs, opened, output, top, threads, scale=scale, show=shown, progress=count)
+            report: FilesReport = classify_files(inputs, opened, output, top, threads, scale=scale, append=append,
+                                                 show=_print_clip if here else None, progress=count)  # fmt: skip
         else:
-            report = detect_files(
+            report = found = detect_files(
                 inputs,
                 opened,
                 output,
@@ -118,6 +118,7 @@ def classify(
                 labels=labels,
                 format=format,
                 skip_existing=skip_existing,
+                append=append,
                 threads=threads,
                 scale=scale,
                 show=(lambda recording: _print_recording(recording, min_confidence)) if here else None,
@@ -125,10 +126,32 @@ def classify(
             )
     if output is None:
         return list_skipped(report.skipped)
-    found = "" if per_clip else f"{report.detections} detections in "
-    kept = f"; {report.kept} files were there already" if report.kept else ""
-    print_line(f"{found}{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept}")
+    what = f"{found.detections} detections in " if found else ""
+    print_line(f"{what}{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept_note(report)}")
     return report_skipped(report.skipped, output)
+
+
+def _check_per_clip(
+    format: str | None,
+    min_confidence: float,
+    hop: float | None,
+    merge: float | None,
+    labels: Path | None,
+    skip_existing: bool,
+) -> None:
+    """Raises OptionError where --per-clip came with an option of detections."""
+    from sondino.embedding.detect import MIN_CONFIDENCE
+
+    given = {
+        "--format": format is not None,
+        "--hop": hop is not None,
+        "--merge": merge is not None,
+        "--labels": labels is not None,
+        "--skip-existing": skip_existing,
+        "--min-confidence": min_confidence != MIN_CONFIDENCE,
+    }
+    if unused := [name for name, there in given.items() if there]:
+        raise OptionError(f"{unused[0]} is of detections, and --per-clip gives none: leave one of the two out")
 
 
 def _print_clip(clip: "ClipPrediction") -> None:

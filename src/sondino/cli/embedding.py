@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, report_skipped
+from sondino.cli.app import app, check_hyphens, kept_note, report_skipped
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -26,6 +26,7 @@ def embed(
     *,
     model: str = DEFAULT_MODEL,
     output: Path | None = None,
+    append: bool = False,
     per_window: bool = False,
     window: float | None = None,
     hop: float | None = None,
@@ -53,6 +54,7 @@ def embed(
             the model that comes with the package.
         output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard
             output.
+        append: keep what is in the output, and embed only files that are new or have changed since.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
         window: seconds of a window. Default: the model's.
         hop: seconds from one window to the next. Default: the window; of a stream 0.5.
@@ -80,6 +82,8 @@ def embed(
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"
         )
+    if STREAM in inputs and append:
+        raise OptionError("--append is for files: a stream has no table to add to")
     if STREAM in inputs and scale != "none":
         raise OptionError("--scale auto needs the whole file: of raw whole numbers, --sample-format is the scale")
     opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
@@ -93,14 +97,15 @@ def embed(
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short,
-                        scale=scale)  # fmt: skip
+    return _embed_files(inputs, opened, output, append, per_window, threads, quiet, window=window, hop=hop,
+                        short=short, scale=scale)  # fmt: skip
 
 
 def _embed_files(
     inputs: list[Path],
     model: "Model",
     output: Path,
+    append: bool,
     per_window: bool,
     threads: int | None,
     quiet: bool,
@@ -114,9 +119,13 @@ def _embed_files(
     from sondino.progress import show
 
     with show("embedding", "files", quiet) as progress:
+
+        def count(done: int, total: int, seconds: float) -> None:
+            progress(done, total)
+
         report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
-                             hop=hop, scale=scale, progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
+                             hop=hop, scale=scale, append=append, progress=count)  # fmt: skip
+    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept_note(report)}")
     if not model.exact:
         print_line(_cost(inputs, model))
     return report_skipped(report.skipped, output)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
+from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
+from sondino.embedding.detection_tables import kept_csv, kept_json
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import list_inputs
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of
+from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError
 from sondino.files import text_file
@@ -49,6 +52,7 @@ def classify_files(
     threads: int | None = None,
     *,
     scale: Scale = "none",
+    append: bool = False,
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
 ) -> FilesReport:
@@ -62,6 +66,7 @@ def classify_files(
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
+        append: keep what is in the table, as in `embed_files`.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
 
@@ -77,51 +82,78 @@ def classify_files(
     head = head_of(model)
     if top < 1:
         raise OptionError(f"top is {top}: give the number of labels, 1 or more")
-    write = _writer_for(None if output is None else Path(output))
+    target = None if output is None else Path(output)
+    if target is None and append:
+        raise OptionError("append is for a table, and nothing is written: give an output, or leave it out")
+    write = _writer_for(target)
     files, skipped = list_inputs(inputs)
     report = FilesReport(skipped=list(skipped))
-    # Within the output's lock: the marks are those of one run.
-    marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
     windowing = resolve_windowing(model)
-    with write as put, marks:
-        for file, clip in embedded_files(files, model, windowing, False, threads, scale, report, progress):
+
+    def each(put: Callable[[ClipPrediction], None], todo: Sequence[Input]) -> None:
+        for file, clip in embedded_files(todo, model, windowing, False, threads, scale, report, progress):
             probabilities = head.probabilities(clip.embeddings)[0]
             prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top))
             put(prediction)
             if show is not None:
                 show(prediction)
+
+    if target is None:
+        each(lambda prediction: None, files)
+    elif append:
+        plan = plan_append(target, settings_of(model, head, windowing, scale, **{"top": top, "per clip": True}), files)
+        report.kept = plan.kept
+        if plan.todo:
+            with (
+                write(target) as table,
+                crash_marks(target.parent, target.name),
+                keeping_rows(plan, table.copy, report.skipped),
+            ):
+                each(table.put, plan.todo)
+        finish_append(plan, report)
+    else:
+        # Within the output's lock: the marks are those of one run.
+        with write(target) as table, crash_marks(target.parent, target.name):
+            each(table.put, files)
+            forget(target)
     return report
 
 
 # ---- output ---------------------------------------------------------------------------------------------------
 
 
-def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[ClipPrediction], None]]:
-    if output is None:
-        return _nowhere()
+@dataclass(frozen=True)
+class ClipTable:
+    """A table of clips that is being written.
+
+    Attributes:
+        put: adds the labels of a clip.
+        copy: adds the rows that stay of the table that it will replace.
+    """
+
+    put: Callable[[ClipPrediction], None]
+    copy: Callable[[Stays], None]
+
+
+def _writer_for(output: Path | None) -> Callable[[Path], AbstractContextManager[ClipTable]]:
     writers = {".csv": _csv, ".jsonl": _json_lines}
-    if output.suffix.lower() not in writers:
+    if output is not None and output.suffix.lower() not in writers:
         raise OptionError(f"output {output} must end in {' or '.join(writers)}")
-    if output.is_dir():
+    if output is not None and output.is_dir():
         raise OptionError(f"output {output} is a folder; name a file")
-    return writers[output.suffix.lower()](output)
+    return _csv if output is None else writers[output.suffix.lower()]
 
 
 @contextmanager
-def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
-    yield lambda prediction: None
-
-
-@contextmanager
-def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
+def _csv(output: Path) -> Iterator[ClipTable]:
     with text_file(output) as file:
         table = CsvWriter(file)
         table.writerow(COLUMNS)
-
-        def put(prediction: ClipPrediction) -> None:
-            table.writerows(csv_rows(prediction))
-
-        yield put
+        plain = csv.writer(file, lineterminator="\n")  # of rows as they stand in a table
+        yield ClipTable(
+            lambda prediction: table.writerows(csv_rows(prediction)),
+            lambda stays: plain.writerows(kept_csv(output, COLUMNS, stays)),
+        )
 
 
 def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
@@ -131,13 +163,13 @@ def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
+def _json_lines(output: Path) -> Iterator[ClipTable]:
     with text_file(output) as file:
 
         def put(prediction: ClipPrediction) -> None:
             file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
 
-        yield put
+        yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
 
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """What `detect_files` and `classify_files` share: a model's head, and the embeddings of each file, counted."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
 from sondino.audio.signal import Scale
 from sondino.audio.windows import Windowing
@@ -22,13 +26,17 @@ class FilesReport:
     Attributes:
         files: files that it processed and that are in the output.
         seconds: of sound in them.
-        kept: files whose rows are from an earlier call, and stay.
+        kept: files whose rows or tables are from an earlier call, and stay; those are not in `files`.
+        replaced: files among `files` whose rows took the place of older ones (`append`).
+        gone: files among `kept` that are no longer there (`append`).
         skipped: (path, reason) of every file that is not in the output.
     """
 
     files: int = 0
     seconds: float = 0.0
     kept: int = 0
+    replaced: int = 0
+    gone: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -40,6 +48,24 @@ def head_of(model: Model) -> Head:
             "ssondo/matpac-mobilenetv3"
         )
     return model.head
+
+
+def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **options: Any) -> dict[str, Any]:
+    """All that decides the rows of a file, for `plan_append`."""
+    facts = [head.labels, head.multi_label, head.activation]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for array in chain.from_iterable(head.layers):
+        digest.update(array.tobytes())
+    return {
+        "model": [model.name, model.fingerprint],
+        "head": [head.name, digest.hexdigest()],
+        "window": windowing.window,
+        "hop": windowing.hop,
+        "short": windowing.short,
+        "window policy": windowing.policy,
+        "scale": scale,
+        **options,
+    }
 
 
 def embedded_files(
