@@ -1,8 +1,8 @@
 """The command line's app, and what its commands share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cyclopts import App, Parameter
 
@@ -41,6 +41,14 @@ def show_table(rows: list[dict[str, str]]) -> int:
     for row in rows:
         table.add_row(*map(printable, row.values()))
     open_console().print(table)
+    return 0
+
+
+def show_json(document: Mapping[str, Any]) -> int:
+    """Print one JSON document; 0, the exit code. ASCII alone, whatever the terminal's encoding is."""
+    import json
+
+    print_line(json.dumps(document, indent=1))
     return 0
 
 
