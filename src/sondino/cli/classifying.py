@@ -1,6 +1,7 @@
 """The command classify: labels with probabilities, of stretches of recordings or of whole clips."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,7 +27,7 @@ def classify(
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     format: Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"] | None = None,
     min_confidence: float = 0.25,
     top: int = 3,
@@ -56,7 +57,8 @@ def classify(
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
         output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time), one table of all
-            recordings; or a folder, for a file of each recording. Default: a list here.
+            recordings; a folder, for a file of each recording; or - for csv or jsonl on standard output. Default: a
+            list here.
         format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
             output's suffix says, CSV in a folder.
         min_confidence: lowest probability of a detection.
@@ -78,57 +80,80 @@ def classify(
     """
     from sondino.embedding.classify import classify_files
     from sondino.embedding.detect import detect_files
+    from sondino.embedding.lines import clip_printer, detection_printer, standard_output
     from sondino.pretrained.heads import misfit_warning
     from sondino.pretrained.load import load
     from sondino.progress import show
 
-    check_hyphens("classify", map(str, inputs))
+    check_hyphens("classify", map(str, [*inputs, *([output] if output else [])]))
     if Path(STREAM) in inputs:
-        others = (output, format, merge, skip_existing or None, append or None, per_clip or None)
+        others = (
+            None if output == Path(STREAM) else output,
+            format,
+            merge,
+            skip_existing or None,
+            append or None,
+            per_clip or None,
+        )
         if len(inputs) > 1 or any(others) or merge is not None or scale != "none" or window_policy != "all":
             raise OptionError(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
                       threads=threads)  # fmt: skip
+    lines = output == Path(STREAM)
+    if lines and (format not in (None, "csv", "jsonl") or append or skip_existing):
+        what = "--append" if append else "--skip-existing" if skip_existing else f"--format {format}"
+        raise OptionError(f"{what} needs a file or a folder: standard output, --output -, takes csv and jsonl")
     if per_clip:
-        _check_per_clip(format, min_confidence, hop, merge, labels, skip_existing)
+        _check_per_clip(None if lines else format, min_confidence, hop, merge, labels, skip_existing)
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
     here = output is None
     found: DetectReport | None = None
-    with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
+    with (
+        show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress,
+        standard_output() if lines else nullcontext() as out,
+    ):
 
         def count(done: int, total: int, seconds: float) -> None:
             progress(done, total)
 
+        form: Literal["csv", "jsonl"] = "jsonl" if format == "jsonl" else "csv"
         if per_clip:
-            report: FilesReport = classify_files(inputs, opened, output, top, threads, scale=scale, append=append,
-                                                 show=_print_clip if here else None, progress=count)  # fmt: skip
+            shown = clip_printer(out, form) if out else _print_clip if here else None
+            report: FilesReport = classify_files(inputs, opened, None if lines else output, top, threads, scale=scale,
+                                                 append=append, show=shown, progress=count)  # fmt: skip
         else:
+
+            def print_here(recording: "Recording") -> None:
+                _print_recording(recording, min_confidence)
+
             report = found = detect_files(
                 inputs,
                 opened,
-                output,
+                None if lines else output,
                 min_confidence=min_confidence,
                 top=top,
                 hop=hop,
                 merge=merge,
                 labels=labels,
-                format=format,
+                format=None if lines else format,
                 skip_existing=skip_existing,
                 append=append,
                 threads=threads,
                 scale=scale,
-                show=(lambda recording: _print_recording(recording, min_confidence)) if here else None,
+                show=detection_printer(out, form, opened.sample_rate / 2) if out else print_here if here else None,
                 progress=count,
             )
     if output is None:
         return list_skipped(report.skipped)
     what = f"{found.detections} detections in " if found else ""
-    print_line(f"{what}{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept_note(report)}")
-    return report_skipped(report.skipped, output)
+    if not (lines and quiet):
+        where = "" if lines else f", in {output}{kept_note(report)}"
+        print_line(f"{what}{report.files} files, {report.seconds:.0f} s of audio{where}", error=lines)
+    return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
 def _check_per_clip(

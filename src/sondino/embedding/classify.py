@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
@@ -147,29 +148,35 @@ def _writer_for(output: Path | None) -> Callable[[Path], AbstractContextManager[
 @contextmanager
 def _csv(output: Path) -> Iterator[ClipTable]:
     with text_file(output) as file:
-        table = CsvWriter(file)
-        table.writerow(COLUMNS)
+        put = clip_writer(file, "csv")
         plain = csv.writer(file, lineterminator="\n")  # of rows as they stand in a table
-        yield ClipTable(
-            lambda prediction: table.writerows(csv_rows(prediction)),
-            lambda stays: plain.writerows(kept_csv(output, COLUMNS, stays)),
-        )
+        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, COLUMNS, stays)))
+
+
+@contextmanager
+def _json_lines(output: Path) -> Iterator[ClipTable]:
+    with text_file(output) as file:
+        put = clip_writer(file, "jsonl")
+        yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
+
+
+def clip_writer(file: io.TextIOWrapper, form: Literal["csv", "jsonl"]) -> Callable[[ClipPrediction], None]:
+    """Writes the labels of clips into an open file; the line of names of a CSV is written at once."""
+    if form == "jsonl":
+
+        def put(prediction: ClipPrediction) -> None:
+            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
+
+        return put
+    table = CsvWriter(file)
+    table.writerow(COLUMNS)
+    return lambda prediction: table.writerows(csv_rows(prediction))
 
 
 def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
     """A clip's rows of the table, the most probable label first."""
     for rank, (label, probability) in enumerate(prediction.labels, start=1):
         yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}"]
-
-
-@contextmanager
-def _json_lines(output: Path) -> Iterator[ClipTable]:
-    with text_file(output) as file:
-
-        def put(prediction: ClipPrediction) -> None:
-            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
-
-        yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
 
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:

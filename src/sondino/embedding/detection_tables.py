@@ -124,7 +124,7 @@ def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Tabl
             yield table
         return
     with text_file(output) as file:
-        put = _WRITERS[form](file, top_frequency)
+        put = line_writer(file, form, top_frequency)
 
         def copy(stays: Stays) -> None:
             if form == "csv":
@@ -133,6 +133,11 @@ def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Tabl
                 file.writelines(kept_json(output, stays))
 
         yield Table(put, copy)
+
+
+def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float) -> Put:
+    """Writes recordings in a format of text into an open file; its line of names is written at once."""
+    return _WRITERS[form](file, top_frequency)
 
 
 def kept_csv(table: Path, columns: Sequence[str], stays: Stays) -> Iterator[list[str]]:

@@ -21,7 +21,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
-from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.inputs import Input, list_inputs, reason_of
 from sondino.embedding.tables import TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
@@ -262,8 +262,7 @@ class _Job:
             for found in embedded:
                 file = files[found.index]
                 if found.error is not None:
-                    # The path stands beside the reason: once is enough.
-                    skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
+                    skipped.append((file.path, reason_of(file, found.error)))
                 else:
                     ids.append(file.id)
                     rows.append(found.embeddings)

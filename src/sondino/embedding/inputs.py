@@ -52,3 +52,8 @@ def list_inputs(inputs: str | Path | Sequence[str | Path]) -> tuple[list[Input],
     if not files:
         raise OptionError("no input was given: name files or folders")
     return files, list(skipped)
+
+
+def reason_of(file: Input, error: BaseException) -> str:
+    """Why a file failed, without its path: that stands beside the reason."""
+    return str(error).removeprefix(f"{file.path}: ")

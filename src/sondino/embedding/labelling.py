@@ -11,7 +11,7 @@ from typing import Any
 from sondino.audio.signal import Scale
 from sondino.audio.windows import Windowing
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import Input
+from sondino.embedding.inputs import Input, reason_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers
 from sondino.errors import OptionError, SondinoError
@@ -90,7 +90,7 @@ def embedded_files(
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:
-                report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
+                report.skipped.append((file.path, reason_of(file, clip.error)))
             else:
                 yield file, clip
                 report.files += 1
