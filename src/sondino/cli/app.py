@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from cyclopts import App, Parameter
 
+from sondino.cli.defaults import apply_environment, apply_file
 from sondino.console import new_table, open_console, print_line
 from sondino.errors import OptionError
 from sondino.files import unreadable
@@ -19,6 +20,7 @@ app = App(
     help_format="markdown",
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
+    config=(apply_environment, apply_file),
 )
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -48,7 +50,7 @@ def show_json(document: Mapping[str, Any]) -> int:
     """Print one JSON document; 0, the exit code. ASCII alone, whatever the terminal's encoding is."""
     import json
 
-    print_line(json.dumps(document, indent=1))
+    print_line(json.dumps(document, indent=1, default=str))
     return 0
 
 
