@@ -11,6 +11,7 @@ rows of earlier calls are kept. Writes results/recipe_changes.csv, a row for eac
 
 import argparse
 import csv
+import hashlib
 import importlib
 import json
 import os
@@ -30,7 +31,9 @@ from sondino.evaluation.scores import score_task
 from sondino.tasks.registry import read_tasks
 
 EPOCHS = 10
-PILOT_DRAWS = 1280
+PILOT_DRAWS = 640
+COSTLY = ("hop", "clip", "rate", "batch_size", "teacher", "mixup", "average")
+"""Entries that a draw's cost depends on; other changes have the base's."""
 BASE: dict[str, Any] = {
     "student": "mobilenetv3", "width": 0.5, "hop": 0.032, "clip": 1.95, "views": 8, "loss": "cosine",
     "standardise": True, "batch_size": 64, "lr": 1.5e-3, "validation": 0.04, "epochs": EPOCHS,
@@ -81,19 +84,13 @@ def main() -> None:
 
 def one(given: argparse.Namespace, name: str, recipe: dict[str, Any], seed: int) -> None:
     """Run a change with a seed, unless it is in the table, and add its row."""
-    file = RESULTS / "recipe_changes.csv"
-    rows: list[dict[str, Any]] = list(csv.DictReader(file.read_text().splitlines())) if file.exists() else []
-    if any((row["change"], row["seed"], row["seconds"]) == (name, str(seed), str(given.seconds)) for row in rows):
+    if any((row["change"], row["seed"], row["seconds"]) == (name, str(seed), str(given.seconds)) for row in finished()):
         return
     recipe = dict(recipe)
     sounds = part_of(given, recipe)
     folder = given.out / name.replace(" ", "_")
     corpus = corpus_of(sounds, given.out, recipe["clip"])
-    pilot = folder / "pilot.json"
-    if not pilot.exists():
-        spent, _ = run(corpus, folder / "pilot", recipe | {"epochs": 2, "draws": PILOT_DRAWS, "seed": 0})
-        pilot.write_text(json.dumps(spent[-1] / PILOT_DRAWS))
-    cost = json.loads(pilot.read_text())
+    cost = cost_of_draw(corpus, given.out, recipe)
     draws = round(given.seconds / EPOCHS / cost / recipe["batch_size"]) * recipe["batch_size"]
     spent, bundle = run(corpus, folder / str(seed), recipe | {"draws": draws, "seed": seed})
     model = load(bundle, threads=1)
@@ -111,7 +108,25 @@ def one(given: argparse.Namespace, name: str, recipe: dict[str, Any], seed: int)
         "mean": round(sum(scores.values()) / len(scores), 5), "cosine": round(student["cosine"], 5),
         **provenance("torch", "scikit-learn"),
     }  # fmt: skip
-    write_results("recipe_changes", [*rows, row])
+    write_results("recipe_changes", [*finished(), row])
+
+
+def finished() -> list[dict[str, Any]]:
+    """The rows of the table so far."""
+    file = RESULTS / "recipe_changes.csv"
+    return list(csv.DictReader(file.read_text().splitlines())) if file.exists() else []
+
+
+def cost_of_draw(corpus: Path, out: Path, recipe: dict[str, Any]) -> float:
+    """Seconds of processor time that a draw takes in training; of four short epochs the least but the first."""
+    kind = {name: recipe[name] for name in COSTLY if recipe.get(name) != BASE.get(name)}
+    folder = out / "pilots" / hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:8]
+    kept = folder.with_suffix(".json")
+    if not kept.exists():
+        shared = BASE | {name: recipe[name] for name in COSTLY if name in recipe}
+        spent, _ = run(corpus, folder, shared | {"epochs": 4, "draws": PILOT_DRAWS})
+        kept.write_text(json.dumps(min(spent[1:]) / PILOT_DRAWS))
+    return float(json.loads(kept.read_text()))
 
 
 def part_of(given: argparse.Namespace, recipe: dict[str, Any]) -> Path:

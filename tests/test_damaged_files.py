@@ -164,7 +164,7 @@ def test_one_odd_bundle_does_not_hide_the_others(bundle: Path, tmp_path: Path) -
     (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
     shutil.copytree(bundle, tmp_path / ".mine.1.partial")
     rows, unreadable = find_bundles(tmp_path)
-    assert [Path(row["folder"]).name for row in rows] == ["a", "c"]
+    assert [found.folder.name for found in rows] == ["a", "c"]
     assert unreadable == [(str(tmp_path / "b"), "is damaged (nested too deeply); copy the whole bundle again")]
 
 

@@ -93,6 +93,19 @@ def new_file(file: Path, alone: bool = False) -> Iterator[BinaryIO]:
         raise disk_error(file, error) from error
 
 
+@contextmanager
+def text_file(output: Path) -> Iterator[io.TextIOWrapper]:
+    """A text file that gets the output's name once it is complete."""
+    make_folder(output.parent)
+    with new_file(output, alone=True) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()
+
+
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """`write_whole` of a JSON object."""
     write_whole(file, (json.dumps(values, indent=1) + "\n").encode())

@@ -58,7 +58,7 @@ def call(*arguments: object) -> int:
 def test_a_clips_labels_are_those_of_its_merged_vector(bundle: Path, sounds: Path) -> None:
     predictions: list[ClipPrediction] = []
     report = classify_files(sounds, sondino.load(bundle), show=predictions.append)
-    assert (report.files, report.seconds, report.detections, report.skipped) == (2, 3.5, 0, [])
+    assert (report.files, report.seconds, report.kept, report.skipped) == (2, 3.5, 0, [])
     both, quiet = predictions
     assert (both.path, both.seconds, quiet.path) == ("deep/both.wav", 2.5, "quiet.wav")
     # The mean of the windows' peaks by their real sound, not the mean of their probabilities.

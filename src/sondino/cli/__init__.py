@@ -30,6 +30,7 @@ from sondino.cli import (
     publishing,
     report,
     searching,
+    setup,
     tasks,
 )
 from sondino.cli.app import app
@@ -58,6 +59,7 @@ __all__ = [
     "publishing",
     "report",
     "searching",
+    "setup",
     "tasks",
 ]
 

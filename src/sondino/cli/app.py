@@ -1,11 +1,12 @@
 """The command line's app, and what its commands share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from cyclopts import App, Parameter
 
+from sondino.cli.defaults import apply_environment, apply_file
 from sondino.console import new_table, open_console, print_line
 from sondino.errors import OptionError
 from sondino.files import unreadable
@@ -19,6 +20,7 @@ app = App(
     help_format="markdown",
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
+    config=(apply_environment, apply_file),
 )
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -42,6 +44,41 @@ def show_table(rows: list[dict[str, str]]) -> int:
         table.add_row(*map(printable, row.values()))
     open_console().print(table)
     return 0
+
+
+def show_json(document: Mapping[str, Any]) -> int:
+    """Print one JSON document; 0, the exit code. ASCII alone, whatever the terminal's encoding is."""
+    import json
+
+    print_line(json.dumps(document, indent=1, default=str))
+    return 0
+
+
+class Kept(Protocol):
+    """A report of a call that may have added to an output."""
+
+    kept: int
+    replaced: int
+    gone: int
+
+
+def kept_note(report: Kept) -> str:
+    """What an output held already, for the end of a summary; "" where it held nothing."""
+    notes = []
+    if report.kept:
+        gone = f", {report.gone} of them {_are(report.gone)} no longer on disk" if report.gone else ""
+        notes.append(f"{_files(report.kept)} there already{gone}")
+    if report.replaced:
+        notes.append(f"{_files(report.replaced)} replaced")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _files(count: int) -> str:
+    return "1 file was" if count == 1 else f"{count} files were"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def report_skipped(skipped: list[tuple[str, str]], output: Path) -> int:

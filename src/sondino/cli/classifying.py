@@ -1,12 +1,13 @@
 """The command classify: labels with probabilities, of stretches of recordings or of whole clips."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, list_skipped, report_skipped
+from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
 from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -15,7 +16,9 @@ from sondino.text import escape, percent
 
 if TYPE_CHECKING:
     from sondino.embedding.classify import ClipPrediction
+    from sondino.embedding.detect import DetectReport
     from sondino.embedding.detections import Recording
+    from sondino.embedding.labelling import FilesReport
 
 
 @app.command
@@ -24,7 +27,7 @@ def classify(
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     format: Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"] | None = None,
     min_confidence: float = 0.25,
     top: int = 3,
@@ -32,6 +35,7 @@ def classify(
     merge: float | None = None,
     labels: Path | None = None,
     skip_existing: bool = False,
+    append: bool = False,
     per_clip: bool = False,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
@@ -53,7 +57,8 @@ def classify(
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
         output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time), one table of all
-            recordings; or a folder, for a file of each recording. Default: a list here.
+            recordings; a folder, for a file of each recording; or - for csv or jsonl on standard output. Default: a
+            list here.
         format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
             output's suffix says, CSV in a folder.
         min_confidence: lowest probability of a detection.
@@ -64,6 +69,7 @@ def classify(
             Default: each window has its own.
         labels: a text file with the labels to look for, one a line. Default: all.
         skip_existing: leave out recordings whose file is in the output folder already.
+        append: keep what is in the table, and classify only files that are new or have changed since.
         per_clip: the labels of each clip as a whole, from the mean of its windows: path, seconds, rank, label,
             probability.
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
@@ -73,62 +79,104 @@ def classify(
         quiet: show no progress.
     """
     from sondino.embedding.classify import classify_files
-    from sondino.embedding.detect import MIN_CONFIDENCE, detect_files
+    from sondino.embedding.detect import detect_files
+    from sondino.embedding.lines import clip_printer, detection_printer, standard_output
     from sondino.pretrained.heads import misfit_warning
     from sondino.pretrained.load import load
     from sondino.progress import show
 
-    check_hyphens("classify", map(str, inputs))
+    check_hyphens("classify", map(str, [*inputs, *([output] if output else [])]))
     if Path(STREAM) in inputs:
-        others = (output, format, merge, skip_existing or None, per_clip or None)
+        others = (
+            None if output == Path(STREAM) else output,
+            format,
+            merge,
+            skip_existing or None,
+            append or None,
+            per_clip or None,
+        )
         if len(inputs) > 1 or any(others) or merge is not None or scale != "none" or window_policy != "all":
             raise OptionError(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
                       threads=threads)  # fmt: skip
+    lines = output == Path(STREAM)
+    if lines and (format not in (None, "csv", "jsonl") or append or skip_existing):
+        what = "--append" if append else "--skip-existing" if skip_existing else f"--format {format}"
+        raise OptionError(f"{what} needs a file or a folder: standard output, --output -, takes csv and jsonl")
     if per_clip:
-        given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels}
-        given |= {"--skip-existing": skip_existing or None, "--min-confidence": None}
-        if min_confidence != MIN_CONFIDENCE:
-            given["--min-confidence"] = min_confidence
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise OptionError(f"{unused[0]} is of detections, and --per-clip gives none: leave one of the two out")
+        _check_per_clip(None if lines else format, min_confidence, hop, merge, labels, skip_existing)
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
     here = output is None
-    with show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress:
+    found: DetectReport | None = None
+    with (
+        show("classifying", "files", quiet or (here and sys.stdout.isatty())) as progress,
+        standard_output() if lines else nullcontext() as out,
+    ):
 
         def count(done: int, total: int, seconds: float) -> None:
             progress(done, total)
 
+        form: Literal["csv", "jsonl"] = "jsonl" if format == "jsonl" else "csv"
         if per_clip:
-            shown = _print_clip if here else None
-            report = classify_files(inputs, opened, output, top, threads, scale=scale, show=shown, progress=count)
+            shown = clip_printer(out, form) if out else _print_clip if here else None
+            report: FilesReport = classify_files(inputs, opened, None if lines else output, top, threads, scale=scale,
+                                                 append=append, show=shown, progress=count)  # fmt: skip
         else:
-            report = detect_files(
+
+            def print_here(recording: "Recording") -> None:
+                _print_recording(recording, min_confidence)
+
+            report = found = detect_files(
                 inputs,
                 opened,
-                output,
+                None if lines else output,
                 min_confidence=min_confidence,
                 top=top,
                 hop=hop,
                 merge=merge,
                 labels=labels,
-                format=format,
+                format=None if lines else format,
                 skip_existing=skip_existing,
+                append=append,
                 threads=threads,
                 scale=scale,
-                show=(lambda recording: _print_recording(recording, min_confidence)) if here else None,
+                show=detection_printer(out, form, opened.sample_rate / 2) if out else print_here if here else None,
                 progress=count,
             )
     if output is None:
         return list_skipped(report.skipped)
-    found = "" if per_clip else f"{report.detections} detections in "
-    kept = f"; {report.kept} files were there already" if report.kept else ""
-    print_line(f"{found}{report.files} files, {report.seconds:.0f} s of audio, in {output}{kept}")
-    return report_skipped(report.skipped, output)
+    what = f"{found.detections} detections in " if found else ""
+    if not (lines and quiet):
+        where = "" if lines else f", in {output}{kept_note(report)}"
+        print_line(f"{what}{report.files} files, {report.seconds:.0f} s of audio{where}", error=lines)
+    return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
+
+
+def _check_per_clip(
+    format: str | None,
+    min_confidence: float,
+    hop: float | None,
+    merge: float | None,
+    labels: Path | None,
+    skip_existing: bool,
+) -> None:
+    """Raises OptionError where --per-clip came with an option of detections."""
+    from sondino.embedding.detect import MIN_CONFIDENCE
+
+    given = {
+        "--format": format is not None,
+        "--hop": hop is not None,
+        "--merge": merge is not None,
+        "--labels": labels is not None,
+        "--skip-existing": skip_existing,
+        "--min-confidence": min_confidence != MIN_CONFIDENCE,
+    }
+    if unused := [name for name, there in given.items() if there]:
+        raise OptionError(f"{unused[0]} is of detections, and --per-clip gives none: leave one of the two out")
 
 
 def _print_clip(clip: "ClipPrediction") -> None:

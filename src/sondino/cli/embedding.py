@@ -1,11 +1,11 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, report_skipped
+from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -25,7 +25,9 @@ def embed(
     inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
     *,
     model: str = DEFAULT_MODEL,
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    format: Literal["csv", "jsonl"] | None = None,
+    append: bool = False,
     per_window: bool = False,
     window: float | None = None,
     hop: float | None = None,
@@ -51,8 +53,10 @@ def embed(
         inputs: files and folders; or - alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a name that `sondino models` lists, hf:owner/name, or a checkpoint. Default:
             the model that comes with the package.
-        output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; of a stream .jsonl or .csv, default standard
-            output.
+        output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; - is standard output. Of a stream .jsonl or
+            .csv, default standard output.
+        format: of standard output. Default: csv, and jsonl of a stream.
+        append: keep what is in the output, and embed only files that are new or have changed since.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
         window: seconds of a window. Default: the model's.
         hop: seconds from one window to the next. Default: the window; of a stream 0.5.
@@ -71,7 +75,7 @@ def embed(
     """
     from sondino.pretrained.load import load
 
-    check_hyphens("embed", map(str, inputs))
+    check_hyphens("embed", map(str, [*inputs, *([output] if output else [])]))
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:
@@ -80,46 +84,60 @@ def embed(
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"
         )
+    if STREAM in inputs and append:
+        raise OptionError("--append is for files: a stream has no table to add to")
     if STREAM in inputs and scale != "none":
         raise OptionError("--scale auto needs the whole file: of raw whole numbers, --sample-format is the scale")
+    lines = output == STREAM or (STREAM in inputs and output is None)
+    if format is not None and not lines:
+        raise OptionError("--format is of standard output, --output -; the suffix of a file names its format")
+    if lines and append:
+        raise OptionError("--append is for a table, and --output - is standard output: leave one of the two out")
     opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
                   precision=precision)  # fmt: skip
     if STREAM in inputs:
         from sondino.embedding.streams import embed_stdin
 
-        report = embed_stdin(opened, output, rate, sample_format, channels, hop=0.5 if hop is None else hop,
-                             window=window, short=short)  # fmt: skip
+        report = embed_stdin(opened, None if lines else output, rate, sample_format, channels,
+                             hop=0.5 if hop is None else hop, window=window, short=short,
+                             form=format or "jsonl")  # fmt: skip
         if not quiet:
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    return _embed_files(inputs, opened, output, per_window, threads, quiet, window=window, hop=hop, short=short,
-                        scale=scale)  # fmt: skip
+    return _embed_files(inputs, opened, output, format or "csv", append, quiet, per_window=per_window, threads=threads,
+                        window=window, hop=hop, short=short, scale=scale)  # fmt: skip
 
 
 def _embed_files(
     inputs: list[Path],
     model: "Model",
     output: Path,
-    per_window: bool,
-    threads: int | None,
+    format: Literal["csv", "jsonl"],
+    append: bool,
     quiet: bool,
-    *,
-    window: float | None,
-    hop: float | None,
-    short: Literal["pad", "native", "repeat"] | None,
-    scale: Literal["none", "auto"],
+    **how: Any,
 ) -> int:
     from sondino.embedding.files import embed_files
+    from sondino.embedding.lines import print_embeddings
     from sondino.progress import show
 
+    lines = output == STREAM
     with show("embedding", "files", quiet) as progress:
-        report = embed_files(inputs, model, output, per_window=per_window, threads=threads, short=short, window=window,
-                             hop=hop, scale=scale, progress=lambda done, total, _: progress(done, total))  # fmt: skip
-    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
-    if not model.exact:
-        print_line(_cost(inputs, model))
-    return report_skipped(report.skipped, output)
+
+        def count(done: int, total: int, seconds: float) -> None:
+            progress(done, total)
+
+        if lines:
+            report = print_embeddings(inputs, model, format, progress=count, **how)
+        else:
+            report = embed_files(inputs, model, output, append=append, progress=count, **how)
+    if not (lines and quiet):
+        where = "" if lines else f", in {output}{kept_note(report)}"
+        print_line(f"{report.files} files, {report.seconds:.0f} s of audio{where}", error=lines)
+        if not model.exact:
+            print_line(_cost(inputs, model), error=lines)
+    return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
 def _cost(inputs: list[Path], model: "Model") -> str:

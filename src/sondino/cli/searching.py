@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, show_table
+from sondino.cli.app import app, show_json, show_table
 from sondino.console import print_line
-from sondino.text import unescape
+from sondino.text import escape, unescape
 
 
 @app.command
@@ -21,6 +21,7 @@ def similar(
     window: float | None = None,
     hop: float | None = None,
     short: Literal["pad", "native", "repeat"] | None = None,
+    json: bool = False,
 ) -> int:
     """List the clips of a table whose embeddings are nearest to that of one of them, or of an audio file, by cosine.
 
@@ -35,6 +36,7 @@ def similar(
         window: as the table was made with.
         hop: as the table was made with.
         short: as the table was made with.
+        json: print one JSON document in place of a table.
     """
     from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 
@@ -45,16 +47,22 @@ def similar(
         from sondino.pretrained.load import load
 
         found = find_similar(query_of_sound(query, load(model), table, window=window, hop=hop, short=short), table, k)
-    if not found:
+    if not found and not json:
         print_line(f"{table} holds no other clip")
         return 0
     rows = []
     for rank, near in enumerate(found, 1):
         start = {} if near.start is None else {"start": f"{near.start:g}"}
         rows.append({"rank": str(rank), "id": near.id, **start, "cosine": f"{near.cosine:.6f}"})
-    if output is not None:
+    if output is not None and rows:
         from sondino.files import write_whole
         from sondino.text import csv_of_dicts
 
         write_whole(output, csv_of_dicts(rows).encode())
+    if json:
+        neighbours = [
+            {"rank": rank, "id": escape(near.id), "start": near.start, "cosine": near.cosine}
+            for rank, near in enumerate(found, 1)
+        ]
+        return show_json({"neighbours": neighbours})
     return show_table(rows)

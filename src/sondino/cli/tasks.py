@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app, list_skipped, show_table
+from sondino.cli.app import app, list_skipped, show_json, show_table
 from sondino.console import print_line
+from sondino.errors import OptionError
+from sondino.text import escape
 
 
 @app.command
-def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = False) -> int:
+def tasks(*, data: Path | None = None, fetch: str | None = None, json: bool = False, quiet: bool = False) -> int:
     """List the data sets to evaluate on, with size, licence, source, and whether each is here; or fetch one.
 
     What is fetched is checked against the published checksums and unpacked safely; if interrupted, the same
@@ -18,14 +20,26 @@ def tasks(*, data: Path | None = None, fetch: str | None = None, quiet: bool = F
     Args:
         data: folder of data sets, each in a folder of its usual name. Default: $SONDINO_DATA, else data.
         fetch: name of a data set to fetch into that folder.
+        json: print one JSON document in place of the table.
         quiet: show no progress.
     """
     from sondino.tasks.registry import TASKS, data_folder, find_task
 
     root = data_folder(data)
+    if fetch is not None and json:
+        raise OptionError("--json is of the list: leave it out to fetch")
     if fetch is not None:
         return _fetch(fetch, root, quiet)
     found = {name: find_task(task, root) for name, task in TASKS.items()}
+    if json:
+        names = ("name", "title", "about", "domain", "clips", "classes", "multi_label", "hours", "licence", "homepage")
+        rows = [
+            {name: getattr(task, name) for name in names}
+            | {"bytes": task.size if task.archives else None}
+            | {"folder": None if found[task.name] is None else escape(str(found[task.name]))}
+            for task in TASKS.values()
+        ]
+        return show_json({"root": escape(str(root)), "tasks": rows})
     code = show_table(
         [
             {

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.audio.windows import Windowing
-from sondino.embedding.detection_tables import text_file
-from sondino.embedding.files import Input, Progress, list_inputs
-from sondino.encoder.head import Head
-from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import OptionError, SondinoError
-from sondino.files import thread_count
+from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
+from sondino.embedding.detection_tables import kept_csv, kept_json
+from sondino.embedding.files import Progress
+from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
+from sondino.encoder.pipeline import resolve_windowing
+from sondino.errors import OptionError
+from sondino.files import text_file
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 
@@ -42,25 +45,6 @@ class ClipPrediction:
     labels: Ranking
 
 
-@dataclass
-class ClassifyReport:
-    """What `classify_files` or `detect_files` did.
-
-    Attributes:
-        files: files in the output.
-        seconds: of sound in them.
-        detections: rows of them, of `detect_files`.
-        kept: files whose detections are from an earlier call (`skip_existing`).
-        skipped: (path, reason) of every file that is not in the output.
-    """
-
-    files: int = 0
-    seconds: float = 0.0
-    detections: int = 0
-    kept: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
 def classify_files(
     inputs: str | Path | Sequence[str | Path],
     model: Model,
@@ -69,9 +53,10 @@ def classify_files(
     threads: int | None = None,
     *,
     scale: Scale = "none",
+    append: bool = False,
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
-) -> ClassifyReport:
+) -> FilesReport:
     """Classify files and folders with a model's head: the labels of each clip as a whole.
 
     Args:
@@ -82,6 +67,7 @@ def classify_files(
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
+        append: keep what is in the table, as in `embed_files`.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
 
@@ -97,111 +83,100 @@ def classify_files(
     head = head_of(model)
     if top < 1:
         raise OptionError(f"top is {top}: give the number of labels, 1 or more")
-    write = _writer_for(None if output is None else Path(output))
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    report = ClassifyReport(skipped=list(skipped))
-    # Within the output's lock: the marks are those of one run.
-    marks = nullcontext() if output is None else crash_marks(Path(output).parent, Path(output).name)
+    target = None if output is None else Path(output)
+    if target is None and append:
+        raise OptionError("append is for a table, and nothing is written: give an output, or leave it out")
+    write = _writer_for(target)
+    files, skipped = list_inputs(inputs)
+    report = FilesReport(skipped=list(skipped))
     windowing = resolve_windowing(model)
-    with write as put, marks:
-        for file, clip in embedded_files(files, model, windowing, False, threads, scale, report, progress):
+
+    def each(put: Callable[[ClipPrediction], None], todo: Sequence[Input]) -> None:
+        for file, clip in embedded_files(todo, model, windowing, False, threads, scale, report, progress):
             probabilities = head.probabilities(clip.embeddings)[0]
             prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top))
             put(prediction)
             if show is not None:
                 show(prediction)
+
+    if target is None:
+        each(lambda prediction: None, files)
+    elif append:
+        plan = plan_append(target, settings_of(model, head, windowing, scale, **{"top": top, "per clip": True}), files)
+        report.kept = plan.kept
+        if plan.todo:
+            with (
+                write(target) as table,
+                crash_marks(target.parent, target.name),
+                keeping_rows(plan, table.copy, report.skipped),
+            ):
+                each(table.put, plan.todo)
+        finish_append(plan, report)
+    else:
+        # Within the output's lock: the marks are those of one run.
+        with write(target) as table, crash_marks(target.parent, target.name):
+            each(table.put, files)
+            forget(target)
     return report
-
-
-def head_of(model: Model) -> Head:
-    """A model's head; raises OptionError where it has none."""
-    if model.head is None:
-        raise OptionError(
-            f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
-            "ssondo/matpac-mobilenetv3"
-        )
-    return model.head
-
-
-def embedded_files(
-    files: Sequence[Input],
-    model: Model,
-    windowing: Windowing,
-    per_window: bool,
-    threads: int | None,
-    scale: Scale,
-    report: ClassifyReport,
-    progress: Progress | None,
-) -> Iterator[tuple[Input, Embedded]]:
-    """The embeddings of each file that can be decoded, in order, counted in the report; the others are listed there.
-
-    Raises:
-        SondinoError: no file could be decoded.
-    """
-    ahead = readers(thread_count(model.threads if threads is None else threads))
-    sounds: list[Sound] = [file.path for file in files]
-    passed_over = len(report.skipped)
-    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
-        for clip in found:
-            file = files[clip.index]
-            if clip.error is not None:
-                report.skipped.append((file.path, str(clip.error).removeprefix(f"{file.path}: ")))
-            else:
-                yield file, clip
-                report.files += 1
-                report.seconds += clip.seconds
-            if progress is not None:
-                progress(clip.index + 1, len(files), report.seconds)
-    if report.files == 0 and files and not report.kept:
-        path, reason = report.skipped[passed_over]
-        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
 
 
 # ---- output ---------------------------------------------------------------------------------------------------
 
 
-def _writer_for(output: Path | None) -> AbstractContextManager[Callable[[ClipPrediction], None]]:
-    if output is None:
-        return _nowhere()
+@dataclass(frozen=True)
+class ClipTable:
+    """A table of clips that is being written.
+
+    Attributes:
+        put: adds the labels of a clip.
+        copy: adds the rows that stay of the table that it will replace.
+    """
+
+    put: Callable[[ClipPrediction], None]
+    copy: Callable[[Stays], None]
+
+
+def _writer_for(output: Path | None) -> Callable[[Path], AbstractContextManager[ClipTable]]:
     writers = {".csv": _csv, ".jsonl": _json_lines}
-    if output.suffix.lower() not in writers:
+    if output is not None and output.suffix.lower() not in writers:
         raise OptionError(f"output {output} must end in {' or '.join(writers)}")
-    if output.is_dir():
+    if output is not None and output.is_dir():
         raise OptionError(f"output {output} is a folder; name a file")
-    return writers[output.suffix.lower()](output)
+    return _csv if output is None else writers[output.suffix.lower()]
 
 
 @contextmanager
-def _nowhere() -> Iterator[Callable[[ClipPrediction], None]]:
-    yield lambda prediction: None
-
-
-@contextmanager
-def _csv(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
+def _csv(output: Path) -> Iterator[ClipTable]:
     with text_file(output) as file:
-        table = CsvWriter(file)
-        table.writerow(COLUMNS)
+        put = clip_writer(file, "csv")
+        plain = csv.writer(file, lineterminator="\n")  # of rows as they stand in a table
+        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, COLUMNS, stays)))
+
+
+@contextmanager
+def _json_lines(output: Path) -> Iterator[ClipTable]:
+    with text_file(output) as file:
+        put = clip_writer(file, "jsonl")
+        yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
+
+
+def clip_writer(file: io.TextIOWrapper, form: Literal["csv", "jsonl"]) -> Callable[[ClipPrediction], None]:
+    """Writes the labels of clips into an open file; the line of names of a CSV is written at once."""
+    if form == "jsonl":
 
         def put(prediction: ClipPrediction) -> None:
-            table.writerows(csv_rows(prediction))
+            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
 
-        yield put
+        return put
+    table = CsvWriter(file)
+    table.writerow(COLUMNS)
+    return lambda prediction: table.writerows(csv_rows(prediction))
 
 
 def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
     """A clip's rows of the table, the most probable label first."""
     for rank, (label, probability) in enumerate(prediction.labels, start=1):
         yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}"]
-
-
-@contextmanager
-def _json_lines(output: Path) -> Iterator[Callable[[ClipPrediction], None]]:
-    with text_file(output) as file:
-
-        def put(prediction: ClipPrediction) -> None:
-            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
-
-        yield put
 
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +14,29 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
-from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
-from sondino.embedding.detection_tables import Format, file_of, format_of, one_table, write_one
+from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append
+from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
 from sondino.embedding.detections import Recording, Wanted, find_detections, wanted_labels
-from sondino.embedding.files import Input, Progress, list_inputs
+from sondino.embedding.files import Progress
+from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.errors import OptionError
 from sondino.model.model import Model
 
 MIN_CONFIDENCE = 0.25
+
+
+@dataclass
+class DetectReport(FilesReport):
+    """What `detect_files` did.
+
+    Attributes:
+        detections: in the files that it processed.
+    """
+
+    detections: int = 0
 
 
 def detect_files(
@@ -36,11 +51,12 @@ def detect_files(
     labels: str | Path | None = None,
     format: Format | None = None,
     skip_existing: bool = False,
+    append: bool = False,
     threads: int | None = None,
     scale: Scale = "none",
     show: Callable[[Recording], None] | None = None,
     progress: Progress | None = None,
-) -> ClassifyReport:
+) -> DetectReport:
     """Find labels in recordings: a row a detection, with path, start, end, label, probability and time.
 
     Each window of a recording is classified with the model's head. A label of at least `min_confidence` in a window is
@@ -60,6 +76,7 @@ def detect_files(
         format: "csv", "parquet", "jsonl", "raven" (a selection table), "audacity" (a label track for each recording) or
             "kaleidoscope"; None: as the output's suffix says, CSV in a folder.
         skip_existing: leave out recordings whose file is in the folder already.
+        append: keep what is in the table (.csv, .jsonl or .parquet), as in `embed_files`.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
         show: called with each recording.
@@ -91,8 +108,10 @@ def detect_files(
         form, apart = format_of(target, format)
     if skip_existing and not apart:
         raise OptionError("skip existing needs a file for each recording: name a folder as output")
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
-    report = ClassifyReport(skipped=list(skipped))
+    if append:
+        _check_grows(target, form, apart)
+    files, skipped = list_inputs(inputs)
+    report = DetectReport(skipped=list(skipped))
     top_frequency = model.sample_rate / 2
 
     def each(put: Callable[[Input, Recording], None], todo: Sequence[Input]) -> None:
@@ -112,11 +131,46 @@ def detect_files(
         target.mkdir(parents=True, exist_ok=True)
         with crash_marks(target):
             each(lambda file, r: write_one(file_of(target, file.id, form), r, form, top_frequency), todo)
+    elif append:
+        settings = settings_of(model, head, windowing, scale, **_settings(wanted, head))
+        plan = plan_append(target, settings, files)
+        report.kept = plan.kept
+        if plan.todo:
+            with (
+                one_table(target, form, top_frequency) as table,
+                crash_marks(target.parent, target.name),
+                keeping_rows(plan, table.copy, report.skipped),
+            ):
+                each(lambda file, recording: table.put(recording), plan.todo)
+        finish_append(plan, report)
     else:
         # The marks are within the output's lock: they are those of one run.
-        with one_table(target, form, top_frequency) as put, crash_marks(target.parent, target.name):
-            each(lambda file, recording: put(recording), files)
+        with one_table(target, form, top_frequency) as table, crash_marks(target.parent, target.name):
+            each(lambda file, recording: table.put(recording), files)
+            forget(target)
     return report
+
+
+def _settings(wanted: Wanted, head: Head) -> dict[str, Any]:
+    """What of the options decides the rows of a file."""
+    names = [head.labels[place] for place in wanted.labels]
+    return {
+        "min confidence": wanted.min_confidence,
+        "top": wanted.top,
+        "merge": wanted.merge,
+        "labels": None if len(names) == len(head.labels) else ", ".join(names),
+        "per clip": False,
+    }
+
+
+def _check_grows(target: Path | None, form: Format, apart: bool) -> None:
+    """Raises OptionError where an output cannot be added to."""
+    if target is None:
+        raise OptionError("append is for a table, and nothing is written: give an output, or leave it out")
+    if apart:
+        raise OptionError(f"output {target} is a folder, with a file of each recording: skip existing adds new ones")
+    if form not in GROWING:
+        raise OptionError(f"a {form} table cannot be added to: take {', '.join(GROWING[:-1])} or {GROWING[-1]}")
 
 
 def _check_names(target: Path, files: Sequence[Input], form: Format) -> None:

@@ -1,17 +1,23 @@
 """Detections on disk: one table for all recordings, or a file for each, in the forms that other programs read."""
 
+import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from sondino.audio.recorded import time_of
+from sondino.embedding.append import Stays
 from sondino.embedding.detections import Recording
+from sondino.embedding.table_readers import report_damage
 from sondino.errors import OptionError, require
-from sondino.files import make_folder, new_file
-from sondino.text import CsvWriter, escape
+from sondino.files import make_folder, new_file, text_file
+from sondino.schema import parse_json
+from sondino.text import CsvWriter, escape, from_cell, unescape
 
 Format = Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"]
 
@@ -46,6 +52,22 @@ KALEIDOSCOPE = ("INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "
 
 Put = Callable[[Recording], None]
 """Called with each recording; the output is there, whole, once the context that gave this has been left."""
+
+GROWING: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+"""Formats of tables that can be added to."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of detections that is being written.
+
+    Attributes:
+        put: adds the detections of a recording.
+        copy: adds the rows that stay of the table that it will replace.
+    """
+
+    put: Put
+    copy: Callable[[Stays], None]
 
 
 def format_of(output: Path, form: Format | None) -> tuple[Format, bool]:
@@ -89,7 +111,7 @@ def file_of(output: Path, path: str, form: Format) -> Path:
 
 
 @contextmanager
-def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Put]:
+def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Table]:
     """A table of all recordings.
 
     Args:
@@ -98,17 +120,62 @@ def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Put]
         top_frequency: hertz, the highest that the model processes: the upper edge of a selection.
     """
     if form == "parquet":
-        with _parquet(output) as put:
-            yield put
+        with _parquet(output) as table:
+            yield table
         return
     with text_file(output) as file:
-        yield _WRITERS[form](file, top_frequency)
+        put = line_writer(file, form, top_frequency)
+
+        def copy(stays: Stays) -> None:
+            if form == "csv":
+                csv.writer(file, lineterminator="\n").writerows(kept_csv(output, COLUMNS, stays))
+            elif form == "jsonl":
+                file.writelines(kept_json(output, stays))
+
+        yield Table(put, copy)
+
+
+def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float) -> Put:
+    """Writes recordings in a format of text into an open file; its line of names is written at once."""
+    return _WRITERS[form](file, top_frequency)
+
+
+def kept_csv(table: Path, columns: Sequence[str], stays: Stays) -> Iterator[list[str]]:
+    """The rows of a CSV that stay, as they are written there.
+
+    Raises:
+        OptionError: it has other columns.
+    """
+    with report_damage(table, "classify"), table.open(encoding="utf-8-sig", newline="") as opened:
+        rows = csv.reader(opened, strict=True)
+        names = next(rows, [])
+        if names != list(columns):
+            raise _other_columns(table, names, columns)
+        start = names.index("start") if "start" in names else None
+        for row in rows:
+            if row and stays(from_cell(row[0]), math.nan if start is None else float(row[start])):
+                yield row
+
+
+def _other_columns(table: Path, names: Sequence[str], columns: Sequence[str]) -> OptionError:
+    has, writes = ", ".join(names) or "none", ", ".join(columns)
+    return OptionError(f"{table} has the columns {has}, and this call writes {writes}: name another output")
+
+
+def kept_json(table: Path, stays: Stays) -> Iterator[str]:
+    """The lines of a table of JSON lines that stay, as they are written there."""
+    with report_damage(table, "classify"), table.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                row = parse_json(line.encode())
+                if stays(unescape(row["path"]), float(row.get("start", math.nan))):
+                    yield line.rstrip("\n") + "\n"
 
 
 def write_one(output: Path, recording: Recording, form: Format, top_frequency: float) -> None:
     """Write the table of one recording, whole or not at all."""
-    with one_table(output, form, top_frequency) as put:
-        put(recording)
+    with one_table(output, form, top_frequency) as table:
+        table.put(recording)
 
 
 # ---- formats --------------------------------------------------------------------------------------------------
@@ -220,7 +287,7 @@ _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
 
 
 @contextmanager
-def _parquet(output: Path) -> Iterator[Put]:
+def _parquet(output: Path) -> Iterator[Table]:
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     text, seconds = pyarrow.string(), pyarrow.float64()
     kinds = (text, seconds, seconds, text, pyarrow.float32(), text)
@@ -236,17 +303,18 @@ def _parquet(output: Path) -> Iterator[Put]:
             arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
             table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
-        yield put
+        def copy(stays: Stays) -> None:
+            for batch in _kept_batches(output, schema, stays):
+                table.write_batch(batch)
+
+        yield Table(put, copy)
 
 
-@contextmanager
-def text_file(output: Path) -> Iterator[io.TextIOWrapper]:
-    """A text file that gets the output's name once it is complete."""
-    make_folder(output.parent)
-    with new_file(output, alone=True) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
-            yield text
-            text.flush()
-        finally:
-            text.detach()
+def _kept_batches(table: Path, schema: Any, stays: Stays) -> Iterator[Any]:
+    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
+    with report_damage(table, "classify"), parquet.ParquetFile(table) as old:
+        if not old.schema_arrow.equals(schema):
+            raise _other_columns(table, old.schema_arrow.names, schema.names)
+        for batch in old.iter_batches():
+            places = zip(batch.column("path").to_pylist(), batch.column("start").to_pylist(), strict=True)
+            yield batch.filter(pyarrow.array([stays(unescape(path), at) for path, at in places], pyarrow.bool_()))

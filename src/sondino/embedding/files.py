@@ -11,20 +11,21 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sondino.audio.crashes import crash_marks
-from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import Scale
-from sondino.audio.walk import nothing_usable, search_audio
 from sondino.audio.windows import ShortPolicy, Windowing
-from sondino.embedding.tables import TablePart, writer_for
+from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
+from sondino.embedding.inputs import Input, list_inputs, reason_of
+from sondino.embedding.tables import TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import OptionError, RunError, SondinoError
+from sondino.errors import RunError, SondinoError
 from sondino.files import thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.text import printable
@@ -44,11 +45,14 @@ class EmbedReport:
 
     Attributes:
         output: the file written.
-        files: files that are in it.
-        embeddings: rows of it: one a file, or one a window.
+        files: files that were embedded.
+        embeddings: rows of these: one a file, or one a window.
         seconds: of sound.
-        skipped: (path, reason) of every file that is not in it.
+        skipped: (path, reason) of every file that was given and not embedded.
         resumed: files whose embeddings are from an earlier, interrupted call.
+        kept: files that were in the output before and stay, of `append`; those are not in `files`.
+        replaced: files among `files` whose rows took the place of older ones.
+        gone: files among `kept` that are no longer there.
     """
 
     output: Path
@@ -57,6 +61,9 @@ class EmbedReport:
     seconds: float = 0.0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
+    kept: int = 0
+    replaced: int = 0
+    gone: int = 0
 
     def add(self, part: TablePart) -> None:
         """Count a finished part."""
@@ -64,16 +71,6 @@ class EmbedReport:
         self.embeddings += len(part.embeddings)
         self.seconds += part.seconds
         self.skipped += part.skipped
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file to embed: its id in the table, its path, its size (bytes) and its time of change (nanoseconds)."""
-
-    id: str
-    path: str
-    size: int
-    changed: int
 
 
 def embed_files(
@@ -87,6 +84,7 @@ def embed_files(
     window: float | None = None,
     hop: float | None = None,
     scale: Scale = "none",
+    append: bool = False,
     progress: Progress | None = None,
 ) -> EmbedReport:
     """Embed files and folders into one table.
@@ -105,11 +103,13 @@ def embed_files(
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.
         scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
+        append: keep what is in the output: only files that are new, or whose size or time of change is another, are
+            embedded; files that are gone stay. The first call makes the output, and NAME.inputs.json beside it.
         progress: called after every file.
 
     Raises:
         AudioError: an input does not exist or holds no audio.
-        OptionError: an option is out of range, or the output's suffix is none of the above.
+        OptionError: an option is out of range, the output's suffix is none of the above, or it cannot be added to.
         RunError: another process is writing this output, or the disk is full; what is done stays.
         SondinoError: no file could be decoded.
 
@@ -119,7 +119,7 @@ def embed_files(
         8
     """
     windowing = resolve_windowing(model, window, hop, short)
-    return embed_table(inputs, model, output, windowing, per_window, threads, progress, scale)
+    return embed_table(inputs, model, output, windowing, per_window, threads, progress, scale, append)
 
 
 def embed_table(
@@ -131,68 +131,59 @@ def embed_table(
     threads: int | None = None,
     progress: Progress | None = None,
     scale: Scale = "none",
+    append: bool = False,
 ) -> EmbedReport:
     """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
-    files, skipped = list_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    files, skipped = list_inputs(inputs)
     ahead = readers(thread_count(model.threads if threads is None else threads))
     job = _Job(model, windowing, per_window, ahead, scale)
+    if append:
+        check_settings(output, job.settings())
     partial = output.with_name(output.name + ".partial")
     with _disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
     with lock_or_fail(partial, "embed", "filling"), crash_marks(partial):
+        plan = plan_append(output, job.settings(), files) if append else None
+        todo = files if plan is None else plan.todo
         with _disk(output):
-            _match_key(partial, job.key(files))
-        report = _embed_parts(job, files, output, partial, progress or (lambda done, total, seconds: None))
-        report.skipped = skipped + report.skipped
+            _match_key(partial, job.key(todo))
+        report = _embed_parts(job, todo, output, partial, progress or (lambda done, total, seconds: None))
         if report.files:
-            parts = (_read_part(partial / _part_name(number)) for number, _ in enumerate(_part_bounds(files)))
+            parts = [partial / _part_name(number) for number, _ in enumerate(_part_bounds(todo))]
             with _disk(output):
-                write(output, parts, report.files, report.embeddings, model.dim, per_window)
+                _write(write, plan, report, parts, model.dim, per_window)
         shutil.rmtree(partial, ignore_errors=True)
-    if not report.files:
-        path, reason = report.skipped[len(skipped)]
+    if plan is not None:
+        finish_append(plan, report)
+    if not report.files and not report.kept:
+        path, reason = report.skipped[0]
         raise SondinoError(
             f"none of the {len(files)} files could be decoded, and {output} was not written; {path}: {reason}"
         )
+    report.skipped = skipped + report.skipped
     return report
 
 
-def list_inputs(inputs: Sequence[str | Path]) -> tuple[list[Input], list[tuple[str, str]]]:
-    """Every file once, in the order given, with its id; and (path, reason) of what was passed over.
-
-    Raises:
-        AudioError: an input does not exist or holds no audio.
-        OptionError: there are no inputs.
-    """
-    found: dict[str, tuple[str, str]] = {}  # path -> (id, id when that is not enough)
-    skipped: dict[tuple[str, str], None] = {}
-    for given in inputs:
-        searched = search_audio(given)
-        skipped |= dict.fromkeys(searched.skipped)
-        inside = Path(given).is_dir()
-        for path in searched.files:
-            whole = PurePath(path).as_posix()
-            name = PurePath(path).relative_to(given).as_posix() if inside else whole
-            found.setdefault(str(path), (name, whole))
-    names = [name for name, _ in found.values()]
-    # Two folders may hold files of the same name: then all ids are full paths.
-    unique = len(set(names)) == len(names)
-    files = []
-    for file, (name, whole) in found.items():
-        try:
-            facts = Path(stretch_of(file).file).stat()
-            size, changed = facts.st_size, facts.st_mtime_ns
-        except OSError:
-            size = changed = 0  # removed since it was listed: reading it reports that
-        files.append(Input(name if unique else whole, file, size, changed))
-    if not files and skipped:
-        raise nothing_usable(list(skipped))
-    if not files:
-        raise OptionError("no input was given: name files or folders")
-    return files, list(skipped)
+def _write(
+    write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequence[Path], dim: int, per_window: bool
+) -> None:
+    """Write the table: what it keeps of an older one, and the parts."""
+    output, files, rows = report.output, report.files, report.embeddings
+    new = (_read_part(part) for part in parts)
+    if plan is None:
+        forget(output)
+        write(output, new, files, rows, dim, per_window)
+        return
+    done = {name for part in parts for name in _read_facts(part)["ids"]}
+    kept: Iterator[TablePart] = iter(())
+    if plan.exists:
+        for part in kept_parts(output, done, dim):
+            files, rows = files + len(part.ids), rows + len(part.embeddings)
+        kept = kept_parts(output, done, dim)
+    write(output, chain(kept, new), files, rows, dim, per_window)
 
 
 def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
@@ -217,6 +208,8 @@ def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Pat
 
 
 def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
+    if not files:
+        return
     first = size = 0
     for at, file in enumerate(files):
         if at > first and (at - first == PART_FILES or size + file.size > PART_BYTES):
@@ -236,11 +229,22 @@ class _Job:
     readers: int
     scale: Scale
 
+    def settings(self) -> dict[str, Any]:
+        """All that decides the rows of a file."""
+        cut = self.windowing
+        return {
+            "model": [self.model.name, self.model.fingerprint],
+            "window": cut.window,
+            "hop": cut.hop,
+            "short": cut.short,
+            "window policy": cut.policy,
+            "per window": self.per_window,
+            "scale": self.scale,
+        }
+
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""
-        cut = self.windowing
-        facts = [1, self.model.fingerprint, cut.window, cut.hop, cut.short, cut.policy, self.per_window, self.scale]
-        digest = hashlib.sha256(json.dumps(facts).encode())
+        digest = hashlib.sha256(json.dumps([2, self.settings()]).encode())
         for file in files:
             digest.update(json.dumps([file.id, file.path, file.size, file.changed]).encode())
         return digest.hexdigest()
@@ -258,8 +262,7 @@ class _Job:
             for found in embedded:
                 file = files[found.index]
                 if found.error is not None:
-                    # The path stands beside the reason: once is enough.
-                    skipped.append((file.path, str(found.error).removeprefix(f"{file.path}: ")))
+                    skipped.append((file.path, reason_of(file, found.error)))
                 else:
                     ids.append(file.id)
                     rows.append(found.embeddings)
@@ -299,8 +302,13 @@ def _load_part(partial: Path, number: int) -> TablePart | None:
         return None
 
 
-def _read_part(at: Path) -> TablePart:
+def _read_facts(at: Path) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(at.with_suffix(".json").read_text(encoding="utf-8"))
+    return facts
+
+
+def _read_part(at: Path) -> TablePart:
+    facts = _read_facts(at)
     embeddings = np.load(at.with_suffix(".embeddings.npy"))
     starts = np.load(at.with_suffix(".starts.npy"))
     skipped = [(path, reason) for path, reason in facts["skipped"]]

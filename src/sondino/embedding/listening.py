@@ -17,9 +17,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from sondino.audio.pipe import SampleFormat
-from sondino.embedding.classify import head_of
 from sondino.embedding.detect import MIN_CONFIDENCE
 from sondino.embedding.detections import Detection, Wanted, find_detections, wanted_labels
+from sondino.embedding.labelling import head_of
 from sondino.embedding.streams import embed_stream
 from sondino.errors import AudioError, OptionError
 from sondino.model.model import Model

@@ -198,18 +198,20 @@ def embed_stdin(
     hop: float = 0.5,
     window: float | None = None,
     short: ShortPolicy | None = None,
+    form: LineFormat = "jsonl",
 ) -> StreamReport:
     """`embed_stream` of standard input, written to a file or to standard output.
 
     Args:
         model: as in `embed_stream`.
-        output: .jsonl or .csv; None: JSON lines on standard output.
+        output: .jsonl or .csv; None: standard output.
         rate: as in `embed_stream`.
         sample_format: as in `embed_stream`.
         channels: as in `embed_stream`.
         hop: as in `embed_stream`.
         window: as in `embed_stream`.
         short: as in `embed_stream`.
+        form: of the lines on standard output.
 
     Raises:
         AudioError, OptionError: as in `embed_stream`, or nothing is piped in, or the output's suffix is another.
@@ -229,7 +231,7 @@ def embed_stdin(
         short=short,
     )
     if output is None:
-        report = write_stream(embeddings, sys.stdout.buffer)
+        report = write_stream(embeddings, sys.stdout.buffer, form)
         try:
             sys.stdout.flush()
         except BrokenPipeError:

@@ -53,7 +53,7 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
         raise OptionError(f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them")
     if not table.is_file():
         raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
-    with _report_damage(table):
+    with report_damage(table):
         yield from READERS[suffix](table)
 
 
@@ -249,15 +249,15 @@ def _open_csv(file: Path) -> IO[str]:
 
 
 @contextmanager
-def _report_damage(table: Path) -> Iterator[None]:
+def report_damage(table: Path, command: str = "embed") -> Iterator[None]:
     """Turn the exceptions of a broken file into a SondinoError: zipfile, csv and NumPy raise many kinds."""
     try:
         yield
     except SondinoError:
         raise
     except Exception as error:
-        raise _damaged(table, format_error(error)) from error
+        raise _damaged(table, format_error(error), command) from error
 
 
-def _damaged(table: Path, reason: object) -> SondinoError:
-    return SondinoError(f"{table}: cannot be read ({reason}); make it again with `sondino embed`")
+def _damaged(table: Path, reason: object, command: str = "embed") -> SondinoError:
+    return SondinoError(f"{table}: cannot be read ({reason}); make it again with `sondino {command}`")

@@ -54,6 +54,19 @@ class Published:
     file: HubFile | None = None
     shipped: bool = False
 
+    def facts(self) -> dict[str, object]:
+        """The model for JSON."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "width": self.width,
+            "parameters": self.parameters,
+            "dim": self.dim,
+            "sample_rate": self.sample_rate,
+            "teacher": self.teacher,
+            "licence": self.licence,
+        }
+
     def row(self) -> dict[str, str]:
         """The model as a table row, by column."""
         return {

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sondino.model.card import card
 from sondino.model.config import BUNDLE_FORMAT, Config, read_checked_config, read_config
 from sondino.model.head import write_head
 from sondino.model.paths import without_paths
-from sondino.text import millions
+from sondino.text import escape, millions
 
 PARTIAL = (UNFINISHED, ".partial")
 """How a hidden folder ends that is being written, by this version and by earlier ones."""
@@ -98,20 +99,52 @@ def finish_bundle(partial: Path, config: dict[str, Any], head: Head | None, half
     (partial / "card.md").write_text(card(config, size), encoding="utf-8")
 
 
-def find_bundles(folder: Path) -> tuple[list[dict[str, str]], list[tuple[str, str]]]:
-    """The bundles under a folder.
+@dataclass(frozen=True)
+class BundleRecord:
+    """A bundle under a folder: where it lies, and its config."""
 
-    Returns:
-        A row for each: name, folder, parameters, rate, window, dimension, teachers' licences; and (folder, reason) of
-        each that cannot be read.
-    """
-    rows, damaged = [], []
+    folder: Path
+    config: Config
+
+    def row(self) -> dict[str, str]:
+        """The record as one line of a table, by column."""
+        config = self.config
+        return {
+            "name": config.name,
+            "folder": str(self.folder),
+            "parameters": "" if config.parameters is None else millions(config.parameters),
+            "rate": f"{config.sample_rate} Hz",
+            "window": f"{config.window:g} s" if config.window else "any",
+            "dimension": str(config.dim),
+            "teachers' licences": ", ".join(self._licences()) or "no teacher",
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """The record for JSON."""
+        config = self.config
+        return {
+            "name": config.name,
+            "folder": escape(str(self.folder)),
+            "parameters": config.parameters,
+            "sample_rate": config.sample_rate,
+            "window": config.window,
+            "dim": config.dim,
+            "teachers_licences": self._licences(),
+        }
+
+    def _licences(self) -> list[str]:
+        return sorted({teacher.licence or "unknown" for teacher in self.config.teachers})
+
+
+def find_bundles(folder: Path) -> tuple[list[BundleRecord], list[tuple[str, str]]]:
+    """The bundles under a folder, and (folder, reason) of each that cannot be read."""
+    found, damaged = [], []
     for place in _bundle_folders(folder):
         try:
-            rows.append(_row(place, read_checked_config(place / "config.json")[1]))
+            found.append(BundleRecord(place, read_checked_config(place / "config.json")[1]))
         except SondinoError as error:
             damaged.append((str(place), str(error).removeprefix(f"{place / 'config.json'}: ")))
-    return rows, damaged
+    return found, damaged
 
 
 def _bundle_folders(folder: Path) -> Iterator[Path]:
@@ -125,16 +158,3 @@ def _bundle_folders(folder: Path) -> Iterator[Path]:
         inside[:] = sorted(name for name in inside if not (name.startswith(".") and name.endswith(PARTIAL)))
         if "config.json" in names and ("model.onnx" in names or is_bundle(Path(place))):
             yield Path(place)
-
-
-def _row(folder: Path, config: Config) -> dict[str, str]:
-    return {
-        "name": config.name,
-        "folder": str(folder),
-        "parameters": "" if config.parameters is None else millions(config.parameters),
-        "rate": f"{config.sample_rate} Hz",
-        "window": f"{config.window:g} s" if config.window else "any",
-        "dimension": str(config.dim),
-        "teachers' licences": ", ".join(sorted({teacher.licence or "unknown" for teacher in config.teachers}))
-        or "no teacher",
-    }

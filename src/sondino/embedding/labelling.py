@@ -1,0 +1,102 @@
+"""What `detect_files` and `classify_files` share: a model's head, and the embeddings of each file, counted."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from sondino.audio.signal import Scale
+from sondino.audio.windows import Windowing
+from sondino.embedding.files import Progress
+from sondino.embedding.inputs import Input, reason_of
+from sondino.encoder.head import Head
+from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers
+from sondino.errors import OptionError, SondinoError
+from sondino.files import thread_count
+from sondino.model.model import Model
+
+
+@dataclass
+class FilesReport:
+    """What a call did with its files.
+
+    Attributes:
+        files: files that it processed and that are in the output.
+        seconds: of sound in them.
+        kept: files whose rows or tables are from an earlier call, and stay; those are not in `files`.
+        replaced: files among `files` whose rows took the place of older ones (`append`).
+        gone: files among `kept` that are no longer there (`append`).
+        skipped: (path, reason) of every file that is not in the output.
+    """
+
+    files: int = 0
+    seconds: float = 0.0
+    kept: int = 0
+    replaced: int = 0
+    gone: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def head_of(model: Model) -> Head:
+    """A model's head; raises OptionError where it has none."""
+    if model.head is None:
+        raise OptionError(
+            f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
+            "ssondo/matpac-mobilenetv3"
+        )
+    return model.head
+
+
+def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **options: Any) -> dict[str, Any]:
+    """All that decides the rows of a file, for `plan_append`."""
+    facts = [head.labels, head.multi_label, head.activation]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for array in chain.from_iterable(head.layers):
+        digest.update(array.tobytes())
+    return {
+        "model": [model.name, model.fingerprint],
+        "head": [head.name, digest.hexdigest()],
+        "window": windowing.window,
+        "hop": windowing.hop,
+        "short": windowing.short,
+        "window policy": windowing.policy,
+        "scale": scale,
+        **options,
+    }
+
+
+def embedded_files(
+    files: Sequence[Input],
+    model: Model,
+    windowing: Windowing,
+    per_window: bool,
+    threads: int | None,
+    scale: Scale,
+    report: FilesReport,
+    progress: Progress | None,
+) -> Iterator[tuple[Input, Embedded]]:
+    """The embeddings of each file that can be decoded, in order, counted in the report; the others are listed there.
+
+    Raises:
+        SondinoError: no file could be decoded.
+    """
+    ahead = readers(thread_count(model.threads if threads is None else threads))
+    sounds: list[Sound] = [file.path for file in files]
+    passed_over = len(report.skipped)
+    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
+        for clip in found:
+            file = files[clip.index]
+            if clip.error is not None:
+                report.skipped.append((file.path, reason_of(file, clip.error)))
+            else:
+                yield file, clip
+                report.files += 1
+                report.seconds += clip.seconds
+            if progress is not None:
+                progress(clip.index + 1, len(files), report.seconds)
+    if report.files == 0 and files and not report.kept:
+        path, reason = report.skipped[passed_over]
+        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")

@@ -1,0 +1,147 @@
+"""Embeddings and labels on standard output, as lines that another program reads while they come."""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from sondino.audio.signal import Scale
+from sondino.audio.windows import ShortPolicy
+from sondino.embedding.classify import ClipPrediction, clip_writer
+from sondino.embedding.detection_tables import line_writer
+from sondino.embedding.detections import Recording
+from sondino.embedding.files import EmbedReport, Progress
+from sondino.embedding.inputs import list_inputs, reason_of
+from sondino.embedding.streams import LineFormat
+from sondino.encoder.encoder import Encoder, resolve
+from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
+from sondino.errors import SondinoError
+from sondino.files import thread_count
+from sondino.text import CsvWriter, escape
+
+STANDARD_OUTPUT = Path("-")
+
+
+@contextmanager
+def standard_output() -> Iterator[io.TextIOWrapper]:
+    """Standard output as UTF-8, whatever the terminal's encoding is.
+
+    Raises:
+        BrokenPipeError: its reader has gone; nothing more is written to it.
+    """
+    sys.stdout.flush()
+    text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+    try:
+        yield text
+        text.flush()
+    finally:
+        with suppress(OSError):  # of a reader that has gone, which was raised above
+            text.detach()
+
+
+def print_embeddings(
+    inputs: str | Path | Sequence[str | Path],
+    model: Encoder,
+    form: LineFormat,
+    per_window: bool = False,
+    threads: int | None = None,
+    *,
+    short: ShortPolicy | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    scale: Scale = "none",
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """Embed files to standard output: the rows of each as soon as it is done.
+
+    Args:
+        inputs: as in `embed_files`.
+        model: any encoder.
+        form: "csv", the table that `embed_files` writes; or "jsonl", a line for each row, with the same names and the
+            embedding as a list under "vector".
+        per_window: as in `embed_files`.
+        threads: as in `embed_files`.
+        short: as in `embed_files`.
+        window: as in `embed_files`.
+        hop: as in `embed_files`.
+        scale: as in `embed_files`.
+        progress: as in `embed_files`.
+
+    Raises:
+        AudioError, OptionError: as of `embed_files`.
+        SondinoError: no file could be decoded.
+        BrokenPipeError: the reader has gone.
+    """
+    windowing = resolve_windowing(model, window, hop, short)
+    model = resolve(model)
+    files, skipped = list_inputs(inputs)
+    report = EmbedReport(STANDARD_OUTPUT)
+    sounds: list[Sound] = [file.path for file in files]
+    ahead = readers(thread_count(model.threads if threads is None else threads))
+    with (
+        standard_output() as out,
+        closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as embedded,
+    ):
+        put = _embedding_writer(out, form, model.dim, per_window)
+        for found in embedded:
+            file = files[found.index]
+            if found.error is not None:
+                report.skipped.append((file.path, reason_of(file, found.error)))
+            else:
+                put(file.id, found)
+                out.flush()
+                report.files += 1
+                report.embeddings += len(found.embeddings)
+                report.seconds += found.seconds
+            if progress is not None:
+                progress(found.index + 1, len(files), report.seconds)
+    if not report.files:
+        path, reason = report.skipped[0]
+        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
+    report.skipped = skipped + report.skipped
+    return report
+
+
+def _embedding_writer(
+    out: io.TextIOWrapper, form: LineFormat, dim: int, per_window: bool
+) -> Callable[[str, Embedded], None]:
+    table = CsvWriter(out)
+    if form == "csv":
+        table.writerow(["id", *(["start"] if per_window else []), *(f"v{i}" for i in range(dim))])
+
+    def put(name: str, found: Embedded) -> None:
+        for start, embedding in zip(found.starts.tolist(), found.embeddings.tolist(), strict=True):
+            numbers = [f"{value:.9g}" for value in embedding]  # nine digits give back the same float32
+            if form == "csv":
+                table.writerow([name, *([f"{start:.9g}"] if per_window else []), *numbers])
+            else:
+                at = f' "start": {start:.9g},' if per_window else ""
+                out.write(
+                    f'{{"id": {json.dumps(escape(name), ensure_ascii=False)},{at} "vector": [{", ".join(numbers)}]}}\n'
+                )
+
+    return put
+
+
+def detection_printer(out: io.TextIOWrapper, form: LineFormat, top_frequency: float) -> Callable[[Recording], None]:
+    """Writes the detections of each recording at once."""
+    put = line_writer(out, form, top_frequency)
+
+    def put_now(recording: Recording) -> None:
+        put(recording)
+        out.flush()
+
+    return put_now
+
+
+def clip_printer(out: io.TextIOWrapper, form: LineFormat) -> Callable[[ClipPrediction], None]:
+    """Writes the labels of each clip at once."""
+    put = clip_writer(out, form)
+
+    def put_now(prediction: ClipPrediction) -> None:
+        put(prediction)
+        out.flush()
+
+    return put_now
