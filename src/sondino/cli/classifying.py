@@ -31,6 +31,7 @@ def classify(
     hop: float | None = None,
     merge: float | None = None,
     labels: Path | None = None,
+    max_unlike: float | None = None,
     skip_existing: bool = False,
     per_clip: bool = False,
     window_policy: Literal["all", "published"] = "all",
@@ -52,8 +53,8 @@ def classify(
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
-        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time), one table of all
-            recordings; or a folder, for a file of each recording. Default: a list here.
+        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time, unlike), one table of
+            all recordings; or a folder, for a file of each recording. Default: a list here.
         format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
             output's suffix says, CSV in a folder.
         min_confidence: lowest probability of a detection.
@@ -63,9 +64,11 @@ def classify(
         merge: detections of a label that are at most so many seconds apart become one; 0 merges those that touch.
             Default: each window has its own.
         labels: a text file with the labels to look for, one a line. Default: all.
+        max_unlike: leave out detections in windows that are more unlike the classifier's training clips than this share
+            of the windows of held-out clips, such as 0.95. Default: none.
         skip_existing: leave out recordings whose file is in the output folder already.
         per_clip: the labels of each clip as a whole, from the mean of its windows: path, seconds, rank, label,
-            probability.
+            probability, unlike.
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
@@ -86,9 +89,9 @@ def classify(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
-                      threads=threads)  # fmt: skip
+                      max_unlike=max_unlike, threads=threads)  # fmt: skip
     if per_clip:
-        given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels}
+        given = {"--format": format, "--hop": hop, "--merge": merge, "--labels": labels, "--max-unlike": max_unlike}
         given |= {"--skip-existing": skip_existing or None, "--min-confidence": None}
         if min_confidence != MIN_CONFIDENCE:
             given["--min-confidence"] = min_confidence
@@ -116,6 +119,7 @@ def classify(
                 hop=hop,
                 merge=merge,
                 labels=labels,
+                max_unlike=max_unlike,
                 format=format,
                 skip_existing=skip_existing,
                 threads=threads,

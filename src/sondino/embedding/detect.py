@@ -14,7 +14,7 @@ from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
 from sondino.embedding.classify import ClassifyReport, embedded_files, head_of
 from sondino.embedding.detection_tables import Format, file_of, format_of, one_table, write_one
-from sondino.embedding.detections import Recording, Wanted, find_detections, wanted_labels
+from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Input, Progress, list_inputs
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
@@ -36,6 +36,7 @@ def detect_files(
     labels: str | Path | None = None,
     format: Format | None = None,
     skip_existing: bool = False,
+    max_unlike: float | None = None,
     threads: int | None = None,
     scale: Scale = "none",
     show: Callable[[Recording], None] | None = None,
@@ -60,6 +61,8 @@ def detect_files(
         format: "csv", "parquet", "jsonl", "raven" (a selection table), "audacity" (a label track for each recording) or
             "kaleidoscope"; None: as the output's suffix says, CSV in a folder.
         skip_existing: leave out recordings whose file is in the folder already.
+        max_unlike: leave out detections in windows that are more unlike the classifier's training clips than this share
+            (0 to 1) of the windows of held-out clips; None: none.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
         show: called with each recording.
@@ -76,7 +79,9 @@ def detect_files(
         8
     """
     head = head_of(model)
-    wanted = Wanted(min_confidence, top, wanted_labels(head, None if labels is None else Path(labels)), merge)
+    places = wanted_labels(head, None if labels is None else Path(labels))
+    wanted = Wanted(min_confidence, top, places, merge, max_unlike)
+    unlike_scores(head, np.zeros((0, head.dim), np.float32), max_unlike)  # raises where the head has none
     windowing = resolve_windowing(model, hop=hop)
     if hop is not None and windowing.window is not None and not 0 < hop <= windowing.window:
         raise OptionError(
@@ -139,7 +144,8 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
     highest = probabilities[:, wanted.labels].max(axis=0)
     best = int(wanted.labels[highest.argmax()])
-    found = find_detections(head, probabilities, starts, ends, wanted)
+    unlike = unlike_scores(head, clip.embeddings, wanted.max_unlike)
+    found = find_detections(head, probabilities, starts, ends, wanted, unlike)
     path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
     name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())
