@@ -3,7 +3,15 @@
 import numpy as np
 
 from sondino.metrics.agreement import neighbour_overlap
-from sondino.metrics.verdicts import of_count, of_models, of_overlap, of_run, overlap_by_chance
+from sondino.metrics.verdicts import (
+    agreement_by_chance,
+    of_best,
+    of_count,
+    of_models,
+    of_overlap,
+    of_run,
+    overlap_by_chance,
+)
 
 
 def test_few_clips_are_named() -> None:
@@ -54,3 +62,22 @@ def test_a_run_is_judged_by_its_summary() -> None:
     assert len(of_run(summary | {"held_out": 3, "compared": 20})) == 2 and of_run({})[0].startswith(
         "no clip was held out"
     )
+
+
+def test_the_best_is_named_where_it_cannot_be_distinguished() -> None:
+    apart = [("a", 0.5, (0.4, 0.6)), ("b", 0.9, (0.8, 1.0))]
+    assert of_best(apart, 32) is None and of_best(apart[:1], 32) is None
+    close = [*apart, ("c", 0.85, (0.7, 0.95))]
+    assert of_best(close, 32) == (
+        "b is the best, and cannot be distinguished from c by 32 clips: their 95 % intervals overlap"
+    )
+    assert of_best([*apart, ("c", 0.85, None)], 32) == (
+        "whether b is the best is not known: there is no interval, and 32 clips are held out"
+    )
+    many = [("b", 0.9, (0.0, 1.0)), *((str(n), 0.5, (0.4, 0.6)) for n in range(7))]
+    assert "distinguished from 0, 1, 2, 3, 4 and 2 more by" in (of_best(many, 9) or "")
+
+
+def test_agreement_has_chance_levels() -> None:
+    assert agreement_by_chance(41, 20) == {"overlap_by_chance": 0.25, "retrieval_by_chance": 0.05}
+    assert agreement_by_chance(1, 0) == {"overlap_by_chance": None, "retrieval_by_chance": None}
