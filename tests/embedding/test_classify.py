@@ -73,7 +73,7 @@ def test_the_table_has_a_row_for_each_label_of_each_clip(bundle: Path, sounds: P
     assert call(*COMMAND, sounds, "--model", bundle, "--output", tmp_path / "o.csv", "--top", 2) == 0
     with (tmp_path / "o.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert list(rows[0]) == ["path", "seconds", "rank", "label", "probability"]
+    assert list(rows[0]) == ["path", "seconds", "rank", "label", "probability", "unlike"]
     assert [(row["path"], row["seconds"], row["rank"], row["label"]) for row in rows] == [
         ("deep/both.wav", "2.5", "1", "loud"),
         ("deep/both.wav", "2.5", "2", "quiet"),

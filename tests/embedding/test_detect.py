@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sondino.embedding.detect import detect_files
 from sondino.embedding.detection_tables import file_of
 from sondino.embedding.detections import Detection, Recording, merged
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError
 from sondino.model.bundle import copy_with_head
 
@@ -234,6 +236,34 @@ def test_a_broken_recording_is_listed_and_has_no_file(bundle: Path, sounds: Path
     (sounds / "broken.wav").write_text("no sound")
     assert call("classify", sounds, "--model", bundle, "--output", tmp_path / "out", "--quiet") == 1
     assert not (tmp_path / "out" / "broken.wav.csv").exists() and (tmp_path / "out" / "b.wav.csv").exists()
+
+
+def test_windows_that_are_too_unlike_have_no_detection(tmp_path: Path, bundle: Path, sounds: Path) -> None:
+    assert call("classify", sounds, "--model", bundle, "--max-unlike", "0.9", "--quiet") == 2
+    # The distance is the squared peak: that of 0.9 is 0.81, over which lies a quarter of the held-out windows.
+    parts = np.zeros((1, 3)), np.array([[0.0, 0, 1]]), np.array([1, 1e9]), np.array([0, 0.01, 0.5, 0.81, 1.0])
+    head = replace(HEAD, unlike=Unlike(*parts))
+    scored = copy_with_head(bundle, tmp_path / "scored", head, {})
+    levels, quiet = found_in(sounds, scored)
+    assert [found.unlike for found in levels.detections if found.label == "loud"] == pytest.approx([0.75] * 3, abs=1e-4)
+    assert [found.unlike for found in quiet.detections] == pytest.approx([0.25], abs=1e-4)
+    levels, _ = found_in(sounds, scored, max_unlike=0.5)
+    assert spans(levels, "loud") == [] and spans(levels, "here") == [(0, 1), (3, 4), (5, 5.5)]
+    (found,) = merged([Detection(0, 1, "a", 0.5, 0.2), Detection(1, 2, "a", 0.6, 0.1)], 0)
+    assert found.unlike == 0.1
+    for name in ("o.csv", "o.jsonl"):
+        assert call("classify", sounds, "--model", scored, "--output", tmp_path / name, "--quiet") == 0
+    with (tmp_path / "o.csv").open(newline="") as opened:
+        assert [float(row["unlike"]) for row in csv.DictReader(opened) if row["label"] == "loud"] == [0.75] * 3
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [row["unlike"] for row in rows if row["label"] == "loud"] == [0.75] * 3
+
+
+def test_the_background_is_never_a_detection(tmp_path: Path, bundle: Path, sounds: Path) -> None:
+    weights = ((WEIGHT[[0, 2]], np.array([-10, 5.0])),)
+    head = Head("levels", ("loud", "none"), False, weights, background="none")
+    levels, quiet = found_in(sounds, copy_with_head(bundle, tmp_path / "b", head, {}), min_confidence=0.0)
+    assert {found.label for found in (*levels.detections, *quiet.detections)} == {"loud"}
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_is_written(models: Path, task: Path, costs: list[Any]) -> None:
     assert float(rows[1]["value"]) == 1.0 and rows[1]["memory_bytes"] == "2000000"
     assert all(float(row["low95"]) <= float(row["value"]) <= float(row["high95"]) for row in rows)
     table = rich_table(results)
-    assert len(table.rows) == 4 and [str(c.header) for c in table.columns][:3] == [
+    assert len(table.rows) == 5 and [str(c.header) for c in table.columns][:3] == [
         "model",
         "window",
         "clips (accuracy)",
@@ -273,6 +273,7 @@ def scored(*values: float, half: float = 0.05) -> list[dict[str, Any]]:
             "window": float(window),
             "value": value,
             "interval95": [value - half, value + half],
+            "clips": 40,
             "milliseconds_per_10s": 10.0 * window,
             "memory_bytes": 1_000_000 * window,
         }
@@ -285,8 +286,10 @@ def test_the_shortest_within_the_bests_interval_is_chosen() -> None:
     assert (chosen["window"], chosen["best_window"]) == (2.0, 5.0)
     assert chosen["sentence"] == (
         "m on T: 2 s is enough, 86.0 %, within one interval (± 5.0) of the best, 90.0 % at 5 s; "
-        "2.0 MB of memory for 5.0, 20.0 ms for 10 s in place of 50.0"
+        "2.0 MB of memory for 5.0, 20.0 ms for 10 s in place of 50.0; "
+        "5 s is the best, and cannot be distinguished from 1 s, 2 s, 10 s by 40 clips: their 95 % intervals overlap"
     )
+    assert choose(scored(0.7, 0.9), "T")["sentence"].endswith("its interval (± 5.0); 40 clips were scored")
     assert choose(scored(0.849, 0.86, 0.90), "T")["window"] == 2.0
     assert choose(scored(0.851, 0.86, 0.90), "T")["window"] == 1.0
     assert choose(scored(0.7, 0.7, 0.9), "T")["window"] == 5.0

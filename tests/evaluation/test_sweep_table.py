@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from sondino.evaluation.sweep_table import averages, cells, over_seeds, rich_table, tabulate, write_tables
+from sondino.evaluation.sweep_table import averages, cells, over_seeds, rich_table, tabulate, verdict_of, write_tables
 
 
 def ran(settings: dict[str, Any], scores: dict[str, float], cosine: float = 0.5, half: float = 0.1) -> dict[str, Any]:
@@ -18,12 +18,20 @@ def ran(settings: dict[str, Any], scores: dict[str, float], cosine: float = 0.5,
         "settings": settings,
         "run": "runs/x",
         "scores": {
-            name: {"value": v, "interval95": [v - half, v + half], "interval": "t over 5 folds"}
+            name: {
+                "value": v,
+                "interval95": [v - half, v + half],
+                "interval": "t over 5 folds",
+                "clips": 40,
+                "chance": 0.2,
+            }
             for name, v in scores.items()
         },
         **averages(scores, {name: domains[name] for name in scores}),
         "cosine": cosine,
         "neighbour_overlap": 0.25,
+        "overlap_by_chance": 0.1,
+        "held_out": 32,
         "parameters": 1000,
         "training_seconds": 1.5,
     }
@@ -31,12 +39,13 @@ def ran(settings: dict[str, Any], scores: dict[str, float], cosine: float = 0.5,
 
 def results_of(runs: list[dict[str, Any]], tasks: str) -> dict[str, Any]:
     title = {"a": ("A", "accuracy", "environment"), "b": ("B", "mAP", "music")}
-    return {
+    results = {
         "tasks": [dict(zip(("name", "title", "metric", "domain"), (n, *title[n]), strict=True)) for n in tasks],
         "varied": {name: [] for name in runs[0]["settings"]},
         "runs": runs,
         "table": tabulate(runs),
     }
+    return {**results, "verdict": verdict_of(results)}
 
 
 def test_averages_are_over_tasks_and_over_those_of_a_domain() -> None:
@@ -65,7 +74,7 @@ def test_runs_of_several_seeds_are_one_row_with_the_interval_over_seeds() -> Non
     half = t.ppf(0.975, 2) * 0.05 / np.sqrt(3)  # averages of 0.40, 0.45 and 0.50
     assert first["interval95"] == pytest.approx([0.45 - half, 0.45 + half])
     assert first["interval"] == "t over 3 seeds"
-    assert second["cosine"] == pytest.approx(0.6) and second["cosine_interval95"] == pytest.approx([0.6, 0.6])
+    assert second["cosine"] == pytest.approx(0.6) and second["cosine_interval95"] is None  # not of zero width
 
 
 def test_of_one_seed_the_tasks_own_intervals_count() -> None:
@@ -99,18 +108,36 @@ def test_without_tasks_the_table_has_the_agreement_alone() -> None:
     runs = [ran({"loss": "kl", "seed": s}, {}, cosine=0.5 + s / 10) for s in (0, 1)]
     head, rows, under = cells(results_of(runs, ""))
     assert head == ["loss", "cosine", "10-NN overlap"]
-    assert rows == [["kl", f"0.550 ± {t.ppf(0.975, 1) * 0.05:.3f}", "25.0 ± 0.0"]]
-    assert len(under) == 1 and "to teacher" in under[0] and "over seeds" in under[0]
+    assert rows == [["kl", f"0.550 ± {t.ppf(0.975, 1) * 0.05:.3f}", "25.0"]]
+    assert under == [
+        "Cosine to teacher and 10-NN overlap with teacher (in percent), on 32 held-out clips (±: half of Student's "
+        "95 % interval over seeds); overlap by chance: 10.0."
+    ]
+
+
+def test_where_the_best_setting_is_not_known_a_message_states_it() -> None:
+    runs = [ran({"loss": loss}, {"a": v}, half=0.05) for loss, v in (("kl", 0.5), ("mse", 0.58), ("l1", 0.3))]
+    results = results_of(runs, "a")
+    assert results["verdict"] == (
+        "loss mse is the best, and cannot be distinguished from loss kl by 40 clips: their 95 % intervals overlap"
+    )
+    _, _, under = cells(results)
+    assert under[0].endswith("t over 5 folds, 40 clips or more; chance: 20.0.") and under[-1].startswith("Loss mse is")
+    assert results_of(runs[1:], "a")["verdict"] is None
+    alone = [ran({"loss": loss}, {}, cosine=v) for loss, v in (("kl", 0.5), ("mse", 0.6))]
+    assert "there is no interval, and 32 clips are held out" in results_of(alone, "")["verdict"]
+    first, _ = results_of(alone, "")["table"]
+    assert (first["overlap_by_chance"], first["held_out"]) == (0.1, 32)
 
 
 def test_a_seed_alone_is_a_table_of_one_row() -> None:
     head, rows, _ = cells(results_of([ran({"seed": s}, {"a": 0.5}) for s in (0, 1)], "a"))
     assert head == ["recipe", "A (accuracy)", "cosine", "10-NN overlap"]
-    assert rows[0][:2] == ["as it is", "50.0 ± 0.0"]
+    assert rows[0][:2] == ["as it is", "50.0 ± 10.0"]  # equal seeds say nothing: the interval is the task's own
 
 
 def test_different_intervals_are_shown_in_each_row() -> None:
-    runs = [ran({"loss": "kl", "seed": 0}, {"a": 0.5}), ran({"loss": "kl", "seed": 1}, {"a": 0.5}),
+    runs = [ran({"loss": "kl", "seed": 0}, {"a": 0.5}), ran({"loss": "kl", "seed": 1}, {"a": 0.6}),
             ran({"loss": "mse", "seed": 0}, {"a": 0.5})]  # fmt: skip
     head, rows, _ = cells(results_of(runs, "a"))
     assert head[-1] == "interval" and [row[-1] for row in rows] == ["t over 2 seeds", "t over 5 folds"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sondino.metrics.intervals import draw_again, middle_95, t_interval, wilson
+from sondino.metrics.intervals import draw_again, middle_95, t_interval, wilson, with_width
 
 
 def test_students_t_over_three_folds() -> None:
@@ -33,3 +33,11 @@ def test_recordings_are_drawn_whole() -> None:
 
 def test_the_middle_of_what_draws_gave() -> None:
     assert middle_95(np.append(np.arange(101.0), np.nan)) == (2.5, 97.5)
+
+
+def test_an_interval_without_width_is_that_of_so_many_recordings() -> None:
+    assert with_width((0.2, 0.4), 10) == (0.2, 0.4)
+    # Wilson's interval of all of 30: 30 / (30 + z^2) to 1.
+    assert with_width((1.0, 1.0), 30) == (pytest.approx(30 / (30 + 1.959964**2), abs=1e-4), 1.0)
+    low, high = with_width((0.5, 0.5), 20)
+    assert low < 0.5 < high

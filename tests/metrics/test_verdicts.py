@@ -3,7 +3,16 @@
 import numpy as np
 
 from sondino.metrics.agreement import neighbour_overlap
-from sondino.metrics.verdicts import of_count, of_models, of_norms, of_overlap, of_run, overlap_by_chance
+from sondino.metrics.verdicts import (
+    agreement_by_chance,
+    of_best,
+    of_count,
+    of_models,
+    of_norms,
+    of_overlap,
+    of_run,
+    overlap_by_chance,
+)
 
 
 def test_few_clips_are_named() -> None:
@@ -66,3 +75,22 @@ def test_outlier_norms_are_counted_among_a_runs_clips_and_among_other_sound() ->
     summary["other_sound"] = {"clips": 64, "norm_outliers": 3}
     assert of_norms(summary) == [f"3 of 64 other clips, samples that come with sondino, {advice}"]
     assert of_norms(summary | {"norm_outliers": 2})[0] == f"2 of 500 clips {advice}"
+
+
+def test_the_best_is_named_where_it_cannot_be_distinguished() -> None:
+    apart = [("a", 0.5, (0.4, 0.6)), ("b", 0.9, (0.8, 1.0))]
+    assert of_best(apart, 32) is None and of_best(apart[:1], 32) is None
+    close = [*apart, ("c", 0.85, (0.7, 0.95))]
+    assert of_best(close, 32) == (
+        "b is the best, and cannot be distinguished from c by 32 clips: their 95 % intervals overlap"
+    )
+    assert of_best([*apart, ("c", 0.85, None)], 32) == (
+        "whether b is the best is not known: there is no interval, and 32 clips are held out"
+    )
+    many = [("b", 0.9, (0.0, 1.0)), *((str(n), 0.5, (0.4, 0.6)) for n in range(7))]
+    assert "distinguished from 0, 1, 2, 3, 4 and 2 more by" in (of_best(many, 9) or "")
+
+
+def test_agreement_has_chance_levels() -> None:
+    assert agreement_by_chance(41, 20) == {"overlap_by_chance": 0.25, "retrieval_by_chance": 0.05}
+    assert agreement_by_chance(1, 0) == {"overlap_by_chance": None, "retrieval_by_chance": None}

@@ -336,3 +336,32 @@ def test_a_label_that_is_on_all_clips_of_which_it_is_known_is_left_out() -> None
     found = published(clips, "fold", True, "Pets")
     assert found.labels == ("cat",) and found.notes == ("left out, since every clip has it: dog",)
     assert found.targets().shape == found.known().shape == (6, 1) and not found.clips[0].labels
+
+
+# ---- sound without a label ------------------------------------------------------------------------------------
+
+
+def test_clips_without_a_label_are_a_class_that_is_no_label(sounds: Path) -> None:
+    (sounds / "middle").rename(sounds / "Noise")
+    shutil.copytree(sounds / "quiet", sounds / "background")
+    (sounds / "background" / "0.wav").write_bytes(b"RIFF")
+    found = read_labelled(sounds)
+    assert found.labels == ("loud", "quiet", "background") and found.background == "background"
+    assert found.targets().sum(0).tolist() == [4, 4, 8]
+    assert found.notes == ("8 clips of Noise, background have no label; --background names what means that",)
+    assert read_labelled(sounds, background=()).labels == ("Noise", "background", "loud", "quiet")
+    assert read_labelled(sounds, background=("quiet",)).labels == ("Noise", "loud", "background")
+    shutil.rmtree(sounds / "quiet")  # one label and none of it
+    assert read_labelled(sounds).labels == ("loud", "background")
+    with pytest.raises(OptionError, match="needs two labels"):
+        read_labelled(sounds, background=("loud", "noise", "background"))
+
+
+def test_a_clip_that_may_have_several_labels_has_none_of_them(sounds: Path) -> None:
+    rows = loudness_rows(sounds)
+    for row in rows:
+        row["label"] = {"quiet": "noise", "loud": "loud;all;noise"}.get(row["label"], row["label"])
+    found = read_labelled(sounds, write_list(sounds / "l.csv", rows))
+    assert found.multi_label and found.labels == ("all", "loud", "middle") and not found.background
+    assert len(found.clips) == 12 and found.targets().sum(0).tolist() == [4, 4, 4]
+    assert sum(not clip.labels for clip in found.clips) == 4

@@ -34,6 +34,7 @@ def classify(
     hop: float | None = None,
     merge: float | None = None,
     labels: Path | None = None,
+    max_unlike: float | None = None,
     skip_existing: bool = False,
     append: bool = False,
     per_clip: bool = False,
@@ -56,8 +57,8 @@ def classify(
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
             one, or a bundle whose head is taken.
-        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time), one table of all
-            recordings; a folder, for a file of each recording; or - for csv or jsonl on standard output. Default: a
+        output: detections.csv, .parquet or .jsonl (path, start, end, label, probability, time, unlike), one table of
+            all recordings; a folder, for a file of each recording; or - for csv or jsonl on standard output. Default: a
             list here.
         format: raven (selection tables), audacity (label tracks) and kaleidoscope, besides those. Default: as the
             output's suffix says, CSV in a folder.
@@ -68,10 +69,12 @@ def classify(
         merge: detections of a label that are at most so many seconds apart become one; 0 merges those that touch.
             Default: each window has its own.
         labels: a text file with the labels to look for, one a line. Default: all.
+        max_unlike: leave out detections in windows that are more unlike the classifier's training clips than this share
+            of the windows of held-out clips, such as 0.95. Default: none.
         skip_existing: leave out recordings whose file is in the output folder already.
         append: keep what is in the table, and classify only files that are new or have changed since.
         per_clip: the labels of each clip as a whole, from the mean of its windows: path, seconds, rank, label,
-            probability.
+            probability, unlike.
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
@@ -100,13 +103,13 @@ def classify(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
-                      threads=threads)  # fmt: skip
+                      max_unlike=max_unlike, threads=threads)  # fmt: skip
     lines = output == Path(STREAM)
     if lines and (format not in (None, "csv", "jsonl") or append or skip_existing):
         what = "--append" if append else "--skip-existing" if skip_existing else f"--format {format}"
         raise OptionError(f"{what} needs a file or a folder: standard output, --output -, takes csv and jsonl")
     if per_clip:
-        _check_per_clip(None if lines else format, min_confidence, hop, merge, labels, skip_existing)
+        _check_per_clip(None if lines else format, min_confidence, hop, merge, labels, max_unlike, skip_existing)
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
@@ -139,6 +142,7 @@ def classify(
                 hop=hop,
                 merge=merge,
                 labels=labels,
+                max_unlike=max_unlike,
                 format=None if lines else format,
                 skip_existing=skip_existing,
                 append=append,
@@ -162,6 +166,7 @@ def _check_per_clip(
     hop: float | None,
     merge: float | None,
     labels: Path | None,
+    max_unlike: float | None,
     skip_existing: bool,
 ) -> None:
     """Raises OptionError where --per-clip came with an option of detections."""
@@ -172,6 +177,7 @@ def _check_per_clip(
         "--hop": hop is not None,
         "--merge": merge is not None,
         "--labels": labels is not None,
+        "--max-unlike": max_unlike is not None,
         "--skip-existing": skip_existing,
         "--min-confidence": min_confidence != MIN_CONFIDENCE,
     }

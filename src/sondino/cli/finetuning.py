@@ -9,6 +9,7 @@ from sondino.cli.app import Device, app, list_skipped
 from sondino.cli.probing import print_labelled, print_verdict
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
+from sondino.tasks.labelled import NO_LABEL
 
 
 @app.command
@@ -19,6 +20,7 @@ def finetune(
     out: Path,
     labels: Path | None = None,
     multi_label: Literal["auto", "yes", "no"] = "auto",
+    background: tuple[str, ...] = NO_LABEL,
     freeze: Annotated[bool, Parameter(name="--freeze", negative="--unfreeze")] = False,
     head: Literal["linear", "mlp"] = "linear",
     hidden: str = "512",
@@ -45,6 +47,7 @@ def finetune(
         labels: CSV or Parquet with columns path and label, or labels (several separated by ;); optionally id, fold (the
             first is held out), or split (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
+        background: a folder or label whose clips have no label; may be repeated.
         freeze: train the head alone, on embeddings that are computed once: fast, and the embeddings do not change.
         head: linear, or mlp with hidden layers.
         hidden: sizes of an mlp's hidden layers, such as 512,256.
@@ -70,7 +73,7 @@ def finetune(
         raise OptionError(f"--hidden is {hidden!r}: give whole numbers with commas between, such as 512,256") from None
     done = run_finetune(audio, load(model), out, labels, multi_label=multi_label, freeze=freeze, head=head,
                         hidden=sizes, epochs=epochs, lr=lr, batch_size=batch_size, clip=clip, device=device, seed=seed,
-                        quiet=quiet)  # fmt: skip
+                        quiet=quiet, background=background)  # fmt: skip
     print_labelled(done.labelled)
     if done.weights is not None:
         light, heavy = done.weights.argmin(), done.weights.argmax()

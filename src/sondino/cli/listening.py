@@ -24,6 +24,7 @@ def listen(
     top: int = 3,
     hop: float | None = None,
     labels: Path | None = None,
+    max_unlike: float | None = None,
     rate: int | None = None,
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
     channels: int = 1,
@@ -31,8 +32,8 @@ def listen(
 ) -> int:
     """Find labels in what a microphone or a stream gives, as it comes: a line of JSON for each detection.
 
-    A line has time (UTC, when the window began), start and end (seconds of the stream), label and probability. Ends
-    with the stream, or by Ctrl-C. Nothing is recorded or sent.
+    A line has time (UTC, when the window began), start and end (seconds of the stream), label, probability and
+    unlike. Ends with the stream, or by Ctrl-C. Nothing is recorded or sent.
 
     Example: `sondino listen --min-confidence 0.5`
 
@@ -50,6 +51,7 @@ def listen(
         top: how many labels of a window are given at most.
         hop: seconds from one window to the next. Default: the model's.
         labels: a text file with the labels to look for, one a line. Default: all.
+        max_unlike: as in `sondino classify`.
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
@@ -85,6 +87,7 @@ def listen(
             top=top,
             hop=hop,
             labels=labels,
+            max_unlike=max_unlike,
         ):
             print_line(as_line(found), flush=True)
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from sondino.cli.app import app, list_skipped
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
+from sondino.tasks.labelled import NO_LABEL
 
 if TYPE_CHECKING:
     from sondino.metrics.classification import Score
@@ -20,6 +21,7 @@ def probe(
     out: Path,
     labels: Path | None = None,
     multi_label: Literal["auto", "yes", "no"] = "auto",
+    background: tuple[str, ...] = NO_LABEL,
     seed: int = 0,
     threads: int | None = None,
     quiet: bool = False,
@@ -38,6 +40,7 @@ def probe(
         labels: CSV or Parquet with columns path and label, or labels (several in a cell with ; between); optionally id,
             fold, or split (train, valid, test), and source (clips of one recording are kept together).
         multi_label: whether clips may have several labels. auto: where the list gives any clip several.
+        background: a folder or label whose clips have no label; may be repeated.
         seed: draws the folds where the list gives none.
         threads: processor threads. Default: all.
         quiet: show no progress.
@@ -48,7 +51,7 @@ def probe(
 
     with show("embedding", "files", quiet) as progress:
         fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
-                           lambda done, total, _: progress(done, total))  # fmt: skip
+                           lambda done, total, _: progress(done, total), background)  # fmt: skip
     print_labelled(fitted.labelled)
     print_line(f"{fitted.score}")
     print_verdict(fitted.score)
@@ -68,9 +71,13 @@ def print_verdict(score: "Score") -> None:
 
 def print_labelled(labelled: "Labelled") -> None:
     """Print how many clips each label has, and the notes on them."""
-    counts = labelled.targets().sum(0)
-    each = ", ".join(f"{label} {count}" for label, count in zip(labelled.labels, counts, strict=True))
-    shown = each if len(labelled.labels) <= 20 else f"{counts.min()} to {counts.max()} clips each"
-    print_line(f"{len(labelled.clips)} clips, {len(labelled.labels)} labels: {shown}")
+    targets = labelled.targets()
+    names = [label for label in labelled.labels if label != labelled.background]  # which is the last
+    counts = targets.sum(0)[: len(names)]
+    each = ", ".join(f"{label} {count}" for label, count in zip(names, counts, strict=True))
+    shown = each if len(names) <= 20 else f"{counts.min()} to {counts.max()} clips each"
+    without = int((~targets[:, : len(names)].any(1)).sum())
+    bare = f"; {without} clips without a label" if without else ""
+    print_line(f"{len(labelled.clips)} clips, {len(names)} labels: {shown}{bare}")
     for note in labelled.notes:
         print_line(f"note: {note}", error=True)

@@ -130,5 +130,7 @@ def fit_head(
             schedule.step()
         progress(epoch + 1, epochs)
     note = f"{teacher.note}; fitted to the teacher's probabilities of {len(embeddings)} clips"
-    head = as_head(after(standard, linear), teacher.name, teacher.labels, teacher.multi_label, note)
+    head = as_head(
+        after(standard, linear), teacher.name, teacher.labels, teacher.multi_label, note, background=teacher.background
+    )
     return replace(head, name=f"labels of {labels.name.partition('?')[0].partition('#')[0]}")

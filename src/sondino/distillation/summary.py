@@ -31,7 +31,7 @@ from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
 from sondino.metrics.collapse import norm_ok
-from sondino.metrics.verdicts import of_norms, of_run
+from sondino.metrics.verdicts import of_norms, of_run, overlap_by_chance
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -369,10 +369,11 @@ def print_summary(run: Path) -> int:
     for row in summary.get("table", []):
         table.add_row(printable(row["model"]), *(if_known(row.get(n), shown[n][1]) for n in columns))
     open_console().print(table)
+    by_chance = f"; neighbours by chance: {percent(overlap_by_chance(facts.compared), 0)}" if facts.compared else ""
     print_line(
         f"\n{facts.clips} clips ({facts.hours:.2f} h), {facts.held_out} held out; "
         f"{facts.epochs} epochs in {facts.training_seconds:.0f} s, best {facts.best_epoch}"
-        "\ncosine and neighbours: with the teacher, on held-out clips"
+        f"\ncosine and neighbours: with the teacher, on held-out clips{by_chance}"
         + ("; labels: with the teacher's most probable ones" if "label_top1" in columns else "")
         + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
     )

@@ -24,6 +24,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import write_whole
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import cosine, neighbour_overlap
+from sondino.metrics.verdicts import overlap_by_chance
 from sondino.nets.student import Student
 from sondino.processors import cores
 from sondino.progress import Report
@@ -299,6 +300,7 @@ class _Trainer:
             standard = [s(torch.from_numpy(t).to(device)).cpu().numpy() for s, t in zip(scales, targets, strict=True)]
             cosines = [cosine(projected, target) for projected, target in zip(projections, standard, strict=True)]
             found["validation_cosine"] = float(np.mean(cosines))
+            found["validation_overlap_by_chance"] = overlap_by_chance(len(rows))
             found["validation_overlap"] = float(np.mean([neighbour_overlap(embeddings, t) for t in targets]))
         return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}
 

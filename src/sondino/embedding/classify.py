@@ -24,7 +24,7 @@ from sondino.files import text_file
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 
-COLUMNS = ("path", "seconds", "rank", "label", "probability")
+COLUMNS = ("path", "seconds", "rank", "label", "probability", "unlike")
 
 Ranking = list[tuple[str, float]]
 """Labels with their probabilities, highest first."""
@@ -38,11 +38,13 @@ class ClipPrediction:
         path: the file, below the folder that was given, or as it was given.
         seconds: its length.
         labels: the most probable labels of the clip, from the mean of its windows' embeddings.
+        unlike: how unlike the head's training clips that mean is, 0 to 1; None: not known.
     """
 
     path: str
     seconds: float
     labels: Ranking
+    unlike: float | None = None
 
 
 def classify_files(
@@ -62,8 +64,8 @@ def classify_files(
     Args:
         inputs: files and folders; paths are as the ids of `embed_files`.
         model: has a head.
-        output: .csv (a row for each label of each clip: path, seconds, rank, label, probability) or .jsonl (an object
-            a clip); written at the end.
+        output: .csv (a row for each label of each clip: path, seconds, rank, label, probability, unlike) or .jsonl (an
+            object a clip); written at the end.
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
@@ -94,7 +96,8 @@ def classify_files(
     def each(put: Callable[[ClipPrediction], None], todo: Sequence[Input]) -> None:
         for file, clip in embedded_files(todo, model, windowing, False, threads, scale, report, progress):
             probabilities = head.probabilities(clip.embeddings)[0]
-            prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top))
+            unlike = None if head.unlike is None else float(head.unlike.scores(clip.embeddings)[0])
+            prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top), unlike)
             put(prediction)
             if show is not None:
                 show(prediction)
@@ -175,12 +178,19 @@ def clip_writer(file: io.TextIOWrapper, form: Literal["csv", "jsonl"]) -> Callab
 
 def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
     """A clip's rows of the table, the most probable label first."""
+    unlike = "" if prediction.unlike is None else f"{prediction.unlike:.6g}"
     for rank, (label, probability) in enumerate(prediction.labels, start=1):
-        yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}"]
+        yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}", unlike]
 
 
 def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
     labels = [
         {"label": escape(label), "probability": round(probability, 6)} for label, probability in prediction.labels
     ]
-    return {"path": escape(prediction.path), "seconds": round(prediction.seconds, 6), "labels": labels}
+    unlike = None if prediction.unlike is None else round(prediction.unlike, 6)
+    return {
+        "path": escape(prediction.path),
+        "seconds": round(prediction.seconds, 6),
+        "labels": labels,
+        "unlike": unlike,
+    }

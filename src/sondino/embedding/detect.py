@@ -16,7 +16,7 @@ from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
 from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append
 from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
-from sondino.embedding.detections import Recording, Wanted, find_detections, wanted_labels
+from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Input, list_inputs
 from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
@@ -52,6 +52,7 @@ def detect_files(
     format: Format | None = None,
     skip_existing: bool = False,
     append: bool = False,
+    max_unlike: float | None = None,
     threads: int | None = None,
     scale: Scale = "none",
     show: Callable[[Recording], None] | None = None,
@@ -77,6 +78,8 @@ def detect_files(
             "kaleidoscope"; None: as the output's suffix says, CSV in a folder.
         skip_existing: leave out recordings whose file is in the folder already.
         append: keep what is in the table (.csv, .jsonl or .parquet), as in `embed_files`.
+        max_unlike: leave out detections in windows that are more unlike the classifier's training clips than this share
+            (0 to 1) of the windows of held-out clips; None: none.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
         show: called with each recording.
@@ -93,7 +96,9 @@ def detect_files(
         8
     """
     head = head_of(model)
-    wanted = Wanted(min_confidence, top, wanted_labels(head, None if labels is None else Path(labels)), merge)
+    places = wanted_labels(head, None if labels is None else Path(labels))
+    wanted = Wanted(min_confidence, top, places, merge, max_unlike)
+    unlike_scores(head, np.zeros((0, head.dim), np.float32), max_unlike)  # raises where the head has none
     windowing = resolve_windowing(model, hop=hop)
     if hop is not None and windowing.window is not None and not 0 < hop <= windowing.window:
         raise OptionError(
@@ -158,6 +163,7 @@ def _settings(wanted: Wanted, head: Head) -> dict[str, Any]:
         "min confidence": wanted.min_confidence,
         "top": wanted.top,
         "merge": wanted.merge,
+        "max unlike": wanted.max_unlike,
         "labels": None if len(names) == len(head.labels) else ", ".join(names),
         "per clip": False,
     }
@@ -193,7 +199,8 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
     highest = probabilities[:, wanted.labels].max(axis=0)
     best = int(wanted.labels[highest.argmax()])
-    found = find_detections(head, probabilities, starts, ends, wanted)
+    unlike = unlike_scores(head, clip.embeddings, wanted.max_unlike)
+    found = find_detections(head, probabilities, starts, ends, wanted, unlike)
     path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
     name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())

@@ -34,7 +34,7 @@ ENDINGS: dict[Format, str] = {
 }
 """What follows a recording's own name in the name of its file."""
 
-COLUMNS = ("path", "start", "end", "label", "probability", "time")
+COLUMNS = ("path", "start", "end", "label", "probability", "time", "unlike")
 RAVEN = (
     "Selection",
     "View",
@@ -181,11 +181,11 @@ def write_one(output: Path, recording: Recording, form: Format, top_frequency: f
 # ---- formats --------------------------------------------------------------------------------------------------
 
 
-def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float, str]]:
-    """The rows of a recording, in the order of `COLUMNS`; time is "" where it is not known."""
+def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float, str | None, float | None]]:
+    """The rows of a recording, in the order of `COLUMNS`; time and unlike are None where they are not known."""
     for found in recording.detections:
-        time = "" if recording.recorded is None else time_of(recording.recorded, found.start)
-        yield recording.path, found.start, found.end, found.label, found.probability, time
+        time = None if recording.recorded is None else time_of(recording.recorded, found.start)
+        yield recording.path, found.start, found.end, found.label, found.probability, time, found.unlike
 
 
 def _number(value: float) -> str:
@@ -198,18 +198,20 @@ def _csv(file: io.TextIOWrapper, top_frequency: float) -> Put:
     table.writerow(COLUMNS)
 
     def put(recording: Recording) -> None:
-        for path, start, end, label, probability, time in rows_of(recording):
-            table.writerow([path, _number(start), _number(end), label, _number(probability), time])
+        for path, start, end, label, probability, time, unlike in rows_of(recording):
+            shown = "" if unlike is None else _number(unlike)
+            table.writerow([path, _number(start), _number(end), label, _number(probability), time or "", shown])
 
     return put
 
 
 def as_dicts(recording: Recording) -> Iterator[dict[str, Any]]:
     """The rows of a recording as objects of JSON."""
-    for path, start, end, label, probability, time in rows_of(recording):
+    for path, start, end, label, probability, time, unlike in rows_of(recording):
         times = {"start": round(start, 6), "end": round(end, 6)}
         found = {"label": escape(label), "probability": round(probability, 6)}
-        yield {"path": escape(path), **times, **found, "time": time or None}
+        shown = None if unlike is None else round(unlike, 6)
+        yield {"path": escape(path), **times, **found, "time": time, "unlike": shown}
 
 
 def _json_lines(file: io.TextIOWrapper, top_frequency: float) -> Put:
@@ -290,7 +292,7 @@ _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
 def _parquet(output: Path) -> Iterator[Table]:
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     text, seconds = pyarrow.string(), pyarrow.float64()
-    kinds = (text, seconds, seconds, text, pyarrow.float32(), text)
+    kinds = (text, seconds, seconds, text, pyarrow.float32(), text, pyarrow.float32())
     schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
     make_folder(output.parent)
     with new_file(output, alone=True) as file, parquet.ParquetWriter(file, schema) as table:
@@ -299,7 +301,6 @@ def _parquet(output: Path) -> Iterator[Table]:
             columns: Sequence[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
             # File names need not be UTF-8, Parquet's strings must.
             columns = [[escape(v) if isinstance(v, str) else v for v in column] for column in columns]
-            columns[-1] = [time or None for time in columns[-1]]
             arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
             table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 

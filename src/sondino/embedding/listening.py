@@ -18,7 +18,7 @@ import numpy as np
 
 from sondino.audio.pipe import SampleFormat
 from sondino.embedding.detect import MIN_CONFIDENCE
-from sondino.embedding.detections import Detection, Wanted, find_detections, wanted_labels
+from sondino.embedding.detections import Detection, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.labelling import head_of
 from sondino.embedding.streams import embed_stream
 from sondino.errors import AudioError, OptionError
@@ -51,6 +51,7 @@ def detect_stream(
     top: int = 3,
     hop: float | None = None,
     labels: Path | None = None,
+    max_unlike: float | None = None,
 ) -> Iterator[StreamDetection]:
     """Find labels in a stream as it arrives: each window's detections as soon as it is full.
 
@@ -64,13 +65,15 @@ def detect_stream(
         top: as in `detect_files`.
         hop: seconds from one window to the next; None: the model's.
         labels: as in `detect_files`.
+        max_unlike: as in `detect_files`.
 
     Raises:
         OptionError: the model has no head or no window, or an option is out of range.
         AudioError: as in `embed_stream`.
     """
     head = head_of(model)
-    wanted = Wanted(min_confidence, top, wanted_labels(head, labels))
+    wanted = Wanted(min_confidence, top, wanted_labels(head, labels), max_unlike=max_unlike)
+    unlike_scores(head, np.zeros((0, head.dim), np.float32), max_unlike)  # raises where the head has none
     hop = hop if hop is not None else model.hop or model.window
     if hop is None:
         raise OptionError(f"{model.name} takes audio of any length, and a stream has windows: name another model")
@@ -79,12 +82,13 @@ def detect_stream(
         began = arrived - timedelta(seconds=found.end - found.start + found.delay)
         probabilities = head.probabilities(found.embedding[None])
         times = np.array([found.start]), np.array([found.end])
-        for detection in find_detections(head, probabilities, *times, wanted):
+        unlike = unlike_scores(head, found.embedding[None], max_unlike)
+        for detection in find_detections(head, probabilities, *times, wanted, unlike):
             yield StreamDetection(detection, began)
 
 
 def as_line(arrived: StreamDetection) -> str:
-    """A detection of a stream as a line of JSON: time (UTC), start and end (s), label, probability."""
+    """A detection of a stream as a line of JSON: time (UTC), start and end (s), label, probability, unlike."""
     found = arrived.detection
     facts = {
         "time": arrived.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -92,6 +96,7 @@ def as_line(arrived: StreamDetection) -> str:
         "end": round(found.end, 6),
         "label": escape(found.label),
         "probability": round(found.probability, 6),
+        "unlike": None if found.unlike is None else round(found.unlike, 6),
     }
     return json.dumps(facts, ensure_ascii=False)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sondino.audio.windows import ShortPolicy
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError
 
 Activation = Literal["relu", "hardswish"]
@@ -28,6 +29,8 @@ class Head:
         activation: between layers.
         note: where the weights and the order of the labels come from, and their licence.
         short: how clips under a window were processed while it was fitted; None: as by its model.
+        background: the one of `labels` that stands for no label and is never detected; "" where there is none.
+        unlike: how unlike the clips that it was fitted on an embedding is; None: not known.
 
     Raises:
         OptionError: labels that are missing or not unique, or layers that do not fit each other.
@@ -47,6 +50,8 @@ class Head:
     activation: Activation = "relu"
     note: str = ""
     short: ShortPolicy | None = None
+    background: str = ""
+    unlike: Unlike | None = None
 
     def __post_init__(self) -> None:
         layers = tuple(
@@ -87,9 +92,9 @@ class Head:
         return as_probabilities(self.logits(embeddings), self.multi_label)
 
     def top(self, probabilities: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
-        """The `count` most probable labels of one row (labels,) of probabilities, highest first."""
-        order = np.argsort(-probabilities, kind="stable")[:count]
-        return [(self.labels[i], float(probabilities[i])) for i in order]
+        """The `count` most probable labels of one row (labels,) of probabilities, without `background`."""
+        order = [i for i in np.argsort(-probabilities, kind="stable") if self.labels[i] != self.background]
+        return [(self.labels[i], float(probabilities[i])) for i in order[:count]]
 
 
 def as_probabilities(logits: Float, multi_label: bool) -> Float:
@@ -125,8 +130,12 @@ def _faults(head: Head) -> list[str]:
         faults.append("a label is empty")
     if len(set(head.labels)) != len(head.labels):
         faults.append("its labels are not unique")
+    if head.background and (head.multi_label or head.background not in head.labels):
+        faults.append(f"its background {head.background!r} is none of the classes of a softmax")
     if head.activation not in get_args(Activation):
         faults.append(f"its activation is {head.activation!r}, not one of {', '.join(get_args(Activation))}")
+    if head.unlike is not None and head.layers and head.layers[0][0].shape[1:] != (head.unlike.dim,):
+        faults.append(f"its score of what is unlike takes embeddings of {head.unlike.dim} dimensions")
     return faults + _layer_faults(head)
 
 

@@ -22,7 +22,7 @@ from sondino.evaluation.scores import score_task
 from sondino.files import make_folder, thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.metrics.agreement import agreement
-from sondino.metrics.verdicts import of_models
+from sondino.metrics.verdicts import agreement_by_chance, of_models
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.probing.embeddings import task_embeddings
@@ -249,7 +249,14 @@ class _Evaluation:
             both = [path for path in where if path in place]
             rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
             found = agreement(ours[rows[0]], theirs[rows[1]])
-            self.agreements.append({"model": one.name, "task": task.name, **asdict(found)})
+            self.agreements.append(
+                {
+                    "model": one.name,
+                    "task": task.name,
+                    **asdict(found),
+                    **agreement_by_chance(found.clips, found.searched),
+                }
+            )
 
     def embeddings(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
         """A model's embeddings (clips, dim), and the row of each path."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WINDOW_LENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0)
 MAX_WINDOW_SECONDS = 3600.0
 MIN_WINDOW_SECONDS = 0.01
-SHOWN = ("value", "interval95", "interval", "chance", "rounds")
+SHOWN = ("value", "interval95", "interval", "chance", "rounds", "clips")
 SAME = 0.01
 """Seconds by which a clip may exceed a window that counts as holding all of it."""
 HOW_MEASURED = (

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sondino.console import new_table
 from sondino.files import write_whole
+from sondino.metrics.verdicts import of_best
 from sondino.text import csv_text, if_known, megabytes, percent, printable, score_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("model", "task", "window", "filled", "value", "low95", "high95", "interval", "chance",
+COLUMNS = ("model", "task", "window", "filled", "value", "low95", "high95", "interval", "chance", "clips",
            "milliseconds_per_10s", "memory_bytes")  # fmt: skip
 
 
@@ -38,11 +39,16 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
             f"{start} is enough, {percent(short['value'])}, within one interval (± {100 * half:.1f}) of the best, "
             f"{at}{_saved(short, best)}"
         )
+    clips = min(row["clips"] for row in rows)
+    verdict = of_best([(f"{row['window']:g} s", row["value"], row["interval95"]) for row in rows], clips)
+    message += f"; {verdict}" if verdict else f"; {clips} clips were scored"
     return {
         "model": best["model"],
         "task": best["task"],
         "window": short["window"],
         "best_window": best["window"],
+        "clips": clips,
+        "verdict": verdict,
         "sentence": message,
     }
 
@@ -86,4 +92,7 @@ def rich_table(results: Mapping[str, Any]) -> Table:
         cost = next(iter(cells.values()))
         memory = if_known(cost["memory_bytes"], megabytes)
         table.add_row(printable(model), f"{window:g} s", *scores, memory, f"{cost['milliseconds_per_10s']:.1f}")
+    chance = {row["task"]: score_text(row["chance"]) for row in results["rows"]}
+    blank = ["", ""] if lines else []
+    table.add_row("chance", "", *(chance.get(task["name"], "") for task in tasks), *blank)
     return table

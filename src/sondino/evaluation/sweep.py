@@ -16,8 +16,9 @@ from sondino.errors import OptionError, RunError, SondinoError
 from sondino.evaluation.grid import Planned, folder_name, format_settings, plain, plan_runs
 from sondino.evaluation.record import digest, results_header, task_facts
 from sondino.evaluation.scores import score_task
-from sondino.evaluation.sweep_table import averages, tabulate, write_tables
+from sondino.evaluation.sweep_table import averages, tabulate, verdict_of, write_tables
 from sondino.files import read_json, write_json
+from sondino.metrics.verdicts import overlap_by_chance
 from sondino.pretrained.load import load
 from sondino.pretrained.open import open_teacher
 from sondino.progress import show
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
     from sondino.tasks.task import Task
 
-SHOWN = ("value", "interval95", "interval", "chance", "rounds")
+SHOWN = ("value", "interval95", "interval", "chance", "rounds", "clips")
 """The entries of a score that results.json has for a run and task."""
 
 
@@ -256,6 +257,8 @@ class _Sweep:
             **averages({name: score["value"] for name, score in scores.items()}, domains),
             "cosine": student.get("cosine"),
             "neighbour_overlap": student.get("neighbour_overlap"),
+            "overlap_by_chance": overlap_by_chance(int(summary.get("compared") or 0)),
+            "held_out": int(summary.get("held_out") or 0),
             "parameters": student.get("parameters"),
             "training_seconds": summary["training_seconds"],
         }
@@ -275,6 +278,7 @@ class _Sweep:
             "runs": runs,
             "table": tabulate(runs),
         }
+        results["verdict"] = verdict_of(results)
         write_json(self.folder / "results.json", results)
         write_tables(self.folder, results)
         return results

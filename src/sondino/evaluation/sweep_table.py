@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from sondino.console import new_table
 from sondino.files import write_whole
-from sondino.metrics.intervals import t_quantile
+from sondino.metrics.intervals import t_interval
+from sondino.metrics.verdicts import of_best
 from sondino.text import csv_text, if_known, markdown, markdown_table, millions, printable, score_text
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SEED = "seed"
 AGREEMENT = ("cosine", "neighbour_overlap")
+COUNTED = ("chance", "clips", "overlap_by_chance", "held_out")
 TITLES = {"cosine": "cosine", "neighbour_overlap": "10-NN overlap", "parameters": "parameters"}
 
 
@@ -66,7 +68,12 @@ def tabulate(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for name in AGREEMENT:
             row[name] = _mean(same, name)
             row[f"{name}_interval95"] = over_seeds([run[name] for run in same if run.get(name) is not None])
-        row["parameters"] = same[0].get("parameters")
+        row |= {name: same[0].get(name) for name in ("overlap_by_chance", "held_out", "parameters")}
+        # Of several tasks the fewest clips count.
+        clips = [score["clips"] for run in same for score in run["scores"].values() if "clips" in score]
+        row["clips"] = min(clips, default=None)
+        chances = [score["chance"] for score in same[0]["scores"].values() if "chance" in score]
+        row["chance"] = fmean(chances) if chances else None
         rows.append(row)
     return rows
 
@@ -79,7 +86,9 @@ def _mean(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
 def _interval(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, str]:
     scored = [run for run in runs if run["average"] is not None]
     if len(scored) > 1:
-        return over_seeds([run["average"] for run in scored]), f"t over {len(scored)} seeds"
+        found = over_seeds([run["average"] for run in scored])
+        if found is not None:
+            return found, f"t over {len(scored)} seeds"
     if not scored:
         return None, ""
     scores = list(scored[0]["scores"].values())
@@ -93,26 +102,22 @@ def _interval(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, st
 
 
 def over_seeds(values: Sequence[float]) -> list[float] | None:
-    """Student's 95 % interval of a mean, [low, high], not clipped; None for fewer than two values.
-
-    `metrics.intervals.t_interval` clips to 0 and 1, and its sums round otherwise.
-    """
-    if len(values) < 2:
+    """Student's 95 % interval of a mean, [low, high], not clipped; None for fewer than two values, or equal ones."""
+    if len(values) < 2 or min(values) == max(values):
         return None
-    half = t_quantile(len(values)) * stdev(values) / math.sqrt(len(values))
-    return [fmean(values) - half, fmean(values) + half]
+    return list(t_interval(values, bounds=(-math.inf, math.inf)))
 
 
 def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
     """runs.csv with a row for every run, table.csv and table.md with one for all seeds of a setting."""
     tasks = [task["name"] for task in results["tasks"]]
     names = list(results["varied"])
-    header = [*names, "run", *tasks, "average", *AGREEMENT, "parameters", "training_seconds"]
+    rest_of = ("average", *AGREEMENT, "overlap_by_chance", "held_out", "parameters", "training_seconds")
+    header = [*names, "run", *tasks, *rest_of]
     runs: list[list[Any]] = []
     for run in results["runs"]:
         scores = [run["scores"].get(task, {}).get("value") for task in tasks]
-        rest = [run[name] for name in ("average", *AGREEMENT, "parameters", "training_seconds")]
-        runs.append([*run["settings"].values(), run["run"], *scores, *rest])
+        runs.append([*run["settings"].values(), run["run"], *scores, *(run.get(name) for name in rest_of)])
     write_whole(folder / "runs.csv", csv_text(header, runs, 6).encode())
     write_whole(folder / "table.csv", csv_text(*_plain_table(results), 6).encode())
     write_whole(folder / "table.md", _markdown(results).encode())
@@ -132,6 +137,7 @@ def _plain_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]
         "low95",
         "high95",
         "interval",
+        *COUNTED,
         *AGREEMENT,
         "parameters",
     ]
@@ -139,8 +145,9 @@ def _plain_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]
     for row in table:
         low, high = row["interval95"] or (None, None)
         values = [row["domains"].get(d) for d in domains] + [row["tasks"].get(t) for t in tasks if t not in domains]
-        rows.append([*row["settings"].values(), row["seeds"], *values, row["average"], low, high, row["interval"],
-                     *(row[name] for name in AGREEMENT), row["parameters"]])  # fmt: skip
+        counted = [row.get(name) for name in (*COUNTED, *AGREEMENT, "parameters")]
+        ends = [row["average"], low, high, row["interval"]]
+        rows.append([*row["settings"].values(), row["seeds"], *values, *ends, *counted])
     return head, rows
 
 
@@ -187,16 +194,42 @@ def _agreement(name: str, value: float, interval: Sequence[float] | None) -> str
     return f"{value:.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else "")
 
 
+def verdict_of(results: Mapping[str, Any]) -> str | None:
+    """Whether the best setting can be distinguished from the others: a message where it cannot."""
+    names = [name for name in results["varied"] if name != SEED]
+    rows = results["table"]
+    for key, count, ends in (("average", "clips", "interval95"), ("cosine", "held_out", "cosine_interval95")):
+        known = [row for row in rows if row.get(key) is not None and row.get(count) is not None]
+        if known:
+            values = [
+                (", ".join(f"{name} {setting(name, row['settings'][name])}" for name in names) or "the recipe",
+                 row[key], row[ends])
+                for row in known
+            ]  # fmt: skip
+            return of_best(values, min(row[count] for row in known))
+    return None
+
+
 def _under(results: Mapping[str, Any], shown: Sequence[str], ways: Sequence[str]) -> list[str]:
     found = []
     if results["tasks"]:
         titles = ", ".join(f"{task['title']} ({task['metric']}, {task['domain']})" for task in results["tasks"])
         how = f", {ways[0]}" if len(ways) == 1 else ""
-        found.append(f"Linear probes on {titles}, in percent; ±: half of the 95 % interval{how}.")
+        clips = min((row["clips"] for row in results["table"] if row.get("clips") is not None), default=None)
+        chance = next((row["chance"] for row in results["table"] if row.get("chance") is not None), None)
+        of = "" if clips is None else f", {clips} clips or more"
+        by = "" if chance is None else f"; chance: {score_text(chance)}"
+        found.append(f"Linear probes on {titles}, in percent; ±: half of the 95 % interval{how}{of}{by}.")
     if shown:
         seeds = max((row["seeds"] for row in results["table"]), default=0)
         over = " (±: half of Student's 95 % interval over seeds)" if not results["tasks"] and seeds > 1 else ""
-        found.append(f"Cosine to teacher and 10-NN overlap with teacher (in percent), on held-out clips{over}.")
+        held_out = sorted({row["held_out"] for row in results["table"] if row.get("held_out") is not None})
+        by_chance = sorted({row["overlap_by_chance"] for row in results["table"] if row.get("overlap_by_chance")})
+        count = f"{' or '.join(map(str, held_out))} held-out clips" if held_out else "held-out clips"
+        chance = f"; overlap by chance: {' or '.join(score_text(c) for c in by_chance)}" if by_chance else ""
+        found.append(f"Cosine to teacher and 10-NN overlap with teacher (in percent), on {count}{over}{chance}.")
+    if verdict := results.get("verdict"):
+        found.append(f"{verdict[0].upper()}{verdict[1:]}.")
     return found
 
 

@@ -20,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sondino.encoder.encoder import Encoder
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError
 from sondino.files import read_json, write_json
 from sondino.finetuning.clips import gather
@@ -43,8 +45,9 @@ from sondino.model.torch_model import TorchModel
 from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
 from sondino.probing.probe import best_C, classifiers_up_to, validation_scores
+from sondino.probing.unlike import embed_windows, fit_unlike
 from sondino.progress import show
-from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
+from sondino.tasks.labelled import NO_LABEL, Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
 from sondino.training.accelerator import make_accelerator
 from sondino.training.run import check_same_config, open_run, training_folder
@@ -94,6 +97,7 @@ def finetune(
     device: str = "auto",
     seed: int = 0,
     quiet: bool = False,
+    background: Sequence[str] = NO_LABEL,
 ) -> Finetuned:
     """Train a head on labelled audio, and the backbone with it unless `freeze`; write a new bundle.
 
@@ -117,6 +121,7 @@ def finetune(
         device: "auto", "cpu" or "cuda".
         seed: of all draws.
         quiet: show no progress.
+        background: names of folders or labels whose clips have no label, as in the documentation of classifiers.
 
     Returns:
         The bundle's folder, its score beside that of the linear probe, epochs, and the labelled clips.
@@ -143,7 +148,7 @@ def finetune(
         raise OptionError("clip and freeze do not go together: frozen embeddings are of the model's own window")
     plan = Plan(freeze, head, tuple(hidden) if head == "mlp" else (), most, lr, batch_size, window, model.short, seed)
     _check_plan(plan)
-    labelled = read_labelled(audio, labels, multi_label)
+    labelled = read_labelled(audio, labels, multi_label, background=background)
     with open_run(training_folder(out)) as folder:
         started_with = {"audio": str(Path(audio).resolve()), "list": _hash(labelled), "model": model.fingerprint}
         check_same_config(folder, {**started_with, "plan": plan.as_dict()})
@@ -191,7 +196,9 @@ def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Pat
     layers = first_layers(embeddings, linear, parts, plan)
     with show("training the head", "epochs", quiet) as progress:
         scores = train_head(layers, embeddings, targets, parts, plan, labelled.multi_label, progress)
-    head = as_head(layers, "head", labelled.labels, labelled.multi_label, _note(plan, parts))
+    unlike = _unlike(model, labelled, embeddings, parts, quiet)
+    head = as_head(layers, "head", labelled.labels, labelled.multi_label, _note(plan, parts),
+                   background=labelled.background, unlike=unlike)  # fmt: skip
     tested, description = _test_clips(parts, on, CHOSE)
     score = score_with_interval(
         [head.logits(embeddings[tested])], [targets[tested]], metric_of(labelled.multi_label), description
@@ -237,7 +244,7 @@ def _unfrozen(
             alone = replace(plan, epochs=FROZEN_EPOCHS)
             with show("training the head", "epochs", quiet) as progress:
                 train_head(layers, embeddings, targets, parts, alone, labelled.multi_label, progress)
-    network.take_head(layers, labelled.labels, labelled.multi_label)
+    network.take_head(layers, labelled.labels, labelled.multi_label, labelled.background)
     trainer = Trainer(network, audio_clips, targets, parts, plan, folder, accelerator)
     with show("fine-tuning", "clips", quiet) as progress:
         trainer.run(progress, begun=lambda: write_json(start, asdict(probe)))
@@ -249,8 +256,20 @@ def _unfrozen(
     samples = round(plan.clip * network.sample_rate)
     clips = [audio_clips.waveforms.read(int(row))[:samples] for row in audio_clips.rows[:REAL_CLIPS]]
     facts = {**score_facts({}, score), "finetuned": _finetuning_facts(done, plan)}
-    network.save(out, out.name, facts, clips, _note(plan, parts))
+    encoder = NetworkEncoder(network, accelerator.device, plan)
+    embeddings = audio_clips.embeddings(encoder, np.ones(len(targets), dtype=bool))
+    network.save(out, out.name, facts, clips, _note(plan, parts), _unlike(encoder, labelled, embeddings, parts, quiet))
     return done
+
+
+def _unlike(
+    encoder: Encoder, labelled: Labelled, embeddings: NDArray[np.float32], parts: Fold, quiet: bool
+) -> Unlike | None:
+    """The score of what is unlike the training clips, calibrated on clips that were not trained on."""
+    held_out = parts.valid | parts.test
+    with show("windows of held-out clips", "clips", quiet) as progress:
+        windows = embed_windows(encoder, labelled, held_out, progress)
+    return fit_unlike(embeddings, labelled, windows, [(parts.train, held_out)], parts.train)
 
 
 def linear_probe(

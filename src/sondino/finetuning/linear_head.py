@@ -1,6 +1,6 @@
 """A linear head fitted on frozen embeddings of labelled audio, with a cross-validated score, saved as a new bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,8 @@ from sondino.metrics.classification import Score, metric_of, score_with_interval
 from sondino.model.model import Model
 from sondino.probing.embeddings import embed_labelled
 from sondino.probing.probe import best_C, check_finite, classifiers_up_to, held_out
-from sondino.tasks.labelled import Labelled, MultiLabel, read_labelled
+from sondino.probing.unlike import MOST_CLIPS, Windows, embed_windows, fit_unlike
+from sondino.tasks.labelled import NO_LABEL, Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import make_splits, unseen_labels
 
 
@@ -45,6 +46,7 @@ def probe(
     multi_label: MultiLabel = "auto",
     seed: int = 0,
     progress: Progress | None = None,
+    background: Sequence[str] = NO_LABEL,
 ) -> Fitted:
     """Fit a linear head on a model's frozen embeddings of labelled audio, and score it by cross-validation.
 
@@ -57,6 +59,7 @@ def probe(
         multi_label: "auto", "yes" or "no", whether clips may have several labels; "auto": if the list has such clips.
         seed: of the folds, if the list has none.
         progress: called with (files done, files in all, seconds of audio so far).
+        background: names of folders or labels whose clips have no label, as in the documentation of classifiers.
 
     Returns:
         The head, its score with a 95 % interval, and the labelled clips.
@@ -77,10 +80,24 @@ def probe(
     model = model if isinstance(model, Model) else load(model)
     if out is not None:
         check_out(out, model.folder)
-    labelled = read_labelled(audio, labels, multi_label)
+    labelled = read_labelled(audio, labels, multi_label, background=background)
+    more = min(MOST_CLIPS, len(labelled.clips))  # are embedded once more, window by window
+    seconds = 0.0
+
+    def first(done: int, total: int, so_far: float) -> None:
+        nonlocal seconds
+        seconds = so_far
+        if progress is not None:
+            progress(done, total + more, seconds)
+
+    def second(done: int, total: int) -> None:
+        if progress is not None:
+            progress(len(labelled.clips) + done, len(labelled.clips) + total, seconds)
+
     with TemporaryDirectory() as folder:
-        labelled, embeddings = embed_labelled(model, labelled, Path(folder) / "vectors.npz", progress)
-    fitted = fit_head(embeddings, labelled, seed)
+        labelled, embeddings = embed_labelled(model, labelled, Path(folder) / "vectors.npz", first)
+    windows = embed_windows(model, labelled, np.ones(len(labelled.clips), bool), second)
+    fitted = fit_head(embeddings, labelled, seed, windows=windows)
     if out is not None:
         copy_with_head(model.folder, Path(out), fitted.head, score_facts(model.config, fitted.score))
     return fitted
@@ -99,7 +116,13 @@ def check_out(out: str | Path, model: Path) -> None:
         raise OptionError(f"--out {out} is the model itself: name another folder")
 
 
-def fit_head(embeddings: NDArray[np.floating], labelled: Labelled, seed: int = 0, name: str = "probe") -> Fitted:
+def fit_head(
+    embeddings: NDArray[np.floating],
+    labelled: Labelled,
+    seed: int = 0,
+    name: str = "probe",
+    windows: Windows | None = None,
+) -> Fitted:
     """Fit a linear head by logistic regression: one softmax, or a sigmoid a label where clips may have several.
 
     C is chosen on validation clips alone: each fold is scored by a head that was neither fitted nor regularised on it.
@@ -110,6 +133,7 @@ def fit_head(embeddings: NDArray[np.floating], labelled: Labelled, seed: int = 0
         labelled: the clips.
         seed: of the folds, if the list has none.
         name: of the head.
+        windows: of the clips, on which the head's `unlike` is calibrated; None: it gets none.
 
     Raises:
         OptionError: embeddings with NaN, or too few clips for one to be held out.
@@ -130,5 +154,9 @@ def fit_head(embeddings: NDArray[np.floating], labelled: Labelled, seed: int = 0
         labelled.multi_label,
         ((weight.astype(np.float32), bias.astype(np.float32)),),
         note=f"Logistic regression on {int(everything.sum())} labelled clips, C {C:g}.",
+        background=labelled.background,
+        unlike=None
+        if windows is None
+        else fit_unlike(embeddings, labelled, windows, [(each.refit, each.test) for each in folds], everything),
     )
     return Fitted(head, score, C, replace(labelled, notes=labelled.notes + unseen_labels(labelled, folds)))

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import require
-from sondino.metrics.intervals import t_interval, wilson
+from sondino.metrics.intervals import RESAMPLES, draw_again, middle_95, t_interval, wilson, with_width
 from sondino.text import percent
-
-RESAMPLES = 200
-"""Bootstrap draws for the interval of a mean average precision on one set of clips."""
 
 Mask = NDArray[np.bool_]
 Metric = Literal["accuracy", "mAP"]
@@ -125,7 +122,8 @@ def score_with_interval(
 ) -> Score:
     """The score over folds that were held out in turn, or of one held-out set.
 
-    The interval is Student's t over folds; of one set Wilson's for an accuracy, and the bootstrap's for mAP.
+    The interval is Student's t over folds; of one set Wilson's for an accuracy, and the bootstrap's for mAP. Where
+    that has no width it is Wilson's.
     """
     rounds = tuple(score_of(*pair, metric) for pair in zip(logits, targets, strict=True))
     everything = np.concatenate(targets)
@@ -135,13 +133,14 @@ def score_with_interval(
         interval = wilson(rounds[0], len(everything))
     else:
         interval = _bootstrap(logits[0], targets[0])
+    interval = with_width(interval, len(everything))
     return Score(metric, float(np.mean(rounds)), interval, chance_of(everything, metric), rounds, len(everything), on)
 
 
 def _bootstrap(logits: NDArray[np.floating], targets: Mask) -> tuple[float, float]:
-    draws = np.random.default_rng(0).integers(len(targets), size=(RESAMPLES, len(targets)))
-    low, high = np.quantile([score_of(logits[rows], targets[rows], "mAP") for rows in draws], (0.025, 0.975))
-    return float(low), float(high)
+    rows = np.arange(len(targets))
+    drawn = (rows.repeat(times) for times in draw_again(rows, RESAMPLES))
+    return middle_95(np.array([score_of(logits[of], targets[of], "mAP") for of in drawn]))
 
 
 def label_agreement(

@@ -11,8 +11,12 @@ from sondino.errors import require
 Interval = tuple[float, float]
 
 
-def t_interval(scores: Sequence[float], parts: int | None = None) -> Interval:
-    """Student's t interval of a mean of scores, within 0 to 1.
+RESAMPLES = 200
+"""Draws of a bootstrap."""
+
+
+def t_interval(scores: Sequence[float], parts: int | None = None, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """Student's t interval of a mean of scores.
 
     Folds share training clips, so it is somewhat too narrow; it is the interval that papers report.
 
@@ -20,12 +24,18 @@ def t_interval(scores: Sequence[float], parts: int | None = None) -> Interval:
         scores: (n,) one per fold or seed; two or more.
         parts: the number of folds where the folds were drawn repeatedly: the interval is then widened for the training
             clips that the scores share (Nadeau and Bengio, Machine Learning 52, 2003).
+        bounds: the range of a score, which the interval does not leave.
     """
     n = len(scores)
     spread = 1 / n + (0.0 if parts is None else 1 / (parts - 1))
     half = t_quantile(n) * float(np.std(scores, ddof=1)) * spread**0.5
     mean = float(np.mean(scores))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return max(bounds[0], mean - half), min(bounds[1], mean + half)
+
+
+def with_width(found: Interval, recordings: int) -> Interval:
+    """The interval, or where it has no width, as of folds that are all right, Wilson's of so many recordings."""
+    return found if found[0] < found[1] else wilson(min(max(found[0], 0.0), 1.0), recordings)
 
 
 def t_quantile(n: int) -> float:

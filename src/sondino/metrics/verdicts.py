@@ -27,6 +27,14 @@ def overlap_by_chance(clips: int, neighbours: int = 10) -> float:
     return min(neighbours, clips - 1) / (clips - 1) if clips > 1 else 1.0
 
 
+def agreement_by_chance(clips: int, searched: int) -> dict[str, float | None]:
+    """The chance levels of the measures of agreement that have one, of so many clips compared and searched."""
+    return {
+        "overlap_by_chance": overlap_by_chance(clips) if clips > 1 else None,
+        "retrieval_by_chance": 1 / searched if searched else None,
+    }
+
+
 def of_overlap(overlap: float, clips: int) -> str | None:
     """A message where a neighbour overlap among so many clips is not far above chance; else None."""
     chance = overlap_by_chance(clips)
@@ -34,6 +42,30 @@ def of_overlap(overlap: float, clips: int) -> str | None:
         return None
     shares = percent(overlap, 0), percent(chance, 0)
     return f"a neighbour overlap of {shares[0]} among {clips} clips says little: by chance it is {shares[1]}"
+
+
+def of_best(values: Sequence[tuple[str, float, Sequence[float] | None]], clips: int) -> str | None:
+    """A message where the best of several values cannot be distinguished from others by so many clips; else None.
+
+    Args:
+        values: the name, the value and the 95 % interval of each; None: it has none.
+        clips: that were scored, or held out.
+    """
+    if len(values) < 2:
+        return None
+    best = max(values, key=lambda each: each[1])
+    others = [each for each in values if each is not best]
+    if best[2] is None or any(each[2] is None for each in others):
+        return f"whether {best[0]} is the best is not known: there is no interval, and {clips} clips are held out"
+    low = best[2][0]
+    close = [name for name, _, interval in others if interval is not None and interval[1] >= low]
+    if not close:
+        return None
+    more = f" and {len(close) - MOST_PAIRS} more" if len(close) > MOST_PAIRS else ""
+    return (
+        f"{best[0]} is the best, and cannot be distinguished from {', '.join(close[:MOST_PAIRS])}{more} by "
+        f"{clips} clips: their 95 % intervals overlap"
+    )
 
 
 def of_run(summary: Mapping[str, Any]) -> list[str]:

@@ -34,6 +34,7 @@ class HeadEntry(Struct):
     activation: Literal["relu", "hardswish"] = "relu"
     note: str = ""
     short: Short | None = None
+    background: Name = ""
     sha256: str | None = None
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError, SondinoError, content_elsewhere
 from sondino.files import sha256, write_whole
 
@@ -29,6 +30,8 @@ def write_head(folder: Path, head: Head, half: bool = False) -> dict[str, Any]:
         stored = np.float16 if half else np.float32
         tensors[f"{number}.weight"] = weight.astype(stored)
         tensors[f"{number}.bias"] = bias.astype(stored)
+    if head.unlike is not None:
+        tensors |= {f"unlike.{name}": array for name, array in head.unlike.as_arrays().items()}
     write_whole(folder / FILE, save_tensors(tensors))
     return {
         "name": head.name,
@@ -38,6 +41,7 @@ def write_head(folder: Path, head: Head, half: bool = False) -> dict[str, Any]:
         "activation": head.activation,
         "note": head.note,
         "short": head.short,
+        **({"background": head.background} if head.background else {}),
         "sha256": sha256(folder / FILE),
     }
 
@@ -65,6 +69,7 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
     try:
         tensors = load_tensors(content)
         layers = tuple((tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(entry["layers"])))
+        unlike = {name.removeprefix("unlike."): part for name, part in tensors.items() if name.startswith("unlike.")}
         return Head(
             name=str(entry["name"]),
             labels=tuple(str(label) for label in entry["labels"]),
@@ -73,6 +78,8 @@ def read_head(folder: Path, entry: Mapping[str, Any]) -> Head:
             activation=entry.get("activation", "relu"),
             note=str(entry.get("note", "")),
             short=entry.get("short"),
+            background=str(entry.get("background", "")),
+            unlike=Unlike(**unlike) if unlike else None,
         )
     except (SafetensorError, KeyError, TypeError, ValueError, OptionError) as error:
         raise SondinoError(f"{file}: is damaged ({error}); copy the whole bundle again") from error

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sondino.audio.windows import ShortPolicy
 from sondino.encoder.head import Activation, Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError
 
 Kind = Literal["linear", "mlp"]
@@ -96,6 +97,8 @@ def as_head(
     note: str = "",
     activation: Activation = "relu",
     short: ShortPolicy | None = None,
+    background: str = "",
+    unlike: Unlike | None = None,
 ) -> Head:
     """Torch layers as a head; a standardisation at their beginning is folded into the first.
 
@@ -107,6 +110,8 @@ def as_head(
         note: where the weights come from.
         activation: that a single layer is recorded with; of several layers, what stands between them counts.
         short: how clips under a window were processed while the layers were fitted.
+        background: the label that stands for none, where there is one.
+        unlike: the head's score of what is unlike its training clips.
 
     Raises:
         OptionError: they are others than Linear with ReLU or Hardswish between, or do not fit the labels.
@@ -123,7 +128,7 @@ def as_head(
         weight, bias = arrays[0]
         weight = weight * _array(standard.share)
         arrays[0] = (weight, bias - weight @ _array(standard.mean))
-    return Head(name, labels, multi_label, tuple(arrays), found, note, short)
+    return Head(name, labels, multi_label, tuple(arrays), found, note, short, background, unlike)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

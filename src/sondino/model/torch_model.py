@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from sondino.audio.windows import ShortPolicy
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError, SondinoError
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.config import read_config
@@ -30,6 +32,8 @@ WRITTEN = (
     *("parameters", "macs_per_10s", "onnx_difference", "hashes", "head"),
 )
 """Entries that a bundle gets from the net itself."""
+HEAD_FACTS = ("name", "note", "activation", "short", "background", "unlike")
+"""Fields of a head beside its layers and labels."""
 
 
 class TorchModel(nn.Module):
@@ -161,7 +165,7 @@ class TorchModel(nn.Module):
                 f"{self.dim}"
             )
         self.take_head(layers_of(head), head.labels, head.multi_label)
-        self.head_facts = {field: getattr(head, field) for field in ("name", "note", "activation", "short")}
+        self.head_facts = {field: getattr(head, field) for field in HEAD_FACTS}
 
     def as_head(self) -> Head | None:
         """The head as arrays; None where there is none.
@@ -174,10 +178,10 @@ class TorchModel(nn.Module):
         facts = {"name": "head", **self.head_facts}
         return as_head(self.head, labels=self.labels, multi_label=self.multi_label, **facts)
 
-    def take_head(self, layers: nn.Module, labels: tuple[str, ...], multi_label: bool) -> None:
+    def take_head(self, layers: nn.Module, labels: tuple[str, ...], multi_label: bool, background: str = "") -> None:
         """Put layers behind the embeddings, on the device where the backbone is."""
         self.head = layers.to(next(self.backbone.parameters()).device)
-        self.labels, self.multi_label, self.head_facts = labels, multi_label, {}
+        self.labels, self.multi_label, self.head_facts = labels, multi_label, {"background": background}
 
     # ---- training ---------------------------------------------------------------------------------------------
 
@@ -207,6 +211,7 @@ class TorchModel(nn.Module):
         facts: Mapping[str, Any] | None = None,
         clips: Sequence[NDArray[np.float32]] = (),
         head_note: str = "",
+        unlike: Unlike | None = None,
     ) -> Path:
         """Write the trained model as a bundle, checking its ONNX form against this one.
 
@@ -216,6 +221,7 @@ class TorchModel(nn.Module):
             facts: entries of config.json, beside `facts` of the model, without those that training makes untrue.
             clips: waveforms (samples,) at `sample_rate` to compare on, besides noise.
             head_note: where the head's weights come from.
+            unlike: the head's score of what is unlike its training clips; one from before training is not kept.
 
         Raises:
             RunError: ONNX and torch differ, or the disk is full.
@@ -225,9 +231,12 @@ class TorchModel(nn.Module):
         kept = {key: value for key, value in self.facts.items() if key not in NEW_AFTER_TRAINING}
         saved = copy.copy(self)  # shares the weights
         saved.name, saved.facts = name or self.name, {**kept, **(facts or {})}
-        saved.head_facts = {"note": head_note}
+        background = self.head_facts.get("background", "")
+        saved.head_facts = {"note": head_note, "background": background, "unlike": unlike}
         return write_bundle(saved, Path(folder), clips)
 
     def with_backbone(self, backbone: Student) -> TorchModel:
-        """The same model around another net of the same embedding dimension."""
-        return TorchModel(backbone, self.name, self.window, self.short, self.facts, self.as_head()).eval()
+        """The same model around another net of the same embedding dimension; the head's `unlike` is not of that net."""
+        head = self.as_head()
+        head = None if head is None else replace(head, unlike=None)
+        return TorchModel(backbone, self.name, self.window, self.short, self.facts, head).eval()

@@ -26,7 +26,7 @@ from sondino.metrics.classification import (
     metric_of,
     score_of,
 )
-from sondino.metrics.intervals import Interval, draw_again, middle_95, t_interval, wilson
+from sondino.metrics.intervals import RESAMPLES, Interval, draw_again, middle_95, t_interval, with_width
 from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
 from sondino.tasks.labelled import Clip, Labelled
@@ -34,8 +34,6 @@ from sondino.tasks.splits import Fold, make_splits, unseen_labels
 
 Array = NDArray[np.float64]
 
-RESAMPLES = 200
-"""Bootstrap draws for an interval over recordings."""
 MOST_NEAREST = 5_000
 """Test clips of the nearest-neighbours probe, at most; of more so many are drawn."""
 WORSE = 2
@@ -309,12 +307,9 @@ def _interval(
 ) -> tuple[Interval, str]:
     """The interval that fits the kind of splits, and what it is over."""
     found, how = _spread(values, logits, test_rows, labelled, metric)
-    if found[0] < found[1]:
-        return found, how
-    # An interval of width 0, as of folds that are all right, is too narrow for so few recordings.
-    return wilson(
-        found[0], len(np.unique(labelled.sources()[np.concatenate(test_rows[0])]))
-    ), "Wilson's, over recordings"
+    recordings = len(np.unique(labelled.sources()[np.concatenate(test_rows[0])]))
+    widened = with_width(found, recordings)
+    return widened, how if widened == found else "Wilson's, over recordings"
 
 
 def _spread(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sondino.metrics.verdicts import overlap_by_chance
 from sondino.reporting.html import number, scrolling, section, text
 from sondino.text import NO_BREAK, joules, milliseconds, short_bytes, short_count, times
 from sondino.text import percent as plain_percent
@@ -56,12 +57,16 @@ def _get(row: Row | None, key: str) -> float | None:
     return None if row is None else number(row.get(key))
 
 
-def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headline]:
+def headline_numbers(
+    rows: Sequence[Row], metrics: Sequence[Row], held_out: float | None = None, compared: float | None = None
+) -> list[Headline]:
     """The numbers that summarise the student's quality and cost; unknown ones are left out.
 
     Args:
         rows: of the results table; the first row of role "student" is compared with the first "teacher".
         metrics: of training; the last epoch is used where the table has no cosine or overlap.
+        held_out: clips that the agreement is of; None: not known.
+        compared: clips among which neighbours are sought; None: not known.
     """
 
     def first(role: str) -> Row | None:
@@ -85,15 +90,17 @@ def headline_numbers(rows: Sequence[Row], metrics: Sequence[Row]) -> list[Headli
         out.append(Headline("probe accuracy relative to teacher", percent(ours / theirs, 0), why))
     elif ours is not None:
         out.append(Headline("probe accuracy", percent(ours), f"randomly initialised {percent(blank)}" if blank else ""))
+    over = f"mean over {held_out:,.0f} held-out clips" if held_out else "mean over held-out clips"
     # "is None", not "or": a cosine of 0 is an answer.
     cosine = _get(student, "cosine")
     cosine = _get(last, "validation_cosine") if cosine is None else cosine
     if cosine is not None:
-        out.append(Headline("cosine to teacher", f"{cosine:.3f}", "mean over held-out clips"))
+        out.append(Headline("cosine to teacher", f"{cosine:.3f}", over))
     overlap = _get(student, "neighbour_overlap")
     overlap = _get(last, "validation_overlap") if overlap is None else overlap
     if overlap is not None:
-        out.append(Headline("10-NN overlap with teacher", percent(overlap, 0), "mean over held-out clips"))
+        chance = f"; by chance {percent(overlap_by_chance(int(compared)), 0)}" if compared else ""
+        out.append(Headline("10-NN overlap with teacher", percent(overlap, 0), over + chance))
     speed = _get(student, "milliseconds_per_10s")
     if speed:
         out.append(Headline("ms per 10 s of audio", milliseconds(speed), f"{10_000 / speed:,.0f} times real time"))

@@ -32,7 +32,11 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
         chart("Loss", {"loss": "training", "validation_loss": "held-out clips"}),
         chart(
             "Agreement with the teacher, held-out clips",
-            {"validation_cosine": "cosine", "validation_overlap": "10-NN overlap"},
+            {
+                "validation_cosine": "cosine",
+                "validation_overlap": "10-NN overlap",
+                "validation_overlap_by_chance": "10-NN overlap by chance",
+            },
         ),
     ]
     charts = [plot for plot in charts if plot["series"]]

@@ -52,7 +52,11 @@ AGREEMENT = {
         "mean",
     ),
     "neighbour_overlap": Measure(
-        "10-NN overlap", percent, "Share of each clip's 10 nearest neighbours that student and teacher have in common."
+        "10-NN overlap",
+        percent,
+        "Share of each clip's 10 nearest neighbours that student and teacher have in common. Under it: chance level.",
+        "overlap_by_chance",
+        "chance",
     ),
     "cka": Measure(
         "CKA",
@@ -66,7 +70,7 @@ AGREEMENT = {
         "retrieval@1",
         percent,
         "A mapped student embedding, as a query among the teacher's embeddings, retrieves its own clip first. Under "
-        "it: within the first ten.",
+        "it: within the first ten, and the chance level of the first.",
         "retrieval_at_10",
         "@10",
     ),
@@ -242,8 +246,10 @@ def _task_head(results: Results, name: str) -> str:
 
 
 def _score_cell(row: Row) -> str:
-    value, ends = number(row.get("value")), interval(row.get("interval95"))
-    return grid_cell(None if value is None else percent(value), range_under(*ends) if ends else "")
+    value, ends, clips = number(row.get("value")), interval(row.get("interval95")), number(row.get("clips"))
+    under = range_under(*ends) if ends else ""
+    under += f'<span class="range">{clips:,.0f} clips</span>' if value is not None and clips is not None else ""
+    return grid_cell(None if value is None else percent(value), under)
 
 
 def _number_cell(value: object, write: Callable[[float], str], strong: bool = False) -> str:
@@ -281,7 +287,7 @@ def _mean_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
         "task": f"{len(rows)} tasks",
         "clips": sum(number(r.get("clips")) or 0 for r in rows),
     }
-    for key in [name for one in AGREEMENT for name in (one, AGREEMENT[one].under)]:
+    for key in [*(name for one in AGREEMENT for name in (one, AGREEMENT[one].under)), "retrieval_by_chance"]:
         known = [value for row in rows if (value := number(row.get(key))) is not None]
         out[key] = fmean(known) if known else None
     return out
@@ -302,6 +308,8 @@ def _agreement_cell(row: Row, key: str) -> str:
     value, measure = number(row.get(key)), AGREEMENT[key]
     below = number(row.get(measure.under))
     under = "" if below is None else f'<span class="range">{measure.under_title} {measure.write(below)}</span>'
+    if key == "retrieval_at_1" and (chance := number(row.get("retrieval_by_chance"))) is not None:
+        under += f'<span class="range">chance {measure.write(chance)}</span>'
     return grid_cell(None if value is None else measure.write(value), under)
 
 

@@ -166,6 +166,7 @@ def report_run(run: Path) -> Path:
         clusters=clusters,
         notes=[*notes, *of_run(summary), *of_norms(summary)],
         sounds=sounds,
+        counts=(number(summary.get("held_out")), number(summary.get("compared"))),
     )
     if sounds.lost:
         warnings.warn(sounds.message(), stacklevel=2)
@@ -185,6 +186,7 @@ def write_report(
     clusters: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     sounds: ReportClips | None = None,
+    counts: tuple[float | None, float | None] = (None, None),
 ) -> None:
     """Write the page of a run, replacing `file` only once it is whole.
 
@@ -205,6 +207,7 @@ def write_report(
         clusters: the content of groups.json or clusters.json (see FIGURES); None leaves them out.
         notes: on what is left out or may mislead.
         sounds: that the map's audio is added to; None: a new collection.
+        counts: clips that were held out, and clips among which their neighbours were sought; None: not known.
 
     Raises:
         OptionError: the parts of `points` differ in length.
@@ -224,7 +227,7 @@ def write_report(
         title,
         lead,
         [
-            headline_section(headline_numbers(summary_rows, metrics)),
+            headline_section(headline_numbers(summary_rows, metrics, *counts)),
             map_section(maps),
             results_section(summary_rows),
             clusters_section(clusters),

@@ -71,7 +71,7 @@ def write_support(results: Results) -> None:
                 "results",
                 "Score against window length",
                 content,
-                "Band: 95 % interval. Ring: the shortest sufficient window.",
+                "Band: 95 % interval. Ring: the shortest sufficient window. Dashed: chance level.",
             ),
             _numbers_section(results),
             notes_section(results.notes),
@@ -100,6 +100,7 @@ def _scores(results: Results, model: str) -> list[Series]:
     """A model's score over windows, one series per task; the shortest sufficient window is marked."""
     enough = {row["task"]: number(row.get("window")) for row in results.rows("chosen") if row["model"] == model}
     found: dict[str, list[tuple[float, float, tuple[float, float] | None]]] = {}
+    chance = {row["task"]: number(row.get("chance")) for row in results.rows("rows")}
     for row in results.rows("rows"):
         window, value = _window(row), number(row.get("value"))
         if row["model"] == model and window is not None and value is not None:
@@ -107,7 +108,17 @@ def _scores(results: Results, model: str) -> list[Series]:
     series = []
     for task, points in found.items():
         x, y, intervals = zip(*sorted(points), strict=True)
-        series.append(Series(results.task_title(task), x, y, intervals, mark=enough.get(task)))
+        series.append(
+            Series(
+                results.task_title(task),
+                x,
+                y,
+                intervals,
+                mark=enough.get(task),
+                level=chance[task],
+                level_name="chance",
+            )
+        )
     return series
 
 
@@ -141,6 +152,8 @@ def _headline(results: Results, several: bool) -> list[Headline]:
         if window is not None:
             of = f"{row['model']}; " if several else ""
             why = f"{of}best at {best:g} s" if best is not None and best != window else f"{of}which is also the best"
+            clips = number(row.get("clips"))
+            why += f"; {clips:,.0f} clips" if clips is not None else ""
             out.append(Headline(f"window sufficient for {results.task_title(row['task'])}", f"{window:g}\u00a0s", why))
     return out
 

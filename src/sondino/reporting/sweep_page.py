@@ -66,6 +66,16 @@ class Measure:
         least = -1.0 if self.key == "cosine" else 0.0
         return None if ends is None else (max(least, ends[0]), min(1.0, ends[1]))
 
+    def clips(self, row: Row) -> float | None:
+        """Clips that it is of."""
+        return number(row.get("clips" if self.key == "average" else "held_out"))
+
+    def chance(self, rows: Sequence[Row]) -> str:
+        """Its chance level in brackets; nothing where there is none."""
+        key = {"average": "chance", "neighbour_overlap": "overlap_by_chance"}.get(self.key, "")
+        known = [value for row in rows if (value := number(row.get(key))) is not None]
+        return f" (chance {percent(known[0])})" if known else ""
+
     def write(self, row: Row) -> str | None:
         """Value ± half of the interval."""
         return _format_metric(self.key, self.value(row), self.interval(row))
@@ -77,8 +87,9 @@ def write_sweep(results: Results) -> None:
     measure = Measure(rows)
     varied = [name for name in results.content.get("varied") or {} if name != SEED]
     drawable = [name for name in varied if _values(rows, name, measure)]
+    chance = measure.chance(rows)
     figures = "".join(
-        f"<figure><figcaption><h3>{text(measure.title)} by {text(_words(name))}</h3></figcaption>"
+        f"<figure><figcaption><h3>{text(measure.title + chance)} by {text(_words(name))}</h3></figcaption>"
         f"{in_two_widths(partial(_figure, rows, name, measure))}</figure>"
         for name in drawable
     )
@@ -195,7 +206,9 @@ def _headline(rows: Sequence[Row], varied: Sequence[str], measure: Measure) -> l
         return ", ".join(_named(name, row["settings"].get(name)) for name in varied) or "this recipe"
 
     best, worst = (choose(known, key=lambda row: measure.value(row) or 0.0) for choose in (max, min))
-    out = [Headline("best setting", settings(best), f"{measure.title} {measure.write(best)}")]
+    clips = measure.clips(best)
+    count = f", {clips:,.0f} held-out clips" if clips is not None else ""
+    out = [Headline("best setting", settings(best), f"{measure.title} {measure.write(best)}{count}")]
     if worst is not best:
         out.append(Headline("worst setting", settings(worst), f"{measure.title} {measure.write(worst)}"))
         gap = (measure.value(best) or 0.0) - (measure.value(worst) or 0.0)
@@ -236,13 +249,18 @@ def _table_section(results: Results, rows: Sequence[Row], varied: Sequence[str],
         cells.append(grid_cell(None if (seeds := number(row.get("seeds"))) is None else f"{seeds:.0f}"))
         winner = best is not None and measure.value(row) == best
         drawn.append(grid_row(settings[0], "", cells, "student" if winner else ""))
+    by_chance = next((value for row in rows if (value := number(row.get("overlap_by_chance"))) is not None), None)
     titles = {"cosine": "cosine", "neighbour_overlap": "10-NN overlap"}
+    if by_chance is not None:
+        titles["neighbour_overlap"] += f' <span class="role">chance {text(percent(by_chance, 0))}</span>'
     heads = [_words(name) for name in varied] or ["recipe"]
     heads = [text(heads[0]), *(f'<span class="left">{text(head)}</span>' for head in heads[1:])]
     heads += [*map(text, domains), *(["average"] * averaged), *(text(results.task_title(task)) for task in tasks)]
     heads += [*(titles[key] for key in agreement), *(["parameters"] * sized), "seeds"]
     ways = list(dict.fromkeys(str(row["interval"]) for row in rows if row.get("interval")))
-    note = f"±: half of the 95 % interval ({'; '.join(ways)})." if ways else ""
+    note = f"±: half of the 95 % interval ({'; '.join(ways)}){measure.chance(rows)}." if ways else ""
+    if verdict := str(results.content.get("verdict") or ""):
+        note += f" {verdict[0].upper()}{verdict[1:]}."
     return section("results", "All settings", scrolling("All settings", grid(heads, drawn)), note, "results")
 
 

@@ -26,6 +26,10 @@ SplitKind = Literal["fold", "split", "none"]
 _END = 65_536
 FEWEST = 2
 """Clips that a label needs: one to train on, one to score."""
+BACKGROUND = "background"
+"""The class of clips without any label, where a clip has one label."""
+NO_LABEL = (BACKGROUND, "noise")
+"""Names, in any case, of folders and labels whose clips have no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,13 @@ class Labelled:
 
     Attributes:
         clips: in the order of the list, or sorted.
-        labels: those that a head can be fitted for, sorted.
+        labels: those that a head can be fitted for, sorted. Where clips without a label are a class, it is the last one
+            and is called `BACKGROUND`.
         multi_label: whether a clip may have several.
         split_kind: what `Clip.fold` means.
         skipped: (path, reason) of clips that cannot be used.
         notes: messages on what was left out or may mislead.
+        background: `BACKGROUND` where that is the last of `labels` and no label; "" otherwise.
     """
 
     clips: tuple[Clip, ...]
@@ -68,6 +74,7 @@ class Labelled:
     split_kind: SplitKind = "none"
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    background: str = ""
 
     def targets(self) -> NDArray[np.bool_]:
         """Which clip has which label, (clips, labels)."""
@@ -115,7 +122,12 @@ class Labelled:
 
 
 def read_labelled(
-    audio: str | Path, labels: str | Path | None = None, multi_label: MultiLabel = "auto", *, fewest: int = FEWEST
+    audio: str | Path,
+    labels: str | Path | None = None,
+    multi_label: MultiLabel = "auto",
+    *,
+    fewest: int = FEWEST,
+    background: Sequence[str] = NO_LABEL,
 ) -> Labelled:
     """Find labelled clips.
 
@@ -132,6 +144,8 @@ def read_labelled(
             recording share it and stay on one side of every split, as stretches of one file do).
         multi_label: whether clips may have several labels; "auto": where the list gives any clip several.
         fewest: clips that a label needs.
+        background: names, in any case, of folders or labels whose clips have no label. Where clips have one label they
+            are a class of their own, `BACKGROUND`; where clips have several they have none of them.
 
     Raises:
         OptionError: no labels, one label only, a column that is missing, or one or a value that would not be used.
@@ -143,6 +157,7 @@ def read_labelled(
     if labels is None and audio.is_file():
         audio, labels = audio.parent, audio
     found = _read_folder(audio) if labels is None else _read_list(Path(labels), audio)
+    found, bare_clips = _without_background(found, background)
     several = next((clip for clip in found.clips if len(clip.labels) > 1), None)
     if multi_label == "no" and several is not None:
         raise OptionError(
@@ -151,13 +166,34 @@ def read_labelled(
         )
     many = several is not None if multi_label == "auto" else multi_label == "yes"
     if not many:
-        bare = tuple((clip.path, "has no label in the list") for clip in found.clips if not clip.labels)
-        clips = tuple(clip for clip in found.clips if clip.labels)
-        found = replace(found, clips=clips, skipped=found.skipped + bare)
+        bare = [clip for clip in found.clips if not clip.labels and clip.path not in bare_clips]
+        skipped = tuple((clip.path, "has no label in the list") for clip in bare)
+        clips = tuple(
+            replace(clip, labels=(BACKGROUND,)) if clip.path in bare_clips else clip
+            for clip in found.clips
+            if clip.labels or clip.path in bare_clips
+        )
+        found = replace(found, clips=clips, skipped=found.skipped + skipped, background=BACKGROUND * bool(bare_clips))
     clips, notes = _with_sources(found.clips, found.split_kind)
     notes = found.notes + notes
     where = str(audio if labels is None else labels)
     return _checked(replace(found, clips=clips, multi_label=many, notes=notes), where, fewest)
+
+
+def _without_background(found: Labelled, names: Sequence[str]) -> tuple[Labelled, set[str]]:
+    """The clips without the labels that mean none, with a note, and the paths of those that have no other label."""
+    meant = {name.casefold() for name in names}
+    clips, bare, seen = [], set(), set()
+    for clip in found.clips:
+        left = tuple(label for label in clip.labels if label.casefold() not in meant)
+        seen.update(set(clip.labels) - set(left))
+        if clip.labels and not left:
+            bare.add(clip.path)
+        clips.append(replace(clip, labels=left))
+    if not seen:
+        return found, bare
+    note = f"{len(bare)} clips of {', '.join(sorted(seen))} have no label; --background names what means that"
+    return replace(found, clips=tuple(clips), notes=(*found.notes, note)), bare
 
 
 def published(
@@ -385,8 +421,9 @@ def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
         notes += (f"left out, with fewer than {fewest} recordings: {_some(few)}",)
     if everywhere:
         notes += (f"left out, since every clip has it: {_some(everywhere)}",)
-    left = tuple(sorted(recordings.keys() - gone))
-    if len(left) < (1 if labelled.multi_label else 2):
+    background = labelled.background if labelled.background not in gone else ""
+    left = tuple(sorted(recordings.keys() - gone, key=lambda label: (label == background, label)))
+    if len(left) < (1 if labelled.multi_label else 2) or left == (background,):
         usable = f"only {left[0]}" if left else "none"
         raise OptionError(
             f"{where} has {usable} with {fewest} clips or more"
@@ -398,7 +435,7 @@ def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:
         clips = tuple(replace(c, labels=tuple(label for label in c.labels if label not in gone)) for c in clips)
     elif gone:
         clips = tuple(clip for clip in clips if clip.labels[0] not in gone)
-    return replace(labelled, clips=clips, labels=left, notes=notes)
+    return replace(labelled, clips=clips, labels=left, notes=notes, background=background)
 
 
 def _how() -> str:

@@ -47,7 +47,7 @@ def _task(place: Path, labelled: Labelled, read: Callable[[Path], Labelled]) -> 
         about="your own",
         domain="own",
         clips=len(labelled.clips),
-        classes=len(labelled.labels),
+        classes=len(labelled.labels) - bool(labelled.background),
         multi_label=labelled.multi_label,
         hours=None,
         licence="",
