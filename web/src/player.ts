@@ -32,7 +32,7 @@ export class PlayButton {
   private readonly path: SVGPathElement;
   private place = 0; // seconds
 
-  /** @param onMove of a button that goes on where it was paused: called with the seconds while it plays. */
+  /** @param onMove of a button that resumes where it was paused: called with the seconds while it plays. */
   constructor(element = make("button", { type: "button", class: "go small" }), private readonly onMove?: (seconds: number) => void) {
     this.element = element;
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
