@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from helpers import browser
+from helpers.accessible import least_contrast
 from helpers.demo_page import FAKE, NEEDS, READY, TROUBLE, assert_same, entries, faults, music, served
 from helpers.page_bundle import LABELS
 from sondino.model.model import Model
@@ -196,23 +197,7 @@ def test_it_fits_its_window_and_can_be_read(page: browser.Page, width: int, dark
     page.show(width, 800, dark, touch=width < 500)
     page.run("document.querySelector('#gallery').open = true")
     assert page.run("document.documentElement.scrollWidth") <= width
-    contrast = """(() => {
-      const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-      const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data]; };
-      const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => (v /= 255) <= .04045 ? v / 12.92 :
-        ((v + .055) / 1.055) ** 2.4); return .2126 * x + .7152 * y + .0722 * z; };
-      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
-        if (c[3] === 255) return c; } return [255, 255, 255]; };
-      const worst = [];
-      for (const e of document.querySelectorAll('body *')) {
-        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
-        if (e.matches('.hide, .skip, :disabled, noscript, script')) continue;
-        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
-        worst.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), e.tagName + '.' + e.className + '#' + e.id]);
-      }
-      return worst.sort((a, b) => a[0] - b[0])[0]; })()"""
-    ratio, where = page.run(contrast)
+    ratio, where = least_contrast(page)
     assert ratio >= 4.5, where
     page.show(1280, 800)
 
