@@ -51,6 +51,22 @@ def megabytes(value: float) -> str:
     return f"{value / 1e6:.1f} MB"
 
 
+def distinct_texts(values: Sequence[float], write: Callable[[float, int], str], digits: int) -> list[str]:
+    """Numbers as texts that differ where the numbers do.
+
+    Args:
+        values: the numbers.
+        write: a number in so many digits.
+        digits: taken where they are enough; a double has no more than 16.
+    """
+    texts: list[str] = []
+    for count in range(digits, 17):
+        texts = [write(value, count) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
 # ---- numbers in the unit that fits each, for HTML pages -------------------------------------------------------------
 
 
@@ -62,12 +78,12 @@ def short_count(value: float) -> str:
     return f"{value:.3g}"
 
 
-def short_bytes(value: float) -> str:
+def short_bytes(value: float, digits: int = 3) -> str:
     """4,100,000 as "4.1 MB"."""
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if abs(value) >= size:
-            return f"{value / size:.3g}{NO_BREAK}{unit}"
-    return f"{value:.0f}{NO_BREAK}B"
+            return f"{value / size:.{digits}g}{NO_BREAK}{unit}"
+    return f"{value:.{digits - 3}f}{NO_BREAK}B"
 
 
 def short_duration(seconds: float) -> str:

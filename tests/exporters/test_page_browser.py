@@ -4,9 +4,7 @@ import csv
 import io
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,108 +13,12 @@ import pytest
 import soundfile
 
 from helpers import browser
-from helpers.page_bundle import LABELS, write_page_bundle
-from sondino.exporters.demo import page_server
-from sondino.exporters.web import PAGE, export_web
+from helpers.accessible import least_contrast
+from helpers.demo_page import FAKE, NEEDS, READY, TROUBLE, assert_same, entries, faults, music, served
+from helpers.page_bundle import LABELS
 from sondino.model.model import Model
 
-EXECUTABLE = browser.find()
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium here"),
-    pytest.mark.skipif(not (PAGE / "index.html").is_file(), reason="the page is not built: make web"),
-]
-TOLERANCE = 1e-3
-CLIPS = Path(__file__).parents[1] / "data" / "clips"
-TROUBLE = "!document.querySelector('#trouble').hidden && document.querySelector('#trouble').textContent"
-FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-
-
-def music(samples: int, rate: int, seed: int = 0) -> np.ndarray:
-    """Chords, clicks and noise (samples, 2): something in every band, differing by channel."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(samples) / rate
-    x = 0.02 * rng.standard_normal((samples, 2))
-    for hz in (110, 277, 660, 2093, 5000, 9000, 13100):
-        x[:, 0] += 0.06 * np.sin(2 * np.pi * hz * t) * (1 + np.sin(2 * np.pi * 1.7 * t))
-        x[:, 1] += 0.05 * np.sin(2 * np.pi * 1.01 * hz * t)
-    x[:: rate // 7] += 0.4
-    return x.astype(np.float32)
-
-
-def faults(page: browser.Page) -> list[str]:
-    """What the console complained of, but for Chromium's own word that it has no graphics card."""
-    return [error for error in page.errors if error != "No available adapters."]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page_bundle(tmp_path_factory.mktemp("page") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def page_folder(bundle: Path) -> Path:
-    """The page, under a folder of a site."""
-    return export_web(bundle, bundle.parent / "site" / "some folder" / "page", gallery=CLIPS)
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder."""
-    with page_server(folder, 0) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def tabs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[browser.Page]]:
-    @contextmanager
-    def made(*flags: str) -> Iterator[browser.Page]:
-        assert EXECUTABLE is not None
-        with browser.browser(EXECUTABLE, tmp_path_factory.mktemp("profile"), *flags) as page:
-            page.connect()
-            page.show(1280, 800)
-            yield page
-
-    return made
-
-
-@pytest.fixture(scope="module")
-def address(page_folder: Path) -> Iterator[str]:
-    with served(page_folder.parents[1]) as root:
-        yield f"{root}some%20folder/page/"
-
-
-@pytest.fixture(scope="module")
-def opened(tabs: Any, address: str) -> Iterator[tuple[browser.Page, str]]:
-    with tabs() as page:
-        yield page, address
-
-
-@pytest.fixture
-def page(opened: tuple[browser.Page, str]) -> Iterator[browser.Page]:
-    """The page, freshly loaded, with its first clip embedded; afterwards without errors or requests of others."""
-    page, address = opened
-    page.errors.clear()
-    page.requests.clear()
-    page.open(address)
-    page.until("window.sondino && sondino.entries.length === 1")
-    yield page
-    assert faults(page) == []
-    assert [url for url in page.requests if not url.startswith((address, "blob:"))] == []
-
-
-def entries(page: browser.Page, count: int) -> list[dict[str, Any]]:
-    """The clips so far, once there are so many."""
-    page.until(f"sondino.entries.length === {count}")
-    rows = "sondino.entries.map(h => ({...h, vector: [...h.vector], windows: [...h.windows], result: null}))"
-    return page.run(rows)
-
-
-def assert_same(vector: list[float], expected: np.ndarray) -> None:
-    got = np.array(vector, np.float32)
-    assert np.abs(got - expected).max() <= TOLERANCE * min(1.0, np.abs(expected).max())
+pytestmark = NEEDS
 
 
 @pytest.mark.parametrize(
@@ -295,23 +197,7 @@ def test_it_fits_its_window_and_can_be_read(page: browser.Page, width: int, dark
     page.show(width, 800, dark, touch=width < 500)
     page.run("document.querySelector('#gallery').open = true")
     assert page.run("document.documentElement.scrollWidth") <= width
-    contrast = """(() => {
-      const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-      const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data]; };
-      const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => (v /= 255) <= .04045 ? v / 12.92 :
-        ((v + .055) / 1.055) ** 2.4); return .2126 * x + .7152 * y + .0722 * z; };
-      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
-        if (c[3] === 255) return c; } return [255, 255, 255]; };
-      const worst = [];
-      for (const e of document.querySelectorAll('body *')) {
-        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
-        if (e.matches('.hide, .skip, :disabled, noscript, script')) continue;
-        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
-        worst.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), e.tagName + '.' + e.className + '#' + e.id]);
-      }
-      return worst.sort((a, b) => a[0] - b[0])[0]; })()"""
-    ratio, where = page.run(contrast)
+    ratio, where = least_contrast(page)
     assert ratio >= 4.5, where
     page.show(1280, 800)
 
@@ -321,10 +207,14 @@ def test_the_microphone_is_embedded_live_and_recorded(tabs: Any, address: str, b
     soundfile.write(spoken, music(5 * 48000, 48000), 48000, "PCM_16")
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
         page.open(address)
-        page.until("window.sondino && sondino.entries.length === 1")
+        page.until(READY)
         page.run("document.querySelector('#listen').focus()")
         page.press("Enter")
         page.until("sondino.live && sondino.live.samples.some(x => Math.abs(x) > 0.1)")
+        page.until("document.querySelectorAll('#tracks li:not([hidden])').length === 3")
+        assert sorted(page.run("[...document.querySelectorAll('#tracks .label')].map(e => e.textContent)")) == [*LABELS]
+        assert page.run("[...document.querySelectorAll('#times text')].pop().textContent") == "now"
+        assert page.run("document.querySelector('#seek').hidden")
         live = page.run("({...sondino.live, samples: [...sondino.live.samples], vector: [...sondino.live.vector]})")
         model = Model(bundle)
         assert live["rate"] in (44100, 48000)  # the device's own
@@ -347,7 +237,7 @@ def test_the_microphone_keeps_the_top_of_the_band(tabs: Any, address: str, bundl
     soundfile.write(spoken, noise, rate, "PCM_16")
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
         page.open(address)
-        page.until("window.sondino && sondino.entries.length === 1")
+        page.until(READY)
         page.run("document.querySelector('#listen').click()")
         page.until("sondino.live && sondino.live.samples.filter(x => Math.abs(x) > 0.05).length > 10000")
         live = page.run("({rate: sondino.live.rate, samples: [...sondino.live.samples]})")
@@ -381,7 +271,7 @@ def test_an_answer_that_comes_after_the_microphone_was_stopped_is_not_shown(
     with tabs(*FAKE, f"--use-file-for-fake-audio-capture={spoken}") as page:
         page.call("Page.addScriptToEvaluateOnNewDocument", source=HOLD)
         page.open(address)
-        page.until("window.sondino && sondino.entries.length === 1")
+        page.until(READY)
         page.click("#listen")
         page.until("held.length === 1")
         page.click("#listen")
@@ -470,7 +360,7 @@ def test_a_graphics_card_that_fails_leaves_the_model_on_the_processor(tabs: Any,
     with tabs() as page:
         page.call("Page.addScriptToEvaluateOnNewDocument", source=promised)
         page.open(address)
-        page.until("window.sondino && sondino.entries.length === 1")
+        page.until(READY)
         page.until("performance.getEntriesByType('resource').some(e => e.name.includes('/assets/gpu-'))")
         page.click("#near li .name")
         assert entries(page, 2)

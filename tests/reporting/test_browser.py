@@ -4,13 +4,12 @@ import base64
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
 from helpers import browser
 from helpers.pages import Page as Written
-from helpers.results_fixture import evaluation, support, sweep
+from helpers.report_pages import LONG, write_pages
 
 pytest.importorskip("sklearn")
 EXECUTABLE = browser.find()
@@ -23,26 +22,7 @@ SIZES = {"screen": (1280, 900, False), "phone": (390, 844, True)}
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """A page of each kind."""
-    from sondino.reporting.map import Points, cluster_mode
-    from sondino.reporting.report import report
-    from sondino.reporting.run_page import write_report
-
-    where = tmp_path_factory.mktemp("pages")
-    found = {
-        "evaluation": report(evaluation(where / "evaluation")),
-        "support": report(support(where / "support")),
-        "sweep": report(sweep(where / "sweep", ("cosine", "mse"), (0, 30, 60))),
-    }
-    rng = np.random.default_rng(0)
-    points = Points(
-        "", rng.standard_normal((40, 2)), [f"clip {i}" for i in range(40)], [cluster_mode(np.arange(40) % 4)]
-    )
-    rows = [{"model": "small", "role": "student", "cosine": 0.8}]
-    metrics = [{"epoch": i, "loss": 1 / i, "validation_cosine": 1 - 1 / i} for i in (1, 2, 3)]
-    clusters = {"groups": [{"cluster": i, "clips": 9 - i, "mostly": None} for i in range(4)]}
-    write_report(where / "run.html", "A run", rows, metrics, points, {"a": 1}, {"b": 2}, clusters=clusters)
-    return found | {"run": where / "run.html"}
+    return write_pages(tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +61,7 @@ def stop(page: browser.Page) -> None:
     page.until("(player.pause(), player.paused)")
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "support", "sweep"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "support", "sweep", "long"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_is_calm(page, pages, kind, size, dark):
     open_page(page, pages[kind], size, dark)
@@ -89,9 +69,75 @@ def test_every_page_is_calm(page, pages, kind, size, dark):
     page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert_calm(page)
     drawn = page.run("[...document.querySelectorAll('svg.figure')].filter((one) => one.clientWidth > 0).length")
-    assert drawn == {"run": 1, "evaluation": 0, "support": 4, "sweep": 2}[kind]  # that for the other width is not seen
+    assert (
+        drawn == {"run": 1, "evaluation": 0, "support": 4, "sweep": 2, "long": 1}[kind]
+    )  # that for the other width is not seen
     light = page.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, light[4:-1].split(","))) < 200) == dark
+
+
+def test_long_names_wrap_and_nothing_is_cut(page, pages, size):
+    open_page(page, pages["long"], size)
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    cut = page.run(
+        "[...document.querySelectorAll('h1, h2, h3, dt, dd, p, td, th, li, .chip, .name, .what')].filter(e =>"
+        " e.checkVisibility() && !e.matches('.hide') && getComputedStyle(e).overflowX === 'visible' &&"
+        " e.scrollWidth > e.clientWidth + 1 && e.clientWidth).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert cut == []
+    names = page.run("[...document.querySelectorAll('tbody th')].map(e => e.firstChild.textContent)")
+    assert f"{LONG}/0.wav" in names
+
+
+def test_ticks_differ_however_small_the_range(page, pages):
+    open_page(page, pages["long"], "screen")  # the loss falls by a few millionths
+    for chart in (1, 2):
+        box = f"figure.curves:nth-of-type({chart}) .chart text[text-anchor=end]"
+        ticks = page.run(f"[...document.querySelectorAll('{box}')].map(e => e.textContent)")
+        assert len(ticks) > 3 and len(set(ticks)) == len(ticks)
+        left = page.run(f"Math.min(...[...document.querySelectorAll('{box}')].map(e => e.getBBox().x))")
+        assert left >= 0
+        keys = page.run(
+            f"[...document.querySelectorAll('figure.curves:nth-of-type({chart}) .keys b')].map(e => e.textContent)"
+        )
+        assert len(set(keys)) == 2
+
+
+def test_a_table_that_is_too_wide_scrolls_by_itself_and_shows_it(page, pages):
+    open_page(page, pages["evaluation"], "phone")
+    shown = page.run(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility()).map(e => [e.tabIndex,"
+        " e.getAttribute('role'), e.getAttribute('aria-label'), e.scrollWidth > e.clientWidth, "
+        " getComputedStyle(e).backgroundAttachment])"
+    )
+    assert any(wide for *_, wide, _ in shown)
+    for focus, role, label, _, shadows in shown:
+        assert (focus, role) == (0, "region") and label.startswith("Table of ")
+        assert shadows == "local, local, scroll, scroll"
+    assert len({label for _, _, label, *_ in shown}) == len(shown)
+
+
+def test_the_chosen_names_of_a_matrix_are_not_cut_though_bold(page, pages, size):
+    open_page(page, pages["evaluation"], size)
+    page.run("document.getElementById('cells').focus()")
+    for _ in range(12):
+        page.press("ArrowDown")
+        assert page.run("Math.min(...[...document.querySelectorAll('#cells .row')].map(e => e.getBBox().x))") >= 0
+        page.press("ArrowRight")
+        assert page.run(
+            "Math.max(...[...document.querySelectorAll('#cells .column')].map(e => e.getBBox().width)) + 8"
+        ) <= (page.run("Number(document.querySelector('#cells .ground').getAttribute('y'))"))
+
+
+def test_further_groups_share_a_colour_and_the_page_says_so(page, pages):
+    open_page(page, pages["long"], "screen")
+    colours = page.run("[...document.querySelectorAll('#chips path')].map(e => e.style.fill)")
+    assert len(colours) == 23 and len(set(colours)) == 10 and colours.count("var(--c9)") == 14
+    assert page.run("document.getElementById('others').textContent") == (
+        "The 9 largest groups have a colour each; the other 14 share one."
+    )
+    open_page(page, pages["run"], "screen")
+    assert page.run("document.getElementById('others').hidden")
 
 
 def test_a_click_on_a_point_plays_its_clip(page, pages, size):

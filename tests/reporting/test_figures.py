@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -13,12 +14,14 @@ from sondino.reporting.figures import (
     dot_figure,
     in_two_widths,
     line_figure,
+    share,
     standalone,
     ticks,
     under_each_other,
 )
+from sondino.text import short_bytes
 
-SHARE = Axis("score", "{:g}".format)
+SHARE = Axis("score")
 
 
 def parsed(figure):
@@ -86,12 +89,67 @@ def test_dots_stand_in_their_rows_and_their_intervals_beside():
     assert float(interval.get("x1")) + float(interval.get("x2")) == pytest.approx(2 * x1, abs=0.2)
 
 
-def test_a_long_name_is_cut_and_reported_whole():
-    name = "a very long name of a setting that no figure has room for, however wide it may be drawn"
-    figure = dot_figure([name, "b"], [Series("", [0, 1], [0.1, 0.2], [None, None])], SHARE, width=326)
-    drawn = [t for t in parsed(figure).iter("text") if (t.text or "").startswith("a very")]
-    assert drawn[0].text.endswith("…") and len(drawn[0].text) < 20
-    assert f"<title>{name}</title>" in figure.inside
+def test_a_long_name_wraps_and_only_a_very_long_one_is_cut():
+    for name, whole in (("a long name of a setting, in lines", True), ("a very long name of a setting " * 4, False)):
+        series = [Series("", [0, 1], [0.1, 0.2], [None, None])]
+        figure = dot_figure([name, "b"], series, SHARE, width=326)
+        lines = parsed(figure).find("g[title]").findall("text")
+        assert all(len(line.text) * 7.5 <= 0.4 * 326 - 14 for line in lines) and 2 < len(lines) <= 4
+        assert (" ".join(line.text for line in lines) == name) == whole
+        assert lines[-1].text.endswith("…") != whole
+        assert f"<title>{name}</title>" in figure.inside
+        heights = [float(line.get("y")) for line in lines]
+        first, second = spots(figure, "5")
+        assert heights == sorted(heights) and heights[-1] < (first[1] + second[1]) / 2 + 4
+
+
+def test_names_in_a_legend_and_titles_wrap():
+    name = "a_name_without_spaces_" * 4
+    series = [Series(name + str(i), [1, 2], [0.1, 0.2], [None, None]) for i in range(2)]
+    figure = line_figure(series, Axis("n"), SHARE, width=326, title="A title of several words " * 4)
+    texts = list(parsed(figure).iter("text"))
+    bold = [t for t in texts if "font-weight" in t.get("style")]
+    assert 1 < len(bold) <= 4 and all(8.8 * len(t.text) <= 326 for t in bold)
+    legend = [t for t in texts if "12.5px" in t.get("style")]
+    assert "".join(t.text for t in legend) == name + "0" + name + "1"
+    assert all(6.9 * len(t.text) <= 326 - 25 for t in legend)
+    lowest = max(float(t.get("y")) for t in legend)
+    assert lowest < min(float(line.get("y1")) for line in parsed(figure).findall("line"))
+
+
+@pytest.mark.parametrize("axis", [SHARE, Axis("score", share), Axis("memory", short_bytes, digits=3)])
+@pytest.mark.parametrize("low", [0.0, 1.0, 1e9])
+@pytest.mark.parametrize("span", [3e-9, 1e-6, 0.01, 0.3])
+def test_ticks_never_read_the_same(axis, low, span):
+    values = [low + span * i * max(low, 1) for i in range(3)]
+    series = [Series("", [1, 2, 3], values, [None] * 3)]
+    for figure in (line_figure(series, Axis("n"), axis, width=500), bar_figure(values, "abc", axis, width=500)):
+        texts = [t.text for t in parsed(figure).iter("text") if t.get("text-anchor") == "end"]
+        assert len(texts) > 1 and len(set(texts)) == len(texts)
+    dots = dot_figure(["a", "b", "c"], [Series("", [0, 1, 2], values, [None] * 3)], axis, width=700)
+    texts = [t.text for t in parsed(dots).iter("text") if t.get("text-anchor") == "middle"][:-1]
+    assert len(texts) > 1 and len(set(texts)) == len(texts)
+
+
+def test_counts_have_whole_ticks():
+    figure = bar_figure([2, 1], ["a", "b"], Axis("clips", lambda value, _: f"{value:,.0f}"), width=300)
+    assert [t.text for t in parsed(figure).iter("text")] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("count", "colours"), [(10, 10), (11, 10), (14, 10)])
+def test_further_series_share_one_colour_and_the_legend_says_so(count, colours):
+    names = [f"s{i}" for i in range(count)]
+    series = [Series(name, [1, 2], [i, i + 1], [None, None]) for i, name in enumerate(names)]
+    drawn = [
+        line_figure(series, Axis("n"), SHARE, width=500, look=PAPER),
+        dot_figure(["a", "b"], [replace(one, x=[0, 1]) for one in series], SHARE, width=500, look=PAPER),
+    ]
+    for figure in drawn:
+        used = re.findall(r'r="(?:3.6|5)" style="fill:(#\w+)', figure.inside)
+        assert len(used) % count == 0 and len(set(used)) == colours
+        legend = [t.text for t in parsed(figure).iter("text") if "12.5px" in t.get("style")]
+        others = count - 9
+        assert legend == (names if count == 10 else [*names[:9], f"the other {others}, in one colour"])
 
 
 def test_bars_are_as_tall_as_their_values():

@@ -126,6 +126,22 @@ def test_groups_cover_all_points_and_sit_apart(written):
     assert modes[1]["groups"][modes[1]["of"][0]]["name"] == sample_labels()[paths[0]]
 
 
+def test_the_largest_nine_of_many_groups_have_a_colour_each():
+    from sondino.reporting.map import map_data
+    from sondino.reporting.sounds import ReportClips
+
+    def colours(groups: int) -> list[tuple[int, int]]:
+        of = [f"g{i:02}" for i in range(groups) for _ in range(groups - i)]
+        points = Points("", np.random.default_rng(0).standard_normal((len(of), 2)), of, [Mode("group", of)])
+        found = map_data(points, ReportClips())["modes"][0]["groups"]
+        assert [group["size"] for group in found] == list(range(groups, 0, -1))
+        return [(group["colour"], group["shape"]) for group in found]
+
+    assert [colour for colour, _ in colours(10)] == list(range(10))
+    assert [colour for colour, _ in colours(60)] == [*range(9), *[9] * 51]
+    assert {shape for _, shape in colours(60)[9:]} == {0} and len({shape for _, shape in colours(60)[:9]}) == 5
+
+
 def test_table_curves_recipe_and_versions_are_reported(written):
     _, page, _, _ = written
     for text in ["What <mobilenetv3> kept", "81.0\u00a0%", "78.0–84.0", "4.1\u00a0MB", "0.832", "<i>kept</i>"]:

@@ -169,7 +169,7 @@ def test_a_sound_stands_in_the_page_once(page):
 def test_with_many_tasks_scores_and_costs_are_two_tables_and_agreement_is_a_mean(tmp_path):
     page = page_of(evaluation(tmp_path, tasks=5, vectors=False))
     labels = [a.get("aria-label") for _, a in page.tags if a.get("role") == "region"]
-    assert labels.count("Results") == labels.count("Costs") == 1
+    assert labels.count("Table of results") == labels.count("Table of costs") == 1
     assert "5 tasks" in page.text and "Every task" in page.text
 
 

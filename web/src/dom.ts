@@ -24,6 +24,12 @@ export function duration(seconds: number): string {
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+/** A probability: "83 %", and one that is not quite 0 never as "0 %". */
+export function percent(probability: number): string {
+  const whole = Math.round(100 * probability);
+  return whole || !probability ? `${whole} %` : "<1 %";
+}
+
 /** "0.83", and never "-0.00". */
 export function cosineText(cosine: number): string {
   return (Math.round(cosine * 100) / 100 + 0).toFixed(2);

@@ -1,6 +1,7 @@
 // The canvases: waveform, log-mel and embedding, in the page's own colours.
 
 import type { Mels } from "./logmel";
+import type { Stretch } from "./tracks";
 
 /** A canvas as large as it is shown, cleared. */
 function sheet(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
@@ -71,6 +72,38 @@ export function drawMels(canvas: HTMLCanvasElement, mels: Mels, share = 1): void
   paint.putImageData(image, 0, 0);
   context.imageSmoothingEnabled = frames < canvas.width;
   context.drawImage(small, canvas.width * (1 - share), 0, canvas.width * share, canvas.height);
+}
+
+/**
+ * The probabilities of a label along time, the square root of each as a colour, so that small ones show. Where windows
+ * overlap the highest of them is drawn.
+ */
+export function drawTrack(canvas: HTMLCanvasElement, values: Float32Array, stretches: Stretch[], from: number, to: number): void {
+  const context = sheet(canvas);
+  const { width, height } = canvas;
+  const colours = rampColours();
+  const across = (seconds: number) => ((seconds - from) / (to - from)) * width;
+  for (const i of [...values.keys()].sort((a, b) => values[a] - values[b])) {
+    const left = Math.max(0, across(stretches[i].start));
+    const right = Math.min(width, across(stretches[i].end));
+    context.fillStyle = colours[Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, values[i]))))];
+    if (right > left) context.fillRect(left, 0, Math.max(1, right - left), height);
+  }
+}
+
+/** The colours of probabilities from 0 to 1, for a legend. */
+export function drawScale(canvas: HTMLCanvasElement): void {
+  const context = sheet(canvas);
+  rampColours().forEach((one, i) => {
+    context.fillStyle = one;
+    context.fillRect((i * canvas.width) / 256, 0, canvas.width / 256 + 1, canvas.height);
+  });
+}
+
+/** The 256 colours as style names them. */
+function rampColours(): string[] {
+  const bytes = new Uint8Array(ramp().buffer);
+  return Array.from({ length: 256 }, (_, i) => `rgb(${bytes[4 * i]} ${bytes[4 * i + 1]} ${bytes[4 * i + 2]})`);
 }
 
 let ramped: { names: string; colours: Uint32Array } | null = null;

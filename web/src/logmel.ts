@@ -111,6 +111,14 @@ function hann(spec: FrontEnd): Float64Array {
   return window;
 }
 
+/** Where a frequency lies in a picture of the bands: 0 at its bottom, 1 at its top. */
+export function heightOf(spec: FrontEnd, hz: number): number {
+  const toMel = spec.mel_scale === "kaldi" ? kaldiMel : slaneyMel;
+  const low = toMel(spec.f_min);
+  const share = (toMel(hz) - low) / (toMel(spec.f_max) - low);
+  return (share * (spec.n_mels + 1) - 0.5) / spec.n_mels; // a band is drawn around its peak
+}
+
 function melBands(spec: FrontEnd): Band[] {
   const kaldi = spec.mel_scale === "kaldi";
   const toMel = kaldi ? kaldiMel : slaneyMel;

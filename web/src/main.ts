@@ -2,18 +2,20 @@
 
 import { decode } from "./decode";
 import { byId, duration, make } from "./dom";
-import { drawMels, drawWave } from "./draw";
+import { drawMels, drawScale, drawWave } from "./draw";
 import { Gallery } from "./gallery";
 import { graphicsWorker } from "./graphics";
 import { Listening } from "./live";
 import { listen, NoMicrophone, type Microphone } from "./microphone";
 import type { Facts } from "./model";
 import { PlayButton, type Sound } from "./player";
-import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
+import type { ClipResult, FromWorker, LiveAnswer, Milliseconds, ToWorker } from "./protocol";
 import { Results } from "./results";
 import { findParts } from "./riff";
 import { Running, SHOWN } from "./running";
 import { save, toCsv, toJson, vectorText, type Row } from "./saving";
+import { Timeline } from "./timeline";
+import { TRACKS, type Stretch } from "./tracks";
 import { writeWav } from "./wav";
 
 const LARGEST = 400 * 1024 * 1024; // bytes of a file: more than two hours of CD
@@ -48,7 +50,7 @@ const base = new URL("./model/", document.baseURI).href;
 const wave = byId<HTMLCanvasElement>("wave");
 const melCanvas = byId<HTMLCanvasElement>("mels");
 const sounds = byId<HTMLSelectElement>("sounds");
-const play = new PlayButton(byId<HTMLButtonElement>("play"));
+const play = new PlayButton(byId<HTMLButtonElement>("play"), (seconds) => timeline.move(seconds));
 const entries: Entry[] = [];
 const asked = new Map<number, Asked>();
 let newest = 0; // the id of the sound that was asked for last, or of listening
@@ -57,11 +59,12 @@ let plainWorker: Worker; // the one on the CPU
 let facts: Facts;
 let results: Results;
 let gallery: Gallery;
+let timeline: Timeline;
 let shown: Entry | null = null;
 let microphone: Microphone | null = null;
 let listening: Listening | null = null;
 let running: Running | null = null;
-let pending: Samples | null = null; // what the model is processing live
+let pending: (Samples & Stretch) | null = null; // what the model is processing live
 let isStarting = false;
 let lastAnnounced = 0;
 
@@ -150,7 +153,9 @@ function onReady(loaded: Facts, threads: number): void {
     `Computes embeddings of dimension ${facts.dim} with a model of ${size} in this browser: what you drop here or record stays on this device.`;
   byId("foot").textContent += facts.licence ? ` Licence of the model: ${facts.licence}.` : "";
   gallery = new Gallery(facts.gallery, base, (clip) => void embedClip(clip));
+  drawScale(byId<HTMLCanvasElement>("scale"));
   results = new Results(facts, (clip) => gallery.sound(clip), (clip) => void embedClip(clip));
+  timeline = new Timeline(facts.front_end, Math.min(TRACKS, facts.head?.labels.length ?? 0), (seconds) => play.seek(seconds), () => play.toggle());
   for (const id of ["choose", "listen"]) byId<HTMLButtonElement>(id).disabled = false;
   state("Ready");
   if (facts.gallery.length) {
@@ -248,26 +253,31 @@ function show(entry: Entry): void {
   byId("before").hidden = entries.length < 2;
   byId("what").textContent = name;
   byId("length").textContent = duration(result.seconds);
-  byId("to").textContent = duration(result.seconds);
-  byId("from").textContent = "0 s";
   play.element.hidden = false;
+  timeline.show(0, result.seconds, result.stretches, result.tracks);
   play.set(name, () => entry.sound);
   sounds.selectedIndex = entries.indexOf(entry);
   for (const button of ["copy", "json", "csv"]) byId<HTMLButtonElement>(button).disabled = false;
   byId("wav").hidden = !entry.recording;
   wave.setAttribute("aria-label", `Waveform of ${name}, ${duration(result.seconds)}`);
-  melCanvas.setAttribute("aria-label", `Log-mel of ${name}: ${result.picture.bands} bands`);
+  melCanvas.setAttribute("aria-label", `Log-mel of ${name}: ${duration(result.seconds)}, ${bands(result.picture.bands)}`);
   costs(result.milliseconds, result.starts.length / result.seconds);
   draw();
   results.show(result, clip);
 }
 
+function bands(count: number): string {
+  return `${count} bands from ${facts.front_end.f_min / 1000} to ${facts.front_end.f_max / 1000} kHz`;
+}
+
 function draw(): void {
   if (running) {
     running.draw(wave, melCanvas);
+    timeline.show(-SHOWN, 0, ...running.labels());
     return;
   }
   if (!shown) return;
+  timeline.draw();
   drawWave(wave, shown.result.outline);
   drawMels(melCanvas, shown.result.picture);
 }
@@ -303,10 +313,8 @@ async function startListening(): Promise<void> {
     byId("what").textContent = "Microphone";
     byId("before").hidden = true;
     play.element.hidden = true;
-    byId("from").textContent = `${SHOWN} s ago`;
-    byId("to").textContent = "now";
     wave.setAttribute("aria-label", "Waveform of the microphone");
-    melCanvas.setAttribute("aria-label", "Log-mel of the microphone");
+    melCanvas.setAttribute("aria-label", `Log-mel of the microphone: the last ${SHOWN} s, ${bands(facts.front_end.n_mels)}`);
     state("Listening");
     announce("Listening");
     setTimeout(() => {
@@ -329,15 +337,20 @@ function onBlock(from: Listening, block: Float32Array): void {
   }
   const samples = from.next();
   if (!samples) return;
-  pending = { samples, rate: from.rate };
-  ask({ kind: "live", id: newest, ...pending });
+  const { rate, seconds: end } = from;
+  pending = { samples, rate, start: end - samples.length / rate, end };
+  ask({ kind: "live", id: newest, samples, rate });
 }
 
-function onLive(live: Answer): void {
+function onLive(live: LiveAnswer): void {
   if (!listening || !running) return; // stopped meanwhile
   const { mel, net } = live.milliseconds;
   listening.answered(mel + net);
-  if (pending) open.live = { ...pending, vector: live.vector };
+  if (pending) {
+    const { samples, rate, start, end } = pending;
+    open.live = { samples, rate, vector: live.vector };
+    if (facts.head && live.found) running.answered({ start, end }, facts.head.labels, live.found);
+  }
   results.show(live, null, true);
   costs(live.milliseconds, 1 / listening.every);
   byId<HTMLButtonElement>("copy").disabled = false;
@@ -443,6 +456,7 @@ function wire(): void {
     waiting = requestAnimationFrame(() => {
       draw();
       results?.draw();
+      drawScale(byId<HTMLCanvasElement>("scale"));
     });
   };
   window.addEventListener("resize", redraw);

@@ -3,6 +3,7 @@
 
 import type { Facts, Likely, Near } from "./model";
 import type { Mels } from "./logmel";
+import type { Stretch, Track } from "./tracks";
 
 export type ToWorker =
   | { kind: "start"; base: string }
@@ -18,7 +19,7 @@ export type FromWorker =
   | { kind: "progress"; id: number; share: number }
   | { kind: "embedded"; id: number; result: ClipResult }
   | { kind: "rejected"; id: number; message: string | null }
-  | { kind: "live"; id: number; live: Answer }
+  | { kind: "live"; id: number; live: LiveAnswer }
   | { kind: "picture"; id: number; mels: Mels }
   | { kind: "measured"; measurement: Measurement };
 
@@ -42,12 +43,21 @@ export interface Answer {
   milliseconds: Milliseconds;
 }
 
+/** Of a window of the microphone. */
+export interface LiveAnswer extends Answer {
+  /** The probabilities of all labels, where the model has some. */
+  found: Float32Array | null;
+}
+
 /** The result for a clip. */
 export interface ClipResult extends Answer {
   seconds: number;
   /** One embedding per window, in one array, and the start of each window in seconds. */
   windows: Float32Array;
   starts: number[];
+  /** The windows without their padding, and the most probable labels in them. */
+  stretches: Stretch[];
+  tracks: Track[];
   /** Lowest and highest sample of each column, in turn. */
   outline: Float32Array;
   picture: Mels;

@@ -1,7 +1,7 @@
 // The right side: the most similar clips, labels and embedding. Rows stay in place and change their text, so that a
 // key press or a pointer finds its button while the microphone is on.
 
-import { byId, cosineText, make } from "./dom";
+import { byId, cosineText, make, percent } from "./dom";
 import { drawVector } from "./draw";
 import type { Clip, Facts } from "./model";
 import { PlayButton, type Sound } from "./player";
@@ -62,7 +62,7 @@ export class Results {
         clip: -1,
       };
       const words = make("button", { type: "button", class: "name" });
-      words.append(row.name, row.group);
+      words.append(make("span", { class: "hide" }, "Show "), row.name, row.group);
       words.addEventListener("click", () => chooseClip(row.clip));
       row.item.append(row.play.element, words, row.bar.element, row.value);
       list.append(row.item);
@@ -95,17 +95,17 @@ export class Results {
         row.play.set(one.name, () => this.soundOf(clip));
         row.name.textContent = one.name;
         row.group.textContent = one.group;
-        row.name.parentElement?.setAttribute("aria-label", `Play ${one.name}${one.group ? `, ${one.group}` : ""}`);
         row.clip = clip;
       }
       row.bar.set(cosine);
       row.value.textContent = cosineText(cosine);
     });
+    byId("labels-note").textContent = live ? "Of the newest window." : "Of the whole clip: of the mean of its windows.";
     this.labels.forEach((row, i) => {
       const { label, probability } = answer.labels[i];
       row.name.textContent = label;
       row.bar.set(probability);
-      row.value.textContent = `${Math.round(100 * probability)} %`;
+      row.value.textContent = percent(probability);
     });
     this.vector = answer.vector;
     this.draw();

@@ -1,9 +1,10 @@
-// The running display while the microphone is on: waveform and log-mel of the last seconds.
+// The running display while the microphone is on: waveform, log-mel and labels of the last seconds.
 
 import { drawMels, drawWave } from "./draw";
 import type { Listening } from "./live";
 import type { FrontEnd, Mels } from "./logmel";
 import { outline } from "./outline";
+import { TRACKS, tracksOf, type Stretch, type Track } from "./tracks";
 
 export const SHOWN = 6; // seconds
 const EVERY = 0.128; // seconds from one picture to the next
@@ -15,6 +16,8 @@ export class Running {
   private readonly frame: number; // seconds
   private pictures = 0;
   private end = 0; // samples up to where the newest picture shows
+  private windows: (Stretch & { found: Float32Array })[] = []; // of the model, in seconds since the start
+  private tracks: Track[] = [];
 
   constructor(private readonly from: Listening, { hop, n_fft, n_mels, sample_rate }: FrontEnd) {
     this.hop = hop / sample_rate;
@@ -42,6 +45,19 @@ export class Running {
       const end = (band + 1) * fresh.frames;
       row.set(fresh.values.subarray(end - count, end), frames - count);
     }
+  }
+
+  /** The probabilities of all labels in a window, in seconds since the start. */
+  answered(window: Stretch, labels: string[], found: Float32Array): void {
+    const shown = this.windows.filter((one) => one.end > window.end - SHOWN);
+    this.windows = [...shown, { ...window, found }];
+    this.tracks = tracksOf(labels, this.windows.map((one) => one.found), TRACKS);
+  }
+
+  /** The labels along time, in seconds before the right edge. */
+  labels(): [Stretch[], Track[]] {
+    const now = this.end / this.from.rate;
+    return [this.windows.map(({ start, end }) => ({ start: start - now, end: end - now })), this.tracks];
   }
 
   draw(wave: HTMLCanvasElement, mels: HTMLCanvasElement): void {

@@ -7,6 +7,7 @@ import { FORMAT, likeliest, nearest, probabilities, type Facts } from "./model";
 import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./protocol";
 import { outline } from "./outline";
 import { resample } from "./resample";
+import { TRACKS, tracksOf } from "./tracks";
 import { readWav } from "./wav";
 import { merge, splitWindows, toMono } from "./windows";
 
@@ -65,13 +66,16 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     const picture = new Picture(logMel, waveform.length);
     const windows = new Float32Array(pieces.length * facts.dim);
     const spent: Milliseconds = { mel: 0, net: 0 };
+    const found: Float32Array[] = [];
     for (const [row, piece] of pieces.entries()) {
       const began = performance.now();
       const mels = logMel.compute(piece.samples);
       const between = performance.now();
-      windows.set(await run(model, mels), row * facts.dim);
+      const own = await run(model, mels);
+      windows.set(own, row * facts.dim);
       spent.mel += (between - began) / pieces.length;
       spent.net += (performance.now() - between) / pieces.length;
+      if (facts.head) found.push(probabilities(facts.head, model.head, own));
       picture.add(mels, piece.start, piece.real);
       if (pieces.length > 1) post({ kind: "progress", id, share: (row + 1) / pieces.length });
       await yieldToMessages();
@@ -86,6 +90,8 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       seconds: mono.length / rate,
       windows,
       starts: pieces.map((piece) => piece.start / facts.sample_rate),
+      stretches: pieces.map(({ start, real }) => ({ start: start / facts.sample_rate, end: (start + real) / facts.sample_rate })),
+      tracks: tracksOf(facts.head?.labels ?? [], found, TRACKS),
       outline: outline(waveform, Math.min(COLUMNS, waveform.length)),
       picture: picture.whole(),
       notes: bad ? [...notes, `${bad} samples were NaN or infinite and were set to 0`] : notes,
@@ -108,7 +114,8 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     const between = performance.now();
     const vector = await run(model, mels);
     const milliseconds = { mel: between - began, net: performance.now() - between };
-    post({ kind: "live", id, live: answer(model, vector, milliseconds) });
+    const found = facts.head && probabilities(facts.head, model.head, vector);
+    post({ kind: "live", id, live: { ...answer(model, vector, milliseconds), found } });
   }
 
   function picture(id: number, samples: Float32Array, rate: number): void {

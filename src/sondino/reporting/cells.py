@@ -44,6 +44,10 @@ ROLES = {"untrained": "randomly initialised"}
 _INTERVAL = {"probe_interval95": "probe_accuracy"}  # shown inside the other column's cell
 
 
+LONG = 10
+"""Letters from which on a headline is words, in smaller type."""
+
+
 @dataclass(frozen=True)
 class Headline:
     """One number at the top of the page, its name and a remark."""
@@ -112,7 +116,8 @@ def headline_section(numbers: Sequence[Headline]) -> str:
     if not numbers:
         return ""
     tiles = "".join(
-        f'<div class="tile"><dt>{text(n.name)}</dt><dd class="big">{text(n.value)}</dd>'
+        f'<div class="tile"><dt>{text(n.name)}</dt>'
+        f'<dd class="big{" long" * (len(n.value) > LONG)}">{text(n.value)}</dd>'
         f'<dd class="why">{text(n.why)}</dd></div>'
         for n in numbers
     )
@@ -136,7 +141,7 @@ def results_section(rows: Sequence[Row]) -> str:
     note = "The range under a probe accuracy is its 95 % interval over folds."
     shown = note if any(key in found for key in _INTERVAL) else ""
     return section(
-        "results", "Results", scrolling("Results", grid(["model", *map(text, titles)], body)), shown, "results"
+        "results", "Results", scrolling("Table of results", grid(["model", *map(text, titles)], body)), shown, "results"
     )
 
 
@@ -157,7 +162,7 @@ def grid_row(name: str, role: str, cells: Sequence[str], style: str = "") -> str
 def grid_cell(value: str | None, under: str = "", strong: bool = False) -> str:
     """A cell of a table: a value as text, and what stands under it in HTML; None is a dash."""
     if value is None:
-        return '<td><span aria-label="not known">–</span></td>'
+        return '<td><span aria-hidden="true">–</span><span class="hide">not known</span></td>'
     return f"<td>{f'<b>{text(value)}</b>' if strong else text(value)}{under}</td>"
 
 

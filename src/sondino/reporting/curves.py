@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sondino.reporting.html import number, scrolling, section, text
+from sondino.text import distinct_texts
 
 Row = Mapping[str, Any]
 
@@ -55,7 +56,8 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
         ranges = []
         for s in plot["series"]:
             known = [value for value in s["values"] if value is not None]
-            ranges.append(f"{s['name']} goes from {known[0]:.4g} to {known[-1]:.4g}")
+            first, last = distinct_texts([known[0], known[-1]], lambda value, digits: f"{value:.{digits}g}", 4)
+            ranges.append(f"{s['name']} goes from {first} to {last}")
         label = text(f"{plot['title']} over {len(plots['epochs'])} epochs: {'; '.join(ranges)}.")
         figures.append(
             f'<figure class="curves"><figcaption><h3>{text(plot["title"])}</h3><div class="keys">{keys}</div>'
@@ -65,19 +67,22 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
     return section("curves", "Training", f'<div class="charts">{"".join(figures)}</div>')
 
 
+def _column(values: Sequence[object]) -> list[str]:
+    """A column as text: five digits of a number, and more where numbers would read the same."""
+    known = [value for one in values if (value := number(one)) is not None]
+    texts = iter(distinct_texts(known, lambda value, digits: f"{value:.{digits}g}", 5))
+    return [next(texts) if number(one) is not None else "–" if one is None else str(one) for one in values]
+
+
 def epochs_table(metrics: Sequence[Row]) -> str:
     """All epochs as a table, closed at first."""
     if not metrics:
         return ""
     keys = list(dict.fromkeys(key for row in metrics for key in row))
     heads = "".join(f'<th scope="col">{text(key.replace("_", " "))}</th>' for key in keys)
+    columns = [_column([row.get(key) for row in metrics]) for key in keys]
     body = ""
-    for row in metrics:
-        cells = []
-        for key in keys:
-            value = number(row.get(key))
-            shown = f"{value:.5g}" if value is not None else "–" if row.get(key) is None else row[key]
-            cells.append(f"<td>{text(shown)}</td>")
-        body += f"<tr>{''.join(cells)}</tr>"
+    for cells in zip(*columns, strict=True):
+        body += "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in cells) + "</tr>"
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<details><summary>All epochs</summary>{scrolling('All epochs', table)}</details>"
+    return f"<details><summary>All epochs</summary>{scrolling('Table of all epochs', table)}</details>"

@@ -212,11 +212,11 @@ def _retention_section(results: Results) -> str:
         nothing = [grid_cell("")] * len(costs)
         beside = {name: cells for name, _, cells in cost_rows}
         rows = [(name, role, [*cells, *beside.get(name, nothing)]) for name, role, cells in score_rows]
-        content = _table("Results", [*score_heads, *cost_heads], rows)
+        content = _table("results", [*score_heads, *cost_heads], rows)
     else:
-        content = _table("Results", score_heads, score_rows)
+        content = _table("results", score_heads, score_rows)
         if costs:
-            content += "<h3>Resource use</h3>" + _table("Costs", cost_heads, cost_rows)
+            content += "<h3>Resource use</h3>" + _table("costs", cost_heads, cost_rows)
     content += "".join(f'<p class="note">{text(how)}</p>' for how in _how(results, costs))
     return section("results", "Retention" if shares else "Scores" if tasks else "Resource use", content, "", "results")
 
@@ -237,7 +237,7 @@ def _kept_cells(row: Row, many: bool, shares: bool, strong: bool = False) -> lis
 
 def _table(label: str, heads: Sequence[str], rows: Sequence[tuple[str, str, list[str]]]) -> str:
     drawn = [grid_row(name, role, cells, "aside" if name == "chance" else "") for name, role, cells in rows]
-    return scrolling(label, grid(["model", *heads], drawn))
+    return scrolling(f"Table of {label}", grid(["model", *heads], drawn))
 
 
 def _task_head(results: Results, name: str) -> str:
@@ -267,13 +267,13 @@ def _agreement_section(results: Results) -> str:
         f"<div><dt>{text(AGREEMENT[key].title)}</dt><dd>{text(AGREEMENT[key].meaning)}</dd></div>" for key in keys
     )
     content = f'<dl class="meanings">{meanings}</dl>'
-    each = _agreement_table(results, rows, keys)
+    each = _agreement_table("agreement by task", results, rows, keys)
     if len(rows) > FEW:
         means = [
             _mean_row(name, [row for row in rows if row["model"] == name])
             for name in dict.fromkeys(row["model"] for row in rows)
         ]
-        content = _agreement_table(results, means, keys) + content
+        content = _agreement_table("agreement", results, means, keys) + content
         content += f"<details><summary>Every task</summary>{each}</details>"
     else:
         content = each + content
@@ -293,7 +293,7 @@ def _mean_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     return out
 
 
-def _agreement_table(results: Results, rows: Sequence[Row], keys: Sequence[str]) -> str:
+def _agreement_table(label: str, results: Results, rows: Sequence[Row], keys: Sequence[str]) -> str:
     drawn = []
     for row in rows:
         cells = [f'<td class="text">{text(results.task_title(row["task"]))}</td>']
@@ -301,7 +301,7 @@ def _agreement_table(results: Results, rows: Sequence[Row], keys: Sequence[str])
         cells.append(_number_cell(row.get("clips"), "{:,.0f}".format))
         drawn.append(grid_row(str(row["model"]), results.role(row["model"]), cells))
     heads = ["model", '<span class="left">task</span>', *(text(AGREEMENT[key].title) for key in keys), "clips"]
-    return scrolling("Agreement", grid(heads, drawn))
+    return scrolling(f"Table of {label}", grid(heads, drawn))
 
 
 def _agreement_cell(row: Row, key: str) -> str:

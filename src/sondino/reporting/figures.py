@@ -5,8 +5,11 @@ Colours are given by the caller: the page's follow light and dark, a file's are 
 
 import html
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from sondino.text import NO_BREAK, distinct_texts
 
 Interval = tuple[float, float]
 
@@ -14,7 +17,12 @@ FONT = 'ui-sans-serif, system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 WIDE, NARROW, PAPER_WIDTH = 1060.0, 326.0, 760.0
 """Pixels across: a whole card, one on a phone, a file."""
 
+COLOURS = 10
+"""Most colours of a figure or a legend; of more groups the first nine have their own, and the others share the last."""
+
 _LETTER = 6.9  # mean width of a letter of 12.5 px
+_BOLD = 8.8  # of a bold one of 15 px
+_LINES = 4  # of a name, which a figure cuts after so many
 
 
 @dataclass(frozen=True)
@@ -28,21 +36,48 @@ class Look:
     colours: tuple[str, ...]
 
 
-PAGE = Look("var(--ink)", "var(--soft)", "var(--line)", "var(--card)", tuple(f"var(--c{i})" for i in range(10)))
+PAGE = Look("var(--ink)", "var(--soft)", "var(--line)", "var(--card)", tuple(f"var(--c{i})" for i in range(COLOURS)))
 PAPER = Look(
     "#17201f", "#56625f", "#dde2de", "#ffffff",
     ("#2f6bd0", "#cf5a1f", "#1f8f5f", "#c23a55", "#7a4fc4", "#0a8aa0", "#a97a06", "#c9428f", "#657a22", "#5f6b78"),
 )  # fmt: skip
 
 
+def plain(value: float, digits: int) -> str:
+    """A number in so many digits, without zeros at its end."""
+    return f"{value:.{digits}g}"
+
+
+def share(value: float, digits: int) -> str:
+    """A share of 1 in percent."""
+    return f"{100 * value:.{digits}g}{NO_BREAK}%"
+
+
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its title, the format of its values, whether it is logarithmic, and whether it begins at 0."""
+    """An axis.
+
+    Attributes:
+        title: beside it.
+        format: a value in so many digits.
+        log: whether it is logarithmic.
+        zero: whether it begins at 0.
+        digits: of a value; ticks take more where they would read the same.
+    """
 
     title: str
-    write: Callable[[float], str] = "{:g}".format
+    format: Callable[[float, int], str] = plain
     log: bool = False
     zero: bool = False
+    digits: int = 6
+
+    def write(self, value: float) -> str:
+        """A value as text."""
+        return self.format(value, self.digits)
+
+    def ticks(self, values: Sequence[float]) -> list[str]:
+        """Values as texts that differ where the values do."""
+        return distinct_texts(values, self.format, self.digits)
 
 
 @dataclass(frozen=True)
@@ -123,7 +158,8 @@ def _range(series: Sequence[Series], zero: bool = False) -> Interval:
         found += [s.level] if s.level is not None else []
     low, high = min(found), max(found)
     low = min(low, 0.0) if zero else low
-    pad = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
+    spread = high - low if high - low > 1e-9 * max(abs(low), abs(high)) else 0.0
+    pad = 0.06 * spread or 0.1 * abs(high) or 0.1
     return low if zero and low == 0 else low - pad, high + pad
 
 
@@ -136,21 +172,36 @@ def _thinned(places: Sequence[float], gap: float) -> list[int]:
     return kept[::-1]
 
 
+def _wrapped(words: str, width: float, letter: float = _LETTER) -> list[str]:
+    """Words in lines of at most so many pixels, four of them; what does not fit is cut."""
+    return textwrap.wrap(words, max(4, int(width / letter)), max_lines=_LINES, placeholder="…") or [""]
+
+
+def _colours(series: Sequence[Series], look: Look) -> list[str]:
+    """The colour of each series; of more than ten, all from the tenth on have one."""
+    return [look.colours[min(i, COLOURS - 1)] for i in range(len(series))]
+
+
 def _legend(series: Sequence[Series], width: float, look: Look) -> tuple[str, float]:
     """The names of the series and of their dashed lines, in rows; and their height. One series needs no name."""
-    entries = [(s.name, i, False) for i, s in enumerate(series)] if len(series) > 1 else []
+    entries = [(s.name, colour, False) for s, colour in zip(series, look.colours, strict=False)]
+    entries = entries if len(series) > 1 else []
+    if len(series) > COLOURS:
+        others = len(series) - COLOURS + 1
+        entries[-1] = (f"the other {others}, in one colour", look.colours[-1], False)
     levels = {s.level_name: i for i, s in reversed(list(enumerate(series))) if s.level is not None}
-    entries += [(name, i if len(series) == 1 else -1, True) for name, i in levels.items()]
+    entries += [(name, look.colours[i] if len(series) == 1 else look.soft, True) for name, i in levels.items()]
     drawn, x, y = "", 0.0, 14.0
-    for name, i, dashed in entries:
+    for name, colour, dashed in entries:
         wide = 26 + _LETTER * len(name) + 18
         if x > 0 and x + wide > width + 18:
             x, y = 0.0, y + 20
-        colour = look.soft if i < 0 else look.colours[i % len(look.colours)]
         drawn += _rule(
             x, y - 4, x + 18, y - 4, colour, "stroke-width:2.6" + (";stroke-dasharray:4 3" if dashed else "")
         )
-        drawn += _write(x + 25, y, name, look.soft, size=12.5)
+        lines = _wrapped(name, width - 25)
+        drawn += "".join(_write(x + 25, y + 15 * i, line, look.soft, size=12.5) for i, line in enumerate(lines))
+        y += 15 * (len(lines) - 1)
         x += wide
     return drawn, y + 18 if entries else 6.0
 
@@ -172,9 +223,10 @@ def line_figure(
     bottom, right = 44.0, 14.0
     low, high = _range(series, y.zero)
     marks = [tick for tick in ticks(low, high, max(3, round(height / 52))) if low <= tick <= high]
-    left = 14.0 + _LETTER * max(len(y.write(tick)) for tick in marks)
+    texts = y.ticks(marks)
+    left = 14.0 + _LETTER * max(map(len, texts))
     legend, used = _legend(series, width - right, look)
-    drawn, top = _titled(title, look)
+    drawn, top = _titled(title, width, look)
     top += used
     drawn += f'<g transform="translate(0 {top - used:.1f})">{legend}</g>'
     end = top + height - bottom
@@ -189,26 +241,34 @@ def line_figure(
     def up(value: float) -> float:
         return top + (high - value) / (high - low) * (end - top)
 
-    for tick in marks:
+    for tick, text in zip(marks, texts, strict=True):
         drawn += _rule(left, up(tick), width - right, up(tick), look.rule)
-        drawn += _write(left - 8, up(tick) + 4, y.write(tick), look.soft, "end")
+        drawn += _write(left - 8, up(tick) + 4, text, look.soft, "end")
     places = [across(value) for value in all_x]
-    for i in _thinned(places, 14 + _LETTER * max(len(x.write(value)) for value in all_x)):
+    texts = x.ticks(all_x)
+    for i in _thinned(places, 14 + _LETTER * max(map(len, texts))):
         drawn += _rule(places[i], end, places[i], end + 5, look.rule)
-        drawn += _write(places[i], end + 19, x.write(all_x[i]), look.soft, "middle")
+        drawn += _write(places[i], end + 19, texts[i], look.soft, "middle")
     drawn += _write((left + width - right) / 2, end + 38, x.title, look.soft, "middle")
-    for i, s in enumerate(series):
-        drawn += _level(s, look.colours[i % len(look.colours)], left, width - right, up, y)
-    for i, s in enumerate(series):
-        drawn += _line(s, look.colours[i % len(look.colours)], look, across, up, x, y)
+    # The first series, which have colours of their own, are drawn last.
+    coloured = list(zip(series, _colours(series, look), strict=True))[::-1]
+    for s, colour in coloured:
+        drawn += _level(s, colour, left, width - right, up, y)
+    for s, colour in coloured:
+        drawn += _line(s, colour, look, across, up, x, y)
     words = "; ".join(
         f"{s.name}: " + ", ".join(f"{x.write(a)} {y.write(b)}" for a, b in zip(s.x, s.y, strict=True)) for s in series
     )
     return Figure(drawn, width, end + bottom, f"{title or y.title} over {x.title}. {words}")
 
 
-def _titled(title: str, look: Look) -> tuple[str, float]:
-    return (_write(0, 16, title, look.ink, size=15, bold=True), 26.0) if title else ("", 0.0)
+def _titled(title: str, width: float, look: Look) -> tuple[str, float]:
+    """A title in as many lines as it needs, and their height; 0 for none."""
+    if not title:
+        return "", 0.0
+    lines = _wrapped(title, width, _BOLD)
+    drawn = [_write(0, 16 + 19 * i, line, look.ink, size=15, bold=True) for i, line in enumerate(lines)]
+    return "".join(drawn), 7.0 + 19 * len(lines)
 
 
 def _level(s: Series, colour: str, left: float, right: float, up: Callable[[float], float], y: Axis) -> str:
@@ -263,10 +323,12 @@ def dot_figure(
         look: the colours.
         title: drawn above; "" for none.
     """
-    right, bottom, row = 20.0, 44.0, max(34.0, 13.0 * len(series) + 16)
-    left = min(0.4 * width, 20 + 7 * max(map(len, names)))
+    left = min(0.4 * width, 20 + 7.5 * max(map(len, names)))
+    wrapped = [_wrapped(name, left - 16, 7.5) for name in names]
+    row = max(34.0, 13.0 * len(series) + 16, 16.0 * max(map(len, wrapped)) + 10)
+    right, bottom = 20.0, 44.0
     legend, used = _legend(series, width - right, look)
-    drawn, top = _titled(title, look)
+    drawn, top = _titled(title, width, look)
     drawn += f'<g transform="translate(0 {top:.1f})">{legend}</g>'
     top += used
     end = top + row * len(names)
@@ -275,18 +337,21 @@ def dot_figure(
     def across(value: float) -> float:
         return left + (value - low) / (high - low) * (width - left - right)
 
-    for tick in ticks(low, high, max(2, round((width - left) / 90))):
-        if low <= tick <= high:
-            drawn += _rule(across(tick), top, across(tick), end, look.rule)
-            drawn += _write(across(tick), end + 18, y.write(tick), look.soft, "middle")
+    count = max(2, round((width - left) / 90))
+    while len(marks := [tick for tick in ticks(low, high, count) if low <= tick <= high]) < 2:
+        count += 1
+    texts = y.ticks(marks)
+    shown_ones = _thinned([across(tick) for tick in marks], 12 + _LETTER * max(map(len, texts), default=0))
+    for i, tick in enumerate(marks):
+        drawn += _rule(across(tick), top, across(tick), end, look.rule)
+        if i in shown_ones:
+            drawn += _write(across(tick), end + 18, texts[i], look.soft, "middle")
     drawn += _write((left + width - right) / 2, end + 38, y.title, look.soft, "middle")
-    most = int((left - 16) / 7)
-    for i, name in enumerate(names):
-        short = name if len(name) <= most else name[: most - 1] + "…"
-        middle = top + (i + 0.5) * row
-        drawn += f"<g><title>{_text(name)}</title>{_write(left - 14, middle + 4, short, look.ink, 'end', 13)}</g>"
-    for i, s in enumerate(series):
-        colour = look.colours[i % len(look.colours)]
+    for i, (name, lines) in enumerate(zip(names, wrapped, strict=True)):
+        first = top + (i + 0.5) * row + 4 - 8 * (len(lines) - 1)
+        words = "".join(_write(left - 14, first + 16 * j, line, look.ink, "end", 13) for j, line in enumerate(lines))
+        drawn += f"<g><title>{_text(name)}</title>{words}</g>"
+    for i, (s, colour) in enumerate(zip(series, _colours(series, look), strict=True)):
         shift = (i - (len(series) - 1) / 2) * 13
         for place, value, interval in zip(s.x, s.y, s.intervals, strict=True):
             middle = top + (place + 0.5) * row + shift
@@ -297,11 +362,11 @@ def dot_figure(
                 ends = (across(interval[0]), middle, across(interval[1]), middle)
                 drawn += _rule(*ends, colour, "stroke-width:6;stroke-opacity:.28;stroke-linecap:round")
             drawn += f'<circle cx="{across(value):.1f}" cy="{middle:.1f}" r="5" style="fill:{colour}"/></g>'
-    words = "; ".join(
+    report = "; ".join(
         f"{s.name}: " + ", ".join(f"{names[int(a)]} {y.write(b)}" for a, b in zip(s.x, s.y, strict=True))
         for s in series
     )
-    return Figure(drawn, width, end + bottom, f"{title or y.title}. {words}")
+    return Figure(drawn, width, end + bottom, f"{title or y.title}. {report}")
 
 
 def bar_figure(
@@ -311,11 +376,11 @@ def bar_figure(
     left, top, bottom = 12.0 + _LETTER * len(y.write(max(values))), 8.0, 10.0
     high = max(values) or 1.0
     drawn = ""
-    for tick in ticks(0, high, 4):
+    are_counts = all(float(value).is_integer() for value in values)
+    marks = ticks(0, high, min(4, int(high)) if are_counts else 4)  # a count has no halves
+    for tick, text in zip(marks, y.ticks(marks), strict=True):
         place = top + (1 - tick / high) * (height - top - bottom)
-        drawn += _rule(left, place, width, place, look.rule) + _write(
-            left - 8, place + 4, y.write(tick), look.soft, "end"
-        )
+        drawn += _rule(left, place, width, place, look.rule) + _write(left - 8, place + 4, text, look.soft, "end")
     step = (width - left) / len(values)
     for i, (value, name) in enumerate(zip(values, names, strict=True)):
         tall = value / high * (height - top - bottom)

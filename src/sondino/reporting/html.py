@@ -97,7 +97,12 @@ def section(name: str, title: str, content: str, note: str = "", kind: str = "")
 
 
 def scrolling(label: str, content: str) -> str:
-    """A part that scrolls sideways by itself where it is too wide, also with the keyboard."""
+    """A table that scrolls sideways by itself where it is too wide, also with the keyboard.
+
+    Args:
+        label: its name, which no other region or section of the page has.
+        content: HTML.
+    """
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{content}</div>'
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
+from sondino.reporting.figures import COLOURS
 from sondino.reporting.html import fill, section, text
 from sondino.reporting.sounds import ReportClips
 
 MAP_POINTS = 2000
 SOUNDS = 400
 
-_COLOURS, _SHAPES = 10, 5  # as in report.css and base.js
+_SHAPES = 5  # as in base.js
 
 
 @dataclass(frozen=True)
@@ -151,32 +152,26 @@ def map_data(points: Points, sounds: ReportClips) -> dict[str, Any]:
         "height": round(float(size[1]), 4),
         "id": [str(points.ids[i]) for i in rows],
         "sound": _playable(points, rows, sounds),
-        "modes": [_coloured(mode, [mode.of[i] for i in rows], unit) for mode in points.modes],
+        "modes": [_coloured(mode, [mode.of[i] for i in rows]) for mode in points.modes],
         "left_out": len(points.ids) - len(rows),
     }
 
 
-def _coloured(mode: Mode, of: Sequence[str], unit: NDArray[np.float64]) -> dict[str, Any]:
+def _coloured(mode: Mode, of: Sequence[str]) -> dict[str, Any]:
     """The group of each point, and each group's name, size, colour and shape.
 
-    Adjacent groups must be distinguishable, so each takes, largest first, the colour whose other groups lie
-    furthest away; a colour's second group gets another shape.
+    Of more than ten groups the nine largest have a colour each, and the others share the tenth.
     """
     names = sorted(set(of))
     index = {name: g for g, name in enumerate(names)}
     group = np.array([index[name] for name in of], int)
     sizes = np.bincount(group, minlength=len(names))
-    centres = np.array([unit[group == g].mean(axis=0) for g in range(len(names))]).reshape(-1, 2)
-    taken: list[list[int]] = [[] for _ in range(_COLOURS)]
     groups: list[dict[str, Any]] = [{} for _ in names]
-    for g in np.argsort(-sizes, kind="stable").tolist():
-        fewest = min(len(colour) for colour in taken)
-        free = [c for c in range(_COLOURS) if len(taken[c]) == fewest]
-        gaps = [min((float(np.linalg.norm(centres[g] - centres[o])) for o in taken[c]), default=math.inf) for c in free]
-        colour = mode.colours.get(names[g], free[int(np.argmax(gaps))])
-        shape = len(taken[colour]) % _SHAPES
+    for rank, g in enumerate(np.argsort(-sizes, kind="stable").tolist()):
+        colour = mode.colours.get(names[g], min(rank, COLOURS - 1))
+        # Neighbours in the order of colours differ in shape too; points of the shared colour are round.
+        shape = 0 if colour == COLOURS - 1 else colour % _SHAPES
         groups[g] = {"name": names[g], "size": int(sizes[g]), "colour": colour, "shape": shape}
-        taken[colour].append(g)
     return {"name": mode.name, "of": group.tolist(), "groups": groups}
 
 

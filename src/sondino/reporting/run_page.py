@@ -247,7 +247,9 @@ def clusters_section(found: Mapping[str, Any] | None) -> str:
         return ""
     sizes = [float(size) for _, size, _ in groups]
     names = [f"cluster {cluster}" + (f", {mostly}" if mostly else "") for cluster, _, mostly in groups]
-    bars = in_two_widths(lambda width: bar_figure(sizes, names, Axis("sizes", "{:,.0f}".format), width=width))
+    bars = in_two_widths(
+        lambda width: bar_figure(sizes, names, Axis("sizes", lambda value, _: f"{value:,.0f}"), width=width)
+    )
     known = {**found, **(found.get("quality") or {})}
     tiles = ""
     for key, (name, why) in FIGURES.items():
@@ -262,7 +264,7 @@ def clusters_section(found: Mapping[str, Any] | None) -> str:
     table = grid(["cluster", "size", '<span class="left">main label</span>'], rows)
     note = f"{len(groups)} clusters of the teacher's embeddings, of {max(sizes):,.0f} down to {min(sizes):,.0f} clips."
     content = bars + (f'<dl class="figures">{tiles}</dl>' if tiles else "")
-    content += f"<details><summary>Every cluster</summary>{scrolling('Every cluster', table)}</details>"
+    content += f"<details><summary>Every cluster</summary>{scrolling('Table of clusters', table)}</details>"
     return section("clusters", "Clusters", content, note)
 
 

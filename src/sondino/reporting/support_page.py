@@ -26,6 +26,7 @@ from sondino.reporting.figures import (
     Series,
     in_two_widths,
     line_figure,
+    share,
     standalone,
     under_each_other,
 )
@@ -34,10 +35,10 @@ from sondino.reporting.results import Results, interval
 from sondino.text import milliseconds, short_bytes
 
 SVG = "support.svg"
-WINDOW = Axis("window length, seconds", "{:g}".format, log=True)
+WINDOW = Axis("window length, seconds", log=True)
 COSTS = {
-    "milliseconds_per_10s": (Axis("ms per 10 s of audio", "{:g}".format, zero=True), milliseconds),
-    "memory_bytes": (Axis("peak memory", short_bytes, zero=True), short_bytes),
+    "milliseconds_per_10s": (Axis("ms per 10 s of audio", zero=True), milliseconds),
+    "memory_bytes": (Axis("peak memory", short_bytes, zero=True, digits=3), short_bytes),
 }
 FEW = 14
 """Up to this many rows the table is open at first."""
@@ -137,7 +138,7 @@ def _costs(results: Results, key: str) -> list[Series]:
 
 def _score_figure(results: Results, model: str, width: float, look: Look = PAGE, title: str = "") -> Figure:
     metrics = {results.task(row["task"]).get("metric") or "score" for row in results.rows("rows")}
-    y = Axis(" or ".join(sorted(map(str, metrics))), lambda value: f"{100 * value:g}\u00a0%")
+    y = Axis(" or ".join(sorted(map(str, metrics))), share)
     return line_figure(_scores(results, model), WINDOW, y, width=width, height=320, look=look, title=title)
 
 
@@ -175,6 +176,6 @@ def _numbers_section(results: Results) -> str:
         enough = (row["model"], row["task"], row["window"]) in chosen
         drawn.append(grid_row(str(row["model"]), results.task_title(row["task"]), cells, "student" if enough else ""))
     heads = ["model and task", "window", "score", *(text(axis.title) for axis, _ in COSTS.values())]
-    table = scrolling("All windows", grid(heads, drawn))
+    table = scrolling("Table of all windows", grid(heads, drawn))
     opened = " open" if len(drawn) <= FEW else ""
     return f'<details class="card results"{opened}><summary>All windows</summary>{table}</details>'

@@ -20,6 +20,8 @@ from sondino.reporting.figures import (
     dot_figure,
     in_two_widths,
     line_figure,
+    plain,
+    share,
     standalone,
     under_each_other,
 )
@@ -32,7 +34,6 @@ SEED = "seed"
 UNIFORM = "clusters"
 """The setting whose value 0 means uniform sampling, drawn as a dashed line and not as a value on the axis."""
 UNIFORMLY = "uniform sampling"
-MOST_SERIES = 10
 LOGARITHMIC = 20
 """The ratio of largest to smallest value from which an axis is logarithmic."""
 
@@ -50,7 +51,7 @@ class Measure:
         }
         self.key = next((key for key in known if any(number(row.get(key)) is not None for row in rows)), "average")
         self.title = known[self.key]
-        self.axis = Axis(self.title, "{:g}".format if self.key == "cosine" else lambda value: f"{100 * value:g}\u00a0%")
+        self.axis = Axis(self.title, plain if self.key == "cosine" else share)
 
     def value(self, row: Row) -> float | None:
         """Of a row of the table."""
@@ -163,7 +164,6 @@ def _figure(
             others = {key: value for key, value in row["settings"].items() if key not in (name, SEED)}
             legend = ", ".join(_named(key, value) for key, value in others.items())
             groups.setdefault(legend or measure.title, []).append(row)
-    groups = dict(list(groups.items())[:MOST_SERIES])
     values = _values(rows, name, measure)
     places = _numbers(values, name)
     if not places:
@@ -177,7 +177,7 @@ def _figure(
     series = [_line(legend, own, name, measure) for legend, own in groups.items()]
     series = [one for one in series if one.x]
     log = places[0] > 0 and places[-1] / places[0] >= LOGARITHMIC
-    axis = Axis(_words(name) + (", logarithmic" if log else ""), "{:g}".format, log)
+    axis = Axis(_words(name) + (", logarithmic" if log else ""), log=log)
     return line_figure(series, axis, measure.axis, width=width, height=340, look=look, title=title)
 
 
@@ -261,7 +261,7 @@ def _table_section(results: Results, rows: Sequence[Row], varied: Sequence[str],
     note = f"±: half of the 95 % interval ({'; '.join(ways)}){measure.chance(rows)}." if ways else ""
     if verdict := str(results.content.get("verdict") or ""):
         note += f" {verdict[0].upper()}{verdict[1:]}."
-    return section("results", "All settings", scrolling("All settings", grid(heads, drawn)), note, "results")
+    return section("results", "All settings", scrolling("Table of all settings", grid(heads, drawn)), note, "results")
 
 
 def _share(value: object) -> str:
@@ -292,5 +292,5 @@ def _runs_table(results: Results) -> str:
         "cosine",
         "training",
     ]
-    table = scrolling("Every run", grid(heads, drawn))
+    table = scrolling("Table of every run", grid(heads, drawn))
     return f"<details><summary>Every run</summary>{table}</details>"

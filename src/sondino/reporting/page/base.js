@@ -14,7 +14,8 @@ const html = (tag, attributes = {}, text = "") => {
   return node;
 };
 const colour = (i) => `var(--c${i})`;
-// Ten colours times five shapes: fifty clusters stay apart, also for those who see fewer colours.
+const COLOURS = 10; // the last is that of all further groups
+// Groups differ in shape too, for those who see fewer colours.
 const shape = (kind, r) => [
   `M${-r},0a${r},${r} 0 1 0 ${2 * r},0a${r},${r} 0 1 0 ${-2 * r},0`,
   `M${-0.9 * r},${-0.9 * r}h${1.8 * r}v${1.8 * r}h${-1.8 * r}z`,

@@ -5,7 +5,17 @@
   const modelSelect = at("closer-model"), taskSelect = at("closer-task");
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const share = (value) => `${100 * Math.max(0, Math.min(1, value))}%`;
-  const cut = (text, most) => (text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`);
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `650 12.5px ${getComputedStyle(document.body).fontFamily}`;
+  const widthOf = (text) => pen.measureText(text).width;
+  // A name, cut to so many pixels; the whole one is its title, and stands beside the matrix when it is chosen.
+  function fitted(name, most) {
+    if (widthOf(name) <= most) return name;
+    let count = name.length - 1;
+    while (count > 1 && widthOf(`${name.slice(0, count)}…`) > most) count--;
+    return `${name.slice(0, count)}…`;
+  }
+  const arrow = () => [html("span", { class: "arrow", "aria-hidden": "true" }, " → "), html("span", { class: "hide" }, " predicted as ")];
   const clips = (count) => `${count} clip${count === 1 ? "" : "s"}`;
   let view = null;
 
@@ -55,9 +65,9 @@
     const n = view.labels.length;
     if (!view.cells.length || !box.clientWidth) return;
     const wide = box.clientWidth;
-    const longest = Math.max(...view.labels.map((name) => name.length));
-    const letters = Math.min(longest, wide < 500 ? 11 : 22);
-    left = 7 * letters + 14;
+    // The widths of names are those in bold, which a chosen row's is.
+    const names = view.labels.map((name) => fitted(name, wide < 500 ? 88 : 180));
+    left = 14 + Math.ceil(Math.max(...names.map(widthOf)));
     side = Math.max(13, Math.min(56, Math.floor((wide - left - 2) / n)));
     const size = side < 16 ? 11 : 12.5;
     top = left;
@@ -81,19 +91,22 @@
     }
     svg("rect", { class: "frame", width: side, height: side, rx: Math.min(3, side / 6), visibility: "hidden" }, plot);
     // The names of the rows stay where they are when a large matrix is pushed aside.
-    const names = svg("g", { class: "rows" }, plot);
-    svg("rect", { x: 0, y: top, width: left - 4, height: n * side }, names);
+    const fixed = svg("g", { class: "rows" }, plot);
+    svg("rect", { x: 0, y: top, width: left - 4, height: n * side }, fixed);
     view.labels.forEach((name, i) => {
-      const row = svg("text", { class: "name row", x: left - 8, y: top + (i + 0.5) * side + 4, "text-anchor": "end", "font-size": size }, names);
+      const row = svg("text", { class: "name row", x: left - 8, y: top + (i + 0.5) * side + 4, "text-anchor": "end", "font-size": size }, fixed);
       const column = svg("text", { class: "name column", transform: `translate(${left + (i + 0.5) * side + 4} ${top - 8}) rotate(-90)`, "font-size": size }, plot);
-      row.textContent = column.textContent = cut(name, letters);
+      row.textContent = column.textContent = names[i];
       svg("title", {}, row).textContent = name;
       svg("title", {}, column).textContent = name;
     });
     frame();
     push();
   }
-  const push = () => plot.querySelector(".rows")?.setAttribute("transform", `translate(${box.scrollLeft} 0)`);
+  function push() {
+    plot.querySelector(".rows")?.setAttribute("transform", `translate(${box.scrollLeft} 0)`);
+    box.parentElement.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  }
   box.addEventListener("scroll", push);
   function frame() {
     const node = plot.querySelector(".frame");
@@ -171,7 +184,7 @@
     const truth = m.truths ?? (m.truth < 0 ? "no label" : view.labels[m.truth]);
     if (whole) {
       const pair = html("div", { class: "pair" });
-      pair.append(html("span", {}, truth || "no label"), html("span", { class: "arrow", "aria-label": "predicted as" }, " → "), html("span", { class: "given" }, view.labels[m.given]));
+      pair.append(html("span", {}, truth || "no label"), ...arrow(), html("span", { class: "given" }, view.labels[m.given]));
       text.append(pair);
     }
     text.append(html("div", { class: whole ? "what" : "pair" }, name));
@@ -183,7 +196,7 @@
     const item = document.createElement("li");
     const text = html("div", { class: "words" });
     const pair = html("div", { class: "pair" });
-    pair.append(html("span", {}, view.labels[truth]), html("span", { class: "arrow", "aria-label": "predicted as" }, " → "), html("span", { class: "given" }, view.labels[given]));
+    pair.append(html("span", {}, view.labels[truth]), ...arrow(), html("span", { class: "given" }, view.labels[given]));
     text.append(pair, html("div", { class: "what" }, `${found} of ${clips(rows[truth])}`));
     const buttons = html("div", { class: "buttons" });
     for (const m of view.mistakes) if (m.truth === truth && m.given === given && buttons.children.length < 3) buttons.append(clipButton(closer.sound[m.clip], closer.clips[m.clip]));

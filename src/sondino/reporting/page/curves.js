@@ -7,7 +7,9 @@ function ticks(low, high, count) {
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-6; i++) out.push(Number((i * step).toPrecision(10)));
   return out;
 }
-const brief = (v) => (v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(1) : String(Number(v.toPrecision(4))));
+const brief = (v, digits = 4) => (v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(digits - 3) : String(Number(v.toPrecision(digits))));
+// The digits that tell these values apart, four at least.
+const digitsOf = (values) => [4, 5, 6, 7, 8, 9, 10, 11, 12].find((d) => new Set(values.map((v) => brief(v, d))).size === values.length) || 12;
 function chart(figure, spec, epochs) {
   const box = figure.querySelector(".chart");
   const plot = box.querySelector("svg");
@@ -15,10 +17,14 @@ function chart(figure, spec, epochs) {
   const keys = figure.querySelectorAll(".keys b");
   const values = spec.series.flatMap((s) => s.values).filter((v) => v !== null);
   let low = Math.min(...values), high = Math.max(...values);
-  const pad = (high - low) * 0.06 || Math.abs(high) * 0.1 || 0.1;
+  const spread = high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)) ? high - low : 0;
+  const pad = spread * 0.06 || Math.abs(high) * 0.1 || 0.1;
   low -= pad; high += pad;
+  const marks = ticks(low, high, 6);
+  const digits = digitsOf(marks);
+  const shown = (v) => brief(v, digits > 4 ? digits + 1 : 4);
   const first = Math.min(...epochs), last = Math.max(...epochs);
-  const height = 230, left = 46, right = 12, top = 10, bottom = 30;
+  const height = 230, left = Math.max(46, 14 + 7 * Math.max(...marks.map((t) => brief(t, digits).length))), right = 12, top = 10, bottom = 30;
   let width = 0;
   const X = (e) => left + (last === first ? 0.5 : (e - first) / (last - first)) * (width - left - right);
   const Y = (v) => top + (high - v) / (high - low) * (height - top - bottom);
@@ -27,12 +33,12 @@ function chart(figure, spec, epochs) {
     width = box.clientWidth;
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     plot.replaceChildren();
-    for (const t of ticks(low, high, 6)) {
+    for (const t of marks) {
       svg("line", { class: "grid", x1: left, x2: width - right, y1: Y(t), y2: Y(t) }, plot);
-      svg("text", { x: left - 8, y: Y(t) + 4, "text-anchor": "end" }, plot).textContent = brief(t);
+      svg("text", { x: left - 8, y: Y(t) + 4, "text-anchor": "end" }, plot).textContent = brief(t, digits);
     }
-    const marks = ticks(first, last, Math.max(2, Math.floor(width / 80))).filter((t) => Number.isInteger(t));
-    for (const t of last === first ? [first] : marks) svg("text", { x: X(t), y: height - 10, "text-anchor": "middle" }, plot).textContent = brief(t);
+    const steps = ticks(first, last, Math.max(2, Math.floor(width / 80))).filter((t) => Number.isInteger(t));
+    for (const t of last === first ? [first] : steps) svg("text", { x: X(t), y: height - 10, "text-anchor": "middle" }, plot).textContent = brief(t);
     svg("text", { x: width - right, y: height + 6, "text-anchor": "end" }, plot).textContent = "epoch";
     cross = svg("line", { class: "cross", y1: top, y2: height - bottom, visibility: "hidden" }, plot);
     for (const s of spec.series) {
@@ -43,12 +49,12 @@ function chart(figure, spec, epochs) {
     }
   }
   const latest = (s) => s.values.findLast((v) => v !== null);
-  const reset = () => { keys.forEach((key, k) => { key.textContent = brief(latest(spec.series[k])); }); tip.hidden = true; cross.setAttribute("visibility", "hidden"); };
+  const reset = () => { keys.forEach((key, k) => { key.textContent = shown(latest(spec.series[k])); }); tip.hidden = true; cross.setAttribute("visibility", "hidden"); };
   box.addEventListener("pointermove", (event) => {
     const x = event.clientX - box.getBoundingClientRect().left;
     let near = 0;
     epochs.forEach((e, i) => { if (Math.abs(X(e) - x) < Math.abs(X(epochs[near]) - x)) near = i; });
-    keys.forEach((key, k) => { const v = spec.series[k].values[near]; key.textContent = v === null ? "–" : brief(v); });
+    keys.forEach((key, k) => { const v = spec.series[k].values[near]; key.textContent = v === null ? "–" : shown(v); });
     tip.textContent = `epoch ${epochs[near]}`;
     tip.hidden = false;
     tip.style.top = "-6px";

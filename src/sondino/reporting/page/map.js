@@ -91,6 +91,10 @@ function clipMap(maps) {
     for (const chip of chips.querySelectorAll("button")) chip.setAttribute("aria-pressed", String(Number(chip.dataset.group) === only));
   }
   function legend() {
+    const others = mode.groups.length > COLOURS ? mode.groups.filter((group) => group.colour === COLOURS - 1).length : 0;
+    const note = document.getElementById("others");
+    note.hidden = !others;
+    note.textContent = `The ${COLOURS - 1} largest groups have a colour each; the other ${others} share one.`;
     chips.replaceChildren(...mode.groups.map((group, g) => ({ group, g })).sort((a, b) => b.group.size - a.group.size).map(({ group, g }) => {
       const chip = html("button", { type: "button", class: "chip", "aria-pressed": "false", "data-group": g });
       const icon = svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" }, chip);

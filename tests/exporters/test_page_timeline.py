@@ -1,0 +1,166 @@
+"""The page's picture of a clip along time, in Chromium: its axes, its playhead, and its labels against Python's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import browser
+from helpers.demo_page import (
+    CLIPS,
+    NEEDS,
+    READY,
+    TOLERANCE,
+    assert_same,
+    choose_file,
+    entries,
+    faults,
+    music,
+    served,
+    tone,
+)
+from helpers.page_bundle import LABELS
+from sondino.exporters.web import export_web
+from sondino.model.model import Model
+
+pytestmark = NEEDS
+CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
+BOX = "document.querySelector('%s').getBoundingClientRect()"
+PIXELS = """(() => { const c = document.querySelector('%s'), own = document.createElement('canvas');
+  [own.width, own.height] = [c.width, c.height]; const paint = own.getContext('2d', {willReadFrequently: true});
+  paint.drawImage(c, 0, 0); const {data} = paint.getImageData(0, 0, c.width, c.height);
+  const row = (y) => Array.from({length: c.width}, (_, x) => data[4 * (y * c.width + x)]);
+  return Array.from({length: c.height}, (_, y) => row(y)); })()"""
+"""The red of each pixel of a canvas (rows, columns): of the log-mel's colours it falls the louder they are."""
+
+
+def test_the_axes_name_the_frequency_and_the_time_of_a_tone(page: browser.Page, tmp_path: Path) -> None:
+    page.drop("#wave", tone(tmp_path / "tone.wav", 4000))
+    entries(page, 2)
+    dark = 255.0 - np.array(page.run(PIXELS % "#mels"), np.float64)  # (rows, columns)
+    box = page.run("(({x, y, width, height}) => [x, y, width, height])(" + BOX % "#mels" + ")")
+    row = box[1] + (dark.mean(axis=1).argmax() + 0.5) / len(dark) * box[3]
+    brightest = dark[dark.mean(axis=1).argmax()]
+    column = box[0] + (brightest > brightest.mean()).argmax() / dark.shape[1] * box[2]
+
+    def tick(axis: str, text: str) -> list[float]:
+        return page.run(
+            f"(() => {{ const t = [...document.querySelectorAll('#{axis} text')].find(e => e.textContent === {text!r});"
+            " const b = t.previousElementSibling.getBoundingClientRect(); return [b.x, b.y]; })()"
+        )
+
+    assert abs(row - tick("khz", "4")[1]) < 1.5 * box[3] / 128
+    assert abs(column - tick("times", "2 s")[0]) < 0.04 / 4 * box[2] + 1  # a frame
+    shown = page.run("[...document.querySelectorAll('#times text')].map(e => e.textContent)")
+    assert shown == ["0 s", "1 s", "2 s", "3 s", "4 s"]
+
+
+CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
+
+
+def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tmp_path: Path) -> None:
+    seek = "document.querySelector('#seek')"
+    with tabs() as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=CATCH)
+        page.open(address)
+        page.until(READY)
+        page.drop("#wave", tone(tmp_path / "tone.wav", 440, 20))
+        entries(page, 2)
+        assert page.run(f"[{seek}.value, {seek}.max]") == ["0", "20"]
+        page.click("#mels")  # its middle
+        assert page.run(f"Number({seek}.value)") == pytest.approx(10, abs=0.1)
+        assert page.run(f"document.activeElement === {seek}")
+        page.press("ArrowRight")
+        assert page.run(f"Number({seek}.value)") == pytest.approx(10.4, abs=0.1)
+        page.press("ArrowLeft")
+        page.press("ArrowLeft")
+        assert page.run(f"{seek}.getAttribute('aria-valuetext')") == "9.6 s of 20 s"
+        page.press(" ")
+        page.until("!heard.paused && heard.currentTime > 9.7")
+        page.until(f"Math.abs({seek}.value - heard.currentTime) < 0.1 && {seek}.value > 9.7")
+        assert page.run("document.querySelector('#play').getAttribute('aria-label')") == "Pause tone.wav"
+        page.click("#tracks .strip")  # while it plays
+        page.until("heard.currentTime > 10 && heard.currentTime < 14 && !heard.paused")
+        page.press(" ")
+        page.until("heard.paused")
+        place = page.run("heard.currentTime")
+        assert page.run(f"Number({seek}.value)") == pytest.approx(place, abs=0.2)
+        page.click("#near .go")  # another sound, from its start
+        page.until("!heard.paused && heard.duration < 10")
+        page.click("#play")
+        page.until(f"heard.duration === 20 && heard.currentTime >= {place} - 0.2 && heard.currentTime < {place} + 2")
+        page.run("heard.currentTime = 19.9")
+        page.until("heard.ended")
+        page.until(f"{seek}.value === '0'")
+        assert faults(page) == []
+
+
+def test_labels_over_time_are_those_of_the_windows(page: browser.Page, bundle: Path, tmp_path: Path) -> None:
+    file, model = tmp_path / "clip.wav", Model(bundle)
+    assert model.head is not None
+    samples = np.concatenate([music(int(32000 * s), 32000, i) * (0.2 + i) for i, s in enumerate((1, 1.5, 0.7))])
+    soundfile.write(file, np.clip(samples, -1, 1), 32000, "FLOAT")
+    page.drop("#wave", file)
+    entries(page, 2)
+    windows, starts = model.embed_windows(file)
+    expected = model.head.probabilities(windows)
+    tracks = page.run("sondino.entries[1].result.tracks.map(t => ({...t, values: [...t.values]}))")
+    order = np.argsort(-expected.max(axis=0), kind="stable")
+    assert [track["label"] for track in tracks] == [LABELS[i] for i in order]
+    for track, i in zip(tracks, order, strict=True):
+        assert np.abs(np.array(track["values"]) - expected[:, i]).max() < TOLERANCE
+        assert track["highest"] == expected[:, i].argmax()
+    stretches = page.run("sondino.entries[1].result.stretches")
+    ends = np.minimum(starts + 1, 3.2)
+    assert stretches == [{"start": a, "end": pytest.approx(b)} for a, b in zip(starts, ends, strict=True)]
+    assert page.run("[...document.querySelectorAll('#tracks .label')].map(e => e.textContent)") == [
+        LABELS[i] for i in order
+    ]
+    left, right = (page.run(f"(({{x, width}}) => [x, width])({BOX % name})") for name in ("#mels", "#tracks .strip"))
+    assert left == right  # one axis of time
+
+
+def test_the_model_in_the_package_labels_a_file_as_classify_does(tabs: Any, tmp_path: Path) -> None:
+    from sondino.embedding.detect import detect_files
+    from sondino.pretrained.load import load
+
+    model = load("sondino-small")
+    sound = np.concatenate([soundfile.read(file)[0] for file in sorted(CLIPS.glob("*.ogg"))])
+    soundfile.write(tmp_path / "clips.wav", sound, soundfile.info(next(CLIPS.glob("*.ogg"))).samplerate, "FLOAT")
+    recordings = []
+    detect_files(tmp_path / "clips.wav", model, min_confidence=0, top=1, show=recordings.append)
+    expected = recordings[0].detections
+    with served(export_web(model.folder, tmp_path / "page", gallery=CLIPS)) as address, tabs() as page:
+        page.open(address)
+        page.until(READY)
+        choose_file(page, tmp_path / "clips.wav")
+        row = entries(page, 2)[1]
+        assert_same(row["vector"], model.embed(tmp_path / "clips.wav")[0])
+        stretches, tracks = page.run(
+            "[sondino.entries[1].result.stretches, sondino.entries[1].result.tracks.map(t => [t.label, [...t.values]])]"
+        )
+        assert len(expected) == len(stretches) > 2
+        for place, found in enumerate(expected):  # the first label of each window
+            assert stretches[place] == {"start": pytest.approx(found.start), "end": pytest.approx(found.end)}
+            label, values = max(tracks, key=lambda track: track[1][place])
+            if found.label in {track[0] for track in tracks}:
+                assert (label, values[place]) == (found.label, pytest.approx(found.probability, abs=TOLERANCE))
+        # The shade of each window is the legend's for its probability.
+        scale = np.array(page.run(PIXELS % "#scale"))[5]
+        for number, (_, values) in enumerate(tracks):
+            strip = np.array(page.run(PIXELS % f"#tracks li:nth-child({number + 1}) canvas"))[7]
+            for value, stretch in zip(values, stretches, strict=True):
+                middle = (stretch["start"] + stretch["end"]) / 2 / stretches[-1]["end"]
+                shade = int(strip[int(middle * len(strip))])
+                assert abs(shade - int(scale[int(np.sqrt(value) * (len(scale) - 1))])) < 12
+        best = max(expected, key=lambda found: found.probability)
+        assert tracks[0][0] == best.label == page.run("document.querySelector('#tracks .label').textContent")
+        labels = page.run("[...document.querySelectorAll('#labels li')].map(e => e.textContent)")
+        assert model.head is not None
+        for (label, probability), shown in zip(
+            model.head.top(model.classify(tmp_path / "clips.wav")[0], 5), labels, strict=True
+        ):
+            assert shown.startswith(label) and abs(probability - int(shown[len(label) : -2].strip("<")) / 100) < 0.011
+        assert faults(page) == []

@@ -1,0 +1,113 @@
+// A clip along time: the axes of its log-mel, the playhead, and a track for each of its most probable labels.
+
+import { frequencyTicks, timeTicks, type Tick } from "./axes";
+import { byId, duration, make, percent } from "./dom";
+import { drawTrack } from "./draw";
+import type { FrontEnd } from "./logmel";
+import type { Stretch, Track } from "./tracks";
+
+const SVG = "http://www.w3.org/2000/svg";
+const STEPS = 50; // of the arrow keys, from one end of a clip to the other
+
+interface Row {
+  item: HTMLLIElement;
+  name: HTMLElement;
+  when: HTMLElement;
+  value: HTMLElement;
+  strip: HTMLCanvasElement;
+}
+
+export class Timeline {
+  private readonly rows: Row[] = [];
+  private readonly seek = byId<HTMLInputElement>("seek");
+  private from = 0;
+  private to = 0;
+  private stretches: Stretch[] = [];
+  private tracks: Track[] = [];
+
+  /** @param seekTo the playhead was moved, to so many seconds; `toggle`: play or pause. */
+  constructor(private readonly spec: FrontEnd, rows: number, seekTo: (seconds: number) => void, toggle: () => void) {
+    const { seek } = this;
+    seek.addEventListener("input", () => seekTo(Number(seek.value)));
+    seek.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+      if (step) seekTo(Math.min(this.to, Math.max(0, Number(seek.value) + (step * this.to) / STEPS)));
+      else if (event.key === " ") toggle();
+      else return;
+      event.preventDefault();
+    });
+    byId("tracks-part").hidden = byId("scale-note").hidden = !rows;
+    for (let i = 0; i < rows; i++) {
+      const row: Row = {
+        item: make("li", { hidden: "" }),
+        name: make("span", { class: "label" }),
+        when: make("span", { class: "hide" }),
+        value: make("span", { class: "value" }),
+        strip: make("canvas", { class: "strip", "aria-hidden": "true" }),
+      };
+      row.item.append(row.name, row.value, row.when, row.strip);
+      byId("tracks").append(row.item);
+      this.rows.push(row);
+    }
+  }
+
+  /** The seconds at the left and right, below 0 for those before now, and the labels between them. */
+  show(from: number, to: number, stretches: Stretch[], tracks: Track[]): void {
+    Object.assign(this, { from, to, stretches, tracks });
+    const isClip = from === 0;
+    this.seek.hidden = !isClip;
+    this.seek.max = String(to);
+    this.rows.forEach((row, i) => {
+      const track = tracks[i];
+      row.item.hidden = !track;
+      if (!track) return;
+      const { start, end } = stretches[track.highest];
+      row.name.textContent = track.label;
+      row.value.textContent = percent(track.values[track.highest]);
+      row.when.textContent = isClip ? `, from ${duration(start)} to ${duration(end)}` : "";
+    });
+    this.draw();
+  }
+
+  /** Put the playhead there. */
+  move(seconds: number): void {
+    this.seek.value = String(seconds);
+    this.seek.setAttribute("aria-valuetext", `${duration(seconds)} of ${duration(this.to)}`);
+  }
+
+  draw(): void {
+    const times = byId<SVGSVGElement & HTMLElement>("times");
+    const khz = byId<SVGSVGElement & HTMLElement>("khz");
+    const { width } = times.getBoundingClientRect();
+    const { width: side, height } = khz.getBoundingClientRect();
+    drawAxis(times, width, 20, timeTicks(this.from, this.to, width), (at) => ({ x: at * width, y1: 0, y2: 4 }));
+    drawAxis(khz, side, height, frequencyTicks(this.spec, height), (at) => ({ y: (1 - at) * height, x1: side - 4, x2: side }));
+    this.rows.forEach((row, i) => {
+      if (this.tracks[i]) drawTrack(row.strip, this.tracks[i].values, this.stretches, this.from, this.to);
+    });
+  }
+}
+
+type Mark = { x: number; y1: number; y2: number } | { y: number; x1: number; x2: number };
+
+/** Ticks with their texts, below a horizontal axis and to the left of an upright one; all stay inside. */
+function drawAxis(svg: SVGSVGElement, width: number, height: number, ticks: Tick[], place: (at: number) => Mark): void {
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.replaceChildren();
+  for (const { at, text } of ticks) {
+    const mark = place(at);
+    const across = "x" in mark;
+    const [x, y] = across ? [mark.x, 17] : [mark.x1 - 4, Math.min(height - 3, Math.max(10, mark.y + 4))];
+    const anchor = !across || x > width - 12 ? "end" : x < 12 ? "start" : "middle";
+    const line = across ? { x1: mark.x, x2: mark.x, y1: mark.y1, y2: mark.y2 } : { x1: mark.x1, x2: mark.x2, y1: mark.y, y2: mark.y };
+    add(svg, "line", line);
+    add(svg, "text", { x, y, "text-anchor": anchor }).textContent = text;
+  }
+}
+
+function add(svg: SVGSVGElement, tag: string, attributes: Record<string, string | number>): SVGElement {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  svg.append(node);
+  return node;
+}
