@@ -195,8 +195,8 @@ def _read_folder(folder: Path) -> Labelled:
         raise nothing_usable(skipped)
     tracks = {recording: track_of(recording) for recording in found.files}
     marked = sum(track is not None for track, _ in tracks.values())
-    inside = any(recording.parent != folder for recording in tracks)
-    if marked and (not inside or 2 * marked >= len(tracks)):
+    nested = any(recording.parent != folder for recording in tracks)
+    if marked and (not nested or 2 * marked >= len(tracks)):
         return _read_tracks(folder, tracks, skipped)
     for path in found.files:
         inside = path.relative_to(folder)
