@@ -220,6 +220,7 @@ def test_any_name_opens(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="unknown model 'nowhere'"):
         open_model("nowhere")
     assert open_teacher(str(tiny_bundle)).name == "tiny" and open_teacher(mine).dim == 1
+    assert open_teacher("sondino-small").dim == 480  # a name without a kind and without a slash
     for wrong, message in {
         "onnxx:/a/b.onnx": "unknown kind of teacher 'onnxx'",
         "nowhere": "unknown kind of teacher 'nowhere'",

@@ -127,12 +127,20 @@ def test_other_texts_are_no_tracks(folder: Path) -> None:
         for place, name in enumerate("abc"):
             record(folder / f"label{number}" / f"{name}.wav", 3 * number + place)
     (folder / "label1" / "a.txt").write_text("0\t1\twoof\n")
-    assert read_labelled(folder).labels == ("label0", "label1", "label2")
+    found = read_labelled(folder)
+    assert found.labels == ("label0", "label1", "label2")
+    assert "selection tables beside 1 of 11 recordings, fewer than half, are not used" in found.notes[0]
     for number in range(3):
         shutil.rmtree(folder / f"label{number}")
     (folder / "dusk.txt").write_text("0\t1\ta\n3\t4\tb\n")
     found = read_labelled(folder, fewest=1)
-    assert len(found.clips) == 2 and found.skipped[0][1] == "has no label track or selection table beside it"
+    assert len(found.clips) == 2 and not found.skipped
+    assert found.notes == (
+        "1 of 2 recordings have no label track or selection table beside them and are left out, the first dawn.wav",
+    )
+    record(folder / "noon.wav", 1)
+    record(folder / "night.wav", 2)
+    assert spans(read_labelled(folder, fewest=1)) == spans(found)  # few recordings of a flat folder may be labelled
 
 
 @pytest.mark.parametrize(

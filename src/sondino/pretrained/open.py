@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sondino.encoder.encoder import Encoder
+from sondino.hub.catalogue import PUBLISHED
 from sondino.teachers import load_teacher
 from sondino.teachers.spec import kind_of
 
@@ -38,7 +39,7 @@ def open_teacher(name: str, device: str = "auto") -> Encoder:
     Raises:
         SondinoError: there is no such teacher or model, or it cannot be opened.
     """
-    published = name.startswith("hf:") or ("/" in name and ":" not in name)
+    published = name in PUBLISHED or name.startswith("hf:") or ("/" in name and ":" not in name)
     if kind_of(name) or published or Path(name).exists():
         return open_model(name, device=device)
     return load_teacher(name, device)  # whose message lists the kinds

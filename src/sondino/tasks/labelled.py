@@ -229,8 +229,11 @@ def _read_folder(folder: Path) -> Labelled:
     skipped = list(found.skipped)
     if not found.files:
         raise nothing_usable(skipped)
-    if marked := _read_tracks(folder, found.files, skipped):
-        return marked
+    tracks = {recording: track_of(recording) for recording in found.files}
+    marked = sum(track is not None for track, _ in tracks.values())
+    nested = any(recording.parent != folder for recording in tracks)
+    if marked and (not nested or 2 * marked >= len(tracks)):
+        return _read_tracks(folder, tracks, skipped)
     for path in found.files:
         inside = path.relative_to(folder)
         if len(inside.parts) == 1:
@@ -239,22 +242,25 @@ def _read_folder(folder: Path) -> Labelled:
             clips.append(Clip(inside.as_posix(), str(path), (inside.parts[0],)))
     if not clips:
         raise OptionError(
-            f"{folder} has no subfolder with audio: put the clips of each label in a folder of its name, "
-            "or give a list of paths and labels, --labels CSV"
+            f"{folder} has no subfolder with audio: put the clips of each label in a folder of its name, put label "
+            "tracks or selection tables beside the recordings, or give a list of paths and labels, --labels CSV"
         )
-    return Labelled(tuple(clips), (), False, "none", tuple(skipped))
+    unused = (
+        f"the subfolders are the labels: the label tracks or selection tables beside {marked} of {len(tracks)} "
+        "recordings, fewer than half, are not used",
+    )
+    return Labelled(tuple(clips), (), False, "none", tuple(skipped), unused if marked else ())
 
 
-def _read_tracks(folder: Path, recordings: Sequence[Path], skipped: Sequence[tuple[str, str]]) -> Labelled | None:
-    """Recordings with label tracks or selection tables beside them; None where fewer than half have one."""
-    tracks = {recording: track_of(recording) for recording in recordings}
-    if 2 * sum(track is not None for track, _ in tracks.values()) < len(recordings):
-        return None
+def _read_tracks(
+    folder: Path, tracks: Mapping[Path, tuple[Path | None, list[Path]]], skipped: Sequence[tuple[str, str]]
+) -> Labelled:
+    """Recordings with label tracks or selection tables beside them; those without are left out."""
+    without = [recording for recording, (track, _) in tracks.items() if track is None]
     clips: dict[str, Clip] = {}
-    lost, points, notes = list(skipped), 0, []
+    points, notes = 0, []
     for recording, (track, others) in tracks.items():
         if track is None:
-            lost.append((str(recording), "has no label track or selection table beside it"))
             continue
         if others:
             notes.append(f"of {recording.name} the labels in {track.name} are used, not {others[0].name}")
@@ -267,11 +273,16 @@ def _read_tracks(folder: Path, recordings: Sequence[Path], skipped: Sequence[tup
             before = clips.get(path)
             labels = (*(before.labels if before else ()), mark.label)
             clips[path] = Clip(name, path, tuple(dict.fromkeys(labels)))
+    if without:
+        notes.append(
+            f"{len(without)} of {len(tracks)} recordings have no label track or selection table beside them and are "
+            f"left out, the first {without[0].relative_to(folder)}"
+        )
     if points:
         notes.append(f"{points} labels have no text or no length (1 ms or more) and are left out")
     if not clips:
         raise OptionError(f"the label tracks in {folder} hold no label with a text and a length: add some")
-    return Labelled(tuple(clips.values()), (), False, "none", tuple(lost), tuple(notes))
+    return Labelled(tuple(clips.values()), (), False, "none", tuple(skipped), tuple(notes))
 
 
 def _read_list(file: Path, folder: Path) -> Labelled:
@@ -300,7 +311,8 @@ def _read_list(file: Path, folder: Path) -> Labelled:
                 f"give it one line, its labels in one cell with {BETWEEN_LABELS} between"
             )
     if not clips:
-        first = f"; the first, {skipped[0][0]}, was sought in {file.parent} and {folder}" if skipped else ""
+        places = " and ".join(dict.fromkeys(str(place) for place in (file.parent, folder)))
+        first = f"; the first, {skipped[0][0]}, was sought in {places}" if skipped else ""
         raise OptionError(f"{file} lists no file that exists{first}: give paths from the list's folder or from AUDIO")
     if split_kind == "split" and {clip.fold for clip in clips.values()} == {"train"}:
         split_kind = "none"
