@@ -238,7 +238,7 @@ def test_a_row_that_was_edited_stays_so(model: sondino.Model, sounds: Path, tmp_
     (tmp_path / "all.csv").write_text(text.replace(",time", ",time,note"))
     write(sounds / "e.wav", 0.1)
     with pytest.raises(
-        OptionError, match=r"has the columns .*note, and this call writes path, start, end, .*time: name"
+        OptionError, match=r"has the columns .*note, .*and this call writes path, start, end, .*unlike: name"
     ):
         detect_files(sounds, model, tmp_path / "all.csv", append=True)
 
