@@ -47,3 +47,47 @@ def test_slow_work_reports_how_long_each_takes(
         report(0, 8)
         report(4, 8)
     assert "4 of 8 layers, 7 s each, 28 s left" in capsys.readouterr().err
+
+
+def test_nothing_is_silent_for_over_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines = progress.Lines(progress.open_console(error=True), "targets", "clips")
+    for second in range(1, 25):
+        now = float(second)
+        lines.beat()
+    lines.report(1, 100)
+    now = 125.0
+    lines.beat()
+    assert capsys.readouterr().err.splitlines() == [
+        "targets: 10 s so far",
+        "targets: 20 s so far",
+        "targets: 1 of 100 clips, 2 min so far",
+    ]
+
+
+def test_a_rate_of_zero_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.show("targets", "clips") as report:
+        report(100, 100)  # all were there
+    assert capsys.readouterr().err == "targets: 100 of 100 clips\n"
+    assert progress._format_rate(0) == "" and progress._format_rate(0.4) == "2 s each"
+
+
+def test_stages_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.stages(2):
+        with progress.show("the graph"):
+            pass
+        with progress.stages(7), progress.show("targets", "clips") as report:  # a command within another's stage
+            report(1, 1)
+        with progress.show("one more"):
+            pass
+    with progress.show("apart"):
+        pass
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 2: the graph",
+        "2 of 2: targets: 1 of 1 clips",
+        "3 of 3: one more",
+        "apart",
+    ]

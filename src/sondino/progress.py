@@ -1,8 +1,11 @@
 """Progress of long work: a bar with rate and time left in a terminal, a line every ten seconds in a log file."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -12,6 +15,7 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -23,6 +27,17 @@ Report = Callable[[int, int], None]
 """Called with (done, total)."""
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often it is checked whether a line is due."""
+
+
+@dataclass
+class _Stages:
+    total: int
+    begun: int = 0
+
+
+_stages: ContextVar[_Stages | None] = ContextVar("stages", default=None)
 
 
 class _Rate(ProgressColumn):
@@ -31,55 +46,110 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def show(description: str, unit: str, quiet: bool = False) -> Iterator[Report]:
+def stages(total: int) -> Iterator[None]:
+    """Number what `show` describes inside: "2 of 6: targets". Within other stages those outside count alone."""
+    if _stages.get() is not None:
+        yield
+        return
+    before = _stages.set(_Stages(total))
+    try:
+        yield
+    finally:
+        _stages.reset(before)
+
+
+@contextmanager
+def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Report]:
     """Yield a function to call with (done, total) as the work proceeds.
+
+    Where nothing is reported, the time since the beginning is shown: at least every ten seconds a line.
 
     Args:
         description: what is being done, such as "targets of yamnet".
-        unit: what is counted, in the plural, such as "clips".
+        unit: what is counted, in the plural, such as "clips"; "" for work that is not counted, whose beginning is
+            shown.
         quiet: show nothing.
     """
+    number = _stages.get()
+    if number is not None:
+        number.begun += 1
+        description = f"{number.begun} of {max(number.begun, number.total)}: {description}"
     console = open_console(error=True)
     description, unit = printable(description), printable(unit)
     if quiet:
         yield lambda done, total: None
     elif console.is_terminal:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn(unit, markup=False),
-            _Rate(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as bars:
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)]
+        if unit:
+            columns += [MofNCompleteColumn(), TextColumn(unit, markup=False), _Rate(), TimeRemainingColumn()]
+        with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
             task = bars.add_task(description, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     else:
-        yield _lines(console, description, unit)
+        lines = Lines(console, description, unit)
+        ended = threading.Event()
+        threading.Thread(target=_watch, args=(lines, ended), name="sondino-progress", daemon=True).start()
+        try:
+            yield lines.report
+        finally:
+            ended.set()
 
 
-def _lines(console: Console, description: str, unit: str) -> Report:
-    began = last = time.monotonic()
-    first: int | None = None
-    reported: int | None = None
+def _watch(lines: "Lines", ended: threading.Event) -> None:
+    while not ended.wait(SECONDS_BETWEEN_LOOKS):
+        lines.beat()
 
-    def report(done: int, total: int) -> None:
-        nonlocal last, first, reported
-        first = done if first is None else first  # a resumed stage starts above zero
-        now = time.monotonic()
-        if done == reported or (done < total and now - last < SECONDS_BETWEEN_LINES):
-            return
-        last, reported = now, done
-        rate = (done - first) / max(now - began, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        console.print(
-            f"{description}: {done} of {total} {unit}, {_format_rate(rate)}{left}", highlight=False, soft_wrap=True
-        )
 
-    return report
+class Lines:
+    """The lines of one stage in a log file."""
+
+    def __init__(self, console: Console, description: str, unit: str) -> None:
+        self._console, self._description, self._unit = console, description, unit
+        self._began = self._last = time.monotonic()
+        self._first: int | None = None
+        self._reported: int | None = None
+        self._now: tuple[int, int] | None = None
+        self._lock = threading.Lock()  # of the two threads that print
+        if not unit:
+            self._print(description)
+
+    def report(self, done: int, total: int) -> None:
+        """Print a line if ten seconds have passed, or all is done."""
+        with self._lock:
+            self._first = done if self._first is None else self._first  # a resumed stage starts above zero
+            self._now = done, total
+            now = time.monotonic()
+            if done == self._reported or (done < total and now - self._last < SECONDS_BETWEEN_LINES):
+                return
+            self._last, self._reported = now, done
+            rate = (done - self._first) / max(now - self._began, 1e-9)
+            left = f", {_format_time((total - done) / rate)} left" if rate > 0 and done < total else ""
+            speed = f", {_format_rate(rate)}" if rate > 0 else ""
+            self._print(f"{self._description}: {done} of {total} {self._unit}{speed}{left}")
+
+    def beat(self) -> None:
+        """Print a line if nothing was printed for ten seconds."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._last < SECONDS_BETWEEN_LINES:
+                return
+            self._last = now
+            counted = "" if self._now is None else f" {self._now[0]} of {self._now[1]} {self._unit},"
+            self._print(f"{self._description}:{counted} {_format_time(now - self._began)} so far")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _format_rate(rate: float) -> str:
-    """A rate in words: how many a second, or how long each takes."""
-    return f"{1 / rate:.0f} s each" if 0 < rate < 0.5 else f"{rate:.0f}/s"
+    """A rate in words: how many a second, or how long each takes; "" where there is none yet."""
+    if rate <= 0:
+        return ""
+    return f"{1 / rate:.0f} s each" if rate < 0.5 else f"{rate:.0f}/s"
+
+
+def _format_time(seconds: float) -> str:
+    """Seconds up to 99, then minutes, then hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -125,7 +125,7 @@ def test_one_table_has_a_row_a_detection(bundle: Path, sounds: Path, tmp_path: P
     rows["jsonl"] = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     rows["parquet"] = parquet.read_table(tmp_path / "o.parquet").to_pylist()
     for found in rows.values():
-        assert list(found[0]) == ["path", "start", "end", "label", "probability", "time"]
+        assert list(found[0]) == ["path", "start", "end", "label", "probability", "time", "unlike"]
         assert not any(row["time"] for row in found)
         assert [(row["path"], float(row["start"]), float(row["end"]), row["label"]) for row in found] == [
             ("a/levels.wav", 0, 5.5, "here"),

@@ -68,6 +68,7 @@ def test_a_line_is_json_in_utc() -> None:
         "end": 2.5,
         "label": "a\\x0ab",
         "probability": 0.123457,
+        "unlike": None,
     }
 
 

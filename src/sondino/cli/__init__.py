@@ -81,6 +81,8 @@ RESUMABLE = (
 
 
 _OUTPUT = "standard output"
+AGAIN = 0.02
+"""Seconds after which a signal comes again that a library's callback has dropped."""
 
 
 class _Interrupted:
@@ -89,23 +91,51 @@ class _Interrupted:
     seen = False
 
 
+def _send(number: int) -> None:
+    """Send this process a signal; the main thread is woken by it where the system can do that."""
+    main = threading.main_thread().ident
+    if sys.platform == "win32" or main is None:
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(main, number)
+
+
 @contextmanager
 def _ending_in_order(interrupted: _Interrupted) -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that partial folders are removed."""
+    """Let SIGTERM end a command as Ctrl-C does, so that partial folders are removed.
+
+    What is raised in a callback that a C library calls (as libsndfile does, which writes MP3 to memory), or in a
+    destructor, is dropped by Python. The signal then comes again, until it meets other code.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    ended = False
+    hook = sys.unraisablehook
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.seen = True
         signal.default_int_handler(number, frame)
 
+    def dropped(lost: Any) -> None:
+        number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
+        if number not in before:
+            hook(lost)
+            return
+        again = threading.Timer(AGAIN, lambda: None if ended else _send(number))
+        again.daemon = True
+        again.start()
+
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us has Ctrl-C ignored
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        ended = True
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 

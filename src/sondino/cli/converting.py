@@ -34,8 +34,13 @@ def convert(
         short: clips under a window are zero-padded, processed without padding or repeated. Default: as published.
     """
     from sondino.files import read_json
+    from sondino.nets.checkpoint_file import first_bytes
+
+    if not (file / "config.json").exists():  # a bundle has its own message
+        first_bytes(file)
     from sondino.nets.size import parameters
     from sondino.pretrained.convert import check_free, read_published, write_converted
+    from sondino.progress import show
 
     check_free(out, file)
     found = read_published(file, kind=kind, name=name, window=window, short=short)
@@ -47,10 +52,8 @@ def convert(
     )
     for part in source["dropped"]:
         print_line(f"left out: {part}")
-    print_line(
-        "making and checking its ONNX graph: half a minute, or a few for dymn, eres2net, matpac and m2d", flush=True
-    )
-    write_converted(found, out)
+    with show("making and checking its ONNX graph"):
+        write_converted(found, out)
     difference = read_json(out / "config.json")["onnx_difference"]
     print_line(
         f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped, show_table
+from sondino.cli.early import check_teacher
 from sondino.console import print_line
 from sondino.distillation.recipe import FIELDS, Recipe
 
@@ -70,12 +71,22 @@ def distill(
         device: where teacher and student run.
         quiet: show no progress.
     """
+    from sondino.distillation.recipe import resolve_recipe
+    from sondino.errors import OptionError
+
+    given = vars(entries) if entries else {}
+    plan = resolve_recipe(recipe, **given)
+    if not audio.exists():
+        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    if not (out / "summary.json").exists():  # a finished run needs no teacher
+        for teacher in plan.teacher:
+            check_teacher(teacher)
     from sondino.distillation.distill import distill as run_distill
     from sondino.distillation.summary import print_summary
 
     from accelerate import PartialState  # isort: skip
 
-    run_distill(audio, out=out, recipe=recipe, device=device, quiet=quiet, **(vars(entries) if entries else {}))
+    run_distill(audio, out=out, recipe=recipe, device=device, quiet=quiet, **given)
     return print_summary(out) if PartialState().is_main_process else 0  # the others are those of `accelerate launch`
 
 
@@ -180,6 +191,8 @@ def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-unt
     from sondino.pretrained.open import open_teacher
     from sondino.progress import show
 
-    table, encoder = open_corpus(corpus), open_teacher(teacher, device)
+    table = open_corpus(corpus)
+    check_teacher(teacher)
+    encoder = open_teacher(teacher, device)
     with show(f"targets of {encoder.name}", "clips") as progress:
         return compute_targets(table, encoder, teacher, progress=progress)

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
+from sondino.cli.early import check_teacher
 from sondino.console import open_console, print_line
 
 
@@ -46,6 +47,14 @@ def sweep(
         device: where teacher and student run.
         quiet: show no progress.
     """
+    from sondino.distillation.recipe import read_yaml
+    from sondino.errors import OptionError
+
+    read_yaml(recipe)
+    if not audio.exists():
+        raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
+    for name in teacher or ():
+        check_teacher(name)
     from sondino.evaluation.grid import read_vary
     from sondino.evaluation.sweep import sweep as run_sweep
     from sondino.evaluation.sweep_table import rich_table

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sondino.cli.app import app
+from sondino.cli.early import check_audio, check_labelled, check_model
 from sondino.console import print_line
 
 
@@ -41,8 +42,12 @@ def export(
         gallery: to web: sounds that the page compares with. Default: the sample sounds.
     """
     from sondino.errors import require_extra
+    from sondino.exporters.asked import check_options
 
     require_extra("train")
+    check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    check_audio([calibrate, sounds, gallery])
+    check_model(bundle)
     from sondino.exporters.export import FILES
     from sondino.exporters.export import export as run_export
 
@@ -81,6 +86,10 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
     from sondino.errors import require_extra
 
     require_extra("train")
+    check_audio([calibrate, sounds])
+    if labels is not None:
+        check_labelled(labels)
+    check_model(bundle)
     from sondino.exporters.quantize import quantize as run_quantize
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]

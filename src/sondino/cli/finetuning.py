@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped
+from sondino.cli.early import check_labelled, check_model
 from sondino.cli.probing import print_labelled, print_verdict
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -62,15 +63,19 @@ def finetune(
     """
     from sondino.errors import OptionError, require
 
+    try:
+        sizes = tuple(int(size) for size in hidden.split(","))
+    except ValueError:
+        raise OptionError(f"--hidden is {hidden!r}: give whole numbers with commas between, such as 512,256") from None
+    if epochs is not None and epochs < 1:
+        raise OptionError(f"epochs is {epochs}: give a whole number, 1 or more")
+    check_labelled(audio, labels)
+    check_model(model)
     require("torch", "train")
     require("accelerate", "train")
     from sondino.finetuning.finetune import finetune as run_finetune
     from sondino.pretrained.load import load
 
-    try:
-        sizes = tuple(int(size) for size in hidden.split(","))
-    except ValueError:
-        raise OptionError(f"--hidden is {hidden!r}: give whole numbers with commas between, such as 512,256") from None
     done = run_finetune(audio, load(model), out, labels, multi_label=multi_label, freeze=freeze, head=head,
                         hidden=sizes, epochs=epochs, lr=lr, batch_size=batch_size, clip=clip, device=device, seed=seed,
                         quiet=quiet, background=background)  # fmt: skip

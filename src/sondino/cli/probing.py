@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sondino.cli.app import app, list_skipped
+from sondino.cli.early import check_labelled, check_model
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
 from sondino.tasks.labelled import NO_LABEL
@@ -45,6 +46,8 @@ def probe(
         threads: processor threads. Default: all.
         quiet: show no progress.
     """
+    check_labelled(audio, labels)
+    check_model(model)
     from sondino.finetuning.linear_head import probe as run_probe
     from sondino.pretrained.load import load
     from sondino.progress import show

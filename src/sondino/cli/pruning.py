@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
+from sondino.cli.early import check_audio, check_labelled, check_model, check_teacher
 from sondino.console import print_line
 from sondino.errors import OptionError
 
@@ -58,9 +59,15 @@ def prune(
         device: where the recovery runs.
         quiet: show no progress.
     """
+    ratios = _ratios(ratio)
+    check_audio([corpus])
+    if labels is not None:
+        check_labelled(labels)
+    if teacher is not None:
+        check_teacher(teacher)
+    check_model(bundle)
     from sondino.pruning.prune import prune as run_prune
 
-    ratios = _ratios(ratio)
     folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}
     for value, folder in folders.items():
         facts = run_prune(

@@ -35,7 +35,7 @@ from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student
 from sondino.pretrained.open import open_teacher
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.text import percent
 from sondino.training.accelerator import computes_in, make_accelerator
 from sondino.training.batches import split_by_file
@@ -104,9 +104,18 @@ def distill(
         if accelerator.is_main_process:
             check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
         if not finished:
-            corpus = open_or_build(audio, run, plan, accelerator, quiet)
-            train_run(run, plan, corpus, student, encoders, labels, accelerator, quiet, page)
+            with stages(_count_stages(Path(audio), plan, labels)):
+                corpus = open_or_build(audio, run, plan, accelerator, quiet)
+                train_run(run, plan, corpus, student, encoders, labels, accelerator, quiet, page)
     return run / "bundle"
+
+
+def _count_stages(audio: Path, plan: Recipe, labels: TeacherLabels | None) -> int:
+    """Stages of a run: headers, each teacher's targets, clusters, audio, training, labels, and the results."""
+    headers = not (audio / "corpus.json").exists()
+    # Views are decoded for a teacher before its targets.
+    targets = len(plan.teacher) * (2 if plan.views else 1)
+    return headers + targets + (plan.clusters > 0) + 3 + (labels is not None)
 
 
 def warn_of_lost_band(teacher: Encoder, logmel: LogMel) -> None:
@@ -150,7 +159,7 @@ def train_run(
     targets, teachers = [t for t, _ in found], [facts for _, facts in found]
     waveforms = decoded(corpus, student.logmel.sample_rate, accelerator, quiet)
     with accelerator.main_process_first():
-        clusters = cluster(targets[0], recipe) if targets else None
+        clusters = cluster(targets[0], recipe, quiet or not accelerator.is_main_process) if targets else None
     data = training_data(corpus, targets, clusters, waveforms.valid, recipe)
     recipe = fully_resolved(recipe, len(data.split.train), computes_in(accelerator), student.logmel)
     skipped: list[tuple[str, str]] = []
@@ -237,11 +246,13 @@ def broadcast_from_main(value: Any) -> Any:
     return box[0]
 
 
-def cluster(targets: Targets, recipe: Recipe) -> Clusters | None:
+def cluster(targets: Targets, recipe: Recipe, quiet: bool) -> Clusters | None:
     """The clusters for balanced sampling; a small corpus has fewer, so that they hold five clips on average."""
     if recipe.clusters == 0:
         return None
-    return fit_clusters(targets, min(recipe.clusters, max(1, int(targets.valid.sum()) // 5)), recipe.seed)
+    count = min(recipe.clusters, max(1, int(targets.valid.sum()) // 5))
+    with show("clusters", "batches", quiet) as progress:
+        return fit_clusters(targets, count, recipe.seed, progress)
 
 
 def new_student(recipe: Recipe) -> "Student":

@@ -143,26 +143,27 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: boo
     metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
     head, agreement = label_head(run, distiller.student, quiet)
-    write_student(run, distiller.student, head, {**best, **agreement}, made_with)
-    model = load(run.folder / "bundle")
-    embeddings = embed_clips(run, model)
-    table = [
-        *teacher_rows(run),
-        student_row(run, model, {**best, **agreement}, embeddings),
-        untrained_row(run, embeddings),
-    ]
-    add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.own_labels)
-    summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with}
-    summary |= count_norm_outliers(embeddings.student, embed_other_sound(run, model))
-    for message in of_norms(summary):
-        logging.getLogger(__name__).warning("%s", message)
-    summary |= cluster_facts(run)
-    if page:
-        assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
-        keep_layout(run.folder, map_2d(embeddings.student, run.recipe.seed), assignment, run.corpus, run.rows)
-    write_json(run.folder / "summary.json", summary)
-    if page:
-        report_run(run.folder)
+    with show("writing and measuring the student", quiet=quiet):
+        write_student(run, distiller.student, head, {**best, **agreement}, made_with)
+        model = load(run.folder / "bundle")
+        embeddings = embed_clips(run, model)
+        table = [
+            *teacher_rows(run),
+            student_row(run, model, {**best, **agreement}, embeddings),
+            untrained_row(run, embeddings),
+        ]
+        add_probes(table, [*embeddings.teachers, embeddings.student, embeddings.untrained], run.own_labels)
+        summary = {"table": table, **run_facts(run, metrics, best), "versions": made_with}
+        summary |= count_norm_outliers(embeddings.student, embed_other_sound(run, model))
+        for message in of_norms(summary):
+            logging.getLogger(__name__).warning("%s", message)
+        summary |= cluster_facts(run)
+        if page:
+            assignment = run.clusters.assignment[run.rows] if run.clusters else np.full(len(run.rows), -1)
+            keep_layout(run.folder, map_2d(embeddings.student, run.recipe.seed), assignment, run.corpus, run.rows)
+        write_json(run.folder / "summary.json", summary)
+        if page:
+            report_run(run.folder)
 
 
 def embed_other_sound(run: RunData, model: Model) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from sondino.errors import OptionError, SondinoError
+from sondino.exporters.asked import Precision
 from sondino.exporters.edge import (
     Converted,
     assemble,
@@ -24,7 +25,7 @@ from sondino.exporters.edge import (
     trace,
     versions,
 )
-from sondino.exporters.verify import Precision, Run
+from sondino.exporters.verify import Run
 from sondino.files import thread_count, write_whole
 from sondino.model.onnx_graph import suppress_logs
 from sondino.model.torch_model import TorchModel

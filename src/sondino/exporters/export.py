@@ -11,10 +11,11 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,11 +25,12 @@ from numpy.typing import NDArray
 from sondino.audio.clips import real_clips
 from sondino.encoder.head import Head
 from sondino.errors import OptionError, RunError
+from sondino.exporters.asked import Precision, To, check_options
 from sondino.exporters.card import export_card
 from sondino.exporters.half_precision import halved, without_zeros
 from sondino.exporters.openvino import open_openvino, write_openvino
 from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, split_clips
-from sondino.exporters.verify import BOUNDS, MINIMUM_COSINE, Exact, Precision, Run, check_bound, signals, verify
+from sondino.exporters.verify import BOUNDS, MINIMUM_COSINE, Exact, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
@@ -39,15 +41,11 @@ from sondino.model.sessions import open_session
 from sondino.model.torch_model import TorchModel
 from sondino.nets.size import macs, parameters
 from sondino.processors import cores
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.runtimes import onnx_session
 from sondino.version import __version__
 
-To = Literal["onnx", "openvino", "executorch", "litert", "web"]
 EXPORT = "export of ours"  # what a folder is called that may be replaced
-MAX_WINDOW_SECONDS = 60.0
-"""Seconds of a fixed window."""
-
 FILES: Mapping[To, str] = {
     "onnx": "model.onnx",
     "openvino": "model.xml",
@@ -134,16 +132,23 @@ def export(
     from sondino.pretrained.locate import locate
 
     calibrate, sounds, gallery = (None if given is None else Path(given) for given in (calibrate, sounds, gallery))
-    _check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
     folder = free_folder(Path(out), _is_export, EXPORT)
     bundle = locate(model)
     source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
     length = samples or round(source.window * source.sample_rate)
-    parts = split_clips(source, length, calibrate, sounds) if calibrate is not None else None
-    order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
-    with replacing(folder, _is_export, EXPORT) as partial:
-        made = _MAKERS[to](order, partial)
+    count = 2 + (calibrate is not None) + (calibrate is not None and to == "web")
+    with replacing(folder, _is_export, EXPORT) as partial, stages(count):
+        parts = None
+        if calibrate is not None:
+            with show("reading audio to calibrate on", quiet=quiet):
+                parts = split_clips(source, length, calibrate, sounds)
+        order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
+        # In int8 some makers show their layers themselves.
+        shown = precision == "int8" and to in ("onnx", "openvino", "web")
+        with nullcontext() if shown else show(f"making the model for {to}", quiet=quiet):
+            made = _MAKERS[to](order, partial)
         clips = (
             parts.verification
             if parts is not None
@@ -180,34 +185,6 @@ def _is_export(folder: Path) -> bool:
         return json.loads((folder / "export.json").read_text(encoding="utf-8")).get("format") == EXPORT_FORMAT
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _check_options(
-    to: str,
-    precision: str,
-    window: float | None,
-    dynamic: bool,
-    body_only: bool,
-    calibrate: Path | None,
-    gallery: Path | None,
-) -> None:
-    for name, value, choices in (("to", to, get_args(To)), ("precision", precision, get_args(Precision))):
-        if value not in choices:
-            raise OptionError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-    if window is not None and not 0 < window <= MAX_WINDOW_SECONDS:
-        raise OptionError(f"window is {window:g} s: give seconds above 0, {MAX_WINDOW_SECONDS:g} at most")
-    if window is not None and dynamic:
-        raise OptionError("window fixes the length and dynamic leaves it open: give one of them")
-    if precision == "int8" and calibrate is None:
-        raise OptionError("precision int8 needs calibrate: name a folder of real audio, like that it will be used on")
-    if precision != "int8" and calibrate is not None:
-        raise OptionError(f"calibrate is for precision int8, and precision is {precision}: leave it out")
-    if to == "web" and (window is not None or dynamic or body_only):
-        raise OptionError(
-            "to web takes no window, dynamic or body-only: the page cuts audio into windows as the bundle does"
-        )
-    if to != "web" and gallery is not None:
-        raise OptionError(f"gallery is for web, and to is {to}: leave it out")
 
 
 def _samples(source: TorchModel, to: To, window: float | None, dynamic: bool) -> int | None:

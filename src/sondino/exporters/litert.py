@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.exporters.asked import Precision
 from sondino.exporters.edge import (
     LITERT_INT8_COSINE,
     Converted,
@@ -28,7 +29,7 @@ from sondino.exporters.edge import (
     trace,
     versions,
 )
-from sondino.exporters.verify import Precision, Run
+from sondino.exporters.verify import Run
 from sondino.files import thread_count, write_whole
 from sondino.model.onnx_graph import suppress_logs
 from sondino.model.torch_model import TorchModel

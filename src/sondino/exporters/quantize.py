@@ -34,7 +34,7 @@ from sondino.model.onnx_graph import front_end_graph, net_graph
 from sondino.model.torch_model import TorchModel
 from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import probe
-from sondino.progress import Report, show
+from sondino.progress import Report, show, stages
 from sondino.tasks.labelled import Labelled, read_labelled
 
 CALIBRATION_CLIPS, SELECTION_CLIPS = 64, 32
@@ -159,12 +159,14 @@ def quantize(
     source = TorchModel.open(bundle)
     before, head = read_config(bundle / "config.json"), source.as_head()
     samples = round(source.window * source.sample_rate)
-    if isinstance(calibrate, CalibrationClips):
-        parts = calibrate
-    else:
-        parts = split_clips(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
     labelled = None if labels is None else read_labelled(labels)
-    with new_bundle(folder) as partial:
+    given = isinstance(calibrate, CalibrationClips)
+    with new_bundle(folder) as partial, stages(2 + (not given) + 2 * (labels is not None)):
+        if isinstance(calibrate, CalibrationClips):
+            parts = calibrate
+        else:
+            with show("reading audio to calibrate on", quiet=quiet):
+                parts = split_clips(source, samples, Path(calibrate), None if sounds is None else Path(sounds))
         with show("layers in int8", "layers", quiet) as report:
             front_end, net, found = int8_graphs(source, parts, None, None, report)
         kept = {key: before[key] for key in ("student", "sample_rate", "dim", "minimum")}

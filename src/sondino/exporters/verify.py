@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.signal import fixed_noise
 from sondino.errors import RunError
+from sondino.exporters.asked import Precision
 from sondino.metrics.agreement import cosines, neighbour_overlap
 from sondino.metrics.collapse import COLLAPSED_COSINE, mean_pairwise_cosine, norm_ok
 from sondino.model.onnx_file import ROUNDING
 from sondino.progress import Report
 
-Precision = Literal["f32", "f16", "int8"]
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From waveforms (batch, samples) to embeddings (batch, dim)."""
 Exact = Callable[[NDArray[np.float32]], NDArray[np.float64]]

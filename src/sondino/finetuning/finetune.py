@@ -46,7 +46,7 @@ from sondino.probing.embeddings import embed_labelled
 from sondino.probing.linear import standard
 from sondino.probing.probe import best_C, classifiers_up_to, validation_scores
 from sondino.probing.unlike import embed_windows, fit_unlike
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.tasks.labelled import NO_LABEL, Labelled, MultiLabel, read_labelled
 from sondino.tasks.splits import Fold, draw_part, holdout, unseen_labels
 from sondino.training.accelerator import make_accelerator
@@ -153,10 +153,11 @@ def finetune(
         started_with = {"audio": str(Path(audio).resolve()), "list": _hash(labelled), "model": model.fingerprint}
         check_same_config(folder, {**started_with, "plan": plan.as_dict()})
         try:
-            if freeze:
-                done = _frozen(labelled, model, plan, out, folder, quiet)
-            else:
-                done = _unfrozen(labelled, model, plan, out, folder, device, quiet)
+            with stages(3 if freeze else 6 + (head == "mlp")):
+                if freeze:
+                    done = _frozen(labelled, model, plan, out, folder, quiet)
+                else:
+                    done = _unfrozen(labelled, model, plan, out, folder, device, quiet)
         except OptionError:
             if not (folder / LAST).exists():
                 shutil.rmtree(folder, ignore_errors=True)  # else the right options would not be those it began with
@@ -258,7 +259,9 @@ def _unfrozen(
     facts = {**score_facts({}, score), "finetuned": _finetuning_facts(done, plan)}
     encoder = NetworkEncoder(network, accelerator.device, plan)
     embeddings = audio_clips.embeddings(encoder, np.ones(len(targets), dtype=bool))
-    network.save(out, out.name, facts, clips, _note(plan, parts), _unlike(encoder, labelled, embeddings, parts, quiet))
+    unlike = _unlike(encoder, labelled, embeddings, parts, quiet)
+    with show("making and checking its ONNX graph", quiet=quiet):
+        network.save(out, out.name, facts, clips, _note(plan, parts), unlike)
     return done
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sondino.errors import OptionError, SondinoError, require
+from sondino.nets.checkpoint_file import first_bytes
 from sondino.text import first_line
 
 ALLOWED: tuple[type, ...] = (argparse.Namespace,)
@@ -86,7 +87,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
         MissingExtra: safetensors is not installed.
     """
     path = Path(path)
-    start = _start(path)
+    start = first_bytes(path)
     for beginning, what in _OTHERS:
         if start.lstrip().startswith(beginning):
             raise OptionError(f"{path} {what}")
@@ -105,22 +106,6 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
         raise OptionError(f"{path} cannot be read as a checkpoint ({reason}): fetch it again") from error
     except Exception as error:  # a reader that meets nonsense fails in any way, and safetensors has its own
         raise OptionError(_refusal(path, start)) from error
-
-
-def _start(path: Path) -> bytes:
-    """The first bytes of a file that is there."""
-    if not path.exists():
-        raise OptionError(f"there is no file {path}: give a .ckpt, .pt, .pth or .safetensors file")
-    if path.is_dir():
-        raise OptionError(f"{path} is a folder: give the checkpoint's file in it")
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    if not start:
-        raise OptionError(f"{path} is empty: fetch it again")
-    return start
 
 
 def _check_archive(path: Path) -> None:

@@ -178,7 +178,8 @@ def prune(
         check_same_config(work, asked)
         with _discarded_if_untrained(work):
             pruned = _prune_in_steps(source, bundle, pruning, recovery, work, device, quiet)
-        _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
+        with show("making and checking its ONNX graph", quiet=quiet):
+            _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
 
@@ -237,20 +238,22 @@ def _prune_in_steps(
     source: TorchModel, bundle: Path, pruning: Pruning, recovery: Recovery, work: Path, device: str, quiet: bool
 ) -> _Pruned:
     corpus = _corpus(source, work, recovery.audio or sample_folder(), quiet)
-    logmels = _logmels(source, corpus)
+    with show("log-mels to recalibrate on", quiet=quiet):
+        logmels = _logmels(source, corpus)
     current, made = source, None
     for step in range(1, pruning.steps + 1):
-        pruned = prune_student(
-            current.backbone,
-            pruning.score,
-            1 - (1 - pruning.ratio) ** (step / pruning.steps),
-            layers=pruning.layers,
-            together=pruning.together,
-            logmels=() if recovery.audio is None else logmels,
-            whole=source.backbone if pruning.steps > 1 else None,
-        )
-        current = current.with_backbone(pruned.student)
-        recalibrate_batchnorm(current.backbone, logmels)
+        with show(f"removing filters, step {step} of {pruning.steps}", quiet=quiet):
+            pruned = prune_student(
+                current.backbone,
+                pruning.score,
+                1 - (1 - pruning.ratio) ** (step / pruning.steps),
+                layers=pruning.layers,
+                together=pruning.together,
+                logmels=() if recovery.audio is None else logmels,
+                whole=source.backbone if pruning.steps > 1 else None,
+            )
+            current = current.with_backbone(pruned.student)
+            recalibrate_batchnorm(current.backbone, logmels)
         if recovery.epochs:
             made = _recover(current, source, bundle, corpus, work / f"step-{step}", recovery, device, quiet)
             # The head fits only embeddings of the unpruned net's own kind.

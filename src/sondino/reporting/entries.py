@@ -183,6 +183,7 @@ class RunSummary(Struct):
     clips: Count = 0
     hours: float = 0.0
     held_out: Count = 0
+    compared: Count = 0
     epochs: Count = 0
     best_epoch: float = 0
     training_seconds: float = 0.0

@@ -1,0 +1,43 @@
+"""What is given on the command line, checked before PyTorch is imported: an error then comes at once."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def check_model(name: str) -> None:
+    """Raise OptionError where `sondino.load` finds no model of a name."""
+    from sondino.pretrained.locate import locate
+
+    if not Path(name).is_file():  # a checkpoint is converted once, by whoever opens it
+        locate(name)
+
+
+def check_teacher(name: str) -> None:
+    """Raise OptionError where there is no teacher of a name, or its file is not there."""
+    from sondino.teachers.spec import kind_of, parse_teacher
+
+    kind = "" if Path(name).is_dir() else kind_of(name)
+    if not kind and (name.startswith("hf:") or ("/" in name and ":" not in name) or Path(name).exists()):
+        check_model(name)
+        return
+    spec = parse_teacher(name if not kind or re.split("[:?#]", name)[0] == kind else f"{kind}:{name}")
+    if spec.kind in ("onnx", "litert", "torchscript"):
+        _ = spec.path  # raises where there is no such file
+
+
+def check_audio(paths: Iterable[Path | None]) -> None:
+    """Raise AudioError for a file or folder of audio that does not exist."""
+    from sondino.audio.walk import find_audio
+
+    for path in paths:
+        if path is not None and not path.exists():
+            find_audio(path)
+
+
+def check_labelled(audio: Path, labels: Path | None = None) -> None:
+    """Raise an error for labelled audio, or a list of it, that does not exist."""
+    from sondino.tasks.labelled import read_labelled
+
+    if not audio.exists() or (labels is not None and not labels.exists()):
+        read_labelled(audio, labels)

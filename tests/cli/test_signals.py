@@ -1,0 +1,53 @@
+"""A signal ends a command, wherever it meets it."""
+
+import io
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+
+from sondino.cli import _ending_in_order, _Interrupted
+
+
+class Interrupting(io.BytesIO):
+    """A file whose first write gets a signal: libsndfile calls it, and drops what it raises."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number: int | None = number
+
+    def write(self, content, /):  # type: ignore[no-untyped-def]
+        number, self._number = self._number, None
+        if number is not None:
+            signal.raise_signal(number)
+        return super().write(content)
+
+
+def write_mp3(file: io.BytesIO) -> None:
+    soundfile.write(file, np.zeros(24_000, np.float32), 24_000, format="MP3", subtype="MPEG_LAYER_III")
+
+
+@pytest.mark.parametrize(("number", "ends_by"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_a_librarys_callback_drops_comes_again(number: int, ends_by: type[BaseException]) -> None:
+    interrupted, hook = _Interrupted(), sys.unraisablehook
+    with pytest.raises(ends_by), _ending_in_order(interrupted):
+        write_mp3(Interrupting(number))
+        threading.Event().wait(30)  # which the signal ends
+        pytest.fail("the signal was lost")
+    assert interrupted.seen == (number == signal.SIGINT) and sys.unraisablehook is hook
+
+
+def test_other_errors_in_destructors_are_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: reported.append(lost.exc_type))
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise ValueError
+
+    with _ending_in_order(_Interrupted()):
+        Faulty()
+    assert reported == [ValueError]
