@@ -44,6 +44,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "loss clap": {"loss": "clap"},
     "loss mse": {"loss": "mse"},
     "cosine and a fifth of clap": {"loss": "cosine and clap"},
+    "mse and a fifth of clap": {"loss": "mse and clap"},
     "hop 0.016": {"hop": 0.016},
     "batches of 32, lr 1e-3": {"batch_size": 32, "lr": 1e-3},
     "batches of 128, lr 2e-3": {"batch_size": 128, "lr": 2e-3},
@@ -88,19 +89,17 @@ def one(given: argparse.Namespace, name: str, recipe: dict[str, Any], seed: int)
         return
     recipe = dict(recipe)
     sounds = part_of(given, recipe)
-    folder = given.out / name.replace(" ", "_")
+    folder = given.out / name.replace(" ", "_") / f"{seed}-{given.seconds:g}"
     corpus = corpus_of(sounds, given.out, recipe["clip"])
     cost = cost_of_draw(corpus, given.out, recipe)
     draws = round(given.seconds / EPOCHS / cost / recipe["batch_size"]) * recipe["batch_size"]
-    spent, bundle = run(corpus, folder / str(seed), recipe | {"draws": draws, "seed": seed})
+    spent, bundle = run(corpus, folder, recipe | {"draws": draws, "seed": seed})
     model = load(bundle, threads=1)
     scores = {}
     for task, labelled in read_tasks(given.tasks, None):
-        score, _ = score_task(
-            model, f"{name} {seed}", task, labelled, folder / str(seed) / "scores", seeds=1, quiet=True
-        )
+        score, _ = score_task(model, f"{name} {seed}", task, labelled, folder / "scores", seeds=1, quiet=True)
         scores[Path(task.name).parent.name or task.name] = round(score["value"], 5)
-    summary = json.loads((folder / str(seed) / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
     student = next(row for row in summary["table"] if row["role"] == "student")
     row = {
         "change": name, "seed": seed, "seconds": given.seconds, "spent": round(sum(spent), 1),
@@ -153,8 +152,9 @@ def run(corpus: Path, out: Path, recipe: dict[str, Any]) -> tuple[list[float], P
     recipe = dict(recipe)
     trainer = importlib.import_module("sondino.distillation.train")._Trainer
     train_epoch = trainer.train_epoch
-    average, mix = recipe.pop("average", None), recipe["loss"] == "cosine and clap"
-    recipe["loss"] = "cosine" if mix else recipe["loss"]
+    average = recipe.pop("average", None)
+    recipe["loss"], _, added = recipe["loss"].partition(" and ")
+    alone = losses.LOSSES[recipe["loss"]]
     spent: list[float] = []
 
     def timed(self: Any, epoch: int, progress: Any) -> None:
@@ -166,12 +166,12 @@ def run(corpus: Path, out: Path, recipe: dict[str, Any]) -> tuple[list[float], P
             self.distiller.load_state_dict(self.averaged)
         spent.append(time.process_time() - began)
 
-    def cosine_and_clap(projected: Tensor, target: Tensor) -> Tensor:
-        return losses.cosine(projected, target) + 0.2 * losses.clap(projected, target)
+    def with_clap(projected: Tensor, target: Tensor) -> Tensor:
+        return alone(projected, target) + 0.2 * losses.clap(projected, target)
 
     with (
         mock.patch.object(trainer, "train_epoch", timed),
-        mock.patch.dict(losses.LOSSES, {"cosine": cosine_and_clap if mix else losses.cosine}),
+        mock.patch.dict(losses.LOSSES, {recipe["loss"]: with_clap if added else alone}),
     ):
         bundle = distill(corpus, out=out, recipe=recipe, page=False, quiet=True, keep_labels="no")
     return spent, bundle

@@ -189,7 +189,6 @@ class RunSummary(Struct):
     training_seconds: float = 0.0
     skipped: Count = 0
     unreadable: Count = 0
-    compared: Count = 0
     norm_outliers: Count = 0
     other_sound: OtherSound | None = None
     versions: dict[str, Scalar] = field(default_factory=dict)
