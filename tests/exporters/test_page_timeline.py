@@ -26,6 +26,7 @@ from sondino.exporters.web import export_web
 from sondino.model.model import Model
 
 pytestmark = NEEDS
+HEIGHTS = "['#mels', '#khz', '#wave', '#tracks .strip'].map(s => document.querySelector(s).clientHeight)"
 CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
 BOX = "document.querySelector('%s').getBoundingClientRect()"
 PIXELS = """(() => { const c = document.querySelector('%s'), own = document.createElement('canvas');
@@ -55,9 +56,6 @@ def test_the_axes_name_the_frequency_and_the_time_of_a_tone(page: browser.Page, 
     assert abs(column - tick("times", "2 s")[0]) < 0.04 / 4 * box[2] + 1  # a frame
     shown = page.run("[...document.querySelectorAll('#times text')].map(e => e.textContent)")
     assert shown == ["0 s", "1 s", "2 s", "3 s", "4 s"]
-
-
-CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
 
 
 def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tmp_path: Path) -> None:
@@ -96,6 +94,23 @@ def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tm
         page.until("heard.ended")
         page.until(f"{seek}.value === '0'")
         assert faults(page) == []
+
+
+def test_the_picture_keeps_its_size_however_often_the_window_changes(page: browser.Page, tmp_path: Path) -> None:
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+    page.drop("#wave", tone(tmp_path / "tone.wav", 440))
+    entries(page, 2)
+    heights = page.run(HEIGHTS)
+    assert 180 <= heights[0] < 700 and heights[0] == heights[1]
+    for width in (390, 900, 360, 1600, 1280):
+        page.show(width, 900)
+        page.until(f"innerWidth === {width}")
+        page.run(drawn)
+        page.run("document.querySelector('#sounds').dispatchEvent(new Event('change'))")  # draws again
+        assert page.run(HEIGHTS)[0] < 700
+    page.show(1280, 800)
+    page.run(drawn)
+    assert page.run(HEIGHTS) == heights
 
 
 def test_labels_over_time_are_those_of_the_windows(page: browser.Page, bundle: Path, tmp_path: Path) -> None:
