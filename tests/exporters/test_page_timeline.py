@@ -26,6 +26,7 @@ from sondino.exporters.web import export_web
 from sondino.model.model import Model
 
 pytestmark = NEEDS
+HEIGHTS = "['#mels', '#khz', '#wave', '#tracks .strip'].map(s => document.querySelector(s).clientHeight)"
 CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
 BOX = "document.querySelector('%s').getBoundingClientRect()"
 PIXELS = """(() => { const c = document.querySelector('%s'), own = document.createElement('canvas');
@@ -57,9 +58,6 @@ def test_the_axes_name_the_frequency_and_the_time_of_a_tone(page: browser.Page, 
     assert shown == ["0 s", "1 s", "2 s", "3 s", "4 s"]
 
 
-CATCH = "window.Audio = class extends Audio { constructor() { super(); window.heard = this; } };"
-
-
 def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tmp_path: Path) -> None:
     seek = "document.querySelector('#seek')"
     with tabs() as page:
@@ -81,8 +79,9 @@ def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tm
         page.until("!heard.paused && heard.currentTime > 9.7")
         page.until(f"Math.abs({seek}.value - heard.currentTime) < 0.1 && {seek}.value > 9.7")
         assert page.run("document.querySelector('#play').getAttribute('aria-label')") == "Pause tone.wav"
-        page.click("#tracks .strip")  # while it plays
-        page.until("heard.currentTime > 10 && heard.currentTime < 14 && !heard.paused")
+        x, y, width = page.run(f"(({{x, y, width}}) => [x, y, width])({BOX % '#tracks .strip'})")
+        page.click_at(x + width / 4, y + 5)  # a label's track, while the sound plays
+        page.until("heard.currentTime >= 4.9 && heard.currentTime < 8 && !heard.paused")
         page.press(" ")
         page.until("heard.paused")
         place = page.run("heard.currentTime")
@@ -95,6 +94,23 @@ def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tm
         page.until("heard.ended")
         page.until(f"{seek}.value === '0'")
         assert faults(page) == []
+
+
+def test_the_picture_keeps_its_size_however_often_the_window_changes(page: browser.Page, tmp_path: Path) -> None:
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+    page.drop("#wave", tone(tmp_path / "tone.wav", 440))
+    entries(page, 2)
+    heights = page.run(HEIGHTS)
+    assert 180 <= heights[0] < 700 and heights[0] == heights[1]
+    for width in (390, 900, 360, 1600, 1280):
+        page.show(width, 900)
+        page.until(f"innerWidth === {width}")
+        page.run(drawn)
+        page.run("document.querySelector('#sounds').dispatchEvent(new Event('change'))")  # draws again
+        assert page.run(HEIGHTS)[0] < 700
+    page.show(1280, 800)
+    page.run(drawn)
+    assert page.run(HEIGHTS) == heights
 
 
 def test_labels_over_time_are_those_of_the_windows(page: browser.Page, bundle: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ export class Timeline {
   private to = 0;
   private stretches: Stretch[] = [];
   private tracks: Track[] = [];
+  private axes = ""; // what they were drawn for
 
   /** @param seekTo the playhead was moved, to so many seconds; `toggle`: play or pause. */
   constructor(private readonly spec: FrontEnd, rows: number, seekTo: (seconds: number) => void, toggle: () => void) {
@@ -80,8 +81,15 @@ export class Timeline {
     const khz = byId<SVGSVGElement & HTMLElement>("khz");
     const { width } = times.getBoundingClientRect();
     const { width: side, height } = khz.getBoundingClientRect();
+    this.drawStrips();
+    const axes = [this.from, this.to, width, side, height].join();
+    if (axes === this.axes) return;
+    this.axes = axes;
     drawAxis(times, width, 20, timeTicks(this.from, this.to, width), (at) => ({ x: at * width, y1: 0, y2: 4 }));
     drawAxis(khz, side, height, frequencyTicks(this.spec, height), (at) => ({ y: (1 - at) * height, x1: side - 4, x2: side }));
+  }
+
+  private drawStrips(): void {
     this.rows.forEach((row, i) => {
       if (this.tracks[i]) drawTrack(row.strip, this.tracks[i].values, this.stretches, this.from, this.to);
     });
