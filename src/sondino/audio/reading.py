@@ -55,7 +55,12 @@ def info(source: Source) -> AudioInfo:
 
 
 def read(
-    source: Source, sample_rate: int, start: float = 0.0, duration: float | None = None, scale: Scale = "none"
+    source: Source,
+    sample_rate: int,
+    start: float = 0.0,
+    duration: float | None = None,
+    scale: Scale = "none",
+    channel: int | None = None,
 ) -> NDArray[np.float32]:
     """Read a file, or a segment of it, as mono at a sample rate.
 
@@ -68,6 +73,7 @@ def read(
         start: where the segment begins, in seconds.
         duration: its length in seconds; None = to the end. A file that ends earlier gives fewer samples.
         scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
+        channel: from 1; None: the mean of all.
 
     Returns:
         (samples,) float32, at least one sample.
@@ -84,11 +90,11 @@ def read(
     name = source_name(source)
     source, start, duration = _segment(source, start, duration)
     with open_sound(source) as sound:
-        return np.concatenate(list(_blocks(sound, name, start, duration, sample_rate, scale)))
+        return np.concatenate(list(_blocks(sound, name, start, duration, sample_rate, scale, channel)))
 
 
 def stream(
-    source: Source, sample_rate: int, block: float = 60.0, scale: Scale = "none"
+    source: Source, sample_rate: int, block: float = 60.0, scale: Scale = "none", channel: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Read a file of any length in constant memory, as mono blocks at a rate.
 
@@ -99,6 +105,7 @@ def stream(
         sample_rate: hertz of the result.
         block: seconds a block; the last one is shorter.
         scale: as in `read`.
+        channel: as in `read`.
 
     Yields:
         (samples,) float32.
@@ -113,7 +120,7 @@ def stream(
     with open_sound(source) as sound:
         held: list[NDArray[np.float32]] = []
         length = 0
-        for piece in _blocks(sound, name, start, duration, sample_rate, scale):
+        for piece in _blocks(sound, name, start, duration, sample_rate, scale, channel):
             held.append(piece)
             length += len(piece)
             if length >= size:
@@ -145,7 +152,13 @@ def _segment(source: Source, start: float, duration: float | None) -> tuple[Sour
 
 
 def _blocks(
-    sound: Decoded, name: str, start: float, duration: float | None, sample_rate: int, scale: Scale
+    sound: Decoded,
+    name: str,
+    start: float,
+    duration: float | None,
+    sample_rate: int,
+    scale: Scale,
+    channel: int | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """A segment of a sound as mono blocks at a rate; an AudioError where it has no sample."""
     first = round(start * sample_rate)
@@ -154,7 +167,7 @@ def _blocks(
     end = None if count is None else skip + count
     at = given = 0  # samples behind `low`
     try:
-        for piece in resampled_blocks(mono_blocks(sound, name, low, frames, scale), sound.rate, sample_rate):
+        for piece in resampled_blocks(mono_blocks(sound, name, low, frames, scale, channel), sound.rate, sample_rate):
             part = piece[max(0, skip - at) : None if end is None else max(0, end - at)]
             at += len(piece)
             if len(part):

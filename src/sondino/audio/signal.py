@@ -21,7 +21,9 @@ Scale = Literal["none", "auto"]
 """Samples as they are, or whole numbers of 16, 24 or 32 bits in a wider type divided by their full scale."""
 
 
-def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "none") -> NDArray[np.float32]:
+def from_array(
+    array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "none", channel: int | None = None
+) -> NDArray[np.float32]:
     """Check an array of audio samples, mix it to mono and resample it.
 
     Args:
@@ -31,6 +33,7 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "no
         sample_rate: hertz of the result.
         scale: "auto" divides whole numbers in a wider type, such as 16-bit samples stored as floats, by their full
             scale; "none" takes them as they are, with a warning.
+        channel: of those that there are, from 1; None: their mean.
 
     Returns:
         (samples,) float32, at least one sample.
@@ -84,7 +87,20 @@ def from_array(array: ArrayLike, rate: int, sample_rate: int, scale: Scale = "no
             _warn_unscaled("an array", f"its floats reach {peak:,.0f}")
     if bad:
         warnings.warn(f"an array: {bad} samples were NaN or infinite and are taken as 0", stacklevel=2)
+    if channel is not None:
+        check_channel("an array", channel, frames.shape[1])
+        return resample(_mix(frames, channel - 1), int(rate), sample_rate)
     return resample(to_mono(frames), int(rate), sample_rate)
+
+
+def check_channel(name: str, channel: int, channels: int) -> None:
+    """Raises OptionError where a channel is no number from 1, AudioError where a sound has fewer."""
+    if isinstance(channel, bool) or channel < 1:
+        raise OptionError(f"channel is {channel}: give a number from 1, or the mean of all")
+    if channel > channels:
+        raise AudioError(
+            f"{name}: has {channels} {'channel' if channels == 1 else 'channels'}, and no channel {channel}"
+        )
 
 
 def to_mono(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -165,9 +181,20 @@ def _mix(x: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
 
 
 def mono_blocks(
-    sound: Decoded, name: str, first: int, count: int | None, scale: Scale = "none"
+    sound: Decoded, name: str, first: int, count: int | None, scale: Scale = "none", channel: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """Clean mono blocks at the file's own rate; raises at the end if there were no valid samples."""
+    """Clean mono blocks at the file's own rate; raises at the end if there were no valid samples.
+
+    Args:
+        sound: an open file.
+        name: of it, for messages.
+        first: frame.
+        count: frames; None: all.
+        scale: as in `from_array`.
+        channel: from 1; None: the mean of all, or one of them where they cancel each other.
+    """
+    if channel is not None:
+        check_channel(name, channel, sound.channels)
     total = good = 0
     unscaled = False
     full: np.float32 | None = None
@@ -175,8 +202,8 @@ def mono_blocks(
         # By the whole file's peak, so that a stretch of it has the level that it has in the whole.
         peak = max((float(np.abs(_finite(block)[0]).max(initial=0.0)) for block in sound.blocks(0, None)), default=0.0)
         full = np.float32(_full_scale(peak)) if peak > LOUDEST else None
-    channel: int | None = None
-    decided = False
+    taken = None if channel is None else channel - 1
+    decided = channel is not None
     for block in sound.blocks(first, count):
         block, bad = _finite(block)
         if bad:
@@ -191,8 +218,8 @@ def mono_blocks(
         # The channel is chosen on the first block that is not silent, and kept: a switch in the middle would be
         # audible.
         if not decided and block.any():
-            channel, decided = _pick_channel(block), True
-        yield _mix(block, channel)
+            taken, decided = _pick_channel(block), True
+        yield _mix(block, taken)
     if total == 0:
         raise NoSoundError(f"{name}: holds no sound")
     if good == 0:

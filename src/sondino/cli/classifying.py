@@ -40,6 +40,7 @@ def classify(
     per_clip: bool = False,
     window_policy: Literal["all", "published"] = "all",
     threads: int | None = None,
+    channel: int | Literal["mean", "each"] = "mean",
     scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
 ) -> int:
@@ -78,6 +79,7 @@ def classify(
         window_policy: published embeds full windows only, as the published package does; all keeps short clips and
             tails.
         threads: processor threads. Default: all.
+        channel: a number from 1, the mean of all, or each, with rows of its own and its number in a column.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
@@ -98,7 +100,14 @@ def classify(
             append or None,
             per_clip or None,
         )
-        if len(inputs) > 1 or any(others) or merge is not None or scale != "none" or window_policy != "all":
+        if (
+            len(inputs) > 1
+            or any(others)
+            or merge is not None
+            or scale != "none"
+            or window_policy != "all"
+            or channel != "mean"
+        ):
             raise OptionError(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
@@ -125,8 +134,9 @@ def classify(
 
         form: Literal["csv", "jsonl"] = "jsonl" if format == "jsonl" else "csv"
         if per_clip:
-            shown = clip_printer(out, form) if out else _print_clip if here else None
-            report: FilesReport = classify_files(inputs, opened, None if lines else output, top, threads, scale=scale,
+            shown = clip_printer(out, form, channel == "each") if out else _print_clip if here else None
+            target = None if lines else output
+            report: FilesReport = classify_files(inputs, opened, target, top, threads, scale=scale, channel=channel,
                                                  append=append, show=shown, progress=count)  # fmt: skip
         else:
 
@@ -148,7 +158,12 @@ def classify(
                 append=append,
                 threads=threads,
                 scale=scale,
-                show=detection_printer(out, form, opened.sample_rate / 2) if out else print_here if here else None,
+                channel=channel,
+                show=detection_printer(out, form, opened.sample_rate / 2, channel == "each")
+                if out
+                else print_here
+                if here
+                else None,
                 progress=count,
             )
     if output is None:
@@ -187,11 +202,15 @@ def _check_per_clip(
 
 def _print_clip(clip: "ClipPrediction") -> None:
     likely = "  ".join(f"{label} {percent(probability)}" for label, probability in clip.labels)
-    print_line(f"{escape(clip.path)}  {likely}")
+    print_line(f"{escape(clip.path)}{_channel(clip.channel)}  {likely}")
+
+
+def _channel(number: int | None) -> str:
+    return "" if number is None else f", channel {number}"
 
 
 def _print_recording(recording: "Recording", min_confidence: float) -> None:
-    name = escape(recording.path)
+    name = escape(recording.path) + _channel(recording.channel)
     if not recording.detections:
         label, probability = recording.likeliest
         least = percent(min_confidence, 0)

@@ -40,6 +40,7 @@ def embed(
     rate: int | None = None,
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
     channels: int = 1,
+    channel: int | Literal["mean", "each"] = "mean",
     scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
 ) -> int:
@@ -70,6 +71,7 @@ def embed(
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
+        channel: of files, a number from 1, the mean of all, or each, with a row for each and its number in a column.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
@@ -84,6 +86,8 @@ def embed(
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"
         )
+    if STREAM in inputs and channel != "mean":
+        raise OptionError("--channel is of files: of a stream the mean of all channels is embedded")
     if STREAM in inputs and append:
         raise OptionError("--append is for files: a stream has no table to add to")
     if STREAM in inputs and scale != "none":
@@ -106,7 +110,7 @@ def embed(
         return 0
     assert output is not None
     return _embed_files(inputs, opened, output, format or "csv", append, quiet, per_window=per_window, threads=threads,
-                        window=window, hop=hop, short=short, scale=scale)  # fmt: skip
+                        window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
 
 
 def _embed_files(

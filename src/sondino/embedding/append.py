@@ -217,32 +217,36 @@ def kept_parts(table: Path, replaced: Collection[str], dim: int) -> Iterator[Tab
 
 def _joined(one: TablePart, other: TablePart) -> TablePart:
     """A part of one recording and the next part, which may begin with the same recording."""
-    same = one.ids == other.ids[:1]
-    ids = one.ids + other.ids[same:]
+    same = one.ids == other.ids[:1] and one.channels == other.channels[:1]
+    ids, channels = one.ids + other.ids[same:], one.channels + other.channels[same:]
     counts = [one.counts[0] + other.counts[0], *other.counts[1:]] if same else one.counts + other.counts
-    embeddings = np.concatenate([one.embeddings, other.embeddings])
-    return TablePart(ids, counts, embeddings, np.concatenate([one.starts, other.starts]), 0.0, [])
+    embeddings, starts = np.concatenate([one.embeddings, other.embeddings]), np.concatenate([one.starts, other.starts])
+    return TablePart(ids, counts, embeddings, starts, 0.0, [], channels)
 
 
 def _taken(part: TablePart, first: int, last: int) -> TablePart:
     """Some of the recordings of a part."""
-    low, high = sum(part.counts[:first]), sum(part.counts[:last])
-    return TablePart(part.ids[first:last], part.counts[first:last], part.embeddings[low:high], part.starts[low:high],
-                     0.0, [])  # fmt: skip
+    rows = slice(sum(part.counts[:first]), sum(part.counts[:last]))
+    clips = slice(first, last)
+    return TablePart(part.ids[clips], part.counts[clips], part.embeddings[rows], part.starts[rows], 0.0, [],
+                     part.channels[clips])  # fmt: skip
 
 
 def _as_part(rows: Rows, replaced: Collection[str]) -> TablePart:
+    """Rows as a part, but those of some ids."""
     at = np.array([name not in replaced for name in rows.ids], dtype=bool)
-    ids: list[str] = []
+    clips: list[tuple[str, int]] = []
     counts: list[int] = []
-    for name in (name for name, stays in zip(rows.ids, at, strict=True) if stays):
-        if rows.starts is not None and ids and ids[-1] == name:
+    numbers = [0] * len(rows.ids) if rows.channels is None else rows.channels.tolist()
+    for clip, stays in zip(zip(rows.ids, numbers, strict=True), at, strict=True):
+        if stays and rows.starts is not None and clips[-1:] == [clip]:
             counts[-1] += 1
-        else:
-            ids.append(name)
+        elif stays:
+            clips.append(clip)
             counts.append(1)
     starts = np.zeros(int(at.sum())) if rows.starts is None else rows.starts[at]
-    return TablePart(ids, counts, rows.embeddings[at], starts, 0.0, [])
+    channels = [] if rows.channels is None else [number for _, number in clips]
+    return TablePart([name for name, _ in clips], counts, rows.embeddings[at], starts, 0.0, [], channels)
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> dict[str, Known]:

@@ -16,7 +16,7 @@ from sondino.audio.signal import Scale
 from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
 from sondino.embedding.detection_tables import kept_csv, kept_json
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.inputs import Channel, Input, list_inputs
 from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError
@@ -39,12 +39,14 @@ class ClipPrediction:
         seconds: its length.
         labels: the most probable labels of the clip, from the mean of its windows' embeddings.
         unlike: how unlike the head's training clips that mean is, 0 to 1; None: not known.
+        channel: that was classified, from 1; None: the mean of all.
     """
 
     path: str
     seconds: float
     labels: Ranking
     unlike: float | None = None
+    channel: int | None = None
 
 
 def classify_files(
@@ -55,6 +57,7 @@ def classify_files(
     threads: int | None = None,
     *,
     scale: Scale = "none",
+    channel: Channel = "mean",
     append: bool = False,
     show: Callable[[ClipPrediction], None] | None = None,
     progress: Progress | None = None,
@@ -69,6 +72,7 @@ def classify_files(
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
+        channel: as in `embed_files`; with "each", tables have a column channel after the path.
         append: keep what is in the table, as in `embed_files`.
         show: called with each clip.
         progress: called with (files done, files in all, seconds of sound so far).
@@ -89,7 +93,7 @@ def classify_files(
     if target is None and append:
         raise OptionError("append is for a table, and nothing is written: give an output, or leave it out")
     write = _writer_for(target)
-    files, skipped = list_inputs(inputs)
+    files, skipped = list_inputs(inputs, channel)
     report = FilesReport(skipped=list(skipped))
     windowing = resolve_windowing(model)
 
@@ -97,7 +101,8 @@ def classify_files(
         for file, clip in embedded_files(todo, model, windowing, False, threads, scale, report, progress):
             probabilities = head.probabilities(clip.embeddings)[0]
             unlike = None if head.unlike is None else float(head.unlike.scores(clip.embeddings)[0])
-            prediction = ClipPrediction(file.id, clip.seconds, head.top(probabilities, top), unlike)
+            ranking = head.top(probabilities, top)
+            prediction = ClipPrediction(file.id, clip.seconds, ranking, unlike, file.channel)
             put(prediction)
             if show is not None:
                 show(prediction)
@@ -105,11 +110,12 @@ def classify_files(
     if target is None:
         each(lambda prediction: None, files)
     elif append:
-        plan = plan_append(target, settings_of(model, head, windowing, scale, **{"top": top, "per clip": True}), files)
+        options = {"channel": channel, "top": top, "per clip": True}
+        plan = plan_append(target, settings_of(model, head, windowing, scale, **options), files)
         report.kept = plan.kept
         if plan.todo:
             with (
-                write(target) as table,
+                write(target, channel == "each") as table,
                 crash_marks(target.parent, target.name),
                 keeping_rows(plan, table.copy, report.skipped),
             ):
@@ -117,7 +123,7 @@ def classify_files(
         finish_append(plan, report)
     else:
         # Within the output's lock: the marks are those of one run.
-        with write(target) as table, crash_marks(target.parent, target.name):
+        with write(target, channel == "each") as table, crash_marks(target.parent, target.name):
             each(table.put, files)
             forget(target)
     return report
@@ -139,7 +145,7 @@ class ClipTable:
     copy: Callable[[Stays], None]
 
 
-def _writer_for(output: Path | None) -> Callable[[Path], AbstractContextManager[ClipTable]]:
+def _writer_for(output: Path | None) -> Callable[[Path, bool], AbstractContextManager[ClipTable]]:
     writers = {".csv": _csv, ".jsonl": _json_lines}
     if output is not None and output.suffix.lower() not in writers:
         raise OptionError(f"output {output} must end in {' or '.join(writers)}")
@@ -149,47 +155,56 @@ def _writer_for(output: Path | None) -> Callable[[Path], AbstractContextManager[
 
 
 @contextmanager
-def _csv(output: Path) -> Iterator[ClipTable]:
+def _csv(output: Path, by_channel: bool) -> Iterator[ClipTable]:
     with text_file(output) as file:
-        put = clip_writer(file, "csv")
+        put = clip_writer(file, "csv", by_channel)
         plain = csv.writer(file, lineterminator="\n")  # of rows as they stand in a table
-        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, COLUMNS, stays)))
+        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, columns_of(by_channel), stays)))
 
 
 @contextmanager
-def _json_lines(output: Path) -> Iterator[ClipTable]:
+def _json_lines(output: Path, by_channel: bool) -> Iterator[ClipTable]:
     with text_file(output) as file:
-        put = clip_writer(file, "jsonl")
+        put = clip_writer(file, "jsonl", by_channel)
         yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
 
 
-def clip_writer(file: io.TextIOWrapper, form: Literal["csv", "jsonl"]) -> Callable[[ClipPrediction], None]:
+def columns_of(by_channel: bool) -> tuple[str, ...]:
+    """The columns of a table."""
+    return (COLUMNS[0], "channel", *COLUMNS[1:]) if by_channel else COLUMNS
+
+
+def clip_writer(
+    file: io.TextIOWrapper, form: Literal["csv", "jsonl"], by_channel: bool = False
+) -> Callable[[ClipPrediction], None]:
     """Writes the labels of clips into an open file; the line of names of a CSV is written at once."""
     if form == "jsonl":
 
         def put(prediction: ClipPrediction) -> None:
-            file.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_as_dict(prediction, by_channel), ensure_ascii=False) + "\n")
 
         return put
     table = CsvWriter(file)
-    table.writerow(COLUMNS)
-    return lambda prediction: table.writerows(csv_rows(prediction))
+    table.writerow(columns_of(by_channel))
+    return lambda prediction: table.writerows(csv_rows(prediction, by_channel))
 
 
-def csv_rows(prediction: ClipPrediction) -> Iterator[list[str]]:
+def csv_rows(prediction: ClipPrediction, by_channel: bool = False) -> Iterator[list[str]]:
     """A clip's rows of the table, the most probable label first."""
+    channel = [str(prediction.channel)] if by_channel else []
     unlike = "" if prediction.unlike is None else f"{prediction.unlike:.6g}"
     for rank, (label, probability) in enumerate(prediction.labels, start=1):
-        yield [prediction.path, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}", unlike]
+        yield [prediction.path, *channel, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}", unlike]
 
 
-def _as_dict(prediction: ClipPrediction) -> dict[str, Any]:
+def _as_dict(prediction: ClipPrediction, by_channel: bool) -> dict[str, Any]:
     labels = [
         {"label": escape(label), "probability": round(probability, 6)} for label, probability in prediction.labels
     ]
     unlike = None if prediction.unlike is None else round(prediction.unlike, 6)
     return {
         "path": escape(prediction.path),
+        **({"channel": prediction.channel} if by_channel else {}),
         "seconds": round(prediction.seconds, 6),
         "labels": labels,
         "unlike": unlike,

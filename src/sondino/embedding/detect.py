@@ -18,7 +18,7 @@ from sondino.embedding.append import finish_append, forget, keeping_rows, plan_a
 from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
 from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import Input, list_inputs
+from sondino.embedding.inputs import Channel, Input, list_inputs
 from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
@@ -55,6 +55,7 @@ def detect_files(
     max_unlike: float | None = None,
     threads: int | None = None,
     scale: Scale = "none",
+    channel: Channel = "mean",
     show: Callable[[Recording], None] | None = None,
     progress: Progress | None = None,
 ) -> DetectReport:
@@ -82,6 +83,7 @@ def detect_files(
             (0 to 1) of the windows of held-out clips; None: none.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
+        channel: as in `embed_files`; with "each", tables have a column channel after the path.
         show: called with each recording.
         progress: called with (files done, files in all, seconds of sound so far).
 
@@ -115,7 +117,10 @@ def detect_files(
         raise OptionError("skip existing needs a file for each recording: name a folder as output")
     if append:
         _check_grows(target, form, apart)
-    files, skipped = list_inputs(inputs)
+    by_channel = channel == "each"
+    if by_channel and form == "audacity":
+        raise OptionError("a label track has no channel: give the number of one, or another format")
+    files, skipped = list_inputs(inputs, channel)
     report = DetectReport(skipped=list(skipped))
     top_frequency = model.sample_rate / 2
 
@@ -134,15 +139,23 @@ def detect_files(
         todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]
         report.kept = len(files) - len(todo)
         target.mkdir(parents=True, exist_ok=True)
+        channels: dict[str, list[Recording]] = {}  # of the file that is being done
+
+        def put(file: Input, recording: Recording) -> None:
+            if file.path not in channels:
+                channels.clear()
+            channels.setdefault(file.path, []).append(recording)
+            write_one(file_of(target, file.id, form), channels[file.path], form, top_frequency, by_channel)
+
         with crash_marks(target):
-            each(lambda file, r: write_one(file_of(target, file.id, form), r, form, top_frequency), todo)
+            each(put, todo)
     elif append:
-        settings = settings_of(model, head, windowing, scale, **_settings(wanted, head))
+        settings = settings_of(model, head, windowing, scale, channel=channel, **_settings(wanted, head))
         plan = plan_append(target, settings, files)
         report.kept = plan.kept
         if plan.todo:
             with (
-                one_table(target, form, top_frequency) as table,
+                one_table(target, form, top_frequency, by_channel) as table,
                 crash_marks(target.parent, target.name),
                 keeping_rows(plan, table.copy, report.skipped),
             ):
@@ -150,7 +163,7 @@ def detect_files(
         finish_append(plan, report)
     else:
         # The marks are within the output's lock: they are those of one run.
-        with one_table(target, form, top_frequency) as table, crash_marks(target.parent, target.name):
+        with one_table(target, form, top_frequency, by_channel) as table, crash_marks(target.parent, target.name):
             each(lambda file, recording: table.put(recording), files)
             forget(target)
     return report
@@ -204,4 +217,4 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
     name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())
-    return Recording(name, path, seconds, found, likeliest, recorded_at(stretch.file))
+    return Recording(name, path, seconds, found, likeliest, recorded_at(stretch.file), file.channel)

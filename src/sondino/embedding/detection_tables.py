@@ -111,32 +111,43 @@ def file_of(output: Path, path: str, form: Format) -> Path:
 
 
 @contextmanager
-def one_table(output: Path, form: Format, top_frequency: float) -> Iterator[Table]:
+def one_table(output: Path, form: Format, top_frequency: float, by_channel: bool = False) -> Iterator[Table]:
     """A table of all recordings.
 
     Args:
         output: the file.
         form: its format.
         top_frequency: hertz, the highest that the model processes: the upper edge of a selection.
+        by_channel: whether a column has the channel.
     """
+    columns = columns_of(by_channel)
     if form == "parquet":
-        with _parquet(output) as table:
+        with _parquet(output, by_channel) as table:
             yield table
         return
     with text_file(output) as file:
-        put = line_writer(file, form, top_frequency)
+        put = line_writer(file, form, top_frequency, by_channel)
 
         def copy(stays: Stays) -> None:
             if form == "csv":
-                csv.writer(file, lineterminator="\n").writerows(kept_csv(output, COLUMNS, stays))
+                csv.writer(file, lineterminator="\n").writerows(kept_csv(output, columns, stays))
             elif form == "jsonl":
                 file.writelines(kept_json(output, stays))
 
         yield Table(put, copy)
 
 
-def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float) -> Put:
+def columns_of(by_channel: bool) -> tuple[str, ...]:
+    """The columns of a table."""
+    return (COLUMNS[0], "channel", *COLUMNS[1:]) if by_channel else COLUMNS
+
+
+def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float, by_channel: bool = False) -> Put:
     """Writes recordings in a format of text into an open file; its line of names is written at once."""
+    if form == "csv":
+        return _csv(file, by_channel)
+    if form == "jsonl":
+        return _json_lines(file, by_channel)
     return _WRITERS[form](file, top_frequency)
 
 
@@ -172,10 +183,13 @@ def kept_json(table: Path, stays: Stays) -> Iterator[str]:
                     yield line.rstrip("\n") + "\n"
 
 
-def write_one(output: Path, recording: Recording, form: Format, top_frequency: float) -> None:
-    """Write the table of one recording, whole or not at all."""
-    with one_table(output, form, top_frequency) as table:
-        table.put(recording)
+def write_one(
+    output: Path, channels: Sequence[Recording], form: Format, top_frequency: float, by_channel: bool = False
+) -> None:
+    """Write the table of one recording, or of its channels, whole or not at all."""
+    with one_table(output, form, top_frequency, by_channel) as table:
+        for recording in channels:
+            table.put(recording)
 
 
 # ---- formats --------------------------------------------------------------------------------------------------
@@ -193,30 +207,33 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if abs(value) < 1000 else f"{value:.3f}"
 
 
-def _csv(file: io.TextIOWrapper, top_frequency: float) -> Put:
+def _csv(file: io.TextIOWrapper, by_channel: bool) -> Put:
     table = CsvWriter(file)
-    table.writerow(COLUMNS)
+    table.writerow(columns_of(by_channel))
 
     def put(recording: Recording) -> None:
+        channel = [str(recording.channel)] if by_channel else []
         for path, start, end, label, probability, time, unlike in rows_of(recording):
             shown = "" if unlike is None else _number(unlike)
-            table.writerow([path, _number(start), _number(end), label, _number(probability), time or "", shown])
+            found = [_number(start), _number(end), label, _number(probability), time or "", shown]
+            table.writerow([path, *channel, *found])
 
     return put
 
 
-def as_dicts(recording: Recording) -> Iterator[dict[str, Any]]:
+def as_dicts(recording: Recording, by_channel: bool = False) -> Iterator[dict[str, Any]]:
     """The rows of a recording as objects of JSON."""
+    channel = {"channel": recording.channel} if by_channel else {}
     for path, start, end, label, probability, time, unlike in rows_of(recording):
         times = {"start": round(start, 6), "end": round(end, 6)}
         found = {"label": escape(label), "probability": round(probability, 6)}
         shown = None if unlike is None else round(unlike, 6)
-        yield {"path": escape(path), **times, **found, "time": time, "unlike": shown}
+        yield {"path": escape(path), **channel, **times, **found, "time": time, "unlike": shown}
 
 
-def _json_lines(file: io.TextIOWrapper, top_frequency: float) -> Put:
+def _json_lines(file: io.TextIOWrapper, by_channel: bool) -> Put:
     def put(recording: Recording) -> None:
-        for row in as_dicts(recording):
+        for row in as_dicts(recording, by_channel):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     return put
@@ -226,15 +243,20 @@ def _raven(file: io.TextIOWrapper, top_frequency: float) -> Put:
     """A selection table of Raven: tabs; times of several files count on from file to file, as Raven opens them."""
     file.write("\t".join(RAVEN) + "\n")
     selections, before = 0, 0.0
+    last: Recording | None = None
 
     def put(recording: Recording) -> None:
-        nonlocal selections, before
+        nonlocal selections, before, last
+        same = last is not None and last.file == recording.file and (last.channel or 0) < (recording.channel or 0)
+        if last is not None and not same:
+            before += last.seconds
+        last = recording
         for found in recording.detections:
             selections += 1
             cells = (
                 str(selections),
                 "Spectrogram 1",
-                "1",
+                str(recording.channel or 1),
                 f"{before + found.start:.6f}",
                 f"{before + found.end:.6f}",
                 "0",
@@ -245,7 +267,6 @@ def _raven(file: io.TextIOWrapper, top_frequency: float) -> Put:
                 _number(found.probability),
             )
             file.write("\t".join(cells) + "\n")
-        before += recording.seconds
 
     return put
 
@@ -266,10 +287,11 @@ def _kaleidoscope(text: io.TextIOWrapper, top_frequency: float) -> Put:
     def put(recording: Recording) -> None:
         file, inside = Path(recording.file), recording.path if f"/{recording.path}" in recording.file else ""
         folder = recording.file.removesuffix(f"/{inside}") if inside else str(file.parent)
+        channel = (recording.channel or 1) - 1
         below = str(PurePosixPath(inside).parent) if "/" in inside else ""
         for found in recording.detections:
             times = (_number(found.start), _number(found.end - found.start))
-            table.writerow([folder, below, file.name, 0, *times, found.label, _number(found.probability)])
+            table.writerow([folder, below, file.name, channel, *times, found.label, _number(found.probability)])
 
     return put
 
@@ -280,8 +302,6 @@ def _one_cell(text: str) -> str:
 
 
 _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
-    "csv": _csv,
-    "jsonl": _json_lines,
     "raven": _raven,
     "audacity": _audacity,
     "kaleidoscope": _kaleidoscope,
@@ -289,16 +309,19 @@ _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
 
 
 @contextmanager
-def _parquet(output: Path) -> Iterator[Table]:
+def _parquet(output: Path, by_channel: bool) -> Iterator[Table]:
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     text, seconds = pyarrow.string(), pyarrow.float64()
-    kinds = (text, seconds, seconds, text, pyarrow.float32(), text, pyarrow.float32())
-    schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
+    number = pyarrow.float32()
+    kinds = [text, *([pyarrow.int32()] if by_channel else []), seconds, seconds, text, number, text, number]
+    schema = pyarrow.schema(list(zip(columns_of(by_channel), kinds, strict=True)))
     make_folder(output.parent)
     with new_file(output, alone=True) as file, parquet.ParquetWriter(file, schema) as table:
 
         def put(recording: Recording) -> None:
-            columns: Sequence[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
+            columns: list[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
+            if by_channel:
+                columns.insert(1, [recording.channel] * len(columns[0]))
             # File names need not be UTF-8, Parquet's strings must.
             columns = [[escape(v) if isinstance(v, str) else v for v in column] for column in columns]
             arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]

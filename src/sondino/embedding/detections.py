@@ -44,6 +44,7 @@ class Recording:
         detections: by start, then by probability, highest first.
         likeliest: the most probable of the wanted labels in any window, whether or not it is a detection.
         recorded: when the recording was made, where its file or its name says so.
+        channel: that it was found in, from 1; None: in the mean of all.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Recording:
     detections: tuple[Detection, ...]
     likeliest: tuple[str, float]
     recorded: RecordingTime | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

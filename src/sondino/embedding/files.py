@@ -21,7 +21,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
-from sondino.embedding.inputs import Input, list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Input, list_inputs, reason_of
 from sondino.embedding.tables import TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
@@ -67,7 +67,7 @@ class EmbedReport:
 
     def add(self, part: TablePart) -> None:
         """Count a finished part."""
-        self.files += len(part.ids)
+        self.files += part.files
         self.embeddings += len(part.embeddings)
         self.seconds += part.seconds
         self.skipped += part.skipped
@@ -84,6 +84,7 @@ def embed_files(
     window: float | None = None,
     hop: float | None = None,
     scale: Scale = "none",
+    channel: Channel = "mean",
     append: bool = False,
     progress: Progress | None = None,
 ) -> EmbedReport:
@@ -103,6 +104,8 @@ def embed_files(
         window: seconds; None: the model's.
         hop: seconds from one window to the next; None: the model's.
         scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
+        channel: "mean" of all; the number of one, from 1, which a file without it lacks as an error; or "each", whose
+            rows have the channel in a column.
         append: keep what is in the output: only files that are new, or whose size or time of change is another, are
             embedded; files that are gone stay. The first call makes the output, and NAME.inputs.json beside it.
         progress: called after every file.
@@ -119,7 +122,7 @@ def embed_files(
         8
     """
     windowing = resolve_windowing(model, window, hop, short)
-    return embed_table(inputs, model, output, windowing, per_window, threads, progress, scale, append)
+    return embed_table(inputs, model, output, windowing, per_window, threads, progress, scale, append, channel)
 
 
 def embed_table(
@@ -132,13 +135,14 @@ def embed_table(
     progress: Progress | None = None,
     scale: Scale = "none",
     append: bool = False,
+    channel: Channel = "mean",
 ) -> EmbedReport:
     """`embed_files` with a resolved windowing."""
     model, output = resolve(model), Path(output)
     write = writer_for(output)
-    files, skipped = list_inputs(inputs)
+    files, skipped = list_inputs(inputs, channel)
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    job = _Job(model, windowing, per_window, ahead, scale)
+    job = _Job(model, windowing, per_window, ahead, scale, channel)
     if append:
         check_settings(output, job.settings())
     partial = output.with_name(output.name + ".partial")
@@ -154,7 +158,7 @@ def embed_table(
         if report.files:
             parts = [partial / _part_name(number) for number, _ in enumerate(_part_bounds(todo))]
             with _disk(output):
-                _write(write, plan, report, parts, model.dim, per_window)
+                _write(write, plan, report, parts, job)
         shutil.rmtree(partial, ignore_errors=True)
     if plan is not None:
         finish_append(plan, report)
@@ -167,23 +171,20 @@ def embed_table(
     return report
 
 
-def _write(
-    write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequence[Path], dim: int, per_window: bool
-) -> None:
+def _write(write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequence[Path], job: "_Job") -> None:
     """Write the table: what it keeps of an older one, and the parts."""
-    output, files, rows = report.output, report.files, report.embeddings
-    new = (_read_part(part) for part in parts)
+    output, rows = report.output, report.embeddings
+    done = [name for part in parts for name in _read_facts(part)["ids"]]
+    clips = len(done)
+    kept: Iterator[TablePart] = iter(())
     if plan is None:
         forget(output)
-        write(output, new, files, rows, dim, per_window)
-        return
-    done = {name for part in parts for name in _read_facts(part)["ids"]}
-    kept: Iterator[TablePart] = iter(())
-    if plan.exists:
-        for part in kept_parts(output, done, dim):
-            files, rows = files + len(part.ids), rows + len(part.embeddings)
-        kept = kept_parts(output, done, dim)
-    write(output, chain(kept, new), files, rows, dim, per_window)
+    elif plan.exists:
+        for part in kept_parts(output, set(done), job.model.dim):
+            clips, rows = clips + len(part.ids), rows + len(part.embeddings)
+        kept = kept_parts(output, set(done), job.model.dim)
+    new = (_read_part(part) for part in parts)
+    write(output, chain(kept, new), clips, rows, job.model.dim, job.per_window, job.channel == "each")
 
 
 def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
@@ -212,7 +213,8 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
         return
     first = size = 0
     for at, file in enumerate(files):
-        if at > first and (at - first == PART_FILES or size + file.size > PART_BYTES):
+        full = at - first >= PART_FILES or size + file.size > PART_BYTES
+        if at > first and full and file.path != files[at - 1].path:  # the channels of a file stay together
             yield first, at
             first, size = at, 0
         size += file.size
@@ -228,6 +230,7 @@ class _Job:
     per_window: bool
     readers: int
     scale: Scale
+    channel: Channel
 
     def settings(self) -> dict[str, Any]:
         """All that decides the rows of a file."""
@@ -240,6 +243,7 @@ class _Job:
             "window policy": cut.policy,
             "per window": self.per_window,
             "scale": self.scale,
+            "channel": self.channel,
         }
 
     def key(self, files: Sequence[Input]) -> str:
@@ -252,12 +256,14 @@ class _Job:
     def embed(self, files: Sequence[Input], progress: Callable[[int, float], None]) -> TablePart:
         """Embed some files; `progress` is called with files done and seconds of sound."""
         ids: list[str] = []
+        taken: list[int] = []
         rows, starts = [], []
         skipped: list[tuple[str, str]] = []
         seconds = 0.0
         sounds: list[Sound] = [file.path for file in files]
+        channels = [file.channel for file in files]
         with closing(
-            embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers, self.scale)
+            embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers, self.scale, channels)
         ) as embedded:
             for found in embedded:
                 file = files[found.index]
@@ -267,11 +273,12 @@ class _Job:
                     ids.append(file.id)
                     rows.append(found.embeddings)
                     starts.append(found.starts)
-                    seconds += found.seconds
+                    taken += [file.channel] if self.channel == "each" and file.channel else []
+                    seconds += found.seconds if len(ids) == 1 or ids[-2] != file.id else 0.0
                 progress(found.index + 1, seconds)
         embeddings = np.concatenate(rows) if rows else np.zeros((0, self.model.dim), np.float32)
         start = np.concatenate(starts) if starts else np.zeros(0)
-        return TablePart(ids, [len(each) for each in rows], embeddings, start, seconds, skipped)
+        return TablePart(ids, [len(each) for each in rows], embeddings, start, seconds, skipped, taken)
 
 
 # ---- parts on disk ----------------------------------------------------------------------------------------------
@@ -289,7 +296,8 @@ def _save_part(partial: Path, number: int, part: TablePart) -> None:
             np.save(file, array)
             file.flush()
             os.fsync(file.fileno())
-    facts = {"ids": part.ids, "counts": part.counts, "seconds": part.seconds, "skipped": part.skipped}
+    facts: dict[str, Any] = {"ids": part.ids, "counts": part.counts, "seconds": part.seconds, "skipped": part.skipped}
+    facts["channels"] = part.channels
     write_json(at.with_suffix(".json"), facts)
 
 
@@ -312,7 +320,7 @@ def _read_part(at: Path) -> TablePart:
     embeddings = np.load(at.with_suffix(".embeddings.npy"))
     starts = np.load(at.with_suffix(".starts.npy"))
     skipped = [(path, reason) for path, reason in facts["skipped"]]
-    return TablePart(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped)
+    return TablePart(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped, facts["channels"])
 
 
 def _match_key(partial: Path, key: str) -> None:

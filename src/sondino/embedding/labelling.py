@@ -83,18 +83,22 @@ def embedded_files(
     Raises:
         SondinoError: no file could be decoded.
     """
+    counted = ""
     ahead = readers(thread_count(model.threads if threads is None else threads))
     sounds: list[Sound] = [file.path for file in files]
+    channels = [file.channel for file in files]
     passed_over = len(report.skipped)
-    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as found:
+    with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale, channels)) as found:
         for clip in found:
             file = files[clip.index]
             if clip.error is not None:
                 report.skipped.append((file.path, reason_of(file, clip.error)))
             else:
                 yield file, clip
-                report.files += 1
-                report.seconds += clip.seconds
+                if file.path != counted:  # its channels follow each other
+                    report.files += 1
+                    report.seconds += clip.seconds
+                counted = file.path
             if progress is not None:
                 progress(clip.index + 1, len(files), report.seconds)
     if report.files == 0 and files and not report.kept:

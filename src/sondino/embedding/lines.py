@@ -13,8 +13,9 @@ from sondino.embedding.classify import ClipPrediction, clip_writer
 from sondino.embedding.detection_tables import line_writer
 from sondino.embedding.detections import Recording
 from sondino.embedding.files import EmbedReport, Progress
-from sondino.embedding.inputs import list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Input, list_inputs, reason_of
 from sondino.embedding.streams import LineFormat
+from sondino.embedding.tables import key_columns
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import SondinoError
@@ -52,6 +53,7 @@ def print_embeddings(
     window: float | None = None,
     hop: float | None = None,
     scale: Scale = "none",
+    channel: Channel = "mean",
     progress: Progress | None = None,
 ) -> EmbedReport:
     """Embed files to standard output: the rows of each as soon as it is done.
@@ -67,6 +69,7 @@ def print_embeddings(
         window: as in `embed_files`.
         hop: as in `embed_files`.
         scale: as in `embed_files`.
+        channel: as in `embed_files`.
         progress: as in `embed_files`.
 
     Raises:
@@ -76,25 +79,29 @@ def print_embeddings(
     """
     windowing = resolve_windowing(model, window, hop, short)
     model = resolve(model)
-    files, skipped = list_inputs(inputs)
+    files, skipped = list_inputs(inputs, channel)
     report = EmbedReport(STANDARD_OUTPUT)
     sounds: list[Sound] = [file.path for file in files]
+    channels = [file.channel for file in files]
+    counted = ""
     ahead = readers(thread_count(model.threads if threads is None else threads))
     with (
         standard_output() as out,
-        closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale)) as embedded,
+        closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale, channels)) as embedded,
     ):
-        put = _embedding_writer(out, form, model.dim, per_window)
+        put = _embedding_writer(out, form, model.dim, per_window, channel == "each")
         for found in embedded:
             file = files[found.index]
             if found.error is not None:
                 report.skipped.append((file.path, reason_of(file, found.error)))
             else:
-                put(file.id, found)
+                put(file, found)
                 out.flush()
-                report.files += 1
                 report.embeddings += len(found.embeddings)
-                report.seconds += found.seconds
+                if file.path != counted:  # its channels follow each other
+                    report.files += 1
+                    report.seconds += found.seconds
+                counted = file.path
             if progress is not None:
                 progress(found.index + 1, len(files), report.seconds)
     if not report.files:
@@ -105,29 +112,32 @@ def print_embeddings(
 
 
 def _embedding_writer(
-    out: io.TextIOWrapper, form: LineFormat, dim: int, per_window: bool
-) -> Callable[[str, Embedded], None]:
+    out: io.TextIOWrapper, form: LineFormat, dim: int, per_window: bool, by_channel: bool
+) -> Callable[[Input, Embedded], None]:
     table = CsvWriter(out)
     if form == "csv":
-        table.writerow(["id", *(["start"] if per_window else []), *(f"v{i}" for i in range(dim))])
+        table.writerow([*key_columns(per_window, by_channel), *(f"v{i}" for i in range(dim))])
 
-    def put(name: str, found: Embedded) -> None:
+    def put(file: Input, found: Embedded) -> None:
         for start, embedding in zip(found.starts.tolist(), found.embeddings.tolist(), strict=True):
             numbers = [f"{value:.9g}" for value in embedding]  # nine digits give back the same float32
+            keys = {"channel": str(file.channel)} if by_channel else {}
+            keys |= {"start": f"{start:.9g}"} if per_window else {}
             if form == "csv":
-                table.writerow([name, *([f"{start:.9g}"] if per_window else []), *numbers])
+                table.writerow([file.id, *keys.values(), *numbers])
             else:
-                at = f' "start": {start:.9g},' if per_window else ""
-                out.write(
-                    f'{{"id": {json.dumps(escape(name), ensure_ascii=False)},{at} "vector": [{", ".join(numbers)}]}}\n'
-                )
+                named = json.dumps(escape(file.id), ensure_ascii=False)
+                others = "".join(f', "{name}": {value}' for name, value in keys.items())
+                out.write(f'{{"id": {named}{others}, "vector": [{", ".join(numbers)}]}}\n')
 
     return put
 
 
-def detection_printer(out: io.TextIOWrapper, form: LineFormat, top_frequency: float) -> Callable[[Recording], None]:
+def detection_printer(
+    out: io.TextIOWrapper, form: LineFormat, top_frequency: float, by_channel: bool = False
+) -> Callable[[Recording], None]:
     """Writes the detections of each recording at once."""
-    put = line_writer(out, form, top_frequency)
+    put = line_writer(out, form, top_frequency, by_channel)
 
     def put_now(recording: Recording) -> None:
         put(recording)
@@ -136,9 +146,9 @@ def detection_printer(out: io.TextIOWrapper, form: LineFormat, top_frequency: fl
     return put_now
 
 
-def clip_printer(out: io.TextIOWrapper, form: LineFormat) -> Callable[[ClipPrediction], None]:
+def clip_printer(out: io.TextIOWrapper, form: LineFormat, by_channel: bool = False) -> Callable[[ClipPrediction], None]:
     """Writes the labels of each clip at once."""
-    put = clip_writer(out, form)
+    put = clip_writer(out, form, by_channel)
 
     def put_now(prediction: ClipPrediction) -> None:
         put(prediction)

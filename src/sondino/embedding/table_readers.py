@@ -29,11 +29,13 @@ class Rows:
         ids: the clip of each row.
         starts: (n,) seconds, where a row is a window; None where a row is a clip.
         embeddings: (n, dim) float32.
+        channels: (n,) from 1, where each channel of a file has rows of its own; else None.
     """
 
     ids: Sequence[str]
     starts: NDArray[np.float64] | None
     embeddings: NDArray[np.float32]
+    channels: NDArray[np.int64] | None = None
 
 
 def read_rows(table: str | Path) -> Iterator[Rows]:
@@ -71,10 +73,12 @@ def read_npz(table: Path) -> Iterator[Rows]:
             return _Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
 
         embeddings, ids = column("vectors", 2), column("ids")
+        numbers = column("channel").match(embeddings) if "channel.npy" in members else None
         if not {"clip.npy", "start.npy"} <= members:
             ids.match(embeddings)
             for count in embeddings.counts():
-                yield Rows(_strings(ids.take(count)), None, embeddings.take_float32(count))
+                channels = None if numbers is None else numbers.take(count).astype(np.int64)
+                yield Rows(_strings(ids.take(count)), None, embeddings.take_float32(count), channels)
             return
         names = ids.take(ids.rows)
         clips, starts = column("clip").match(embeddings), column("start").match(embeddings)
@@ -83,7 +87,8 @@ def read_npz(table: Path) -> Iterator[Rows]:
             if count and not 0 <= places.min() <= places.max() < len(names):
                 raise _damaged(table, "`clip` names clips that are not in `ids`")
             name_of = _strings(names[places])
-            yield Rows(name_of, starts.take(count).astype(np.float64), embeddings.take_float32(count))
+            channels = None if numbers is None else numbers.take(count).astype(np.int64)
+            yield Rows(name_of, starts.take(count).astype(np.float64), embeddings.take_float32(count), channels)
 
 
 def read_npy(table: Path) -> Iterator[Rows]:
@@ -95,13 +100,13 @@ def read_npy(table: Path) -> Iterator[Rows]:
         embeddings = _Npy(table, file, 2)
         keys = csv.reader(lines)
         names = next(keys, [])
-        has_start = _keys_in(names, beside)
+        keyed = _keys_in(names, beside)
         for count in embeddings.counts():
             rows = list(islice(keys, count))
-            starts = np.array([float(row[1]) for row in rows]) if has_start else None
+            starts, channels = keyed.starts(rows), keyed.channels(rows)
             if len(rows) < count:
                 break
-            yield Rows([from_cell(row[0]) for row in rows], starts, embeddings.take_float32(count))
+            yield Rows([from_cell(row[0]) for row in rows], starts, embeddings.take_float32(count), channels)
         if len(rows) < count or next(keys, None) is not None:
             raise SondinoError(f"{beside}: does not have one row for each embedding of {table.name}; make both again")
 
@@ -111,8 +116,8 @@ def read_csv(table: Path) -> Iterator[Rows]:
     with _open_csv(table) as lines:
         rows = csv.reader(lines)
         names = next(rows, [])
-        has_start = _keys_in(names, table)
-        keys = 2 if has_start else 1
+        keyed = _keys_in(names, table)
+        keys = keyed.count
         dim = len(names) - keys
         if dim < 1:
             raise OptionError(f"table {table} has no columns of numbers after {', '.join(names)}")
@@ -126,9 +131,9 @@ def read_csv(table: Path) -> Iterator[Rows]:
                 if len(row) != len(names):
                     raise SondinoError(f"{table}: row {line} has {len(row)} fields, where the first has {len(names)}")
             embeddings = np.array([[float(value) for value in row[keys:]] for row in block], np.float32)
-            starts = np.array([float(row[1]) for row in block]) if has_start else None
             if block or line == 1:
-                yield Rows([from_cell(row[0]) for row in block], starts, embeddings.reshape(len(block), dim))
+                yield Rows([from_cell(row[0]) for row in block], keyed.starts(block),
+                           embeddings.reshape(len(block), dim), keyed.channels(block))  # fmt: skip
             if not block:
                 return
 
@@ -144,7 +149,7 @@ def read_parquet(table: Path) -> Iterator[Rows]:
                 raise OptionError(
                     f"table {table} has no columns `id` and `vector`: it is not a table of `sondino embed`"
                 )
-            columns = ["id", "vector", *(["start"] if "start" in schema.names else [])]
+            columns = ["id", "vector", *(name for name in ("channel", "start") if name in schema.names)]
             dim = getattr(schema.field("vector").type, "list_size", 0)
             # Rows of a table without a fixed dimension are counted by what one row takes.
             size = max(1, BLOCK_BYTES // (4 * (dim or 4096)))
@@ -228,18 +233,41 @@ def _arrow_rows(batch: Any, table: Path) -> Rows:
         raise SondinoError(f"{table}: its embeddings differ in length; make it again with `sondino embed`")
     flat = embeddings.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
-    return Rows([unescape(str(name)) for name in ids.to_pylist()], starts, flat.reshape(len(ids), -1))
+    channels = None
+    if "channel" in batch.schema.names:
+        channels = batch.column("channel").to_numpy(zero_copy_only=False).astype(np.int64)
+    return Rows([unescape(str(name)) for name in ids.to_pylist()], starts, flat.reshape(len(ids), -1), channels)
 
 
 def _strings(ids: NDArray[Any]) -> list[str]:
     return [str(name) for name in ids.tolist()]
 
 
-def _keys_in(names: list[str], table: Path) -> bool:
-    """Whether a CSV has a column start; raises if it has no id."""
+@dataclass(frozen=True)
+class _Keys:
+    """Which columns of a CSV stand in front of the numbers: an id, and perhaps a channel and a start."""
+
+    channel: int | None
+    start: int | None
+
+    @property
+    def count(self) -> int:
+        return 1 + (self.channel is not None) + (self.start is not None)
+
+    def starts(self, rows: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
+        return None if self.start is None else np.array([float(row[self.start]) for row in rows], np.float64)
+
+    def channels(self, rows: Sequence[Sequence[str]]) -> NDArray[np.int64] | None:
+        return None if self.channel is None else np.array([int(row[self.channel]) for row in rows], np.int64)
+
+
+def _keys_in(names: list[str], table: Path) -> _Keys:
+    """The keys of a CSV; raises if it has no id."""
     if names[:1] != ["id"]:
         raise OptionError(f"table {table} does not begin with a column `id`: it is not a table of `sondino embed`")
-    return names[1:2] == ["start"]
+    channel = 1 if names[1:2] == ["channel"] else None
+    at = 1 if channel is None else 2
+    return _Keys(channel, at if names[at : at + 1] == ["start"] else None)
 
 
 def _open_csv(file: Path) -> IO[str]:

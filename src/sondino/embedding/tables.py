@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ class TablePart:
         starts: (rows,) seconds.
         seconds: of audio.
         skipped: (path, reason) of the files that are not in it.
+        channels: of each of `ids`, from 1, where each channel of a file has rows of its own; else empty.
     """
 
     ids: list[str]
@@ -35,14 +36,28 @@ class TablePart:
     starts: NDArray[np.float64]
     seconds: float
     skipped: list[tuple[str, str]]
+    channels: list[int] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        """How many files it is of: channels of one file follow each other."""
+        return (
+            sum(at == 0 or name != self.ids[at - 1] for at, name in enumerate(self.ids))
+            if self.channels
+            else len(self.ids)
+        )
+
+    def row_channels(self) -> list[int]:
+        """The channel of each row."""
+        return [number for number, count in zip(self.channels, self.counts, strict=True) for _ in range(count)]
 
     def row_ids(self) -> list[str]:
         """The id of each row."""
         return [name for name, count in zip(self.ids, self.counts, strict=True) for _ in range(count)]
 
 
-Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool], None]
-"""Called with (output, parts, files, rows, dim, per_window); the output appears complete or not at all."""
+Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool, bool], None]
+"""Called with (output, parts, files, rows, dim, per_window, by_channel); the output appears complete or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -62,14 +77,23 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
-    """`ids` (files,) str and `vectors` (rows, dim) float32; per window also `clip` (rows,) and `start` (rows,).
+def write_npz(
+    output: Path,
+    parts: Iterable[TablePart],
+    files: int,
+    rows: int,
+    dim: int,
+    per_window: bool,
+    by_channel: bool = False,
+) -> None:
+    """`ids` (files,), `vectors` (rows, dim) float32; per window also `clip` and `start` (rows,), by channel `channel`.
 
     Embeddings are written part by part; ids and starts are held in memory.
     """
     ids: list[str] = []
     counts: list[int] = []
     starts: list[NDArray[np.float64]] = []
+    channels: list[int] = []
     with new_file(output) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as entry:
             _npy_header(entry, rows, dim)
@@ -78,43 +102,71 @@ def write_npz(output: Path, parts: Iterable[TablePart], files: int, rows: int, d
                 ids += part.ids
                 counts += part.counts
                 starts.append(part.starts)
+                channels += part.row_channels() if by_channel else []
         others: dict[str, NDArray[Any]] = {"ids": np.array(ids, dtype=np.str_)}
         if per_window:
             others["clip"] = np.repeat(np.arange(files, dtype=np.int64), counts)
             others["start"] = np.concatenate(starts)
+        if by_channel:
+            others["channel"] = np.array(channels, np.int64)
         for name, array in others.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_npy(
+    output: Path,
+    parts: Iterable[TablePart],
+    files: int,
+    rows: int,
+    dim: int,
+    per_window: bool,
+    by_channel: bool = False,
+) -> None:
     """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         new_file(output.with_name(output.stem + ".ids.csv")) as names,
         new_file(output) as file,
         _csv(names) as table,
     ):
-        table.writerow(["id", "start"] if per_window else ["id"])
+        table.writerow(key_columns(per_window, by_channel))
         _npy_header(file, rows, dim)
         for part in parts:
             file.write(np.ascontiguousarray(part.embeddings, np.float32).tobytes())
-            table.writerows(_keys(part, per_window))
+            table.writerows(_keys(part, per_window, by_channel))
 
 
-def write_csv(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_csv(
+    output: Path,
+    parts: Iterable[TablePart],
+    files: int,
+    rows: int,
+    dim: int,
+    per_window: bool,
+    by_channel: bool = False,
+) -> None:
     """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with new_file(output) as file, _csv(file) as table:
-        keys = ["id", "start"] if per_window else ["id"]
-        table.writerow([*keys, *(f"v{i}" for i in range(dim))])
+        table.writerow([*key_columns(per_window, by_channel), *(f"v{i}" for i in range(dim))])
         for part in parts:
-            for key, embedding in zip(_keys(part, per_window), part.embeddings.tolist(), strict=True):
+            for key, embedding in zip(_keys(part, per_window, by_channel), part.embeddings.tolist(), strict=True):
                 table.writerow([*key, *(f"{value:.9g}" for value in embedding)])
 
 
-def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: int, dim: int, per_window: bool) -> None:
+def write_parquet(
+    output: Path,
+    parts: Iterable[TablePart],
+    files: int,
+    rows: int,
+    dim: int,
+    per_window: bool,
+    by_channel: bool = False,
+) -> None:
     """Columns `id`, per window also `start`, and `vector`: a list of `dim` float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
+    if by_channel:
+        fields.append(pyarrow.field("channel", pyarrow.int32()))
     if per_window:
         fields.append(pyarrow.field("start", pyarrow.float64()))
     embedding = pyarrow.list_(pyarrow.float32(), dim)
@@ -124,6 +176,8 @@ def write_parquet(output: Path, parts: Iterable[TablePart], files: int, rows: in
             flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
             # File names need not be UTF-8, Parquet's strings must.
             columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
+            if by_channel:
+                columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
             if per_window:
                 columns.append(pyarrow.array(part.starts))
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
@@ -139,9 +193,15 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def _keys(part: TablePart, per_window: bool) -> Iterator[list[str]]:
-    for name, start in zip(part.row_ids(), part.starts.tolist(), strict=True):
-        yield [name, f"{start:.9g}"] if per_window else [name]
+def key_columns(per_window: bool, by_channel: bool) -> list[str]:
+    """The columns of a CSV in front of the numbers of an embedding."""
+    return ["id", *(["channel"] if by_channel else []), *(["start"] if per_window else [])]
+
+
+def _keys(part: TablePart, per_window: bool, by_channel: bool) -> Iterator[list[str]]:
+    channels = part.row_channels() if by_channel else [0] * len(part.embeddings)
+    for name, channel, start in zip(part.row_ids(), channels, part.starts.tolist(), strict=True):
+        yield [name, *([str(channel)] if by_channel else []), *([f"{start:.9g}"] if per_window else [])]
 
 
 def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:

@@ -25,7 +25,9 @@ from sondino.encoder.inputs import Sound as Sound
 from sondino.encoder.inputs import samples_of, sound_name
 from sondino.errors import EncoderError, OptionError, SondinoError
 
-_WindowsOf = Callable[[Sound], Iterator[Window]]
+_Taken = tuple[Sound, int | None]
+"""A sound, and the channel that is taken of it."""
+_WindowsOf = Callable[[_Taken], Iterator[Window]]
 _Queue = queue.Queue[Window | BaseException | None]
 
 BATCH = 16  # windows of equal length in a batch, at most
@@ -103,6 +105,7 @@ def embed_sounds(
     per_window: bool = False,
     readers: int = 2,
     scale: Scale = "none",
+    channels: Sequence[int | None] | None = None,
 ) -> Generator[Embedded, None, None]:
     """Embed sounds, and yield the result of each in order. A sound that cannot be decoded has its own error.
 
@@ -113,25 +116,28 @@ def embed_sounds(
         per_window: a row for every window, where otherwise a sound has one.
         readers: threads that decode ahead; 0: decode in turn with the model.
         scale: "auto" divides whole numbers in a wider type by their full scale.
+        channels: of each sound, from 1, or None for the mean; None: the mean of all.
 
     Raises:
         EncoderError: the model fails, or its embeddings have another dimension than it states.
     """
     model = resolve(model)
 
-    def windows_of(sound: Sound) -> Iterator[Window]:
+    def windows_of(taken: _Taken) -> Iterator[Window]:
+        sound, channel = taken
         samples = samples_of(sound)
         if samples is not None:
-            blocks: Iterable[NDArray[np.float32]] = [from_array(*samples, model.sample_rate, scale)]
+            blocks: Iterable[NDArray[np.float32]] = [from_array(*samples, model.sample_rate, scale, channel)]
         else:
-            blocks = stream(cast(Source, sound), model.sample_rate, BLOCK, scale)
+            blocks = stream(cast(Source, sound), model.sample_rate, BLOCK, scale, channel)
         # Not before the first window is asked for: an error then belongs to this sound.
         yield from iter_windows(blocks, model.sample_rate, windowing, model.minimum)
 
     clips: deque[_Clip] = deque()
     waiting: list[tuple[_Clip, Window]] = []
     # Closed explicitly, so that no thread is left waiting when the caller stops in the middle.
-    with closing(_read_ahead(sounds, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
+    taken = list(zip(sounds, channels or [None] * len(sounds), strict=True))
+    with closing(_read_ahead(taken, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
         for index, windows in enumerate(ahead):
             clip = _Clip(index, per_window, model.sample_rate)
             clips.append(clip)
@@ -282,7 +288,7 @@ def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> 
 
 
 def _read_ahead(
-    sounds: Sequence[Sound], windows_of: _WindowsOf, readers: int
+    sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int
 ) -> Generator[Iterator[Window], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
@@ -310,7 +316,7 @@ def _read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: Sound, stop: threading.Event) -> None:
+def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: _Taken, stop: threading.Event) -> None:
     try:
         for window in windows_of(sound):
             if not _put(buffer, window, stop):

@@ -221,6 +221,7 @@ class Model:
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
         scale: Scale = "none",
+        channel: int | None = None,
     ) -> NDArray[np.float32]:
         """Embed clips.
 
@@ -238,6 +239,7 @@ class Model:
             window_policy: "all" keeps short clips and tails, "published" takes full windows only; None: the model's.
             scale: "auto" divides whole numbers in a wider type, such as 16-bit samples stored as floats, by their full
                 scale; "none" takes them as they are, with a warning.
+            channel: of each sound, from 1; None: the mean of all.
 
         Returns:
             (n, dim) float32, one row per clip. A folder stands for the files in it, sorted.
@@ -252,7 +254,8 @@ class Model:
         windowing = resolve_windowing(self, window, hop, short, window_policy)
         rows = []
         listed = list_sounds(sounds, rate)
-        with closing(embed_sounds(self, listed, windowing, readers=readers(self.threads), scale=scale)) as embedded:
+        ahead, channels = readers(self.threads), [channel] * len(listed)
+        with closing(embed_sounds(self, listed, windowing, False, ahead, scale, channels)) as embedded:
             for found in embedded:
                 if found.error is not None:
                     raise _named(found.error, listed[found.index], found.index, len(listed))
@@ -269,6 +272,7 @@ class Model:
         hop: float | None = None,
         window_policy: WindowPolicy | None = None,
         scale: Scale = "none",
+        channel: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Embed one clip, window by window.
 
@@ -280,6 +284,7 @@ class Model:
             hop: as in `embed`.
             window_policy: as in `embed`.
             scale: as in `embed`.
+            channel: as in `embed`.
 
         Returns:
             embeddings (n, dim) float32; starts (n,) in seconds. The last window is zero-padded.
@@ -288,7 +293,7 @@ class Model:
         if len(sounds) != 1:
             raise OptionError(f"embed_windows takes one sound, and was given {len(sounds)}")
         windowing = resolve_windowing(self, window, hop, short, window_policy)
-        (found,) = embed_sounds(self, sounds, windowing, True, readers(self.threads), scale)
+        (found,) = embed_sounds(self, sounds, windowing, True, readers(self.threads), scale, [channel])
         if found.error is not None:
             raise _named(found.error, sounds[0], 0, 1)
         return found.embeddings, found.starts
