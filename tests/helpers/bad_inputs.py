@@ -233,6 +233,14 @@ def labelled(place: Place, *names: str) -> Path:
 
 
 mistake(H, "`classify` without a head")(lambda p: p.model.classify((SECOND, 16000)))
+
+
+def unlike(place: Place, model: object, highest: str) -> None:
+    place.command("classify", place.wav("a.wav"), "--model", model, "--max-unlike", highest, "--quiet")
+
+
+mistake(H, "a largest `unlike` over 1")(lambda p: unlike(p, "sondino-small", "2"))
+mistake(H, "a largest `unlike` for a head without the score")(lambda p: unlike(p, "sondino-small", "0.9"))
 mistake(H, "a head's name that is none")(lambda p: sondino.load(TINY, head="esc5"))
 mistake(H, "a head for embeddings of another dimension")(
     lambda p: p.model.with_head(Head("wide", ("a", "b"), False, ((np.zeros((2, 9)), np.zeros(2)),)))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
-from sondino.cli.early import check_audio, check_labelled, check_model, check_teacher
+from sondino.cli.early import check_labelled, check_model, check_teacher
 from sondino.console import print_line
 from sondino.errors import OptionError
 
@@ -60,7 +60,8 @@ def prune(
         quiet: show no progress.
     """
     ratios = _ratios(ratio)
-    check_audio([corpus])
+    if corpus is not None and not corpus.exists():
+        raise OptionError(f"{corpus} does not exist: give a folder of audio, a list or a corpus to recover on")
     if labels is not None:
         check_labelled(labels)
     if teacher is not None:
