@@ -249,6 +249,16 @@ def test_the_sweeps_in_the_results_are_what_was_measured() -> None:
     assert f"{uniform:.1f} % for uniform sampling, {min(balanced):.1f} to {max(balanced):.1f} %" in FLOWING_RESULTS
 
 
+def test_the_installations_in_the_comparison_are_what_was_measured() -> None:
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    shown = rows(text, "package | requirements")
+    for cells, row in zip(shown, _results("comparison"), strict=True):
+        first = row["again_cpu_s"] or "not run"
+        offline = row["offline"] if row["first_s"] else "not run"
+        installed = (row["package"], row["installed"], row["install_cpu_s"], row["packages"], row["megabytes"])
+        assert cells == [*installed, first, offline]
+
+
 def test_the_cost_of_probes_in_the_manual_is_that_of_the_benchmark() -> None:
     text = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
     measured = [row for row in _results("probe") if not row["case"].endswith("scikit-learn")]

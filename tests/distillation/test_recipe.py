@@ -41,6 +41,13 @@ def test_default_schedule_fits_any_number_of_epochs() -> None:
         assert max(recipe.learning_rate(epochs * i / 100) for i in range(100)) <= 8e-4
 
 
+def test_no_is_a_word_where_it_is_a_choice(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("teacher: birdnet\nkeep_labels: no\n")  # which YAML reads as false
+    assert resolve_recipe(tmp_path / "r.yaml").keep_labels == "no"
+    with pytest.raises(OptionError, match="precision"):
+        resolve_recipe({"teacher": "birdnet", "precision": False})
+
+
 def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("teacher: birdnet\nepochs: 7\nclip: 3\nlr: 1e-3\n")

@@ -406,6 +406,8 @@ def fully_resolved(recipe: Recipe, training_clips: int, precision: str, logmel: 
 def _as_field(name: str, value: Any) -> Any:
     """A value as the field's type, so that `clip: 10` and `clip: 10.0` are one recipe; what does not fit stays."""
     hint = typing.get_type_hints(Recipe)[name]
+    if value is False and "no" in _choices(hint):  # YAML reads the word no as false
+        return "no"
     if name == "teacher":
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
     if float in (hint, *typing.get_args(hint)) and isinstance(value, int | str) and not isinstance(value, bool):
