@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Decoded, Source, source_name
+from sondino.audio.decoded import Decoded, FilePart, Source, source_name
 from sondino.audio.decoders import open_sound
 from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import NoSoundError, Scale, check_rate, mono_blocks, resampled_blocks
@@ -138,11 +138,15 @@ def stream(
 
 def _segment(source: Source, start: float, duration: float | None) -> tuple[Source, float, float | None]:
     """The file of a source, and where a segment of it, or of the stretch that its path names, lies in that file."""
-    if not isinstance(source, (str, os.PathLike)):
-        return source, start, duration
-    path = os.fspath(source)
-    file, begin, length = stretch_of(path)
-    if file == path:
+    file: Source
+    if isinstance(source, FilePart):
+        file, path, begin, length = source, source.name, source.start, source.duration
+    elif isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        file, begin, length = stretch_of(path)
+        if file == path:
+            return source, start, duration
+    else:
         return source, start, duration
     if length is not None:
         if start >= length:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
+from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
 from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @app.command
 def classify(
-    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
+    inputs: Inputs,
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
@@ -52,7 +52,8 @@ def classify(
     Example: `sondino classify recordings/ --model my_classifier --output tables/ --format raven --skip-existing`
 
     Args:
-        inputs: files and folders; or - alone, WAV on standard input, as of `sondino listen -`.
+        inputs: files, folders, lists (.csv, .parquet), tar files, addresses (https://...) of one sound; or -
+            alone, WAV on standard input, as of `sondino listen -`.
         model: a bundle with a head, or with --head any; also a name that `sondino models` lists. Default: the model
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
@@ -119,6 +120,7 @@ def classify(
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
+    given = fetched(inputs, quiet)
     here = output is None
     found: DetectReport | None = None
     with (
@@ -133,7 +135,7 @@ def classify(
         if per_clip:
             shown = clip_printer(out, form, channel == "each") if out else _print_clip if here else None
             target = None if lines else output
-            report: FilesReport = classify_files(inputs, opened, target, top, threads, scale=scale, channel=channel,
+            report: FilesReport = classify_files(given, opened, target, top, threads, scale=scale, channel=channel,
                                                  append=append, show=shown, progress=count)  # fmt: skip
         else:
 
@@ -141,7 +143,7 @@ def classify(
                 _print_recording(recording, min_confidence)
 
             report = found = detect_files(
-                inputs,
+                given,
                 opened,
                 None if lines else output,
                 min_confidence=min_confidence,
