@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sondino.audio import sndfile
 from sondino.audio.crashes import marked
 from sondino.audio.decoded import Decoded, FilePart, Section, Source, check_file_rate, source_name
+from sondino.audio.fragment import why_no_stretch
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames, mpeg_held
 from sondino.audio.pyav import has_av, open_av
@@ -91,7 +92,7 @@ def _open_binary(source: str | os.PathLike[str] | BinaryIO, name: str) -> tuple[
         try:
             return Path(source).open("rb"), True
         except FileNotFoundError as error:
-            raise AudioError(f"{name}: no such file; check the path") from error
+            raise AudioError(f"{name}: {why_no_stretch(str(source)) or 'no such file; check the path'}") from error
         except OSError as error:
             raise AudioError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
     try:

@@ -14,6 +14,7 @@ Unusual audio is treated in one way everywhere:
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -133,6 +134,10 @@ def stream(
             yield np.concatenate(held)
 
 
+_CUT = 0.05
+"""Seconds by which a stretch may end after its file without a warning: lists round."""
+
+
 # ---- inside ---------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +186,11 @@ def _blocks(
         if first > 0:
             raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
         raise
+    if count is not None and 0 < given < count - _CUT * sample_rate and stretch_of(name).file != name:
+        missing = (count - given) / sample_rate
+        warnings.warn(
+            f"{name}: the file ends {missing:.2f} s before the end of this stretch; what is there is used", stacklevel=2
+        )
     if given == 0:
         raise AudioError(f"{name}: start {start:g} s is past the end of the sound")
 

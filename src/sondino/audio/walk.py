@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sondino.audio.fragment import stretch_of
+from sondino.audio.fragment import stretch_of, why_no_stretch
 from sondino.audio.mpeg import frame_header
 from sondino.errors import AudioError
 
@@ -135,6 +135,8 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         state = os.stat(root)  # noqa: PTH116
     except (OSError, ValueError) as error:
         reason = why_unusable(root)
+        if backwards := why_no_stretch(str(root)):
+            raise AudioError(f"{root}: {backwards}") from error
         if reason == GONE:
             raise AudioError(f"{root}: no such file or folder; check the path") from error
         return Found([], skipped=[(str(root), reason)])

@@ -110,7 +110,7 @@ def classify(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
-                      threads=threads)  # fmt: skip
+                      threads=threads, quiet=quiet)  # fmt: skip
     lines = output == Path(STREAM)
     if lines and (format not in (None, "csv", "jsonl") or append or skip_existing):
         what = "--append" if append else "--skip-existing" if skip_existing else f"--format {format}"
@@ -217,4 +217,5 @@ def _print_recording(recording: "Recording", min_confidence: float) -> None:
     for found in recording.detections:
         times.setdefault((found.start, found.end), []).append(f"{found.label} {percent(found.probability)}")
     for (start, end), labels in times.items():
-        print_line(f"  {start:7.2f} to {end:7.2f} s  {'  '.join(labels)}")
+        digits = next((n for n in range(2, 6) if f"{start:.{n}f}" != f"{end:.{n}f}"), 6)  # by which the two differ
+        print_line(f"  {start:7.{digits}f} to {end:7.{digits}f} s  {'  '.join(labels)}")
