@@ -1,5 +1,6 @@
 """Stretches of files as paths."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,31 @@ def test_stretches_are_embedded_like_files(file: Path, tiny_bundle: Path, tmp_pa
         )
     with pytest.raises(AudioError, match="no such file"):
         search_audio(f"{tmp_path}/gone.wav#t=1,2")
+
+
+def test_a_stretch_past_the_end_of_its_file_is_read_as_far_as_it_goes_with_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.full(3 * 16000, 0.5), 16000)
+    with pytest.warns(UserWarning, match=r"a\.wav#t=1,9: the file ends 6\.00 s before the end of this stretch"):
+        assert len(audio.read(f"{file}#t=1,9", 16000)) == 2 * 16000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(audio.read(f"{file}#t=1,3", 16000)) == 2 * 16000
+        assert len(audio.read(f"{file}#t=1,3.04", 16000)) == 2 * 16000  # a list that rounds
+        assert len(audio.read(f"{file}#t=1", 16000)) == 2 * 16000
+        assert len(audio.read(file, 16000, start=1, duration=8)) == 2 * 16000  # as `read` documents
+
+
+def test_a_stretch_whose_end_is_not_after_its_start_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.full(3 * 16000, 0.5), 16000)
+    for read in (audio.find_audio, lambda path: audio.read(path, 16000)):
+        for stretch in ("2,1", "2,2"):
+            with pytest.raises(
+                AudioError, match=rf"a\.wav#t={stretch}: the end of the stretch, . s, must be after its start"
+            ):
+                read(f"{file}#t={stretch}")
+    with pytest.raises(AudioError, match="no such file"):
+        audio.read(f"{file}.flac#t=1,2", 16000)
+    file.rename(tmp_path / "b.wav#t=2,1")  # a file of that name is one
+    assert len(audio.read(tmp_path / "b.wav#t=2,1", 16000)) == 3 * 16000

@@ -82,7 +82,7 @@ def test_what_is_passed_over_is_named_with_a_reason(tmp_path: Path, monkeypatch:
         **dict.fromkeys(
             ("1.tar.gz", "2.TGZ", "3.zip", "5.tar.zst"), "compressed, so that a clip cannot be found in it"
         ),
-        "4.tar": "a tar file, which only `sondino corpus` and `distill` read",
+        "4.tar": "a tar file, which only `sondino embed`, `classify`, `corpus` and `distill` read",
         "phone.ulaw": "samples without a header",
         "pipe.wav": "a named pipe, not a file",
         "s.wav": "a socket, not a file",

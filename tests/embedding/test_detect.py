@@ -282,6 +282,14 @@ def test_without_an_output_it_is_printed(bundle: Path, sounds: Path, capsys: pyt
     ]
 
 
+def test_times_have_the_digits_by_which_they_differ(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "click.wav", np.full(RATE // 500, 0.9), RATE, subtype="FLOAT")
+    assert call("classify", tmp_path / "click.wav", "--model", bundle, "--quiet", "--top", 1) == 0
+    assert "    0.000 to   0.002 s  loud" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -237,22 +237,22 @@ def test_bad_files_are_left_out_and_listed(folder, tmp_path, threads):
 def test_what_is_passed_over_is_listed_and_stops_nothing(folder, tmp_path):
     (folder / "gone.wav").symlink_to(".git/annex/objects/gone.wav")
     (folder / "1.tar.gz").write_bytes(b"x")
-    (folder / "list.csv").write_text("path\n0.wav\n")
-    (folder / "shard.tar").write_bytes(bytes(10240))
-    named = [folder, folder / "list.csv", folder / "gone.wav"]
+    (folder / "list.tsv").write_text("path\n0.wav\n")
+    (folder / "shard.tar").write_bytes(b"no tar")
+    named = [folder, folder / "list.tsv", folder / "gone.wav"]
     report = embed_files(named, Tiny(), tmp_path / "out.npz")
     assert report.files == 6 and {Path(path).name: reason.partition(":")[0] for path, reason in report.skipped} == {
         "1.tar.gz": "compressed, so that a clip cannot be found in it",
         "gone.wav": "a link of git-annex, whose content was not fetched",
-        "list.csv": "a list, not audio",
-        "shard.tar": "a tar file, which only `sondino corpus` and `distill` read",
+        "list.tsv": "a list, not audio",
+        "shard.tar": "not a whole, uncompressed tar file (truncated header)",
     }
-    for name in ("list.csv", "shard.tar", "gone.wav"):
+    for name in ("list.tsv", "shard.tar", "gone.wav"):
         with pytest.raises(AudioError, match=name):
             embed_files(folder / name, Tiny(), tmp_path / "none.npz")
     (folder / "bad.wav").write_bytes(b"text")
     with pytest.raises(SondinoError, match=r"none of the 1 files could be decoded.*bad\.wav"):
-        embed_files([folder / "bad.wav", folder / "list.csv"], Tiny(), tmp_path / "none.npz")
+        embed_files([folder / "bad.wav", folder / "list.tsv"], Tiny(), tmp_path / "none.npz")
 
 
 def test_a_model_that_gives_nan_for_one_file_loses_that_file_only(folder, tmp_path):
@@ -447,6 +447,6 @@ def test_progress(folder, tmp_path):
 def test_parts_hold_so_many_files_and_so_many_bytes(monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 3)
     monkeypatch.setattr(embed, "PART_BYTES", 100)
-    files = [embed.Input(str(i), str(i), size, 0) for i, size in enumerate([10, 10, 10, 10, 500, 60, 60])]
+    files = [embed.Input(str(i), str(i), size, 0, str(i)) for i, size in enumerate([10, 10, 10, 10, 500, 60, 60])]
     assert list(embed._part_bounds(files)) == [(0, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
     assert json.loads(json.dumps(list(embed._part_bounds(files[:1])))) == [[0, 1]]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,9 +82,13 @@ def run(bundle: Path, *arguments: object, of: str = "listen", piped: bytes | Non
 def test_the_command_prints_a_line_a_detection(bundle: Path) -> None:
     for command in ("listen", "classify"):
         done = run(bundle, "-", of=command, piped=wav())
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 and re.fullmatch(rb"sondino: 2 detections in \d\.\d s of sound\n", done.stderr)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert [(line["start"], line["end"], line["label"]) for line in lines] == [(1, 2, "loud"), (3, 4, "loud")]
+
+
+def test_the_summary_can_be_left_out(bundle: Path) -> None:
+    assert run(bundle, "-", "--quiet", piped=wav()).stderr == b""
 
 
 @needs_posix

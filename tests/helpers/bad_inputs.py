@@ -128,6 +128,8 @@ mistake(F, "random bytes named .mp3")(
     lambda p: p.model.embed(p.file("noise.mp3", np.random.default_rng(0).bytes(5000)))
 )
 mistake(F, "a start past the end")(lambda p: audio.read(p.wav("a.wav"), 16000, start=5.0))
+mistake(F, "a stretch that ends before it starts")(lambda p: p.model.embed(f"{p.wav('a.wav')}#t=4,2"))
+mistake(F, "a channel that it does not have")(lambda p: p.model.embed(p.wav("a.wav"), channel=2))
 mistake(F, "a negative start")(lambda p: audio.read(p.wav("a.wav"), 16000, start=-1.0))
 mistake(F, "a duration of 0")(lambda p: audio.read(p.wav("a.wav"), 16000, duration=0.0))
 mistake(F, "a short clip where only full windows are processed")(
@@ -171,6 +173,12 @@ mistake(OPTION, "half precision with ONNX Runtime")(lambda p: sondino.load(TINY,
 mistake(OPTION, "a device that is none")(lambda p: sondino.load(TINY, device="tpu"))
 mistake(OPTION, "an output that is no table")(
     lambda p: sondino.embed_files(p.wav("a.wav"), p.model, p.folder / "out.xlsx")
+)
+mistake(OPTION, "`append` to a table that was written without")(
+    lambda p: sondino.embed_files(p.wav("a.wav"), p.model, p.table(np.eye(3, dtype=np.float32)), append=True)
+)
+mistake(OPTION, "`--append` to standard output")(
+    lambda p: p.command("embed", p.wav("a.wav"), "--model", TINY, "--output", "-", "--append")
 )
 mistake(OPTION, "no output")(lambda p: p.command("embed", p.wav("a.wav"), "--model", TINY))
 mistake(OPTION, "`-` beside files")(lambda p: p.command("embed", "-", p.wav("a.wav"), "--model", TINY))

@@ -14,8 +14,43 @@ from numpy.typing import NDArray
 
 from sondino.errors import AudioError
 
-Source = str | os.PathLike[str] | BinaryIO
-"""A path, or a binary file open for reading (such as a member of a tar file)."""
+
+@dataclass(frozen=True)
+class FilePart:
+    """Some bytes of a file as a sound by itself: a member of a tar file, or a file that has another name for users.
+
+    Attributes:
+        name: of the sound, for messages.
+        file: that holds it.
+        offset: first byte.
+        length: bytes; None: to the end.
+        start: seconds where what is meant begins.
+        duration: seconds of it; None: to the end.
+        owner: what must live as long as this does, such as a temporary file.
+    """
+
+    name: str
+    file: str
+    offset: int = 0
+    length: int | None = None
+    start: float = 0.0
+    duration: float | None = None
+    owner: object = None
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The bytes as a file by themselves, read as they are needed."""
+        try:
+            handle: BinaryIO = open(self.file, "rb")  # noqa: PTH123, SIM115
+        except OSError as error:
+            raise AudioError(f"{self.name}: cannot be read ({error.strerror})") from error
+        with handle:
+            end = handle.seek(0, os.SEEK_END) if self.length is None else self.offset + self.length
+            yield Section(handle, [(self.offset, end)])  # type: ignore[misc]
+
+
+Source = str | os.PathLike[str] | BinaryIO | FilePart
+"""A path, a binary file open for reading, or a part of a file."""
 
 BLOCK_SAMPLES = 1 << 16  # samples of all channels together in one decoded block: what a processor's cache holds
 REMEMBERED = 4096  # files of which facts are kept
@@ -54,6 +89,8 @@ class Decoded:
 
 def source_name(source: Source) -> str:
     """A source in messages: its path, or the name of the open file."""
+    if isinstance(source, FilePart):
+        return source.name
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return str(getattr(source, "name", "") or "an open file")

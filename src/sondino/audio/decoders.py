@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from sondino.audio import sndfile
 from sondino.audio.crashes import marked
-from sondino.audio.decoded import Decoded, Section, Source, check_file_rate, source_name
+from sondino.audio.decoded import Decoded, FilePart, Section, Source, check_file_rate, source_name
+from sondino.audio.fragment import why_no_stretch
 from sondino.audio.links import find_links, joined
 from sondino.audio.mpeg import mpeg_frames, mpeg_held
 from sondino.audio.pyav import has_av, open_av
@@ -39,7 +40,16 @@ def open_sound(source: Source) -> Iterator[Decoded]:
         AudioError: missing, unreadable, empty, or no decoder can read it.
         MissingExtra: a container that only PyAV reads, and the `av` extra is not installed.
     """
-    name = source_name(source)
+    if isinstance(source, FilePart):
+        with source.opened() as opened, _opened(opened, source.name) as sound:
+            yield sound
+        return
+    with _opened(source, source_name(source)) as sound:
+        yield sound
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[Decoded]:
     path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     handle, owned = _open_binary(source, name)
     try:
@@ -73,7 +83,7 @@ def _blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterato
         raise AudioError(f"{name}: no sound can be decoded ({format_error(error)})") from error
 
 
-def _open_binary(source: Source, name: str) -> tuple[BinaryIO, bool]:
+def _open_binary(source: str | os.PathLike[str] | BinaryIO, name: str) -> tuple[BinaryIO, bool]:
     """The source as a seekable binary file, and whether it is ours to close."""
     if isinstance(source, (str, os.PathLike)):
         reason = why_unusable(source)
@@ -82,7 +92,7 @@ def _open_binary(source: Source, name: str) -> tuple[BinaryIO, bool]:
         try:
             return Path(source).open("rb"), True
         except FileNotFoundError as error:
-            raise AudioError(f"{name}: no such file; check the path") from error
+            raise AudioError(f"{name}: {why_no_stretch(str(source)) or 'no such file; check the path'}") from error
         except OSError as error:
             raise AudioError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
     try:

@@ -27,6 +27,14 @@ def stretch_of(path: str) -> Stretch:
     return Stretch(found[1], start, None if end is None else round(end - start, 9))
 
 
+def why_no_stretch(path: str) -> str:
+    """Why a path that looks like a stretch is none: its end is not after its start; "" otherwise."""
+    found = _FRAGMENT.fullmatch(path) if _MARK in path else None
+    if found is None or found[3] is None or float(found[3]) > float(found[2]) or os.path.lexists(path):
+        return ""
+    return f"the end of the stretch, {found[3]} s, must be after its start, {found[2]} s"
+
+
 def path_of(file: str, start: float = 0.0, duration: float | None = None) -> str:
     """The path of a stretch of a file, to the microsecond; of all of it the file's own."""
     if start == 0 and duration is None:

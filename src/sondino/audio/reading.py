@@ -14,13 +14,14 @@ Unusual audio is treated in one way everywhere:
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Decoded, Source, source_name
+from sondino.audio.decoded import Decoded, FilePart, Source, source_name
 from sondino.audio.decoders import open_sound
 from sondino.audio.fragment import stretch_of
 from sondino.audio.signal import NoSoundError, Scale, check_rate, mono_blocks, resampled_blocks
@@ -133,16 +134,24 @@ def stream(
             yield np.concatenate(held)
 
 
+_CUT = 0.05
+"""Seconds by which a stretch may end after its file without a warning: lists round."""
+
+
 # ---- inside ---------------------------------------------------------------------------------------------------
 
 
 def _segment(source: Source, start: float, duration: float | None) -> tuple[Source, float, float | None]:
     """The file of a source, and where a segment of it, or of the stretch that its path names, lies in that file."""
-    if not isinstance(source, (str, os.PathLike)):
-        return source, start, duration
-    path = os.fspath(source)
-    file, begin, length = stretch_of(path)
-    if file == path:
+    file: Source
+    if isinstance(source, FilePart):
+        file, path, begin, length = source, source.name, source.start, source.duration
+    elif isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        file, begin, length = stretch_of(path)
+        if file == path:
+            return source, start, duration
+    else:
         return source, start, duration
     if length is not None:
         if start >= length:
@@ -177,6 +186,11 @@ def _blocks(
         if first > 0:
             raise AudioError(f"{name}: start {start:g} s is past the end of the sound") from error
         raise
+    if count is not None and 0 < given < count - _CUT * sample_rate and stretch_of(name).file != name:
+        missing = (count - given) / sample_rate
+        warnings.warn(
+            f"{name}: the file ends {missing:.2f} s before the end of this stretch; what is there is used", stacklevel=2
+        )
     if given == 0:
         raise AudioError(f"{name}: start {start:g} s is past the end of the sound")
 

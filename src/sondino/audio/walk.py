@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sondino.audio.fragment import stretch_of
+from sondino.audio.fragment import stretch_of, why_no_stretch
 from sondino.audio.mpeg import frame_header
 from sondino.errors import AudioError
 
@@ -135,6 +135,8 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         state = os.stat(root)  # noqa: PTH116
     except (OSError, ValueError) as error:
         reason = why_unusable(root)
+        if backwards := why_no_stretch(str(root)):
+            raise AudioError(f"{root}: {backwards}") from error
         if reason == GONE:
             raise AudioError(f"{root}: no such file or folder; check the path") from error
         return Found([], skipped=[(str(root), reason)])
@@ -142,7 +144,8 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
         reason = why_unusable(root, state) or _why_unread(str(root), tars)
         if not reason and root.suffix.lower() in LISTS:
             reason = (
-                "a list, not audio: give the folder or the files; only `sondino corpus` and `distill` read .csv lists"
+                "a list, not audio: give the folder or the files; `sondino embed`, `classify`, `corpus` and `distill` "
+                "read .csv and .parquet lists"
             )
         return Found([], skipped=[(str(root), reason)]) if reason else Found([root])
     walk = _Walk(tars)
@@ -289,7 +292,11 @@ def _why_unread(path: str, take_tars: bool) -> str:
     """Why a file is not taken, by its name; "" where it is."""
     name = path.lower()
     if name.endswith(".tar"):
-        return "" if take_tars else "a tar file, which only `sondino corpus` and `distill` read: unpack it"
+        return (
+            ""
+            if take_tars
+            else "a tar file, which only `sondino embed`, `classify`, `corpus` and `distill` read: unpack it"
+        )
     if _is_compressed_sound(name):
         return "a compressed file of sound: unpack it"
     if name.endswith(ARCHIVES):

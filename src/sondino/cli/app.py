@@ -1,10 +1,10 @@
 """The command line's app, and what its commands share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from sondino.cli.defaults import apply_environment, apply_file
 from sondino.console import new_table, open_console, print_line
@@ -12,6 +12,9 @@ from sondino.errors import OptionError
 from sondino.files import unreadable
 from sondino.text import escape, printable
 from sondino.version import __version__
+
+if TYPE_CHECKING:
+    from sondino.audio.decoded import FilePart
 
 app = App(
     name="sondino",
@@ -33,6 +36,38 @@ def check_hyphens(command: str, given: Iterable[str]) -> None:
             raise OptionError(
                 f"there is no option {unknown}: sondino {command} --help lists them; a file is written ./{unknown}"
             )
+
+
+def given_inputs(kind: object, tokens: Sequence[Token]) -> list[Path | str]:
+    """Paths, and addresses as they are: a path would lose one of their slashes."""
+    return [token.value if "://" in token.value else Path(token.value) for token in tokens]
+
+
+Inputs = Annotated[list[Path | str], Parameter(allow_leading_hyphen=True, converter=given_inputs)]
+"""Files, folders, lists, tar files and addresses."""
+
+
+def fetched(inputs: Sequence[Path | str], quiet: bool) -> "list[Path | str | FilePart]":
+    """Inputs with the addresses among them fetched, with progress.
+
+    Raises:
+        SondinoError: an address cannot be fetched.
+    """
+    from sondino.embedding.inputs import ADDRESS, fetch
+    from sondino.progress import show
+
+    found: list[Path | str | FilePart] = []
+    for given in inputs:
+        if not (isinstance(given, str) and ADDRESS.match(given)):
+            found.append(given)
+            continue
+        with show(f"fetching {given}", "kB", quiet) as progress:
+
+            def count(done: int, total: int | None) -> None:
+                progress(done // 1000, (total or done) // 1000)
+
+            found.append(fetch(given, count))
+    return found
 
 
 def show_table(rows: list[dict[str, str]]) -> int:

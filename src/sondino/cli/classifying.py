@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
+from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
 from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @app.command
 def classify(
-    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
+    inputs: Inputs,
     *,
     model: str = DEFAULT_MODEL,
     head: str | None = None,
@@ -53,7 +53,8 @@ def classify(
     Example: `sondino classify recordings/ --model my_classifier --output tables/ --format raven --skip-existing`
 
     Args:
-        inputs: files and folders; or - alone, WAV on standard input, as of `sondino listen -`.
+        inputs: files, folders, lists (.csv, .parquet), tar files, addresses (https://...) of one sound; or -
+            alone, WAV on standard input, as of `sondino listen -`.
         model: a bundle with a head, or with --head any; also a name that `sondino models` lists. Default: the model
             that comes with the package, which has the 527 labels of AudioSet.
         head: esc50, us8k, fsd50k, gtzan, openmic, nsynth or magna-tag-a-tune (for ssondo/matpac-mobilenetv3), a .pth of
@@ -112,7 +113,7 @@ def classify(
                 "- is a stream, whose detections are printed as they come: leave other inputs and options out"
             )
         return listen(STREAM, model=model, head=head, min_confidence=min_confidence, top=top, hop=hop, labels=labels,
-                      max_unlike=max_unlike, threads=threads)  # fmt: skip
+                      max_unlike=max_unlike, threads=threads, quiet=quiet)  # fmt: skip
     lines = output == Path(STREAM)
     if lines and (format not in (None, "csv", "jsonl") or append or skip_existing):
         what = "--append" if append else "--skip-existing" if skip_existing else f"--format {format}"
@@ -122,6 +123,7 @@ def classify(
     opened = load(model, threads, window_policy=window_policy, head=head)
     if opened.head is not None and (note := misfit_warning(opened.head, opened.config)):
         print_line(f"note: {note}", error=True)
+    given = fetched(inputs, quiet)
     here = output is None
     found: DetectReport | None = None
     with (
@@ -136,7 +138,7 @@ def classify(
         if per_clip:
             shown = clip_printer(out, form, channel == "each") if out else _print_clip if here else None
             target = None if lines else output
-            report: FilesReport = classify_files(inputs, opened, target, top, threads, scale=scale, channel=channel,
+            report: FilesReport = classify_files(given, opened, target, top, threads, scale=scale, channel=channel,
                                                  append=append, show=shown, progress=count)  # fmt: skip
         else:
 
@@ -144,7 +146,7 @@ def classify(
                 _print_recording(recording, min_confidence)
 
             report = found = detect_files(
-                inputs,
+                given,
                 opened,
                 None if lines else output,
                 min_confidence=min_confidence,
@@ -221,4 +223,5 @@ def _print_recording(recording: "Recording", min_confidence: float) -> None:
     for found in recording.detections:
         times.setdefault((found.start, found.end), []).append(f"{found.label} {percent(found.probability)}")
     for (start, end), labels in times.items():
-        print_line(f"  {start:7.2f} to {end:7.2f} s  {'  '.join(labels)}")
+        digits = next((n for n in range(2, 6) if f"{start:.{n}f}" != f"{end:.{n}f}"), 6)  # by which the two differ
+        print_line(f"  {start:7.{digits}f} to {end:7.{digits}f} s  {'  '.join(labels)}")

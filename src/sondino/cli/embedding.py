@@ -1,16 +1,17 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens, kept_note, list_skipped, report_skipped
+from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from sondino.embedding.inputs import Given
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -22,7 +23,7 @@ FLOAT16_COSINE = 0.99
 
 @app.command
 def embed(
-    inputs: Annotated[list[Path], Parameter(allow_leading_hyphen=True)],
+    inputs: Inputs,
     *,
     model: str = DEFAULT_MODEL,
     output: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -51,7 +52,8 @@ def embed(
     Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
 
     Args:
-        inputs: files and folders; or - alone, for WAV or raw samples on standard input, a line of JSON per window.
+        inputs: files, folders, lists (.csv, .parquet), tar files, addresses (https://...) of one sound; or -
+            alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a name that `sondino models` lists, hf:owner/name, or a checkpoint. Default:
             the model that comes with the package.
         output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; - is standard output. Of a stream .jsonl or
@@ -109,12 +111,13 @@ def embed(
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    return _embed_files(inputs, opened, output, format or "csv", append, quiet, per_window=per_window, threads=threads,
+    given = fetched(inputs, quiet)
+    return _embed_files(given, opened, output, format or "csv", append, quiet, per_window=per_window, threads=threads,
                         window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
 
 
 def _embed_files(
-    inputs: list[Path],
+    inputs: "list[Given]",
     model: "Model",
     output: Path,
     format: Literal["csv", "jsonl"],
@@ -144,23 +147,25 @@ def _embed_files(
     return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
-def _cost(inputs: list[Path], model: "Model") -> str:
+def _cost(inputs: "list[Given]", model: "Model") -> str:
     """The loss by engine and precision, on the beginnings of a few of the files."""
     import numpy as np
 
     from sondino.audio.reading import read
-    from sondino.audio.walk import search_audio
     from sondino.audio.windows import Windowing, stack_windows
+    from sondino.embedding.inputs import list_inputs
     from sondino.errors import AudioError
 
     seconds = model.window or 10.0
     clips = []
-    for file in [file for given in inputs for file in search_audio(given).files][:16]:
+    for file in list_inputs(inputs)[0][:16]:
         try:
             clips.append(
-                stack_windows(read(file, model.sample_rate, duration=seconds), model.sample_rate, Windowing(seconds))[
-                    0
-                ][0]
+                stack_windows(
+                    read(cast(Any, file.sound), model.sample_rate, duration=seconds),
+                    model.sample_rate,
+                    Windowing(seconds),
+                )[0][0]
             )
         except AudioError:
             continue  # listed among the skipped

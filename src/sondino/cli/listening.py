@@ -29,6 +29,7 @@ def listen(
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
     channels: int = 1,
     threads: int | None = None,
+    quiet: bool = False,
 ) -> int:
     """Find labels in what a microphone or a stream gives, as it comes: a line of JSON for each detection.
 
@@ -56,8 +57,9 @@ def listen(
         sample_format: of raw samples.
         channels: of raw samples.
         threads: processor threads. Default: all.
+        quiet: print no summary at the end.
     """
-    from sondino.embedding.listening import ADDRESS, as_line, detect_stream, recorded, recorder
+    from sondino.embedding.listening import ADDRESS, ListenReport, as_line, detect_stream, recorded, recorder
     from sondino.embedding.streams import standard_input
     from sondino.pretrained.load import load
 
@@ -76,6 +78,7 @@ def listen(
     else:
         rate = opened.sample_rate
         taken = recorded(recorder(source, rate))
+    report = ListenReport()
     with suppress(KeyboardInterrupt), taken as stream:
         for found in detect_stream(
             opened,
@@ -88,6 +91,9 @@ def listen(
             hop=hop,
             labels=labels,
             max_unlike=max_unlike,
+            report=report,
         ):
             print_line(as_line(found), flush=True)
+    if not quiet:
+        print_line(f"sondino: {report}", error=True)
     return 0

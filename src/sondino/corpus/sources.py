@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,20 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.audio.decoded import Source
 from sondino.audio.reading import info
-from sondino.audio.walk import (
-    OTHER,
-    SNIFFED,
-    SUFFIXES,
-    find_audio,
-    is_audio,
-    nothing_usable,
-    search_audio,
-    why_unusable,
-)
+from sondino.audio.tars import tar_sounds, why_unread
+from sondino.audio.walk import find_audio, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError, SondinoError, require
-from sondino.files import DUPLICATE, make_folder, new_file
+from sondino.files import make_folder, new_file
 from sondino.lists import SUFFIXES as LIST_SUFFIXES
 from sondino.lists import read_list
 from sondino.processors import cores
@@ -70,7 +60,7 @@ def is_url(path: str) -> bool:
 
 
 @contextmanager
-def open_source(root: str, path: str, offset: int | None, length: int | None) -> Iterator[Source]:
+def open_source(root: str, path: str, offset: int | None, length: int | None) -> Iterator[str | BinaryIO]:
     """Give a stored path as something that audio.py reads: a local path, an open file, or a tar member's bytes."""
     if is_url(path):
         with require("fsspec", "train").open(path, "rb") as opened:
@@ -170,9 +160,9 @@ def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listin
             skipped.append((relative, NOT_UTF8))
             continue
         try:
-            for member in _members(shard):
+            for member in tar_sounds(shard):
                 name = f"{relative}/{member.name.removeprefix('./')}"
-                reason = _why_not_read(member, name)
+                reason = NOT_UTF8 if not_utf8(name) else why_unread(member)
                 if reason:
                     skipped.append((name, reason))
                 else:
@@ -187,39 +177,6 @@ def _list_tars(root: Path, shards: Sequence[Path], alone: bool = True) -> Listin
         reason = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "names must end in .wav, .flac or the like"
         raise AudioError(f"no audio found in the tar files of {root}; {reason}")
     return Listing(str(root), _entries(paths, offsets, lengths, id=pa.array(ids, pa.string())), skipped)
-
-
-def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar file that are sound by their name, or by their first bytes where the name does not say."""
-    whole = shard.stat().st_size
-    with shard.open("rb") as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
-        for member in tar:
-            # The rest cannot be found where a member's size is nonsense.
-            if not 0 <= member.size <= whole:
-                raise tarfile.ReadError(f"{member.name!r} would be {member.size} bytes long")
-            suffix = os.path.splitext(member.name)[1].lower()  # noqa: PTH122 - names, not files
-            if suffix in SUFFIXES and not member.isdir():
-                yield member
-            elif suffix not in OTHER and member.isreg():
-                place = opened.tell()
-                opened.seek(member.offset_data)
-                sound = is_audio(opened.read(min(member.size, SNIFFED)))
-                opened.seek(place)
-                if sound:
-                    yield member
-
-
-def _why_not_read(member: tarfile.TarInfo, name: str) -> str:
-    """Why a member of a tar file is not read; "" where it is."""
-    if not_utf8(name):
-        return NOT_UTF8
-    if member.islnk():
-        return f"{DUPLICATE}{member.linkname}"
-    if member.issym():
-        return f"a link to {member.linkname}, not a file: pack files with `tar -h`"
-    if not member.isreg():
-        return "not a plain file"
-    return "packed as a sparse file, which is not read: pack it without `tar -S`" if member.issparse() else ""
 
 
 def _list_rows(file: Path) -> Listing:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sondino.audio.fragment import stretch_of
-from sondino.embedding.inputs import Input
+from sondino.embedding.inputs import ADDRESS, Input
 from sondino.embedding.table_readers import Rows, read_rows
 from sondino.embedding.tables import TablePart
 from sondino.errors import OptionError, RunError
@@ -87,7 +87,13 @@ def record_of(output: Path) -> Path:
 
 def whole_path(path: str) -> str:
     """What a file is known by, from whatever folder the command is called."""
-    return os.path.abspath(path)  # noqa: PTH100 - links not resolved
+    return path if ADDRESS.match(path) else os.path.abspath(path)  # noqa: PTH100 - links not resolved
+
+
+def _is_gone(path: str) -> bool:
+    """Whether a file is no longer on disk, nor the tar file that it is a member of; False of an address."""
+    file = Path(stretch_of(path).file)
+    return not ADDRESS.match(path) and not os.path.lexists(file) and not any(above.is_file() for above in file.parents)
 
 
 def plan_append(output: Path, settings: Mapping[str, Any], files: Sequence[Input]) -> Plan:
@@ -113,12 +119,18 @@ def plan_append(output: Path, settings: Mapping[str, Any], files: Sequence[Input
         given.add(path)
         before = known.get(path)
         if before is None:
-            name = file.id if taken.get(file.id, path) == path else Path(file.path).as_posix()
+            name = (
+                file.id
+                if taken.get(file.id, path) == path
+                else file.path
+                if ADDRESS.match(file.path)
+                else Path(file.path).as_posix()
+            )
             todo.append(replace(file, id=name))
         elif (before.size, before.changed) != (file.size, file.changed):
             todo.append(replace(file, id=before.id))
             replaced.add(before.id)
-    gone = sum(path not in given and not os.path.lexists(stretch_of(path).file) for path in known)
+    gone = sum(path not in given and _is_gone(path) for path in known)
     kept = len(known) - len(replaced)
     return Plan(output, settings, known, todo, frozenset(replaced), kept, gone, stamp)
 

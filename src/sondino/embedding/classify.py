@@ -16,7 +16,7 @@ from sondino.audio.signal import Scale
 from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
 from sondino.embedding.detection_tables import kept_csv, kept_json
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import Channel, Input, list_inputs
+from sondino.embedding.inputs import Channel, Given, Input, list_inputs
 from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError
@@ -50,7 +50,7 @@ class ClipPrediction:
 
 
 def classify_files(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Given | Sequence[Given],
     model: Model,
     output: str | Path | None = None,
     top: int = 3,

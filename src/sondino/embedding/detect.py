@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
-from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append
+from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, whole_path
 from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
 from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
-from sondino.embedding.inputs import Channel, Input, list_inputs
+from sondino.embedding.inputs import Channel, Given, Input, list_inputs
 from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
@@ -40,7 +39,7 @@ class DetectReport(FilesReport):
 
 
 def detect_files(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Given | Sequence[Given],
     model: Model,
     output: str | Path | None = None,
     *,
@@ -212,9 +211,14 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
     highest = probabilities[:, wanted.labels].max(axis=0)
     best = int(wanted.labels[highest.argmax()])
+<<<<<<< HEAD
     unlike = unlike_scores(head, clip.embeddings, wanted.max_unlike)
     found = find_detections(head, probabilities, starts, ends, wanted, unlike)
     path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
+=======
+    found = find_detections(head, probabilities, starts, ends, wanted)
+    path = whole_path(stretch.file)  # so that other programs find it from any folder
+>>>>>>> output
     name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())
     return Recording(name, path, seconds, found, likeliest, recorded_at(stretch.file), file.channel)

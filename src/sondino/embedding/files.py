@@ -21,7 +21,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
-from sondino.embedding.inputs import Channel, Input, list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
 from sondino.embedding.tables import TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
@@ -74,7 +74,7 @@ class EmbedReport:
 
 
 def embed_files(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Given | Sequence[Given],
     model: Encoder,
     output: str | Path,
     per_window: bool = False,
@@ -94,7 +94,8 @@ def embed_files(
     from the last finished part; with another model, other options or other files it starts over.
 
     Args:
-        inputs: files and folders. A file's id is its path below its folder, or its path as given.
+        inputs: files and folders; lists (.csv, .parquet, with a column path), tar files, and http(s) addresses of one
+            sound. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
         output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
             .csv or .parquet.
@@ -126,7 +127,7 @@ def embed_files(
 
 
 def embed_table(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Given | Sequence[Given],
     model: Encoder,
     output: str | Path,
     windowing: Windowing,
@@ -260,7 +261,7 @@ class _Job:
         rows, starts = [], []
         skipped: list[tuple[str, str]] = []
         seconds = 0.0
-        sounds: list[Sound] = [file.path for file in files]
+        sounds: list[Sound] = [file.sound for file in files]
         channels = [file.channel for file in files]
         with closing(
             embed_sounds(self.model, sounds, self.windowing, self.per_window, self.readers, self.scale, channels)

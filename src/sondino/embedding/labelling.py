@@ -85,7 +85,7 @@ def embedded_files(
     """
     counted = ""
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    sounds: list[Sound] = [file.path for file in files]
+    sounds: list[Sound] = [file.sound for file in files]
     channels = [file.channel for file in files]
     passed_over = len(report.skipped)
     with closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale, channels)) as found:

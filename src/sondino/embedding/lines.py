@@ -13,7 +13,7 @@ from sondino.embedding.classify import ClipPrediction, clip_writer
 from sondino.embedding.detection_tables import line_writer
 from sondino.embedding.detections import Recording
 from sondino.embedding.files import EmbedReport, Progress
-from sondino.embedding.inputs import Channel, Input, list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
 from sondino.embedding.streams import LineFormat
 from sondino.embedding.tables import key_columns
 from sondino.encoder.encoder import Encoder, resolve
@@ -43,7 +43,7 @@ def standard_output() -> Iterator[io.TextIOWrapper]:
 
 
 def print_embeddings(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Given | Sequence[Given],
     model: Encoder,
     form: LineFormat,
     per_window: bool = False,
@@ -81,7 +81,7 @@ def print_embeddings(
     model = resolve(model)
     files, skipped = list_inputs(inputs, channel)
     report = EmbedReport(STANDARD_OUTPUT)
-    sounds: list[Sound] = [file.path for file in files]
+    sounds: list[Sound] = [file.sound for file in files]
     channels = [file.channel for file in files]
     counted = ""
     ahead = readers(thread_count(model.threads if threads is None else threads))

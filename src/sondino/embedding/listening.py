@@ -40,6 +40,22 @@ class StreamDetection:
     time: datetime
 
 
+@dataclass
+class ListenReport:
+    """Counts of a stream.
+
+    Attributes:
+        detections: how many there were.
+        seconds: of sound that was classified.
+    """
+
+    detections: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.detections} detections in {self.seconds:.1f} s of sound"
+
+
 def detect_stream(
     model: Model,
     source: BinaryIO,
@@ -51,7 +67,11 @@ def detect_stream(
     top: int = 3,
     hop: float | None = None,
     labels: Path | None = None,
+<<<<<<< HEAD
     max_unlike: float | None = None,
+=======
+    report: ListenReport | None = None,
+>>>>>>> output
 ) -> Iterator[StreamDetection]:
     """Find labels in a stream as it arrives: each window's detections as soon as it is full.
 
@@ -65,12 +85,17 @@ def detect_stream(
         top: as in `detect_files`.
         hop: seconds from one window to the next; None: the model's.
         labels: as in `detect_files`.
+<<<<<<< HEAD
         max_unlike: as in `detect_files`.
+=======
+        report: is counted up.
+>>>>>>> output
 
     Raises:
         OptionError: the model has no head or no window, or an option is out of range.
         AudioError: as in `embed_stream`.
     """
+    counts = ListenReport() if report is None else report
     head = head_of(model)
     wanted = Wanted(min_confidence, top, wanted_labels(head, labels), max_unlike=max_unlike)
     unlike_scores(head, np.zeros((0, head.dim), np.float32), max_unlike)  # raises where the head has none
@@ -78,12 +103,18 @@ def detect_stream(
     if hop is None:
         raise OptionError(f"{model.name} takes audio of any length, and a stream has windows: name another model")
     for found in embed_stream(model, source, rate, sample_format, channels, hop=hop):
+        counts.seconds = found.end
         arrived = datetime.now(UTC) - timedelta(seconds=perf_counter() - found.read_at)
         began = arrived - timedelta(seconds=found.end - found.start + found.delay)
         probabilities = head.probabilities(found.embedding[None])
         times = np.array([found.start]), np.array([found.end])
+<<<<<<< HEAD
         unlike = unlike_scores(head, found.embedding[None], max_unlike)
         for detection in find_detections(head, probabilities, *times, wanted, unlike):
+=======
+        for detection in find_detections(head, probabilities, *times, wanted):
+            counts.detections += 1
+>>>>>>> output
             yield StreamDetection(detection, began)
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sondino.audio.decoded import FilePart
 from sondino.audio.walk import find_audio
 from sondino.errors import AudioError, OptionError
 from sondino.text import first_line
@@ -31,8 +32,8 @@ class SampleDecoder(Protocol):
         ...
 
 
-Sound = str | os.PathLike[str] | BinaryIO | tuple[ArrayLike, int] | SampleDecoder
-"""A path, an open binary file, an array with its rate, or a decoder."""
+Sound = str | os.PathLike[str] | BinaryIO | FilePart | tuple[ArrayLike, int] | SampleDecoder
+"""A path, an open binary file, a part of a file, an array with its rate, or a decoder."""
 
 
 def list_sounds(given: object, rate: float | None = None) -> list[Sound]:

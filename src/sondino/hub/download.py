@@ -28,6 +28,7 @@ class Remote:
         by_hand: what to do if it cannot be fetched, an imperative.
         checksum: "sha256:..." or "md5:..."; "" if none is published.
         size: bytes; None if not known.
+        bounded: whether the server must state a size where none is known: a live stream has none, and no end.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Remote:
     by_hand: str
     checksum: str = ""
     size: int | None = None
+    bounded: bool = False
 
 
 def download(remote: Remote, target: Path, progress: Bytes | None = None) -> None:
@@ -99,6 +101,8 @@ def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tupl
         total = have + int(length) if length else remote.size
         if remote.size is not None and total != remote.size:
             raise _cannot(remote, f"the server has {total} bytes, and the file that is meant has {remote.size}")
+        if total is None and remote.bounded:
+            raise _cannot(remote, "the server does not state its size, as of a live stream")
         with part.open("ab" if goes_on else "wb") as file:
             for block in _blocks(remote, answer):
                 file.write(block)
