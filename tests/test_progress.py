@@ -89,5 +89,4 @@ def test_stages_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
         "1 of 2: the graph",
         "2 of 2: targets: 1 of 1 clips",
         "3 of 3: one more",
-        "apart",
     ]

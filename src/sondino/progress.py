@@ -66,8 +66,8 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
 
     Args:
         description: what is being done, such as "targets of yamnet".
-        unit: what is counted, in the plural, such as "clips"; "" for work that is not counted, whose beginning is
-            shown.
+        unit: what is counted, in the plural, such as "clips"; "" for work that is not counted: the beginning of a
+            numbered stage is shown then.
         quiet: show nothing.
     """
     number = _stages.get()
@@ -86,6 +86,8 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
             task = bars.add_task(description, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     else:
+        if number is not None and not unit:
+            console.print(description, highlight=False, soft_wrap=True)
         lines = Lines(console, description, unit)
         ended = threading.Event()
         threading.Thread(target=_watch, args=(lines, ended), name="sondino-progress", daemon=True).start()
@@ -110,8 +112,6 @@ class Lines:
         self._reported: int | None = None
         self._now: tuple[int, int] | None = None
         self._lock = threading.Lock()  # of the two threads that print
-        if not unit:
-            self._print(description)
 
     def report(self, done: int, total: int) -> None:
         """Print a line if ten seconds have passed, or all is done."""
