@@ -90,7 +90,7 @@ def main() -> None:
         }
         for name in dict.fromkeys(name for name, _ in found)
     ]
-    write_results("unlike", results, provenance())
+    write_results("unlike", [row | provenance() for row in results])
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
 
     Args:
         description: what is being done, such as "targets of yamnet".
-        unit: what is counted, in the plural, such as "clips"; "" for work that is not counted, whose beginning is
-            shown.
+        unit: what is counted, in the plural, such as "clips"; "" for work that is not counted: the beginning of a
+            numbered stage is shown then.
         quiet: show nothing.
     """
     number = _stages.get()
@@ -86,6 +86,8 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
             task = bars.add_task(description, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     else:
+        if number is not None and not unit:
+            console.print(description, highlight=False, soft_wrap=True)
         lines = Lines(console, description, unit)
         ended = threading.Event()
         threading.Thread(target=_watch, args=(lines, ended), name="sondino-progress", daemon=True).start()
@@ -110,8 +112,6 @@ class Lines:
         self._reported: int | None = None
         self._now: tuple[int, int] | None = None
         self._lock = threading.Lock()  # of the two threads that print
-        if not unit:
-            self._print(description)
 
     def report(self, done: int, total: int) -> None:
         """Print a line if ten seconds have passed, or all is done."""
@@ -122,10 +122,7 @@ class Lines:
             if done == self._reported or (done < total and now - self._last < SECONDS_BETWEEN_LINES):
                 return
             self._last, self._reported = now, done
-            rate = (done - self._first) / max(now - self._began, 1e-9)
-            left = f", {_format_time((total - done) / rate)} left" if rate > 0 and done < total else ""
-            speed = f", {_format_rate(rate)}" if rate > 0 else ""
-            self._print(f"{self._description}: {done} of {total} {self._unit}{speed}{left}")
+            self._print(f"{self._description}: {done} of {total} {self._unit}{self._pace(done, total, now)}")
 
     def beat(self) -> None:
         """Print a line if nothing was printed for ten seconds."""
@@ -134,8 +131,19 @@ class Lines:
             if now - self._last < SECONDS_BETWEEN_LINES:
                 return
             self._last = now
-            counted = "" if self._now is None else f" {self._now[0]} of {self._now[1]} {self._unit},"
-            self._print(f"{self._description}:{counted} {_format_time(now - self._began)} so far")
+            line, pace = f"{self._description}:", ""
+            if self._now is not None:
+                done, total = self._now
+                line += f" {done} of {total} {self._unit},"
+                pace = self._pace(done, total, now) if done < total else ""
+            so_far = f" {_format_time(now - self._began)} so far"
+            self._print(line[:-1] + pace if pace else line + so_far)
+
+    def _pace(self, done: int, total: int, now: float) -> str:
+        """The rate and the time left, as far as they are known."""
+        rate = (done - (self._first or 0)) / max(now - self._began, 1e-9)
+        left = f", {_format_time((total - done) / rate)} left" if done < total and rate > 0 else ""
+        return f", {_format_rate(rate)}{left}" if rate > 0 else ""
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)

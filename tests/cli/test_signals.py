@@ -36,8 +36,31 @@ def test_a_signal_that_a_librarys_callback_drops_comes_again(number: int, ends_b
     with pytest.raises(ends_by), _ending_in_order(interrupted):
         write_mp3(Interrupting(number))
         threading.Event().wait(30)  # which the signal ends
-        pytest.fail("the signal was lost")
+        raise AssertionError("the signal was lost")
     assert interrupted.seen == (number == signal.SIGINT) and sys.unraisablehook is hook
+
+
+def test_a_signal_that_meets_the_hook_comes_again_too() -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    class Lost:
+        """What the hook is given; to look at it takes until the next signal."""
+
+        @property
+        def exc_type(self) -> type[BaseException]:
+            signal.raise_signal(signal.SIGINT)
+            return KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), _ending_in_order(_Interrupted()):
+        sys.unraisablehook(Lost())
+        threading.Event().wait(30)
+        raise AssertionError("the signal was lost")
+    with pytest.raises(KeyboardInterrupt), _ending_in_order(_Interrupted()):
+        Interrupted()
+        threading.Event().wait(30)
+        raise AssertionError("the signal was lost")
 
 
 def test_other_errors_in_destructors_are_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

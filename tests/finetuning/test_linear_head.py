@@ -1,5 +1,6 @@
 """Fitting a linear head on embeddings, its score, and the command that does it."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -137,6 +138,34 @@ def test_the_command_writes_a_copy_whose_vectors_are_the_same_to_the_bit(
     config = json.loads((tmp_path / "mine" / "config.json").read_text())
     assert config["head_score"]["value"] == 1.0 and config["scores"]["validation_cosine"] == 0.9
     assert "accuracy 100.0 %" in (tmp_path / "mine" / "card.md").read_text()
+
+
+def test_background_is_learnt_and_never_reported_and_other_sound_is_unlike(
+    tmp_path: Path, make_tiny_bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds = write_loudness(tmp_path / "sounds")
+    (sounds / "middle").rename(sounds / "hiss")
+    chosen = ["--background", "hiss", "--quiet"]
+    assert call("probe", sounds, "--model", make_tiny_bundle(**CARD), "--out", tmp_path / "mine", *chosen) == 0
+    shown = capsys.readouterr()
+    assert (
+        "24 clips, 2 labels: loud 8, quiet 8; 8 clips without a label" in shown.out and "8 clips of hiss" in shown.err
+    )
+    model = sondino.load(tmp_path / "mine")
+    assert model.head is not None and model.head.labels == ("loud", "quiet", "background")
+    assert model.classify(str(sounds / "hiss")).argmax(1).tolist() == [2] * 8
+    table = tmp_path / "o.csv"
+    louder = write_loudness(tmp_path / "other", clips=2, levels={"deafening": 3.0})
+    found = {}
+    for name, folder in (("hiss", sounds / "hiss"), ("loud", sounds / "loud"), ("other", louder)):
+        assert call("classify", folder, "--model", tmp_path / "mine", "--output", table, "--quiet") == 0
+        with table.open(newline="") as opened:
+            found[name] = [(row["label"], float(row["unlike"])) for row in csv.DictReader(opened)]
+    assert {label for rows in found.values() for label, _ in rows} <= {"loud", "quiet"}
+    assert "loud" in {label for label, _ in found["loud"]}
+    assert min(score for _, score in found["other"]) == 1.0 > np.mean([score for _, score in found["loud"]])
+    assert call("classify", louder, "--model", tmp_path / "mine", "--max-unlike", "0.99", "--quiet") == 0
+    assert "nothing of" in capsys.readouterr().out
 
 
 def test_broken_files_are_listed_and_the_exit_code_is_1(

@@ -14,6 +14,7 @@ from torch import nn
 import sondino
 from helpers.tiny_student import RATE, write_paper_bundle
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import (
     OptionError,
     SondinoError,
@@ -84,6 +85,15 @@ def test_a_head_is_the_same_in_torch_and_numpy(network: TorchModel) -> None:
         back = network.as_head()
         assert (back.name, back.activation, back.note, back.short) == ("h", activation, "a note", "repeat")
         assert np.array_equal(back.logits(vectors), head.logits(vectors))
+
+
+def test_a_head_keeps_its_background_and_its_score_and_another_net_has_no_score(network: TorchModel) -> None:
+    parts = np.zeros((1, network.dim)), np.eye(network.dim)[:1], np.ones(2), np.arange(3.0)
+    layers = ((np.ones((2, network.dim)), np.zeros(2)),)
+    network.set_head(Head("h", ("a", "none"), False, layers, background="none", unlike=Unlike(*parts)))
+    head, other = network.as_head(), network.with_backbone(network.backbone).as_head()
+    assert head is not None and head.unlike is not None and head.background == "none"
+    assert other is not None and other.unlike is None and other.background == "none"
 
 
 @pytest.mark.parametrize(

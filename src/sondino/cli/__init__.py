@@ -1,10 +1,12 @@
 """The command line: one thin function a command. Heavy modules are imported where they are used."""
 
+import _thread
 import io
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -114,22 +116,36 @@ def _ending_in_order(interrupted: _Interrupted) -> Iterator[None]:
     ended = False
     hook = sys.unraisablehook
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        interrupted.seen = True
+    def end(number: int, frame: FrameType | None) -> None:
+        interrupted.seen = interrupted.seen or number == signal.SIGINT
+        within = frame
+        while within is not None:
+            if within.f_code is dropped.__code__:  # an error in a hook is dropped for good
+                again(number)
+                return
+            within = within.f_back
+        if number == signal.SIGTERM:
+            sys.exit(128 + number)
         signal.default_int_handler(number, frame)
+
+    def again(number: int) -> None:
+        _thread.start_new_thread(send, (number,))  # which, unlike `Thread.start`, does not wait for it
+
+    def send(number: int) -> None:
+        time.sleep(AGAIN)
+        if not ended:
+            _send(number)
 
     def dropped(lost: Any) -> None:
         number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
-        if number not in before:
+        if number in before:
+            again(number)
+        else:
             hook(lost)
-            return
-        again = threading.Timer(AGAIN, lambda: None if ended else _send(number))
-        again.daemon = True
-        again.start()
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))}
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us has Ctrl-C ignored
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     sys.unraisablehook = dropped
     try:
         yield

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from sondino.cli.app import app
+from sondino.cli.early import loading
 from sondino.console import print_line
 
 
@@ -38,8 +39,9 @@ def convert(
 
     if not (file / "config.json").exists():  # a bundle has its own message
         first_bytes(file)
-    from sondino.nets.size import parameters
-    from sondino.pretrained.convert import check_free, read_published, write_converted
+    with loading():
+        from sondino.nets.size import parameters
+        from sondino.pretrained.convert import check_free, read_published, write_converted
     from sondino.progress import show
 
     check_free(out, file)

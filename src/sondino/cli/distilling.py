@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped, show_table
-from sondino.cli.early import check_teacher
+from sondino.cli.early import check_teacher, loading
 from sondino.console import print_line
 from sondino.distillation.recipe import FIELDS, Recipe
 
@@ -81,8 +81,9 @@ def distill(
     if not (out / "summary.json").exists():  # a finished run needs no teacher
         for teacher in plan.teacher:
             check_teacher(teacher)
-    from sondino.distillation.distill import distill as run_distill
-    from sondino.distillation.summary import print_summary
+    with loading(quiet):
+        from sondino.distillation.distill import distill as run_distill
+        from sondino.distillation.summary import print_summary
 
     from accelerate import PartialState  # isort: skip
 

@@ -1,8 +1,18 @@
 """What is given on the command line, checked before PyTorch is imported: an error then comes at once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def loading(quiet: bool = False) -> Iterator[None]:
+    """Show that PyTorch is being imported, where that takes over ten seconds."""
+    from sondino.progress import show
+
+    with show("loading PyTorch", quiet=quiet):
+        yield
 
 
 def check_model(name: str) -> None:

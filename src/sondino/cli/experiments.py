@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
-from sondino.cli.early import check_teacher
+from sondino.cli.early import check_teacher, loading
 from sondino.console import open_console, print_line
 
 
@@ -55,8 +55,9 @@ def sweep(
         raise OptionError(f"{audio} does not exist: give a folder of sound, a list, tar shards or a corpus")
     for name in teacher or ():
         check_teacher(name)
-    from sondino.evaluation.grid import read_vary
-    from sondino.evaluation.sweep import sweep as run_sweep
+    with loading(quiet):
+        from sondino.evaluation.grid import read_vary
+        from sondino.evaluation.sweep import sweep as run_sweep
     from sondino.evaluation.sweep_table import rich_table
     from sondino.reporting.report import report
 

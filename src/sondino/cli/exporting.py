@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sondino.cli.app import app
-from sondino.cli.early import check_audio, check_labelled, check_model
+from sondino.cli.early import check_audio, check_labelled, check_model, loading
 from sondino.console import print_line
 
 
@@ -48,8 +48,9 @@ def export(
     check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
     check_audio([calibrate, sounds, gallery])
     check_model(bundle)
-    from sondino.exporters.export import FILES
-    from sondino.exporters.export import export as run_export
+    with loading():
+        from sondino.exporters.export import FILES
+        from sondino.exporters.export import export as run_export
 
     facts = run_export(
         bundle,
@@ -90,7 +91,8 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
     if labels is not None:
         check_labelled(labels)
     check_model(bundle)
-    from sondino.exporters.quantize import quantize as run_quantize
+    with loading():
+        from sondino.exporters.quantize import quantize as run_quantize
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print_line(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")

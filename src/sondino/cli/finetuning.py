@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped
-from sondino.cli.early import check_labelled, check_model
+from sondino.cli.early import check_labelled, check_model, loading
 from sondino.cli.probing import print_labelled, print_verdict
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -71,9 +71,10 @@ def finetune(
         raise OptionError(f"epochs is {epochs}: give a whole number, 1 or more")
     check_labelled(audio, labels)
     check_model(model)
-    require("torch", "train")
-    require("accelerate", "train")
-    from sondino.finetuning.finetune import finetune as run_finetune
+    with loading(quiet):
+        require("torch", "train")
+        require("accelerate", "train")
+        from sondino.finetuning.finetune import finetune as run_finetune
     from sondino.pretrained.load import load
 
     done = run_finetune(audio, load(model), out, labels, multi_label=multi_label, freeze=freeze, head=head,

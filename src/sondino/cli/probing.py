@@ -1,5 +1,6 @@
 """The command probe: a linear head on embeddings."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,11 +51,18 @@ def probe(
     check_model(model)
     from sondino.finetuning.linear_head import probe as run_probe
     from sondino.pretrained.load import load
-    from sondino.progress import show
+    from sondino.progress import show, stages
 
-    with show("embedding", "files", quiet) as progress:
-        fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed,
-                           lambda done, total, _: progress(done, total), background)  # fmt: skip
+    with stages(2), ExitStack() as stage:
+        progress = stage.enter_context(show("embedding", "files", quiet))
+
+        def count(done: int, total: int, seconds: float) -> None:
+            progress(done, total)
+            if done == total:
+                stage.close()
+                stage.enter_context(show("fitting the classifier and scoring it", quiet=quiet))
+
+        fitted = run_probe(audio, load(model, threads), out, labels, multi_label, seed, count, background)
     print_labelled(fitted.labelled)
     print_line(f"{fitted.score}")
     print_verdict(fitted.score)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app
-from sondino.cli.early import check_labelled, check_model, check_teacher
+from sondino.cli.early import check_labelled, check_model, check_teacher, loading
 from sondino.console import print_line
 from sondino.errors import OptionError
 
@@ -67,7 +67,8 @@ def prune(
     if teacher is not None:
         check_teacher(teacher)
     check_model(bundle)
-    from sondino.pruning.prune import prune as run_prune
+    with loading(quiet):
+        from sondino.pruning.prune import prune as run_prune
 
     folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}
     for value, folder in folders.items():

@@ -211,14 +211,9 @@ def _recording(head: Head, file: Input, clip: Embedded, window: float | None, wa
     probabilities = head.probabilities(clip.embeddings)  # (windows, labels)
     highest = probabilities[:, wanted.labels].max(axis=0)
     best = int(wanted.labels[highest.argmax()])
-<<<<<<< HEAD
     unlike = unlike_scores(head, clip.embeddings, wanted.max_unlike)
     found = find_detections(head, probabilities, starts, ends, wanted, unlike)
-    path = os.path.abspath(stretch.file)  # noqa: PTH100 - so that other programs find it from any folder
-=======
-    found = find_detections(head, probabilities, starts, ends, wanted)
     path = whole_path(stretch.file)  # so that other programs find it from any folder
->>>>>>> output
     name = stretch_of(file.id).file if stretch.file != file.path else file.id
     likeliest = head.labels[best], float(highest.max())
     return Recording(name, path, seconds, found, likeliest, recorded_at(stretch.file), file.channel)

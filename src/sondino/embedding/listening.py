@@ -67,11 +67,8 @@ def detect_stream(
     top: int = 3,
     hop: float | None = None,
     labels: Path | None = None,
-<<<<<<< HEAD
     max_unlike: float | None = None,
-=======
     report: ListenReport | None = None,
->>>>>>> output
 ) -> Iterator[StreamDetection]:
     """Find labels in a stream as it arrives: each window's detections as soon as it is full.
 
@@ -85,11 +82,8 @@ def detect_stream(
         top: as in `detect_files`.
         hop: seconds from one window to the next; None: the model's.
         labels: as in `detect_files`.
-<<<<<<< HEAD
         max_unlike: as in `detect_files`.
-=======
         report: is counted up.
->>>>>>> output
 
     Raises:
         OptionError: the model has no head or no window, or an option is out of range.
@@ -108,13 +102,9 @@ def detect_stream(
         began = arrived - timedelta(seconds=found.end - found.start + found.delay)
         probabilities = head.probabilities(found.embedding[None])
         times = np.array([found.start]), np.array([found.end])
-<<<<<<< HEAD
         unlike = unlike_scores(head, found.embedding[None], max_unlike)
         for detection in find_detections(head, probabilities, *times, wanted, unlike):
-=======
-        for detection in find_detections(head, probabilities, *times, wanted):
             counts.detections += 1
->>>>>>> output
             yield StreamDetection(detection, began)
 
 

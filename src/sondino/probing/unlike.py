@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sondino.encoder.encoder import Encoder
 from sondino.encoder.pipeline import embed_sounds, resolve_windowing
 from sondino.encoder.unlike import Unlike, distances
+from sondino.probing.linear import few_threads
 from sondino.progress import Report
 from sondino.tasks.labelled import Labelled
 
@@ -102,7 +103,8 @@ def fit_distance(embeddings: NDArray[np.floating], targets: Mask, learnt: Mask) 
         return None
     means = np.stack([group.mean(0) for group in groups])
     away = np.concatenate([group - mean for group, mean in zip(groups, means, strict=True)])
-    _, values, directions = np.linalg.svd(away, full_matrices=False)
+    with few_threads(away):
+        _, values, directions = np.linalg.svd(away, full_matrices=False)
     variances, total = values**2 / len(away), float((away**2).sum() / away.size)
     rank = min(RANK, len(values), embeddings.shape[1] - 1)
     rest = variances[rank:].sum() / (embeddings.shape[1] - rank)
