@@ -121,7 +121,7 @@ def test_an_ecologists_classifier_finds_more_than_the_model_in_the_package(ecolo
     names = {row["label"] for row in before}
     kinds = {"Frog": "frog", "Croak": "frog", "Cricket": "cricket", "Insect": "cricket"}
     given = found(before, unseen, {name: kinds.get(name, "") for name in names})
-    assert own >= 0.8 and own > given
+    assert own >= 0.8 and own > given + 0.3
     assert {row["label"] for row in after} == {"frog", "cricket"}
     # Most rows are right: chance is what the calls cover, 12 of 30 s, and half of that for each label.
     right = [
