@@ -58,8 +58,8 @@ def main() -> None:
         for name, options in {"recovery": {"epochs": given.epochs}, "wide one and recovery": longer}.items():
             run = given.out / f"narrow-{narrow.width:g}-{'short' if name == 'recovery' else 'long'}"
             distill(given.corpus, teacher=given.teacher, out=run, student=narrow.name, width=float(narrow.width),
-                    clip=clip, hop=hop, standardise=learnt.get("standardise", False),
-                    loss=learnt.get("loss", "cosine"), page=False, **options)  # fmt: skip
+                    clip=clip, hop=hop, standardise=learnt.get("standardise", False), page=False,
+                    **options)  # fmt: skip
             made = f"narrow, width {narrow.width:g}, distilled from scratch, as long as {name}"
             rows.append(row(made, run / "bundle", given.labels, epochs=options["epochs"]))
         for score in given.scores.split(","):

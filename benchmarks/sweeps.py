@@ -31,7 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe = {
         "student": "mobilenetv3", "width": 0.5, "clip": 1.95, "epochs": 4, "draws": 3000, "batch_size": 64, "lr": 2e-3,
-        "standardise": False, "loss": "cosine",
+        "standardise": False,
         "teacher": f"litert:{given.yamnet}#{TENSOR}?rate=16000",
     }  # fmt: skip
     for name, varied in SWEEPS.items():

@@ -50,7 +50,7 @@ def main() -> None:
     labels, folds = [row["label"] for row in rows], [row["fold"] for row in rows]
     spec = f"litert:{given.yamnet}#{TENSOR}?rate=16000"
     names = ("width", "clip", "views", "epochs", "draws", "batch_size", "lr")
-    options = {name: getattr(given, name) for name in names} | {"standardise": False, "loss": "cosine"}
+    options = {name: getattr(given, name) for name in names} | {"standardise": False}
 
     began = time.perf_counter()
     distill(given.corpus, teacher=spec, out=given.out, device=given.device, **options)

@@ -28,9 +28,9 @@ MOST_DRAWS = 100_000
 class Recipe:
     """The settings of a run; the defaults follow S-SONDO's.
 
-    Three differ. By default the schedule ends with the run, where the published one's rate is still high. Embeddings are
-    compared after standardisation, and by the squared difference, not by the cosine: together they gave better probes
-    in the same time (benchmarks/results/recipe_changes.csv). The published settings are in recipes/.
+    Two differ. By default the schedule ends with the run, where the published one's rate is still high. And embeddings
+    are compared after standardisation, which gave better probes in the same time (benchmarks/LOG.md). The published
+    settings are in recipes/.
 
     A field's help is that of `sondino distill --help` and of the manual's table; its bounds, those of `msgspec.Meta`.
     Where "option" is False the command has no option of its name: the field is for recipe files and keywords.
@@ -114,7 +114,7 @@ class Recipe:
         },
     )
     loss: LossName = field(
-        default="mse", metadata={"help": "distance between projected student and teacher embeddings"}
+        default="cosine", metadata={"help": "distance between projected student and teacher embeddings"}
     )
     standardise: bool = field(
         default=True,

@@ -333,7 +333,6 @@ def _distilled(
         clip=corpus.clip,
         mapping="mlp" if recovery.teacher else "none",
         standardise=recovery.teacher is not None,
-        loss="mse" if recovery.teacher else "cosine",
         short=source.short_policy,
         epochs=recovery.epochs,
         lr=recovery.lr,
