@@ -74,6 +74,8 @@ def main() -> None:
     changes = dict(CHANGES)
     for name, _, teacher in (entry.partition("=") for entry in given.also):
         changes[f"teacher {name}"] = {"teacher": teacher}
+        changes[f"teacher {name}, embeddings as they are"] = {"teacher": teacher, "standardise": False}
+        changes |= {f"teacher {name}, loss {loss}": {"teacher": teacher, "loss": loss} for loss in ("mse", "clap")}
         changes[f"and teacher {name}"] = {"teacher": [given.teacher, teacher]}
     names = given.changes or list(changes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
