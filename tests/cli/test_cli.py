@@ -90,7 +90,7 @@ def test_an_option_wins_over_the_recipe_file_even_at_its_default(
     given = {}
     monkeypatch.setattr(distill, "distill", lambda audio, **options: given.update(options))
     monkeypatch.setattr(summary, "print_summary", lambda out: 0)
-    (tmp_path / "r.yaml").write_text("teacher: birdnet\nepochs: 7\nclip: 3\nspec_augment: true\nmapping: none\n")
+    (tmp_path / "r.yaml").write_text("teacher: m2d\nepochs: 7\nclip: 3\nspec_augment: true\nmapping: none\n")
     options = [
         "--recipe",
         tmp_path / "r.yaml",
@@ -98,13 +98,13 @@ def test_an_option_wins_over_the_recipe_file_even_at_its_default(
         100,
         "--no-spec-augment",
         "--teacher",
-        "a",
+        "birdnet",
         "--teacher",
-        "b",
+        "cnn14",
     ]
     assert call("distill", tmp_path, "--out", tmp_path / "run", *options, "--quiet") == 0
     assert (given.pop("out"), given.pop("quiet"), given.pop("device")) == (tmp_path / "run", True, "auto")
-    expected = Recipe(teacher=("a", "b"), epochs=100, clip=3.0, spec_augment=False, mapping="none")
+    expected = Recipe(teacher=("birdnet", "cnn14"), epochs=100, clip=3.0, spec_augment=False, mapping="none")
     assert resolve_recipe(**given) == expected
     assert call("distill", tmp_path, "--out", tmp_path / "run", "--lr", 0.1) == 0
     assert given["recipe"] is None and {name for name, value in given.items() if value is not None} >= {"lr"}

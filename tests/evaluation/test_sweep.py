@@ -108,7 +108,7 @@ def test_every_combination_is_checked_before_any_runs(varied: dict[str, list[Any
 
 def test_no_clusters_mean_that_every_clip_is_drawn_alike() -> None:
     recipe = resolve_recipe({"teacher": "birdnet", "clusters": 0})
-    assert recipe.sampling == "balanced" and cluster(None, recipe) is None  # type: ignore[arg-type]
+    assert recipe.sampling == "balanced" and cluster(None, recipe, True) is None  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="clusters is -1"):
         resolve_recipe({"teacher": "birdnet", "clusters": -1})
 

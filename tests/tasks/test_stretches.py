@@ -172,7 +172,7 @@ def test_what_classify_writes_can_be_read_back(folder: Path, tmp_path: Path) -> 
     recording = Recording("dawn.wav", str(folder / "dawn.wav"), 10.0, found, ("a", 0.9))
     for form in ("audacity", "raven"):
         file = file_of(folder, "dawn.wav", form)
-        write_one(file, recording, form, 8000)
+        write_one(file, [recording], form, 8000)
         assert read_track(file, folder / "dawn.wav") == [Mark(0, 1, "a"), Mark(2.5, 1.5, "b")]
         assert track_of(folder / "dawn.wav")[0] == file
         file.unlink()
