@@ -106,7 +106,7 @@ def test_an_option_wins_over_the_recipe_file_even_at_its_default(
     assert (given.pop("out"), given.pop("quiet"), given.pop("device")) == (tmp_path / "run", True, "auto")
     expected = Recipe(teacher=("birdnet", "cnn14"), epochs=100, clip=3.0, spec_augment=False, mapping="none")
     assert resolve_recipe(**given) == expected
-    assert call("distill", tmp_path, "--out", tmp_path / "run", "--lr", 0.1) == 0
+    assert call("distill", tmp_path, "--out", tmp_path / "run", "--lr", 0.1, "--teacher", "birdnet") == 0
     assert given["recipe"] is None and {name for name, value in given.items() if value is not None} >= {"lr"}
     assert resolve_recipe(given["recipe"], teacher="c", lr=given["lr"]) == Recipe(teacher=("c",), lr=0.1)
 
