@@ -1,6 +1,7 @@
 """Detections: from windows to tables that other programs read."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import sondino
 from helpers.loudness import CARD, RATE
 from sondino import cli
 from sondino.embedding.detect import detect_files
-from sondino.embedding.detection_tables import file_of
+from sondino.embedding.detection_tables import file_of, line_writer
 from sondino.embedding.detections import Detection, Recording, merged
 from sondino.encoder.head import Head
 from sondino.encoder.unlike import Unlike
@@ -187,6 +188,15 @@ def test_a_folder_gets_a_file_for_each_recording(bundle: Path, sounds: Path, tmp
     ]
     # One without a detection has a file too.
     assert (tmp_path / "k" / "b.wav.kaleidoscope.csv").read_text().count("\n") == 1
+
+
+def test_an_address_in_kaleidoscopes_table_stays_one() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    put = line_writer(file, "kaleidoscope", 16_000)
+    address = "https://example.org/dawn/a.wav"
+    put(Recording(address, address, 2.0, (Detection(0, 1, "frog", 0.5),), ("frog", 0.5)))
+    file.seek(0)
+    assert file.read().splitlines()[1] == "https://example.org/dawn,,a.wav,0,0,1,frog,0.5"
 
 
 def test_what_is_there_is_left_and_the_rest_is_done(

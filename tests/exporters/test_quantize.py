@@ -236,7 +236,9 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
 @pytest.mark.slow
 def test_what_needs_trained_weights_names_the_bundle_that_has_them(small: tuple[Path, dict], tmp_path: Path) -> None:
     out, _ = small
-    with pytest.raises(OptionError, match=r"is quantised and holds no trained weights: take .* small"):
+    with pytest.raises(
+        OptionError, match=r"is quantised and holds no trained weights: take the bundle that was given to .* small"
+    ):
         sondino.load(out).torch_model()
     with pytest.raises(OptionError, match="is quantised"):
         quantize(out, sample_folder(), tmp_path / "again")

@@ -25,10 +25,11 @@ def check_model(name: str) -> None:
 
 def check_teacher(name: str) -> None:
     """Raise OptionError where there is no teacher of a name, or its file is not there."""
+    from sondino.pretrained.open import names_model
     from sondino.teachers.spec import kind_of, parse_teacher
 
     kind = "" if Path(name).is_dir() else kind_of(name)
-    if not kind and (name.startswith("hf:") or ("/" in name and ":" not in name) or Path(name).exists()):
+    if not kind and names_model(name):
         check_model(name)
         return
     spec = parse_teacher(name if not kind or re.split("[:?#]", name)[0] == kind else f"{kind}:{name}")

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from sondino.audio.recorded import time_of
 from sondino.embedding.append import Stays
 from sondino.embedding.detections import Recording
+from sondino.embedding.inputs import ADDRESS
 from sondino.embedding.table_readers import report_damage
 from sondino.errors import OptionError, require
 from sondino.files import make_folder, new_file, text_file
@@ -286,7 +287,8 @@ def _kaleidoscope(text: io.TextIOWrapper, top_frequency: float) -> Put:
 
     def put(recording: Recording) -> None:
         file, inside = Path(recording.file), recording.path if f"/{recording.path}" in recording.file else ""
-        folder = recording.file.removesuffix(f"/{inside}") if inside else str(file.parent)
+        parent = recording.file.rpartition("/")[0] if ADDRESS.match(recording.file) else str(file.parent)
+        folder = recording.file.removesuffix(f"/{inside}") if inside else parent
         channel = (recording.channel or 1) - 1
         below = str(PurePosixPath(inside).parent) if "/" in inside else ""
         for found in recording.detections:

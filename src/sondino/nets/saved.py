@@ -32,8 +32,8 @@ def load_student(folder: Path, config: Mapping[str, Any]) -> Student:
     student = _build(folder, config)
     quantized = config.get("quantized")
     if quantized:
-        raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that it was made of, "
-                          f"{quantized.get('from')}")  # fmt: skip
+        raise OptionError(f"{folder} is quantised and holds no trained weights: take the bundle that was given to "
+                          f"sondino quantize, a bundle of {quantized.get('from')}")  # fmt: skip
     file = folder / "model.safetensors"
     if elsewhere := content_elsewhere(file):
         raise SondinoError(elsewhere)

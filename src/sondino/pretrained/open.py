@@ -39,7 +39,12 @@ def open_teacher(name: str, device: str = "auto") -> Encoder:
     Raises:
         SondinoError: there is no such teacher or model, or it cannot be opened.
     """
-    published = name in PUBLISHED or name.startswith("hf:") or ("/" in name and ":" not in name)
-    if kind_of(name) or published or Path(name).exists():
+    if kind_of(name) or names_model(name):
         return open_model(name, device=device)
     return load_teacher(name, device)  # whose message lists the kinds
+
+
+def names_model(name: str) -> bool:
+    """Whether a teacher's name is one for `sondino.load`, where no kind of teacher has it."""
+    published = name in PUBLISHED or name.startswith("hf:") or ("/" in name and ":" not in name)
+    return published or Path(name).exists()
