@@ -43,6 +43,7 @@ def main() -> None:
     bundle = distill(given.sounds, recipe=second, init=init, out=given.out / DEFAULT_MODEL, **how)
     clips = [read(file, 32000)[:62400] for file in sorted(sample_folder().glob("**/*.ogg"))[:CLIPS]]
     halve_bundle(bundle, SHIPPED, clips)
+    state_licence()
     add_page()
     print(json.loads((SHIPPED / "config.json").read_text())["onnx_difference"], "between torch and ONNX")
     if given.tasks:
@@ -65,6 +66,13 @@ def main() -> None:
             for score in found.results["scores"]
         ]
         write_results("sondino_small", rows)
+
+
+def state_licence() -> None:
+    """Put the licence of the weights into the bundle: the package's own."""
+    config = SHIPPED / "config.json"
+    facts = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(facts | {"licence": "MIT"}, indent=2) + "\n", encoding="utf-8")
 
 
 def add_page() -> None:

@@ -12,6 +12,7 @@ import pytest
 import sondino
 from sondino import cli
 from sondino.errors import OptionError, SondinoError
+from sondino.exporters.web import licence_of
 from sondino.hub.catalogue import DEFAULT_MODEL, PUBLISHED
 from sondino.model.config import read_checked_config
 from sondino.pretrained.locate import SHIPPED, is_kept, locate
@@ -32,6 +33,7 @@ def test_it_is_what_the_catalogue_says() -> None:
     assert record.parameters <= 1_000_000 and sum(file.stat().st_size for file in FOLDER.iterdir()) < 4.3e6
     (teacher,) = config["teachers"]
     assert (teacher["spec"], teacher["licence"]) == ("efficientat/mn04_as", "MIT")
+    assert sondino.load().licence == "MIT" and licence_of(config) == "MIT; of its teacher: MIT"
 
 
 def test_it_is_opened_where_no_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

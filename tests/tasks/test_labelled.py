@@ -350,7 +350,9 @@ def test_clips_without_a_label_are_a_class_that_is_no_label(sounds: Path) -> Non
     assert found.targets().sum(0).tolist() == [4, 4, 8]
     assert found.notes == ("8 clips of Noise, background have no label; --background names what means that",)
     assert read_labelled(sounds, background=()).labels == ("Noise", "background", "loud", "quiet")
-    assert read_labelled(sounds, background=("quiet",)).labels == ("Noise", "loud", "background")
+    other = read_labelled(sounds, background=("quiet",))
+    assert other.labels == ("Noise", "loud", "background")
+    assert other.notes[0].startswith("8 clips of background, quiet have no label")  # the class has the folder's name
     shutil.rmtree(sounds / "quiet")  # one label and none of it
     assert read_labelled(sounds).labels == ("loud", "background")
     with pytest.raises(OptionError, match="needs two labels"):

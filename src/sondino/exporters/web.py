@@ -230,7 +230,7 @@ def _head(head: Head | None) -> dict[str, Any] | None:
 
 def licence_of(config: Mapping[str, Any]) -> str:
     """The licence of a bundle's weights, and of its teachers'."""
-    own = (config.get("source") or {}).get("licence") or "not known"
+    own = config.get("licence") or (config.get("source") or {}).get("licence") or "not known"
     teachers = sorted({str(teacher.get("licence") or "not known") for teacher in config.get("teachers", [])})
     return f"{own}; of its teacher: {', '.join(teachers)}" if teachers else str(own)
 

@@ -183,6 +183,8 @@ def read_labelled(
 def _without_background(found: Labelled, names: Sequence[str]) -> tuple[Labelled, set[str]]:
     """The clips without the labels that mean none, with a note, and the paths of those that have no other label."""
     meant = {name.casefold() for name in names}
+    if meant:
+        meant.add(BACKGROUND)  # the class of these clips has that name
     clips, bare, seen = [], set(), set()
     for clip in found.clips:
         left = tuple(label for label in clip.labels if label.casefold() not in meant)
