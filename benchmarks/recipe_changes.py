@@ -77,6 +77,7 @@ def main() -> None:
         changes[f"teacher {name}, embeddings as they are"] = {"teacher": teacher, "standardise": False}
         changes |= {f"teacher {name}, loss {loss}": {"teacher": teacher, "loss": loss} for loss in ("mse", "clap")}
         changes[f"and teacher {name}"] = {"teacher": [given.teacher, teacher]}
+        changes[f"no views, and teacher {name}"] = {"teacher": [given.teacher, teacher], "views": 0}
     names = given.changes or list(changes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for seed in given.seeds:
@@ -125,7 +126,7 @@ def cost_of_draw(corpus: Path, out: Path, recipe: dict[str, Any]) -> float:
     kept = folder.with_suffix(".json")
     if not kept.exists():
         shared = BASE | {name: recipe[name] for name in COSTLY if name in recipe}
-        spent, _ = run(corpus, folder, shared | {"epochs": 4, "draws": PILOT_DRAWS})
+        spent, _ = run(corpus, folder, shared | {"epochs": 4, "draws": PILOT_DRAWS, "views": 0})
         kept.write_text(json.dumps(min(spent[1:]) / PILOT_DRAWS))
     return float(json.loads(kept.read_text()))
 
