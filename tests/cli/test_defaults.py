@@ -64,6 +64,20 @@ def test_the_nearest_file_holds(folder: Path) -> None:
     assert given("embed", "x") == {"inputs": [Path("x")], "threads": 3}
 
 
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+def test_a_file_of_defaults_that_is_none_is_reported(
+    kind: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "sondino.toml"
+    if kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to(folder / "nowhere.toml")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(["embed", "x.wav", "--output", "o.npz"])
+    assert f"{file} cannot be read (" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -43,7 +43,7 @@ def find_defaults(folder: Path) -> Defaults | None:
     for place in (folder, *folder.parents):
         for name in NAMES:
             file = place / name
-            if not file.is_file():
+            if not (file.is_file() or (name == NAMES[0] and os.path.lexists(file))):  # a link to nothing is reported
                 continue
             values = _read_toml(file)
             if name == "pyproject.toml":
