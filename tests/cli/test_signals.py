@@ -4,12 +4,21 @@ import io
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import soundfile
 
 from sondino.cli import _ending_in_order, _Interrupted
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_not_ignored() -> Iterator[None]:
+    """Whoever started the tests may have it ignored, as shells do for what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Interrupting(io.BytesIO):
