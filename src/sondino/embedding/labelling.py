@@ -1,4 +1,4 @@
-"""What `detect_files` and `classify_files` share: a model's head, and the embeddings of each file, counted."""
+"""What `detect_files`, `classify_files` and lines of embeddings share: a head, the embeddings of each file, counted."""
 
 import hashlib
 import json
@@ -10,8 +10,9 @@ from typing import Any
 
 from sondino.audio.signal import Scale
 from sondino.audio.windows import Windowing
-from sondino.embedding.files import Progress
+from sondino.embedding.files import EmbedReport, Progress
 from sondino.embedding.inputs import Input, reason_of
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers
 from sondino.errors import OptionError, SondinoError
@@ -54,7 +55,8 @@ def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **
     """All that decides the rows of a file, for `plan_append`."""
     facts = [head.labels, head.multi_label, head.activation]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for array in chain.from_iterable(head.layers):
+    scored = {} if head.unlike is None else head.unlike.as_arrays()
+    for array in (*chain.from_iterable(head.layers), *scored.values()):
         digest.update(array.tobytes())
     return {
         "model": [model.name, model.fingerprint],
@@ -70,12 +72,12 @@ def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **
 
 def embedded_files(
     files: Sequence[Input],
-    model: Model,
+    model: Encoder,
     windowing: Windowing,
     per_window: bool,
     threads: int | None,
     scale: Scale,
-    report: FilesReport,
+    report: FilesReport | EmbedReport,
     progress: Progress | None,
 ) -> Iterator[tuple[Input, Embedded]]:
     """The embeddings of each file that can be decoded, in order, counted in the report; the others are listed there.
@@ -84,6 +86,7 @@ def embedded_files(
         SondinoError: no file could be decoded.
     """
     counted = ""
+    model = resolve(model)
     ahead = readers(thread_count(model.threads if threads is None else threads))
     sounds: list[Sound] = [file.sound for file in files]
     channels = [file.channel for file in files]

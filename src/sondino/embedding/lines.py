@@ -4,7 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sondino.audio.signal import Scale
@@ -13,13 +13,12 @@ from sondino.embedding.classify import ClipPrediction, clip_writer
 from sondino.embedding.detection_tables import line_writer
 from sondino.embedding.detections import Recording
 from sondino.embedding.files import EmbedReport, Progress
-from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Given, Input, list_inputs
+from sondino.embedding.labelling import embedded_files
 from sondino.embedding.streams import LineFormat
 from sondino.embedding.tables import key_columns
-from sondino.encoder.encoder import Encoder, resolve
-from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers, resolve_windowing
-from sondino.errors import SondinoError
-from sondino.files import thread_count
+from sondino.encoder.encoder import Encoder
+from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.text import CsvWriter, escape
 
 STANDARD_OUTPUT = Path("-")
@@ -78,36 +77,14 @@ def print_embeddings(
         BrokenPipeError: the reader has gone.
     """
     windowing = resolve_windowing(model, window, hop, short)
-    model = resolve(model)
     files, skipped = list_inputs(inputs, channel)
-    report = EmbedReport(STANDARD_OUTPUT)
-    sounds: list[Sound] = [file.sound for file in files]
-    channels = [file.channel for file in files]
-    counted = ""
-    ahead = readers(thread_count(model.threads if threads is None else threads))
-    with (
-        standard_output() as out,
-        closing(embed_sounds(model, sounds, windowing, per_window, ahead, scale, channels)) as embedded,
-    ):
+    report = EmbedReport(STANDARD_OUTPUT, skipped=list(skipped))
+    with standard_output() as out:
         put = _embedding_writer(out, form, model.dim, per_window, channel == "each")
-        for found in embedded:
-            file = files[found.index]
-            if found.error is not None:
-                report.skipped.append((file.path, reason_of(file, found.error)))
-            else:
-                put(file, found)
-                out.flush()
-                report.embeddings += len(found.embeddings)
-                if file.path != counted:  # its channels follow each other
-                    report.files += 1
-                    report.seconds += found.seconds
-                counted = file.path
-            if progress is not None:
-                progress(found.index + 1, len(files), report.seconds)
-    if not report.files:
-        path, reason = report.skipped[0]
-        raise SondinoError(f"none of the {len(files)} files could be decoded; {path}: {reason}")
-    report.skipped = skipped + report.skipped
+        for file, found in embedded_files(files, model, windowing, per_window, threads, scale, report, progress):
+            put(file, found)
+            out.flush()
+            report.embeddings += len(found.embeddings)
     return report
 
 
