@@ -15,7 +15,7 @@ from sondino import cli
 from sondino.embedding import table_readers
 from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 from sondino.embedding.table_readers import read_rows
-from sondino.embedding.tables import WRITERS, TablePart
+from sondino.embedding.tables import WRITERS, TableForm, TablePart
 from sondino.errors import OptionError, SondinoError
 
 SUFFIXES = sorted(WRITERS)
@@ -30,7 +30,7 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
         for name, rows in clips.items()
     ]
     rows = sum(len(part.embeddings) for part in parts)
-    WRITERS[file.suffix](file, parts, len(parts), rows, parts[0].embeddings.shape[1], windows)
+    WRITERS[file.suffix](file, parts, TableForm(len(parts), rows, parts[0].embeddings.shape[1], windows))
     return file
 
 

@@ -22,7 +22,7 @@ from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
-from sondino.embedding.tables import TablePart, Writer, writer_for
+from sondino.embedding.tables import TableForm, TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
 from sondino.errors import RunError, SondinoError
@@ -185,7 +185,8 @@ def _write(write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequenc
             clips, rows = clips + len(part.ids), rows + len(part.embeddings)
         kept = kept_parts(output, set(done), job.model.dim)
     new = (_read_part(part) for part in parts)
-    write(output, chain(kept, new), clips, rows, job.model.dim, job.per_window, job.channel == "each")
+    form = TableForm(clips, rows, job.model.dim, job.per_window, job.channel == "each")
+    write(output, chain(kept, new), form)
 
 
 def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:

@@ -56,8 +56,27 @@ class TablePart:
         return [name for name, count in zip(self.ids, self.counts, strict=True) for _ in range(count)]
 
 
-Writer = Callable[[Path, Iterable[TablePart], int, int, int, bool, bool], None]
-"""Called with (output, parts, files, rows, dim, per_window, by_channel); the output appears complete or not at all."""
+@dataclass(frozen=True)
+class TableForm:
+    """How large a table is, and which columns it has.
+
+    Attributes:
+        clips: files, or channels of files.
+        rows: embeddings.
+        dim: dimension of the embeddings.
+        per_window: whether each window has a row, with its start.
+        by_channel: whether each channel of a file has rows of its own, with its number.
+    """
+
+    clips: int
+    rows: int
+    dim: int
+    per_window: bool = False
+    by_channel: bool = False
+
+
+Writer = Callable[[Path, Iterable[TablePart], TableForm], None]
+"""The output appears complete or not at all."""
 
 
 def writer_for(output: Path) -> Writer:
@@ -77,15 +96,7 @@ def writer_for(output: Path) -> Writer:
     return WRITERS[suffix]
 
 
-def write_npz(
-    output: Path,
-    parts: Iterable[TablePart],
-    files: int,
-    rows: int,
-    dim: int,
-    per_window: bool,
-    by_channel: bool = False,
-) -> None:
+def write_npz(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """`ids` (files,), `vectors` (rows, dim) float32; per window also `clip` and `start` (rows,), by channel `channel`.
 
     Embeddings are written part by part; ids and starts are held in memory.
@@ -96,91 +107,67 @@ def write_npz(
     channels: list[int] = []
     with new_file(output) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as entry:
-            _npy_header(entry, rows, dim)
+            _npy_header(entry, form.rows, form.dim)
             for part in parts:
                 entry.write(np.ascontiguousarray(part.embeddings, np.float32).tobytes())
                 ids += part.ids
                 counts += part.counts
                 starts.append(part.starts)
-                channels += part.row_channels() if by_channel else []
+                channels += part.row_channels() if form.by_channel else []
         others: dict[str, NDArray[Any]] = {"ids": np.array(ids, dtype=np.str_)}
-        if per_window:
-            others["clip"] = np.repeat(np.arange(files, dtype=np.int64), counts)
+        if form.per_window:
+            others["clip"] = np.repeat(np.arange(form.clips, dtype=np.int64), counts)
             others["start"] = np.concatenate(starts)
-        if by_channel:
+        if form.by_channel:
             others["channel"] = np.array(channels, np.int64)
         for name, array in others.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def write_npy(
-    output: Path,
-    parts: Iterable[TablePart],
-    files: int,
-    rows: int,
-    dim: int,
-    per_window: bool,
-    by_channel: bool = False,
-) -> None:
+def write_npy(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """Embeddings (rows, dim) float32, and beside them `<stem>.ids.csv`: id, per window also start, row for row."""
     with (
         new_file(output.with_name(output.stem + ".ids.csv")) as names,
         new_file(output) as file,
         _csv(names) as table,
     ):
-        table.writerow(key_columns(per_window, by_channel))
-        _npy_header(file, rows, dim)
+        table.writerow(key_columns(form.per_window, form.by_channel))
+        _npy_header(file, form.rows, form.dim)
         for part in parts:
             file.write(np.ascontiguousarray(part.embeddings, np.float32).tobytes())
-            table.writerows(_keys(part, per_window, by_channel))
+            table.writerows(_keys(part, form))
 
 
-def write_csv(
-    output: Path,
-    parts: Iterable[TablePart],
-    files: int,
-    rows: int,
-    dim: int,
-    per_window: bool,
-    by_channel: bool = False,
-) -> None:
+def write_csv(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """Columns id, per window also start, then v0, v1, ...; nine digits, which restore the same float32."""
     with new_file(output) as file, _csv(file) as table:
-        table.writerow([*key_columns(per_window, by_channel), *(f"v{i}" for i in range(dim))])
+        table.writerow([*key_columns(form.per_window, form.by_channel), *(f"v{i}" for i in range(form.dim))])
         for part in parts:
-            for key, embedding in zip(_keys(part, per_window, by_channel), part.embeddings.tolist(), strict=True):
+            for key, embedding in zip(_keys(part, form), part.embeddings.tolist(), strict=True):
                 table.writerow([*key, *(f"{value:.9g}" for value in embedding)])
 
 
-def write_parquet(
-    output: Path,
-    parts: Iterable[TablePart],
-    files: int,
-    rows: int,
-    dim: int,
-    per_window: bool,
-    by_channel: bool = False,
-) -> None:
-    """Columns `id`, per window also `start`, and `vector`: a list of `dim` float32."""
+def write_parquet(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
+    """Columns `id`, per window also `start`, and `vector`: a list of numbers, float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     fields = [pyarrow.field("id", pyarrow.string())]
-    if by_channel:
+    if form.by_channel:
         fields.append(pyarrow.field("channel", pyarrow.int32()))
-    if per_window:
+    if form.per_window:
         fields.append(pyarrow.field("start", pyarrow.float64()))
-    embedding = pyarrow.list_(pyarrow.float32(), dim)
+    embedding = pyarrow.list_(pyarrow.float32(), form.dim)
     schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
     with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
         for part in parts:
             flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
             # File names need not be UTF-8, Parquet's strings must.
             columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
-            if by_channel:
+            if form.by_channel:
                 columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
-            if per_window:
+            if form.per_window:
                 columns.append(pyarrow.array(part.starts))
-            columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
+            columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, form.dim))
             if len(part.embeddings):
                 table.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
@@ -198,10 +185,10 @@ def key_columns(per_window: bool, by_channel: bool) -> list[str]:
     return ["id", *(["channel"] if by_channel else []), *(["start"] if per_window else [])]
 
 
-def _keys(part: TablePart, per_window: bool, by_channel: bool) -> Iterator[list[str]]:
-    channels = part.row_channels() if by_channel else [0] * len(part.embeddings)
+def _keys(part: TablePart, form: TableForm) -> Iterator[list[str]]:
+    channels = part.row_channels() if form.by_channel else [0] * len(part.embeddings)
     for name, channel, start in zip(part.row_ids(), channels, part.starts.tolist(), strict=True):
-        yield [name, *([str(channel)] if by_channel else []), *([f"{start:.9g}"] if per_window else [])]
+        yield [name, *([str(channel)] if form.by_channel else []), *([f"{start:.9g}"] if form.per_window else [])]
 
 
 def _npy_header(file: IO[bytes], rows: int, dim: int) -> None:
