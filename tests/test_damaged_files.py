@@ -19,7 +19,7 @@ from helpers.tiny_bundle import write_tiny_bundle
 from helpers.tiny_tflite import tiny_tflite
 from sondino.distillation.recipe import FIELDS, resolve_recipe
 from sondino.embedding.similar import find_similar, query_of_id
-from sondino.embedding.tables import WRITERS, TablePart
+from sondino.embedding.tables import WRITERS, TableForm, TablePart
 from sondino.errors import SondinoError
 from sondino.model.bundle import find_bundles
 from sondino.model.config import read_config
@@ -214,7 +214,7 @@ def test_a_damaged_table_is_searched_or_is_an_error_of_ours(tmp_path: Path, suff
         pytest.importorskip("pyarrow")
     table = tmp_path / f"table{suffix}"
     part = PART if per_window else TablePart(PART.ids, [1, 1], PART.embeddings[:2], PART.starts[:2], 2.0, [])
-    WRITERS[suffix](table, [part], 2, len(part.embeddings), 3, per_window)
+    WRITERS[suffix](table, [part], TableForm(2, len(part.embeddings), 3, per_window))
     assert [near.id for near in find_similar(query_of_id("a.wav", table), table)] == PART.ids
     file = tmp_path / "table.ids.csv" if suffix == ".npy" and per_window else table
     good = file.read_bytes()
