@@ -4,7 +4,7 @@
 
     use      load, Model, Encoder, Head, check_encoder, embed_files, embed_stream, classify_files, detect_files,
              find_similar; SondinoEmbedder (sondino[report])
-    make     load_teacher; distill, finetune, convert, prune, quantize, export (sondino[train]); push (sondino[hub])
+    make     load_teacher; pretrain, distill, finetune, convert, prune, quantize, export (sondino[train]); push (sondino[hub])
     measure  evaluate, compare, probe, bench, report
     list     list_models, list_students, list_teachers, list_tasks
     errors   SondinoError
@@ -43,6 +43,7 @@ _MODULES = {
     "SondinoEmbedder": "scikit_learn",
     # make
     "load_teacher": "teachers",
+    "pretrain": "pretraining.pretrain",
     "distill": "distillation.distill",
     "finetune": "finetuning.finetune",
     "convert": "pretrained.convert",
@@ -68,7 +69,7 @@ _MODULES = {
 
 # The extras without which a name cannot be imported.
 _EXTRAS = {
-    **dict.fromkeys(("distill", "finetune", "convert", "prune", "quantize", "export"), "train"),
+    **dict.fromkeys(("pretrain", "distill", "finetune", "convert", "prune", "quantize", "export"), "train"),
     "SondinoEmbedder": "report",
 }
 

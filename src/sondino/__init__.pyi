@@ -21,6 +21,7 @@ from sondino.model.model import Model as Model
 from sondino.nets.registry import list_students as list_students
 from sondino.pretrained.convert import convert as convert
 from sondino.pretrained.load import load as load
+from sondino.pretraining.pretrain import pretrain as pretrain
 from sondino.pruning.prune import prune as prune
 from sondino.reporting.report import report as report
 from sondino.scikit_learn import SondinoEmbedder as SondinoEmbedder

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sondino.distillation.recipe import Recipe, fully_resolved, resolve_recipe, write_yaml
+from sondino.distillation.recipe import Recipe, fully_resolved, resolve_recipe, write_recipe
 from sondino.errors import OptionError
 from sondino.frontend.logmel import STUDENT_LOGMEL
 
@@ -136,7 +136,7 @@ def test_a_written_recipe_reads_back_and_leaves_nothing_open(tmp_path: Path) -> 
     assert None not in (recipe.rate, recipe.hop, recipe.draws, recipe.warmup, recipe.rampdown_start, recipe.rampdown)
     assert (recipe.draws, recipe.warmup, recipe.precision) == (100_000, 4.0, "float32")
     assert all(recipe.learning_rate(e) == pytest.approx(asked.learning_rate(e)) for e in (0, 3, 20, 49.5))
-    write_yaml(recipe, tmp_path / "recipe.yaml")
+    write_recipe(recipe, tmp_path / "recipe.yaml")
     assert resolve_recipe(tmp_path / "recipe.yaml") == recipe
 
 

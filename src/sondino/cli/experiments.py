@@ -47,7 +47,7 @@ def sweep(
         device: where teacher and student run.
         quiet: show no progress.
     """
-    from sondino.distillation.recipe import read_yaml
+    from sondino.training.entries import read_yaml
     from sondino.errors import OptionError
 
     read_yaml(recipe)

@@ -38,14 +38,23 @@ def rows_a_part(clip: float) -> int:
     return int(min(256, max(1, PART_SECONDS // clip)))
 
 
-def decode(corpus: Corpus, row: int, sample_rate: int) -> Array:
-    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be decoded."""
+def decode(corpus: Corpus, row: int, sample_rate: int, begin: float = 0.0, seconds: float | None = None) -> Array:
+    """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be decoded.
+
+    Args:
+        corpus: any corpus.
+        row: of the clip.
+        sample_rate: hertz.
+        begin: seconds from the clip's start on.
+        seconds: how many, at most; None: to the clip's end.
+    """
     path, offset, length, start, duration = (
         corpus.table[name][row].as_py() for name in ("path", "offset", "length", "start", "duration")
     )
     try:
         with open_source(corpus.root, path, offset, length) as source:
-            return read(source, sample_rate, start, duration, corpus.scale)
+            wanted = duration - begin if seconds is None else min(seconds, duration - begin)
+            return read(source, sample_rate, start + begin, wanted, corpus.scale)
     except FileNotFoundError as error:
         raise AudioError(f"{path} is no longer in {corpus.root}: put it back, or build the corpus again") from error
     except SondinoError:

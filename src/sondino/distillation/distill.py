@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 
 from sondino.corpus.clusters import Clusters, fit_clusters
@@ -22,7 +21,7 @@ from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.distillation.label_head import TeacherLabels, find_labels
-from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, initial_bundle, resolve_recipe, write_yaml
+from sondino.distillation.recipe import Recipe, as_dict, fully_resolved, initial_bundle, resolve_recipe, write_recipe
 from sondino.distillation.sampling import balanced_weights, uniform_weights
 from sondino.distillation.summary import RunData, finish_run, teacher_facts
 from sondino.distillation.train import TrainingData, train
@@ -37,7 +36,7 @@ from sondino.nets.saved import read_student
 from sondino.pretrained.open import open_teacher
 from sondino.progress import show, stages
 from sondino.text import percent
-from sondino.training.accelerator import computes_in, make_accelerator
+from sondino.training.accelerator import broadcast_from_main, computes_in, make_accelerator
 from sondino.training.batches import split_by_file
 from sondino.training.run import check_same_config, open_run
 
@@ -166,7 +165,7 @@ def train_run(
     if accelerator.is_main_process:
         keys = [t.key for t in targets]
         check_same_config(run, {"corpus": corpus.hash, "labels": corpus.label_hash(), "targets": keys})
-        write_yaml(recipe, run / "recipe.yaml")
+        write_recipe(recipe, run / "recipe.yaml")
         reasons = [*corpus.skipped, *waveforms.skipped, *(s for t in targets for s in t.skipped)]
         skipped = write_skipped(run / "skipped.csv", reasons)
     with show("training", "clips", quiet or not accelerator.is_main_process) as progress:
@@ -237,13 +236,6 @@ def decoded(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: b
             folder, skipped = waveforms.folder, waveforms.skipped
     folder, skipped = broadcast_from_main((folder, skipped))
     return Waveforms(corpus, sample_rate, folder, skipped)
-
-
-def broadcast_from_main(value: Any) -> Any:
-    """The main process's value, in all processes."""
-    box = [value]
-    broadcast_object_list(box)
-    return box[0]
 
 
 def cluster(targets: Targets, recipe: Recipe, quiet: bool) -> Clusters | None:

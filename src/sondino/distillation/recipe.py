@@ -2,19 +2,16 @@
 
 import dataclasses
 import math
-import typing
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sondino.errors import OptionError, require, unknown_name
-from sondino.files import read_json, write_whole
+from sondino.errors import OptionError, unknown_name
+from sondino.files import read_json
 from sondino.frontend.logmel import LogMel
 from sondino.pretrained.locate import SHIPPED
-from sondino.schema import check, load_yaml
+from sondino.training.entries import as_field, check_entries, field_names, given_entries, write_yaml
 
 LossName = Literal["cosine", "clap", "kl", "l1", "mse"]
 Sampling = Literal["balanced", "uniform"]
@@ -262,11 +259,7 @@ class Recipe:
 
         if self.student not in list(STUDENTS):
             raise unknown_name("student", str(self.student), STUDENTS)
-        for name, hint in typing.get_type_hints(type(self)).items():
-            choices = _choices(hint)
-            if choices and getattr(self, name) not in choices:
-                raise unknown_name(f"value of {name}:", str(getattr(self, name)), [c for c in choices if c])
-        check(dataclasses.asdict(self), _schema(), "", error=OptionError)
+        check_entries(self)
         check_student_rate(self.rate)
         if not self.teacher and self.label_weight < 1:
             raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
@@ -298,15 +291,7 @@ class Recipe:
         return self.lr * math.exp(-5 * max(phase, 0) ** 2) * (1 - fallen * (1 - self.final_lr))
 
 
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """What a field that takes one of a few words may be; None among them where it may be left open."""
-    if typing.get_origin(hint) is Literal:
-        return typing.get_args(hint)
-    found = tuple(choice for kind in typing.get_args(hint) for choice in _choices(kind))
-    return (*found, None) if found else ()
-
-
-FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
+FIELDS = field_names(Recipe)
 
 
 def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **options: Any) -> Recipe:
@@ -317,13 +302,7 @@ def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **optio
     Raises:
         OptionError: an unknown name, a wrong type or a value out of range; the message names it.
     """
-    values: dict[str, Any] = {}
-    if recipe is not None:
-        values = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(Path(recipe))
-    values |= {name: value for name, value in options.items() if value is not None}
-    for name in values:
-        if name not in FIELDS:
-            raise unknown_name("recipe entry", str(name), FIELDS)
+    values = given_entries(Recipe, recipe, options)
     if isinstance(values.get("init"), str) and (bundle := initial_bundle(values["init"])):
         facts = read_json(bundle / "config.json")
         values = {name: facts[name] for name in ("student", "width") if name in facts} | values
@@ -339,43 +318,9 @@ def initial_bundle(init: str | None) -> Path | None:
     return next((folder for folder in folders if (folder / "config.json").exists()), None)
 
 
-@cache
-def _schema() -> Any:
-    """A msgspec.Struct of the fields with their bounds."""
-    import msgspec
-
-    hints = typing.get_type_hints(Recipe)
-    return msgspec.defstruct("RecipeEntries", [(name, _bounded(hints[name], entry)) for name, entry in FIELDS.items()])
-
-
-def _bounded(hint: Any, entry: dataclasses.Field[Any]) -> Any:
-    """A field's type with its bounds."""
-    import msgspec
-
-    if "bounds" not in entry.metadata:
-        return hint
-    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
-    bounded: Any = typing.Annotated[kinds[0], msgspec.Meta(**entry.metadata["bounds"])]
-    return bounded | None if typing.get_args(hint) else bounded
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The entries of a recipe file; raises OptionError where it cannot be read or is no mapping."""
-    try:
-        values = load_yaml(file)
-    except OSError as error:
-        raise OptionError(f"recipe {file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise OptionError(f"recipe {file} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise OptionError(f"recipe {file} holds no entries: write `name: value` lines such as `epochs: 20`")
-    return values
-
-
-def write_yaml(recipe: Recipe, file: Path) -> None:
+def write_recipe(recipe: Recipe, file: Path) -> None:
     """Write every entry of a recipe, defaults included."""
-    yaml = require("yaml", "train")
-    write_whole(file, yaml.safe_dump(as_dict(recipe), sort_keys=False).encode())
+    write_yaml(as_dict(recipe), file)
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
@@ -404,13 +349,7 @@ def fully_resolved(recipe: Recipe, training_clips: int, precision: str, logmel: 
 
 
 def _as_field(name: str, value: Any) -> Any:
-    """A value as the field's type, so that `clip: 10` and `clip: 10.0` are one recipe; what does not fit stays."""
-    hint = typing.get_type_hints(Recipe)[name]
-    if value is False and "no" in _choices(hint):  # YAML reads the word no as false
-        return "no"
+    """A value as the field's type; one teacher is a tuple of one."""
     if name == "teacher":
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-    if float in (hint, *typing.get_args(hint)) and isinstance(value, int | str) and not isinstance(value, bool):
-        with suppress(ValueError, OverflowError):  # YAML reads 8e-4 as a string
-            return float(value)
-    return value
+    return as_field(Recipe, name, value)

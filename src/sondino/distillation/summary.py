@@ -2,7 +2,6 @@
 
 import json
 import logging
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -45,7 +44,7 @@ from sondino.reporting.map import map_2d
 from sondino.reporting.run_page import keep_layout, report_run
 from sondino.text import if_known, megabytes, millions, percent, printable
 from sondino.training.batches import Batches, spread
-from sondino.version import __version__
+from sondino.training.versions import versions
 
 Read = Callable[[int], NDArray[np.float32]]
 
@@ -331,20 +330,6 @@ def embed_rows(student: Student, read: Read, rows: NDArray[np.int64], recipe: Re
 def hours(corpus: Corpus) -> float:
     """Hours of audio in the clips, views not counted."""
     return round(float(corpus.column("duration")[corpus.column("view") == 0].sum()) / 3600, 3)
-
-
-def versions(device: torch.device) -> dict[str, str]:
-    """Versions and device of a run, for its record."""
-    import onnxruntime
-
-    threads = torch.get_num_threads()
-    return {
-        "sondino": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} threads",
-    }
 
 
 def print_summary(run: Path) -> int:

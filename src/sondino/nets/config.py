@@ -32,12 +32,24 @@ class FrontEnd(Struct, forbid_unknown_fields=True):
     log_floor: Annotated[float, Meta(ge=0, le=1e12)] = 0.0  # bundles of version 0.1.0 do not name it
 
 
+class ViTSizes(Struct, forbid_unknown_fields=True):
+    """A ViT of MATPAC or M2D: `ViTShape` has the meaning of its entries; samples of a window."""
+
+    width: Annotated[int, Meta(ge=1, le=1 << 14)]
+    depth: Annotated[int, Meta(ge=1, le=256)]
+    hidden: Annotated[int, Meta(ge=1, le=1 << 16)]
+    patch: tuple[Annotated[int, Meta(ge=1, le=1024)], Annotated[int, Meta(ge=1, le=1024)]]
+    grid: tuple[Annotated[int, Meta(ge=1, le=1024)], Annotated[int, Meta(ge=1, le=1 << 16)]]
+    samples: Annotated[int, Meta(ge=1, le=1 << 30)]
+
+
 class Build(Struct):
     """How the net differs from the student of its name and width: the arguments of `build_student`."""
 
     temperature: Annotated[float, Meta(gt=0, le=1e6)] = 30.0
     quaternion: Literal["derivatives", "learned"] | None = None
     channels: dict[str, list[Channels]] | None = None
+    vit: ViTSizes | None = None
 
 
 class NetConfig(Struct, kw_only=True):

@@ -10,6 +10,8 @@ from sondino.frontend.logmel import LogMel
 from sondino.nets.config import NetConfig
 from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import Student
+from sondino.nets.vit import ViT, ViTShape
+from sondino.nets.vit_student import ViTStudent
 from sondino.schema import check
 
 
@@ -69,6 +71,12 @@ def _read_net_config(folder: Path) -> dict[str, Any]:
 
 def _build(folder: Path, config: Mapping[str, Any]) -> Student:
     name = config.get("student")
+    sizes = (config.get("build") or {}).get("vit")
+    if sizes and config.get("front_end"):
+        logmel = LogMel.from_dict(config["front_end"])
+        samples = sizes["samples"]
+        shape = ViTShape(sizes["width"], sizes["depth"], sizes["hidden"], tuple(sizes["patch"]), tuple(sizes["grid"]))
+        return ViTStudent(str(name), ViT(shape), logmel, samples / logmel.sample_rate).eval()
     if name not in STUDENTS:
         raise OptionError(f"{folder} holds {name!r}, which can be embedded with, but neither trained nor exported; "
                           f"students are {', '.join(STUDENTS)}")  # fmt: skip

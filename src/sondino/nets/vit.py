@@ -61,14 +61,15 @@ class ViTShape:
 
 
 class _Attention(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_dim: int) -> None:
         super().__init__()
+        self.head_dim = head_dim
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, width // HEAD_DIM, HEAD_DIM).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(batch, tokens, 3, width // self.head_dim, self.head_dim).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
@@ -83,20 +84,25 @@ class _MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class _Block(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
+class Block(nn.Module):
+    """A pre-norm block of attention and an MLP with exact GELU, on tokens (batch, tokens, width)."""
+
+    def __init__(self, width: int, hidden: int, head_dim: int = HEAD_DIM) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = _Attention(width)
+        self.attn = _Attention(width, head_dim)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = _MLP(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width), both in and out."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
-class _PatchEmbed(nn.Module):
+class PatchEmbed(nn.Module):
+    """The linear map of each patch to a token, as a convolution."""
+
     def __init__(self, width: int, patch: tuple[int, int]) -> None:
         super().__init__()
         self.proj = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
@@ -110,8 +116,8 @@ class ViT(nn.Module):
         self.shape = shape
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + shape.grid[0] * shape.grid[1], shape.width))
-        self.patch_embed = _PatchEmbed(shape.width, shape.patch)
-        self.blocks = nn.ModuleList([_Block(shape.width, shape.hidden) for _ in range(shape.depth)])
+        self.patch_embed = PatchEmbed(shape.width, shape.patch)
+        self.blocks = nn.ModuleList([Block(shape.width, shape.hidden) for _ in range(shape.depth)])
         self.norm = nn.LayerNorm(shape.width, eps=1e-6)
 
     @classmethod

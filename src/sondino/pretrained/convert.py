@@ -22,8 +22,7 @@ from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets import m2d, matpac
 from sondino.nets.checkpoints import read_checkpoint, state_dict
-from sondino.pretrained import efficientat, panns, ssondo
-from sondino.pretrained import vit_student as vit
+from sondino.pretrained import efficientat, panns, ssondo, vit
 from sondino.pretrained.source import CheckpointKind
 from sondino.sample_sounds import sample_folder
 

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from sondino.errors import OptionError
 
@@ -40,3 +41,10 @@ def computes_in_bfloat16(on_cpu: bool) -> bool:
     if not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def broadcast_from_main(value: Any) -> Any:
+    """The main process's value, in all processes."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]

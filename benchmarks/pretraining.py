@@ -1,0 +1,145 @@
+"""An encoder pretrained on unlabelled sound by each method, and what it is worth on labelled clips.
+
+    python benchmarks/pretraining.py SOUNDS --tasks esc10/labels.csv --out FOLDER --yamnet yamnet.tflite
+
+The methods make the same number of updates from the same crops. Beside them stand the same encoder untrained, the mean
+and deviation of each log-mel band, and YAMNet. All are read by a linear probe on frozen embeddings, over the folds of
+the tasks. Then a student is distilled from the pretrained encoder, and one from YAMNet with the same recipe. A stopped
+run resumes. Writes results/pretraining.csv.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from provenance import provenance, write_results
+from sondino import distill, load, load_teacher, pretrain
+from sondino.encoder.encoder import Encoder
+from sondino.evaluation.scores import score_task
+from sondino.frontend.logmel import log_mel
+from sondino.pretraining.crops import crop_grid
+from sondino.pretraining.logmels import RAW
+from sondino.pretraining.pretrain import new_model
+from sondino.pretraining.recipe import resolve_recipe
+from sondino.pretraining.result import write_bundle_of
+from sondino.tasks.registry import read_tasks
+
+METHODS: dict[str, dict[str, Any]] = {
+    "matpac++": {"method": "matpac++"},
+    "matpac": {"method": "matpac"},
+    "masked prediction alone": {"method": "matpac", "class_weight": 0.0},
+    "matpac++, centre of probabilities": {"method": "matpac++", "centre": "probabilities"},
+    "matpac++, teacher from the student": {"method": "matpac++", "teacher_init": "copy"},
+}
+STUDENT: dict[str, Any] = {
+    "student": "mobilenetv3", "width": 0.5, "hop": 0.032, "clip": 1.95, "batch_size": 64, "lr": 1.5e-3,
+    "validation": 0.04, "keep_labels": "no",
+}  # fmt: skip
+
+
+class LogMelStatistics:
+    """Mean and deviation of each log-mel band, as an encoder of any length of sound."""
+
+    name, sample_rate, dim, window = "log-mel statistics", RAW.sample_rate, 2 * RAW.n_mels, None
+
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(batch, samples) to (batch, dim)."""
+        found = [log_mel(RAW, np.pad(w, (0, max(0, RAW.minimum_samples - len(w))))) for w in waveforms]
+        return np.stack([np.concatenate([values.mean(1), values.std(1)]) for values in found])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sounds", type=Path)
+    parser.add_argument("--tasks", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--yamnet", type=Path, required=True)
+    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3])
+    parser.add_argument("--student-epochs", type=int, default=6)
+    parser.add_argument("--student-draws", type=int, default=8000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    rows = []
+    yamnet = f"litert:{given.yamnet}#yamnet_frames/global_average_pooling2d/Mean?rate=16000"
+    for name in given.methods:
+        began = time.process_time()
+        run = given.out / name.replace(" ", "_")
+        finished = (run / "summary.json").exists()
+        bundle = pretrain(given.sounds, out=run, **options(given, name), quiet=True, page=False)
+        seconds = None if finished else round(time.process_time() - began, 1)
+        rows.append(row(given, name, load(bundle, threads=1), seconds, last_metrics(run)))
+    first = given.methods[0]
+    rows.append(row(given, "untrained", load(untrained(given, first), threads=1)))
+    rows.append(row(given, "log-mel statistics", LogMelStatistics()))
+    rows.append(row(given, "yamnet", load_teacher(yamnet)))
+    for name, teacher in {f"student of {first}": str(given.out / first), "student of yamnet": yamnet}.items():
+        bundle = distill(
+            given.sounds, teacher=teacher, out=given.out / name.replace(" ", "_"), quiet=True, page=False, **STUDENT,
+            epochs=given.student_epochs, draws=given.student_draws, seed=given.seed,
+        )  # fmt: skip
+        rows.append(row(given, name, load(bundle, threads=1)))
+
+
+def options(given: argparse.Namespace, name: str) -> dict[str, Any]:
+    """The entries of a method's recipe."""
+    shared = {"updates": given.updates, "batch_size": given.batch_size, "seed": given.seed, "lr": given.lr}
+    return shared | METHODS[name]
+
+
+def untrained(given: argparse.Namespace, name: str) -> Path:
+    """The bundle of the same encoder before training."""
+    folder = given.out / "untrained"
+    if not (folder / "config.json").exists():
+        recipe = resolve_recipe(**options(given, name))
+        grid = crop_grid(recipe.crop, recipe.mask_ratio)
+        summary = json.loads((given.out / name.replace(" ", "_") / "summary.json").read_text())
+        write_bundle_of(new_model(recipe, grid), tuple(summary["normalisation"]), grid, folder, {})
+    return folder
+
+
+def last_metrics(run: Path) -> dict[str, float]:
+    """The last line of a run's metrics, as far as the table has it."""
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    names = ("prediction_loss", "classification_loss", "deviation", "perplexity")
+    return {name: last[name] for name in names if name in last}
+
+
+def row(
+    given: argparse.Namespace, name: str, model: Encoder, seconds: float | None = None, metrics: dict[str, float] = {}
+) -> dict[str, Any]:
+    """A line of the table, added to those that there are."""
+    found: dict[str, Any] = {}
+    for task, labelled in read_tasks(given.tasks, None):
+        score, _ = score_task(model, name, task, labelled, given.out / "scores" / name, seeds=1, quiet=True)
+        label = Path(task.name).parent.name or task.name
+        found |= {label: round(score["value"], 4)}
+        found |= {f"{label} low": round(score["interval95"][0], 4), f"{label} high": round(score["interval95"][1], 4)}
+    line = {"model": name, "updates": given.updates, "processor_seconds": seconds, **found, **metrics}
+    print(line, flush=True)
+    write_line(line | {"threads": torch.get_num_threads(), **provenance("torch", "scikit-learn")})
+    return line
+
+
+LINES: list[dict[str, Any]] = []
+
+
+def write_line(line: dict[str, Any]) -> None:
+    """Add a line to the table."""
+    LINES.append(line)
+    names = list(dict.fromkeys(name for line in LINES for name in line))
+    write_results("pretraining", [{name: line.get(name) for name in names} for line in LINES])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pretraining of an encoder on audio alone, without a teacher: MATPAC and MATPAC++."""
