@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -116,7 +118,11 @@ def last_metrics(run: Path) -> dict[str, float]:
 
 
 def row(
-    given: argparse.Namespace, name: str, model: Encoder, seconds: float | None = None, metrics: dict[str, float] = {}
+    given: argparse.Namespace,
+    name: str,
+    model: Encoder,
+    seconds: float | None = None,
+    metrics: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A line of the table, added to those that there are."""
     found: dict[str, Any] = {}

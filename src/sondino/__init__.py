@@ -4,7 +4,8 @@
 
     use      load, Model, Encoder, Head, check_encoder, embed_files, embed_stream, classify_files, detect_files,
              find_similar; SondinoEmbedder (sondino[report])
-    make     load_teacher; pretrain, distill, finetune, convert, prune, quantize, export (sondino[train]); push (sondino[hub])
+    make     load_teacher; pretrain, distill, finetune, convert, prune, quantize, export (sondino[train]);
+             push (sondino[hub])
     measure  evaluate, compare, probe, bench, report
     list     list_models, list_students, list_teachers, list_tasks
     errors   SondinoError

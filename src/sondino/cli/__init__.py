@@ -27,6 +27,7 @@ from sondino.cli import (
     finetuning,
     listening,
     lists,
+    pretraining,
     probing,
     pruning,
     publishing,
@@ -56,6 +57,7 @@ __all__ = [
     "listening",
     "lists",
     "main",
+    "pretraining",
     "probing",
     "pruning",
     "publishing",
@@ -67,6 +69,7 @@ __all__ = [
 
 RESUMABLE = (
     "quickstart",
+    "pretrain",
     "distill",
     "corpus",
     "targets",

@@ -1,33 +1,17 @@
 """The commands that make a student: quickstart, distill, and its stages by themselves."""
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from sondino.cli.app import Device, app, list_skipped, show_table
 from sondino.cli.early import check_teacher, loading
+from sondino.cli.recipes import recipe_options
 from sondino.console import print_line
-from sondino.distillation.recipe import FIELDS, Recipe
+from sondino.distillation.recipe import Recipe
 
-
-def recipe_options() -> type[Any]:
-    """A dataclass of the recipe's entries that are options; None: not given, so that a recipe file decides."""
-    hints = get_type_hints(Recipe) | {"teacher": list[str]}
-    options = []
-    for name, entry in FIELDS.items():
-        if entry.metadata.get("option", True):
-            default = f"{entry.default:g}" if isinstance(entry.default, float) else entry.default
-            parameter = Parameter(
-                help=entry.metadata["help"] + ("." if default in (None, ()) else f". Default {default}."),
-                negative=f"--no-{name.replace('_', '-')}" if hints[name] is bool else (),
-            )
-            options.append((name, Annotated[hints[name] | None, parameter], None))
-    return dataclasses.make_dataclass("RecipeOptions", options, namespace={"__module__": __name__})
-
-
-RecipeOptions = recipe_options()
+RecipeOptions = recipe_options(Recipe, teacher=list[str])
 
 
 @app.command

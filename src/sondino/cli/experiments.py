@@ -47,8 +47,8 @@ def sweep(
         device: where teacher and student run.
         quiet: show no progress.
     """
-    from sondino.training.entries import read_yaml
     from sondino.errors import OptionError
+    from sondino.training.entries import read_yaml
 
     read_yaml(recipe)
     if not audio.exists():

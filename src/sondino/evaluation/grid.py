@@ -12,10 +12,10 @@ from typing import Any
 
 from sondino.distillation.distill import name_teachers, new_student
 from sondino.distillation.recipe import FIELDS, Recipe, as_dict
-from sondino.training.entries import read_yaml
 from sondino.errors import OptionError, unknown_name
 from sondino.evaluation.record import digest
 from sondino.schema import parse_yaml
+from sondino.training.entries import read_yaml
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def crop_grid(crop: float, mask_ratio: float) -> Grid:
     if not 0 < visible < rows * columns:
         lacking = "visible" if visible == 0 else "masked"
         raise OptionError(
-            f"mask_ratio {mask_ratio:g} leaves no {lacking} patch of the {rows * columns} of a crop of {crop:g} s: give "
-            f"a {'smaller' if visible == 0 else 'larger'} ratio, or a longer crop"
+            f"mask_ratio {mask_ratio:g} leaves no {lacking} patch of the {rows * columns} of a crop of {crop:g} s: "
+            f"give a {'smaller' if visible == 0 else 'larger'} ratio, or a longer crop"
         )
     return Grid(rows, columns, visible)
 

@@ -19,7 +19,7 @@ from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decode, decoded_parts, rows_a_part
 from sondino.errors import RunError
 from sondino.files import make_folder, read_json, write_json
-from sondino.frontend.logmel import MATPAC_LOGMEL, LogMel, log_mel, n_frames
+from sondino.frontend.logmel import MATPAC_LOGMEL, log_mel, n_frames
 from sondino.locks import lock_or_fail
 from sondino.progress import Report
 
@@ -101,8 +101,8 @@ def open_logmels(
         if cache is None:
             free = shutil.disk_usage(folder).free
             cache = 2 * RAW.n_mels * int(offsets[-1]) <= free // 2
-        facts = {"format": LOGMELS_FORMAT, "key": key, "rows": rows, "part_rows": rows_a_part(corpus.clip)}
-        write_json(described, facts | {"frames": int(offsets[-1]), "kept": cache})
+        size = {"rows": rows, "part_rows": rows_a_part(corpus.clip), "frames": int(offsets[-1])}
+        write_json(described, {"format": LOGMELS_FORMAT, "key": key, **size, "kept": cache})
     facts = read_json(described)
     parts = Parts(folder, rows, int(facts["part_rows"]))
     if len(parts.done()) < parts.count:

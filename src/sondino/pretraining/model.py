@@ -76,10 +76,12 @@ class Trunk(nn.Module):
 
 
 class Predictor(nn.Module):
-    """From the student's output on visible patches to a vector for each patch.
+    """From the student's output on visible patches to an output for each patch.
 
     A learned mask token stands where a patch is masked. `decoder_pred` is there for one prediction alone.
     """
+
+    positions: Tensor
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class ClassLayer(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """From tokens to logits of classes that no label defines: an MLP, vectors of length 1, a `ClassLayer`."""
+    """From tokens to logits of classes that no label defines: an MLP, normalisation to length 1, a `ClassLayer`."""
 
     def __init__(self, width: int, hidden: int, bottleneck: int, classes: int) -> None:
         super().__init__()

@@ -84,7 +84,9 @@ class PretrainRecipe:
     )
     normalize: str = field(
         default="measured",
-        metadata={"help": "mean and deviation of log-mels: `measured` over the sound, or MEAN,STD such as -7.056,4.193"},
+        metadata={
+            "help": "mean and deviation of log-mels: `measured` over the sound, or MEAN,STD such as -7.056,4.193"
+        },
     )
     init: str | None = field(
         default=None,

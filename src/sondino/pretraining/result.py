@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sondino.audio.reading import read
+from sondino.console import new_table, open_console, print_line
 from sondino.errors import OptionError
-from sondino.files import unreadable, write_json, write_whole
+from sondino.files import read_json, unreadable, write_json, write_whole
 from sondino.model.config import read_config
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -24,7 +25,7 @@ from sondino.pretraining.model import Pretrainer
 from sondino.pretraining.recipe import PretrainRecipe, as_dict
 from sondino.pretraining.statistics import why_collapsed
 from sondino.sample_sounds import sample_folder
-from sondino.training.versions import versions
+from sondino.text import millions
 
 ENCODER_FILE = "encoder.safetensors"
 CLIPS = ("ambi_choir", "bd_808", "loop_amen")
@@ -63,8 +64,8 @@ def load_initial(model: Pretrainer, file: Path) -> None:
     own, other = model.sizes.encoder, vit.shape
     if replace(other, grid=own.grid) != own or other.grid[0] != own.grid[0]:
         raise OptionError(
-            f"init {file} holds an encoder of {other.depth} blocks of width {other.width}, and this one has {own.depth} "
-            f"of {own.width}: give the --size that it was pretrained with"
+            f"init {file} holds an encoder of {other.depth} blocks of width {other.width}, and this one has "
+            f"{own.depth} of {own.width}: give the --size that it was pretrained with"
         )
     state = vit.state_dict()
     prefixed = {name if name in model.state_dict() else matpac.PREFIX + name: state[name] for name in state}
@@ -129,3 +130,41 @@ def finish_run(run: RunData, model: Pretrainer) -> dict[str, Any]:
     }
     write_json(run.folder / "summary.json", summary)
     return summary
+
+
+def print_summary(run: Path) -> int:
+    """Print what a finished run has made, and how to go on; 1 if files could not be read, else 0."""
+    summary = read_json(run / "summary.json")
+    last = summary["last"]
+    table = new_table()
+    for name in ("", "first", "last"):
+        table.add_column(name, justify="right" if name else "left")
+    first = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").split("\n", 1)[0])
+    for name, title in SHOWN.items():
+        if name in last:
+            table.add_row(title, f"{first[name]:.3g}", f"{last[name]:.3g}")
+    open_console().print(table)
+    print_line(
+        f"\n{summary['method']} {summary['size']}, {millions(summary['parameters'])} parameters; {summary['updates']} "
+        f"updates in {summary['training_seconds']:.0f} s on {summary['hours']:.2f} h of {summary['recordings']} "
+        f"recordings\nlog-mels: mean {summary['normalisation'][0]:.3f}, deviation {summary['normalisation'][1]:.3f}"
+    )
+    if summary["collapsed"]:
+        print_line(f"collapsed: {summary['collapsed']}")
+    print_line(
+        f"bundle: {run / 'bundle'}\nencoder: {run / ENCODER_FILE}\nreport: {(run / 'report.html').resolve()}\n"
+        f"next: sondino distill AUDIO --teacher {run} --out STUDENT"
+    )
+    if summary["skipped"]:
+        print_line(f"skipped: {summary['skipped']}, listed in {run / 'skipped.csv'}")
+    return 1 if summary["unreadable"] else 0
+
+
+SHOWN = {
+    "prediction_loss": "prediction loss",
+    "classification_loss": "classification loss",
+    "deviation": "targets' deviation",
+    "deviation_in_clip": "targets' deviation in a clip",
+    "perplexity": "classes in use",
+}
+"""Measurements of the first and last updates that are printed, and how they are called."""

@@ -53,12 +53,12 @@ def why_collapsed(statistics: dict[str, float]) -> str:
     """What has collapsed, and what to change; "" where nothing has."""
     if statistics["deviation"] < LEAST_DEVIATION:
         return (
-            f"the teacher gives all patches nearly the same vector (deviation {statistics['deviation']:.3f} of that of "
+            f"the teacher gives all patches nearly the same output (deviation {statistics['deviation']:.3f} of that of "
             "unrelated ones): lower --lr, or give a larger --batch-size"
         )
     if statistics.get("perplexity", LEAST_CLASSES) < LEAST_CLASSES:
         return (
-            f"one class takes nearly all patches (perplexity {statistics['perplexity']:.2f}): lower --lr, give a larger "
-            "--batch-size, or --class-weight 0"
+            f"one class takes nearly all patches (perplexity {statistics['perplexity']:.2f}): lower --lr, give a "
+            "larger --batch-size, or --class-weight 0"
         )
     return ""

@@ -59,7 +59,12 @@ def train(
     first = trainer.resume()
     progress(first, recipe.updates)
     batches = crops.batches(
-        first, recipe.updates, recipe.batch_size, recipe.accumulate, accelerator.process_index, accelerator.num_processes
+        first,
+        recipe.updates,
+        recipe.batch_size,
+        recipe.accumulate,
+        accelerator.process_index,
+        accelerator.num_processes,
     )
     for update in range(first, recipe.updates):
         trainer.update(update, [next(batches) for _ in range(recipe.accumulate)], crops)

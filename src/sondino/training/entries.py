@@ -17,7 +17,7 @@ from sondino.files import write_whole
 from sondino.schema import check, load_yaml
 
 
-def field_names(kind: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+def field_names(kind: Any) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a recipe by name."""
     return {field.name: field for field in dataclasses.fields(kind)}
 
@@ -28,7 +28,8 @@ def check_entries(recipe: Any) -> None:
         words = choices(hint)
         if words and getattr(recipe, name) not in words:
             raise unknown_name(f"value of {name}:", str(getattr(recipe, name)), [word for word in words if word])
-    check(dataclasses.asdict(recipe), _schema(type(recipe)), "", error=OptionError)
+    kind: Any = type(recipe)
+    check(dataclasses.asdict(recipe), _schema(kind), "", error=OptionError)
 
 
 def given_entries(
