@@ -17,6 +17,7 @@ pytest.importorskip("altair", reason="the notebooks extra is not installed")
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 CLUSTERS, PROBE = FOLDER / "clusters_of_a_corpus.py", FOLDER / "probe_and_finetune.py"
+PRETRAINING = FOLDER / "pretraining.py"
 
 
 def home(where: Path) -> dict[str, str]:
@@ -53,11 +54,11 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def test_there_are_no_others():
-    assert sorted(FOLDER.glob("*.py")) == [CLUSTERS, PROBE]
+    assert sorted(FOLDER.glob("*.py")) == [CLUSTERS, PRETRAINING, PROBE]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("notebook", [CLUSTERS, PROBE], ids=lambda file: file.stem)
+@pytest.mark.parametrize("notebook", [CLUSTERS, PRETRAINING, PROBE], ids=lambda file: file.stem)
 def test_marimo_finds_no_fault(tmp_path, notebook):
     run(tmp_path, "-m", "marimo", "check", "--strict", notebook)
 
@@ -104,3 +105,21 @@ def test_probe_and_finetune_as_a_script(tmp_path, forks):
     model = load(tmp_path / "kept" / "finetuned-untrained-1")
     sure = model.classify([next((sample_folder() / "audio").glob("tabla*.ogg"))])
     assert sure.shape == (1, 12) and sure.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.full
+def test_pretraining_as_a_script(tmp_path, forks):
+    run_script(forks, tmp_path, PRETRAINING, "--out", "kept", "--updates", 10)
+    place = tmp_path / "kept" / "10-updates-of-1-s"
+    summary = json.loads((place / "encoder" / "summary.json").read_text())
+    assert (summary["kind"], summary["updates"], summary["recordings"]) == ("pretraining", 10, 130)
+    assert summary["last"]["prediction_loss"] < 1.9  # 2: unrelated
+    taught = json.loads((place / "student" / "bundle" / "config.json").read_text())
+    assert len(taught["teachers"]) == 1
+    scores = {
+        score["model"]: score["value"]
+        for score in json.loads((place / "evaluation" / "results.json").read_text())["scores"]
+    }
+    assert len(scores) == 3 and all(value > 0.15 for value in scores.values())  # of 12 labels
+    exported = json.loads((place / "exported" / "export.json").read_text())
+    assert exported["verified"]["cosine"] > 0.999 and (place / "exported" / exported["file"]).is_file()

@@ -18,7 +18,7 @@ FACE = {
         "load Model Encoder Head check_encoder embed_files embed_stream classify_files detect_files find_similar "
         "SondinoEmbedder"
     ),
-    "make": "load_teacher distill finetune convert prune quantize export push",
+    "make": "load_teacher pretrain distill finetune convert prune quantize export push",
     "measure": "evaluate compare probe bench report",
     "list": "list_models list_students list_teachers list_tasks",
     "about": "SondinoError __version__",

@@ -36,6 +36,10 @@ CONTRACT = {
         ),
         *("spec-augment", "no-spec-augment", "short", "precision", "validation", "quiet"),
     },
+    "pretrain": {
+        *("audio", "out", "method", "size", "updates", "batch-size", "accumulate", "lr", "crop", "mask-ratio"),
+        *("class-weight", "normalize", "init", "precision", "seed", "recipe", "device", "quiet"),
+    },
     "corpus": {"audio", "out"},
     "targets": {"corpus", "teacher"},
     "cluster": {"corpus", "teacher", "k"},
@@ -78,6 +82,19 @@ def test_the_contract_of_commands_and_options(command: str) -> None:
 def test_distill_has_these_options_and_no_other() -> None:
     names = options_of("distill") - {"*", "no-quiet"}  # the group of recipe options; what the app's default leaves out
     assert names == CONTRACT["distill"]
+
+
+def test_pretrain_has_these_options_and_no_other() -> None:
+    assert options_of("pretrain") - {"*", "no-quiet"} == CONTRACT["pretrain"]
+
+
+def test_the_mean_of_log_mels_may_be_negative(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("accelerate", reason="the train extra is not installed")
+    given = ("pretrain", tmp_path, "--out", tmp_path / "run", "--crop", 0.2, "--mask-ratio", 0.999)
+    assert call(*given, "--normalize", "-7.056,4.193") == 2
+    assert "no visible patch" in capsys.readouterr().err  # what is checked after it
+    assert call(*given, "--normalize", "-7.056") == 2
+    assert "normalize is '-7.056': give `measured`" in capsys.readouterr().err
 
 
 def test_an_option_wins_over_the_recipe_file_even_at_its_default(
@@ -146,6 +163,10 @@ def test_corpus_targets_and_clusters(tmp_path: Path, capsys: pytest.CaptureFixtu
             ["distill", "SOUNDS", "--teacher", "precomputed:VECTORS", "--out", "RUN", "--recipe", "gone.yaml"],
             "gone.yaml",
         ),
+        (["pretrain", "nowhere", "--out", "RUN"], "nowhere does not exist"),
+        (["pretrain", "SOUNDS", "--out", "RUN", "--size", "tine"], "did you mean tiny"),
+        (["pretrain", "SOUNDS", "--out", "RUN", "--recipe", "gone.yaml"], "gone.yaml"),
+        (["pretrain", "SOUNDS", "--out", "RUN", "--init", "gone.pt"], "gone.pt"),
         (["targets", "nowhere", "--teacher", "birdnet"], "nowhere"),
         (["corpus", "EMPTY", "--out", "RUN"], "EMPTY"),
         (["check", "module:gone:make"], "gone"),

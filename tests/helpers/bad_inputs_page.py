@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import helpers.bad_inputs_compress
-import helpers.bad_inputs_edge  # noqa: F401 - adds its mistakes
+import helpers.bad_inputs_edge
+import helpers.bad_inputs_pretraining  # noqa: F401 - adds its mistakes
 from helpers.bad_inputs import MISTAKES, message_of
 
 PAGE = Path(__file__).parents[1] / "cli" / "bad_inputs.md"

@@ -10,7 +10,7 @@ from sondino.cli.early import loading
 from sondino.cli.recipes import recipe_options
 from sondino.pretraining.recipe import PretrainRecipe
 
-PretrainOptions = recipe_options(PretrainRecipe)
+PretrainOptions = recipe_options(PretrainRecipe, signed=("normalize",))
 
 
 @app.command
