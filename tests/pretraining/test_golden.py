@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.pretraining import CONFIG, KINDS, golden, model, off, one_pass, schedule, sizes
 
+from helpers.pretraining import CONFIG, KINDS, golden, model, off, one_pass, schedule, sizes
 from sondino.frontend.logmel import MATPAC_LOGMEL
 from sondino.nets import matpac
 from sondino.pretraining import losses
@@ -155,7 +155,9 @@ def test_six_updates(kind: str) -> None:
     assert max(found.values()) < CLOSE, found
 
 
-def trace_off(kind: str, step: Callable[..., None] = take_step, centre: nets.Centre = "probabilities") -> dict[str, float]:
+def trace_off(
+    kind: str, step: Callable[..., None] = take_step, centre: nets.Centre = "probabilities"
+) -> dict[str, float]:
     """How far six updates are from the reference's, by what is compared."""
     arrays, net, plan = golden(), model(kind, centre), schedule()
     net.center.zero_()
@@ -255,6 +257,8 @@ def test_targets_get_no_gradient_and_distances_are_of_unit_length() -> None:
     found = distances(target, predicted)
     found.sum().backward()
     assert target.grad is None and predicted.grad is not None
-    expected = ((target / target.norm(dim=-1, keepdim=True) - predicted / predicted.norm(dim=-1, keepdim=True)) ** 2).sum(-1)
+    expected = (
+        (target / target.norm(dim=-1, keepdim=True) - predicted / predicted.norm(dim=-1, keepdim=True)) ** 2
+    ).sum(-1)
     assert torch.allclose(found, expected, atol=1e-5)
     assert losses.HARD == 1e-4 and sizes("pp").hypotheses == 5
