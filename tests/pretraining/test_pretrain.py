@@ -1,7 +1,10 @@
 """The whole line of pretraining on short noises: a run, what it holds, how it resumes, and what is refused."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +198,25 @@ def test_a_loss_of_nan_ends_the_run_with_advice(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SondinoError, match="the loss became nan by update 1: lower --lr"):
         pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.full
+def test_two_processes_train_as_one_that_accumulates(tmp_path: Path) -> None:
+    write_band_sounds(tmp_path / "sounds", 8)
+    options = {"updates": 3, "batch_size": 2, "crop": 0.34, "device": "cpu", "precision": "float32"}
+    pretrain(tmp_path / "sounds", out=tmp_path / "one", accumulate=2, **options, quiet=True, page=False)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--main_process_port", "0", "-m", "sondino", "pretrain", str(tmp_path / "sounds")]
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command += ["--out", str(tmp_path / "two"), "--quiet", *given]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert np.allclose(one[name], two[name], atol=2e-5), name
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    one_loss, two_loss = ([json.loads(line)["prediction_loss"] for line in run] for run in lines)
+    assert one_loss == pytest.approx(two_loss, rel=1e-4)
