@@ -15,7 +15,7 @@ from sondino.exporters.web import export_web
 pytest.importorskip("sklearn")
 EXECUTABLE = browser.find()
 pytestmark = [*NEEDS, pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in web/")]
-REPORTS = ("run", "evaluation", "support", "sweep", "long")
+REPORTS = ("run", "pretraining", "evaluation", "support", "sweep", "long")
 DEMO = ("demo", "listening")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.pretraining_run import write_pretraining_run
 from helpers.results_fixture import evaluation, support, sweep
 
 LONG = "recordings_of_the_northern_reserve/2023-05-14T04-30-00/site-A/recorder_0123456789_channel_left_very_long_name"
@@ -17,6 +18,7 @@ def write_pages(where: Path) -> dict[str, Path]:
         "evaluation": report(evaluation(where / "evaluation")),
         "support": report(support(where / "support")),
         "sweep": report(sweep(where / "sweep", ("cosine", "mse"), (0, 30, 60))),
+        "pretraining": report(write_pretraining_run(where / "pretraining", last={"deviation": 0.05})),
         "run": _run(where / "run.html"),
         "long": _long_run(where / "long.html"),
     }

@@ -61,7 +61,7 @@ def stop(page: browser.Page) -> None:
     page.until("(player.pause(), player.paused)")
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "support", "sweep", "long"])
+@pytest.mark.parametrize("kind", ["run", "pretraining", "evaluation", "support", "sweep", "long"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_is_calm(page, pages, kind, size, dark):
     open_page(page, pages[kind], size, dark)
@@ -70,7 +70,7 @@ def test_every_page_is_calm(page, pages, kind, size, dark):
     assert_calm(page)
     drawn = page.run("[...document.querySelectorAll('svg.figure')].filter((one) => one.clientWidth > 0).length")
     assert (
-        drawn == {"run": 1, "evaluation": 0, "support": 4, "sweep": 2, "long": 1}[kind]
+        drawn == {"run": 1, "pretraining": 0, "evaluation": 0, "support": 4, "sweep": 2, "long": 1}[kind]
     )  # that for the other width is not seen
     light = page.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, light[4:-1].split(","))) < 200) == dark

@@ -149,7 +149,7 @@ def test_table_curves_recipe_and_versions_are_reported(written):
     for text in ["optimiser.betas", "0.9, 0.999", "2.13 & more", "learning rate", "12×"]:
         assert text in page.text
     curves = page.data()["curves"]
-    assert curves["epochs"] == [1, 2]  # an epoch written twice counts once, as written last
+    assert curves["places"] == [1, 2]  # an epoch written twice counts once, as written last
     loss, agreement = curves["charts"]
     assert loss["series"][0]["values"] == [0.9, 0.5]
     assert [s["values"] for s in agreement["series"]] == [[0.3, 0.6], [0.2, 0.4]]

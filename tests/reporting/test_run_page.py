@@ -154,7 +154,7 @@ def test_a_run_at_work_has_a_page(tmp_path):
         lines.write('{"epoch": 3, "lo')  # it is being written
     page = Page(report(tmp_path / "run").read_text())
     assert "Not finished: 2 of 2 epochs" in page.text
-    assert page.data()["curves"]["epochs"] == [1, 2]
+    assert page.data()["curves"]["places"] == [1, 2]
 
 
 def test_what_is_damaged_is_an_error(tmp_path):
@@ -172,7 +172,7 @@ def test_what_is_damaged_is_an_error(tmp_path):
         report(tmp_path / "run")
     (tmp_path / "run" / "recipe.yaml").unlink()
     (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1}\nnonsense\n{"epoch": 2}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: not an epoch"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: not metrics"):
         report(tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     (tmp_path / "run" / "summary.json").unlink()

@@ -11,6 +11,10 @@ FEW = 50
 """Held-out clips under which the scores of two models of this kind are rarely far enough apart."""
 MOST_PAIRS = 5
 """Pairs of models that cannot be distinguished and are named."""
+LEAST_DEVIATION = 0.1
+"""Share of the deviation of unrelated targets under which the targets of pretraining have collapsed."""
+LEAST_CLASSES = 2.0
+"""Perplexity of the mean class distribution under which one class takes all."""
 
 
 def of_count(held_out: int, what: str = "held-out clips") -> str | None:
@@ -100,6 +104,22 @@ def of_norms(summary: Mapping[str, Any]) -> list[str]:
         for outliers, clips, what in counts
         if outliers
     ]
+
+
+def of_pretraining(row: Mapping[str, Any]) -> str:
+    """What has collapsed in pretraining, and what to change, by a line of its metrics; "" where nothing has."""
+    deviation, perplexity = row.get("deviation"), row.get("perplexity")
+    if deviation is not None and deviation < LEAST_DEVIATION:
+        return (
+            f"the teacher gives all patches nearly the same output (deviation {deviation:.3f} of that of unrelated "
+            "ones): lower --lr, or give a larger --batch-size"
+        )
+    if perplexity is not None and perplexity < LEAST_CLASSES:
+        return (
+            f"one class takes nearly all patches (perplexity {perplexity:.2f}): lower --lr, give a larger "
+            "--batch-size, or --class-weight 0"
+        )
+    return ""
 
 
 def of_models(models: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -136,12 +136,12 @@ def print_summary(run: Path) -> int:
     """Print what a finished run has made, and how to go on; 1 if files could not be read, else 0."""
     summary = read_json(run / "summary.json")
     last = summary["last"]
-    table = new_table()
-    for name in ("", "first", "last"):
-        table.add_column(name, justify="right" if name else "left")
     first = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").split("\n", 1)[0])
+    table = new_table()
+    for name in ("", f"update {first['update']}", f"update {last['update']}"):
+        table.add_column(name, justify="right" if name else "left")
     for name, title in SHOWN.items():
-        if name in last:
+        if name in last and (name != "classification_loss" or "perplexity" in last):
             table.add_row(title, f"{first[name]:.3g}", f"{last[name]:.3g}")
     open_console().print(table)
     print_line(
@@ -161,10 +161,10 @@ def print_summary(run: Path) -> int:
 
 
 SHOWN = {
-    "prediction_loss": "prediction loss",
-    "classification_loss": "classification loss",
-    "deviation": "targets' deviation",
-    "deviation_in_clip": "targets' deviation in a clip",
-    "perplexity": "classes in use",
+    "prediction_loss": "loss of prediction",
+    "classification_loss": "loss of classes",
+    "deviation": "targets' deviation (unrelated ones: 1)",
+    "deviation_in_clip": "the same in a clip",
+    "perplexity": "perplexity of classes",
 }
 """Measurements of the first and last updates that are printed, and how they are called."""

@@ -1,4 +1,4 @@
-"""The training curves of a run: two plots that the page's script draws, and a table of the epochs."""
+"""The training curves of a run: plots that the page's script draws, and a table of what was measured."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,11 +41,16 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
         ),
     ]
     charts = [plot for plot in charts if plot["series"]]
-    return {"epochs": epochs, "charts": charts} if charts else None
+    return {"unit": "epoch", "places": epochs, "charts": charts} if charts else None
 
 
 def curves_section(plots: Mapping[str, Any] | None) -> str:
-    """The section that the curves are drawn in."""
+    """The section that the curves are drawn in.
+
+    Args:
+        plots: the unit of training ("epoch"), the places in it of all values, and the charts, each with a title and
+            its series: name, values (None: not measured), colour, and for a dashed line dash; None: nothing.
+    """
     if plots is None:
         return ""
     figures = []
@@ -58,7 +63,7 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
             known = [value for value in s["values"] if value is not None]
             first, last = distinct_texts([known[0], known[-1]], lambda value, digits: f"{value:.{digits}g}", 4)
             ranges.append(f"{s['name']} goes from {first} to {last}")
-        label = text(f"{plot['title']} over {len(plots['epochs'])} epochs: {'; '.join(ranges)}.")
+        label = text(f"{plot['title']} over {len(plots['places'])} {plots['unit']}s: {'; '.join(ranges)}.")
         figures.append(
             f'<figure class="curves"><figcaption><h3>{text(plot["title"])}</h3><div class="keys">{keys}</div>'
             f'</figcaption><div class="chart"><svg role="img" aria-label="{label}"></svg>'
@@ -74,8 +79,8 @@ def _column(values: Sequence[object]) -> list[str]:
     return [next(texts) if number(one) is not None else "–" if one is None else str(one) for one in values]
 
 
-def epochs_table(metrics: Sequence[Row]) -> str:
-    """All epochs as a table, closed at first."""
+def metrics_table(metrics: Sequence[Row], what: str = "epochs") -> str:
+    """All lines of metrics as a table, closed at first."""
     if not metrics:
         return ""
     keys = list(dict.fromkeys(key for row in metrics for key in row))
@@ -85,4 +90,4 @@ def epochs_table(metrics: Sequence[Row]) -> str:
     for cells in zip(*columns, strict=True):
         body += "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in cells) + "</tr>"
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<details><summary>All epochs</summary>{scrolling('Table of all epochs', table)}</details>"
+    return f"<details><summary>All {text(what)}</summary>{scrolling(f'Table of all {what}', table)}</details>"

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from sondino.errors import RunError
+from sondino.errors import RunError, SondinoError
 from sondino.files import read_json
-from sondino.schema import check
+from sondino.schema import check, load_yaml, parse_json
 
 Name = str | int | float
 Scalar = str | int | float | bool | None
@@ -195,6 +195,28 @@ class RunSummary(Struct):
     clusters: ClustersEntry | None = None
 
 
+class PretrainingSummary(Struct):
+    """summary.json of a pretraining run."""
+
+    method: str
+    size: str
+    updates: Count
+    parameters: Count
+    recordings: Count = 0
+    hours: float = 0.0
+    crop: float | None = None
+    normalisation: list[float] = field(default_factory=list)
+    training_seconds: float = 0.0
+    versions: dict[str, Scalar] = field(default_factory=dict)
+
+
+def is_pretraining(run: Path) -> bool:
+    """Whether a folder holds a pretraining run, finished or not."""
+    if (run / "summary.json").exists():
+        return bool(read_json(run / "summary.json").get("kind") == "pretraining")
+    return any("update" in row for row in read_metrics(run)[:1])
+
+
 def read_summary(run: Path) -> tuple[dict[str, Any], RunSummary]:
     """The summary.json of a run, all of it, and its entries that have a type.
 
@@ -206,3 +228,54 @@ def read_summary(run: Path) -> tuple[dict[str, Any], RunSummary]:
     return summary, check(
         summary, RunSummary, f"{file} is damaged", "remove it, and run the same command again", RunError
     )
+
+
+def read_pretraining(run: Path) -> PretrainingSummary | None:
+    """The summary.json of a pretraining run; None where the run has not finished.
+
+    Raises:
+        RunError: it cannot be read, or an entry cannot be.
+    """
+    file = run / "summary.json"
+    if not file.exists():
+        return None
+    advice = "remove it, and run the same command again"
+    return check(read_json(file), PretrainingSummary, f"{file} is damaged", advice, RunError)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl so far; an incomplete last line, which is being written, is ignored.
+
+    Raises:
+        RunError: a line is damaged.
+    """
+    file = run / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = file.read_bytes().splitlines()
+    metrics = []
+    for place, line in enumerate(lines, 1):
+        try:
+            metrics.append(check(parse_json(line), dict[str, float | str | None], f"{file}, line {place}"))
+        except (ValueError, SondinoError) as error:
+            if place < len(lines) or isinstance(error, SondinoError):
+                raise RunError(f"{file}, line {place}: not metrics ({error}); remove that line") from error
+    return metrics
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """The entries of a run's recipe.yaml; none where there is no such file.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    file = run / "recipe.yaml"
+    if not file.exists():
+        return {}
+    try:
+        recipe = load_yaml(file)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file} is not valid YAML ({error}): put it right, or remove it and the page is made without"
+        ) from error
+    return recipe if isinstance(recipe, dict) else {}

@@ -1,10 +1,12 @@
-"""The HTML page of a folder: a distillation run, an evaluation, temporal support or a sweep."""
+"""The HTML page of a folder: a run of distillation or pretraining, an evaluation, temporal support or a sweep."""
 
 import warnings
 from pathlib import Path
 
 from sondino.errors import RunError
+from sondino.reporting.entries import is_pretraining
 from sondino.reporting.evaluation_page import write_evaluation
+from sondino.reporting.pretraining_page import report_pretraining
 from sondino.reporting.results import RESULTS, read_results
 from sondino.reporting.run_page import report_run
 from sondino.reporting.support_page import write_support
@@ -40,12 +42,12 @@ def report(path: str | Path) -> Path:
     if (path / RESULTS).exists():
         return report_results(path)
     if (path / "summary.json").exists() or (path / "metrics.jsonl").exists():
-        return report_run(path)
+        return report_pretraining(path) if is_pretraining(path) else report_run(path)
     near = path.resolve().parent
     hint = (
         f"the run it belongs to is {near}"
         if (near / "summary.json").exists()
-        else ("give what `sondino distill`, `evaluate`, `support` or `sweep` wrote")
+        else ("give what `sondino distill`, `pretrain`, `evaluate`, `support` or `sweep` wrote")
     )
     raise RunError(f"{path} holds neither {RESULTS} nor a run, so there is nothing to report on: {hint}")
 

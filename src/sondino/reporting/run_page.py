@@ -14,8 +14,8 @@ from sondino.errors import RunError, SondinoError
 from sondino.files import make_folder, read_arrays, read_json, write_whole
 from sondino.metrics.verdicts import of_norms, of_run
 from sondino.reporting.cells import grid, headline_numbers, headline_section, results_section
-from sondino.reporting.curves import curves, curves_section, epochs_table
-from sondino.reporting.entries import ClustersEntry, read_summary
+from sondino.reporting.curves import curves, curves_section, metrics_table
+from sondino.reporting.entries import ClustersEntry, read_metrics, read_settings, read_summary
 from sondino.reporting.figures import Axis, bar_figure, in_two_widths
 from sondino.reporting.html import (
     details_section,
@@ -29,7 +29,7 @@ from sondino.reporting.html import (
 )
 from sondino.reporting.map import Mode, Points, cluster_mode, map_data, map_section
 from sondino.reporting.sounds import RATE, ReportClips
-from sondino.schema import check, load_yaml, parse_json
+from sondino.schema import check
 
 if TYPE_CHECKING:
     from sondino.corpus.table import Corpus
@@ -141,10 +141,10 @@ def report_run(run: Path) -> Path:
         MissingExtra: pyyaml is not installed.
     """
     summary = read_summary(run)[0] if (run / "summary.json").exists() else {}
-    metrics = _metrics(run / "metrics.jsonl")
+    metrics = read_metrics(run)
     if not summary and not metrics:
         raise RunError(f"{run} holds no run that has finished an epoch: give the folder that `sondino distill` wrote")
-    recipe = _recipe(run / "recipe.yaml")
+    recipe = read_settings(run)
     notes, points, sounds = [], None, ReportClips()
     layout = read_layout(run)
     if layout is not None:
@@ -233,7 +233,7 @@ def write_report(
             clusters_section(clusters),
             curves_section(plots),
             notes_section(all_notes),
-            details_section([pairs_table("Recipe", recipe), pairs_table("Versions", versions)], epochs_table(metrics)),
+            details_section([pairs_table("Recipe", recipe), pairs_table("Versions", versions)], metrics_table(metrics)),
         ],
         data,
         [name for name, there in (("map.js", maps), ("curves.js", plots)) if there],
@@ -280,33 +280,6 @@ def _groups(found: Mapping[str, Any]) -> list[tuple[int, int, str]]:
     ]
     groups = groups or [(cluster, int(size), "") for cluster, size in enumerate(found.get("sizes") or [])]
     return sorted(groups, key=lambda group: (-group[1], group[0]))
-
-
-def _metrics(file: Path) -> list[dict[str, Any]]:
-    """The epochs so far; an incomplete last line, which is being written, is ignored."""
-    if not file.exists():
-        return []
-    lines = file.read_bytes().splitlines()
-    metrics = []
-    for place, line in enumerate(lines, 1):
-        try:
-            metrics.append(check(parse_json(line), dict[str, float | str | None], f"{file}, line {place}"))
-        except (ValueError, SondinoError) as error:
-            if place < len(lines) or isinstance(error, SondinoError):
-                raise RunError(f"{file}, line {place}: not an epoch ({error}); remove that line") from error
-    return metrics
-
-
-def _recipe(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    try:
-        recipe = load_yaml(file)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file} is not valid YAML ({error}): put it right, or remove it and the page is made without"
-        ) from error
-    return recipe if isinstance(recipe, dict) else {}
 
 
 def _title(run: Path, recipe: Mapping[str, Any]) -> str:
