@@ -12,9 +12,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,11 +21,12 @@ from numpy.typing import NDArray
 
 from provenance import provenance, write_results
 from sondino import distill, load, load_teacher, pretrain
+from sondino.corpus.table import build_corpus
 from sondino.encoder.encoder import Encoder
 from sondino.evaluation.scores import score_task
 from sondino.frontend.logmel import log_mel
 from sondino.pretraining.crops import crop_grid
-from sondino.pretraining.logmels import RAW
+from sondino.pretraining.logmels import RAW, STRETCH
 from sondino.pretraining.pretrain import new_model
 from sondino.pretraining.recipe import resolve_recipe
 from sondino.pretraining.result import write_bundle_of
@@ -63,88 +62,97 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--yamnet", type=Path, required=True)
-    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--updates", type=int, default=5000)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float)
+    parser.add_argument("--crop", type=float, default=2.1)
     parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3])
     parser.add_argument("--student-epochs", type=int, default=6)
     parser.add_argument("--student-draws", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--train-only", action="store_true", help="measure nothing: for methods trained side by side")
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    rows = []
-    yamnet = f"litert:{given.yamnet}#yamnet_frames/global_average_pooling2d/Mean?rate=16000"
+    torch.set_num_threads(1)
+    if not (given.out / "corpus" / "corpus.json").exists():
+        build_corpus(given.sounds, given.out / "corpus", STRETCH)
     for name in given.methods:
-        began = time.process_time()
-        run = given.out / name.replace(" ", "_")
-        finished = (run / "summary.json").exists()
-        bundle = pretrain(given.sounds, out=run, **options(given, name), quiet=True, page=False)
-        seconds = None if finished else round(time.process_time() - began, 1)
-        rows.append(row(given, name, load(bundle, threads=1), seconds, last_metrics(run)))
+        train(given, name)
+    if not given.train_only:
+        measure(given)
+
+
+def train(given: argparse.Namespace, name: str) -> None:
+    """Pretrain by a method, and keep the processor seconds of all calls that it took."""
+    run, began = folder_of(given, name), time.process_time()
+    spent = run / "processor_seconds.json"
+    before = json.loads(spent.read_text()) if spent.exists() else 0.0
+    if not (run / "summary.json").exists():
+        pretrain(given.out / "corpus", out=run, **options(given, name), page=False)
+        spent.write_text(json.dumps(round(before + time.process_time() - began, 1)))
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Distil the students, and write the table."""
+    yamnet = f"litert:{given.yamnet}#yamnet_frames/global_average_pooling2d/Mean?rate=16000"
+    lines = [row(given, name, load(folder_of(given, name), threads=1), last_metrics(given, name)) for name in METHODS
+             if (folder_of(given, name) / "summary.json").exists()]  # fmt: skip
     first = given.methods[0]
-    rows.append(row(given, "untrained", load(untrained(given, first), threads=1)))
-    rows.append(row(given, "log-mel statistics", LogMelStatistics()))
-    rows.append(row(given, "yamnet", load_teacher(yamnet)))
-    for name, teacher in {f"student of {first}": str(given.out / first), "student of yamnet": yamnet}.items():
+    lines.append(row(given, "untrained", load(untrained(given, first), threads=1), {}))
+    lines.append(row(given, "log-mel statistics", LogMelStatistics(), {}))
+    lines.append(row(given, "yamnet", load_teacher(yamnet), {}))
+    for name, teacher in {f"student of {first}": str(folder_of(given, first)), "student of yamnet": yamnet}.items():
         bundle = distill(
-            given.sounds, teacher=teacher, out=given.out / name.replace(" ", "_"), quiet=True, page=False, **STUDENT,
+            given.sounds, teacher=teacher, out=folder_of(given, name), quiet=True, page=False, **STUDENT,
             epochs=given.student_epochs, draws=given.student_draws, seed=given.seed,
         )  # fmt: skip
-        rows.append(row(given, name, load(bundle, threads=1)))
+        lines.append(row(given, name, load(bundle, threads=1), {}))
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    write_results("pretraining", [{name: line.get(name) for name in names} for line in lines])
+
+
+def folder_of(given: argparse.Namespace, name: str) -> Path:
+    """The folder of a run."""
+    return Path(given.out / name.replace(" ", "_").replace(",", ""))
 
 
 def options(given: argparse.Namespace, name: str) -> dict[str, Any]:
     """The entries of a method's recipe."""
-    shared = {"updates": given.updates, "batch_size": given.batch_size, "seed": given.seed, "lr": given.lr}
+    shared = {"updates": given.updates, "batch_size": given.batch_size, "crop": given.crop, "seed": given.seed}
     return shared | METHODS[name]
 
 
 def untrained(given: argparse.Namespace, name: str) -> Path:
     """The bundle of the same encoder before training."""
-    folder = given.out / "untrained"
+    folder = Path(given.out / "untrained")
     if not (folder / "config.json").exists():
         recipe = resolve_recipe(**options(given, name))
         grid = crop_grid(recipe.crop, recipe.mask_ratio)
-        summary = json.loads((given.out / name.replace(" ", "_") / "summary.json").read_text())
-        write_bundle_of(new_model(recipe, grid), tuple(summary["normalisation"]), grid, folder, {})
+        mean, std = json.loads((folder_of(given, name) / "summary.json").read_text())["normalisation"]
+        write_bundle_of(new_model(recipe, grid), (mean, std), grid, folder, {})
     return folder
 
 
-def last_metrics(run: Path) -> dict[str, float]:
-    """The last line of a run's metrics, as far as the table has it."""
+def last_metrics(given: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What a run took, and the last line of its metrics, as far as the table has it."""
+    run = folder_of(given, name)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     names = ("prediction_loss", "classification_loss", "deviation", "perplexity")
-    return {name: last[name] for name in names if name in last}
+    spent = json.loads((run / "processor_seconds.json").read_text())
+    found = {"updates": last["update"], "processor_seconds": spent}
+    return found | {name: last[name] for name in names if name in last}
 
 
-def row(
-    given: argparse.Namespace,
-    name: str,
-    model: Encoder,
-    seconds: float | None = None,
-    metrics: Mapping[str, float] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """A line of the table, added to those that there are."""
+def row(given: argparse.Namespace, name: str, model: Encoder, facts: dict[str, Any]) -> dict[str, Any]:
+    """A line of the table."""
     found: dict[str, Any] = {}
     for task, labelled in read_tasks(given.tasks, None):
         score, _ = score_task(model, name, task, labelled, given.out / "scores" / name, seeds=1, quiet=True)
         label = Path(task.name).parent.name or task.name
-        found |= {label: round(score["value"], 4)}
-        found |= {f"{label} low": round(score["interval95"][0], 4), f"{label} high": round(score["interval95"][1], 4)}
-    line = {"model": name, "updates": given.updates, "processor_seconds": seconds, **found, **metrics}
+        low, high = score["interval95"]
+        found |= {label: round(score["value"], 4), f"{label} low": round(low, 4), f"{label} high": round(high, 4)}
+    line = {"model": name, **found, **facts, **provenance("torch", "scikit-learn")}
     print(line, flush=True)
-    write_line(line | {"threads": torch.get_num_threads(), **provenance("torch", "scikit-learn")})
     return line
-
-
-LINES: list[dict[str, Any]] = []
-
-
-def write_line(line: dict[str, Any]) -> None:
-    """Add a line to the table."""
-    LINES.append(line)
-    names = list(dict.fromkeys(name for line in LINES for name in line))
-    write_results("pretraining", [{name: line.get(name) for name in names} for line in LINES])
 
 
 if __name__ == "__main__":

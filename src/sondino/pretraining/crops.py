@@ -95,8 +95,8 @@ class Crops:
         frames = self.logmels.frames
         self.rows = np.flatnonzero(frames >= self.frames)
         if len(self.rows) == 0:
-            longest = RAW.samples_for(int(frames.max(initial=0))) / RAW.sample_rate if frames.any() else 0.0
-            needed = RAW.samples_for(self.frames) / RAW.sample_rate
+            durations = self.logmels.corpus.column("duration")
+            longest, needed = durations.max(), RAW.samples_for(self.frames) / RAW.sample_rate
             raise AudioError(
                 f"no recording is long enough for a crop of {needed:.2f} s; the longest has {longest:.2f} s: give a "
                 "shorter --crop, or longer recordings"
