@@ -205,8 +205,8 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path: Path) -> None:
     write_band_sounds(tmp_path / "sounds", 8)
     options = {"updates": 3, "batch_size": 2, "crop": 0.34, "device": "cpu", "precision": "float32"}
     pretrain(tmp_path / "sounds", out=tmp_path / "one", accumulate=2, **options, quiet=True, page=False)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--main_process_port", "0", "-m", "sondino", "pretrain", str(tmp_path / "sounds")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "sondino", "pretrain", str(tmp_path / "sounds")]
     given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command += ["--out", str(tmp_path / "two"), "--quiet", *given]
     done = subprocess.run(
