@@ -178,8 +178,8 @@ def _(facts, place, student):
 
     session = InferenceSession(place / "exported" / facts["file"])
     model = load(student)
-    heard = read(sample_list().parent / "audio" / "guit_harmonics.ogg", model.sample_rate)[None, : model.sample_rate]
-    vector = session.run(None, {session.get_inputs()[0].name: heard})[0]
+    waveform = read(sample_list().parent / "audio" / "guit_harmonics.ogg", model.sample_rate)[None, : model.sample_rate]
+    vector = session.run(None, {session.get_inputs()[0].name: waveform})[0]
     mo.md(f"`{place / 'exported' / facts['file']}` gives {vector.shape[1]} numbers for a clip.")
     return
 

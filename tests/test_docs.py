@@ -3,6 +3,7 @@
 import ast
 import csv
 import importlib.util
+import math
 import re
 import shlex
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_every_command_line_is_one_that_the_program_takes(page: str, command: st
         return
     given = parsed(command)
     for teacher in [given["teacher"]] if isinstance(given.get("teacher"), str) else given.get("teacher") or []:
-        parse_teacher(teacher)
+        if not teacher.endswith("/"):  # the folder of a run
+            parse_teacher(teacher)
 
 
 def test_command_lines_are_found() -> None:
@@ -327,6 +329,45 @@ def test_the_tables_of_compression_are_what_was_measured() -> None:
 def _results(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))
+
+
+def test_worked_out_figures_of_pretraining_follow_from_the_nets() -> None:
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    from sondino.pretraining.model import SIZES
+    from sondino.pretraining.schedules import PUBLISHED_UPDATES, make_schedule
+
+    page = " ".join((ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8").split())
+    base = SIZES["base"]
+    assert base.head is not None
+    width, (narrow, blocks, _), (hidden, bottleneck, classes) = base.encoder.width, base.predictor, base.head
+    patches, visible = 190, 57
+    masked = patches - visible
+
+    def depth_of(tokens: int, wide: int, depth: int) -> int:
+        return depth * (12 * tokens * wide**2 + 2 * tokens**2 * wide)
+
+    student, teacher = (depth_of(1 + n, width, base.encoder.depth) for n in (visible, masked))
+    predictor = depth_of(1 + patches, narrow, blocks) + (1 + visible) * width * narrow
+    head = masked * (width * hidden + hidden**2 + hidden * bottleneck + bottleneck * classes)
+    others = patches * 256 * width + masked * 5 * narrow * width + head
+    assert f"encoder {student / 1e9:.1f} G, the predictor {predictor / 1e9:.1f} G" in page
+    assert (
+        f"head {others / 1e9:.1f} G" in page
+        and f"the teacher {teacher / 1e9:.1f} G and its head {head / 1e9:.1f} G" in page
+    )
+    products = 3 * (student + predictor + others) + teacher + head
+    assert f"takes {products / 1e9:.1f} G multiply-adds" in page and f"That is {2 * products / 1e9:.0f} GFLOP" in page
+    for name, peak in (("A100", 312e12), ("H100", 989e12)):
+        seconds = 2 * products * 2048 / (0.3 * peak)
+        days = seconds * PUBLISHED_UPDATES / 86400
+        assert re.search(rf"{name}, .* \| {seconds:.2f} \| {days:.1f} days \| {days / 8:.2f} days", page)
+    for crops in (64, 128, 256):
+        kept = crops * 97.4e6
+        assert f"| {kept / 1e9:.1f} GB | {(kept + 2.29e9) / 1e9:.1f} GB |" in page
+    left = {n: math.exp(-sum(1 - (0.99995 + 4e-5 * u / n) for u in range(n))) for n in (10_000, 2_000)}
+    assert f"= {100 * left[10_000]:.0f} % of the teacher" in page and f"2,000 updates {100 * left[2_000]:.0f} %" in page
+    first, last = make_schedule(10_000, 1e-3).encoder_decay
+    assert f"| {first:.5f} to {last:.5f} |" in page
 
 
 def test_worked_out_figures_follow_from_what_is_stored() -> None:

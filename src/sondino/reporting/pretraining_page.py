@@ -37,7 +37,7 @@ class Measure:
     Attributes:
         key: in metrics.jsonl.
         title: on the page.
-        meaning: what it tells.
+        meaning: what it means.
         level: its value where nothing was learnt, or its highest; None: it has none.
         level_name: what that value is of.
     """
@@ -285,7 +285,7 @@ def _verdict_section(metrics: Sequence[Row], recipe: Row) -> str:
         if perplexity is not None:
             classes = CLASSES.get(str(recipe.get("size")))
             parts.append(f"{perplexity:.0f}{f' of {classes:,}' if classes else ''} classes are in use")
-        words = f"<b>Not collapsed</b>: {text(' and '.join(parts) or 'nothing tells otherwise')}."
+        words = f"<b>Not collapsed</b>: {text(' and '.join(parts) or 'no sign of it')}."
     return section("verdict", "Collapse", f'<p class="note">{words}</p>')
 
 
@@ -323,7 +323,7 @@ def _figure(value: float) -> str:
 
 
 def _next_section(run: Path, finished: bool) -> str:
-    """The commands that go on from here."""
+    """The commands that come next."""
     name = shlex.quote(str(run))
     steps = {
         f"sondino distill AUDIO --teacher {name} --out STUDENT": "a small student of this encoder",
