@@ -16,6 +16,7 @@ from sondino import audio, cli
 from sondino.embedding.classify import classify_files
 from sondino.embedding.detect import detect_files
 from sondino.embedding.files import embed_files
+from sondino.embedding.similar import find_similar
 from sondino.embedding.table_readers import read_rows
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError
@@ -170,3 +171,26 @@ def test_a_channel_that_is_none_is_refused(
         )
     assert left.value.code and "hannel" in capsys.readouterr().err
     assert not (tmp_path / "o.npz").exists()
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_similar_names_the_channel(
+    windows: bool, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embed_files(sounds, Tiny(), tmp_path / "o.npz", windows, channel="each")
+
+    def cosine(level: float) -> float:  # of (1, 0, 0) to the embedding of a constant: level, its square, level
+        return 1 / np.sqrt(2 + level**2)
+
+    found = find_similar([1.0, 0, 0], tmp_path / "o.npz")
+    assert [(near.id, near.channel) for near in found] == [("stereo.wav", 1), ("mono.wav", 1), ("stereo.wav", 2)]
+    assert [near.cosine for near in found] == pytest.approx([cosine(0.1), cosine(0.2), cosine(0.9)], abs=1e-6)
+    with pytest.raises(SystemExit):
+        cli.main(["similar", "mono.wav", "--in", str(tmp_path / "o.npz"), "--output", str(tmp_path / "a.csv")])
+    rows = (tmp_path / "a.csv").read_text().splitlines()
+    assert rows[0].split(",")[:3] == ["rank", "id", "channel"]
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["stereo.wav", "1"], ["stereo.wav", "2"]]
+    assert "channel" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["similar", "mono.wav", "--in", str(tmp_path / "o.npz"), "--json"])
+    assert [near["channel"] for near in json.loads(capsys.readouterr().out)["neighbours"]] == [1, 2]

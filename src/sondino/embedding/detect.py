@@ -14,11 +14,20 @@ from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
 from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, whole_path
-from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
+from sondino.embedding.detection_tables import (
+    GROWING,
+    Format,
+    file_of,
+    format_of,
+    kinds_of,
+    one_table,
+    table_rows,
+    write_one,
+)
 from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, keeping, settings_of
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.errors import OptionError
@@ -29,7 +38,7 @@ MIN_CONFIDENCE = 0.25
 
 @dataclass
 class DetectReport(FilesReport):
-    """What `detect_files` did.
+    """What `detect_files` did; `to_arrow` and `to_pandas` give its table.
 
     Attributes:
         detections: in the files that it processed.
@@ -67,7 +76,7 @@ def detect_files(
         inputs: files and folders; paths are as the ids of `embed_files`.
         model: has a head.
         output: .csv, .parquet or .jsonl: one table of all recordings, written at the end. A folder: a file for each
-            recording, written once it is done. None: nothing is written.
+            recording, written once it is done. None: nothing is written, and without `show` the report holds the rows.
         min_confidence: the lowest probability of a detection.
         top: how many labels of a window are detections at most.
         hop: seconds from one window to the next; None: the model's. Smaller than its window, windows overlap.
@@ -120,7 +129,7 @@ def detect_files(
     if by_channel and form == "audacity":
         raise OptionError("a label track has no channel: give the number of one, or another format")
     files, skipped = list_inputs(inputs, channel)
-    report = DetectReport(skipped=list(skipped))
+    report = DetectReport(skipped=list(skipped), output=target, columns=kinds_of(by_channel))
     top_frequency = model.sample_rate / 2
 
     def each(put: Callable[[Input, Recording], None], todo: Sequence[Input]) -> None:
@@ -132,7 +141,8 @@ def detect_files(
                 show(recording)
 
     if target is None:
-        each(lambda file, recording: None, files)
+        keep = keeping(report, show, lambda recording: table_rows(recording, by_channel))
+        each(lambda file, recording: keep(recording), files)
     elif apart:
         _check_names(target, files, form)
         todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]

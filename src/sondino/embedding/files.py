@@ -13,15 +13,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sondino.arrow import AsTable
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
+from sondino.embedding.table_readers import read_arrow
 from sondino.embedding.tables import TableForm, TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
@@ -29,6 +31,9 @@ from sondino.errors import RunError, SondinoError
 from sondino.files import thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.text import printable
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PART_FILES = 256
 PART_BYTES = 1 << 30  # so that a part of long recordings does not take a day
@@ -40,8 +45,8 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass
-class EmbedReport:
-    """What `embed_files` did.
+class EmbedReport(AsTable):
+    """What `embed_files` did; `to_arrow` and `to_pandas` read the table that it wrote.
 
     Attributes:
         output: the file written.
@@ -64,6 +69,15 @@ class EmbedReport:
     kept: int = 0
     replaced: int = 0
     gone: int = 0
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """The table for pyarrow, with the columns of one in Parquet: `id`, perhaps `channel` and `start`, and `vector`.
+
+        Raises:
+            OptionError, SondinoError: the output is no longer there, or damaged.
+            MissingExtra: pyarrow is not installed.
+        """
+        return read_arrow(self.output)
 
     def add(self, part: TablePart) -> None:
         """Count a finished part."""

@@ -8,14 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.embedding.tables import arrow_of
 from sondino.errors import OptionError, SondinoError, require
 from sondino.files import check_unpacked
 from sondino.text import format_error, from_cell, unescape
+
+if TYPE_CHECKING:
+    import pyarrow
 
 BLOCK_BYTES = 16 << 20
 MOST_ROW_BYTES = 64 << 20
@@ -57,6 +61,18 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
         raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
     with report_damage(table):
         yield from READERS[suffix](table)
+
+
+def read_arrow(table: str | Path) -> "pyarrow.Table":
+    """A whole table for pyarrow, with the columns and types of one in Parquet.
+
+    Raises:
+        OptionError, SondinoError: as of `read_rows`.
+        MissingExtra: pyarrow is not installed.
+    """
+    pyarrow = require("pyarrow", "tables")
+    blocks = [arrow_of(rows.ids, rows.channels, rows.starts, rows.embeddings) for rows in read_rows(table)]
+    return pyarrow.concat_tables(blocks)
 
 
 def read_npz(table: Path) -> Iterator[Rows]:

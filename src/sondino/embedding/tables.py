@@ -2,18 +2,22 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.arrow import arrow_schema
 from sondino.errors import OptionError, require
 from sondino.files import new_file
 from sondino.text import CsvWriter, escape
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass
@@ -150,26 +154,54 @@ def write_csv(output: Path, parts: Iterable[TablePart], form: TableForm) -> None
 
 def write_parquet(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """Columns `id`, per window also `start`, and `vector`: a list of numbers, float32."""
-    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
-    fields = [pyarrow.field("id", pyarrow.string())]
-    if form.by_channel:
-        fields.append(pyarrow.field("channel", pyarrow.int32()))
-    if form.per_window:
-        fields.append(pyarrow.field("start", pyarrow.float64()))
-    embedding = pyarrow.list_(pyarrow.float32(), form.dim)
-    schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
+    parquet = require("pyarrow.parquet", "tables")
+    schema = _schema_of(form.dim, form.per_window, form.by_channel)
     with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
         for part in parts:
-            flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
-            # File names need not be UTF-8, Parquet's strings must.
-            columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
-            if form.by_channel:
-                columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
-            if form.per_window:
-                columns.append(pyarrow.array(part.starts))
-            columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, form.dim))
+            starts = part.starts if form.per_window else None
+            channels = part.row_channels() if form.by_channel else None
             if len(part.embeddings):
-                table.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
+                table.write_table(arrow_of(part.row_ids(), channels, starts, part.embeddings))
+
+
+def _schema_of(dim: int, per_window: bool, by_channel: bool) -> "pyarrow.Schema":
+    pyarrow = require("pyarrow", "tables")
+    kinds = {
+        "id": "string",
+        **({"channel": "int32"} if by_channel else {}),
+        **({"start": "float64"} if per_window else {}),
+    }
+    return arrow_schema(kinds).append(pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), dim)))
+
+
+def arrow_of(
+    ids: Sequence[str],
+    channels: Sequence[int] | NDArray[np.int64] | None,
+    starts: NDArray[np.float64] | None,
+    embeddings: NDArray[np.float32],
+) -> "pyarrow.Table":
+    """Rows as a table of Arrow, with the columns of `write_parquet`.
+
+    Args:
+        ids: of each row.
+        channels: of each row; None: there is no such column.
+        starts: (rows,) seconds; None: there is no such column.
+        embeddings: (rows, dim).
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+    pyarrow = require("pyarrow", "tables")
+    dim = embeddings.shape[1]
+    flat = pyarrow.array(np.ascontiguousarray(embeddings, np.float32).reshape(-1))
+    # File names need not be UTF-8, Parquet's strings must.
+    columns = [pyarrow.array([escape(name) for name in ids], pyarrow.string())]
+    if channels is not None:
+        columns.append(pyarrow.array(channels, pyarrow.int32()))
+    if starts is not None:
+        columns.append(pyarrow.array(starts, pyarrow.float64()))
+    columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
+    return pyarrow.Table.from_arrays(columns, schema=_schema_of(dim, starts is not None, channels is not None))
 
 
 WRITERS: dict[str, Writer] = {

@@ -9,15 +9,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sondino.arrow import AsTable, arrow_of_dicts
 from sondino.encoder.encoder import Encoder
 from sondino.errors import MissingExtra, OptionError
 from sondino.evaluation.models import RandomlyInitialised, Role, check_embeds_audio, model_facts
 from sondino.evaluation.record import results_header, task_facts
-from sondino.evaluation.retention import retention, write_tables
+from sondino.evaluation.retention import retention, score_rows, write_tables
 from sondino.evaluation.scores import score_task
 from sondino.files import make_folder, thread_count, write_json
 from sondino.locks import lock_or_fail
@@ -33,12 +34,15 @@ from sondino.tasks.own import read_unlabelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
 
+if TYPE_CHECKING:
+    import pyarrow
+
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Evaluated:
-    """The outcome of `evaluate`.
+class Evaluated(AsTable):
+    """The outcome of `evaluate`; `to_arrow` and `to_pandas` give its scores, as in scores.csv.
 
     Attributes:
         folder: of the results.
@@ -49,6 +53,11 @@ class Evaluated:
     folder: Path
     results: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The scores for pyarrow, a row for each model and task; raises MissingExtra without pyarrow."""
+        text = dict.fromkeys(("model", "task", "metric", "interval"), "string")
+        return arrow_of_dicts(score_rows(self.results), {**text, "clips": "int64"})
 
 
 @dataclass(frozen=True)
