@@ -15,6 +15,7 @@ from helpers.tiny_encoder import Tiny
 from sondino import audio, cli
 from sondino.embedding.classify import classify_files
 from sondino.embedding.detect import detect_files
+from sondino.embedding.detections import Recording
 from sondino.embedding.files import embed_files
 from sondino.embedding.similar import find_similar
 from sondino.embedding.table_readers import read_rows
@@ -129,6 +130,25 @@ def test_tables_of_other_programs_have_the_channel_in_their_column(
     assert [line.split(",")[1] for line in text] == ["channel", "2", "2"]
     with pytest.raises(OptionError, match="a label track has no channel"):
         detect_files(sounds, model, tmp_path / "apart", format="audacity", channel="each")
+
+
+def test_a_file_of_channels_is_written_with_all_or_not_at_all(
+    sounds: Path, model: sondino.Model, tmp_path: Path
+) -> None:
+    both = tmp_path / "out" / "stereo.wav.csv"
+
+    def stop(recording: Recording) -> None:
+        if recording.path == "stereo.wav":
+            assert both.exists() == (recording.channel == 2)
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # of the first recording too, which is kept then
+        with pytest.raises(KeyboardInterrupt):
+            detect_files(sounds, model, tmp_path / "out", channel="each", skip_existing=True, show=stop)
+        assert (tmp_path / "out" / "mono.wav.csv").exists() and not both.exists()
+    report = detect_files(sounds, model, tmp_path / "out", channel="each", skip_existing=True, min_confidence=0)
+    assert (report.files, report.kept) == (1, 1)
+    assert [line.split(",")[1] for line in both.read_text().splitlines()] == ["channel", "1", "1", "2", "2"]
 
 
 def test_labels_of_clips_and_lines(

@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from helpers.skips import needs_linux
+from helpers.stages import stages_in
 from sondino import cli
 from sondino.benchmark.footprint import Footprint, footprint
 from sondino.encoder.check import check_encoder
@@ -132,6 +133,18 @@ def test_the_window_that_covers_both_halves_is_found(models: Path, task: Path, c
     assert "2 s is best, 100.0 % at 2 s, and no shorter window" in chosen["sentence"]
     assert "every clip of clips fits into 2 s, so windows of 5, 10 s are the same" in results["notes"]
     assert [row["memory_bytes"] for row in results["rows"]] == [500_000, 1_000_000, 2_000_000]
+
+
+def test_stages_are_numbered(models: Path, task: Path, costs: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    support([f"module:{models}:Halves"], [str(task)], (1, 2, 5), out=task.parent / "out", seeds=1)  # 5 s is as 2 s
+    assert stages_in(capsys.readouterr().err) == [
+        "memory and time of halves",
+        "clips: embeddings of halves, 1 s",
+        "clips: probe of halves, 1 s",
+        "clips: embeddings of halves, 2 s",
+        "clips: probe of halves, 2 s",
+        "size, speed and energy",
+    ]
 
 
 def test_a_model_that_needs_no_more_gets_the_shortest(models: Path, task: Path, costs: list[Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.stages import stages_in
 from sondino.encoder.head import Head
 from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
 from sondino.exporters import export as exporting
@@ -20,6 +21,7 @@ from sondino.frontend.logmel import log_mel
 from sondino.model.onnx_graph import front_end_graph, net_graph
 from sondino.model.torch_model import TorchModel
 from sondino.nets.student import Student
+from sondino.progress import Report
 from sondino.sample_sounds import sample_folder
 
 RATE, DIM = 32000, 24
@@ -121,6 +123,22 @@ def test_a_fixed_window_and_the_net_without_its_front_end(source: TorchModel, tm
     close(session.run(["vector"], {"logmel": logmel})[0], source.embed_array(x))
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
     assert json.loads(metadata["front_end"])["hop"] == 512 and metadata["window"] == "0.5"
+
+
+def test_a_page_is_made_and_checked_in_numbered_stages(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page(bundle: Path, out: Path, precision: str, gallery: Path | None, progress: Report) -> None:
+        (out / "model").mkdir()
+        (out / "model" / "body.onnx").write_bytes(traced_net(None).SerializeToString())
+        progress(3, 3)
+
+    monkeypatch.setattr(exporting, "export_web", page)
+    monkeypatch.setattr(exporting, "read_config", lambda file: {})
+    exporting.export("mine", "web", tmp_path / "page")
+    printed = capsys.readouterr().err
+    assert stages_in(printed) == ["making the page", "checking on real clips"]
+    assert "1 of 2: making the page: 3 of 3 sounds" in printed
 
 
 def test_f16_halves_the_net_and_leaves_the_front_end(source: TorchModel, tmp_path: Path) -> None:

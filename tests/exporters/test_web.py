@@ -47,7 +47,10 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("built")
 def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_path: Path) -> None:
-    out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS)
+    told: list[tuple[int, int]] = []
+    out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS, progress=lambda *done: told.append(done))
+    count = len(list(CLIPS.glob("*.ogg")))
+    assert told == [(number, count) for number in range(1, count + 1)]
     assert (out / "index.html").read_text() == "<title>sondino</title>"
     assert {file.name: file.read_bytes() for file in (out / "assets").iterdir()} == {"ort.wasm": b"\0asm"}
     facts = json.loads((out / "model" / "model.json").read_text())

@@ -11,6 +11,7 @@ pytest.importorskip("torch_pruning", reason="the train extra is not installed")
 import torch
 
 from helpers.golden import wave
+from helpers.stages import stages_in
 from sondino import cli, load
 from sondino.distillation.distill import new_student
 from sondino.distillation.mapping import Standardise
@@ -24,6 +25,7 @@ from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student, write_weights
+from sondino.progress import show, stages
 from sondino.pruning import prune as pruning
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import Recovery, prune
@@ -111,7 +113,13 @@ def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weig
     monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
     command = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.75,0.75", "--out", str(tmp_path / "a b")]
     cli.app(command, exit_on_error=False, result_action="return_value")
-    message = capsys.readouterr().out
+    message, printed = capsys.readouterr()
+    assert stages_in(printed) == [
+        "headers",
+        "log-mels to recalibrate on",
+        "removing filters",
+        "making and checking its ONNX graph",
+    ]
     assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in message
     recalibrated, raw = (
         read_student(tmp_path / "a b" / "0.75"),
@@ -124,6 +132,24 @@ def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weig
     command[-1] = str(tmp_path / "c")
     cli.app(command, exit_on_error=False, result_action="return_value")
     assert "their mean pairwise cosine is 0.9950" in capsys.readouterr().out
+
+
+def test_recovery_is_a_stage_with_stages_of_its_own(whole_weights, tmp_path, monkeypatch, capsys):
+    def recover(*_: object) -> Path:
+        with stages(2):
+            for what in ("targets", "training"):
+                with show(what):
+                    pass
+        return whole_weights
+
+    monkeypatch.setattr(pruning, "_recover", recover)
+    monkeypatch.setattr(pruning, "_write", lambda folder, *_: write_json(folder / "config.json", {}))
+    (tmp_path / "out").mkdir()
+    prune(whole_weights, tmp_path / "out", score="l1", ratio=0.5, steps=2, corpus=CLIPS, epochs=1)
+    printed = capsys.readouterr().err
+    assert stages_in(printed, "4 of 7: recovery, step 1 of 2, ") == ["targets", "training"]
+    assert stages_in(printed, "6 of 7: recovery, step 2 of 2, ") == ["targets", "training"]
+    assert "5 of 7: removing filters, step 2 of 2\n" in printed and "7 of 7: making and checking" in printed
 
 
 @pytest.mark.full

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,16 +149,28 @@ def detect_files(
         todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]
         report.kept = len(files) - len(todo)
         target.mkdir(parents=True, exist_ok=True)
-        channels: dict[str, list[Recording]] = {}  # of the file that is being done
+        count = Counter(file.path for file in todo)  # channels of each; they follow each other
+        doing: tuple[Input, list[Recording]] | None = None
+
+        def write_channels() -> None:
+            nonlocal doing
+            if doing is not None:
+                file, channels = doing
+                write_one(file_of(target, file.id, form), channels, form, top_frequency, by_channel)
+            doing = None
 
         def put(file: Input, recording: Recording) -> None:
-            if file.path not in channels:
-                channels.clear()
-            channels.setdefault(file.path, []).append(recording)
-            write_one(file_of(target, file.id, form), channels[file.path], form, top_frequency, by_channel)
+            nonlocal doing
+            if doing is None or doing[0].path != file.path:
+                write_channels()  # of a file with a channel that failed
+                doing = file, []
+            doing[1].append(recording)
+            if len(doing[1]) == count[file.path]:  # not before: a file with one of its channels would count as finished
+                write_channels()
 
         with crash_marks(target):
             each(put, todo)
+            write_channels()
     elif append:
         settings = settings_of(model, head, windowing, scale, channel=channel, **_settings(wanted, head))
         plan = plan_append(target, settings, files)

@@ -17,11 +17,11 @@ from sondino.evaluation.evaluate import EvaluatedModel, add_model
 from sondino.evaluation.models import model_facts
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import explained, retention, table_with_notes
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.files import make_folder, thread_count, write_json, write_whole
 from sondino.locks import lock_or_fail
 from sondino.probing.probe import check_probe
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
@@ -107,7 +107,7 @@ def compare(
     opened: list[EvaluatedModel] = []
     for one in given:
         opened.append(add_model(one, opened, threads=threads))
-    with _folder(out) as folder:
+    with _folder(out) as folder, stages(1 + STAGES * len(opened) * len(on)):
         skipped: list[tuple[str, str]] = []
         facts = _costs(opened, quiet)
         scores, about_tasks = _scores(opened, on, folder, seeds, threads, quiet, skipped)

@@ -19,7 +19,7 @@ from sondino.errors import MissingExtra, OptionError
 from sondino.evaluation.models import RandomlyInitialised, Role, check_embeds_audio, model_facts
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import retention, score_rows, write_tables
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.files import make_folder, thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.metrics.agreement import agreement
@@ -28,7 +28,7 @@ from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import check_probe
-from sondino.progress import show
+from sondino.progress import Report, show, stages
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.own import read_unlabelled
 from sondino.tasks.registry import read_tasks
@@ -138,11 +138,13 @@ def evaluate(
     folder = make_folder(Path(out))
     with lock_or_fail(folder, "evaluation", "filling"):
         evaluation = _Evaluation(folder, opened, teacher is not None, seeds, threads, quiet)
-        for task, labelled in on:
-            evaluation.probe(task, labelled)
-        for task, labelled in [*on, *unlabelled]:
-            evaluation.compare(task, labelled)
-        results = evaluation.results(on, unlabelled, notes, command)
+        compared = [] if teacher is None else [*on, *unlabelled]
+        with stages(len(opened) * (STAGES * len(on) + len(compared)) + 1):
+            for task, labelled in on:
+                evaluation.probe(task, labelled)
+            for task, labelled in compared:
+                evaluation.compare(task, labelled)
+            results = evaluation.results(on, unlabelled, notes, command)
         write_json(folder / "results.json", results)
         write_tables(folder, results)
     return Evaluated(folder, results, evaluation.skipped)
@@ -247,17 +249,18 @@ class _Evaluation:
 
     def compare(self, task: Task, labelled: Labelled) -> None:
         """Measure the agreement of every model's embeddings with the teacher's, without labels."""
-        if self.teacher is None:
-            return
-        theirs, where = self.embeddings(self.teacher, task, labelled)
+        assert self.teacher is not None
+        with show(f"{task.name}: embeddings of {self.teacher.name}", "clips", self.quiet) as progress:
+            theirs, where = self.embeddings(self.teacher, task, labelled, progress)
         for one in self.models:
             if one is self.teacher:
                 continue
-            ours, place = self.embeddings(one, task, labelled)
-            # Each may have failed on other clips.
-            both = [path for path in where if path in place]
-            rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
-            found = agreement(ours[rows[0]], theirs[rows[1]])
+            with show(f"{task.name}: agreement of {one.name}", "clips", self.quiet) as progress:
+                ours, place = self.embeddings(one, task, labelled, progress)
+                # Each may have failed on other clips.
+                both = [path for path in where if path in place]
+                rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
+                found = agreement(ours[rows[0]], theirs[rows[1]])
             self.agreements.append(
                 {
                     "model": one.name,
@@ -267,12 +270,14 @@ class _Evaluation:
                 }
             )
 
-    def embeddings(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
+    def embeddings(
+        self, one: EvaluatedModel, task: Task, labelled: Labelled, progress: Report
+    ) -> tuple[np.ndarray, Mapping[str, int]]:
         """A model's embeddings (clips, dim), and the row of each path."""
-        with show(f"{task.name}: embeddings of {one.name}", "clips", self.quiet) as progress:
-            usable, embeddings, _ = task_embeddings(
-                one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
-            )
+        usable, embeddings, _ = task_embeddings(
+            one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
+        )
+        progress(len(labelled.clips), len(labelled.clips))  # of embeddings that were there, nothing is reported
         self.skip(usable)
         return embeddings, {clip.path: row for row, clip in enumerate(usable.clips)}
 

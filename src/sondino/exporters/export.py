@@ -138,15 +138,15 @@ def export(
     source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
     length = samples or round(source.window * source.sample_rate)
-    count = 2 + (calibrate is not None) + (calibrate is not None and to == "web")
+    count = 2 + (calibrate is not None) + 2 * (calibrate is not None and to == "web")
     with replacing(folder, _is_export, EXPORT) as partial, stages(count):
         parts = None
         if calibrate is not None:
             with show("reading audio to calibrate on", quiet=quiet):
                 parts = split_clips(source, length, calibrate, sounds)
         order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
-        # In int8 some makers show their layers themselves.
-        shown = precision == "int8" and to in ("onnx", "openvino", "web")
+        # Some makers show what they do themselves.
+        shown = to == "web" or (precision == "int8" and to in ("onnx", "openvino"))
         with nullcontext() if shown else show(f"making the model for {to}", quiet=quiet):
             made = _MAKERS[to](order, partial)
         clips = (
@@ -264,7 +264,8 @@ def _web(order: _Order, partial: Path) -> _Made:
             source = Path(temporary) / "int8"
             facts = quantize(order.bundle, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
-        export_web(source, partial, order.precision, order.gallery)
+        with show("making the page", "sounds", order.quiet) as report:
+            export_web(source, partial, order.precision, order.gallery, report)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
     return _Made(run, None, order.samples, tuple(kept), _versions("onnxruntime"))
 
