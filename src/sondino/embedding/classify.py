@@ -14,11 +14,11 @@ from typing import Any, Literal
 from sondino.arrow import Kinds
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
+from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append, settings_of
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
 from sondino.embedding.label_tables import kept_csv, kept_json
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of, keeping, settings_of
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, identity_of, keeping
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError
 from sondino.files import text_file
@@ -121,8 +121,8 @@ def classify_files(
     if target is None:
         each(keeping(report, show, lambda prediction: rows_of(prediction, by_channel)), files)
     elif append:
-        options = {"channel": channel, "top": top, "per clip": True}
-        plan = plan_append(target, settings_of(model, head, windowing, scale, **options), files)
+        options = {"head": identity_of(head), "channel": channel, "top": top, "per_clip": True}
+        plan = plan_append(target, settings_of(model, windowing, scale, **options), files)
         report.kept = plan.kept
         if plan.todo:
             with (

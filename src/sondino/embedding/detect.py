@@ -14,7 +14,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
-from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, whole_path
+from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, settings_of, whole_path
 from sondino.embedding.detection_tables import (
     GROWING,
     Format,
@@ -28,7 +28,7 @@ from sondino.embedding.detection_tables import (
 from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of, keeping, settings_of
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, identity_of, keeping
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.errors import OptionError
@@ -172,7 +172,7 @@ def detect_files(
             each(put, todo)
             write_channels()
     elif append:
-        settings = settings_of(model, head, windowing, scale, channel=channel, **_settings(wanted, head))
+        settings = settings_of(model, windowing, scale, channel=channel, **_settings(wanted, head))
         plan = plan_append(target, settings, files)
         report.kept = plan.kept
         if plan.todo:
@@ -195,12 +195,13 @@ def _settings(wanted: Wanted, head: Head) -> dict[str, Any]:
     """What of the options decides the rows of a file."""
     names = [head.labels[place] for place in wanted.labels]
     return {
-        "min confidence": wanted.min_confidence,
+        "head": identity_of(head),
+        "min_confidence": wanted.min_confidence,
         "top": wanted.top,
         "merge": wanted.merge,
-        "max unlike": wanted.max_unlike,
+        "max_unlike": wanted.max_unlike,
         "labels": None if len(names) == len(head.labels) else ", ".join(names),
-        "per clip": False,
+        "per_clip": False,
     }
 
 

@@ -21,7 +21,7 @@ from sondino.arrow import AsTable
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
-from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
+from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append, settings_of
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
 from sondino.embedding.table_readers import read_arrow
 from sondino.embedding.tables import TableForm, TablePart, Writer, writer_for
@@ -250,17 +250,8 @@ class _Job:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the rows of a file."""
-        cut = self.windowing
-        return {
-            "model": [self.model.name, self.model.fingerprint],
-            "window": cut.window,
-            "hop": cut.hop,
-            "short": cut.short,
-            "window policy": cut.policy,
-            "per window": self.per_window,
-            "scale": self.scale,
-            "channel": self.channel,
-        }
+        options = {"per_window": self.per_window, "channel": self.channel}
+        return settings_of(self.model, self.windowing, self.scale, **options)
 
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""

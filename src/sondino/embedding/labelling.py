@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sondino.arrow import AsTable, Kinds, arrow_table
 from sondino.audio.signal import Scale
@@ -99,23 +99,14 @@ def head_of(model: Model) -> Head:
     return model.head
 
 
-def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **options: Any) -> dict[str, Any]:
-    """All that decides the rows of a file, for `plan_append`."""
+def identity_of(head: Head) -> list[str]:
+    """A head's name, and a hash of all that decides its labels, for `settings_of`."""
     facts = [head.labels, head.multi_label, head.activation]
     digest = hashlib.sha256(json.dumps(facts).encode())
     scored = {} if head.unlike is None else head.unlike.as_arrays()
     for array in (*chain.from_iterable(head.layers), *scored.values()):
         digest.update(array.tobytes())
-    return {
-        "model": [model.name, model.fingerprint],
-        "head": [head.name, digest.hexdigest()],
-        "window": windowing.window,
-        "hop": windowing.hop,
-        "short": windowing.short,
-        "window policy": windowing.policy,
-        "scale": scale,
-        **options,
-    }
+    return [head.name, digest.hexdigest()]
 
 
 def embedded_files(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sondino.audio.clips import real_clips
 from sondino.encoder.head import Head
 from sondino.errors import OptionError, RunError
-from sondino.exporters.asked import Precision, To, check_options
+from sondino.exporters.asked import Asked, Precision, To
 from sondino.exporters.card import export_card
 from sondino.exporters.half_precision import halved, without_zeros
 from sondino.exporters.openvino import open_openvino, write_openvino
@@ -132,7 +132,7 @@ def export(
     from sondino.pretrained.locate import locate
 
     calibrate, sounds, gallery = (None if given is None else Path(given) for given in (calibrate, sounds, gallery))
-    check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    Asked(to, precision, window, dynamic, body_only, calibrate, gallery)  # raises OptionError
     folder = free_folder(Path(out), _is_export, EXPORT)
     bundle = locate(model)
     source = TorchModel.open(bundle)
