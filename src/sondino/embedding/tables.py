@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet, .lance. Written in parts."""
 
 import io
 import zipfile
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import OptionError, require
-from sondino.files import new_file
+from sondino.files import free_folder, new_file, replacing
 from sondino.text import CsvWriter, escape
 
 
@@ -83,13 +83,16 @@ def writer_for(output: Path) -> Writer:
     """The writer for an output's suffix.
 
     Raises:
-        OptionError: a suffix that no writer has, or the output is a folder.
-        MissingExtra: .parquet without pyarrow.
+        OptionError: a suffix that no writer has, or the output is a folder; a .lance that is no dataset.
+        MissingExtra: .parquet without pyarrow, .lance without pylance.
     """
     suffix = output.suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(f"output {output} must end in one of {', '.join(WRITERS)}")
-    if output.is_dir():
+    if suffix == ".lance":
+        require("lance", "lance")
+        free_folder(output, is_lance, LANCE)
+    elif output.is_dir():
         raise OptionError(f"output {output} is a folder; name a file")
     if suffix == ".parquet":
         require("pyarrow", "tables")
@@ -151,25 +154,64 @@ def write_csv(output: Path, parts: Iterable[TablePart], form: TableForm) -> None
 def write_parquet(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """Columns `id`, per window also `start`, and `vector`: a list of numbers, float32."""
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
+    schema = _arrow_schema(pyarrow, form)
+    with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
+        for batch in _arrow_batches(pyarrow, parts, form, schema):
+            table.write_batch(batch)
+
+
+LANCE = "Lance dataset"
+
+
+def write_lance(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
+    """A Lance dataset, which LanceDB opens as a table: a folder with the columns of `write_parquet`."""
+    pyarrow, lance = require("pyarrow", "lance"), require("lance", "lance")
+    schema = _arrow_schema(pyarrow, form)
+    raised: list[BaseException] = []
+
+    def batches() -> Iterator[Any]:
+        try:
+            yield from _arrow_batches(pyarrow, parts, form, schema)
+        except BaseException as error:
+            raised.append(error)  # Lance makes an OSError of it
+            raise
+
+    with replacing(output, is_lance, LANCE) as new:
+        try:
+            lance.write_dataset(pyarrow.RecordBatchReader.from_batches(schema, batches()), str(new), schema=schema)
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+
+
+def is_lance(folder: Path) -> bool:
+    """Whether a folder is a Lance dataset."""
+    return (folder / "_versions").is_dir()
+
+
+def _arrow_schema(pyarrow: Any, form: TableForm) -> Any:
     fields = [pyarrow.field("id", pyarrow.string())]
     if form.by_channel:
         fields.append(pyarrow.field("channel", pyarrow.int32()))
     if form.per_window:
         fields.append(pyarrow.field("start", pyarrow.float64()))
     embedding = pyarrow.list_(pyarrow.float32(), form.dim)
-    schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
-    with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
-        for part in parts:
-            flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
-            # File names need not be UTF-8, Parquet's strings must.
-            columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
-            if form.by_channel:
-                columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
-            if form.per_window:
-                columns.append(pyarrow.array(part.starts))
-            columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, form.dim))
-            if len(part.embeddings):
-                table.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
+    return pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
+
+
+def _arrow_batches(pyarrow: Any, parts: Iterable[TablePart], form: TableForm, schema: Any) -> Iterator[Any]:
+    for part in parts:
+        flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
+        # File names need not be UTF-8, Arrow's strings must.
+        columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
+        if form.by_channel:
+            columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
+        if form.per_window:
+            columns.append(pyarrow.array(part.starts))
+        columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, form.dim))
+        if len(part.embeddings):
+            yield pyarrow.RecordBatch.from_arrays(columns, schema=schema)
 
 
 WRITERS: dict[str, Writer] = {
@@ -177,6 +219,7 @@ WRITERS: dict[str, Writer] = {
     ".npy": write_npy,
     ".csv": write_csv,
     ".parquet": write_parquet,
+    ".lance": write_lance,
 }
 
 
