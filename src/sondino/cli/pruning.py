@@ -103,6 +103,11 @@ def prune(
                 f"the embeddings have collapsed: their mean pairwise cosine is {pruned['alike']:.4f}; "
                 "let the model recover with --corpus AUDIO --epochs N, or remove fewer filters"
             )
+        if pruned.get("without_unlike"):
+            print_line(
+                "left out: the score of what is unlike the training clips (`unlike` of classify), which was of the "
+                "unpruned model; `sondino probe` fits a head with one on the pruned model's embeddings"
+            )
     print_line(f"compare costs and scores: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
     return 0
 

@@ -29,8 +29,8 @@ def similar(
 
     Args:
         query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
-        table: written by `sondino embed`: .npz, .npy, .csv or .parquet. With windows, `start` is the nearest's; with
-            `--channel each`, each channel of a file is a clip.
+        table: written by `sondino embed`: .npz, .npy, .csv, .parquet or .lance. With windows, `start` is the nearest's;
+            with `--channel each`, each channel of a file is a clip.
         k: how many clips.
         model: the bundle, or its name, that made the table.
         output: a CSV of the answer.

@@ -112,7 +112,7 @@ def embed_files(
             sound. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
         output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
-            .csv or .parquet.
+            .csv, .parquet or .lance (LanceDB).
         per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.

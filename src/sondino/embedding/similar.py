@@ -72,7 +72,8 @@ def find_similar(embeddings: ArrayLike, table: str | Path, k: int = 10, leave_ou
 
     Args:
         embeddings: the query: (dim,) or (n, dim), of the model that made the table.
-        table: .npz, .npy, .csv or .parquet, as `sondino embed` writes them; a clip's windows are in consecutive rows.
+        table: .npz, .npy, .csv, .parquet or .lance, as `sondino embed` writes them; a clip's windows are in rows that
+            follow each other.
         k: how many; a smaller table gives fewer.
         leave_out: the id of a clip to exclude, such as the query itself, with all of its channels.
 

@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet, .lance. Written in parts."""
 
 import io
 import zipfile
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sondino.arrow import arrow_schema
 from sondino.errors import OptionError, require
-from sondino.files import new_file
+from sondino.files import free_folder, new_file, replacing
 from sondino.text import CsvWriter, escape
 
 if TYPE_CHECKING:
@@ -87,13 +87,16 @@ def writer_for(output: Path) -> Writer:
     """The writer for an output's suffix.
 
     Raises:
-        OptionError: a suffix that no writer has, or the output is a folder.
-        MissingExtra: .parquet without pyarrow.
+        OptionError: a suffix that no writer has, or the output is a folder; a .lance that is no dataset.
+        MissingExtra: .parquet without pyarrow, .lance without pylance.
     """
     suffix = output.suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(f"output {output} must end in one of {', '.join(WRITERS)}")
-    if output.is_dir():
+    if suffix == ".lance":
+        require("lance", "lance")
+        free_folder(output, is_lance, LANCE)
+    elif output.is_dir():
         raise OptionError(f"output {output} is a folder; name a file")
     if suffix == ".parquet":
         require("pyarrow", "tables")
@@ -157,11 +160,47 @@ def write_parquet(output: Path, parts: Iterable[TablePart], form: TableForm) -> 
     parquet = require("pyarrow.parquet", "tables")
     schema = _schema_of(form.dim, form.per_window, form.by_channel)
     with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
-        for part in parts:
-            starts = part.starts if form.per_window else None
-            channels = part.row_channels() if form.by_channel else None
-            if len(part.embeddings):
-                table.write_table(arrow_of(part.row_ids(), channels, starts, part.embeddings))
+        for rows in _arrow_parts(parts, form):
+            table.write_table(rows)
+
+
+LANCE = "Lance dataset"
+
+
+def write_lance(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
+    """A Lance dataset, which LanceDB opens as a table: a folder with the columns of `write_parquet`."""
+    pyarrow, lance = require("pyarrow", "lance"), require("lance", "lance")
+    schema = _schema_of(form.dim, form.per_window, form.by_channel)
+    raised: list[BaseException] = []
+
+    def batches() -> Iterator[Any]:
+        try:
+            for rows in _arrow_parts(parts, form):
+                yield from rows.to_batches()
+        except BaseException as error:
+            raised.append(error)  # Lance makes an OSError of it
+            raise
+
+    with replacing(output, is_lance, LANCE) as new:
+        try:
+            lance.write_dataset(pyarrow.RecordBatchReader.from_batches(schema, batches()), str(new), schema=schema)
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+
+
+def is_lance(folder: Path) -> bool:
+    """Whether a folder is a Lance dataset."""
+    return (folder / "_versions").is_dir()
+
+
+def _arrow_parts(parts: Iterable[TablePart], form: TableForm) -> "Iterator[pyarrow.Table]":
+    for part in parts:
+        starts = part.starts if form.per_window else None
+        channels = part.row_channels() if form.by_channel else None
+        if len(part.embeddings):
+            yield arrow_of(part.row_ids(), channels, starts, part.embeddings)
 
 
 def _schema_of(dim: int, per_window: bool, by_channel: bool) -> "pyarrow.Schema":
@@ -209,6 +248,7 @@ WRITERS: dict[str, Writer] = {
     ".npy": write_npy,
     ".csv": write_csv,
     ".parquet": write_parquet,
+    ".lance": write_lance,
 }
 
 

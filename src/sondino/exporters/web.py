@@ -134,7 +134,7 @@ def _asset_facts(file: Path) -> dict[str, dict[str, str]]:
 
 
 def _write_model(folder: Path, model: Model, precision: Precision, clips: list[Clip], progress: Report | None) -> None:
-    """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin."""
+    """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin, unlike.bin."""
     folder.mkdir()
     fixed = _write_body(model, precision, folder / "body.onnx")
     embedded, embeddings, seconds = _embed_gallery(model, clips, progress)
@@ -149,6 +149,8 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
     if model.head is not None:
         layers = [part.astype("<f4").tobytes() for layer in model.head.layers for part in layer]
         (folder / "head.bin").write_bytes(b"".join(layers))
+        if model.head.unlike is not None:
+            (folder / "unlike.bin").write_bytes(model.head.unlike.as_bytes())
     about = {
         "format": PAGE_FORMAT,
         "name": model.name,
@@ -237,6 +239,7 @@ def _head(head: Head | None) -> dict[str, Any] | None:
         "multi_label": head.multi_label,
         "activation": head.activation,
         "sizes": [head.dim, *(int(weight.shape[0]) for weight, _ in head.layers)],
+        "unlike": None if head.unlike is None else head.unlike.sizes,
     }
 
 

@@ -400,6 +400,8 @@ def _pruning_facts(source: TorchModel, made: _Pruned, asked: dict[str, Any], rec
 
 
 def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
+    before, after = source.as_head(), made.model.as_head()
+    had_unlike = before is not None and before.unlike is not None
     trained = {
         "epochs": recovery.epochs,
         "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
@@ -414,6 +416,7 @@ def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], reco
         "norms_settled_on": "the sounds that sondino ships" if recovery.audio is None else "the sound that was given",
         "alike": mean_pairwise_cosine(_embeddings(made.model.backbone, made.logmels[:2])),
         "asked_recovery": _digest(asked["recovery"]),
+        "without_unlike": had_unlike and after is not None and after.unlike is None,
         "recovery": trained if recovery.epochs else None,
         "before": source.facts.get("pruned"),
     }
