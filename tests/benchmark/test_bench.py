@@ -304,8 +304,8 @@ def test_stages_are_numbered(monkeypatch, tiny_bundle, tmp_path, capsys):
     scripted(monkeypatch, reports(answer([5.0])), reports(answer([5.0])), reports({"peak_memory_bytes": {"10": 1}}))
     bench([str(tiny_bundle)], tmp_path / "out", runtimes=["onnxruntime"], threads=[1], rounds=2)
     printed = capsys.readouterr().err
-    assert stages_in(printed) == ["models and runtimes", "times", "memory and energy"]
-    assert "2 of 3: times: 2 of 2 processes" in printed and "memory and energy: 1 of 1 processes" in printed
+    assert stages_in(printed) == ["times", "memory and energy"]
+    assert "1 of 2: times: 2 of 2 processes" in printed and "memory and energy: 1 of 1 processes" in printed
 
 
 def test_a_memory_process_that_dies_leaves_the_times(monkeypatch, tiny_bundle, tmp_path, capsys):

@@ -81,18 +81,18 @@ def bench(
     named = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
     from sondino.benchmark.results import write_results
 
-    with stages(3):
-        with show("models and runtimes", quiet=quiet):
-            found, missing, not_run = combinations(named, list(runtimes) or list(OF_BUNDLES), counts)
-        folder = make_folder(Path(out))
-        done = Bench([Measured(each) for each in found], missing, not_run, lengths, machine())
-        try:
+    with show("models and runtimes", quiet=quiet):
+        found, missing, not_run = combinations(named, list(runtimes) or list(OF_BUNDLES), counts)
+    folder = make_folder(Path(out))
+    done = Bench([Measured(each) for each in found], missing, not_run, lengths, machine())
+    try:
+        with stages(2):
             with show("times", "processes", quiet) as progress:
                 _measure(done, "time", rounds, least, energy, progress, folder)
             with show("memory and energy", "processes", quiet) as progress:
                 _measure(done, "memory", 1, least, energy, progress, folder)
-        except KeyboardInterrupt:
-            done.stopped = True
+    except KeyboardInterrupt:
+        done.stopped = True
     write_results(done, folder)
     return done
 
