@@ -128,7 +128,7 @@ def untrained(given: argparse.Namespace, name: str) -> Path:
         recipe = resolve_recipe(**options(given, name))
         grid = crop_grid(recipe.crop, recipe.mask_ratio)
         mean, std = json.loads((folder_of(given, name) / "summary.json").read_text())["normalisation"]
-        write_bundle_of(new_model(recipe, grid), (mean, std), grid, folder, {})
+        write_bundle_of(new_model(recipe, grid), (mean, std), grid, folder, "untrained", {})
     return folder
 
 

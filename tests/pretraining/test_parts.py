@@ -12,12 +12,13 @@ from sondino.audio.reading import read
 from sondino.corpus.table import build_corpus
 from sondino.errors import AudioError
 from sondino.frontend.logmel import log_mel
+from sondino.metrics.verdicts import of_pretraining
 from sondino.pretraining.crops import Crops
 from sondino.pretraining.logmels import RAW, open_logmels
 from sondino.pretraining.losses import class_loss, class_probabilities
 from sondino.pretraining.model import Pass, Pretrainer, initialise, sizes_of
 from sondino.pretraining.schedules import PUBLISHED_UPDATES, make_schedule
-from sondino.pretraining.statistics import describe_pass, why_collapsed
+from sondino.pretraining.statistics import describe_pass
 
 
 @pytest.fixture
@@ -141,12 +142,12 @@ def test_collapse_is_told() -> None:
     classes = torch.softmax(5 * torch.randn(8, 20, 32, generator=rng), -1)
     healthy = describe_pass(_pass(spread, classes))
     assert healthy["deviation"] == pytest.approx(1, abs=0.1) and healthy["perplexity"] > 20
-    assert why_collapsed(healthy) == ""
+    assert of_pretraining(healthy) == ""
     equal = describe_pass(_pass(torch.ones(8, 20, 64) + 0.01 * spread, classes))
-    assert "nearly the same output" in why_collapsed(equal)
+    assert "nearly the same output" in of_pretraining(equal)
     one = torch.zeros(8, 20, 32)
     one[..., 4] = 1
-    assert "one class takes nearly all patches (perplexity 1.00)" in why_collapsed(describe_pass(_pass(spread, one)))
+    assert "one class takes nearly all patches (perplexity 1.00)" in of_pretraining(describe_pass(_pass(spread, one)))
 
 
 def test_class_loss_of_certain_classes() -> None:

@@ -13,7 +13,6 @@ pytest.importorskip("torch", reason="the train extra is not installed")
 from helpers.pages import Page
 from helpers.pretraining_run import row, write_pretraining_run
 from sondino.errors import RunError
-from sondino.metrics.verdicts import of_pretraining
 from sondino.reporting.entries import is_pretraining
 from sondino.reporting.pretraining_page import CLASSES, MOST_SKIPPED, report_pretraining
 from sondino.reporting.report import report
@@ -98,13 +97,6 @@ def test_collapse_is_told_since_when(tmp_path: Path) -> None:
     lines = [json.dumps(row(update, deviation=value)) for update, value in values.items()]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     assert "Collapsed since update 150:" in words(page_of(run))
-
-
-def test_the_command_tells_collapse_as_the_page_does() -> None:
-    from sondino.pretraining.statistics import why_collapsed
-
-    for values in ({}, {"deviation": 0.09}, {"perplexity": 1.99}, {"deviation": 0.1, "perplexity": 2.0}):
-        assert why_collapsed(row(50, **values)) == of_pretraining(row(50, **values))
 
 
 def test_a_run_that_has_not_finished_has_a_page_too(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The end of a run: the encoder as a file and as a bundle, and what the run's page and table are made of."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from sondino.audio.reading import read
 from sondino.console import new_table, open_console, print_line
 from sondino.errors import OptionError
 from sondino.files import read_json, unreadable, write_json, write_whole
+from sondino.metrics.verdicts import of_pretraining
 from sondino.model.config import read_config
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
@@ -23,7 +25,6 @@ from sondino.nets.vit_student import ViTStudent
 from sondino.pretraining.crops import Crops, Grid
 from sondino.pretraining.model import Pretrainer
 from sondino.pretraining.recipe import PretrainRecipe, as_dict
-from sondino.pretraining.statistics import why_collapsed
 from sondino.sample_sounds import sample_folder
 from sondino.text import millions
 
@@ -79,7 +80,7 @@ def encoder_tensors(model: Pretrainer, normalisation: tuple[float, float]) -> di
 
 
 def write_bundle_of(
-    model: Pretrainer, normalisation: tuple[float, float], grid: Grid, folder: Path, facts: Mapping[str, Any]
+    model: Pretrainer, normalisation: tuple[float, float], grid: Grid, folder: Path, name: str, facts: Mapping[str, Any]
 ) -> Path:
     """Write the student's encoder as a bundle whose window is a crop.
 
@@ -88,11 +89,12 @@ def write_bundle_of(
         normalisation: mean and deviation of the log-mels.
         grid: the patches of a crop.
         folder: where to.
+        name: what it is called in tables.
         facts: further entries of config.json.
     """
     vit, logmel = matpac.build(encoder_tensors(model, normalisation), folder)
     student = ViTStudent("matpac", vit, logmel, grid.seconds)
-    bundle = TorchModel(student.eval(), folder.resolve().name, grid.seconds, short="repeat", facts=facts)
+    bundle = TorchModel(student.eval(), name, grid.seconds, short="repeat", facts=facts)
     samples = round(grid.seconds * logmel.sample_rate)
     sounds = sample_folder() / "audio"
     clips = [read(sounds / f"{clip}.ogg", logmel.sample_rate)[:samples] for clip in CLIPS]
@@ -109,9 +111,9 @@ def finish_run(run: RunData, model: Pretrainer) -> dict[str, Any]:
     data = {"recordings": len(set(corpus.column("content").tolist())), "hours": hours, "corpus": corpus.hash}
     pretrained = {"method": run.recipe.method, "size": run.recipe.size, "updates": run.recipe.updates}
     facts = {"teachers": [], "pretrained": pretrained, "data": data, "recipe": as_dict(run.recipe)}
-    bundle = write_bundle_of(
-        model, normalisation, run.grid, run.folder / "bundle", {**facts, "versions": run.made_with}
-    )
+    facts |= {"versions": run.made_with}
+    name = run.folder.resolve().name
+    bundle = write_bundle_of(model, normalisation, run.grid, run.folder / "bundle", name, facts)
     last = history[-1]
     summary = {
         "kind": "pretraining",
@@ -123,7 +125,7 @@ def finish_run(run: RunData, model: Pretrainer) -> dict[str, Any]:
         "normalisation": list(normalisation),
         "training_seconds": round(sum(row["seconds"] for row in history), 1),
         "last": last,
-        "collapsed": why_collapsed(last),
+        "collapsed": of_pretraining(last),
         "skipped": len(run.skipped),
         "unreadable": unreadable(run.skipped),
         "versions": run.made_with,
@@ -153,7 +155,7 @@ def print_summary(run: Path) -> int:
         print_line(f"collapsed: {summary['collapsed']}")
     print_line(
         f"bundle: {run / 'bundle'}\nencoder: {run / ENCODER_FILE}\nreport: {(run / 'report.html').resolve()}\n"
-        f"next: sondino distill AUDIO --teacher {run} --out STUDENT"
+        f"next: sondino distill AUDIO --teacher {shlex.quote(str(run))} --out STUDENT"
     )
     if summary["skipped"]:
         print_line(f"skipped: {summary['skipped']}, listed in {run / 'skipped.csv'}")

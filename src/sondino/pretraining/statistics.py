@@ -8,11 +8,6 @@ from torch import Tensor
 
 from sondino.pretraining.model import Pass
 
-LEAST_DEVIATION = 0.1
-"""Share of the deviation of unrelated targets under which targets have collapsed."""
-LEAST_CLASSES = 2.0
-"""Perplexity of the mean class distribution under which one class takes all."""
-
 
 @torch.no_grad()
 def describe_pass(found: Pass) -> dict[str, float]:
@@ -47,18 +42,3 @@ def describe_pass(found: Pass) -> dict[str, float]:
 
 def _entropy(probabilities: Tensor) -> Tensor:
     return -(probabilities * probabilities.clamp_min(1e-30).log()).sum(-1)
-
-
-def why_collapsed(statistics: dict[str, float]) -> str:
-    """What has collapsed, and what to change; "" where nothing has."""
-    if statistics["deviation"] < LEAST_DEVIATION:
-        return (
-            f"the teacher gives all patches nearly the same output (deviation {statistics['deviation']:.3f} of that of "
-            "unrelated ones): lower --lr, or give a larger --batch-size"
-        )
-    if statistics.get("perplexity", LEAST_CLASSES) < LEAST_CLASSES:
-        return (
-            f"one class takes nearly all patches (perplexity {statistics['perplexity']:.2f}): lower --lr, give a "
-            "larger --batch-size, or --class-weight 0"
-        )
-    return ""

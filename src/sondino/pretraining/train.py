@@ -13,13 +13,14 @@ from torch import Tensor
 
 from sondino.errors import SondinoError
 from sondino.files import write_whole
+from sondino.metrics.verdicts import of_pretraining
 from sondino.pretraining.crops import Crops, Grid
 from sondino.pretraining.losses import next_centre
 from sondino.pretraining.masks import mask_noise
 from sondino.pretraining.model import Pass, Pretrainer
 from sondino.pretraining.recipe import PretrainRecipe
 from sondino.pretraining.schedules import Schedule, make_schedule
-from sondino.pretraining.statistics import describe_pass, why_collapsed
+from sondino.pretraining.statistics import describe_pass
 from sondino.progress import Report
 from sondino.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -197,7 +198,7 @@ class _Trainer:
         self.history.append({name: float(f"{value:.6g}") if name != "update" else value for name, value in row.items()})
         self._write_metrics()
         self.accelerator.log({k: v for k, v in row.items() if k != "update"}, step=update + 1)
-        if reason := why_collapsed(row):
+        if reason := of_pretraining(row):
             logging.getLogger(__name__).warning("update %d: %s", update + 1, reason)
 
     def _save(self, update: int) -> None:
