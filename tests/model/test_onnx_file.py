@@ -116,7 +116,10 @@ def test_rounding_is_what_torch_has_too(tmp_path):
     files = {name: (tmp_path / f"{name}.onnx", tmp_path / f"{name}.body.onnx") for name in ("exact", "rounded")}
     assert only_rounding(rounded, *files["rounded"], [wave(0.3, 32000)], 0.0)
     assert only_rounding(exact, *files["exact"], [], 1e-4)  # nothing is past the bound
-    exact.scale.data *= 1.01
+    exact.scale.data *= 1.0002
+    assert verify_onnx(exact, *files["exact"]) > 1e-4
+    assert only_rounding(exact, *files["exact"], [], 1e-4)  # twice the bound from float64
+    exact.scale.data *= 1.0003
     assert not only_rounding(exact, *files["exact"], [], 1e-4)
     rounded.scale.data *= -1.0
     assert not only_rounding(rounded, *files["rounded"], [], 1e-4)

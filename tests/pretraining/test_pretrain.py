@@ -83,6 +83,21 @@ def test_a_student_is_distilled_from_a_run(run: Path, tmp_path: Path) -> None:
     assert sondino.load(bundle).embed([(noise(0.5, 3, RATE), RATE)]).shape == (1, sondino.load(bundle).dim)
 
 
+def test_an_encoder_is_fine_tuned_and_exported_and_not_pruned(run: Path, tmp_path: Path) -> None:
+    sounds = tmp_path / "labelled"
+    for label, name in enumerate("ab"):
+        (sounds / name).mkdir(parents=True)
+        for i in range(5):
+            write(sounds / name / f"{i}.wav", noise(0.5, 10 * label + i, RATE), RATE)
+    options = {"epochs": 1, "batch_size": 4, "device": "cpu", "quiet": True}
+    tuned = sondino.finetune(sounds, run, tmp_path / "tuned", **options)
+    assert tuned is not None and sondino.load(tmp_path / "tuned").head.labels == ("a", "b")
+    exported = sondino.export(run, "onnx", tmp_path / "onnx", quiet=True)
+    assert exported is not None and (tmp_path / "onnx" / "model.onnx").exists()
+    with pytest.raises(OptionError, match="is a ViT, which has no filters"):
+        sondino.prune(run, tmp_path / "pruned", score="l1", ratio=0.5, quiet=True)
+
+
 def test_a_finished_run_is_not_done_again(run: Path) -> None:
     before = (run / "encoder.safetensors").stat().st_mtime_ns
     pretrain(run.parent / "sounds", out=run, **SMALL)

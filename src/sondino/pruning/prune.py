@@ -27,6 +27,7 @@ from sondino.model.write import write_bundle
 from sondino.nets.saved import write_weights
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
+from sondino.nets.vit_student import ViTStudent
 from sondino.progress import show, stages, within
 from sondino.pruning.filters import prune_student
 from sondino.pruning.recalibration import recalibrate_batchnorm
@@ -191,6 +192,9 @@ def _check_options(source: TorchModel, bundle: Path, folder: Path, steps: int, r
         raise OptionError(f"{folder} is the bundle that would be pruned: name another folder")
     if steps < 1 or (steps > 1 and not recovery.epochs):
         raise OptionError(f"steps is {steps}: give 1, or more where --epochs lets the net recover between them")
+    if isinstance(source.backbone, ViTStudent):
+        raise OptionError(f"{source.name} is a ViT, which has no filters: only convolutional students are pruned; "
+                          "distil it into one first (sondino distill)")  # fmt: skip
     clip = _clip_of(recovery.audio)
     if recovery.epochs and recovery.teacher is None and clip not in (None, source.window):
         raise OptionError(f"{recovery.audio} was cut into clips of {clip:g} s, and {source.name} takes "
