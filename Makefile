@@ -8,7 +8,7 @@ WORKERS ?= 2
 export OMP_WAIT_POLICY = PASSIVE
 
 # What the README's commands install, and so what `make lock` pins.
-EXTRAS := train,birdnet,av,report,openvino,energy,notebooks,dev
+EXTRAS := train,birdnet,av,report,lance,openvino,energy,notebooks,dev
 # Where `make edge` makes the environments of the phones' runtimes.
 EDGE ?= .edge
 

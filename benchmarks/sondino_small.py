@@ -6,25 +6,40 @@ SOUNDS is a folder of unlabelled audio; sound_packages.py fills such a folder fr
 with random phrases of instruments, synthetic_sound.py with computed sounds. Training runs recipes/sondino-small.yaml
 and then, from its bundle, recipes/sondino-small-2.yaml; it resumes if interrupted. With --init the second part alone is
 run, from that bundle. The bundle, with weights in float16, replaces src/sondino/shipped/sondino-small, and
-docs/sondino-small.md goes into its card.
+docs/sondino-small.md goes into its card. With --head the model in the package keeps its embeddings, and its head alone
+is fitted again, to SOUNDS with three views of each clip.
 Tasks are lists, each in a folder of the task's name; their scores are written to results/sondino_small.csv.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
+
 from provenance import provenance, write_results
-from sondino import distill, evaluate
+from sondino import distill, evaluate, load
 from sondino.audio.reading import read
+from sondino.corpus.table import build_corpus
+from sondino.corpus.targets import compute_targets
+from sondino.corpus.views import add_views
+from sondino.corpus.waveforms import open_waveforms
+from sondino.distillation.label_head import clips_to_fit, find_labels, fit_head
+from sondino.encoder.head import Head
 from sondino.exporters.half_bundle import halve_bundle
 from sondino.hub.catalogue import DEFAULT_MODEL
+from sondino.model.bundle import finish_bundle, new_bundle
+from sondino.model.config import read_config
+from sondino.pretrained.open import open_teacher
 from sondino.sample_sounds import sample_folder
+from sondino.training.batches import spread
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "src" / "sondino" / "shipped" / DEFAULT_MODEL
 REPOSITORY = "https://github.com/sondino/sondino"
-CLIPS = 24
+CLIPS, VIEWS = 24, 3
+DRAWS = 1_966_080  # of the second part
 
 
 def main() -> None:
@@ -35,7 +50,11 @@ def main() -> None:
     parser.add_argument("--init", help="bundle or name to go on from; default: the first part is run")
     parser.add_argument("--tasks", nargs="*", default=[])
     parser.add_argument("--against", nargs="*", default=[], help="other models to evaluate")
+    parser.add_argument("--head", action="store_true", help="fit the head alone again")
     given = parser.parse_args()
+    if given.head:
+        fit_head_again(given.sounds, given.teacher, given.out)
+        return
 
     first, second = (ROOT / "recipes" / f"{DEFAULT_MODEL}{part}.yaml" for part in ("", "-2"))
     how = {"teacher": given.teacher}
@@ -66,6 +85,37 @@ def main() -> None:
             for score in found.results["scores"]
         ]
         write_results("sondino_small", rows)
+
+
+def fit_head_again(sounds: Path, teacher: str, out: Path) -> None:
+    """Fit the head of the model in the package again, to a teacher's probabilities of a folder of sound."""
+    model = load(SHIPPED)
+    assert model.window is not None
+    encoder = open_teacher(teacher, "cpu")
+    labels = find_labels({teacher: encoder}, "auto", None)
+    assert labels is not None
+    corpus = add_views(build_corpus(sounds, out / "corpus", model.window), VIEWS)
+    waveforms = {rate: open_waveforms(corpus, rate) for rate in (encoder.sample_rate, model.sample_rate)}
+    targets = compute_targets(corpus, encoder, teacher, waveforms=waveforms[encoder.sample_rate])
+    ours = waveforms[model.sample_rate]
+    rows = spread(np.flatnonzero(targets.valid & ours.valid), clips_to_fit(len(labels.head.labels), DRAWS))
+    pieces = np.array_split(rows, max(1, len(rows) // 64))
+    embeddings = [model.embed([(ours.read(int(row)), model.sample_rate) for row in piece]) for piece in pieces]
+    replace_head(fit_head(np.concatenate(embeddings), targets.matrix[rows], labels))
+
+
+def replace_head(head: Head) -> None:
+    """Put another head into the package's model, in float16; its other weights stay bit for bit.
+
+    The scores of the head that it had, on held-out clips of the training sound, are taken out.
+    """
+    config = read_config(SHIPPED / "config.json")
+    config["scores"] = {name: score for name, score in config["scores"].items() if not name.startswith("label_")}
+    with new_bundle(SHIPPED) as partial:
+        for file in config["hashes"]:
+            shutil.copyfile(SHIPPED / file, partial / file)
+        finish_bundle(partial, config, head, half=True)
+    add_page()
 
 
 def state_licence() -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers import browser
 from helpers.accessible import AXE, faults_by_axe, least_contrast
 from helpers.demo_page import CLIPS, FAKE, NEEDS, READY, choose_file, entries, served, tone
-from helpers.page_bundle import write_page_bundle
+from helpers.page_bundle import DIM, write_page_bundle
 from helpers.report_pages import write_pages
+from sondino.encoder.unlike import Unlike
 from sondino.exporters.web import export_web
 
 pytest.importorskip("sklearn")
@@ -31,7 +33,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path | str]]:
     """A file or an address of each kind of page."""
     where = tmp_path_factory.mktemp("pages")
-    bundle = write_page_bundle(where / "bundle")
+    score = Unlike(np.zeros((1, DIM)), np.eye(1, DIM), np.ones(2), np.arange(2))  # type: ignore[arg-type]
+    bundle = write_page_bundle(where / "bundle", unlike=score)
     with served(export_web(bundle, where / "page", gallery=CLIPS)) as address:
         yield {**write_pages(where), **dict.fromkeys(DEMO, address)}
 

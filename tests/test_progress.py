@@ -79,6 +79,28 @@ def test_a_rate_of_zero_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None
     assert progress._format_rate(0) == "" and progress._format_rate(0.4) == "2 s each"
 
 
+def test_stages_within_a_stage_have_numbers_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.stages(3):
+        with progress.show("headers"):
+            pass
+        with progress.within("recovery"), progress.stages(2):
+            with progress.show("targets", "clips") as report:
+                report(1, 1)
+            with progress.show("training"):
+                pass
+        with progress.show("the graph"):
+            pass
+    with progress.within("run 1 of 2"), progress.show("targets", "clips") as report:
+        report(1, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 3: headers",
+        "2 of 3: recovery, 1 of 2: targets: 1 of 1 clips",
+        "2 of 3: recovery, 2 of 2: training",
+        "3 of 3: the graph",
+        "run 1 of 2: targets: 1 of 1 clips",
+    ]
+
+
 def test_stages_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.stages(2):
         with progress.show("the graph"):

@@ -38,6 +38,7 @@ class _Stages:
 
 
 _stages: ContextVar[_Stages | None] = ContextVar("stages", default=None)
+_within: ContextVar[str] = ContextVar("within", default="")
 
 
 class _Rate(ProgressColumn):
@@ -47,7 +48,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def stages(total: int) -> Iterator[None]:
-    """Number what `show` describes inside: "2 of 6: targets". Within other stages those outside count alone."""
+    """Number what `show` describes inside: "2 of 6: targets". Directly in other stages those outside count alone."""
     if _stages.get() is not None:
         yield
         return
@@ -56,6 +57,30 @@ def stages(total: int) -> Iterator[None]:
         yield
     finally:
         _stages.reset(before)
+
+
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """Put a name before what is shown inside, whose stages have their own numbers: "recovery, 2 of 5: targets".
+
+    In stages it counts as one of them: "3 of 4: recovery, 2 of 5: targets".
+    """
+    name = _numbered(name)
+    reset_stages, reset_within = _stages.set(None), _within.set(name)
+    try:
+        yield
+    finally:
+        _within.reset(reset_within)
+        _stages.reset(reset_stages)
+
+
+def _numbered(description: str) -> str:
+    """A description with the number of its stage, and what it is within."""
+    number, outside = _stages.get(), _within.get()
+    if number is not None:
+        number.begun += 1
+        description = f"{number.begun} of {max(number.begun, number.total)}: {description}"
+    return f"{outside}{': ' if number is None else ', '}{description}" if outside else description
 
 
 @contextmanager
@@ -70,10 +95,7 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
             numbered stage is shown then.
         quiet: show nothing.
     """
-    number = _stages.get()
-    if number is not None:
-        number.begun += 1
-        description = f"{number.begun} of {max(number.begun, number.total)}: {description}"
+    is_stage, description = _stages.get() is not None, _numbered(description)
     console = open_console(error=True)
     description, unit = printable(description), printable(unit)
     if quiet:
@@ -86,7 +108,7 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
             task = bars.add_task(description, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     else:
-        if number is not None and not unit:
+        if is_stage and not unit:
             console.print(description, highlight=False, soft_wrap=True)
         lines = Lines(console, description, unit)
         ended = threading.Event()
@@ -136,13 +158,13 @@ class Lines:
                 done, total = self._now
                 line += f" {done} of {total} {self._unit},"
                 pace = self._pace(done, total, now) if done < total else ""
-            so_far = f" {_format_time(now - self._began)} so far"
+            so_far = f" {format_time(now - self._began)} so far"
             self._print(line[:-1] + pace if pace else line + so_far)
 
     def _pace(self, done: int, total: int, now: float) -> str:
         """The rate and the time left, as far as they are known."""
         rate = (done - (self._first or 0)) / max(now - self._began, 1e-9)
-        left = f", {_format_time((total - done) / rate)} left" if done < total and rate > 0 else ""
+        left = f", {format_time((total - done) / rate)} left" if done < total and rate > 0 else ""
         return f", {_format_rate(rate)}{left}" if rate > 0 else ""
 
     def _print(self, line: str) -> None:
@@ -156,7 +178,7 @@ def _format_rate(rate: float) -> str:
     return f"{1 / rate:.0f} s each" if rate < 0.5 else f"{rate:.0f}/s"
 
 
-def _format_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Seconds up to 99, then minutes, then hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.bench_models import write_bundle_with_body, write_export
+from helpers.stages import stages_in
 from helpers.tiny_bundle import write_tiny_bundle
 from sondino import cli
 from sondino.benchmark import bench as benching
@@ -297,6 +298,14 @@ def test_what_was_measured_before_ctrl_c_is_kept(monkeypatch, tiny_bundle, tmp_p
     assert [(row["model"], row["milliseconds"]) for row in table] == [("tiny", "5.0"), ("tiny", "5.0"), ("second", "")]
     assert table[2]["error"] == "stopped before it was measured"
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["stopped"] is True
+
+
+def test_stages_are_numbered(monkeypatch, tiny_bundle, tmp_path, capsys):
+    scripted(monkeypatch, reports(answer([5.0])), reports(answer([5.0])), reports({"peak_memory_bytes": {"10": 1}}))
+    bench([str(tiny_bundle)], tmp_path / "out", runtimes=["onnxruntime"], threads=[1], rounds=2)
+    printed = capsys.readouterr().err
+    assert stages_in(printed) == ["times", "memory and energy"]
+    assert "1 of 2: times: 2 of 2 processes" in printed and "memory and energy: 1 of 1 processes" in printed
 
 
 def test_a_memory_process_that_dies_leaves_the_times(monkeypatch, tiny_bundle, tmp_path, capsys):

@@ -54,6 +54,14 @@ def test_command_line_over_environment_over_file(folder: Path, monkeypatch: pyte
     assert "model" not in given("similar", "x", "--in", "t.npz") and "threads" not in given("bench")
 
 
+def test_a_flag_of_a_file_can_be_undone(folder: Path) -> None:
+    (folder / "sondino.toml").write_text("[embed]\nquiet = true\nper-window = true\n[prune]\ntogether = true\n")
+    found = given("embed", "x", "--no-per-window")
+    assert found["quiet"] is True and found["per_window"] is False
+    words = ["prune", "run", "--score", "l1", "--ratio", "0.5", "--out", "o"]
+    assert given(*words)["together"] is True and given(*words, "--no-together")["together"] is False
+
+
 def test_the_nearest_file_holds(folder: Path) -> None:
     (folder.parents[1] / "sondino.toml").write_text("threads = 1")
     (folder.parent / "pyproject.toml").write_text("[tool.other]\nthreads = 9\n")
@@ -90,6 +98,8 @@ def test_a_file_of_defaults_that_is_none_is_reported(
         ("[embed]\nthreads = 'many'", 'for --threads from FOLDER/sondino.toml, [embed]: unable to convert "many"'),
         ("[embed]\nshort = 'cut'", 'Invalid value "cut" for --short from FOLDER/sondino.toml, [embed]. Choose from'),
         ("[embed]\nthreads = 2000-01-01", "sondino.toml, [embed]: threads is a date: give text, a number"),
+        ("[embed]\nthreads = [1]", "sondino.toml, [embed]: threads is a list, and the option takes one value"),
+        ("threads = [1]", "sondino.toml: threads is a list, and the option takes one value: write it without brackets"),
         ("[embed", "sondino.toml is no TOML ("),
     ],
 )

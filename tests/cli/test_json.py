@@ -75,7 +75,7 @@ def test_the_answers_of_a_search_and_of_a_check(document: Any, tiny_bundle: Path
     vectors = np.array([[1, 0], [1, 1], [0, 1]], np.float32)
     np.savez(tmp_path / "t.npz", ids=np.array(["a\u00e9", "b", "c"]), vectors=vectors)
     assert document("similar", "a\u00e9", "--in", tmp_path / "t.npz", "-k", 1)["neighbours"] == [
-        {"rank": 1, "id": "b", "start": None, "cosine": pytest.approx(2**-0.5, abs=1e-6)}
+        {"rank": 1, "id": "b", "channel": None, "start": None, "cosine": pytest.approx(2**-0.5, abs=1e-6)}
     ]
     np.savez(tmp_path / "one.npz", ids=np.array(["a"]), vectors=vectors[:1])
     assert document("similar", "a", "--in", tmp_path / "one.npz")["neighbours"] == []

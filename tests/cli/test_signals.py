@@ -2,6 +2,7 @@
 
 import io
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from helpers.skips import needs_posix
+from sondino import cli
 from sondino.cli import _ending_in_order, _Interrupted
+from sondino.cli.early import loading
+from sondino.errors import MissingExtra
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +51,7 @@ def test_a_signal_that_a_librarys_callback_drops_comes_again(number: int, ends_b
         write_mp3(Interrupting(number))
         threading.Event().wait(30)  # which the signal ends
         raise AssertionError("the signal was lost")
-    assert interrupted.seen == (number == signal.SIGINT) and sys.unraisablehook is hook
+    assert interrupted.by == number and sys.unraisablehook is hook
 
 
 def test_a_signal_that_meets_the_hook_comes_again_too() -> None:
@@ -70,6 +75,57 @@ def test_a_signal_that_meets_the_hook_comes_again_too() -> None:
         Interrupted()
         threading.Event().wait(30)
         raise AssertionError("the signal was lost")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [ImportError("half of a module"), MissingExtra("pip install it"), RuntimeError("?")])
+def test_a_signal_that_an_import_makes_another_error_of_is_still_a_signal(
+    number: int, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(arguments: list[str]) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise error from None
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["distill"])
+    assert left.value.code == 128 + number
+    assert capsys.readouterr().err == "sondino: stopped; the same command resumes from here\n"
+
+
+SWALLOWED = """
+import signal, sys
+from sondino.cli import _ending_in_order, _Interrupted
+from sondino.cli.early import loading
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with _ending_in_order(_Interrupted()), loading(quiet=True):
+    try:
+        signal.raise_signal(int(sys.argv[1]))
+    except BaseException:
+        pass
+    print("the import goes on")
+"""
+
+
+@needs_posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_import_of_torch_ends_the_process(number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, str(int(number))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "sondino: stopped\n")
+
+
+def test_after_the_import_signals_are_as_before() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with loading(quiet=True):
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_other_errors_in_destructors_are_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sondino
 from helpers.bands import SMALL_RUN, Bands, write_band_sounds
 from sondino.distillation.distill import distill
-from sondino.distillation.label_head import TeacherLabels, find_labels, fit_head
+from sondino.distillation.label_head import TeacherLabels, clips_to_fit, epochs_of, find_labels, fit_head
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.files import read_json
@@ -41,6 +41,27 @@ def test_a_head_on_an_orthogonal_map_of_the_targets_gives_the_teachers_probabili
     found = head.probabilities(embeddings)
     assert np.abs(found - expected).mean() < 0.02
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("labels", "draws", "clips"),
+    [
+        (527, 8_000, 20_000),
+        (527, 400_020, 20_001),
+        (527, 1_966_080, 98_304),
+        (527, 10_000_000, 100_000),
+        (6_522, 10_000_000, 15_332),  # 1e8 probabilities
+    ],
+)
+def test_how_many_clips_a_head_is_fitted_to(labels, draws, clips):
+    assert clips_to_fit(labels, draws) == clips
+
+
+@pytest.mark.parametrize(
+    ("clips", "epochs"), [(256, 500), (20 * 256, 30), (80 * 256, 30), (81 * 256, 29), (2401 * 256, 1)]
+)
+def test_many_clips_are_each_taken_fewer_times(clips, epochs):
+    assert epochs_of(clips) == epochs
 
 
 def test_agreement_by_hand():

@@ -62,17 +62,24 @@ def peaks(output: Path) -> list[tuple[str, float]]:
     ]
 
 
+def content(output: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of each file of a folder."""
+    return {str(file): file.read_bytes() for file in (output, *output.rglob("*")) if file.is_file()}
+
+
 def counts(report: Any) -> tuple[int, int, int, int]:
     return report.files, report.kept, report.replaced, report.gone
 
 
-@pytest.mark.parametrize("suffix", ["npz", "npy", "csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["npz", "npy", "csv", "parquet", "lance"])
 @pytest.mark.parametrize("windows", [False, True])
 def test_new_and_changed_files_are_embedded_and_the_rest_stays(
     suffix: str, windows: bool, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if suffix == "parquet":
         pytest.importorskip("pyarrow", reason="the tables extra is not installed")
+    if suffix == "lance":
+        pytest.importorskip("lance", reason="the lance extra is not installed")
     output = tmp_path / f"all.{suffix}"
     write(sounds / "c.wav", 0.3, 2.5)
     first = embed_files(sounds, Tiny(), output, per_window=windows, append=True)
@@ -94,10 +101,10 @@ def test_new_and_changed_files_are_embedded_and_the_rest_stays(
         with np.load(output) as table:
             assert table["ids"].tolist() == ["a.wav", "c.wav", "b.wav", "d.wav"]
             assert table["clip"].tolist() == [0, 1, 1, 1, 2, 3]
-    before = output.read_bytes()
+    before = content(output)
     model = Tiny()
     assert counts(embed_files(sounds, model, output, per_window=windows, append=True)) == (0, 4, 0, 1)
-    assert output.read_bytes() == before and not model.shapes
+    assert content(output) == before and not model.shapes
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -15,7 +15,9 @@ from helpers.tiny_encoder import Tiny
 from sondino import audio, cli
 from sondino.embedding.classify import classify_files
 from sondino.embedding.detect import detect_files
+from sondino.embedding.detections import Recording
 from sondino.embedding.files import embed_files
+from sondino.embedding.similar import find_similar
 from sondino.embedding.table_readers import read_rows
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError
@@ -130,6 +132,25 @@ def test_tables_of_other_programs_have_the_channel_in_their_column(
         detect_files(sounds, model, tmp_path / "apart", format="audacity", channel="each")
 
 
+def test_a_file_of_channels_is_written_with_all_or_not_at_all(
+    sounds: Path, model: sondino.Model, tmp_path: Path
+) -> None:
+    both = tmp_path / "out" / "stereo.wav.csv"
+
+    def stop(recording: Recording) -> None:
+        if recording.path == "stereo.wav":
+            assert both.exists() == (recording.channel == 2)
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # of the first recording too, which is kept then
+        with pytest.raises(KeyboardInterrupt):
+            detect_files(sounds, model, tmp_path / "out", channel="each", skip_existing=True, show=stop)
+        assert (tmp_path / "out" / "mono.wav.csv").exists() and not both.exists()
+    report = detect_files(sounds, model, tmp_path / "out", channel="each", skip_existing=True, min_confidence=0)
+    assert (report.files, report.kept) == (1, 1)
+    assert [line.split(",")[1] for line in both.read_text().splitlines()] == ["channel", "1", "1", "2", "2"]
+
+
 def test_labels_of_clips_and_lines(
     sounds: Path, model: sondino.Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,3 +191,26 @@ def test_a_channel_that_is_none_is_refused(
         )
     assert left.value.code and "hannel" in capsys.readouterr().err
     assert not (tmp_path / "o.npz").exists()
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_similar_names_the_channel(
+    windows: bool, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embed_files(sounds, Tiny(), tmp_path / "o.npz", windows, channel="each")
+
+    def cosine(level: float) -> float:  # of (1, 0, 0) to the embedding of a constant: level, its square, level
+        return 1 / np.sqrt(2 + level**2)
+
+    found = find_similar([1.0, 0, 0], tmp_path / "o.npz")
+    assert [(near.id, near.channel) for near in found] == [("stereo.wav", 1), ("mono.wav", 1), ("stereo.wav", 2)]
+    assert [near.cosine for near in found] == pytest.approx([cosine(0.1), cosine(0.2), cosine(0.9)], abs=1e-6)
+    with pytest.raises(SystemExit):
+        cli.main(["similar", "mono.wav", "--in", str(tmp_path / "o.npz"), "--output", str(tmp_path / "a.csv")])
+    rows = (tmp_path / "a.csv").read_text().splitlines()
+    assert rows[0].split(",")[:3] == ["rank", "id", "channel"]
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["stereo.wav", "1"], ["stereo.wav", "2"]]
+    assert "channel" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["similar", "mono.wav", "--in", str(tmp_path / "o.npz"), "--json"])
+    assert [near["channel"] for near in json.loads(capsys.readouterr().out)["neighbours"]] == [1, 2]

@@ -203,7 +203,7 @@ def test_inputs_and_outputs_that_are_rejected(folder, tmp_path):
     with pytest.raises(OptionError, match="no input"):
         embed_files([], Tiny(), tmp_path / "out.npz")
     for name in ("out.txt", "out", "out.npz.gz"):
-        with pytest.raises(OptionError, match=r"\.npz, \.npy, \.csv, \.parquet"):
+        with pytest.raises(OptionError, match=r"\.npz, \.npy, \.csv, \.parquet, \.lance"):
             embed_files(folder, Tiny(), tmp_path / name)
     (tmp_path / "dir.npz").mkdir()
     with pytest.raises(OptionError, match="is a folder"):

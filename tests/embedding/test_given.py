@@ -113,6 +113,15 @@ def test_the_ids_of_a_list_are_those_of_the_table(sounds: Path, tmp_path: Path) 
         embed_files([sounds, sounds / "list.csv"], Tiny(), tmp_path / "o.csv")
 
 
+def test_a_broken_file_behind_a_stretch_is_named_once(sounds: Path, tmp_path: Path) -> None:
+    (sounds / "broken.wav").write_text("no sound")
+    (sounds / "list.csv").write_text("path,start,end\na.wav,1,2\nbroken.wav,1,2\n")
+    report = embed_files([sounds / "list.csv", f"{sounds / 'broken.wav'}#t=3"], Tiny(), tmp_path / "o.npz")
+    names = [Path(path).name for path, _ in report.skipped]
+    assert names == ["broken.wav#t=1,2", "broken.wav#t=3"]
+    assert not [reason for _, reason in report.skipped if "broken.wav" in reason]
+
+
 def test_detections_of_a_list_have_the_times_of_the_files(sounds: Path, model: sondino.Model) -> None:
     (sounds / "list.csv").write_text("path,start,end\na.wav,1,3\n")
     assert [found[2:] for found in spans(sounds / "list.csv", model=model)] == [(1, 2)]

@@ -112,6 +112,25 @@ def test_a_reader_that_goes_away_ends_it_silently(bundle: Path, sounds: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["embed"], "none of the 1 files could be decoded"),
+        (["classify"], "none of the 1 files could be decoded"),
+        (["classify", "--per-clip"], "none of the 1 files could be decoded"),
+        (["classify", "--min-confidence", 2], "min confidence is 2"),
+        (["classify", "--max-unlike", 0.5], "has no score of what is unlike its clips"),
+        (["classify", "--per-clip", "--top", 0], "top is 0"),
+    ],
+)
+def test_nothing_is_printed_before_a_refusal(
+    options: list[object], message: str, bundle: Path, sounds: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert call(options[0], sounds / "broken.wav", "--model", bundle, *options[1:], "--output", "-") == 2
+    shown = capfdbinary.readouterr()
+    assert shown.out == b"" and message.encode() in shown.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["embed", "--output", "t.npz", "--format", "csv"], "--format is of standard output"),

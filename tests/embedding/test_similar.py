@@ -25,6 +25,8 @@ def write(file: Path, clips: dict[str, list[list[float]]], windows: bool = False
     """A table as `embed` writes it, one part a clip; window i of a clip starts at i / 2 seconds."""
     if file.suffix == ".parquet":
         pytest.importorskip("pyarrow")
+    if file.suffix == ".lance":
+        pytest.importorskip("lance", reason="the lance extra is not installed")
     parts = [
         TablePart([name], [len(rows)], np.array(rows, np.float32), np.arange(len(rows)) / 2, 1.0, [])
         for name, rows in clips.items()

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.forked import CLI, ForkServer
 from helpers.loudness import RATE, loudness_rows, write_list, write_loudness
+from helpers.stages import stages_in
 from sondino.errors import OptionError, SondinoError
 from sondino.evaluation.evaluate import evaluate
 from sondino.evaluation.models import RandomlyInitialised
@@ -42,6 +43,19 @@ class Loudness:
 
 def sounds(folder: Path) -> Path:
     return write_loudness(folder / "levels", clips=8, seconds=0.3)
+
+
+def test_stages_are_numbered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = str(sounds(tmp_path))
+    evaluate([Loudness("student")], tmp_path / "out", teacher=Loudness("teacher"), tasks=[given], sounds=given)
+    assert stages_in(capsys.readouterr().err) == [
+        "levels: embeddings of teacher",
+        "levels: probe of teacher",
+        "levels: embeddings of student",
+        "levels: probe of student",
+        *["levels: embeddings of teacher", "levels: agreement of student"] * 2,
+        "size, speed and energy",
+    ]
 
 
 def test_teacher_student_and_chance_stand_side_by_side(tmp_path: Path, assumed_energy: float) -> None:

@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from helpers.skips import needs_linux
+from helpers.stages import stages_in
 from sondino import cli
 from sondino.benchmark.footprint import Footprint, footprint
 from sondino.encoder.check import check_encoder
@@ -134,13 +135,28 @@ def test_the_window_that_covers_both_halves_is_found(models: Path, task: Path, c
     assert [row["memory_bytes"] for row in results["rows"]] == [500_000, 1_000_000, 2_000_000]
 
 
+def test_stages_are_numbered(models: Path, task: Path, costs: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    support([f"module:{models}:Halves"], [str(task)], (1, 2, 5), out=task.parent / "out", seeds=1)  # 5 s is as 2 s
+    assert stages_in(capsys.readouterr().err) == [
+        "memory and time of halves",
+        "clips: embeddings of halves, 1 s",
+        "clips: probe of halves, 1 s",
+        "clips: embeddings of halves, 2 s",
+        "clips: probe of halves, 2 s",
+        "size, speed and energy",
+    ]
+
+
 def test_a_model_that_needs_no_more_gets_the_shortest(models: Path, task: Path, costs: list[Any]) -> None:
     for number, file in enumerate(sorted(task.rglob("*.wav"))):  # now the sign of any part reports
         sign = 1 if file.parent.name == "alike" else -1
         level = np.full(2 * RATE, sign * (0.4 + 0.01 * number), np.float32)
         soundfile.write(file, level, RATE, subtype="FLOAT")
     (chosen,) = found(models, task, "Level").results["chosen"]
-    assert chosen["window"] == 0.5 and "0.5 s, the shortest tried, is best, 100.0 %" in chosen["sentence"]
+    assert (
+        chosen["window"] == 0.5
+        and "0.5 s, the shortest tried, is enough: no other scores higher than its 100.0 %" in chosen["sentence"]
+    )
 
 
 def test_what_is_written(models: Path, task: Path, costs: list[Any]) -> None:
@@ -289,11 +305,16 @@ def test_the_shortest_within_the_bests_interval_is_chosen() -> None:
         "2.0 MB of memory for 5.0, 20.0 ms for 10 s in place of 50.0; "
         "5 s is the best, and cannot be distinguished from 1 s, 2 s, 10 s by 40 clips: their 95 % intervals overlap"
     )
-    assert choose(scored(0.7, 0.9), "T")["sentence"].endswith("its interval (± 5.0); 40 clips were scored")
+    assert choose(scored(0.7, 0.9), "T")["sentence"].endswith(
+        "its interval (± 5.0); 40 clips are few: differences of several points may be chance"
+    )
     assert choose(scored(0.849, 0.86, 0.90), "T")["window"] == 2.0
     assert choose(scored(0.851, 0.86, 0.90), "T")["window"] == 1.0
     assert choose(scored(0.7, 0.7, 0.9), "T")["window"] == 5.0
-    assert "1 s, the shortest tried, is best" in choose(scored(0.9, 0.8), "T")["sentence"]
+    assert (
+        "1 s, the shortest tried, is enough: no other scores higher than its 90.0 %"
+        in choose(scored(0.9, 0.8), "T")["sentence"]
+    )
 
 
 def test_an_interval_that_is_cut_off_at_100_counts_by_half_its_width() -> None:

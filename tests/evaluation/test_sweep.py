@@ -231,7 +231,9 @@ def test_clusters_that_the_corpus_is_too_small_for_are_noted(place: Path, runs: 
     assert done.results["notes"] == ["the corpus has clips for 6 clusters at most: clusters=7,50 means 6"]
 
 
-def test_students_are_probed_on_the_tasks(place: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_students_are_probed_on_the_tasks(
+    place: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     for label in "xyz":
         for name in range(10):
@@ -255,7 +257,10 @@ def test_students_are_probed_on_the_tasks(place: Path, runs: Runs, monkeypatch: 
     monkeypatch.setattr(module, "load", lambda bundle: Blind(bundle.parent.name))
     monkeypatch.setattr("sondino.evaluation.scores.task_embeddings", embeddings)
     assert folder.is_dir()
-    done = swept(place, {"loss": ["cosine", "kl"]}, tasks=[str(place / "labelled")], seeds=1)
+    done = swept(place, {"loss": ["cosine", "kl"]}, tasks=[str(place / "labelled")], seeds=1, quiet=False)
+    printed = capsys.readouterr().err.splitlines()
+    assert "run 1 of 2, 2 of 2: labelled: probe of loss=cosine" in printed
+    assert "run 2 of 2, 2 of 2: labelled: probe of loss=kl" in printed
     assert asked == ["loss=cosine", "loss=kl"]
     first, second = done.results["runs"]
     assert first["scores"]["labelled"]["value"] == 1.0 and first["average"] == 1.0

@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,15 +12,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.stages import stages_in
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike, distances
 from sondino.errors import MissingExtra, OptionError, RunError, SondinoError
 from sondino.exporters import export as exporting
+from sondino.exporters.asked import Precision
+from sondino.exporters.edge import Converted
 from sondino.exporters.export import export
 from sondino.files import sha256
 from sondino.frontend.logmel import log_mel
-from sondino.model.onnx_graph import front_end_graph, net_graph
+from sondino.model.onnx_graph import front_end_graph, net_graph, with_unlike
 from sondino.model.torch_model import TorchModel
 from sondino.nets.student import Student
+from sondino.progress import Report
 from sondino.sample_sounds import sample_folder
 
 RATE, DIM = 32000, 24
@@ -106,6 +112,77 @@ def test_onnx_takes_any_batch_and_length_and_gives_probabilities(source: TorchMo
     assert "any length from 1024 samples on" in card and "CC BY-NC-SA 4.0" in card and "200 real clips" in card
 
 
+def scored(source: TorchModel) -> Unlike:
+    """Give the model's head a score of what is unlike its clips, whose quantiles lie about the model's embeddings."""
+    rng = np.random.default_rng(1)
+    found = source.embed_array(noise(20, RATE))
+    around = found.mean(0) + np.array([[0.0], [1.0]]) * found.std()
+    directions = np.linalg.qr(rng.standard_normal((DIM, 3)))[0].T
+    score = Unlike(around, directions, np.array([4.0, 2, 1, 0.5]) * found.var(), np.zeros(2))  # type: ignore[arg-type]
+    ours = distances(found, score.means, score.directions, score.variances)
+    # Two quantiles in one place: a part of the held-out windows may be at the same distance.
+    score = replace(score, quantiles=np.sort(np.append(np.quantile(ours, np.linspace(0, 1, 9)), np.median(ours))))
+    source.set_head(replace(HEAD, unlike=score))
+    return score
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_onnx_gives_how_unlike_a_clip_is(source: TorchModel, tmp_path: Path, precision: Precision) -> None:
+    score = scored(source)
+    facts = export("mine", "onnx", tmp_path / "out", precision=precision, quiet=True)
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    assert [(o.name, o.shape) for o in session.get_outputs()] == [
+        ("vector", ["batch", DIM]),
+        ("probabilities", ["batch", 3]),
+        ("unlike", ["batch"]),
+    ]
+    given = np.concatenate([noise(20, RATE), 3 * noise(2, RATE)])
+    vectors, unlike = session.run(["vector", "unlike"], {"waveform": given})
+    np.testing.assert_allclose(unlike, score.scores(vectors), atol=1e-5)
+    assert 0 < np.sort(unlike[:20])[5] < 1 and unlike[:20].std() > 0.1 and (unlike[20:] == 1).all()
+    assert facts["unlike"] == {"classes": 2, "rank": 3, "quantiles": 10}
+    assert not (tmp_path / "out" / "unlike.bin").exists()
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "and `unlike`" in card and "## Unknown sound" in card and "unlike.bin" not in card
+
+
+def test_wrong_scores_of_what_is_unlike_are_refused(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(source)
+    monkeypatch.setattr(
+        exporting, "with_unlike", lambda net, unlike: with_unlike(net, replace(unlike, variances=2 * unlike.variances))
+    )
+    with pytest.raises(RunError, match="the exported head three gives unlike that differ"):
+        export("mine", "onnx", tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_beside_a_phones_file_stands_what_the_score_is_computed_from(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scored(source)
+    done = Converted(1, RATE)
+    monkeypatch.setattr("sondino.exporters.litert.write_litert", lambda source, file, *_: file.write_bytes(b"") or done)
+    monkeypatch.setattr("sondino.exporters.litert.open_litert", lambda file: source.embed_array)
+    facts = export("mine", "litert", tmp_path / "out", quiet=True)
+    assert facts["hashes"]["unlike.bin"] == sha256(tmp_path / "out" / "unlike.bin")
+    card = (tmp_path / "out" / "card.md").read_text()
+    code = card.split("## Unknown sound")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path / "out")
+    found = []
+    for embedding in source.embed_array(noise(20, RATE)):
+        names = {"np": np, "embedding": embedding}
+        exec(code, names)
+        found.append(names["unlike"])
+    np.testing.assert_allclose(found, score.scores(source.embed_array(noise(20, RATE))), atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    source.set_head(HEAD)
+    facts = export("mine", "litert", tmp_path / "out", quiet=True)
+    assert facts["unlike"] is None and "Unknown sound" not in (tmp_path / "out" / "card.md").read_text()
+    assert not (tmp_path / "out" / "unlike.bin").exists()
+
+
 def test_a_fixed_window_and_the_net_without_its_front_end(source: TorchModel, tmp_path: Path) -> None:
     export("mine", "onnx", tmp_path / "fixed", window=0.5, quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "fixed" / "model.onnx")
@@ -121,6 +198,22 @@ def test_a_fixed_window_and_the_net_without_its_front_end(source: TorchModel, tm
     close(session.run(["vector"], {"logmel": logmel})[0], source.embed_array(x))
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "body" / "model.onnx").metadata_props}
     assert json.loads(metadata["front_end"])["hop"] == 512 and metadata["window"] == "0.5"
+
+
+def test_a_page_is_made_and_checked_in_numbered_stages(
+    source: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page(bundle: Path, out: Path, precision: str, gallery: Path | None, progress: Report) -> None:
+        (out / "model").mkdir()
+        (out / "model" / "body.onnx").write_bytes(traced_net(None).SerializeToString())
+        progress(3, 3)
+
+    monkeypatch.setattr(exporting, "export_web", page)
+    monkeypatch.setattr(exporting, "read_config", lambda file: {})
+    exporting.export("mine", "web", tmp_path / "page")
+    printed = capsys.readouterr().err
+    assert stages_in(printed) == ["making the page", "checking on real clips"]
+    assert "1 of 2: making the page: 3 of 3 sounds" in printed
 
 
 def test_f16_halves_the_net_and_leaves_the_front_end(source: TorchModel, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page's picture of a clip along time, in Chromium: its axes, its playhead, and its labels against Python's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from helpers.demo_page import (
     served,
     tone,
 )
-from helpers.page_bundle import LABELS
+from helpers.page_bundle import DIM, LABELS, write_page_bundle
+from sondino.encoder.unlike import Unlike, distances
 from sondino.exporters.web import export_web
 from sondino.model.model import Model
 
@@ -136,6 +138,55 @@ def test_labels_over_time_are_those_of_the_windows(page: browser.Page, bundle: P
     ]
     left, right = (page.run(f"(({{x, width}}) => [x, width])({BOX % name})") for name in ("#mels", "#tracks .strip"))
     assert left == right  # one axis of time
+
+
+def test_labels_of_unlike_windows_are_hidden(tabs: Any, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "clip.wav"
+    samples = np.concatenate([music(32000, 32000, i) * (0.2 + i) for i in range(4)])
+    soundfile.write(file, np.clip(samples, -1, 1), 32000, "FLOAT")
+    windows, _ = Model(bundle).embed_windows(file)
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, 2)))[0].T
+    score = Unlike(windows[:1], directions, np.array([3, 2, 1.0]), np.arange(2))  # type: ignore[arg-type]
+    far = distances(windows, score.means, score.directions, score.variances)
+    assert far[0] == 0 and np.argmax(far) != 0
+    score = replace(score, quantiles=np.array([0, np.sort(far)[1:3].mean(), 2 * far.max()]))  # half of them over 0.5
+    scored = write_page_bundle(tmp_path / "scored", unlike=score)
+    expected = score.scores(windows)
+    assert (expected > 0.5).tolist().count(True) == 2
+    rows = "[...document.querySelectorAll('#tracks li:not([hidden])')]"
+    with served(export_web(scored, tmp_path / "page", gallery=CLIPS)) as address, tabs() as page:
+        page.open(address)
+        page.until(READY)
+        page.drop("#wave", file)
+        entries(page, 2)
+        found = page.run("[...sondino.entries[1].result.scored.unlike]")
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+        whole = float(score.scores(Model(scored).embed(file))[0])
+        assert page.run("sondino.entries[1].result.unlike") == pytest.approx(whole, abs=TOLERANCE)
+        assert page.run("document.querySelector('#most-text').textContent") == "100 %"
+        assert page.run("document.querySelector('#labels-note').textContent").endswith(
+            f"Unlike the training clips: {round(100 * whole)} %."
+        )
+        last = f"{rows}.at(-1)"
+        assert page.run(f"{last}.textContent").startswith(f"Unlike the training clips{round(100 * max(expected))} %")
+        assert page.run(f"{rows}.length") == len(LABELS) + 1
+        strip = np.array(page.run(PIXELS % "#tracks li:first-child canvas"))[7]
+        middles = [int((place + 0.5) * len(strip) / 4) for place in range(4)]
+        slide = "(() => { most.value = %d; most.dispatchEvent(new Event('input')); })()"
+        page.run(slide % 50)
+        after = np.array(page.run(PIXELS % "#tracks li:first-child canvas"))[7]
+        probabilities = Model(scored).head.probabilities(windows)  # type: ignore[union-attr]
+        kept = expected <= 0.5
+        best = int(probabilities[kept].max(axis=0).argmax())
+        assert page.run("document.querySelector('#tracks .label').textContent") == LABELS[best]
+        assert [bool(after[middle] != 0) for middle in middles] == kept.tolist()
+        assert page.run("document.querySelector('#labels-note').textContent").endswith(
+            "labels hidden." if whole > 0.5 else f"{round(100 * whole)} %."
+        )
+        page.run(slide % 0)
+        assert page.run(f"{rows}.length") == 1  # the score itself
+        assert page.run("[...document.querySelectorAll('#labels li')].every((row) => row.hidden)")
+        assert faults(page) == []
 
 
 def test_the_model_in_the_package_labels_a_file_as_classify_does(tabs: Any, tmp_path: Path) -> None:

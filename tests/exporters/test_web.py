@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from helpers.page_bundle import LABELS, write_page_bundle
+from helpers.page_bundle import DIM, LABELS, write_page_bundle
+from sondino.encoder.unlike import Unlike
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.exporters import demo, web
 from sondino.model.model import Model
@@ -47,7 +48,10 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("built")
 def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_path: Path) -> None:
-    out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS)
+    told: list[tuple[int, int]] = []
+    out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS, progress=lambda *done: told.append(done))
+    count = len(list(CLIPS.glob("*.ogg")))
+    assert told == [(number, count) for number in range(1, count + 1)]
     assert (out / "index.html").read_text() == "<title>sondino</title>"
     assert {file.name: file.read_bytes() for file in (out / "assets").iterdir()} == {"ort.wasm": b"\0asm"}
     facts = json.loads((out / "model" / "model.json").read_text())
@@ -65,6 +69,21 @@ def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_p
     weights = np.fromfile(out / "model" / "head.bin", "<f4")
     assert np.array_equal(weights, np.concatenate([model.head.layers[0][0].ravel(), model.head.layers[0][1]]))
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.usefixtures("built")
+def test_the_score_of_what_is_unlike_goes_with_the_head(bundle: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    score = Unlike(rng.standard_normal((2, DIM)), np.eye(1, DIM), np.array([2, 1]), np.array([0, 1, 3]))  # type: ignore[arg-type]
+    scored = write_page_bundle(tmp_path / "scored", unlike=score)
+    folder = web.export_web(scored, tmp_path / "page", gallery=CLIPS) / "model"
+    facts = json.loads((folder / "model.json").read_text())
+    assert facts["head"]["unlike"] == {"classes": 2, "rank": 1, "quantiles": 3}
+    expected = np.concatenate([array.ravel() for array in (score.means, score.directions, score.variances)])
+    assert np.array_equal(np.fromfile(folder / "unlike.bin", "<f4"), [*expected, 0, 1, 3])
+    folder = web.export_web(bundle, tmp_path / "page", gallery=CLIPS) / "model"
+    assert json.loads((folder / "model.json").read_text())["head"]["unlike"] is None
+    assert not (folder / "unlike.bin").exists()
 
 
 @pytest.mark.usefixtures("built")

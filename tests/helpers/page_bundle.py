@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.frontend.logmel import STUDENT_LOGMEL
 from sondino.model.head import write_head
 
@@ -15,7 +16,9 @@ DIM, CHANNELS, TAPS = 24, 16, 3
 LABELS = ("bird", "drum", "rain")
 
 
-def write_page_bundle(folder: Path, with_head: bool = True, fixed: bool = False, **config: Any) -> Path:
+def write_page_bundle(
+    folder: Path, with_head: bool = True, fixed: bool = False, unlike: Unlike | None = None, **config: Any
+) -> Path:
     """A bundle whose body's weights lie in model.onnx; `config` overrides what config.json reports."""
     import onnx
     from onnx import helper, numpy_helper
@@ -68,6 +71,6 @@ def write_page_bundle(folder: Path, with_head: bool = True, fixed: bool = False,
     }
     if with_head:
         layers = ((rng.standard_normal((len(LABELS), DIM)), rng.standard_normal(len(LABELS))),)
-        facts["head"] = write_head(folder, Head("test", LABELS, False, layers))
+        facts["head"] = write_head(folder, Head("test", LABELS, False, layers, unlike=unlike))
     (folder / "config.json").write_text(json.dumps(facts))
     return folder

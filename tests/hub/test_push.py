@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sondino
-from helpers.hub_server import Hub, point_at, serving
+from helpers.hub_server import Hub, lfs_hash, point_at, serving
 from helpers.loudness import CARD, RATE
 from sondino import cli
 from sondino.encoder.head import Head
@@ -86,6 +86,34 @@ def test_a_second_push_is_a_second_commit(hub: Hub, make_bundle: Callable[..., P
     front = front_matter(files["README.md"])
     assert front["license"] == "apache-2.0" and "model-index" not in front
     assert 'use: sondino.load("hf:me/levels")' in capsys.readouterr().out
+
+
+def test_large_files_go_through_git_lfs(hub: Hub, make_bundle: Callable[..., Path], monkeypatch) -> None:
+    from huggingface_hub import constants
+
+    # With hf_xet the library speaks a protocol of its own, to other servers.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    hub.lfs, bundle = True, make_bundle()
+    hub.upload_status = 403
+    with pytest.raises(
+        SondinoError, match=r"me/levels was not changed, since .* \(Error while uploading '.*' to the Hub: .*403"
+    ):
+        push(bundle, "me/levels")
+    assert not hub.commits["me/levels"] and not hub.stored
+    hub.upload_status = 0
+    push(bundle, "me/levels")
+    files = hub.commits["me/levels"][hub.branches["me/levels"]["main"]]
+    large = {"model.onnx", "head.safetensors", "example.ogg"}
+    assert set(files) == {"config.json", "README.md"} | large
+    assert set(hub.stored) == hub.verified == {lfs_hash(files[name]) for name in large}
+    assert (bundle / "model.onnx").read_bytes() == files["model.onnx"]
+    puts = [asked for asked in hub.asked if asked.method == "PUT"]
+    assert len(puts) >= 3 and {asked.token for asked in puts} == {None}
+    push(bundle, "me/levels")  # what is there already is not sent again
+    assert [asked for asked in hub.asked if asked.method == "PUT"] == puts
+    wave = np.linspace(-1, 1, RATE, dtype=np.float32)
+    opened = sondino.load("hf:me/levels")
+    assert np.array_equal(opened.embed([(wave, RATE)]), sondino.load(bundle).embed([(wave, RATE)]))
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def test_the_best_is_named_where_it_cannot_be_distinguished() -> None:
     assert of_best([*apart, ("c", 0.85, None)], 32) == (
         "whether b is the best is not known: there is no interval, and 32 clips are held out"
     )
+    same = [("a", 0.9, (0.8, 1.0)), ("b", 0.9, (0.8, 1.0))]
+    assert of_best(same, 32) == "a, b score the same, the highest, on 32 clips"
+    assert of_best([*same, ("c", 0.85, (0.7, 0.95))], 32) == (
+        "a, b score the same, the highest, and cannot be distinguished from c by 32 clips: their 95 % intervals overlap"
+    )
     many = [("b", 0.9, (0.0, 1.0)), *((str(n), 0.5, (0.4, 0.6)) for n in range(7))]
     assert "distinguished from 0, 1, 2, 3, 4 and 2 more by" in (of_best(many, 9) or "")
 

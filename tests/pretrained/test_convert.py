@@ -14,6 +14,7 @@ import torch
 
 from helpers.golden import DATA, error, keys, wave
 from helpers.published import BACKBONE, by_rule, lightning, shapes, training_config, write_efficientat, write_ssondo
+from helpers.stages import stages_in
 from helpers.vit_weights import M2D_FOLDER, tiny_vit
 from sondino import cli
 from sondino.errors import EncoderError, OptionError
@@ -411,7 +412,8 @@ def call_cli(*arguments: object) -> int:
 def test_the_command_prints_what_it_found(tmp_path, written, capsys):
     file = write_efficientat(tmp_path / "mn04_as_mAP_432.pt", "mobilenetv3", 0.4)
     assert call_cli("convert", file, "--out", tmp_path / "out", "--name", "tagger") == 0
-    message = capsys.readouterr().out
+    message, progress = capsys.readouterr()
+    assert stages_in(progress) == ["reading the checkpoint", "making and checking its ONNX graph"]
     assert (
         "efficientat, mobilenetv3 of width 0.4, 0.52 M parameters; 384 dimensions for each 10 s at 32000 Hz" in message
     )

@@ -11,19 +11,23 @@ pytest.importorskip("torch_pruning", reason="the train extra is not installed")
 import torch
 
 from helpers.golden import wave
+from helpers.stages import stages_in
 from sondino import cli, load
 from sondino.distillation.distill import new_student
 from sondino.distillation.mapping import Standardise
 from sondino.distillation.recipe import resolve_recipe
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.files import write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.collapse import mean_pairwise_cosine
+from sondino.model.head import write_head
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.registry import build_student
 from sondino.nets.saved import read_student, write_weights
+from sondino.progress import show, stages
 from sondino.pruning import prune as pruning
 from sondino.pruning.filters import prune_student
 from sondino.pruning.prune import Recovery, prune
@@ -54,6 +58,17 @@ def whole_weights(tmp_path_factory) -> Path:
 
     torch.manual_seed(1)  # of some untrained nets the norms recalibrate to no avail
     return whole(Place(tmp_path_factory.mktemp("weights")))
+
+
+def classifier(bundle: Path, folder: Path) -> Path:
+    """A copy of a bundle with a head that has a score of what is unlike its clips."""
+    shutil.copytree(bundle, folder)
+    config = json.loads((folder / "config.json").read_text())
+    dim = config["dim"]
+    score = Unlike(np.zeros((1, dim)), np.eye(1, dim), np.ones(2), np.arange(2))
+    head = Head("two", ("a", "b"), False, ((np.ones((2, dim)), np.zeros(2)),), unlike=score)
+    (folder / "config.json").write_text(json.dumps(config | {"head": write_head(folder, head)}))
+    return folder
 
 
 @pytest.mark.full
@@ -111,7 +126,13 @@ def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weig
     monkeypatch.setattr(pruning, "sample_folder", lambda: CLIPS)
     command = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.75,0.75", "--out", str(tmp_path / "a b")]
     cli.app(command, exit_on_error=False, result_action="return_value")
-    message = capsys.readouterr().out
+    message, printed = capsys.readouterr()
+    assert stages_in(printed) == [
+        "headers",
+        "log-mels to recalibrate on",
+        "removing filters",
+        "making and checking its ONNX graph",
+    ]
     assert f"sondino compare {whole_weights} '{tmp_path / 'a b' / '0.75'}'" in message
     recalibrated, raw = (
         read_student(tmp_path / "a b" / "0.75"),
@@ -121,9 +142,31 @@ def test_recalibrated_norms_keep_embeddings_of_different_sounds_apart(whole_weig
     with torch.inference_mode():
         assert mean_pairwise_cosine(recalibrated(logmels).numpy()) < mean_pairwise_cosine(raw.eval()(logmels).numpy())
     monkeypatch.setattr(pruning, "mean_pairwise_cosine", lambda embeddings: 0.995)
-    command[-1] = str(tmp_path / "c")
+    command[1], command[-1] = str(classifier(whole_weights, tmp_path / "classifier")), str(tmp_path / "c")
     cli.app(command, exit_on_error=False, result_action="return_value")
-    assert "their mean pairwise cosine is 0.9950" in capsys.readouterr().out
+    message = capsys.readouterr().out
+    assert "their mean pairwise cosine is 0.9950" in message
+    assert "left out: the score of what is unlike the training clips" in message
+    head = load(tmp_path / "c" / "0.75").head
+    assert head is not None and head.labels == ("a", "b") and head.unlike is None
+
+
+def test_recovery_is_a_stage_with_stages_of_its_own(whole_weights, tmp_path, monkeypatch, capsys):
+    def recover(*_: object) -> Path:
+        with stages(2):
+            for what in ("targets", "training"):
+                with show(what):
+                    pass
+        return whole_weights
+
+    monkeypatch.setattr(pruning, "_recover", recover)
+    monkeypatch.setattr(pruning, "_write", lambda folder, *_: write_json(folder / "config.json", {}))
+    (tmp_path / "out").mkdir()
+    prune(whole_weights, tmp_path / "out", score="l1", ratio=0.5, steps=2, corpus=CLIPS, epochs=1)
+    printed = capsys.readouterr().err
+    assert stages_in(printed, "4 of 7: recovery, step 1 of 2, ") == ["targets", "training"]
+    assert stages_in(printed, "6 of 7: recovery, step 2 of 2, ") == ["targets", "training"]
+    assert "5 of 7: removing filters, step 2 of 2\n" in printed and "7 of 7: making and checking" in printed
 
 
 @pytest.mark.full

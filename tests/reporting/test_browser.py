@@ -129,6 +129,29 @@ def test_the_chosen_names_of_a_matrix_are_not_cut_though_bold(page, pages, size)
         ) <= (page.run("Number(document.querySelector('#cells .ground').getAttribute('y'))"))
 
 
+def test_long_names_of_a_matrix_wrap_and_have_the_whole_name_as_title(page, pages, size, tmp_path):
+    name = "Brown_long_eared_bat_calling_over_the_water_at_dusk"
+    file = tmp_path / "long.html"
+    file.write_text(pages["evaluation"].read_text().replace('"bass"', f'"{name}"'))
+    open_page(page, file, size)
+    names = "[...document.querySelectorAll('#cells .name%s')].filter(e => e.querySelector('title').textContent === %r)"
+    boxes = "(({left, right, top, bottom}) => [left, right, top, bottom])(%s.getBoundingClientRect())"
+    side = page.run("Number(document.querySelector('#cells .frame').getAttribute('width'))")
+    for kind in (".row", ".column"):
+        assert page.run(f"{names % (kind, name)}.length") == 1
+        lines = page.run(f"[...{names % (kind, name)}[0].querySelectorAll('tspan')].map(e => e.textContent)")
+        shown = "".join(lines)
+        if size == "phone":  # cells are too small for a second line
+            assert len(lines) == 1 and shown.endswith("…") and name.startswith(shown[:-1])
+        else:
+            assert len(lines) > 1 and lines[0].endswith("_")
+            assert shown == name or (shown.endswith("…") and name.startswith(shown[:-1]))
+        left, right, top, bottom = page.run(boxes % f"{names % (kind, name)}[0]")
+        assert (bottom - top if kind == ".row" else right - left) <= side + 2
+    assert page.run("Math.min(...[...document.querySelectorAll('#cells .row')].map(e => e.getBBox().x))") >= 0
+    assert_calm(page)
+
+
 def test_further_groups_share_a_colour_and_the_page_says_so(page, pages):
     open_page(page, pages["long"], "screen")
     colours = page.run("[...document.querySelectorAll('#chips path')].map(e => e.style.fill)")

@@ -76,14 +76,15 @@ export function drawMels(canvas: HTMLCanvasElement, mels: Mels, share = 1): void
 
 /**
  * The probabilities of a label along time, the square root of each as a colour, so that small ones show. Where windows
- * overlap the highest of them is drawn.
+ * overlap the highest of them is drawn; of NaN nothing is.
  */
 export function drawTrack(canvas: HTMLCanvasElement, values: Float32Array, stretches: Stretch[], from: number, to: number): void {
   const context = sheet(canvas);
   const { width, height } = canvas;
   const colours = rampColours();
   const across = (seconds: number) => ((seconds - from) / (to - from)) * width;
-  for (const i of [...values.keys()].sort((a, b) => values[a] - values[b])) {
+  const known = [...values.keys()].filter((i) => !Number.isNaN(values[i]));
+  for (const i of known.sort((a, b) => values[a] - values[b])) {
     const left = Math.max(0, across(stretches[i].start));
     const right = Math.min(width, across(stretches[i].end));
     context.fillStyle = colours[Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, values[i]))))];

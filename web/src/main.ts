@@ -1,7 +1,7 @@
 // The page: audio that was dropped, chosen or recorded goes to the worker, and its results are shown.
 
 import { decode } from "./decode";
-import { byId, duration, make } from "./dom";
+import { byId, duration, make, percent } from "./dom";
 import { drawMels, drawScale, drawWave } from "./draw";
 import { Gallery } from "./gallery";
 import { graphicsWorker } from "./graphics";
@@ -15,7 +15,7 @@ import { findParts } from "./riff";
 import { Running, SHOWN } from "./running";
 import { save, toCsv, toJson, vectorText, type Row } from "./saving";
 import { Timeline } from "./timeline";
-import { TRACKS, type Stretch } from "./tracks";
+import { scoredTracks, TRACKS, type Stretch, type Track } from "./tracks";
 import { writeWav } from "./wav";
 
 const LARGEST = 400 * 1024 * 1024; // bytes of a file: more than two hours of CD
@@ -155,7 +155,8 @@ function onReady(loaded: Facts, threads: number): void {
   gallery = new Gallery(facts.gallery, base, (clip) => void embedClip(clip));
   drawScale(byId<HTMLCanvasElement>("scale"));
   results = new Results(facts, (clip) => gallery.sound(clip), (clip) => void embedClip(clip));
-  timeline = new Timeline(facts.front_end, Math.min(TRACKS, facts.head?.labels.length ?? 0), (seconds) => play.seek(seconds), () => play.toggle());
+  timeline = new Timeline(facts.front_end, trackRows(), (seconds) => play.seek(seconds), () => play.toggle());
+  byId("unlike-part").hidden = !facts.head?.unlike;
   for (const id of ["choose", "listen"]) byId<HTMLButtonElement>(id).disabled = false;
   state("Ready");
   if (facts.gallery.length) {
@@ -166,6 +167,11 @@ function onReady(loaded: Facts, threads: number): void {
   } else {
     void tryGraphics(plainWorker);
   }
+}
+
+/** The most tracks that a clip can have: of labels, and of how unlike the training clips it is. */
+function trackRows(): number {
+  return facts.head ? Math.min(TRACKS, facts.head.labels.length) + (facts.head.unlike ? 1 : 0) : 0;
 }
 
 // ---- sounds -----------------------------------------------------------------------------------------------------
@@ -254,7 +260,7 @@ function show(entry: Entry): void {
   byId("what").textContent = name;
   byId("length").textContent = duration(result.seconds);
   play.element.hidden = false;
-  timeline.show(0, result.seconds, result.stretches, result.tracks);
+  showTracks(entry);
   play.set(name, () => entry.sound);
   sounds.selectedIndex = entries.indexOf(entry);
   for (const button of ["copy", "json", "csv"]) byId<HTMLButtonElement>(button).disabled = false;
@@ -266,6 +272,25 @@ function show(entry: Entry): void {
   results.show(result, clip);
 }
 
+function showTracks({ result }: Entry): void {
+  timeline.show(0, result.seconds, result.stretches, tracksOfClip(result));
+}
+
+function tracksOfClip({ tracks, scored }: ClipResult): Track[] {
+  return facts.head && scored ? scoredTracks(facts.head.labels, scored, TRACKS, results.most) : tracks;
+}
+
+/** Hide the labels of what is more unlike the training clips than the slider says. */
+function onMost(): void {
+  const share = Number(byId<HTMLInputElement>("most").value) / 100;
+  byId("most-text").textContent = percent(share);
+  if (!results) return; // not loaded yet
+  results.most = share;
+  if (listening || !shown) return; // the next window shows it
+  showTracks(shown);
+  results.show(shown.result, shown.clip);
+}
+
 function bands(count: number): string {
   return `${count} bands from ${facts.front_end.f_min / 1000} to ${facts.front_end.f_max / 1000} kHz`;
 }
@@ -273,7 +298,7 @@ function bands(count: number): string {
 function draw(): void {
   if (running) {
     running.draw(wave, melCanvas);
-    timeline.show(-SHOWN, 0, ...running.labels());
+    timeline.show(-SHOWN, 0, ...running.labels(results.most));
     return;
   }
   if (!shown) return;
@@ -349,7 +374,7 @@ function onLive(live: LiveAnswer): void {
   if (pending) {
     const { samples, rate, start, end } = pending;
     open.live = { samples, rate, vector: live.vector };
-    if (facts.head && live.found) running.answered({ start, end }, facts.head.labels, live.found);
+    if (facts.head && live.found) running.answered({ start, end }, facts.head.labels, live.found, live.unlike);
   }
   results.show(live, null, true);
   costs(live.milliseconds, 1 / listening.every);
@@ -437,6 +462,8 @@ function wire(): void {
   byId("wav").addEventListener("click", () => {
     if (shown?.recording) save(shown.name, shown.sound, "audio/wav");
   });
+  byId("most").addEventListener("input", onMost);
+  onMost();
   window.addEventListener("dragover", (event) => {
     event.preventDefault();
     document.body.classList.add("over-page");

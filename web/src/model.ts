@@ -1,6 +1,7 @@
 // The content of model/model.json, and what follows from an embedding: labels, and the nearest clips of the gallery.
 
 import type { FrontEnd } from "./logmel";
+import type { UnlikeSizes } from "./unlike";
 import type { Windowing } from "./windows";
 
 export const FORMAT = "sondino-page-1";
@@ -20,6 +21,8 @@ export interface Head {
   activation: "relu" | "hardswish";
   /** Sizes of the layers, the embedding's first: their weights (out, in) and biases follow one another in head.bin. */
   sizes: number[];
+  /** Of the score of what is unlike its training clips, in unlike.bin; null: it has none. */
+  unlike: UnlikeSizes | null;
 }
 
 export interface Facts extends Windowing {

@@ -3,7 +3,7 @@
 
 import type { Facts, Likely, Near } from "./model";
 import type { Mels } from "./logmel";
-import type { Stretch, Track } from "./tracks";
+import type { Scored, Stretch, Track } from "./tracks";
 
 export type ToWorker =
   | { kind: "start"; base: string }
@@ -40,6 +40,8 @@ export interface Answer {
   vector: Float32Array;
   near: Near[];
   labels: Likely[];
+  /** How unlike the head's training clips it is, 0 to 1; null: not known. */
+  unlike: number | null;
   milliseconds: Milliseconds;
 }
 
@@ -58,6 +60,8 @@ export interface ClipResult extends Answer {
   /** The windows without their padding, and the most probable labels in them. */
   stretches: Stretch[];
   tracks: Track[];
+  /** How unlike the training clips each window is, with all its probabilities; null: not known. */
+  scored: Scored | null;
   /** Lowest and highest sample of each column, in turn. */
   outline: Float32Array;
   picture: Mels;

@@ -44,6 +44,8 @@ export class Results {
   private readonly near: NearRow[] = [];
   private readonly labels: { item: HTMLLIElement; name: HTMLElement; bar: Bar; value: HTMLElement }[] = [];
   private vector: Float32Array | null = null;
+  /** Labels of what is more unlike the training clips than this are hidden. */
+  most = 1;
 
   constructor(
     private readonly facts: Facts,
@@ -100,9 +102,13 @@ export class Results {
       row.bar.set(cosine);
       row.value.textContent = cosineText(cosine);
     });
-    byId("labels-note").textContent = live ? "Of the newest window." : "Of the whole clip: of the mean of its windows.";
+    const hidden = this.hides(answer);
+    const of = live ? "Of the newest window." : "Of the whole clip: of the mean of its windows.";
+    const score = answer.unlike === null ? "" : ` Unlike the training clips: ${percent(answer.unlike)}${hidden ? ", labels hidden" : ""}.`;
+    byId("labels-note").textContent = of + score;
     this.labels.forEach((row, i) => {
       const { label, probability } = answer.labels[i];
+      row.item.hidden = hidden;
       row.name.textContent = label;
       row.bar.set(probability);
       row.value.textContent = percent(probability);
@@ -116,6 +122,10 @@ export class Results {
       `dimension ${answer.vector.length}: ${[...answer.vector.subarray(0, 4)].map((value) => value.toFixed(3)).join(", ")}, …`;
   }
 
+  private hides({ unlike }: Answer): boolean {
+    return unlike !== null && unlike > this.most;
+  }
+
   draw(): void {
     if (this.vector) drawVector(byId<HTMLCanvasElement>("vector"), this.vector);
   }
@@ -125,6 +135,7 @@ export class Results {
     const near = answer.near.find((one) => one.clip !== own);
     const like = near ? `most similar to ${this.facts.gallery[near.clip].name}, ${cosineText(near.cosine)}` : "";
     const label = answer.labels[0];
+    if (label && this.hides(answer)) return ["labels hidden, unlike the training clips", like].filter(Boolean).join("; ");
     const labelled = label ? `${label.label}, ${Math.round(100 * label.probability)} percent` : "";
     return [labelled, like].filter(Boolean).join("; ");
   }

@@ -4,7 +4,7 @@ import { drawMels, drawWave } from "./draw";
 import type { Listening } from "./live";
 import type { FrontEnd, Mels } from "./logmel";
 import { outline } from "./outline";
-import { TRACKS, tracksOf, type Stretch, type Track } from "./tracks";
+import { scoredTracks, TRACKS, tracksOf, type Stretch, type Track } from "./tracks";
 
 export const SHOWN = 6; // seconds
 const EVERY = 0.128; // seconds from one picture to the next
@@ -16,8 +16,8 @@ export class Running {
   private readonly frame: number; // seconds
   private pictures = 0;
   private end = 0; // samples up to where the newest picture shows
-  private windows: (Stretch & { found: Float32Array })[] = []; // of the model, in seconds since the start
-  private tracks: Track[] = [];
+  private windows: (Stretch & { found: Float32Array; unlike: number | null })[] = []; // of the model, in seconds since the start
+  private names: string[] = [];
 
   constructor(private readonly from: Listening, { hop, n_fft, n_mels, sample_rate }: FrontEnd) {
     this.hop = hop / sample_rate;
@@ -47,17 +47,22 @@ export class Running {
     }
   }
 
-  /** The probabilities of all labels in a window, in seconds since the start. */
-  answered(window: Stretch, labels: string[], found: Float32Array): void {
+  /** The probabilities of all labels in a window, in seconds since the start, and how unlike the training clips it is. */
+  answered(window: Stretch, labels: string[], found: Float32Array, unlike: number | null): void {
     const shown = this.windows.filter((one) => one.end > window.end - SHOWN);
-    this.windows = [...shown, { ...window, found }];
-    this.tracks = tracksOf(labels, this.windows.map((one) => one.found), TRACKS);
+    this.windows = [...shown, { ...window, found, unlike }];
+    this.names = labels;
   }
 
-  /** The labels along time, in seconds before the right edge. */
-  labels(): [Stretch[], Track[]] {
+  /** The labels along time, in seconds before the right edge, without those of windows more unlike than `most`. */
+  labels(most: number): [Stretch[], Track[]] {
     const now = this.end / this.from.rate;
-    return [this.windows.map(({ start, end }) => ({ start: start - now, end: end - now })), this.tracks];
+    const found = this.windows.map((one) => one.found);
+    const scores = this.windows.flatMap(({ unlike }) => (unlike === null ? [] : [unlike]));
+    const tracks = scores.length
+      ? scoredTracks(this.names, { unlike: Float32Array.from(scores), found }, TRACKS, most)
+      : tracksOf(this.names, found, TRACKS);
+    return [this.windows.map(({ start, end }) => ({ start: start - now, end: end - now })), tracks];
   }
 
   draw(wave: HTMLCanvasElement, mels: HTMLCanvasElement): void {

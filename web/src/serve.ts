@@ -8,6 +8,7 @@ import type { Answer, FromWorker, ClipResult, Milliseconds, ToWorker } from "./p
 import { outline } from "./outline";
 import { resample } from "./resample";
 import { TRACKS, tracksOf } from "./tracks";
+import { Unlike, unlikeLength } from "./unlike";
 import { readWav } from "./wav";
 import { merge, splitWindows, toMono } from "./windows";
 
@@ -22,6 +23,7 @@ interface Model {
   session: Ort.InferenceSession;
   gallery: Float32Array;
   head: Float32Array;
+  unlike: Unlike | null;
 }
 
 /**
@@ -67,6 +69,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
     const windows = new Float32Array(pieces.length * facts.dim);
     const spent: Milliseconds = { mel: 0, net: 0 };
     const found: Float32Array[] = [];
+    const unlike: number[] = [];
     for (const [row, piece] of pieces.entries()) {
       const began = performance.now();
       const mels = logMel.compute(piece.samples);
@@ -76,6 +79,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       spent.mel += (between - began) / pieces.length;
       spent.net += (performance.now() - between) / pieces.length;
       if (facts.head) found.push(probabilities(facts.head, model.head, own));
+      if (model.unlike) unlike.push(model.unlike.score(own));
       picture.add(mels, piece.start, piece.real);
       if (pieces.length > 1) post({ kind: "progress", id, share: (row + 1) / pieces.length });
       await yieldToMessages();
@@ -92,6 +96,7 @@ export function serve(ort: typeof Ort, provider: "wasm" | "webgpu"): void {
       starts: pieces.map((piece) => piece.start / facts.sample_rate),
       stretches: pieces.map(({ start, real }) => ({ start: start / facts.sample_rate, end: (start + real) / facts.sample_rate })),
       tracks: tracksOf(facts.head?.labels ?? [], found, TRACKS),
+      scored: model.unlike && { unlike: Float32Array.from(unlike), found },
       outline: outline(waveform, Math.min(COLUMNS, waveform.length)),
       picture: picture.whole(),
       notes: bad ? [...notes, `${bad} samples were NaN or infinite and were set to 0`] : notes,
@@ -183,10 +188,12 @@ async function open(ort: typeof Ort, provider: string, base: string): Promise<Mo
   netBytes.catch(() => undefined); // reported below, unless model.json fails first
   const facts = parse(await get("model.json"));
   const { head } = facts;
-  const [net, gallery, weights] = await Promise.all([
+  const sizes = head?.unlike;
+  const [net, gallery, weights, unlike] = await Promise.all([
     netBytes,
     floats("gallery.bin", facts.gallery.length * facts.dim),
     floats("head.bin", head ? head.sizes.slice(1).reduce((sum, size, i) => sum + size * (head.sizes[i] + 1), 0) : 0),
+    floats("unlike.bin", sizes ? unlikeLength(sizes, facts.dim) : 0),
   ]);
   const damaged = new PageError(`model/body.onnx is damaged: ${AGAIN}`);
   if (net.byteLength !== facts.model_bytes || !(await hasHash(net, facts.sha256))) throw damaged;
@@ -198,7 +205,8 @@ async function open(ort: typeof Ort, provider: string, base: string): Promise<Mo
     if (/backend|WebAssembly|wasm/i.test(why)) throw new PageError(`this browser cannot run the model (${why}): try a newer one`);
     throw damaged;
   }
-  return { facts, logMel: new LogMel(facts.front_end), session, gallery, head: weights };
+  const score = sizes ? new Unlike(sizes, facts.dim, unlike) : null;
+  return { facts, logMel: new LogMel(facts.front_end), session, gallery, head: weights, unlike: score };
 }
 
 /** Whether bytes have the hash that they should; a page without https cannot check. */
@@ -218,12 +226,13 @@ function parse(bytes: ArrayBuffer): Facts {
   throw new PageError(`model/model.json is not one that this page can read: ${AGAIN}`);
 }
 
-function answer({ facts, gallery, head }: Model, vector: Float32Array, milliseconds: Milliseconds): Answer {
+function answer({ facts, gallery, head, unlike }: Model, vector: Float32Array, milliseconds: Milliseconds): Answer {
   if (!vector.every(Number.isFinite)) throw new PageError("gave an embedding with NaN or infinite values");
   return {
     vector,
     near: nearest(gallery, vector, NEAR),
     labels: facts.head ? likeliest(facts.head, probabilities(facts.head, head, vector), LABELS) : [],
+    unlike: unlike && unlike.score(vector),
     milliseconds,
   };
 }

@@ -6,6 +6,7 @@ import { likeliest, nearest, probabilities, type Head } from "../src/model";
 import type { FrontEnd } from "../src/logmel";
 import { outline } from "../src/outline";
 import { Running } from "../src/running";
+import { Unlike, unlikeLength, type UnlikeSizes } from "../src/unlike";
 import { toCsv, toJson, vectorText } from "../src/saving";
 import { data, difference, floats } from "./data";
 
@@ -21,6 +22,18 @@ describe("labels", () => {
     expect(first.label).toBe(head.labels[found.indexOf(first.probability)]);
     expect(second.probability).toBeLessThanOrEqual(first.probability);
   });
+});
+
+test("how unlike the training clips an embedding is", () => {
+  const { sizes, dim, values, vectors, expected } =
+    data<{ sizes: UnlikeSizes; dim: number; values: string; vectors: string; expected: string }>("unlike");
+  expect(floats(values).length).toBe(unlikeLength(sizes, dim));
+  const score = new Unlike(sizes, dim, floats(values));
+  const given = floats(vectors);
+  const found = Array.from({ length: given.length / dim }, (_, i) => score.score(given.subarray(i * dim, (i + 1) * dim)));
+  expect(difference(found, floats(expected))).toBeLessThan(1e-5);
+  expect([found[0], Math.max(...found)]).toEqual([0, 1]);
+  expect(new Set(found).size).toBeGreaterThan(10);
 });
 
 test("the nearest clips are those of the largest cosine, whatever their length", () => {

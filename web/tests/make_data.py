@@ -15,8 +15,9 @@ import soundfile
 
 from sondino.audio.signal import resample, to_mono
 from sondino.audio.windows import Windowing, merge, stack_windows
+from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, LogMel, at_rate, log_mel
-from sondino.model.head import Head
 
 DATA = Path(__file__).parent / "data"
 RNG = np.random.default_rng(5)
@@ -135,6 +136,14 @@ def main() -> None:
     specs = [at_rate(STUDENT_LOGMEL, rate) for rate in (16000, 48000, 256000)]
     write("logmel_rates", [log_mel_case(spec, sound(spec.n_fft + spec.hop, spec.sample_rate)) for spec in specs])
     write("resample_rates", [resample_case(*rates) for rates in ((48000, 16000), (48000, 256000), (44100, 96000))])
+
+    means, vectors = RNG.standard_normal((3, 6)), RNG.standard_normal((40, 6)).astype(np.float32)
+    directions = np.linalg.qr(RNG.standard_normal((6, 2)))[0].T
+    quantiles = np.array([0.5, 4, 4, 10, 20, 25])  # two in one place
+    score = Unlike(means, directions, np.array([3, 2, 0.5]), quantiles)  # type: ignore[arg-type]
+    values, vectors[0] = np.frombuffer(score.as_bytes(), "<f4"), means[1]
+    expected = {"vectors": packed(vectors), "expected": packed(score.scores(vectors))}
+    write("unlike", {"sizes": score.sizes, "dim": 6, "values": packed(values), **expected})
 
 
 if __name__ == "__main__":

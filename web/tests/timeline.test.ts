@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { frequencyTicks, timeTicks } from "../src/axes";
 import { percent } from "../src/dom";
 import { heightOf, LogMel, type FrontEnd } from "../src/logmel";
-import { tracksOf } from "../src/tracks";
+import { scoredTracks, tracksOf, UNLIKE } from "../src/tracks";
 
 const spec: FrontEnd = {
   sample_rate: 32000, n_fft: 1024, window_length: 1024, hop: 512, n_mels: 64, f_min: 50, f_max: 16000, center: false,
@@ -64,6 +64,20 @@ test("the tracks are those of the labels that are highest anywhere", () => {
     { label: "a", values: Float32Array.of(0.5, 0.25), highest: 0 },
   ]);
   expect(tracksOf(["a"], [], 2)).toEqual([]);
+});
+
+test("labels of what is unlike the training clips are hidden, and its score has a track of its own", () => {
+  const found = [Float32Array.of(0.9, 0), Float32Array.of(0.25, 0.75), Float32Array.of(0.5, 0.5)];
+  const scored = { unlike: Float32Array.of(1, 0.5, 0.75), found };
+  const last = { label: UNLIKE, values: scored.unlike, highest: 0 };
+  expect(scoredTracks(["a", "b"], scored, 2, 0.75)).toEqual([
+    { label: "b", values: Float32Array.of(NaN, 0.75, 0.5), highest: 1 },
+    { label: "a", values: Float32Array.of(NaN, 0.25, 0.5), highest: 2 },
+    last,
+  ]);
+  expect(scoredTracks(["a", "b"], scored, 1, 1)).toEqual([{ label: "a", values: Float32Array.of(0.9, 0.25, 0.5), highest: 0 }, last]);
+  expect(scoredTracks(["a", "b"], scored, 2, 0.25)).toEqual([last]);
+
 });
 
 test("a probability is not rounded to nothing", () => {

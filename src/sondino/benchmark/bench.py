@@ -8,14 +8,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sondino.benchmark.given import OF_BUNDLES, RUNTIMES, Combination, combinations, find
 from sondino.benchmark.record import Bench, Measured, machine
 from sondino.errors import OptionError, RunError
 from sondino.files import make_folder
 from sondino.processors import cores
-from sondino.progress import Report, show
+from sondino.progress import Report, show, stages
 
 ROUNDS = 3
 LEAST = 0.3
@@ -26,6 +26,10 @@ PATIENCE = 600.0
 
 MAX_CLIP_SECONDS = 600.0
 """Seconds of a clip."""
+
+
+Kind = Literal["time", "memory"]
+"""What a process measures."""
 
 
 def bench(
@@ -75,35 +79,38 @@ def bench(
     if not models and not against:
         raise OptionError("nothing to measure: name a bundle, an export's folder or a model's file")
     named = list(dict.fromkeys([*(find(name) for name in models), *(find(name, peer=True) for name in against)]))
-    found, missing, not_run = combinations(named, list(runtimes) or list(OF_BUNDLES), counts)
-    folder = make_folder(Path(out))
-    done = Bench([Measured(each) for each in found], missing, not_run, lengths, machine())
     from sondino.benchmark.results import write_results
 
+    with show("models and runtimes", quiet=quiet):
+        found, missing, not_run = combinations(named, list(runtimes) or list(OF_BUNDLES), counts)
+    folder = make_folder(Path(out))
+    done = Bench([Measured(each) for each in found], missing, not_run, lengths, machine())
     try:
-        with show("bench", "processes", quiet) as progress:
-            _measure(done, rounds, least, energy, progress, folder)
+        with stages(2):
+            with show("times", "processes", quiet) as progress:
+                _measure(done, "time", rounds, least, energy, progress, folder)
+            with show("memory and energy", "processes", quiet) as progress:
+                _measure(done, "memory", 1, least, energy, progress, folder)
     except KeyboardInterrupt:
         done.stopped = True
     write_results(done, folder)
     return done
 
 
-def _measure(done: Bench, rounds: int, least: float, energy: bool, progress: Report, out: Path) -> None:
+def _measure(done: Bench, kind: Kind, rounds: int, least: float, energy: bool, progress: Report, out: Path) -> None:
     from sondino.benchmark.results import write_results
 
-    total = len(done.measured) * (rounds + 1)
+    total = len(done.measured) * rounds
     progress(0, total)
-    for number in range(rounds + 1):
+    for number in range(rounds):
         for at, each in enumerate(done.measured):
             if each.error is None:
-                kind = "time" if number < rounds else "memory"
                 _run_worker(each, kind, done.seconds, least, energy)
             progress(number * len(done.measured) + at + 1, total)
         write_results(done, out)
 
 
-def _run_worker(each: Measured, kind: str, seconds: Sequence[float], least: float, energy: bool) -> None:
+def _run_worker(each: Measured, kind: Kind, seconds: Sequence[float], least: float, energy: bool) -> None:
     """Start a worker, and keep its result or its error message."""
     try:
         found = _worker_result(each.combination, kind, seconds, least, energy)

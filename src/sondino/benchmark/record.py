@@ -5,10 +5,14 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sondino.arrow import AsTable, arrow_of_dicts
 from sondino.benchmark.given import Combination, NamedModel
 from sondino.processors import cores
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass
@@ -31,8 +35,8 @@ class Measured:
 
 
 @dataclass
-class Bench:
-    """A run of the bench.
+class Bench(AsTable):
+    """A run of the bench; `to_arrow` and `to_pandas` give the table of bench.csv.
 
     Attributes:
         measured: one a combination.
@@ -49,6 +53,12 @@ class Bench:
     seconds: list[float]
     machine: dict[str, str]
     stopped: bool = False
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A row for each combination, clip length and batch, for pyarrow; raises MissingExtra without pyarrow."""
+        from sondino.benchmark.results import FIELDS, KINDS, bench_rows
+
+        return arrow_of_dicts(bench_rows(self), KINDS, FIELDS)
 
     @property
     def failed(self) -> bool:

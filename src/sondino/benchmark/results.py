@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from sondino.arrow import Kinds
 from sondino.benchmark.record import Bench, Measured
 from sondino.console import new_table
 from sondino.files import write_json, write_whole
@@ -29,6 +30,13 @@ FIELDS = (
     *("dim", "parameters", "macs_per_10s", "joules_per_10s", "joules_how", "error"),
     *("processor", "processors", "system", "python", "sondino", "date"),
 )
+KINDS: Kinds = {
+    **dict.fromkeys(("model", "source", "runtime", "runtime_version", "precision", "joules_how", "error"), "string"),
+    **dict.fromkeys(("processor", "processors", "system", "python", "sondino", "date"), "string"),
+    **dict.fromkeys(("threads", "batch", "calls", "rounds", "dim", "parameters", "file_bytes"), "int64"),
+    "peer": "bool",
+}
+"""Types of those fields that are not float64."""
 
 
 def write_results(done: Bench, out: Path) -> None:

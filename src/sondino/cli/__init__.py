@@ -88,9 +88,9 @@ AGAIN = 0.02
 
 
 class _Interrupted:
-    """Whether Ctrl-C was pressed: a library that is being imported may turn it into an error of its own."""
+    """Which signal came to end the command, if any: a library that is being imported may make its own error of it."""
 
-    seen = False
+    by: int | None = None
 
 
 def _send(number: int) -> None:
@@ -117,7 +117,7 @@ def _ending_in_order(interrupted: _Interrupted) -> Iterator[None]:
     hook = sys.unraisablehook
 
     def end(number: int, frame: FrameType | None) -> None:
-        interrupted.seen = interrupted.seen or number == signal.SIGINT
+        interrupted.by = interrupted.by or number
         within = frame
         while within is not None:
             if within.f_code is dropped.__code__:  # an error in a hook is dropped for good
@@ -230,10 +230,10 @@ def main(arguments: list[str] | None = None) -> None:
         failed = error
     unwritten = _flush_output()
     # A command that Ctrl-C ends in order, as it does `demo`, has nothing that failed.
-    if isinstance(failed, KeyboardInterrupt) or (interrupted.seen and (failed is not None or code)):
+    if isinstance(failed, KeyboardInterrupt) or (interrupted.by and (failed is not None or code)):
         resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
         print_line("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), error=True)
-        sys.exit(130)
+        sys.exit(128 + (interrupted.by or signal.SIGINT))
     if isinstance(failed, SondinoError):
         print_line(f"sondino: {failed}", error=True)
         sys.exit(2)

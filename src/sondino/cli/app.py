@@ -21,7 +21,7 @@ app = App(
     help="Small audio models out of big ones: distil, measure, embed.",
     version=__version__,
     help_format="markdown",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative_iterable=(), negative_none=()),
     suppress_keyboard_interrupt=False,
     config=(apply_environment, apply_file),
 )
@@ -87,6 +87,15 @@ def show_json(document: Mapping[str, Any]) -> int:
 
     print_line(json.dumps(document, indent=1, default=str))
     return 0
+
+
+def write_report(folder: Path, quiet: bool) -> Path:
+    """The HTML page of a folder of results, written with progress."""
+    from sondino.progress import show
+    from sondino.reporting.report import report
+
+    with show("writing the report", quiet=quiet):
+        return report(folder).resolve()
 
 
 class Kept(Protocol):

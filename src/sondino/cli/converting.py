@@ -42,20 +42,22 @@ def convert(
     with loading():
         from sondino.nets.size import parameters
         from sondino.pretrained.convert import check_free, read_published, write_converted
-    from sondino.progress import show
+    from sondino.progress import show, stages
 
     check_free(out, file)
-    found = read_published(file, kind=kind, name=name, window=window, short=short)
-    student, head, source = found.backbone, found.as_head(), found.facts["source"]
-    print_line(
-        f"{file.name}: {source['kind']}, {student.name} of width {student.width:g}, {parameters(student) / 1e6:.2f} M "
-        f"parameters; {student.dim} dimensions for each {found.window:g} s at {student.logmel.sample_rate} Hz"
-        + (f"; {len(head.labels)} classes of {head.name}" if head else "")
-    )
-    for part in source["dropped"]:
-        print_line(f"left out: {part}")
-    with show("making and checking its ONNX graph"):
-        write_converted(found, out)
+    with stages(2):
+        with show("reading the checkpoint"):
+            found = read_published(file, kind=kind, name=name, window=window, short=short)
+        student, head, source = found.backbone, found.as_head(), found.facts["source"]
+        print_line(
+            f"{file.name}: {source['kind']}, {student.name} of width {student.width:g}, "
+            f"{parameters(student) / 1e6:.2f} M parameters; {student.dim} dimensions for each {found.window:g} s at "
+            f"{student.logmel.sample_rate} Hz" + (f"; {len(head.labels)} classes of {head.name}" if head else "")
+        )
+        for part in source["dropped"]:
+            print_line(f"left out: {part}")
+        with show("making and checking its ONNX graph"):
+            write_converted(found, out)
     difference = read_json(out / "config.json")["onnx_difference"]
     print_line(
         f"in {out}; its embeddings are PyTorch's to {difference:.1e} of the largest value; licence: {source['licence']}"

@@ -88,11 +88,13 @@ def apply_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
         for key, value in found.values.get(command, {}).items():
             argument = _options(arguments)[_name(key)]
             if not argument.tokens:
-                _give(argument, _as_text(value, f"{found.file}, [{command}]: {key}"), f"{found.file}, [{command}]")
+                where = f"{found.file}, [{command}]"
+                _give(argument, _as_text(argument, value, f"{where}: {key}"), where)
     for key in OF_ALL:
         argument_of_all = _option_of_all(arguments, key)
         if key in found.values and argument_of_all is not None and not argument_of_all.tokens:
-            _give(argument_of_all, _as_text(found.values[key], f"{found.file}: {key}"), str(found.file))
+            words = _as_text(argument_of_all, found.values[key], f"{found.file}: {key}")
+            _give(argument_of_all, words, str(found.file))
 
 
 def check_names(found: Defaults) -> None:
@@ -147,15 +149,19 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _as_text(value: Any, where: str) -> list[str]:
-    """A value of TOML as the words of a command line."""
+def _as_text(argument: Argument, value: Any, where: str) -> list[str]:
+    """A value of TOML as the words of a command line for an option."""
+    takes_several = argument.token_count()[1]
     if isinstance(value, list):
-        return [word for each in value for word in _as_text(each, where)]
+        if not takes_several:
+            raise OptionError(f"{where} is a list, and the option takes one value: write it without brackets")
+        return [word for each in value for word in _as_text(argument, each, where)]
     if isinstance(value, bool):
         return [str(value).lower()]
     if isinstance(value, (str, int, float)):
         return [str(value)]
-    raise OptionError(f"{where} is a {type(value).__name__}: give text, a number, true or false, or a list of those")
+    others = "true or false, or a list of those" if takes_several else "or true or false"
+    raise OptionError(f"{where} is a {type(value).__name__}: give text, a number, {others}")
 
 
 def _give(argument: Argument, values: list[str], source: str) -> None:

@@ -1,18 +1,46 @@
 """What is given on the command line, checked before PyTorch is imported: an error then comes at once."""
 
+import os
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 
 @contextmanager
 def loading(quiet: bool = False) -> Iterator[None]:
-    """Show that PyTorch is being imported, where that takes over ten seconds."""
+    """Show that PyTorch is being imported, where that takes over ten seconds; Ctrl-C and SIGTERM end the process."""
     from sondino.progress import show
 
-    with show("loading PyTorch", quiet=quiet):
+    with show("loading PyTorch", quiet=quiet), _ending_at_once():
         yield
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process here, where nothing is half-written, and not by an exception.
+
+    Some modules turn one that comes while they are imported into another, or drop it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # A progress bar hides the cursor.
+        os.write(2, (b"\x1b[?25h\n" if os.isatty(2) else b"") + b"sondino: stopped\n")
+        os._exit(128 + number)
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def check_model(name: str) -> None:

@@ -56,8 +56,8 @@ def embed(
             alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a name that `sondino models` lists, hf:owner/name, or a checkpoint. Default:
             the model that comes with the package.
-        output: embeddings.npz (`ids`, `vectors`), .npy, .csv or .parquet; - is standard output. Of a stream .jsonl or
-            .csv, default standard output.
+        output: embeddings.npz (`ids`, `vectors`), .npy, .csv, .parquet or .lance; - is standard output. Of a stream
+            .jsonl or .csv, default standard output.
         format: of standard output. Default: csv, and jsonl of a stream.
         append: keep what is in the output, and embed only files that are new or have changed since.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
@@ -83,7 +83,7 @@ def embed(
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, and stands alone: leave the other inputs out")
     if STREAM not in inputs and output is None:
-        raise OptionError("--output is missing: name embeddings.npz, .npy, .csv or .parquet")
+        raise OptionError("--output is missing: name embeddings.npz, .npy, .csv, .parquet or .lance")
     if STREAM not in inputs and (rate is not None or sample_format != "s16le" or channels != 1):
         raise OptionError(
             "--rate, --sample-format and --channels are for raw samples on standard input: sondino embed -"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, report_skipped, show_table
+from sondino.cli.app import Device, app, report_skipped, show_table, write_report
 from sondino.console import print_line
 
 
@@ -21,7 +21,7 @@ def evaluate(
     data: Path | None = None,
     seeds: int = 5,
     out: Path = Path("evaluation"),
-    untrained: Annotated[bool, Parameter(negative="--no-untrained")] = True,
+    untrained: bool = True,
     threads: int | None = None,
     device: Device = "auto",
     quiet: bool = False,
@@ -51,7 +51,6 @@ def evaluate(
     from sondino.cli.experiments import listed
     from sondino.evaluation.evaluate import evaluate as run_evaluate
     from sondino.evaluation.retention import explained, shown_rows
-    from sondino.reporting.report import report
 
     done = run_evaluate(models or [], out, teacher=teacher, supervised=supervised, tasks=listed(tasks or ()),
                         sounds=sounds, data=data, untrained=untrained, seeds=seeds, threads=threads, device=device,
@@ -71,7 +70,7 @@ def evaluate(
     lines = [*explained(results), *results["notes"]] if results["scores"] else results["notes"]
     for line in lines:
         print_line(line)
-    print_line(f"results: {out}\nreport: {report(out).resolve()}")
+    print_line(f"results: {out}\nreport: {write_report(out, quiet)}")
     return report_skipped(done.skipped, out / "results.json")
 
 

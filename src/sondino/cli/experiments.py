@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app
+from sondino.cli.app import Device, app, write_report
 from sondino.cli.early import check_teacher, loading
 from sondino.console import open_console, print_line
 
@@ -59,7 +59,6 @@ def sweep(
         from sondino.evaluation.grid import read_vary
         from sondino.evaluation.sweep import sweep as run_sweep
     from sondino.evaluation.sweep_table import rich_table
-    from sondino.reporting.report import report
 
     swept = run_sweep(recipe, audio, read_vary(vary), out, teacher=tuple(teacher or ()), tasks=listed(tasks or ()),
                       data=data, seeds=seeds, device=device, quiet=quiet, command=sys.argv)  # fmt: skip
@@ -73,7 +72,7 @@ def sweep(
         print_line(f"{swept.unreadable} files could not be read: see skipped.csv in each run's folder", error=True)
     print_line(f"results: {out / 'table.md'}, {out / 'runs.csv'}, {out / 'results.json'}")
     if swept.results["runs"]:
-        print_line(f"report: {report(out).resolve()}")
+        print_line(f"report: {write_report(out, quiet)}")
     return 1 if swept.failed or swept.unreadable else 0
 
 
@@ -110,7 +109,6 @@ def support(
     from sondino.errors import OptionError
     from sondino.evaluation.support import support as run_support
     from sondino.evaluation.support_table import rich_table
-    from sondino.reporting.report import report
 
     try:
         lengths = [float(window) for window in window_lengths.split(",")]
@@ -126,7 +124,7 @@ def support(
         print_line(line)
     if found.unreadable:
         print_line(f"{found.unreadable} clips could not be decoded: results.json has them by task", error=True)
-    print_line(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {report(out).resolve()}")
+    print_line(f"results: {out / 'support.csv'}, {out / 'results.json'}\nreport: {write_report(out, quiet)}")
     return 1 if found.unreadable else 0
 
 

@@ -42,10 +42,10 @@ def export(
         gallery: to web: sounds that the page compares with. Default: the sample sounds.
     """
     from sondino.errors import require_extra
-    from sondino.exporters.asked import check_options
+    from sondino.exporters.asked import Asked
 
     require_extra("train")
-    check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    Asked(to, precision, window, dynamic, body_only, calibrate, gallery)  # raises OptionError
     check_audio([calibrate, sounds, gallery])
     check_model(bundle)
     with loading():

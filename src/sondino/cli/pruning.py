@@ -1,10 +1,9 @@
 """The command that removes filters of a model: prune."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from sondino.cli.app import Device, app
 from sondino.cli.early import check_labelled, check_model, check_teacher, loading
@@ -23,7 +22,7 @@ def prune(
     ratio: str,
     out: Path,
     layers: str | None = None,
-    together: Annotated[bool, Parameter(negative=())] = False,
+    together: bool = False,
     steps: int = 1,
     corpus: Path | None = None,
     teacher: str | None = None,
@@ -67,27 +66,30 @@ def prune(
     if teacher is not None:
         check_teacher(teacher)
     check_model(bundle)
+    from sondino.progress import within
+
     with loading(quiet):
         from sondino.pruning.prune import prune as run_prune
 
     folders = {value: out / f"{value:g}" if "," in ratio else out for value in ratios}
     for value, folder in folders.items():
-        facts = run_prune(
-            bundle,
-            folder,
-            score=score,
-            ratio=value,
-            layers=layers,
-            together=together,
-            steps=steps,
-            corpus=corpus,
-            labels=labels,
-            teacher=teacher,
-            epochs=epochs,
-            lr=lr,
-            device=device,
-            quiet=quiet,
-        )
+        with within(f"ratio {value:g}") if len(folders) > 1 else nullcontext():
+            facts = run_prune(
+                bundle,
+                folder,
+                score=score,
+                ratio=value,
+                layers=layers,
+                together=together,
+                steps=steps,
+                corpus=corpus,
+                labels=labels,
+                teacher=teacher,
+                epochs=epochs,
+                lr=lr,
+                device=device,
+                quiet=quiet,
+            )
         pruned = facts["pruned"]
         print_line(
             f"{folder}: {facts['parameters'] / 1e6:.2f} M parameters of {pruned['parameters_before'] / 1e6:.2f} M, "
@@ -100,6 +102,11 @@ def prune(
             print_line(
                 f"the embeddings have collapsed: their mean pairwise cosine is {pruned['alike']:.4f}; "
                 "let the model recover with --corpus AUDIO --epochs N, or remove fewer filters"
+            )
+        if pruned.get("without_unlike"):
+            print_line(
+                "left out: the score of what is unlike the training clips (`unlike` of classify), which was of the "
+                "unpruned model; `sondino probe` fits a head with one on the pruned model's embeddings"
             )
     print_line(f"compare costs and scores: {shlex.join(['sondino', 'compare', bundle, *map(str, folders.values())])}")
     return 0

@@ -29,7 +29,8 @@ def similar(
 
     Args:
         query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
-        table: written by `sondino embed`: .npz, .npy, .csv or .parquet. With windows, `start` is the nearest's.
+        table: written by `sondino embed`: .npz, .npy, .csv, .parquet or .lance. With windows, `start` is the nearest's;
+            with `--channel each`, each channel of a file is a clip.
         k: how many clips.
         model: the bundle, or its name, that made the table.
         output: a CSV of the answer.
@@ -40,20 +41,22 @@ def similar(
     """
     from sondino.embedding.similar import find_similar, query_of_id, query_of_sound
 
+    leave_out = None
     if model is None:
-        query = unescape(query)  # as tables in text name it
-        found = find_similar(query_of_id(query, table), table, k, leave_out=query)
+        leave_out = unescape(query)  # as tables in text name it
+        vectors = query_of_id(leave_out, table)
     else:
         from sondino.pretrained.load import load
 
-        found = find_similar(query_of_sound(query, load(model), table, window=window, hop=hop, short=short), table, k)
+        vectors = query_of_sound(query, load(model), table, window=window, hop=hop, short=short)
+    found = find_similar(vectors, table, k, leave_out)
     if not found and not json:
         print_line(f"{table} holds no other clip")
         return 0
     rows = []
-    for rank, near in enumerate(found, 1):
-        start = {} if near.start is None else {"start": f"{near.start:g}"}
-        rows.append({"rank": str(rank), "id": near.id, **start, "cosine": f"{near.cosine:.6f}"})
+    for row in found.rows():
+        start = {"start": f"{row['start']:g}"} if "start" in row else {}
+        rows.append({**{name: str(value) for name, value in row.items()}, **start, "cosine": f"{row['cosine']:.6f}"})
     if output is not None and rows:
         from sondino.files import write_whole
         from sondino.text import csv_of_dicts
@@ -61,7 +64,7 @@ def similar(
         write_whole(output, csv_of_dicts(rows).encode())
     if json:
         neighbours = [
-            {"rank": rank, "id": escape(near.id), "start": near.start, "cosine": near.cosine}
+            {"rank": rank, "id": escape(near.id), "channel": near.channel, "start": near.start, "cosine": near.cosine}
             for rank, near in enumerate(found, 1)
         ]
         return show_json({"neighbours": neighbours})

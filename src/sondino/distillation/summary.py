@@ -20,7 +20,7 @@ from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
-from sondino.distillation.label_head import MOST_CLIPS, MOST_VALUES, TeacherLabels, fit_head
+from sondino.distillation.label_head import TeacherLabels, clips_to_fit, fit_head
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder, resolve
@@ -187,7 +187,7 @@ def label_head(run: RunData, student: Student, quiet: bool) -> tuple[Head | None
     if run.labels is None:
         return None, {}
     targets = run.targets[run.labels.teacher].matrix
-    most = min(MOST_CLIPS, MOST_VALUES // len(run.labels.head.labels))
+    most = clips_to_fit(len(run.labels.head.labels), run.recipe.epochs * (run.recipe.draws or 0))
     rows = spread(run.data.split.train, most)
     embeddings = embed_rows(student, run.read, rows, run.recipe)
     with show("labels", "epochs", quiet) as progress:

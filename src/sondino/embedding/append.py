@@ -15,9 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from sondino.audio.fragment import stretch_of
+from sondino.audio.signal import Scale
+from sondino.audio.windows import Windowing
 from sondino.embedding.inputs import ADDRESS, Input
 from sondino.embedding.table_readers import Rows, read_rows
 from sondino.embedding.tables import TablePart
+from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import OptionError, RunError
 from sondino.files import read_json, write_json
 
@@ -259,6 +262,27 @@ def _as_part(rows: Rows, replaced: Collection[str]) -> TablePart:
     starts = np.zeros(int(at.sum())) if rows.starts is None else rows.starts[at]
     channels = [] if rows.channels is None else [number for _, number in clips]
     return TablePart([name for name, _ in clips], counts, rows.embeddings[at], starts, 0.0, [], channels)
+
+
+def settings_of(model: Encoder, windowing: Windowing, scale: Scale, **options: Any) -> dict[str, Any]:
+    """All that decides the rows of a file, for `plan_append`.
+
+    Args:
+        model: that embeds.
+        windowing: how files are cut into windows.
+        scale: as in `embed_files`.
+        options: what else decides them, by name (_ stands for a space), such as the head.
+    """
+    model = resolve(model)
+    return {
+        "model": [model.name, model.fingerprint],
+        "window": windowing.window,
+        "hop": windowing.hop,
+        "short": windowing.short,
+        "window policy": windowing.policy,
+        "scale": scale,
+        **{name.replace("_", " "): value for name, value in options.items()},
+    }
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> dict[str, Known]:

@@ -11,20 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sondino.arrow import Kinds
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append
-from sondino.embedding.detection_tables import kept_csv, kept_json
+from sondino.embedding.append import Stays, finish_append, forget, keeping_rows, plan_append, settings_of
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
+from sondino.embedding.label_tables import kept_csv, kept_json
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, identity_of, keeping
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError
 from sondino.files import text_file
 from sondino.model.model import Model
 from sondino.text import CsvWriter, escape
 
-COLUMNS = ("path", "seconds", "rank", "label", "probability", "unlike")
+KINDS: Kinds = {
+    "path": "string",
+    "channel": "int32",
+    "seconds": "float64",
+    "rank": "int32",
+    "label": "string",
+    "probability": "float32",
+    "unlike": "float32",
+}
+"""Columns of a table and their types; `channel` is there where each channel has rows of its own."""
 
 Ranking = list[tuple[str, float]]
 """Labels with their probabilities, highest first."""
@@ -68,7 +78,7 @@ def classify_files(
         inputs: files and folders; paths are as the ids of `embed_files`.
         model: has a head.
         output: .csv (a row for each label of each clip: path, seconds, rank, label, probability, unlike) or .jsonl (an
-            object a clip); written at the end.
+            object a clip); written at the end. None: nothing is written, and without `show` the report holds the rows.
         top: number of labels, by probability.
         threads: as in `embed_files`.
         scale: as in `embed_files`.
@@ -94,7 +104,8 @@ def classify_files(
         raise OptionError("append is for a table, and nothing is written: give an output, or leave it out")
     write = _writer_for(target)
     files, skipped = list_inputs(inputs, channel)
-    report = FilesReport(skipped=list(skipped))
+    by_channel = channel == "each"
+    report = FilesReport(skipped=list(skipped), output=target, columns=kinds_of(by_channel))
     windowing = resolve_windowing(model)
 
     def each(put: Callable[[ClipPrediction], None], todo: Sequence[Input]) -> None:
@@ -108,14 +119,14 @@ def classify_files(
                 show(prediction)
 
     if target is None:
-        each(lambda prediction: None, files)
+        each(keeping(report, show, lambda prediction: rows_of(prediction, by_channel)), files)
     elif append:
-        options = {"channel": channel, "top": top, "per clip": True}
-        plan = plan_append(target, settings_of(model, head, windowing, scale, **options), files)
+        options = {"head": identity_of(head), "channel": channel, "top": top, "per_clip": True}
+        plan = plan_append(target, settings_of(model, windowing, scale, **options), files)
         report.kept = plan.kept
         if plan.todo:
             with (
-                write(target, channel == "each") as table,
+                write(target, by_channel) as table,
                 crash_marks(target.parent, target.name),
                 keeping_rows(plan, table.copy, report.skipped),
             ):
@@ -123,7 +134,7 @@ def classify_files(
         finish_append(plan, report)
     else:
         # Within the output's lock: the marks are those of one run.
-        with write(target, channel == "each") as table, crash_marks(target.parent, target.name):
+        with write(target, by_channel) as table, crash_marks(target.parent, target.name):
             each(table.put, files)
             forget(target)
     return report
@@ -159,7 +170,7 @@ def _csv(output: Path, by_channel: bool) -> Iterator[ClipTable]:
     with text_file(output) as file:
         put = clip_writer(file, "csv", by_channel)
         plain = csv.writer(file, lineterminator="\n")  # of rows as they stand in a table
-        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, columns_of(by_channel), stays)))
+        yield ClipTable(put, lambda stays: plain.writerows(kept_csv(output, list(kinds_of(by_channel)), stays)))
 
 
 @contextmanager
@@ -169,9 +180,9 @@ def _json_lines(output: Path, by_channel: bool) -> Iterator[ClipTable]:
         yield ClipTable(put, lambda stays: file.writelines(kept_json(output, stays)))
 
 
-def columns_of(by_channel: bool) -> tuple[str, ...]:
-    """The columns of a table."""
-    return (COLUMNS[0], "channel", *COLUMNS[1:]) if by_channel else COLUMNS
+def kinds_of(by_channel: bool) -> Kinds:
+    """The columns of a table, and their types."""
+    return {name: kind for name, kind in KINDS.items() if by_channel or name != "channel"}
 
 
 def clip_writer(
@@ -185,16 +196,19 @@ def clip_writer(
 
         return put
     table = CsvWriter(file)
-    table.writerow(columns_of(by_channel))
-    return lambda prediction: table.writerows(csv_rows(prediction, by_channel))
+    table.writerow(kinds_of(by_channel))
+    return lambda prediction: table.writerows(map(_cell, row) for row in rows_of(prediction, by_channel))
 
 
-def csv_rows(prediction: ClipPrediction, by_channel: bool = False) -> Iterator[list[str]]:
-    """A clip's rows of the table, the most probable label first."""
-    channel = [str(prediction.channel)] if by_channel else []
-    unlike = "" if prediction.unlike is None else f"{prediction.unlike:.6g}"
+def rows_of(prediction: ClipPrediction, by_channel: bool = False) -> Iterator[list[Any]]:
+    """A clip's rows of the table, the most probable label first; unlike is None where it is not known."""
+    channel = [prediction.channel] if by_channel else []
     for rank, (label, probability) in enumerate(prediction.labels, start=1):
-        yield [prediction.path, *channel, f"{prediction.seconds:.6g}", str(rank), label, f"{probability:.6g}", unlike]
+        yield [prediction.path, *channel, prediction.seconds, rank, label, probability, prediction.unlike]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _as_dict(prediction: ClipPrediction, by_channel: bool) -> dict[str, Any]:

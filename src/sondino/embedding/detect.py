@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,21 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.fragment import stretch_of
 from sondino.audio.recorded import recorded_at
 from sondino.audio.signal import Scale
-from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, whole_path
-from sondino.embedding.detection_tables import GROWING, Format, file_of, format_of, one_table, write_one
+from sondino.embedding.append import finish_append, forget, keeping_rows, plan_append, settings_of, whole_path
+from sondino.embedding.detection_tables import (
+    GROWING,
+    Format,
+    file_of,
+    format_of,
+    kinds_of,
+    one_table,
+    table_rows,
+    write_one,
+)
 from sondino.embedding.detections import Recording, Wanted, find_detections, unlike_scores, wanted_labels
 from sondino.embedding.files import Progress
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
-from sondino.embedding.labelling import FilesReport, embedded_files, head_of, settings_of
+from sondino.embedding.labelling import FilesReport, embedded_files, head_of, identity_of, keeping
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, resolve_windowing
 from sondino.errors import OptionError
@@ -29,7 +39,7 @@ MIN_CONFIDENCE = 0.25
 
 @dataclass
 class DetectReport(FilesReport):
-    """What `detect_files` did.
+    """What `detect_files` did; `to_arrow` and `to_pandas` give its table.
 
     Attributes:
         detections: in the files that it processed.
@@ -67,7 +77,7 @@ def detect_files(
         inputs: files and folders; paths are as the ids of `embed_files`.
         model: has a head.
         output: .csv, .parquet or .jsonl: one table of all recordings, written at the end. A folder: a file for each
-            recording, written once it is done. None: nothing is written.
+            recording, written once it is done. None: nothing is written, and without `show` the report holds the rows.
         min_confidence: the lowest probability of a detection.
         top: how many labels of a window are detections at most.
         hop: seconds from one window to the next; None: the model's. Smaller than its window, windows overlap.
@@ -120,7 +130,7 @@ def detect_files(
     if by_channel and form == "audacity":
         raise OptionError("a label track has no channel: give the number of one, or another format")
     files, skipped = list_inputs(inputs, channel)
-    report = DetectReport(skipped=list(skipped))
+    report = DetectReport(skipped=list(skipped), output=target, columns=kinds_of(by_channel))
     top_frequency = model.sample_rate / 2
 
     def each(put: Callable[[Input, Recording], None], todo: Sequence[Input]) -> None:
@@ -132,24 +142,37 @@ def detect_files(
                 show(recording)
 
     if target is None:
-        each(lambda file, recording: None, files)
+        keep = keeping(report, show, lambda recording: table_rows(recording, by_channel))
+        each(lambda file, recording: keep(recording), files)
     elif apart:
         _check_names(target, files, form)
         todo = [f for f in files if not (skip_existing and file_of(target, f.id, form).exists())]
         report.kept = len(files) - len(todo)
         target.mkdir(parents=True, exist_ok=True)
-        channels: dict[str, list[Recording]] = {}  # of the file that is being done
+        count = Counter(file.path for file in todo)  # channels of each; they follow each other
+        doing: tuple[Input, list[Recording]] | None = None
+
+        def write_channels() -> None:
+            nonlocal doing
+            if doing is not None:
+                file, channels = doing
+                write_one(file_of(target, file.id, form), channels, form, top_frequency, by_channel)
+            doing = None
 
         def put(file: Input, recording: Recording) -> None:
-            if file.path not in channels:
-                channels.clear()
-            channels.setdefault(file.path, []).append(recording)
-            write_one(file_of(target, file.id, form), channels[file.path], form, top_frequency, by_channel)
+            nonlocal doing
+            if doing is None or doing[0].path != file.path:
+                write_channels()  # of a file with a channel that failed
+                doing = file, []
+            doing[1].append(recording)
+            if len(doing[1]) == count[file.path]:  # not before: a file with one of its channels would count as finished
+                write_channels()
 
         with crash_marks(target):
             each(put, todo)
+            write_channels()
     elif append:
-        settings = settings_of(model, head, windowing, scale, channel=channel, **_settings(wanted, head))
+        settings = settings_of(model, windowing, scale, channel=channel, **_settings(wanted, head))
         plan = plan_append(target, settings, files)
         report.kept = plan.kept
         if plan.todo:
@@ -172,12 +195,13 @@ def _settings(wanted: Wanted, head: Head) -> dict[str, Any]:
     """What of the options decides the rows of a file."""
     names = [head.labels[place] for place in wanted.labels]
     return {
-        "min confidence": wanted.min_confidence,
+        "head": identity_of(head),
+        "min_confidence": wanted.min_confidence,
         "top": wanted.top,
         "merge": wanted.merge,
-        "max unlike": wanted.max_unlike,
+        "max_unlike": wanted.max_unlike,
         "labels": None if len(names) == len(head.labels) else ", ".join(names),
-        "per clip": False,
+        "per_clip": False,
     }
 
 

@@ -3,22 +3,22 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from sondino.arrow import Kinds, arrow_schema, arrow_table
 from sondino.audio.recorded import time_of
 from sondino.embedding.append import Stays
 from sondino.embedding.detections import Recording
 from sondino.embedding.inputs import ADDRESS
+from sondino.embedding.label_tables import kept_csv, kept_json, other_columns
 from sondino.embedding.table_readers import report_damage
 from sondino.errors import OptionError, require
 from sondino.files import make_folder, new_file, text_file
-from sondino.schema import parse_json
-from sondino.text import CsvWriter, escape, from_cell, unescape
+from sondino.text import CsvWriter, escape, unescape
 
 Format = Literal["csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope"]
 
@@ -35,7 +35,17 @@ ENDINGS: dict[Format, str] = {
 }
 """What follows a recording's own name in the name of its file."""
 
-COLUMNS = ("path", "start", "end", "label", "probability", "time", "unlike")
+KINDS: Kinds = {
+    "path": "string",
+    "channel": "int32",
+    "start": "float64",
+    "end": "float64",
+    "label": "string",
+    "probability": "float32",
+    "time": "string",
+    "unlike": "float32",
+}
+"""Columns of a table and their types; `channel` is there where each channel has rows of its own."""
 RAVEN = (
     "Selection",
     "View",
@@ -121,7 +131,7 @@ def one_table(output: Path, form: Format, top_frequency: float, by_channel: bool
         top_frequency: hertz, the highest that the model processes: the upper edge of a selection.
         by_channel: whether a column has the channel.
     """
-    columns = columns_of(by_channel)
+    columns = list(kinds_of(by_channel))
     if form == "parquet":
         with _parquet(output, by_channel) as table:
             yield table
@@ -138,9 +148,9 @@ def one_table(output: Path, form: Format, top_frequency: float, by_channel: bool
         yield Table(put, copy)
 
 
-def columns_of(by_channel: bool) -> tuple[str, ...]:
-    """The columns of a table."""
-    return (COLUMNS[0], "channel", *COLUMNS[1:]) if by_channel else COLUMNS
+def kinds_of(by_channel: bool) -> Kinds:
+    """The columns of a table, and their types."""
+    return {name: kind for name, kind in KINDS.items() if by_channel or name != "channel"}
 
 
 def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float, by_channel: bool = False) -> Put:
@@ -150,38 +160,6 @@ def line_writer(file: io.TextIOWrapper, form: Format, top_frequency: float, by_c
     if form == "jsonl":
         return _json_lines(file, by_channel)
     return _WRITERS[form](file, top_frequency)
-
-
-def kept_csv(table: Path, columns: Sequence[str], stays: Stays) -> Iterator[list[str]]:
-    """The rows of a CSV that stay, as they are written there.
-
-    Raises:
-        OptionError: it has other columns.
-    """
-    with report_damage(table, "classify"), table.open(encoding="utf-8-sig", newline="") as opened:
-        rows = csv.reader(opened, strict=True)
-        names = next(rows, [])
-        if names != list(columns):
-            raise _other_columns(table, names, columns)
-        start = names.index("start") if "start" in names else None
-        for row in rows:
-            if row and stays(from_cell(row[0]), math.nan if start is None else float(row[start])):
-                yield row
-
-
-def _other_columns(table: Path, names: Sequence[str], columns: Sequence[str]) -> OptionError:
-    has, writes = ", ".join(names) or "none", ", ".join(columns)
-    return OptionError(f"{table} has the columns {has}, and this call writes {writes}: name another output")
-
-
-def kept_json(table: Path, stays: Stays) -> Iterator[str]:
-    """The lines of a table of JSON lines that stay, as they are written there."""
-    with report_damage(table, "classify"), table.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                row = parse_json(line.encode())
-                if stays(unescape(row["path"]), float(row.get("start", math.nan))):
-                    yield line.rstrip("\n") + "\n"
 
 
 def write_one(
@@ -197,10 +175,16 @@ def write_one(
 
 
 def rows_of(recording: Recording) -> Iterator[tuple[str, float, float, str, float, str | None, float | None]]:
-    """The rows of a recording, in the order of `COLUMNS`; time and unlike are None where they are not known."""
+    """The rows of a recording, in the order of `KINDS`; time and unlike are None where they are not known."""
     for found in recording.detections:
         time = None if recording.recorded is None else time_of(recording.recorded, found.start)
         yield recording.path, found.start, found.end, found.label, found.probability, time, found.unlike
+
+
+def table_rows(recording: Recording, by_channel: bool) -> Iterator[Sequence[Any]]:
+    """The rows of a recording, in the order of `kinds_of`."""
+    for path, *found in rows_of(recording):
+        yield [path, *([recording.channel] if by_channel else []), *found]
 
 
 def _number(value: float) -> str:
@@ -210,7 +194,7 @@ def _number(value: float) -> str:
 
 def _csv(file: io.TextIOWrapper, by_channel: bool) -> Put:
     table = CsvWriter(file)
-    table.writerow(columns_of(by_channel))
+    table.writerow(kinds_of(by_channel))
 
     def put(recording: Recording) -> None:
         channel = [str(recording.channel)] if by_channel else []
@@ -312,22 +296,14 @@ _WRITERS: dict[str, Callable[[io.TextIOWrapper, float], Put]] = {
 
 @contextmanager
 def _parquet(output: Path, by_channel: bool) -> Iterator[Table]:
-    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
-    text, seconds = pyarrow.string(), pyarrow.float64()
-    number = pyarrow.float32()
-    kinds = [text, *([pyarrow.int32()] if by_channel else []), seconds, seconds, text, number, text, number]
-    schema = pyarrow.schema(list(zip(columns_of(by_channel), kinds, strict=True)))
+    parquet = require("pyarrow.parquet", "tables")
+    kinds = kinds_of(by_channel)
+    schema = arrow_schema(kinds)
     make_folder(output.parent)
     with new_file(output, alone=True) as file, parquet.ParquetWriter(file, schema) as table:
 
         def put(recording: Recording) -> None:
-            columns: list[Sequence[Any]] = list(zip(*rows_of(recording), strict=True)) or [()] * len(COLUMNS)
-            if by_channel:
-                columns.insert(1, [recording.channel] * len(columns[0]))
-            # File names need not be UTF-8, Parquet's strings must.
-            columns = [[escape(v) if isinstance(v, str) else v for v in column] for column in columns]
-            arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-            table.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            table.write_table(arrow_table(kinds, table_rows(recording, by_channel)))
 
         def copy(stays: Stays) -> None:
             for batch in _kept_batches(output, schema, stays):
@@ -340,7 +316,7 @@ def _kept_batches(table: Path, schema: Any, stays: Stays) -> Iterator[Any]:
     pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
     with report_damage(table, "classify"), parquet.ParquetFile(table) as old:
         if not old.schema_arrow.equals(schema):
-            raise _other_columns(table, old.schema_arrow.names, schema.names)
+            raise other_columns(table, old.schema_arrow.names, schema.names)
         for batch in old.iter_batches():
             places = zip(batch.column("path").to_pylist(), batch.column("start").to_pylist(), strict=True)
             yield batch.filter(pyarrow.array([stays(unescape(path), at) for path, at in places], pyarrow.bool_()))

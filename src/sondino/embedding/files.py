@@ -13,15 +13,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sondino.arrow import AsTable
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
-from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append
+from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append, settings_of
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs, reason_of
+from sondino.embedding.table_readers import read_arrow
 from sondino.embedding.tables import TableForm, TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.pipeline import Sound, embed_sounds, readers, resolve_windowing
@@ -29,6 +31,9 @@ from sondino.errors import RunError, SondinoError
 from sondino.files import thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.text import printable
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PART_FILES = 256
 PART_BYTES = 1 << 30  # so that a part of long recordings does not take a day
@@ -40,8 +45,8 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass
-class EmbedReport:
-    """What `embed_files` did.
+class EmbedReport(AsTable):
+    """What `embed_files` did; `to_arrow` and `to_pandas` read the table that it wrote.
 
     Attributes:
         output: the file written.
@@ -64,6 +69,15 @@ class EmbedReport:
     kept: int = 0
     replaced: int = 0
     gone: int = 0
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """The table for pyarrow, with the columns of one in Parquet: `id`, perhaps `channel` and `start`, and `vector`.
+
+        Raises:
+            OptionError, SondinoError: the output is no longer there, or damaged.
+            MissingExtra: pyarrow is not installed.
+        """
+        return read_arrow(self.output)
 
     def add(self, part: TablePart) -> None:
         """Count a finished part."""
@@ -98,7 +112,7 @@ def embed_files(
             sound. A file's id is its path below its folder, or its path as given.
         model: any encoder, such as `sondino.load("bundle")`.
         output: .npz (`ids`, `vectors`; with `per_window` also `clip` and `start`), .npy (and ids in a CSV beside it),
-            .csv or .parquet.
+            .csv, .parquet or .lance (LanceDB).
         per_window: a row for every window; otherwise a file has one row, the mean of its windows.
         threads: processor threads in all; None: the model's. From three on, a third of them decode ahead.
         short: what is done with a clip shorter than a window: "pad", "native" or "repeat"; None: the model's.
@@ -236,17 +250,8 @@ class _Job:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the rows of a file."""
-        cut = self.windowing
-        return {
-            "model": [self.model.name, self.model.fingerprint],
-            "window": cut.window,
-            "hop": cut.hop,
-            "short": cut.short,
-            "window policy": cut.policy,
-            "per window": self.per_window,
-            "scale": self.scale,
-            "channel": self.channel,
-        }
+        options = {"per_window": self.per_window, "channel": self.channel}
+        return settings_of(self.model, self.windowing, self.scale, **options)
 
     def key(self, files: Sequence[Input]) -> str:
         """A hash of all that decides the table: parts of another key are not reused."""

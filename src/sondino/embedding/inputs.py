@@ -244,5 +244,5 @@ def check_channel_option(channel: object) -> None:
 
 
 def reason_of(file: Input, error: BaseException) -> str:
-    """Why a file failed, without its path: that stands beside the reason."""
-    return str(error).removeprefix(f"{file.path}: ")
+    """Why a file failed, without its path: that stands beside the reason. Of a stretch an error names the file."""
+    return str(error).removeprefix(f"{file.path}: ").removeprefix(f"{stretch_of(file.path).file}: ")

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from sondino.arrow import AsTable, Kinds, arrow_table
 from sondino.audio.signal import Scale
 from sondino.audio.windows import Windowing
 from sondino.embedding.files import EmbedReport, Progress
 from sondino.embedding.inputs import Input, reason_of
+from sondino.embedding.label_tables import Row, read_labels
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers
@@ -19,10 +22,16 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import thread_count
 from sondino.model.model import Model
 
+if TYPE_CHECKING:
+    import pyarrow
+
 
 @dataclass
-class FilesReport:
-    """What a call did with its files.
+class FilesReport(AsTable):
+    """What a call did with its files; `to_arrow` and `to_pandas` give its table.
+
+    The table is read from the output, and is what it holds by then. Without an output the report holds the rows, unless
+    `show` took them.
 
     Attributes:
         files: files that it processed and that are in the output.
@@ -31,6 +40,9 @@ class FilesReport:
         replaced: files among `files` whose rows took the place of older ones (`append`).
         gone: files among `kept` that are no longer there (`append`).
         skipped: (path, reason) of every file that is not in the output.
+        output: the file or folder written; None: nothing is written.
+        columns: of the table, with the names of their Arrow types.
+        rows: of the table, where nothing is written and nothing shown; else None.
     """
 
     files: int = 0
@@ -39,6 +51,42 @@ class FilesReport:
     replaced: int = 0
     gone: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    output: Path | None = None
+    columns: Kinds = field(default_factory=dict, repr=False)
+    rows: list[Row] | None = field(default=None, repr=False)
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """The table for pyarrow.
+
+        Raises:
+            OptionError: the output is none that holds the table, or `show` took the rows.
+            SondinoError: the output is damaged.
+            MissingExtra: pyarrow is not installed.
+        """
+        if self.output is not None:
+            return arrow_table(self.columns, read_labels(self.output, self.columns))
+        if self.rows is None:
+            raise OptionError("show took the rows, and nothing was written: give an output, or leave show out")
+        return arrow_table(self.columns, self.rows)
+
+
+Found = TypeVar("Found")
+
+
+def keeping(
+    report: FilesReport, show: Callable[[Found], None] | None, rows_of: Callable[[Found], Iterable[Row]]
+) -> Callable[[Found], None]:
+    """What is called with each result of a call without an output: its rows stay in the report, unless `show` takes it.
+
+    Args:
+        report: of the call.
+        show: of the call.
+        rows_of: the rows of a result.
+    """
+    if show is not None:
+        return lambda found: None
+    rows = report.rows = []
+    return lambda found: rows.extend(rows_of(found))
 
 
 def head_of(model: Model) -> Head:
@@ -51,23 +99,14 @@ def head_of(model: Model) -> Head:
     return model.head
 
 
-def settings_of(model: Model, head: Head, windowing: Windowing, scale: Scale, **options: Any) -> dict[str, Any]:
-    """All that decides the rows of a file, for `plan_append`."""
+def identity_of(head: Head) -> list[str]:
+    """A head's name, and a hash of all that decides its labels, for `settings_of`."""
     facts = [head.labels, head.multi_label, head.activation]
     digest = hashlib.sha256(json.dumps(facts).encode())
     scored = {} if head.unlike is None else head.unlike.as_arrays()
     for array in (*chain.from_iterable(head.layers), *scored.values()):
         digest.update(array.tobytes())
-    return {
-        "model": [model.name, model.fingerprint],
-        "head": [head.name, digest.hexdigest()],
-        "window": windowing.window,
-        "hop": windowing.hop,
-        "short": windowing.short,
-        "window policy": windowing.policy,
-        "scale": scale,
-        **options,
-    }
+    return [head.name, digest.hexdigest()]
 
 
 def embedded_files(

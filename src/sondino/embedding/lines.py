@@ -80,8 +80,10 @@ def print_embeddings(
     files, skipped = list_inputs(inputs, channel)
     report = EmbedReport(STANDARD_OUTPUT, skipped=list(skipped))
     with standard_output() as out:
-        put = _embedding_writer(out, form, model.dim, per_window, channel == "each")
+        put: Callable[[Input, Embedded], None] | None = None
         for file, found in embedded_files(files, model, windowing, per_window, threads, scale, report, progress):
+            # Not before the first: where nothing can be embedded, nothing is printed.
+            put = put or _embedding_writer(out, form, model.dim, per_window, channel == "each")
             put(file, found)
             out.flush()
             report.embeddings += len(found.embeddings)
@@ -113,10 +115,12 @@ def _embedding_writer(
 def detection_printer(
     out: io.TextIOWrapper, form: LineFormat, top_frequency: float, by_channel: bool = False
 ) -> Callable[[Recording], None]:
-    """Writes the detections of each recording at once."""
-    put = line_writer(out, form, top_frequency, by_channel)
+    """Writes the detections of each recording at once; a line of names comes with the first."""
+    put: Callable[[Recording], None] | None = None
 
     def put_now(recording: Recording) -> None:
+        nonlocal put
+        put = put or line_writer(out, form, top_frequency, by_channel)
         put(recording)
         out.flush()
 
@@ -124,10 +128,12 @@ def detection_printer(
 
 
 def clip_printer(out: io.TextIOWrapper, form: LineFormat, by_channel: bool = False) -> Callable[[ClipPrediction], None]:
-    """Writes the labels of each clip at once."""
-    put = clip_writer(out, form, by_channel)
+    """Writes the labels of each clip at once; a line of names comes with the first."""
+    put: Callable[[ClipPrediction], None] | None = None
 
     def put_now(prediction: ClipPrediction) -> None:
+        nonlocal put
+        put = put or clip_writer(out, form, by_channel)
         put(prediction)
         out.flush()
 

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sondino.arrow import AsTable, arrow_of_dicts
 from sondino.embedding.table_readers import Rows, read_rows
 from sondino.encoder.pipeline import Sound
 from sondino.errors import OptionError, SondinoError
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from sondino.model.model import Model
 
 PIECE = 128  # rows compared at once: what a processor's cache holds in float64
@@ -28,30 +31,54 @@ class Neighbour:
     """A clip near a query.
 
     Attributes:
-        id: of the clip.
+        id: of the clip, a file or a channel of one.
         cosine: -1 to 1; 0 for an embedding of zeros (a silent clip, for some models).
         start: seconds, of the clip's window nearest to the query; None where the table has one row a clip.
+        channel: from 1, where the table has rows for each channel of a file; else None.
     """
 
     id: str
     cosine: float
     start: float | None
+    channel: int | None = None
 
 
-def find_similar(
-    embeddings: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None
-) -> list[Neighbour]:
+class Neighbours(list[Neighbour], AsTable):
+    """The clips near a query, nearest first."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each: rank, id, cosine, and channel and start where the table has them."""
+        found = []
+        for rank, near in enumerate(self, 1):
+            places = {"channel": near.channel, "start": near.start}
+            known = {name: value for name, value in places.items() if value is not None}
+            found.append({"rank": rank, "id": near.id, **known, "cosine": near.cosine})
+        return found
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """Those rows for pyarrow; raises MissingExtra without pyarrow."""
+        kinds = {"rank": "int32", "id": "string", "channel": "int32", "start": "float64", "cosine": "float64"}
+        names = list(self.rows()[0]) if self else ["rank", "id", "cosine"]
+        return arrow_of_dicts(self.rows(), kinds, names)
+
+
+def find_similar(embeddings: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None) -> Neighbours:
     """The k clips of a table nearest to a query, nearest first; ties in the table's order.
 
     In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
     clip's cosine is the mean of these: one matching window of a long recording is enough for a short query, matching
-    silence is not. The table is read once, in blocks of 16 MB, and compared in float64.
+    silence is not. In a table with rows for each channel, each channel of a file is a clip. The table is read once, in
+    blocks of 16 MB, and compared in float64.
 
     Args:
         embeddings: the query: (dim,) or (n, dim), of the model that made the table.
-        table: .npz, .npy, .csv or .parquet, as `sondino embed` writes them; a clip's windows are in consecutive rows.
+        table: .npz, .npy, .csv, .parquet or .lance, as `sondino embed` writes them; a clip's windows are in rows that
+            follow each other.
         k: how many; a smaller table gives fewer.
-        leave_out: the id of a clip to exclude, such as the query itself.
+        leave_out: the id of a clip to exclude, such as the query itself, with all of its channels.
+
+    Returns:
+        A list of `id`, `cosine`, `start` and `channel`; its to_arrow() and to_pandas() give a table.
 
     Raises:
         OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is not a table.
@@ -83,6 +110,16 @@ def find_similar(
     return nearest.neighbours()
 
 
+_Clip = tuple[str, int | None]
+"""The id of a clip, and its channel where the table has such."""
+
+
+def _clips_of(rows: Rows, piece: slice) -> list[_Clip]:
+    """The clip of each of some rows."""
+    ids = rows.ids[piece]
+    return list(zip(ids, [None] * len(ids) if rows.channels is None else rows.channels[piece].tolist(), strict=True))
+
+
 class _Nearest:
     """The k nearest clips of rows that come in blocks; the clip of the last row may continue in the next block."""
 
@@ -91,7 +128,7 @@ class _Nearest:
         self.clips = 0
         self.found: list[tuple[float, int, Neighbour]] = []  # negative cosine, place in the table
         # Its id, best cosine to each embedding of the query, and nearest window's mean cosine and negative start.
-        self.open: tuple[str, NDArray[np.float64], tuple[float, float]] | None = None
+        self.open: tuple[_Clip, NDArray[np.float64], tuple[float, float]] | None = None
 
     def add(self, rows: Rows, query: NDArray[np.float64]) -> None:
         """The next rows, for a query (queries, dim) of unit length."""
@@ -99,56 +136,56 @@ class _Nearest:
         if rows.starts is None:
             least = -self.found[-1][0] if len(self.found) == self.k else -math.inf
             for row in np.flatnonzero(means > least).tolist():
-                self._close(self.clips + row, rows.ids[row], means[row], None)
+                self._close(self.clips + row, _clips_of(rows, slice(row, row + 1))[0], means[row], None)
             self.clips += len(rows.ids)
             return
         # Some rows at a time, which may end within a clip.
         size = max(1, min(PIECE, MOST_COSINES // len(query)))
         for first in range(0, len(means), size):
             piece = slice(first, first + size)
-            self._add_windows(rows.ids[piece], rows.starts[piece], rows.embeddings[piece], means[piece], query)
+            self._add_windows(_clips_of(rows, piece), rows.starts[piece], rows.embeddings[piece], means[piece], query)
 
     def _add_windows(
         self,
-        ids: Sequence[str],
+        clips: Sequence[_Clip],
         starts: NDArray[np.float64],
         embeddings: NDArray[np.float32],
         means: NDArray[np.float64],
         query: NDArray[np.float64],
     ) -> None:
-        names = np.array(ids, dtype=object)
-        if (names == self.leave_out).all():  # a long recording's own windows
+        if all(name == self.leave_out for name, _ in clips):  # a long recording's own windows
             self._close_open()
             return
         cosines = _cosines(embeddings, query)
-        firsts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist()]
-        for first, last in pairwise([*firsts, len(names)]):
+        firsts = [0, *(row for row, (one, other) in enumerate(pairwise(clips), 1) if one != other)]
+        for first, last in pairwise([*firsts, len(clips)]):
             best = cosines[first:last].max(0)
             at = first + int(means[first:last].argmax())
             nearest = (float(means[at]), -float(starts[at]))
-            if self.open is not None and self.open[0] == ids[first]:
+            if self.open is not None and self.open[0] == clips[first]:
                 best, nearest = np.maximum(best, self.open[1]), max(nearest, self.open[2])
             else:
                 self._close_open()
-            self.open = (ids[first], best, nearest)
+            self.open = (clips[first], best, nearest)
 
-    def neighbours(self) -> list[Neighbour]:
+    def neighbours(self) -> Neighbours:
         """The nearest of all added clips."""
         self._close_open()
-        return [neighbour for _, _, neighbour in self.found]
+        return Neighbours(neighbour for _, _, neighbour in self.found)
 
     def _close_open(self) -> None:
         if self.open is not None:
-            name, best, (_, start) = self.open
-            self._close(self.clips, name, best.mean(), -start)
+            clip, best, (_, start) = self.open
+            self._close(self.clips, clip, best.mean(), -start)
             self.clips += 1
             self.open = None
 
-    def _close(self, place: int, name: str, cosine: float, start: float | None) -> None:
+    def _close(self, place: int, clip: _Clip, cosine: float, start: float | None) -> None:
+        name, channel = clip
         if name != self.leave_out:
             # The last digits depend on the order of summation in the matrix product: they must not rank equal clips.
             rounded = round(float(cosine), 9)
-            insort(self.found, (-rounded, place, Neighbour(name, rounded, start)))
+            insort(self.found, (-rounded, place, Neighbour(name, rounded, start, channel)))
             del self.found[self.k :]
 
 

@@ -8,14 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.embedding.tables import arrow_of
 from sondino.errors import OptionError, SondinoError, require
 from sondino.files import check_unpacked
 from sondino.text import format_error, from_cell, unescape
+
+if TYPE_CHECKING:
+    import pyarrow
 
 BLOCK_BYTES = 16 << 20
 MOST_ROW_BYTES = 64 << 20
@@ -42,21 +46,33 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
     """All rows of a table in blocks of about 16 MB; one empty block at least.
 
     Args:
-        table: .npz, .npy (and its .ids.csv), .csv or .parquet, as `embed` writes them.
+        table: .npz, .npy (and its .ids.csv), .csv, .parquet or .lance, as `embed` writes them.
 
     Raises:
         OptionError: no such file, another suffix, or not a table of embeddings.
         SondinoError: it is damaged.
-        MissingExtra: .parquet without pyarrow.
+        MissingExtra: .parquet without pyarrow, .lance without pylance.
     """
     table = Path(table)
     suffix = table.suffix.lower()
     if suffix not in READERS:
         raise OptionError(f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them")
-    if not table.is_file():
+    if not (table.is_dir() if suffix == ".lance" else table.is_file()):
         raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
     with report_damage(table):
         yield from READERS[suffix](table)
+
+
+def read_arrow(table: str | Path) -> "pyarrow.Table":
+    """A whole table for pyarrow, with the columns and types of one in Parquet.
+
+    Raises:
+        OptionError, SondinoError: as of `read_rows`.
+        MissingExtra: pyarrow is not installed.
+    """
+    pyarrow = require("pyarrow", "tables")
+    blocks = [arrow_of(rows.ids, rows.channels, rows.starts, rows.embeddings) for rows in read_rows(table)]
+    return pyarrow.concat_tables(blocks)
 
 
 def read_npz(table: Path) -> Iterator[Rows]:
@@ -145,14 +161,7 @@ def read_parquet(table: Path) -> Iterator[Rows]:
         # In small reads: by default pyarrow reads a whole row group first, which may be large.
         with parquet.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as file:
             schema = file.schema_arrow
-            if not {"id", "vector"} <= set(schema.names):
-                raise OptionError(
-                    f"table {table} has no columns `id` and `vector`: it is not a table of `sondino embed`"
-                )
-            columns = ["id", "vector", *(name for name in ("channel", "start") if name in schema.names)]
-            dim = getattr(schema.field("vector").type, "list_size", 0)
-            # Rows of a table without a fixed dimension are counted by what one row takes.
-            size = max(1, BLOCK_BYTES // (4 * (dim or 4096)))
+            columns, dim, size = _arrow_form(schema, table)
             rows = 0
             for batch in file.iter_batches(batch_size=size, columns=columns):
                 rows += len(batch)
@@ -165,11 +174,34 @@ def read_parquet(table: Path) -> Iterator[Rows]:
         raise _damaged(table, error) from error
 
 
+def read_lance(table: Path) -> Iterator[Rows]:
+    """The columns of `read_parquet`, of a Lance dataset."""
+    dataset = require("lance", "lance").dataset(str(table))
+    columns, dim, size = _arrow_form(dataset.schema, table)
+    rows = 0
+    for batch in dataset.to_batches(columns=columns, batch_size=size):
+        rows += len(batch)
+        yield _arrow_rows(batch, table)
+    if rows == 0:
+        yield Rows([], np.zeros(0) if "start" in columns else None, np.zeros((0, dim), np.float32))
+
+
+def _arrow_form(schema: Any, table: Path) -> tuple[list[str], int, int]:
+    """The columns that a table of embeddings has, its dimension (0: not fixed) and how many rows a block has."""
+    if not {"id", "vector"} <= set(schema.names):
+        raise OptionError(f"table {table} has no columns `id` and `vector`: it is not a table of `sondino embed`")
+    columns = ["id", "vector", *(name for name in ("channel", "start") if name in schema.names)]
+    dim = getattr(schema.field("vector").type, "list_size", 0)
+    # Rows of a table without a fixed dimension are counted by what one row takes.
+    return columns, dim, max(1, BLOCK_BYTES // (4 * (dim or 4096)))
+
+
 READERS: dict[str, Callable[[Path], Iterator[Rows]]] = {
     ".npz": read_npz,
     ".npy": read_npy,
     ".csv": read_csv,
     ".parquet": read_parquet,
+    ".lance": read_lance,
 }
 
 

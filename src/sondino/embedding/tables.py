@@ -1,19 +1,23 @@
-"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet. Written in parts, then renamed."""
+"""Tables of embeddings on disk: .npz, .npy with a CSV of ids, .csv, .parquet, .lance. Written in parts."""
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.arrow import arrow_schema
 from sondino.errors import OptionError, require
-from sondino.files import new_file
+from sondino.files import free_folder, new_file, replacing
 from sondino.text import CsvWriter, escape
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass
@@ -83,13 +87,16 @@ def writer_for(output: Path) -> Writer:
     """The writer for an output's suffix.
 
     Raises:
-        OptionError: a suffix that no writer has, or the output is a folder.
-        MissingExtra: .parquet without pyarrow.
+        OptionError: a suffix that no writer has, or the output is a folder; a .lance that is no dataset.
+        MissingExtra: .parquet without pyarrow, .lance without pylance.
     """
     suffix = output.suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(f"output {output} must end in one of {', '.join(WRITERS)}")
-    if output.is_dir():
+    if suffix == ".lance":
+        require("lance", "lance")
+        free_folder(output, is_lance, LANCE)
+    elif output.is_dir():
         raise OptionError(f"output {output} is a folder; name a file")
     if suffix == ".parquet":
         require("pyarrow", "tables")
@@ -150,26 +157,90 @@ def write_csv(output: Path, parts: Iterable[TablePart], form: TableForm) -> None
 
 def write_parquet(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
     """Columns `id`, per window also `start`, and `vector`: a list of numbers, float32."""
-    pyarrow, parquet = require("pyarrow", "tables"), require("pyarrow.parquet", "tables")
-    fields = [pyarrow.field("id", pyarrow.string())]
-    if form.by_channel:
-        fields.append(pyarrow.field("channel", pyarrow.int32()))
-    if form.per_window:
-        fields.append(pyarrow.field("start", pyarrow.float64()))
-    embedding = pyarrow.list_(pyarrow.float32(), form.dim)
-    schema = pyarrow.schema([*fields, pyarrow.field("vector", embedding)])
+    parquet = require("pyarrow.parquet", "tables")
+    schema = _schema_of(form.dim, form.per_window, form.by_channel)
     with new_file(output) as file, parquet.ParquetWriter(file, schema) as table:
-        for part in parts:
-            flat = pyarrow.array(np.ascontiguousarray(part.embeddings, np.float32).reshape(-1))
-            # File names need not be UTF-8, Parquet's strings must.
-            columns = [pyarrow.array([escape(name) for name in part.row_ids()], pyarrow.string())]
-            if form.by_channel:
-                columns.append(pyarrow.array(part.row_channels(), pyarrow.int32()))
-            if form.per_window:
-                columns.append(pyarrow.array(part.starts))
-            columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, form.dim))
-            if len(part.embeddings):
-                table.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
+        for rows in _arrow_parts(parts, form):
+            table.write_table(rows)
+
+
+LANCE = "Lance dataset"
+
+
+def write_lance(output: Path, parts: Iterable[TablePart], form: TableForm) -> None:
+    """A Lance dataset, which LanceDB opens as a table: a folder with the columns of `write_parquet`."""
+    pyarrow, lance = require("pyarrow", "lance"), require("lance", "lance")
+    schema = _schema_of(form.dim, form.per_window, form.by_channel)
+    raised: list[BaseException] = []
+
+    def batches() -> Iterator[Any]:
+        try:
+            for rows in _arrow_parts(parts, form):
+                yield from rows.to_batches()
+        except BaseException as error:
+            raised.append(error)  # Lance makes an OSError of it
+            raise
+
+    with replacing(output, is_lance, LANCE) as new:
+        try:
+            lance.write_dataset(pyarrow.RecordBatchReader.from_batches(schema, batches()), str(new), schema=schema)
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+
+
+def is_lance(folder: Path) -> bool:
+    """Whether a folder is a Lance dataset."""
+    return (folder / "_versions").is_dir()
+
+
+def _arrow_parts(parts: Iterable[TablePart], form: TableForm) -> "Iterator[pyarrow.Table]":
+    for part in parts:
+        starts = part.starts if form.per_window else None
+        channels = part.row_channels() if form.by_channel else None
+        if len(part.embeddings):
+            yield arrow_of(part.row_ids(), channels, starts, part.embeddings)
+
+
+def _schema_of(dim: int, per_window: bool, by_channel: bool) -> "pyarrow.Schema":
+    pyarrow = require("pyarrow", "tables")
+    kinds = {
+        "id": "string",
+        **({"channel": "int32"} if by_channel else {}),
+        **({"start": "float64"} if per_window else {}),
+    }
+    return arrow_schema(kinds).append(pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), dim)))
+
+
+def arrow_of(
+    ids: Sequence[str],
+    channels: Sequence[int] | NDArray[np.int64] | None,
+    starts: NDArray[np.float64] | None,
+    embeddings: NDArray[np.float32],
+) -> "pyarrow.Table":
+    """Rows as a table of Arrow, with the columns of `write_parquet`.
+
+    Args:
+        ids: of each row.
+        channels: of each row; None: there is no such column.
+        starts: (rows,) seconds; None: there is no such column.
+        embeddings: (rows, dim).
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+    pyarrow = require("pyarrow", "tables")
+    dim = embeddings.shape[1]
+    flat = pyarrow.array(np.ascontiguousarray(embeddings, np.float32).reshape(-1))
+    # File names need not be UTF-8, Parquet's strings must.
+    columns = [pyarrow.array([escape(name) for name in ids], pyarrow.string())]
+    if channels is not None:
+        columns.append(pyarrow.array(channels, pyarrow.int32()))
+    if starts is not None:
+        columns.append(pyarrow.array(starts, pyarrow.float64()))
+    columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, dim))
+    return pyarrow.Table.from_arrays(columns, schema=_schema_of(dim, starts is not None, channels is not None))
 
 
 WRITERS: dict[str, Writer] = {
@@ -177,6 +248,7 @@ WRITERS: dict[str, Writer] = {
     ".npy": write_npy,
     ".csv": write_csv,
     ".parquet": write_parquet,
+    ".lance": write_lance,
 }
 
 

@@ -56,6 +56,15 @@ class Unlike:
         """Dimension of the embeddings."""
         return int(self.means.shape[1])
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What a reader of `as_bytes` has to know: classes, rank and the number of quantiles."""
+        return {"classes": len(self.means), "rank": len(self.directions), "quantiles": len(self.quantiles)}
+
+    def as_bytes(self) -> bytes:
+        """Its arrays one after another, as float32 with the lowest byte first."""
+        return b"".join(array.astype("<f4").tobytes() for array in self.as_arrays().values())
+
     def as_arrays(self) -> Mapping[str, Array]:
         """Its arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

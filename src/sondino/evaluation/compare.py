@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sondino.arrow import AsTable, arrow_of_dicts
 from sondino.benchmark.measure import milliseconds_side_by_side
 from sondino.encoder.encoder import Encoder
 from sondino.errors import OptionError
@@ -16,15 +17,18 @@ from sondino.evaluation.evaluate import EvaluatedModel, add_model
 from sondino.evaluation.models import model_facts
 from sondino.evaluation.record import results_header, task_facts
 from sondino.evaluation.retention import explained, retention, table_with_notes
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.files import make_folder, thread_count, write_json, write_whole
 from sondino.locks import lock_or_fail
 from sondino.probing.probe import check_probe
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
 from sondino.text import csv_of_dicts, if_known, percent, score_text
+
+if TYPE_CHECKING:
+    import pyarrow
 
 GRID = 475.0
 """Grams of CO2e per kilowatt-hour: the world's average, codecarbon's default."""
@@ -36,8 +40,8 @@ COSTS = ("parameters", "macs_per_10s", "file_bytes", "milliseconds_per_10s", "jo
 
 
 @dataclass
-class Compared:
-    """The outcome of `compare`.
+class Compared(AsTable):
+    """The outcome of `compare`; `to_arrow` and `to_pandas` give the table of compare.csv.
 
     Attributes:
         results: as in compare.json.
@@ -46,6 +50,11 @@ class Compared:
 
     results: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A row a model, for pyarrow; raises MissingExtra without pyarrow."""
+        text = dict.fromkeys(("model", "source", "joules_how"), "string")
+        return arrow_of_dicts(self.results["rows"], {**text, "parameters": "int64", "file_bytes": "int64"})
 
 
 def compare(
@@ -98,7 +107,7 @@ def compare(
     opened: list[EvaluatedModel] = []
     for one in given:
         opened.append(add_model(one, opened, threads=threads))
-    with _folder(out) as folder:
+    with _folder(out) as folder, stages(1 + STAGES * len(opened) * len(on)):
         skipped: list[tuple[str, str]] = []
         facts = _costs(opened, quiet)
         scores, about_tasks = _scores(opened, on, folder, seeds, threads, quiet, skipped)

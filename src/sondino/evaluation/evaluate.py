@@ -9,16 +9,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sondino.arrow import AsTable, arrow_of_dicts
 from sondino.encoder.encoder import Encoder
 from sondino.errors import MissingExtra, OptionError
 from sondino.evaluation.models import RandomlyInitialised, Role, check_embeds_audio, model_facts
 from sondino.evaluation.record import results_header, task_facts
-from sondino.evaluation.retention import retention, write_tables
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.retention import retention, score_rows, write_tables
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.files import make_folder, thread_count, write_json
 from sondino.locks import lock_or_fail
 from sondino.metrics.agreement import agreement
@@ -27,18 +28,21 @@ from sondino.model.model import Model
 from sondino.pretrained.open import open_model
 from sondino.probing.embeddings import task_embeddings
 from sondino.probing.probe import check_probe
-from sondino.progress import show
+from sondino.progress import Report, show, stages
 from sondino.tasks.labelled import Labelled
 from sondino.tasks.own import read_unlabelled
 from sondino.tasks.registry import read_tasks
 from sondino.tasks.task import Task
 
+if TYPE_CHECKING:
+    import pyarrow
+
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Evaluated:
-    """The outcome of `evaluate`.
+class Evaluated(AsTable):
+    """The outcome of `evaluate`; `to_arrow` and `to_pandas` give its scores, as in scores.csv.
 
     Attributes:
         folder: of the results.
@@ -49,6 +53,11 @@ class Evaluated:
     folder: Path
     results: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The scores for pyarrow, a row for each model and task; raises MissingExtra without pyarrow."""
+        text = dict.fromkeys(("model", "task", "metric", "interval"), "string")
+        return arrow_of_dicts(score_rows(self.results), {**text, "clips": "int64"})
 
 
 @dataclass(frozen=True)
@@ -129,11 +138,13 @@ def evaluate(
     folder = make_folder(Path(out))
     with lock_or_fail(folder, "evaluation", "filling"):
         evaluation = _Evaluation(folder, opened, teacher is not None, seeds, threads, quiet)
-        for task, labelled in on:
-            evaluation.probe(task, labelled)
-        for task, labelled in [*on, *unlabelled]:
-            evaluation.compare(task, labelled)
-        results = evaluation.results(on, unlabelled, notes, command)
+        compared = [] if teacher is None else [*on, *unlabelled]
+        with stages(len(opened) * (STAGES * len(on) + len(compared)) + 1):
+            for task, labelled in on:
+                evaluation.probe(task, labelled)
+            for task, labelled in compared:
+                evaluation.compare(task, labelled)
+            results = evaluation.results(on, unlabelled, notes, command)
         write_json(folder / "results.json", results)
         write_tables(folder, results)
     return Evaluated(folder, results, evaluation.skipped)
@@ -238,17 +249,18 @@ class _Evaluation:
 
     def compare(self, task: Task, labelled: Labelled) -> None:
         """Measure the agreement of every model's embeddings with the teacher's, without labels."""
-        if self.teacher is None:
-            return
-        theirs, where = self.embeddings(self.teacher, task, labelled)
+        assert self.teacher is not None
+        with show(f"{task.name}: embeddings of {self.teacher.name}", "clips", self.quiet) as progress:
+            theirs, where = self.embeddings(self.teacher, task, labelled, progress)
         for one in self.models:
             if one is self.teacher:
                 continue
-            ours, place = self.embeddings(one, task, labelled)
-            # Each may have failed on other clips.
-            both = [path for path in where if path in place]
-            rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
-            found = agreement(ours[rows[0]], theirs[rows[1]])
+            with show(f"{task.name}: agreement of {one.name}", "clips", self.quiet) as progress:
+                ours, place = self.embeddings(one, task, labelled, progress)
+                # Each may have failed on other clips.
+                both = [path for path in where if path in place]
+                rows = np.array([place[path] for path in both], int), np.array([where[path] for path in both], int)
+                found = agreement(ours[rows[0]], theirs[rows[1]])
             self.agreements.append(
                 {
                     "model": one.name,
@@ -258,12 +270,14 @@ class _Evaluation:
                 }
             )
 
-    def embeddings(self, one: EvaluatedModel, task: Task, labelled: Labelled) -> tuple[np.ndarray, Mapping[str, int]]:
+    def embeddings(
+        self, one: EvaluatedModel, task: Task, labelled: Labelled, progress: Report
+    ) -> tuple[np.ndarray, Mapping[str, int]]:
         """A model's embeddings (clips, dim), and the row of each path."""
-        with show(f"{task.name}: embeddings of {one.name}", "clips", self.quiet) as progress:
-            usable, embeddings, _ = task_embeddings(
-                one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
-            )
+        usable, embeddings, _ = task_embeddings(
+            one.encoder, labelled, self.folder / "vectors", threads=self.threads, progress=progress
+        )
+        progress(len(labelled.clips), len(labelled.clips))  # of embeddings that were there, nothing is reported
         self.skip(usable)
         return embeddings, {clip.path: row for row, clip in enumerate(usable.clips)}
 

@@ -59,11 +59,15 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> None:
         rows = flat_rows(results)
         write_whole(folder / "retention.csv", csv_of_dicts(rows, digits=6).encode())
         write_whole(folder / "retention.md", _markdown(results).encode())
-        flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
-        left_out = ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")
-        write_whole(folder / "scores.csv", csv_of_dicts([_without(row, left_out) for row in flat], digits=6).encode())
+        write_whole(folder / "scores.csv", csv_of_dicts(score_rows(results), digits=6).encode())
     if results["agreement"]:
         write_whole(folder / "agreement.csv", csv_of_dicts(results["agreement"], digits=6).encode())
+
+
+def score_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of scores.csv: one for each model and task, with the ends of the score's interval."""
+    flat = [{**score, "low": score["interval95"][0], "high": score["interval95"][1]} for score in results["scores"]]
+    return [_without(row, ("interval95", "rounds", "per_label", "notes", "vectors", "predictions")) for row in flat]
 
 
 def flat_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:

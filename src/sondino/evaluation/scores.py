@@ -22,6 +22,8 @@ from sondino.tasks.labelled import Labelled
 from sondino.tasks.task import Task
 from sondino.text import csv_text
 
+STAGES = 2
+"""That `score_task` shows."""
 PROTOCOL = 2
 """Incremented whenever a probe of the same embeddings would score otherwise."""
 TOP = 3
@@ -63,12 +65,14 @@ def score_task(
         usable, embeddings, table = task_embeddings(
             model, labelled, out / "vectors", windowing=windowing, threads=threads, progress=progress
         )
-    key = score_key(table, task, usable, seeds)
-    kept = make_folder(out / "scores") / f"{key}.json"
-    predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}-{key[:6]}.csv"
-    if kept.exists() and predictions.exists() and read_json(kept)["model"] == name:
-        return read_json(kept), usable
-    found = probe(embeddings, usable, seeds)
+        progress(len(labelled.clips), len(labelled.clips))  # of embeddings that were there, nothing is reported
+    with show(f"{task.name}: probe of {name}", quiet=quiet):
+        key = score_key(table, task, usable, seeds)
+        kept = make_folder(out / "scores") / f"{key}.json"
+        predictions = out / "predictions" / f"{in_file_name(name)}-{in_file_name(task.name)}-{key[:6]}.csv"
+        if kept.exists() and predictions.exists() and read_json(kept)["model"] == name:
+            return read_json(kept), usable
+        found = probe(embeddings, usable, seeds)
     make_folder(predictions.parent)
     write_whole(predictions, _predictions(found, usable).encode())
     entry = {

@@ -19,15 +19,15 @@ from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.padded import PaddedEncoder
 from sondino.encoder.pipeline import resolve_windowing
 from sondino.errors import OptionError, SondinoError
-from sondino.evaluation.models import check_embeds_audio, model_facts
+from sondino.evaluation.models import Role, check_embeds_audio, model_facts
 from sondino.evaluation.record import digest, results_header, task_facts, versions
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.evaluation.support_table import choose, write_table
 from sondino.files import make_folder, read_json, write_json
 from sondino.locks import lock_or_fail
 from sondino.model.model import Model
 from sondino.pretrained.open import open_model
-from sondino.progress import show
+from sondino.progress import show, stages
 from sondino.tasks.registry import read_tasks
 
 if TYPE_CHECKING:
@@ -215,22 +215,30 @@ class _Support:
         notes = [HOW_MEASURED]
         rows: list[dict[str, Any]] = []
         chosen = []
-        for given, encoder in self.models.items():
-            windowed, more = windows_for_model(encoder, window_lengths)
-            notes += more
-            costs = self.costs(given, encoder, windowed)
-            for task, labelled in self.tasks:
-                enough, note = self.windows_up_to_longest_clip(task, windowed)
-                notes += [note] if note and note not in notes else []
-                own = [
-                    {"model": names[given], "task": task.name, "window": each.window, "filled": each.filled}
-                    | self.score(names[given], each, task, labelled)
-                    | costs[each.window]
-                    for each in enough
-                ]
-                rows += own
-                chosen.append(choose(own, task.title))
-        results = self.results(names, rows, chosen, notes, command)
+        with show("window lengths that the models take", quiet=self.quiet):
+            windows = {given: windows_for_model(encoder, window_lengths) for given, encoder in self.models.items()}
+        enough = {
+            (given, task.name): self.windows_up_to_longest_clip(task, windowed)
+            for given, (windowed, _) in windows.items()
+            for task, _ in self.tasks
+        }
+        with stages(len(windows) + STAGES * sum(len(windowed) for windowed, _ in enough.values()) + 1):
+            for given, encoder in self.models.items():
+                windowed, more = windows[given]
+                notes += more
+                costs = self.costs(given, encoder, windowed)
+                for task, labelled in self.tasks:
+                    taken, note = enough[given, task.name]
+                    notes += [note] if note and note not in notes else []
+                    own = [
+                        {"model": names[given], "task": task.name, "window": each.window, "filled": each.filled}
+                        | self.score(names[given], each, task, labelled)
+                        | costs[each.window]
+                        for each in taken
+                    ]
+                    rows += own
+                    chosen.append(choose(own, task.title))
+            results = self.results(names, rows, chosen, notes, command)
         write_json(self.folder / "results.json", results)
         write_table(self.folder / "support.csv", rows)
         return Supported(self.folder, results, sum(task["skipped"] for task in results["tasks"]))
@@ -279,10 +287,12 @@ class _Support:
         command: Sequence[str],
     ) -> dict[str, Any]:
         tasks = [task_facts(task, self.usable[task.name]) for task, _ in self.tasks]
-        models = [
-            model_facts(encoder, names[given], "student" if isinstance(encoder, Model) else "teacher", given)
-            for given, encoder in self.models.items()
-        ]
+        models = []
+        with show("size, speed and energy", "models", self.quiet) as progress:
+            for given, encoder in self.models.items():
+                role: Role = "student" if isinstance(encoder, Model) else "teacher"
+                models.append(model_facts(encoder, names[given], role, given))
+                progress(len(models), len(self.models))
         title = f"temporal support of {', '.join(names.values())}"
         return {
             **results_header("support", title, command, notes),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sondino.console import new_table
 from sondino.files import write_whole
-from sondino.metrics.verdicts import of_best
+from sondino.metrics.verdicts import of_best, of_count
 from sondino.text import csv_text, if_known, megabytes, percent, printable, score_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
     at = f"{percent(best['value'])} at {best['window']:g} s"
     start = f"{best['model']} on {task}: {short['window']:g} s"
     if best is rows[0]:
-        message = f"{start}, the shortest tried, is best, {at}"
+        message = f"{start}, the shortest tried, is enough: no other scores higher than its {percent(best['value'])}"
     elif short is best:
         message = f"{start} is best, {at}, and no shorter window comes within its interval (± {100 * half:.1f})"
     else:
@@ -41,7 +41,7 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
         )
     clips = min(row["clips"] for row in rows)
     verdict = of_best([(f"{row['window']:g} s", row["value"], row["interval95"]) for row in rows], clips)
-    message += f"; {verdict}" if verdict else f"; {clips} clips were scored"
+    message += f"; {verdict}" if verdict else f"; {of_count(clips, 'clips') or f'{clips} clips were scored'}"
     return {
         "model": best["model"],
         "task": best["task"],

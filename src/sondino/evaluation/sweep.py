@@ -15,13 +15,13 @@ from sondino.distillation.recipe import Recipe, as_dict
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.evaluation.grid import Planned, folder_name, format_settings, plain, plan_runs
 from sondino.evaluation.record import digest, results_header, task_facts
-from sondino.evaluation.scores import score_task
+from sondino.evaluation.scores import STAGES, score_task
 from sondino.evaluation.sweep_table import averages, tabulate, verdict_of, write_tables
 from sondino.files import read_json, write_json
 from sondino.metrics.verdicts import overlap_by_chance
 from sondino.pretrained.load import load
 from sondino.pretrained.open import open_teacher
-from sondino.progress import show
+from sondino.progress import format_time, show, stages, within
 from sondino.tasks.registry import read_tasks
 from sondino.training.accelerator import make_accelerator
 from sondino.training.run import STARTED_WITH, check_same_config, open_run
@@ -169,15 +169,18 @@ class _Sweep:
         notes = _too_many_clusters(self.planned, corpora)
         for note in notes:
             self.log(f"note: {note}")
-        for folder in self.finished():  # of earlier calls too, so that the whole table is scored alike
-            self.attempt(swept, folder)
+        before = self.finished()  # of earlier calls too, so that the whole table is scored alike
+        for number, folder in enumerate(before, 1):
+            with within(f"earlier run {number} of {len(before)}"):
+                self.attempt(swept, folder)
         took: list[float] = []
         for number, one in enumerate(self.planned):
             folder, done = self.folder_of(one), self.is_finished(one)
             self.report_run(number, one, done, took)
             if not done:
                 began = time.monotonic()
-                self.attempt(swept, folder, corpora[one.recipe.clip], one.recipe)
+                with within(f"run {number + 1} of {len(self.planned)}"):
+                    self.attempt(swept, folder, corpora[one.recipe.clip], one.recipe)
                 took.append(time.monotonic() - began)
             swept.results = self.write([*notes, *_failures(swept)])
         for run in swept.results["runs"]:
@@ -205,7 +208,7 @@ class _Sweep:
 
     def report_run(self, number: int, one: Planned, done: bool, took: Sequence[float]) -> None:
         todo = sum(not self.is_finished(other) for other in self.planned[number:])
-        left = f", about {_time(sum(took) / len(took) * todo)} left" if took and todo else ""
+        left = f", about {format_time(sum(took) / len(took) * todo)} left" if took and todo else ""
         what = "finished before" if done else "runs"
         self.log(f"run {number + 1} of {len(self.planned)} ({format_settings(one.settings)}) {what}{left}")
 
@@ -228,11 +231,12 @@ class _Sweep:
         if not self.tasks:
             return
         model = load(folder / "bundle")
-        for task, labelled in self.tasks:
-            score, self.usable[task.name] = score_task(
-                model, folder.name, task, labelled, self.folder, seeds=self.seeds, quiet=self.quiet
-            )
-            self.scores.setdefault(folder, {})[task.name] = score
+        with stages(STAGES * len(self.tasks)):
+            for task, labelled in self.tasks:
+                score, self.usable[task.name] = score_task(
+                    model, folder.name, task, labelled, self.folder, seeds=self.seeds, quiet=self.quiet
+                )
+                self.scores.setdefault(folder, {})[task.name] = score
 
     def finished(self) -> list[Path]:
         """Folders of finished runs: those of this call in its order, then earlier ones of the same recipe."""
@@ -291,9 +295,3 @@ def _failures(swept: Swept) -> list[str]:
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a saved recipe equals another; entries added since count as their defaults."""
     return bool(old) and all(name in new and new[name] == value for name, value in old.items())
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -37,6 +37,14 @@ interpreter.invoke()
 embedding = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])""",
 }
 
+_COMPUTED = ("onnx", "openvino")
+"""Runtimes whose graph computes `unlike` itself."""
+_UNLIKE = """means, directions, variances, quantiles = np.split(np.fromfile("unlike.bin", "<f4"), {ends})
+away = embedding - means.reshape({classes}, {dim})
+along = (away @ directions.reshape({rank}, {dim}).T) ** 2
+distances = (along / variances[:-1]).sum(1) + ((away**2).sum(1) - along.sum(1)) / variances[-1]
+unlike = np.interp(distances.min(), quantiles, np.linspace(0, 1, {quantiles}))"""
+
 
 def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     """The card of an export.
@@ -52,13 +60,14 @@ def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     takes = (
         f"the log-mel (batch, {facts['front_end']['n_mels']}, frames) of {mono}" if facts["input"] == "logmel" else mono
     )
-    labels = facts["labels"]
+    labels, unlike = facts["labels"], facts["unlike"]
     short = "pad" if samples and facts["short"] == "native" else facts["short"]
     rows = {
         "architecture": f"{markdown(facts['student'])}, width {facts['width']:g}, {facts['parameters']:,} parameters",
         "input": f"{takes};  {length}; {'one clip' if facts['batch'] == 1 else 'any number of clips'} at once",
         "output": f"`vector`, an embedding of {facts['dim']} dimensions"
-        + (f", and `probabilities` of {len(labels)} labels (their order is in export.json)" if labels else ""),
+        + (f", and `probabilities` of {len(labels)} labels (their order is in export.json)" if labels else "")
+        + (", and `unlike`" if unlike and facts["to"] in _COMPUTED else ""),
         "precision": facts["precision"],
         **({"size": f"{size / 1e6:.2f} MB"} if size else {}),
         **({"in float": ", ".join(map(markdown, facts["kept_float"]))} if facts["kept_float"] else {}),
@@ -83,6 +92,7 @@ def export_card(bundle: str, facts: Mapping[str, Any], size: int) -> str:
     ]
     if facts["to"] in _RUN:
         lines += ["", "## Run", "```python", _RUN[facts["to"]].format(clip=_clip(facts), given=facts["input"]), "```"]
+        lines += [] if unlike is None else _unlike(facts)
     else:
         lines += ["", "## Run", "Serve this folder with any web server: `python -m http.server`."]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -96,3 +106,18 @@ def _clip(facts: Mapping[str, Any]) -> str:
         frames = facts["frames"] or "frames"
         return f"clip = ...  # (1, {facts['front_end']['n_mels']}, {frames}) float32: sondino.frontend.logmel.log_mel"
     return f"clip = np.zeros((1, {samples}), np.float32)  # your audio"
+
+
+def _unlike(facts: Mapping[str, Any]) -> list[str]:
+    """What the score of what is unlike is, and how it is computed where the model does not do so."""
+    meaning = (
+        "`unlike`, 0 to 1, is the share of windows of held-out clips that are less unlike the training clips than the "
+        "clip is: show no label where it is over 0.95 or so."
+    )
+    lines = ["", "## Unknown sound", meaning]
+    if facts["to"] in _COMPUTED:
+        return lines
+    (classes, rank, quantiles), dim = facts["unlike"].values(), facts["dim"]
+    ends = [classes * dim, (classes + rank) * dim, (classes + rank) * dim + rank + 1]
+    code = _UNLIKE.format(classes=classes, rank=rank, quantiles=quantiles, dim=dim, ends=ends)
+    return [*lines, "It is computed from unlike.bin, float32 with the lowest byte first:", "```python", code, "```"]

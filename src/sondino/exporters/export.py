@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sondino.audio.clips import real_clips
 from sondino.encoder.head import Head
 from sondino.errors import OptionError, RunError
-from sondino.exporters.asked import Precision, To, check_options
+from sondino.exporters.asked import Asked, Precision, To
 from sondino.exporters.card import export_card
 from sondino.exporters.half_precision import halved, without_zeros
 from sondino.exporters.openvino import open_openvino, write_openvino
@@ -36,7 +36,7 @@ from sondino.files import free_folder, replacing, sha256, write_json
 from sondino.frontend.logmel import log_mel, n_frames
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.model.config import read_config
-from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
+from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph, with_unlike
 from sondino.model.sessions import open_session
 from sondino.model.torch_model import TorchModel
 from sondino.nets.size import macs, parameters
@@ -46,6 +46,8 @@ from sondino.runtimes import onnx_session
 from sondino.version import __version__
 
 EXPORT = "export of ours"  # what a folder is called that may be replaced
+UNLIKE = "unlike.bin"
+"""The arrays of the head's score of what is unlike, beside models that do not compute it themselves."""
 FILES: Mapping[To, str] = {
     "onnx": "model.onnx",
     "openvino": "model.xml",
@@ -132,21 +134,21 @@ def export(
     from sondino.pretrained.locate import locate
 
     calibrate, sounds, gallery = (None if given is None else Path(given) for given in (calibrate, sounds, gallery))
-    check_options(to, precision, window, dynamic, body_only, calibrate, gallery)
+    Asked(to, precision, window, dynamic, body_only, calibrate, gallery)  # raises OptionError
     folder = free_folder(Path(out), _is_export, EXPORT)
     bundle = locate(model)
     source = TorchModel.open(bundle)
     samples = _samples(source, to, window, dynamic)
     length = samples or round(source.window * source.sample_rate)
-    count = 2 + (calibrate is not None) + (calibrate is not None and to == "web")
+    count = 2 + (calibrate is not None) + 2 * (calibrate is not None and to == "web")
     with replacing(folder, _is_export, EXPORT) as partial, stages(count):
         parts = None
         if calibrate is not None:
             with show("reading audio to calibrate on", quiet=quiet):
                 parts = split_clips(source, length, calibrate, sounds)
         order = _Order(bundle, source, source.as_head(), precision, samples, body_only, parts, gallery, quiet)
-        # In int8 some makers show their layers themselves.
-        shown = precision == "int8" and to in ("onnx", "openvino", "web")
+        # Some makers show what they do themselves.
+        shown = to == "web" or (precision == "int8" and to in ("onnx", "openvino"))
         with nullcontext() if shown else show(f"making the model for {to}", quiet=quiet):
             made = _MAKERS[to](order, partial)
         clips = (
@@ -207,12 +209,12 @@ def _onnx(order: _Order, partial: Path) -> _Made:
     model, kept = _graph(order)
     file = partial / FILES["onnx"]
     file.write_bytes(finished(model, _metadata(order)))
-    _check_probabilities(order, file)
+    _check_head(order, file)
     return _Made(_open_onnx(file), None, order.samples, kept, _versions("onnx", "onnxruntime", "torch"))
 
 
-def _check_probabilities(order: _Order, file: Path) -> None:
-    """Raise RunError if an ONNX file's probabilities are not those that the head gives for its embeddings."""
+def _check_head(order: _Order, file: Path) -> None:
+    """Raise RunError if an ONNX file's probabilities and `unlike` are not those of its head."""
     head = order.head
     if head is None:
         return
@@ -220,13 +222,15 @@ def _check_probabilities(order: _Order, file: Path) -> None:
     samples = order.samples or round(order.source.window * order.source.sample_rate)
     noise = signals(order.source.sample_rate, samples)["noise"]
     given = log_mel(order.source.backbone.logmel, noise) if order.body_only else noise
-    embeddings, probabilities = session.run(["vector", "probabilities"], {session.get_inputs()[0].name: given[None]})
-    difference = float(np.abs(probabilities - head.probabilities(embeddings)).max())
-    if not difference < 1e-3:
-        raise RunError(
-            f"the exported head {head.name} gives probabilities that differ by {difference:.1e}: nothing was written; "
-            "please report it with the bundle's config.json"
-        )
+    scores = {"probabilities": head.probabilities} | ({"unlike": head.unlike.scores} if head.unlike is not None else {})
+    embeddings, *results = session.run(["vector", *scores], {session.get_inputs()[0].name: given[None]})
+    for (name, expected), result in zip(scores.items(), results, strict=True):
+        difference = float(np.abs(result - expected(embeddings)).max())
+        if not difference < 1e-3:
+            raise RunError(
+                f"the exported head {head.name} gives {name} that differ by {difference:.1e}: nothing was written; "
+                "please report it with the bundle's config.json"
+            )
 
 
 def _openvino(order: _Order, partial: Path) -> _Made:
@@ -251,6 +255,8 @@ def _edge(to: Literal["executorch", "litert"]) -> Callable[[_Order, Path], _Made
 
             sounds = order.sounds.calibration if order.sounds is not None else []
             done = write_litert(order.source, file, order.precision, order.samples, sounds, order.body_only)
+        if order.head is not None and order.head.unlike is not None:
+            (partial / UNLIKE).write_bytes(order.head.unlike.as_bytes())
         return _Made(opened(file), done.batch, done.samples, done.kept_float, done.versions, done.notes)
 
     return make
@@ -264,7 +270,8 @@ def _web(order: _Order, partial: Path) -> _Made:
             source = Path(temporary) / "int8"
             facts = quantize(order.bundle, order.sounds, source, quiet=order.quiet)
             kept = facts["quantized"]["kept_in_float"]
-        export_web(source, partial, order.precision, order.gallery)
+        with show("making the page", "sounds", order.quiet) as report:
+            export_web(source, partial, order.precision, order.gallery, report)
     run = _through_log_mel(order.source, _open_onnx(partial / "model" / "body.onnx"))
     return _Made(run, None, order.samples, tuple(kept), _versions("onnxruntime"))
 
@@ -293,6 +300,8 @@ def _graph(order: _Order) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         without_zeros(front_end)
         if order.precision == "f16":
             net = halved(net)  # a power spectrum spans more than float16 resolves
+    if order.head is not None and order.head.unlike is not None:
+        net = with_unlike(net, order.head.unlike)
     return (net if order.body_only else joined(front_end, net)), kept
 
 
@@ -366,9 +375,14 @@ def _facts(order: _Order, to: To, made: _Made, partial: Path) -> dict[str, Any]:
         "macs_per_10s": macs(source.backbone, 10.0),
         "labels": list(head.labels) if head is not None else None,
         "multi_label": head.multi_label if head is not None else None,
+        "unlike": head.unlike.sizes if head is not None and head.unlike is not None else None,
         "licence": licence_of(source.facts),
         "source_hash": sha256(order.bundle / "model.safetensors"),
-        "hashes": {file.name: sha256(file) for file in sorted(partial.glob("model*")) if file.is_file()}
+        "hashes": {
+            file.name: sha256(file)
+            for file in sorted([*partial.glob("model*"), *partial.glob(UNLIKE)])
+            if file.is_file()
+        }
         | {f"model/{file.name}": sha256(file) for file in sorted(partial.glob("model/*")) if file.is_file()},
         "kept_float": list(made.kept_float),
         "notes": list(made.notes),

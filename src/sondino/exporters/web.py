@@ -25,6 +25,7 @@ from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.files import replacing, sha256, write_whole
 from sondino.model.model import Model
 from sondino.onnx_weights import with_weights
+from sondino.progress import Report
 from sondino.runtimes import onnx_session
 from sondino.sample_sounds import sample_folder
 from sondino.text import first_line
@@ -48,7 +49,13 @@ class Clip:
     author: str = ""
 
 
-def export_web(source: Path, out: Path, precision: Precision | None = None, gallery: Path | None = None) -> Path:
+def export_web(
+    source: Path,
+    out: Path,
+    precision: Precision | None = None,
+    gallery: Path | None = None,
+    progress: Report | None = None,
+) -> Path:
     """Write a page that runs a bundle: index.html, assets/ and model/, for any web server and any folder of it.
 
     Args:
@@ -58,6 +65,7 @@ def export_web(source: Path, out: Path, precision: Precision | None = None, gall
             None: as the bundle is.
         gallery: a folder of sounds to compare with; None: the sample sounds (CC0). A `samples.csv` in it
             (path, label, licence, author) describes them; else a sound's group is its folder.
+        progress: called with the sounds of the gallery that are embedded, and their number.
 
     Returns:
         The folder.
@@ -83,7 +91,7 @@ def export_web(source: Path, out: Path, precision: Precision | None = None, gall
         for file in partial.rglob("*.wasm.gz"):  # compressed in the package only: not every server says so
             file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
             file.unlink()
-        _write_model(partial / "model", model, precision, clips)
+        _write_model(partial / "model", model, precision, clips, progress)
     return out.resolve()
 
 
@@ -125,11 +133,11 @@ def _asset_facts(file: Path) -> dict[str, dict[str, str]]:
         raise OptionError(f"{file} cannot be read as a table with a column `path` ({error!r})") from error
 
 
-def _write_model(folder: Path, model: Model, precision: Precision, clips: list[Clip]) -> None:
-    """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin."""
+def _write_model(folder: Path, model: Model, precision: Precision, clips: list[Clip], progress: Report | None) -> None:
+    """Write model/: body.onnx, model.json, gallery.bin and its sounds, head.bin, unlike.bin."""
     folder.mkdir()
     fixed = _write_body(model, precision, folder / "body.onnx")
-    embedded, embeddings, seconds = _embed_gallery(model, clips)
+    embedded, embeddings, seconds = _embed_gallery(model, clips, progress)
     (folder / "gallery.bin").write_bytes(embeddings.astype("<f4").tobytes())
     (folder / "gallery").mkdir()
     rows = []
@@ -141,6 +149,8 @@ def _write_model(folder: Path, model: Model, precision: Precision, clips: list[C
     if model.head is not None:
         layers = [part.astype("<f4").tobytes() for layer in model.head.layers for part in layer]
         (folder / "head.bin").write_bytes(b"".join(layers))
+        if model.head.unlike is not None:
+            (folder / "unlike.bin").write_bytes(model.head.unlike.as_bytes())
     about = {
         "format": PAGE_FORMAT,
         "name": model.name,
@@ -187,7 +197,9 @@ def _halved(whole: bytes) -> bytes:
     return data
 
 
-def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
+def _embed_gallery(
+    model: Model, clips: list[Clip], progress: Report | None
+) -> tuple[list[Clip], NDArray[np.float32], list[float]]:
     """The clips that can be decoded, their embeddings (clips, dim) and seconds; the others are warned about."""
     embedded: list[Clip] = []
     embeddings: list[NDArray[np.float32]] = []
@@ -197,6 +209,8 @@ def _embed_gallery(model: Model, clips: list[Clip]) -> tuple[list[Clip], NDArray
     with closing(embed_sounds(model, sounds, resolve_windowing(model), readers=readers(model.threads))) as all_:
         for found in all_:
             clip = clips[found.index]
+            if progress is not None:
+                progress(found.index + 1, len(clips))
             if found.error is not None:
                 skipped.append((str(clip.file), str(found.error)))
                 continue
@@ -225,6 +239,7 @@ def _head(head: Head | None) -> dict[str, Any] | None:
         "multi_label": head.multi_label,
         "activation": head.activation,
         "sizes": [head.dim, *(int(weight.shape[0]) for weight, _ in head.layers)],
+        "unlike": None if head.unlike is None else head.unlike.sizes,
     }
 
 

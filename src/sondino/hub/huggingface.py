@@ -17,6 +17,7 @@ from sondino.files import sha256
 from sondino.hub.cache import print_message
 from sondino.hub.catalogue import HubFile
 from sondino.schema import load_json
+from sondino.text import first_line
 
 TIMEOUT = 10.0  # seconds without an answer; huggingface_hub's own for files
 MAIN = "main"
@@ -225,6 +226,10 @@ def upload(repo: str, files: Mapping[str, Path | bytes], private: bool, message:
         ]
         return str(api.create_commit(repo, adds, commit_message=message).commit_url)
     except Exception as error:  # as in list_repo
+        if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one large file
+            reason = f"{str(error).rstrip('.')}: {first_line(error.__cause__)}"
+            raise OutOfReach(f"{repo} was not changed, since {_endpoint()} took not all files ({reason}): "
+                             f"{by_hand}") from error  # fmt: skip
         raise _explain(error, repo, MAIN, by_hand) from error
 
 

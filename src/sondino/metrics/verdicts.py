@@ -61,11 +61,18 @@ def of_best(values: Sequence[tuple[str, float, Sequence[float] | None]], clips: 
     close = [name for name, _, interval in others if interval is not None and interval[1] >= low]
     if not close:
         return None
-    more = f" and {len(close) - MOST_PAIRS} more" if len(close) > MOST_PAIRS else ""
-    return (
-        f"{best[0]} is the best, and cannot be distinguished from {', '.join(close[:MOST_PAIRS])}{more} by "
-        f"{clips} clips: their 95 % intervals overlap"
-    )
+    equal = [name for name, value, _ in others if value == best[1]]
+    close = [name for name in close if name not in equal]
+    start = f"{_some([best[0], *equal])} score the same, the highest" if equal else f"{best[0]} is the best"
+    if not close:
+        return f"{start}, on {clips} clips"
+    return f"{start}, and cannot be distinguished from {_some(close)} by {clips} clips: their 95 % intervals overlap"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many there are more."""
+    more = f" and {len(names) - MOST_PAIRS} more" if len(names) > MOST_PAIRS else ""
+    return f"{', '.join(names[:MOST_PAIRS])}{more}"
 
 
 def of_run(summary: Mapping[str, Any]) -> list[str]:

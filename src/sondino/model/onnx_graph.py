@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sondino.encoder.head import Head
+from sondino.encoder.unlike import Unlike
 from sondino.frontend.logmel import n_frames
 from sondino.frontend.logmel_torch import MatmulLogMel
 from sondino.model.head_layers import layers_of
@@ -47,6 +48,14 @@ def net_graph(student: Student, samples: int | None = None, head: Head | None = 
     example = torch.zeros(2, student.logmel.n_mels, n_frames(student.logmel, given))
     results = ["vector"] if head is None else ["vector", "probabilities"]
     return trace(WaveformNet(student, head, body_only=True), example, length, "logmel", results)
+
+
+def with_unlike(net: onnx.ModelProto, unlike: Unlike) -> onnx.ModelProto:
+    """A net with one more output, `unlike` (batch,): `Unlike.scores` of its `vector`, in float32."""
+    score = trace(UnlikeScore(unlike), torch.zeros(2, unlike.dim), None, "vector", ["unlike"])
+    score = onnx.compose.add_prefix(score, "unlike/", rename_inputs=False, rename_outputs=False)
+    outputs = [*(value.name for value in net.graph.output), "unlike"]
+    return onnx.compose.merge_models(net, score, [("vector", "vector")], outputs=outputs)
 
 
 def _example(student: Student, samples: int | None, name: str, least: int) -> tuple[int, torch.export.Dim | None]:
@@ -143,3 +152,24 @@ class WaveformNet(nn.Module):
             return embedding
         logits = self.head(embedding)
         return embedding, torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, dim=-1)
+
+
+class UnlikeScore(nn.Module):
+    """`Unlike.scores` of embeddings (batch, dim), in torch."""
+
+    def __init__(self, unlike: Unlike) -> None:
+        super().__init__()
+        parts = {name: torch.from_numpy(array) for name, array in unlike.as_arrays().items()}
+        self.means, self.directions = nn.Buffer(parts["means"]), nn.Buffer(parts["directions"].T.contiguous())
+        self.along, self.rest = nn.Buffer(parts["variances"][:-1]), float(parts["variances"][-1])
+        self.lower = nn.Buffer(parts["quantiles"][:-1])
+        self.widths = nn.Buffer(parts["quantiles"].diff().clamp(min=torch.finfo(torch.float32).tiny))
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """The score (batch,), 0 to 1."""
+        away = vector[:, None] - self.means  # (batch, classes, dim)
+        along = (away @ self.directions) ** 2  # (batch, classes, rank)
+        rest = ((away**2).sum(-1) - along.sum(-1)).clamp(min=0)
+        nearest = ((along / self.along).sum(-1) + rest / self.rest).amin(-1)
+        # Linear between quantiles: each step from one to the next counts by the share of it that is passed.
+        return ((nearest[:, None] - self.lower) / self.widths).clamp(0, 1).mean(-1)

@@ -27,7 +27,7 @@ from sondino.model.write import write_bundle
 from sondino.nets.saved import write_weights
 from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
-from sondino.progress import show
+from sondino.progress import show, stages, within
 from sondino.pruning.filters import prune_student
 from sondino.pruning.recalibration import recalibrate_batchnorm
 from sondino.pruning.scores import ScoreName
@@ -176,10 +176,12 @@ def prune(
         return _same_bundle(folder, asked)
     with open_run(training_folder(folder)) as work:
         check_same_config(work, asked)
-        with _discarded_if_untrained(work):
-            pruned = _prune_in_steps(source, bundle, pruning, recovery, work, device, quiet)
-        with show("making and checking its ONNX graph", quiet=quiet):
-            _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
+        headers = _clip_of(recovery.audio) is None
+        with stages(headers + 1 + steps * (2 if epochs else 1) + 1):
+            with _discarded_if_untrained(work):
+                pruned = _prune_in_steps(source, bundle, pruning, recovery, work, device, quiet)
+            with show("making and checking its ONNX graph", quiet=quiet):
+                _write(folder, source, pruned, _pruning_facts(source, pruned, asked, recovery))
         shutil.rmtree(work, ignore_errors=True)
     return read_json(folder / "config.json")
 
@@ -242,7 +244,8 @@ def _prune_in_steps(
         logmels = _logmels(source, corpus)
     current, made = source, None
     for step in range(1, pruning.steps + 1):
-        with show(f"removing filters, step {step} of {pruning.steps}", quiet=quiet):
+        at = f", step {step} of {pruning.steps}" if pruning.steps > 1 else ""
+        with show(f"removing filters{at}", quiet=quiet):
             pruned = prune_student(
                 current.backbone,
                 pruning.score,
@@ -255,7 +258,8 @@ def _prune_in_steps(
             current = current.with_backbone(pruned.student)
             recalibrate_batchnorm(current.backbone, logmels)
         if recovery.epochs:
-            made = _recover(current, source, bundle, corpus, work / f"step-{step}", recovery, device, quiet)
+            with within(f"recovery{at}"):
+                made = _recover(current, source, bundle, corpus, work / f"step-{step}", recovery, device, quiet)
             # The head fits only embeddings of the unpruned net's own kind.
             head = current.as_head() if recovery.teacher is None else None
             current = TorchModel.open(made)
@@ -303,7 +307,8 @@ def _finetuned(
     if not (pruned / "config.json").exists():
         head = current.as_head()
         model = TorchModel(current.backbone, source.name, source.window, source.short_policy, source.facts, head)
-        write_bundle(model, pruned, _comparison_clips(source))
+        with show("making the ONNX graph to start from", quiet=quiet):
+            write_bundle(model, pruned, _comparison_clips(source))
     if not (out / "config.json").exists():
         lr = FINETUNING_LR if recovery.lr is None else recovery.lr
         finetune(recovery.audio, Model(pruned), out, epochs=recovery.epochs, lr=lr, device=device, quiet=quiet)
@@ -395,6 +400,8 @@ def _pruning_facts(source: TorchModel, made: _Pruned, asked: dict[str, Any], rec
 
 
 def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], recovery: Recovery) -> dict[str, Any]:
+    before, after = source.as_head(), made.model.as_head()
+    had_unlike = before is not None and before.unlike is not None
     trained = {
         "epochs": recovery.epochs,
         "by": "labels" if recovery.labelled else recovery.teacher or "the unpruned net",
@@ -409,6 +416,7 @@ def _pruned_entry(source: TorchModel, made: _Pruned, asked: dict[str, Any], reco
         "norms_settled_on": "the sounds that sondino ships" if recovery.audio is None else "the sound that was given",
         "alike": mean_pairwise_cosine(_embeddings(made.model.backbone, made.logmels[:2])),
         "asked_recovery": _digest(asked["recovery"]),
+        "without_unlike": had_unlike and after is not None and after.unlike is None,
         "recovery": trained if recovery.epochs else None,
         "before": source.facts.get("pruned"),
     }

@@ -152,7 +152,7 @@ def _headline(results: Results, several: bool) -> list[Headline]:
         window, best = number(row.get("window")), number(row.get("best_window"))
         if window is not None:
             of = f"{row['model']}; " if several else ""
-            why = f"{of}best at {best:g} s" if best is not None and best != window else f"{of}which is also the best"
+            why = f"{of}best at {best:g} s" if best is not None and best != window else f"{of}no other scores higher"
             clips = number(row.get("clips"))
             why += f"; {clips:,.0f} clips" if clips is not None else ""
             out.append(Headline(f"window sufficient for {results.task_title(row['task'])}", f"{window:g}\u00a0s", why))

@@ -15,6 +15,27 @@
     while (count > 1 && widthOf(`${name.slice(0, count)}…`) > most) count--;
     return `${name.slice(0, count)}…`;
   }
+  // A name in lines of so many pixels, broken behind a space, _, - or / where there is one; the last line is cut.
+  function wrapped(name, most, count) {
+    const lines = [];
+    let rest = name;
+    while (lines.length < count - 1 && widthOf(rest) > most) {
+      let end = rest.length - 1;
+      while (end > 1 && widthOf(rest.slice(0, end)) > most) end--;
+      const mark = Math.max(...[" ", "_", "-", "/"].map((one) => rest.lastIndexOf(one, end - 1)));
+      end = mark > 0 ? mark + 1 : end;
+      lines.push(rest.slice(0, end).trim());
+      rest = rest.slice(end);
+    }
+    return [...lines, fitted(rest, most)];
+  }
+  // Lines of text one below the other, the middle of all at 0; the whole name is the title.
+  function write(node, lines, name, size, x) {
+    lines.forEach((line, i) => {
+      svg("tspan", { x, y: 4 + (i - (lines.length - 1) / 2) * (size + 1.5) }, node).textContent = line;
+    });
+    svg("title", {}, node).textContent = name;
+  }
   const arrow = () => [html("span", { class: "arrow", "aria-hidden": "true" }, " → "), html("span", { class: "hide" }, " predicted as ")];
   const clips = (count) => `${count} clip${count === 1 ? "" : "s"}`;
   let view = null;
@@ -66,10 +87,11 @@
     if (!view.cells.length || !box.clientWidth) return;
     const wide = box.clientWidth;
     // The widths of names are those in bold, which a chosen row's is.
-    const names = view.labels.map((name) => fitted(name, wide < 500 ? 88 : 180));
-    left = 14 + Math.ceil(Math.max(...names.map(widthOf)));
+    const most = wide < 500 ? 88 : 180;
+    left = 14 + Math.ceil(Math.min(most, Math.max(...view.labels.map(widthOf))));
     side = Math.max(13, Math.min(56, Math.floor((wide - left - 2) / n)));
     const size = side < 16 ? 11 : 12.5;
+    const names = view.labels.map((name) => wrapped(name, most, Math.max(1, Math.floor(side / (size + 1.5)))));
     top = left;
     const width = left + n * side + 2, height = top + n * side + 2;
     plot.setAttribute("width", width);
@@ -94,11 +116,11 @@
     const fixed = svg("g", { class: "rows" }, plot);
     svg("rect", { x: 0, y: top, width: left - 4, height: n * side }, fixed);
     view.labels.forEach((name, i) => {
-      const row = svg("text", { class: "name row", x: left - 8, y: top + (i + 0.5) * side + 4, "text-anchor": "end", "font-size": size }, fixed);
-      const column = svg("text", { class: "name column", transform: `translate(${left + (i + 0.5) * side + 4} ${top - 8}) rotate(-90)`, "font-size": size }, plot);
-      row.textContent = column.textContent = names[i];
-      svg("title", {}, row).textContent = name;
-      svg("title", {}, column).textContent = name;
+      const middle = (i + 0.5) * side;
+      const row = svg("text", { class: "name row", transform: `translate(0 ${top + middle})`, "text-anchor": "end", "font-size": size }, fixed);
+      const column = svg("text", { class: "name column", transform: `translate(${left + middle} ${top - 8}) rotate(-90)`, "font-size": size }, plot);
+      write(row, names[i], name, size, left - 8);
+      write(column, names[i], name, size, 0);
     });
     frame();
     push();
