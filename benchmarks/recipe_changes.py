@@ -7,6 +7,9 @@ SOUNDS is a folder of unlabelled audio. The base is the recipe of sondino-small 
 change measures the seconds of processor time that a draw takes; the draws are then as many as fit. Each --also names a
 further teacher, tried alone and beside the first. A stopped run resumes; --changes and --seeds limit what is run, and
 rows of earlier calls are kept. Writes results/recipe_changes.csv, a row for each change and seed.
+
+On a machine that other programs use, a draw's cost changes from minute to minute by more than from change to change.
+There --draws gives each run the same draws, and its row no seconds.
 """
 
 import argparse
@@ -51,6 +54,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     "lr 3e-3": {"lr": 3e-3},
     "lr 8e-4": {"lr": 8e-4},
     "no views": {"views": 0},
+    "no views, embeddings as they are": {"views": 0, "standardise": False},
+    "no views, loss clap": {"views": 0, "loss": "clap"},
+    "no views, loss mse": {"views": 0, "loss": "mse"},
+    "no views, mse and a fifth of clap": {"views": 0, "loss": "mse and clap"},
+    "no views, batches of 128, lr 2e-3": {"views": 0, "batch_size": 128, "lr": 2e-3},
+    "no views, lr 8e-4": {"views": 0, "lr": 8e-4},
+    "no views, mixup 0.3": {"views": 0, "mixup": 0.3},
+    "no views, clips of 3.9 s": {"views": 0, "clip": 3.9},
+    "no views, a quarter of the sound": {"views": 0, "part": 4},
     "clips of 3.9 s": {"clip": 3.9},
     "16 kHz": {"rate": 16000},
     "every clip equally often": {"sampling": "uniform", "clusters": 0},
@@ -68,6 +80,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--draws", type=int, help="of each run, in place of as many as fit into --seconds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--changes", nargs="+")
     given = parser.parse_args()
@@ -88,14 +101,18 @@ def main() -> None:
 
 def one(given: argparse.Namespace, name: str, recipe: dict[str, Any], seed: int) -> None:
     """Run a change with a seed, unless it is in the table, and add its row."""
-    if any((row["change"], row["seed"], row["seconds"]) == (name, str(seed), str(given.seconds)) for row in finished()):
+    batches = EPOCHS * recipe["batch_size"]
+    draws = round(given.draws / batches) * recipe["batch_size"] if given.draws else 0
+    length = ("draws", str(draws * EPOCHS)) if draws else ("seconds", str(given.seconds))
+    if any((row["change"], row["seed"], row[length[0]]) == (name, str(seed), length[1]) for row in finished()):
         return
     recipe = dict(recipe)
     sounds = part_of(given, recipe)
-    folder = given.out / name.replace(" ", "_") / f"{seed}-{given.seconds:g}"
+    folder = given.out / name.replace(" ", "_") / "-".join([str(seed), *length])
     corpus = corpus_of(sounds, given.out, recipe["clip"])
-    cost = cost_of_draw(corpus, given.out, recipe)
-    draws = round(given.seconds / EPOCHS / cost / recipe["batch_size"]) * recipe["batch_size"]
+    cost = None if draws else cost_of_draw(corpus, given.out, recipe)
+    if cost:
+        draws = round(given.seconds / cost / batches) * recipe["batch_size"]
     spent, bundle = run(corpus, folder, recipe | {"draws": draws, "seed": seed})
     model = load(bundle, threads=1)
     scores = {}
@@ -105,8 +122,8 @@ def one(given: argparse.Namespace, name: str, recipe: dict[str, Any], seed: int)
     summary = json.loads((folder / "summary.json").read_text())
     student = next(row for row in summary["table"] if row["role"] == "student")
     row = {
-        "change": name, "seed": seed, "seconds": given.seconds, "spent": round(sum(spent), 1),
-        "draws": draws * EPOCHS, "ms_per_draw": round(1000 * cost, 3), **scores,
+        "change": name, "seed": seed, "seconds": "" if given.draws else given.seconds, "spent": round(sum(spent), 1),
+        "draws": draws * EPOCHS, "ms_per_draw": round(1000 * cost, 3) if cost else "", **scores,
         "mean": round(sum(scores.values()) / len(scores), 5), "cosine": round(student["cosine"], 5),
         **provenance("torch", "scikit-learn"),
     }  # fmt: skip
