@@ -183,7 +183,7 @@ def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkSe
         ({"size": "huge"}, OptionError, "base, small, tiny"),
         ({"method": "mae"}, OptionError, "matpac"),
         ({"init": "nothing.pt"}, OptionError, "nothing.pt"),
-        ({"updats": 3}, OptionError, "did you mean updates"),
+        ({"update": 3}, OptionError, "did you mean updates"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(tmp_path: Path, options: dict, error: type, message: str) -> None:

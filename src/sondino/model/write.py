@@ -53,9 +53,9 @@ def write_bundle(model: Writable, folder: Path, clips: Sequence[NDArray[np.float
 
     Raises:
         OptionError: the folder holds something that is no bundle.
-        RunError: ONNX and torch differ by more than 1e-4 of the largest value (1e-3 for CNN14, MATPAC and M2D), and ONNX
-            is further from float64 than four times torch's own difference and three times the bound; or the disk is
-            full.
+        RunError: ONNX and torch differ by more than 1e-4 of the largest value (1e-3 for CNN14, MATPAC and M2D), and
+            ONNX is further from float64 than four times torch's own difference and three times the bound; or the disk
+            is full.
     """
     require_extra("train")
     from safetensors import torch as safetensors
