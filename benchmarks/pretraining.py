@@ -25,6 +25,7 @@ from sondino.corpus.table import build_corpus
 from sondino.encoder.encoder import Encoder
 from sondino.evaluation.scores import score_task
 from sondino.frontend.logmel import log_mel
+from sondino.metrics.intervals import t_interval
 from sondino.pretraining.crops import crop_grid
 from sondino.pretraining.logmels import RAW, STRETCH
 from sondino.pretraining.pretrain import new_model
@@ -106,6 +107,8 @@ def measure(given: argparse.Namespace) -> None:
             epochs=given.student_epochs, draws=given.student_draws, seed=given.seed,
         )  # fmt: skip
         lines.append(row(given, name, load(bundle, threads=1), {}))
+    for line in lines:
+        line |= differences(str(line["model"]))
     names = list(dict.fromkeys(name for line in lines for name in line))
     write_results("pretraining", [{name: line.get(name) for name in names} for line in lines])
 
@@ -149,10 +152,31 @@ def row(given: argparse.Namespace, name: str, model: Encoder, facts: dict[str, A
         score, _ = score_task(model, name, task, labelled, given.out / "scores" / name, seeds=1, quiet=True)
         label = Path(task.name).parent.name or task.name
         low, high = score["interval95"]
+        ROUNDS.setdefault(label, {})[name] = score["rounds"]
         found |= {label: round(score["value"], 4), f"{label} low": round(low, 4), f"{label} high": round(high, 4)}
     line = {"model": name, **found, **facts, **provenance("torch", "scikit-learn")}
     print(line, flush=True)
     return line
+
+
+ROUNDS: dict[str, dict[str, list[float]]] = {}
+"""Scores of each fold, by task and model."""
+
+
+def differences(model: str) -> dict[str, float]:
+    """Points above the untrained encoder and the log-mel statistics, on the same folds, with 95 % intervals."""
+    found: dict[str, float] = {}
+    for task, rounds in ROUNDS.items():
+        for other in ("untrained", "log-mel statistics"):
+            above = [own - base for own, base in zip(rounds[model], rounds[other], strict=True)]
+            if any(above):
+                low, high = t_interval(above, bounds=(-1.0, 1.0))
+                mean = float(np.mean(above))
+                found |= {
+                    f"{task} above {other}{end}": round(v, 4)
+                    for end, v in zip(("", " low", " high"), (mean, low, high), strict=True)
+                }
+    return found
 
 
 if __name__ == "__main__":
