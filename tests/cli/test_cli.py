@@ -164,7 +164,6 @@ def test_corpus_targets_and_clusters(tmp_path: Path, capsys: pytest.CaptureFixtu
             "gone.yaml",
         ),
         (["pretrain", "nowhere", "--out", "RUN"], "nowhere does not exist"),
-        (["pretrain", "SOUNDS", "--out", "RUN", "--size", "tine"], "did you mean tiny"),
         (["pretrain", "SOUNDS", "--out", "RUN", "--recipe", "gone.yaml"], "gone.yaml"),
         (["pretrain", "SOUNDS", "--out", "RUN", "--init", "gone.pt"], "gone.pt"),
         (["targets", "nowhere", "--teacher", "birdnet"], "nowhere"),
