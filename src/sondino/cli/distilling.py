@@ -44,7 +44,8 @@ def distill(
 ) -> int:
     """Distil a teacher into a small student: audio in, a bundle out that embeds without PyTorch.
 
-    If interrupted, the same command resumes. Several processes: `accelerate launch -m sondino distill ...`.
+    If interrupted, the same command resumes. Several processes: `accelerate launch -m sondino distill ...` on GPUs,
+    `torchrun --nproc-per-node 2 -m sondino distill ...` on processors.
 
     Example: `sondino distill my_sounds --teacher birdnet --out run --student mobilenetv3 --width 0.5 --clip 3`
 

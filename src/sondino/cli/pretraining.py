@@ -25,7 +25,8 @@ def pretrain(
 ) -> int:
     """Pretrain an encoder on audio alone, without a teacher (MATPAC, MATPAC++): a teacher for `distill`.
 
-    If interrupted, the same command resumes. Several processes: `accelerate launch -m sondino pretrain ...`.
+    If interrupted, the same command resumes. Several processes: `accelerate launch -m sondino pretrain ...` on GPUs,
+    `torchrun --nproc-per-node 2 -m sondino pretrain ...` on processors.
 
     Example: `sondino pretrain my_sounds --out my_encoder --size tiny --updates 10000`
 
