@@ -180,6 +180,7 @@ def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkSe
         ({"mask_ratio": 0.95}, OptionError, "leaves no visible patch of the 10"),
         ({"mask_ratio": 0.0}, OptionError, "mask_ratio is 0.0"),
         ({"batch_size": 1}, OptionError, "batch_size is 1: give 2 or more"),
+        ({"batch_size": 1, "accumulate": 2, "mask_ratio": 0.1}, OptionError, "give a larger --batch-size"),
         ({"normalize": "-7,0"}, OptionError, "a deviation above 0"),
         ({"normalize": "loud"}, OptionError, "give `measured`"),
         ({"size": "huge"}, OptionError, "base, small, tiny"),

@@ -80,6 +80,8 @@ def pretrain(
     accelerator = make_accelerator(device, plan.precision, run)
     if plan.batch_size * plan.accumulate * accelerator.num_processes == 1:
         raise OptionError("batch_size is 1: give 2 or more, or --accumulate; one crop shows no classes")
+    if plan.batch_size * (grid.patches - grid.visible) == 1:
+        raise OptionError("batch_size 1 and one masked patch show no deviation: give a larger --batch-size")
     model = new_model(plan, grid)  # a wrong checkpoint is found before the run's folder is made
     is_main = accelerator.is_main_process
     with open_run(run, is_main):
