@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +180,7 @@ def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkSe
         ({"mask_ratio": 0.95}, OptionError, "leaves no visible patch of the 10"),
         ({"mask_ratio": 0.0}, OptionError, "mask_ratio is 0.0"),
         ({"batch_size": 1}, OptionError, "batch_size is 1: give 2 or more"),
+        ({"batch_size": 1, "accumulate": 2, "mask_ratio": 0.1}, OptionError, "give a larger --batch-size"),
         ({"normalize": "-7,0"}, OptionError, "a deviation above 0"),
         ({"normalize": "loud"}, OptionError, "give `measured`"),
         ({"size": "huge"}, OptionError, "base, small, tiny"),
@@ -213,6 +216,83 @@ def test_a_loss_of_nan_ends_the_run_with_advice(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SondinoError, match="the loss became nan by update 1: lower --lr"):
         pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_no_checkpoint_is_written_between_a_nan_and_the_line_of_metrics_that_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_band_sounds(tmp_path / "sounds", 3)
+    monkeypatch.setattr(training, "ROWS", 1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)  # due after each update
+    monkeypatch.setattr(training._Trainer, "_save", _always(training._Trainer._save))
+    whole, updates = training._Trainer._losses, iter([1.0, 1.0, float("nan")])
+    monkeypatch.setattr(training._Trainer, "_losses", staticmethod(lambda found: whole(found) * next(updates)))
+    with pytest.raises(SondinoError, match="the loss became nan by update 3: lower --lr"):
+        pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL)
+    kept = load_file(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    assert all(np.isfinite(tensor).all() for tensor in kept.values())
+
+
+def _always(save: Callable[..., None]) -> Callable[..., None]:
+    """A trainer's `_save` whose seconds do not put off the next checkpoint."""
+
+    def saved(trainer: training._Trainer, update: int) -> None:
+        save(trainer, update)
+        trainer.save_seconds = 0.0
+
+    return saved
+
+
+def test_a_gradient_of_infinity_ends_the_run_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_band_sounds(tmp_path / "sounds", 3)
+    whole = training._Trainer.update
+
+    def update(trainer: training._Trainer, *given: Any) -> None:
+        monkeypatch.setattr(trainer.accelerator, "clip_grad_norm_", lambda weights, most: torch.tensor(torch.inf))
+        whole(trainer, *given)
+
+    monkeypatch.setattr(training._Trainer, "update", update)
+    with pytest.raises(SondinoError, match="the gradient became inf by update 1: lower --lr"):
+        pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL)
+
+
+def test_only_the_main_process_saves_and_waits_for_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another process's clock may say that no checkpoint is due: to wait for it here would be to wait for ever.
+    write_band_sounds(tmp_path / "sounds", 3)
+    during: list[str] = []
+    whole = training._Trainer.update
+
+    def update(trainer: training._Trainer, *given: Any) -> None:
+        monkeypatch.setattr(trainer.accelerator, "wait_for_everyone", lambda: during.append("waits"))
+        whole(trainer, *given)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(training._Trainer, "update", update)
+    pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL | {"updates": 1})
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
+    assert during == []
+
+
+def test_after_a_crop_that_was_too_long_the_same_folder_takes_a_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_band_sounds(tmp_path / "sounds", 3)
+    with monkeypatch.context() as patched:
+        # By the headers, before log-mels are computed.
+        patched.setattr("sondino.pretraining.pretrain.open_logmels", None)
+        with pytest.raises(AudioError, match=r"a crop of 58.90 s; the longest has 0.50 s"):
+            pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL | {"crop": 59.0})
+    pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL | {"updates": 1})
+
+
+def test_an_error_removes_no_corpus_that_was_there(tmp_path: Path) -> None:
+    write_band_sounds(tmp_path / "sounds", 3)
+    (tmp_path / "run" / "corpus").mkdir(parents=True)
+    (tmp_path / "run" / "corpus" / "mine.txt").write_text("mine")
+    with pytest.raises(AudioError):
+        pretrain(tmp_path / "sounds", out=tmp_path / "run", **SMALL | {"crop": 5.0})
+    assert (tmp_path / "run" / "corpus" / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.full

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sondino.corpus.table import Corpus
 from sondino.errors import AudioError, OptionError
 from sondino.frontend.logmel import n_frames
 from sondino.pretraining.logmels import RAW, LogMels
@@ -68,6 +69,21 @@ def crop_grid(crop: float, mask_ratio: float) -> Grid:
     return Grid(rows, columns, visible)
 
 
+def check_length(corpus: Corpus, frames: int) -> None:
+    """Raise AudioError where no stretch is as long as a crop of some frames, going by the headers alone."""
+    # A header may be some milliseconds off.
+    if corpus.column("duration").max() < 0.9 * RAW.samples_for(frames) / RAW.sample_rate:
+        raise _too_short(corpus, frames)
+
+
+def _too_short(corpus: Corpus, frames: int) -> AudioError:
+    longest, needed = corpus.column("duration").max(), RAW.samples_for(frames) / RAW.sample_rate
+    return AudioError(
+        f"no recording is long enough for a crop of {needed:.2f} s; the longest has {longest:.2f} s: give a shorter "
+        "--crop, or longer recordings"
+    )
+
+
 @dataclass
 class Crops:
     """Draws crops of log-mels: stretches by their length, starts uniformly within a stretch.
@@ -95,12 +111,7 @@ class Crops:
         frames = self.logmels.frames
         self.rows = np.flatnonzero(frames >= self.frames)
         if len(self.rows) == 0:
-            durations = self.logmels.corpus.column("duration")
-            longest, needed = durations.max(), RAW.samples_for(self.frames) / RAW.sample_rate
-            raise AudioError(
-                f"no recording is long enough for a crop of {needed:.2f} s; the longest has {longest:.2f} s: give a "
-                "shorter --crop, or longer recordings"
-            )
+            raise _too_short(self.logmels.corpus, self.frames)
         self._shares = np.cumsum(frames[self.rows] / frames[self.rows].sum())
 
     def draw(self, update: int, count: int) -> list[tuple[int, int]]:

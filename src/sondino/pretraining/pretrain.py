@@ -5,6 +5,7 @@ from sondino.errors import require_extra
 
 require_extra("train")
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.files import write_skipped
-from sondino.pretraining.crops import Crops, Grid, crop_grid
+from sondino.pretraining.crops import Crops, Grid, check_length, crop_grid
 from sondino.pretraining.logmels import STRETCH, LogMels, open_logmels
 from sondino.pretraining.model import Pretrainer, initialise, sizes_of
 from sondino.pretraining.recipe import PretrainRecipe, as_dict, given_statistics, resolve_recipe
@@ -24,7 +25,7 @@ from sondino.pretraining.train import train
 from sondino.progress import show, stages
 from sondino.training.accelerator import broadcast_from_main, computes_in, make_accelerator
 from sondino.training.entries import write_yaml
-from sondino.training.run import check_same_config, open_run
+from sondino.training.run import STARTED_WITH, check_same_config, open_run
 from sondino.training.versions import versions
 
 LEAST_DEVIATION = 1e-3
@@ -79,6 +80,8 @@ def pretrain(
     accelerator = make_accelerator(device, plan.precision, run)
     if plan.batch_size * plan.accumulate * accelerator.num_processes == 1:
         raise OptionError("batch_size is 1: give 2 or more, or --accumulate; one crop shows no classes")
+    if plan.batch_size * (grid.patches - grid.visible) == 1:
+        raise OptionError("batch_size 1 and one masked patch show no deviation: give a larger --batch-size")
     model = new_model(plan, grid)  # a wrong checkpoint is found before the run's folder is made
     is_main = accelerator.is_main_process
     with open_run(run, is_main):
@@ -117,14 +120,15 @@ def _run(
 ) -> None:
     is_main = accelerator.is_main_process
     quiet = quiet or not is_main
-    folder = None
-    if is_main:
-        folder = _corpus(audio, run, grid, quiet).folder
-    corpus = open_corpus(broadcast_from_main(folder))
-    with accelerator.main_process_first(), show("log-mels", "stretches", quiet) as progress:
-        logmels = open_logmels(corpus, progress)
-    normalisation = _normalisation(recipe, logmels)
-    crops = Crops(logmels, grid.frames, normalisation, recipe.seed)
+    new_corpus = not (run / "corpus").exists()
+    try:
+        crops = _crops(run, recipe, audio, grid, accelerator, quiet)
+    except AudioError:
+        if is_main:
+            _forget(run, new_corpus)
+        raise
+    logmels, normalisation = crops.logmels, crops.normalisation
+    corpus = logmels.corpus
     skipped: list[tuple[str, str]] = []
     if is_main:
         check_same_config(run, {"corpus": corpus.hash})
@@ -143,6 +147,29 @@ def _run(
     accelerator.end_training()
 
 
+def _crops(
+    run: Path, recipe: PretrainRecipe, audio: str | Path, grid: Grid, accelerator: Accelerator, quiet: bool
+) -> Crops:
+    """What crops are drawn from; AudioError where the sound is too short, or silent, or none can be decoded."""
+    folder = None
+    if accelerator.is_main_process:
+        folder = _corpus(audio, run, grid, quiet).folder
+    corpus = open_corpus(broadcast_from_main(folder))
+    check_length(corpus, grid.frames)  # before hours of log-mels
+    with accelerator.main_process_first(), show("log-mels", "stretches", quiet) as progress:
+        logmels = open_logmels(corpus, progress)
+    return Crops(logmels, grid.frames, _normalisation(recipe, logmels), recipe.seed)
+
+
+def _forget(run: Path, new_corpus: bool) -> None:
+    """Remove what a run was started with, where it has trained nothing: other options or sound may follow."""
+    if (run / "checkpoints").exists():
+        return
+    (run / STARTED_WITH).unlink(missing_ok=True)
+    if new_corpus:
+        shutil.rmtree(run / "corpus", ignore_errors=True)
+
+
 def _corpus(audio: str | Path, run: Path, grid: Grid, quiet: bool) -> Corpus:
     """The corpus of a run: built in its folder, or opened if `audio` is one."""
     if (Path(audio) / "corpus.json").exists():
@@ -155,7 +182,10 @@ def _corpus(audio: str | Path, run: Path, grid: Grid, quiet: bool) -> Corpus:
 
 
 def _normalisation(recipe: PretrainRecipe, logmels: LogMels) -> tuple[float, float]:
-    """Mean and deviation that log-mels are normalised with; AudioError where all sound is silent."""
+    """Mean and deviation that log-mels are normalised with; AudioError where all is broken or silent."""
+    if logmels.skipped and not logmels.frames.any():
+        name, reason = logmels.skipped[0]
+        raise AudioError(f"no recording can be decoded; the first, {name}: {reason}")
     if not logmels.std >= LEAST_DEVIATION:
         raise AudioError(
             f"all recordings are silent: their log-mels have a deviation of {logmels.std:.2g}; give sound to learn from"

@@ -130,8 +130,9 @@ class _Trainer:
         last = update + 1 == self.recipe.updates
         if (update + 1) % self.every == 0 or last:
             self._record(update, found, crops)
+        # The main process decides by its own clock; nothing here may wait for the others, whose clocks differ.
         due = time.monotonic() - self.saved > max(SECONDS_BETWEEN_CHECKPOINTS, 20 * self.save_seconds)
-        if due or last:
+        if self.accelerator.is_main_process and (due or last):
             self._save(update + 1)
 
     def _forward(self, update: int, part: int, batch: Tensor) -> Pass:
@@ -167,12 +168,7 @@ class _Trainer:
         """Add a line of metrics: means since the last one, and statistics of this process's last batch."""
         sums = self.accelerator.reduce(self.sums, "sum").cpu().tolist()
         prediction, classification, norm, count = sums
-        if not math.isfinite(prediction + classification):
-            raise SondinoError(
-                f"the loss became {prediction + classification} by update {update + 1}: lower --lr (now "
-                f"{self.recipe.peak_lr:g}) and run the same command in another folder; {self.last.parent} holds the "
-                "last checkpoint before"
-            )
+        self._check_finite(sums, update + 1)
         self.sums.zero_()
         seconds = time.perf_counter() - self.began
         share = self.recipe.class_weight
@@ -201,13 +197,23 @@ class _Trainer:
         if reason := of_pretraining(row):
             logging.getLogger(__name__).warning("update %d: %s", update + 1, reason)
 
+    def _check_finite(self, sums: list[float], update: int) -> None:
+        """Stop at a loss or gradient that is NaN or infinite: a checkpoint is never written from such weights."""
+        prediction, classification, norm, _ = sums
+        loss = prediction + classification
+        if not math.isfinite(loss + norm):
+            name, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
+            raise SondinoError(
+                f"the {name} became {value} by update {update}: lower --lr (now {self.recipe.peak_lr:g}) and run the "
+                f"same command in another folder; {self.last.parent} holds the last checkpoint before, if one was due"
+            )
+
     def _save(self, update: int) -> None:
         """Write the checkpoint after some updates."""
-        began = time.monotonic()
-        if self.accelerator.is_main_process:
-            state = {"update": update, "history": self.history, "sums": self.sums.tolist()}
-            save_checkpoint(self.last, self.net, self.optimizer.optimizer, state)
-        self.accelerator.wait_for_everyone()
+        began, sums = time.monotonic(), self.sums.tolist()
+        self._check_finite(sums, update)
+        state = {"update": update, "history": self.history, "sums": sums}
+        save_checkpoint(self.last, self.net, self.optimizer.optimizer, state)
         self.saved = time.monotonic()
         self.save_seconds = self.saved - began
 
