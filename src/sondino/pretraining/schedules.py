@@ -66,8 +66,8 @@ class Schedule:
 def make_schedule(updates: int, lr: float, warmup: int | None = None, published: bool = False) -> Schedule:
     """The schedules of a run of some length; at the published length its own.
 
-    A decay leaves exp(-sum(1 - decay)) of the teacher's initial weights. That sum is kept: 8.8 for the encoder,
-    whatever the length; for the head at least 10. Warm-ups and the annealing are stretched by the length.
+    A decay leaves exp(-sum(1 - decay)) of the teacher's initial weights. From 40 updates on that sum is kept: 8.8 for
+    the encoder, whatever the length; for the head at least 10. Warm-ups and the annealing are stretched by the length.
 
     Args:
         updates: of the whole run.
