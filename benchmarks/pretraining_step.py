@@ -36,10 +36,8 @@ GRID = crop_grid(6.1, 0.7)
 class PlainPretrainer(Pretrainer):
     """All patches go through both encoders; a mask of the attention hides some."""
 
-    hidden: Tensor | None = None
-
     def encode(self, tokens: Tensor, trunk: nn.Module) -> Tensor:
-        """As of the base class; `chosen`, from `select`, are the patches that take part."""
+        """As of the base class; what takes part is the next of `index`, from `step_with`."""
         whole, index = self.whole, self.index.pop(0)
         seen = torch.zeros(whole.shape[:2], dtype=torch.bool).scatter(1, index, True)
         seen = torch.cat([torch.ones(len(seen), 1, dtype=torch.bool), seen], dim=1)
