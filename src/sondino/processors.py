@@ -4,12 +4,25 @@ import math
 import os
 from pathlib import Path
 
+_limit: int | None = None
+
+
+def limit_cores(most: int) -> None:
+    """Let this process count on no more processors than these: others share its machine.
+
+    Args:
+        most: processors.
+    """
+    global _limit
+    _limit = most
+
 
 def cores() -> int:
-    """Processors that this process may use: its affinity, and the quota of its control groups rounded up."""
+    """Processors that this process may use: its affinity, the quota of its control groups rounded up, and its limit."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     quota = cpu_quota()
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    allowed = allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    return allowed if _limit is None else min(allowed, _limit)
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

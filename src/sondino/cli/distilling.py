@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from sondino.cli.app import Device, app, list_skipped, show_table
 from sondino.cli.early import check_teacher, loading
 from sondino.cli.recipes import recipe_options
+from sondino.cli.spreading import Spread
 from sondino.console import print_line
 from sondino.distillation.recipe import Recipe
 
@@ -102,17 +103,30 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none",
 
 
 @app.command
-def targets(corpus: Path, *, teacher: str, device: Device = "auto") -> int:
+def targets(
+    corpus: Path,
+    *,
+    teacher: str,
+    device: Device = "auto",
+    spread: Spread | None = None,
+) -> int:
     """Compute and store a teacher's embeddings for a corpus. If interrupted, the same command resumes.
 
     Example: `sondino targets my_corpus --teacher "litert:yamnet.tflite#TENSOR?rate=16000"`
+
+    Example: `sondino targets my_corpus --teacher birdnet --ray auto --cpus-per-worker 2`
 
     Args:
         corpus: the folder that `sondino corpus` made.
         teacher: `sondino teachers` lists what can be one.
         device: where the teacher runs.
     """
-    found = _targets(corpus, teacher, device)
+    spread = spread or Spread()
+    spread.check()
+    share = spread.share()
+    if share is not None:
+        return _targets_of_range(corpus, teacher, device, share)
+    found = _targets(corpus, teacher, device, spread)
     print_line(f"{int(found.valid.sum())} of {len(found.valid)} clips, {found.dim} dimensions, in {found.folder}")
     return list_skipped(found.skipped, found.folder)
 
@@ -171,7 +185,7 @@ def cluster(
     )
 
 
-def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-untyped-def]
+def _targets(corpus: Path, teacher: str, device: Device, spread: Spread | None = None):  # type: ignore[no-untyped-def]
     from sondino.corpus.table import open_corpus
     from sondino.corpus.targets import compute_targets
     from sondino.pretrained.open import open_teacher
@@ -179,6 +193,31 @@ def _targets(corpus: Path, teacher: str, device: Device):  # type: ignore[no-unt
 
     table = open_corpus(corpus)
     check_teacher(teacher)
+    cluster = spread.cluster() if spread else None
+    if cluster is not None:
+        from functools import partial
+
+        from sondino.corpus.spread_targets import spread_targets
+
+        with show(f"targets of {teacher}", "clips") as progress:
+            return spread_targets(table, partial(open_teacher, teacher, device), teacher, cluster, progress=progress)
     encoder = open_teacher(teacher, device)
     with show(f"targets of {encoder.name}", "clips") as progress:
         return compute_targets(table, encoder, teacher, progress=progress)
+
+
+def _targets_of_range(corpus: Path, teacher: str, device: Device, share: tuple[int, int]) -> int:
+    from sondino.corpus.spread_targets import compute_part_range
+    from sondino.corpus.table import open_corpus
+    from sondino.pretrained.open import open_teacher
+    from sondino.progress import show
+
+    table = open_corpus(corpus)
+    check_teacher(teacher)
+    encoder = open_teacher(teacher, device)
+    with show(f"targets of {encoder.name}, share {share[0]} of {share[1]}", "clips") as progress:
+        made = compute_part_range(table, encoder, teacher, share, progress=progress)
+    own, total = made.parts
+    print_line(f"{own} of {total} parts, {made.rows} clips, in {made.folder}; the same command without --part-range "
+               "gathers all parts once they are made")  # fmt: skip
+    return list_skipped(made.skipped, made.folder)

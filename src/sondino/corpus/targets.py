@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Generator, Sequence
+import zlib
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -158,12 +159,43 @@ def compute_targets(
     """
     began = time.perf_counter()
     encoder = resolve(encoder)
-    short = short or encoder.short
-    # Of a corpus with views the audio is taken in the 16 bits that it may be kept in, whether it is or not.
-    views = bool(corpus.column("view").any())
-    if waveforms is not None and not (views and waveforms.folder and waveforms.sample_rate == encoder.sample_rate):
+    targets = prepare_targets(corpus, encoder, spec, short, part_rows)
+    if waveforms is not None and not (
+        has_views(corpus) and waveforms.folder and waveforms.sample_rate == encoder.sample_rate
+    ):
         waveforms = None
-    facts = _facts(corpus, encoder, spec, short, rounded=views and encoder.lookup is None)
+    parts, timed, before = targets.parts, _Timed(encoder), targets.parts.rows_done()
+    if before < len(corpus) or not (targets.folder / "targets.npy").exists():
+        name = "fill" if world == 1 else f"fill-{rank}-of-{world}"
+        with lock_or_fail(targets.folder, name, "filling the targets in"), crash_marks(targets.folder, name):
+            parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
+            gather_parts(targets)
+            before = parts.rows_done()
+            chosen = range(parts.count)[rank::world]
+            with closing(made_parts(corpus, timed, parts, short, chosen, workers, waveforms)) as made:
+                progress(before, parts.rows)
+                finished = before
+                for part, embeddings, reasons in made:
+                    keep_part(targets, part, embeddings, left_out(corpus, parts, part, reasons))
+                    finished += len(embeddings)
+                    progress(finished, parts.rows)
+    if world == 1:
+        check_any(corpus, targets)
+    seconds, done = time.perf_counter() - began, parts.rows_done() - before
+    targets.timing = {"rows": done, "seconds": seconds, "teacher_seconds": timed.seconds}
+    return targets
+
+
+def has_views(corpus: Corpus) -> bool:
+    """Whether it has augmented views: then audio is taken in the 16 bits that it may be kept in, kept or not."""
+    return bool(corpus.column("view").any())
+
+
+def prepare_targets(
+    corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy | None = None, part_rows: int | None = None
+) -> Targets:
+    """The folder of a teacher's embeddings of a corpus, with what is done so far; arguments as of `compute_targets`."""
+    facts = describe_targets(corpus, encoder, spec, short)
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
     if not described.exists():
@@ -172,30 +204,20 @@ def compute_targets(
     if old["key"] != facts["key"]:  # the folder's name is only the beginning of the key
         raise RunError(f"{folder} holds other targets ({old.get('teacher')}): remove it")
     # A teacher's last bits depend on what shares its batch, so resuming keeps the parts as they were.
-    targets = _described(folder, old)
-    parts, timed, before = targets.parts, _Timed(encoder), targets.parts.rows_done()
-    if before < len(corpus) or not (folder / "targets.npy").exists():
-        name = "fill" if world == 1 else f"fill-{rank}-of-{world}"
-        with lock_or_fail(folder, name, "filling the targets in"), crash_marks(folder, name):
-            parts.prepare(targets=((len(corpus), encoder.dim), np.float16))
-            before = parts.rows_done()
-            clips = (
-                _kept_parts(waveforms, parts, rank, world)
-                if waveforms is not None
-                else decoded_parts(
-                    corpus, encoder.sample_rate, parts, np.arange(len(corpus)), workers, rank, world, rounded=views
-                )
-            )
-            _fill(corpus, timed, parts, short, progress, clips, rank, world)
-    if world == 1 and not targets.valid.any():
+    return _described(folder, old)
+
+
+def check_any(corpus: Corpus, targets: Targets) -> None:
+    """Raises RunError if no clip could be decoded."""
+    if not targets.valid.any():
         raise RunError(f"no clip of {corpus.folder} could be decoded; the first, {': '.join(targets.skipped[0])}")
-    seconds, done = time.perf_counter() - began, parts.rows_done() - before
-    targets.timing = {"rows": done, "seconds": seconds, "teacher_seconds": timed.seconds}
-    return targets
 
 
-def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy, rounded: bool) -> dict[str, Any]:
-    """What determines the embeddings, its hash, and further facts for the reader."""
+def describe_targets(
+    corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPolicy | None = None
+) -> dict[str, Any]:
+    """What determines the embeddings, its hash as `key`, and further facts for the reader."""
+    rounded = has_views(corpus) and encoder.lookup is None
     decides = {
         "format": TARGETS_FORMAT,
         "fingerprint": encoder.fingerprint,
@@ -203,48 +225,45 @@ def _facts(corpus: Corpus, encoder: ResolvedEncoder, spec: str, short: ShortPoli
         "window": encoder.window,
         "hop": encoder.hop,
         "minimum": encoder.minimum,
-        "short": short,
+        "short": short or encoder.short,
         "corpus": corpus.hash,
     } | ({"waveforms": WAVEFORMS_FORMAT} if rounded else {})
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return decides | {"key": key, "rows": len(corpus), "dim": encoder.dim, "teacher": encoder.name, "spec": spec}
 
 
-def _fill(
-    corpus: Corpus,
-    encoder: _Timed,
-    parts: Parts,
-    short: ShortPolicy,
-    progress: Report,
-    clips: Clips,
-    rank: int,
-    world: int,
-) -> None:
-    finished = parts.rows_done()
-    progress(finished, parts.rows)
-    source = (
-        _looked_up(corpus, encoder, parts, rank, world)
-        if encoder.encoder.lookup is not None
-        else _response(encoder, clips, short)
-    )
-    with closing(source):
-        for part, embeddings, reasons in source:
-            first, stop = parts.span(part)
-            check = write_rows(parts.folder / "targets.npy", first, _halved(embeddings, encoder.name))
-            skipped = [(first + place, corpus.ids([first + place])[0], reason) for place, reason in reasons.items()]
-            parts.mark(part, {"part": part, "rows": [first, stop], "crc32": check, "skipped": skipped})
-            finished += stop - first
-            progress(finished, parts.rows)
-
-
 Clips = Generator[tuple[int, list[NDArray[np.float32] | str]]]
 """Part, and for each of its rows the waveform or the reason why there is none."""
 
-Made = Generator[tuple[int, NDArray[np.float32], dict[int, str]]]
+Made = Generator[tuple[int, NDArray[np.float16], dict[int, str]]]
 """Part, its embeddings (rows, dim) with zeros where there is none, and {place in the part: why there is none}."""
 
 
-def _kept_parts(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Clips:
+def made_parts(
+    corpus: Corpus,
+    encoder: ResolvedEncoder | _Timed,
+    parts: Parts,
+    short: ShortPolicy | None,
+    chosen: Sequence[int],
+    workers: int | None = None,
+    waveforms: Waveforms | None = None,
+) -> Made:
+    """The embeddings of each chosen part that is not whole yet; arguments as of `compute_targets`."""
+    if encoder.lookup is not None:
+        yield from _looked_up(corpus, encoder, parts, chosen)
+        return
+    rows = np.arange(len(corpus))
+    clips = (
+        _kept_parts(waveforms, parts, chosen)
+        if waveforms is not None
+        else decoded_parts(corpus, encoder.sample_rate, parts, rows, workers, chosen, rounded=has_views(corpus))
+    )
+    with closing(clips):
+        for part, waves in clips:
+            yield part, *embed_part(encoder, waves, short)
+
+
+def _kept_parts(waveforms: Waveforms, parts: Parts, chosen: Sequence[int]) -> Clips:
     """The clips of each part that is not whole yet, from those kept decoded."""
     done, reasons = parts.done(), dict(waveforms.skipped)
 
@@ -257,38 +276,56 @@ def _kept_parts(waveforms: Waveforms, parts: Parts, rank: int, world: int) -> Cl
             found = (reasons.get(name) for name in waveforms.corpus.ids(bases))
             return next((reason for reason in found if reason), str(error))
 
-    for part in range(parts.count)[rank::world]:
+    for part in chosen:
         if part not in done:
             yield part, [read(row) for row in range(*parts.span(part))]
 
 
-def _response(encoder: _Timed, clips_of_parts: Clips, short: ShortPolicy) -> Made:
-    with closing(clips_of_parts):
-        for part, clips in clips_of_parts:
-            reasons = {place: clip for place, clip in enumerate(clips) if isinstance(clip, str)}
-            good = [place for place in range(len(clips)) if place not in reasons]
-            embeddings = np.zeros((len(clips), encoder.dim), np.float32)
-            if good:
-                found = embed_clips(encoder, [clips[place] for place in good], short)  # type: ignore[misc]
-                if found.shape != (len(good), encoder.dim):
-                    raise EncoderError(f"teacher {encoder.name} changed its dimension midway, to {found.shape[1]}")
-                embeddings[good] = found
-            yield part, embeddings, reasons
+def embed_part(
+    encoder: ResolvedEncoder | _Timed, clips: Sequence[NDArray[np.float32] | str], short: ShortPolicy | None
+) -> tuple[NDArray[np.float16], dict[int, str]]:
+    """Embeddings (clips, dim) of a part, zeros where a clip is the reason why there is none; and {place: reason}."""
+    reasons = {place: clip for place, clip in enumerate(clips) if isinstance(clip, str)}
+    good = [place for place in range(len(clips)) if place not in reasons]
+    embeddings = np.zeros((len(clips), encoder.dim), np.float32)
+    if good:
+        found = embed_clips(encoder, [clips[place] for place in good], short or encoder.short)  # type: ignore[misc]
+        if found.shape != (len(good), encoder.dim):
+            raise EncoderError(f"teacher {encoder.name} changed its dimension midway, to {found.shape[1]}")
+        embeddings[good] = found
+    return _halved(embeddings, encoder.name), reasons
 
 
-def _looked_up(corpus: Corpus, encoder: _Timed, parts: Parts, rank: int, world: int) -> Made:
+def _looked_up(corpus: Corpus, encoder: ResolvedEncoder | _Timed, parts: Parts, chosen: Sequence[int]) -> Made:
     done = parts.done()
-    for part in range(parts.count)[rank::world]:
+    for part in chosen:
         if part in done:
             continue
         first, stop = parts.span(part)
-        embeddings = np.asarray(encoder.lookup(corpus.ids(slice(first, stop))), dtype=np.float32)
+        embeddings = np.asarray(encoder.lookup(corpus.ids(slice(first, stop))), dtype=np.float32)  # type: ignore[misc]
         if embeddings.shape != (stop - first, encoder.dim) or not np.isfinite(embeddings).all():
             raise EncoderError(
                 f"teacher {encoder.name} gave embeddings of shape {embeddings.shape}, or not finite, for "
                 f"{stop - first} ids; its dimension is {encoder.dim}: look into the file they come from"
             )
-        yield part, embeddings, {}
+        yield part, _halved(embeddings, encoder.name), {}
+
+
+Skipped = list[tuple[int, str, str]]
+"""Row, id and reason of each clip without an embedding."""
+
+
+def left_out(corpus: Corpus, parts: Parts, part: int, reasons: Mapping[int, str]) -> Skipped:
+    """What a part lacks, from {place in the part: reason}."""
+    first, _ = parts.span(part)
+    return [(first + place, corpus.ids([first + place])[0], reason) for place, reason in reasons.items()]
+
+
+def keep_part(targets: Targets, part: int, embeddings: NDArray[np.float16], skipped: Skipped) -> None:
+    """Write a part into the matrix; it counts once that is on disk."""
+    first, stop = targets.parts.span(part)
+    check = write_rows(targets.folder / "targets.npy", first, embeddings)
+    targets.parts.mark(part, {"part": part, "rows": [first, stop], "crc32": check, "skipped": skipped})
 
 
 def _halved(embeddings: NDArray[np.float32], name: str) -> NDArray[np.float16]:
@@ -306,3 +343,31 @@ def _described(folder: Path, facts: dict[str, Any]) -> Targets:
         return Targets(folder, int(facts["rows"]), int(facts["dim"]), facts["key"], int(facts["part_rows"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / 'targets.json'} is damaged ({error}): remove {folder}, make it again") from error
+
+
+# --- parts that other machines made -----------------------------------------------------------------------------
+
+
+def made_file(targets: Targets, part: int) -> Path:
+    """The matrix of a part that `compute_part_range` made; it counts with the JSON beside it, which is written last."""
+    return targets.folder / "made" / f"{part:06d}.npy"
+
+
+def gather_parts(targets: Targets) -> None:
+    """Take the parts that `compute_part_range` made into the matrix, and remove their files."""
+    done = targets.parts.done()
+    for described in sorted((targets.folder / "made").glob("*.json")):
+        part, file = int(described.stem), described.with_suffix(".npy")
+        if part < targets.parts.count and part not in done:
+            first, stop = targets.parts.span(part)
+            try:
+                embeddings = np.load(file)
+                facts = read_json(described)
+                skipped = [(int(row), str(name), str(reason)) for row, name, reason in facts["skipped"]]
+                whole = facts["crc32"] == zlib.crc32(np.ascontiguousarray(embeddings).data)
+            except (OSError, ValueError, KeyError, TypeError, RunError):
+                continue  # being written, or copied in part: made here
+            if whole and embeddings.shape == (stop - first, targets.dim) and embeddings.dtype == np.float16:
+                keep_part(targets, part, embeddings, skipped)
+        described.unlink()
+        file.unlink(missing_ok=True)

@@ -327,8 +327,7 @@ def decoded_parts(
     parts: Parts,
     rows: NDArray[np.int64],
     workers: int | None = None,
-    rank: int = 0,
-    world: int = 1,
+    chosen: Sequence[int] | None = None,
     rounded: bool = False,
 ) -> Generator[tuple[int, list[Array | str]]]:
     """The clips of each part that is not whole yet, the next part being decoded while the caller works on one.
@@ -339,15 +338,14 @@ def decoded_parts(
         parts: how the rows are divided into parts.
         rows: corpus row of each row of the parts.
         workers: threads that decode; None: one a processor.
-        rank: which of the processes that share the work this is; it takes every `world`-th part.
-        world: how many there are.
+        chosen: parts of interest; None: all.
         rounded: as of `try_clips`.
 
     Yields:
         part, and for each of its rows the waveform or the reason why there is none.
     """
     done = parts.done()
-    todo = iter([part for part in range(parts.count)[rank::world] if part not in done])
+    todo = iter([part for part in (range(parts.count) if chosen is None else chosen) if part not in done])
     ahead, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(workers or cores())
 
     def clips(part: int) -> list[Array | str]:
