@@ -22,11 +22,24 @@ TRIES = 3
 Answer = tuple[dict[str, Any], bytes]
 """What comes back of a part: facts that JSON can hold, and bytes."""
 
-Work = Callable[[int, Mapping[int, str]], Answer]
-"""Make a part without some of its units, each with the reason, and answer."""
+Work = Callable[[int, str, Mapping[int, str]], Answer]
+"""Make a part, from its task, without some of its units, each with the reason; and answer."""
 
-Open = Callable[[], tuple[Work, Callable[[int, int], None]]]
+Open = Callable[[], tuple[Work, Callable[[int, str, int], None]]]
 """What a worker does first: it gives the work, and what tries one unit of a part alone."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that is to be made.
+
+    Attributes:
+        units: clips or files, each of which may be left out.
+        task: what a worker needs to know of it besides its number.
+    """
+
+    units: int
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ def parts_of_range(part_range: tuple[int, int], count: int) -> range:
 
 
 def spread(
-    open_work: Open, parts: Mapping[int, int], cluster: Cluster, names: Callable[[int, int], str]
+    open_work: Open, parts: Mapping[int, Part], cluster: Cluster, names: Callable[[int, int], str]
 ) -> Generator[tuple[int, Answer]]:
     """Make parts with Ray, and give the answer of each as it comes, in any order.
 
@@ -92,7 +105,7 @@ def spread(
 
     Args:
         open_work: called once in each worker.
-        parts: units of each part.
+        parts: by their numbers.
         cluster: where.
         names: (part, unit) to the name of the unit, for messages.
 
@@ -102,27 +115,30 @@ def spread(
         SondinoError: of a worker.
     """
     with _connected(cluster) as workers:
-        failed = dict.fromkeys(parts)
-        for part, _, answer in _run(open_work, [_row(part) for part in parts], cluster, workers):
-            failed.pop(part)
-            yield part, answer
+        failed = dict(parts)
+        rows = [_row(number, part.task) for number, part in parts.items()]
+        for number, _, answer in _run(open_work, rows, cluster, workers):
+            failed.pop(number)
+            yield number, answer
         if not failed:
             return
-        deadly = {(part, unit): f"it ended the process that read or embedded it, {TRIES} times"
-                  for part in failed for unit in range(parts[part])}  # fmt: skip
-        for part, unit, _ in _run(open_work, [_row(*place) for place in deadly], cluster, workers):
-            deadly.pop((part, unit))
-        again = [
-            _row(part, without={unit: reason for (of, unit), reason in deadly.items() if of == part}) for part in failed
+        deadly = {(number, unit): f"it ended the process that read or embedded it, {TRIES} times"
+                  for number, part in failed.items() for unit in range(part.units)}  # fmt: skip
+        rows = [_row(number, parts[number].task, unit) for number, unit in deadly]
+        for number, unit, _ in _run(open_work, rows, cluster, workers):
+            deadly.pop((number, unit))
+        rows = [
+            _row(number, part.task, without={unit: why for (of, unit), why in deadly.items() if of == number})
+            for number, part in failed.items()
         ]
-        for part, _, answer in _run(open_work, again, cluster, workers):
-            failed.pop(part)
-            yield part, answer
+        for number, _, answer in _run(open_work, rows, cluster, workers):
+            failed.pop(number)
+            yield number, answer
         if failed:
-            part = next(iter(failed))
+            number = next(iter(failed))
             raise RunError(
                 f"{len(failed)} parts ended their worker {TRIES} times, and no clip of them does so alone; the first "
-                f"begins with {names(part, 0)}: give each worker more memory, with fewer workers or "
+                f"begins with {names(number, 0)}: give each worker more memory, with fewer workers or "
                 "more processors each"
             )
 
@@ -146,19 +162,19 @@ class _Worker:
         facts: dict[str, Any] = {}
         try:
             if not error and row["unit"] >= 0:
-                self._attempt(row["part"], row["unit"])
+                self._attempt(row["part"], row["task"], row["unit"])
             elif not error:
                 without = {int(unit): reason for unit, reason in json.loads(row["without"]).items()}
-                facts, content = self._work(row["part"], without)
+                facts, content = self._work(row["part"], row["task"], without)
         except SondinoError as found:
             error = f"{socket.gethostname()}: {found}"
         told = {"part": row["part"], "unit": row["unit"], "error": error}
         return told | {"facts": json.dumps(facts), "content": content}
 
 
-def _row(part: int, unit: int = -1, without: Mapping[int, str] | None = None) -> dict[str, Any]:
+def _row(part: int, task: str, unit: int = -1, without: Mapping[int, str] | None = None) -> dict[str, Any]:
     """A part to make, or one unit of it to try alone, as Ray holds it."""
-    return {"part": part, "unit": unit, "without": json.dumps(without or {})}
+    return {"part": part, "task": task, "unit": unit, "without": json.dumps(without or {})}
 
 
 def _run(

@@ -149,16 +149,16 @@ class TestRay:
         plain = compute_targets(make_corpus(sounds, tmp_path / "plain"), Moments())
         np.testing.assert_array_equal(targets.matrix, plain.matrix)
 
-    def test_clips_that_kill_every_worker_are_left_out_by_name(self, ray, sounds, tmp_path):
+    def test_a_clip_that_kills_every_worker_is_left_out_by_name(self, ray, sounds, tmp_path):
         from helpers.ray_teachers import opener
 
         corpus = make_corpus(sounds, tmp_path / "ray")
-        np.save(tmp_path / "deadly.npy", first_samples(corpus, [9, 40]))
+        np.save(tmp_path / "deadly.npy", first_samples(corpus, [9]))
         targets = spread_targets(corpus, opener(tmp_path / "deadly.npy"))
-        assert [name for name, _ in targets.skipped] == ["09.wav", "40.wav"]
+        assert [name for name, _ in targets.skipped] == ["09.wav"]
         assert "ended the process" in targets.skipped[0][1]
         plain = np.array(compute_targets(make_corpus(sounds, tmp_path / "plain"), Moments()).matrix)
-        plain[[9, 40]] = 0
+        plain[9] = 0
         np.testing.assert_array_equal(targets.matrix, plain)
 
     def test_a_machine_with_another_teacher_or_without_the_sound(self, ray, sounds, tmp_path):

@@ -448,5 +448,5 @@ def test_parts_hold_so_many_files_and_so_many_bytes(monkeypatch):
     monkeypatch.setattr(embed, "PART_FILES", 3)
     monkeypatch.setattr(embed, "PART_BYTES", 100)
     files = [embed.Input(str(i), str(i), size, 0, str(i)) for i, size in enumerate([10, 10, 10, 10, 500, 60, 60])]
-    assert list(embed._part_bounds(files)) == [(0, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
-    assert json.loads(json.dumps(list(embed._part_bounds(files[:1])))) == [[0, 1]]
+    assert list(embed.part_bounds(files)) == [(0, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
+    assert json.loads(json.dumps(list(embed.part_bounds(files[:1])))) == [[0, 1]]

@@ -1,22 +1,27 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
 from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
+from sondino.cli.spreading import Spread
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sondino.embedding.inputs import Given
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
 STREAM = Path("-")
+STANDARD_OUTPUT = "-"
 FLOAT16_COSINE = 0.99
 """To float32, under which it is said why: trained nets are above 0.999."""
 
@@ -26,7 +31,7 @@ def embed(
     inputs: Inputs,
     *,
     model: str = DEFAULT_MODEL,
-    output: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    output: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     format: Literal["csv", "jsonl"] | None = None,
     append: bool = False,
     per_window: bool = False,
@@ -44,10 +49,13 @@ def embed(
     channel: int | Literal["mean", "each"] = "mean",
     scale: Literal["none", "auto"] = "none",
     quiet: bool = False,
+    spread: Spread | None = None,
 ) -> int:
     """Embed audio. Needs PyTorch only once, to convert a published checkpoint.
 
     Example: `sondino embed recordings/ --output embeddings.npz`
+
+    Example: `sondino embed recordings/ --output s3://bucket/vectors/ --ray auto`
 
     Example: `arecord -f S16_LE -r 16000 | sondino embed - --model run/bundle --hop 0.5`
 
@@ -56,8 +64,9 @@ def embed(
             alone, for WAV or raw samples on standard input, a line of JSON per window.
         model: a bundle, a run's folder, a name that `sondino models` lists, hf:owner/name, or a checkpoint. Default:
             the model that comes with the package.
-        output: embeddings.npz (`ids`, `vectors`), .npy, .csv, .parquet or .lance; - is standard output. Of a stream
-            .jsonl or .csv, default standard output.
+        output: embeddings.npz (`ids`, `vectors`), .npy, .csv, .parquet or .lance; a folder/ or s3://bucket/folder/ for
+            a Parquet file per 256 files and a manifest; - is standard output. Of a stream .jsonl or .csv, default
+            standard output.
         format: of standard output. Default: csv, and jsonl of a stream.
         append: keep what is in the output, and embed only files that are new or have changed since.
         per_window: an embedding per window, with `clip` and `start`; otherwise a file gets the mean of its windows.
@@ -94,26 +103,63 @@ def embed(
         raise OptionError("--append is for files: a stream has no table to add to")
     if STREAM in inputs and scale != "none":
         raise OptionError("--scale auto needs the whole file: of raw whole numbers, --sample-format is the scale")
-    lines = output == STREAM or (STREAM in inputs and output is None)
+    lines = output == STANDARD_OUTPUT or (STREAM in inputs and output is None)
+    spread = spread or Spread()
+    spread.check()
+    if (lines or append or STREAM in inputs) and (spread.ray or spread.part_range):
+        raise OptionError("--ray and --part-range are for files and a table or folder of parts, without --append")
     if format is not None and not lines:
         raise OptionError("--format is of standard output, --output -; the suffix of a file names its format")
     if lines and append:
         raise OptionError("--append is for a table, and --output - is standard output: leave one of the two out")
-    opened = load(model, threads, window_policy=window_policy, device=device, engine=engine,
-                  precision=precision)  # fmt: skip
+    open_model = partial(load, model, threads, window_policy=window_policy, device=device, engine=engine,
+                         precision=precision)  # fmt: skip
+    if not lines and output is not None and STREAM not in inputs and _in_parts(output, append, spread):
+        return _embed_parts(fetched(inputs, quiet), open_model, output, spread, quiet, per_window=per_window,
+                            window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
+    opened = open_model()
     if STREAM in inputs:
         from sondino.embedding.streams import embed_stdin
 
-        report = embed_stdin(opened, None if lines else output, rate, sample_format, channels,
+        report = embed_stdin(opened, None if lines or output is None else Path(output), rate, sample_format, channels,
                              hop=0.5 if hop is None else hop, window=window, short=short,
                              form=format or "jsonl")  # fmt: skip
         if not quiet:
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    given = fetched(inputs, quiet)
-    return _embed_files(given, opened, output, format or "csv", append, quiet, per_window=per_window, threads=threads,
-                        window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
+    return _embed_files(fetched(inputs, quiet), opened, Path(output), format or "csv", append, quiet,
+                        per_window=per_window, threads=threads, window=window, hop=hop, short=short, scale=scale,
+                        channel=channel)  # fmt: skip
+
+
+def _in_parts(output: str, append: bool, spread: Spread) -> bool:
+    """Whether the output is a data set of parts, or the work is spread."""
+    from sondino.embedding.parts import is_data_set
+
+    data_set = is_data_set(output)
+    if data_set and append:
+        raise OptionError("--append is for a table; a folder of parts takes new files by itself")
+    return data_set or bool(spread.ray or spread.part_range)
+
+
+def _embed_parts(
+    inputs: "list[Given]", open_model: "Callable[[], Model]", output: str, spread: Spread, quiet: bool, **how: Any
+) -> int:
+    from sondino.embedding.parts import embed_parts
+    from sondino.progress import show
+
+    share = spread.share()
+    name = "embedding" if share is None else f"embedding share {share[0]} of {share[1]}"
+    with show(name, "files", quiet) as progress:
+        report = embed_parts(inputs, open_model, output, share=share, cluster=spread.cluster(), **how,
+                             progress=lambda done, total, seconds: progress(done, total))  # fmt: skip
+    if share is None:
+        print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
+        return list_skipped(report.skipped) if "://" in output else report_skipped(report.skipped, Path(output))
+    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, for {output}; the same command without "
+               "--part-range finishes it once all shares are made")  # fmt: skip
+    return list_skipped(report.skipped)
 
 
 def _embed_files(

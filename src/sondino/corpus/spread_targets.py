@@ -37,7 +37,7 @@ from sondino.files import make_folder, new_file, write_json
 from sondino.locks import lock_or_fail
 from sondino.processors import cores
 from sondino.progress import Report
-from sondino.spread import Answer, Cluster, Work, parts_of_range, spread
+from sondino.spread import Answer, Cluster, Part, Work, parts_of_range, spread
 
 OpenEncoder = Callable[[], Encoder]
 """Opens the teacher, in each worker; a function of a module, perhaps in a functools.partial, so that it can be sent."""
@@ -158,7 +158,8 @@ def spread_targets(
         before = finished = parts.rows_done()
         progress(finished, parts.rows)
         whole = parts.done()
-        todo = {part: parts.span(part)[1] - parts.span(part)[0] for part in range(parts.count) if part not in whole}
+        spans = {part: parts.span(part) for part in range(parts.count) if part not in whole}
+        todo = {part: Part(stop - first) for part, (first, stop) in spans.items()}
         opened = partial(
             _open_work, str(corpus.folder.absolute()), corpus.hash, open_encoder, short, targets.key, parts
         )
@@ -169,7 +170,7 @@ def spread_targets(
         if todo:
             with closing(spread(opened, todo, cluster, name)) as made:
                 for part, (facts, content) in made:
-                    rows = todo[part]
+                    rows = todo[part].units
                     embeddings = np.frombuffer(content, np.float16).reshape(rows, targets.dim)
                     reasons = {int(place): str(reason) for place, reason in facts["left_out"].items()}
                     keep_part(targets, part, embeddings, left_out(corpus, parts, part, reasons))
@@ -187,7 +188,7 @@ def _open_work(
     short: ShortPolicy | None,
     key: str,
     parts: Parts,
-) -> tuple[Work, Callable[[int, int], None]]:
+) -> tuple[Work, Callable[[int, str, int], None]]:
     """What a worker does first: open the corpus and the teacher, and check that they are those of the caller."""
     corpus = open_corpus(folder)
     if corpus.hash != hash:
@@ -204,7 +205,7 @@ def _open_work(
         with ThreadPoolExecutor(cores()) as pool:
             return try_clips(corpus, [first + place for place in places], encoder.sample_rate, pool, rounded=views)
 
-    def work(part: int, without: Mapping[int, str]) -> Answer:
+    def work(part: int, _: str, without: Mapping[int, str]) -> Answer:
         first, stop = parts.span(part)
         if encoder.lookup is not None:
             return {"left_out": {}}, next(made_parts(corpus, encoder, parts, short, [part]))[1].tobytes()
@@ -213,7 +214,7 @@ def _open_work(
         embeddings, reasons = embed_part(encoder, waves, short)
         return {"left_out": {str(place): reason for place, reason in reasons.items()}}, embeddings.tobytes()
 
-    def attempt(part: int, place: int) -> None:
+    def attempt(part: int, _: str, place: int) -> None:
         embed_part(encoder, clips(part, [place]), short)
 
     return work, attempt

@@ -157,22 +157,22 @@ def embed_table(
     write = writer_for(output)
     files, skipped = list_inputs(inputs, channel)
     ahead = readers(thread_count(model.threads if threads is None else threads))
-    job = _Job(model, windowing, per_window, ahead, scale, channel)
+    job = Job(model, windowing, per_window, ahead, scale, channel)
     if append:
         check_settings(output, job.settings())
     partial = output.with_name(output.name + ".partial")
-    with _disk(output):
+    with writing_to(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
     with lock_or_fail(partial, "embed", "filling"), crash_marks(partial):
         plan = plan_append(output, job.settings(), files) if append else None
         todo = files if plan is None else plan.todo
-        with _disk(output):
-            _match_key(partial, job.key(todo))
+        with writing_to(output):
+            match_key(partial, job.key(todo))
         report = _embed_parts(job, todo, output, partial, progress or (lambda done, total, seconds: None))
         if report.files:
-            parts = [partial / _part_name(number) for number, _ in enumerate(_part_bounds(todo))]
-            with _disk(output):
+            parts = [partial / _part_name(number) for number, _ in enumerate(part_bounds(todo))]
+            with writing_to(output):
                 _write(write, plan, report, parts, job)
         shutil.rmtree(partial, ignore_errors=True)
     if plan is not None:
@@ -186,7 +186,7 @@ def embed_table(
     return report
 
 
-def _write(write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequence[Path], job: "_Job") -> None:
+def _write(write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequence[Path], job: "Job") -> None:
     """Write the table: what it keeps of an older one, and the parts."""
     output, rows = report.output, report.embeddings
     done = [name for part in parts for name in _read_facts(part)["ids"]]
@@ -203,11 +203,11 @@ def _write(write: Writer, plan: Plan | None, report: EmbedReport, parts: Sequenc
     write(output, chain(kept, new), form)
 
 
-def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
+def _embed_parts(job: "Job", files: Sequence[Input], output: Path, partial: Path, progress: Progress) -> EmbedReport:
     """Embed the parts that an earlier call did not finish, each kept on disk as soon as it is done."""
     report = EmbedReport(output)
-    for number, (first, last) in enumerate(_part_bounds(files)):
-        part = _load_part(partial, number)
+    for number, (first, last) in enumerate(part_bounds(files)):
+        part = load_part(partial, number)
         if part is None:
             before = report.seconds
 
@@ -215,8 +215,8 @@ def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Pat
                 progress(first + done, len(files), before + seconds)
 
             part = job.embed(files[first:last], of_part)
-            with _disk(output):
-                _save_part(partial, number, part)
+            with writing_to(output):
+                save_part(partial, number, part)
         else:
             report.resumed += last - first
         report.add(part)
@@ -224,7 +224,8 @@ def _embed_parts(job: "_Job", files: Sequence[Input], output: Path, partial: Pat
     return report
 
 
-def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
+def part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
+    """The parts that files are embedded in: first of each, and the one after its last."""
     if not files:
         return
     first = size = 0
@@ -238,7 +239,7 @@ def _part_bounds(files: Sequence[Input]) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """How files are embedded."""
 
     model: ResolvedEncoder
@@ -295,7 +296,7 @@ def _part_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def _save_part(partial: Path, number: int, part: TablePart) -> None:
+def save_part(partial: Path, number: int, part: TablePart) -> None:
     """Write a part; it is valid once its JSON, written last, exists."""
     at = partial / _part_name(number)
     for suffix, array in ((".embeddings.npy", part.embeddings), (".starts.npy", part.starts)):
@@ -308,7 +309,7 @@ def _save_part(partial: Path, number: int, part: TablePart) -> None:
     write_json(at.with_suffix(".json"), facts)
 
 
-def _load_part(partial: Path, number: int) -> TablePart | None:
+def load_part(partial: Path, number: int) -> TablePart | None:
     """A part that an earlier call finished, else None."""
     at = partial / _part_name(number)
     try:
@@ -330,7 +331,7 @@ def _read_part(at: Path) -> TablePart:
     return TablePart(facts["ids"], facts["counts"], embeddings, starts, facts["seconds"], skipped, facts["channels"])
 
 
-def _match_key(partial: Path, key: str) -> None:
+def match_key(partial: Path, key: str) -> None:
     """Empty a partial folder that was made with another model, other options or other files."""
     file = partial / "key.json"
     if file.exists():
@@ -346,7 +347,7 @@ def _match_key(partial: Path, key: str) -> None:
 
 
 @contextmanager
-def _disk(output: Path) -> Iterator[None]:
+def writing_to(output: Path) -> Iterator[None]:
     """Turn a full or unwritable disk into a RunError; finished parts stay."""
     try:
         yield
