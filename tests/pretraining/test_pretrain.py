@@ -111,9 +111,10 @@ def test_another_recipe_is_refused_with_what_differs(run: Path) -> None:
         pretrain(run.parent / "sounds", out=run, **SMALL | {"updates": 7})
 
 
-def test_an_encoder_is_a_start_for_another_run(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [".", "encoder.safetensors"])
+def test_an_encoder_is_a_start_for_another_run(run: Path, tmp_path: Path, given: str) -> None:
     file = run / "encoder.safetensors"
-    recipe = resolve_recipe(init=str(file), crop=0.5)
+    recipe = resolve_recipe(init=str(run / given), crop=0.5)
     model = new_model(recipe, crop_grid(recipe.crop, recipe.mask_ratio))
     tensors = load_tensors(file)
     own = model.state_dict()

@@ -90,7 +90,7 @@ class PretrainRecipe:
     )
     init: str | None = field(
         default=None,
-        metadata={"help": "initial weights of the encoder: a published encoder file, or encoder.safetensors of a run"},
+        metadata={"help": "initial weights of the encoder: a published encoder file, or the folder of another run"},
     )
     teacher_init: Literal["random", "copy"] = field(
         default="random",

@@ -55,12 +55,14 @@ class RunData:
 
 
 def load_initial(model: Pretrainer, file: Path) -> None:
-    """Take the encoder of a published file, or of another run, as first weights of student and teacher.
+    """Take the encoder of a published file, or of another run's folder, as first weights of student and teacher.
 
     Raises:
         OptionError: it cannot be read, or is of other sizes.
         EncoderError: it is no such encoder.
     """
+    if (file / ENCODER_FILE).is_file():
+        file = file / ENCODER_FILE
     vit, _ = matpac.build(read_state(file), file)
     own, other = model.sizes.encoder, vit.shape
     if replace(other, grid=own.grid) != own or other.grid[0] != own.grid[0]:
