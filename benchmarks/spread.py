@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["costs", "leaving", "kills"])
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
     whole = build_corpus(given.sounds, given.out / "whole", clip=5.0)
     wanted = {"costs": costs, "leaving": leaving, "kills": kills}
     lines = [line for name in given.only for line in wanted[name](given, whole)]

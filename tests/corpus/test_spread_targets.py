@@ -180,6 +180,12 @@ class TestRay:
             spread_targets(corpus, opener(tmp_path / "none"), cluster=Cluster(cpus=64))
 
 
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",  # three nodes start on a machine that other tests use
+}
+
 DRIVER = """
 import sys
 from functools import partial
@@ -200,7 +206,7 @@ spread_targets(open_corpus(folder), partial(open_deadly, folder / "none", False)
 def test_a_driver_that_is_killed_is_resumed_by_the_plain_command(sounds, tmp_path):
     pytest.importorskip("ray", reason="the ray extra is not installed")
     corpus = make_corpus(sounds, tmp_path / "ray", part_rows=1)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | ENVIRONMENT
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(corpus.folder)], stdout=subprocess.PIPE, text=True,
                               env=environment)  # fmt: skip
     assert driver.stdout is not None
@@ -245,7 +251,7 @@ targets = spread_targets(open_corpus(folder), partial(open_deadly, folder / "non
 def test_a_machine_that_leaves_the_cluster_costs_no_clip(sounds, tmp_path):
     pytest.importorskip("ray", reason="the ray extra is not installed")
     corpus = make_corpus(sounds, tmp_path / "ray", part_rows=1)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | ENVIRONMENT
     done = subprocess.run([sys.executable, "-c", MACHINES, str(corpus.folder)], capture_output=True, text=True,
                           env=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
