@@ -1,9 +1,6 @@
 """Random crops of log-mels, the same for an update however often the run was interrupted."""
 
-import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +14,8 @@ from sondino.frontend.logmel import n_frames
 from sondino.pretraining.logmels import RAW, LogMels
 from sondino.pretraining.masks import count_visible
 from sondino.processors import cores
+from sondino.training.ahead import made_ahead
 
-AHEAD = 3
-"""Batches ready or in preparation, beyond one per worker."""
 PATCH = 16
 """Frames, and mels, of a patch."""
 
@@ -140,24 +136,14 @@ class Crops:
         """
         todo = ((update, part) for update in range(first, last) for part in range(parts))
 
-        def prepare(update: int, part: int) -> Tensor:
+        def prepare(task: tuple[int, int]) -> Tensor:
+            update, part = task
             drawn = self.draw(update, parts * world * size)
             begin = (part * world + rank) * size
             return self.batch(drawn[begin : begin + size])
 
-        workers = max(1, cores() // 2)
-        with ThreadPoolExecutor(workers) as pool:
-            pending: deque[Future[Tensor]] = deque()
-            try:
-                while True:
-                    while len(pending) < workers + AHEAD and (following := next(todo, None)) is not None:
-                        pending.append(pool.submit(prepare, *following))
-                    if not pending:
-                        return
-                    began = time.perf_counter()
-                    ready = pending.popleft().result()
-                    self.waited += time.perf_counter() - began
-                    yield ready
-            finally:
-                for future in pending:
-                    future.cancel()
+        def waited(seconds: float) -> None:
+            self.waited += seconds
+
+        for _, ready in made_ahead(todo, prepare, max(1, cores() // 2), waited):
+            yield ready

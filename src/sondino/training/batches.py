@@ -1,10 +1,7 @@
 """The split into training and validation clips, and batches of waveforms that threads prepare ahead of the net."""
 
 import hashlib
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +12,7 @@ from torch import Tensor
 from sondino.errors import OptionError
 from sondino.lists import SPLITS
 from sondino.processors import cores
-
-AHEAD = 3
-"""Batches ready or in preparation, beyond one per worker."""
+from sondino.training.ahead import made_ahead
 
 
 @dataclass(frozen=True)
@@ -92,23 +87,10 @@ class Batches:
 
     def __call__(self, rows: Sequence[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Yield (rows (batch,), waveforms (batch, samples) float32) for each array of row numbers, in order."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            pending: deque[tuple[NDArray[np.int64], Future[Tensor]]] = deque()
-            todo = iter(rows)
-            try:
-                while True:
-                    while len(pending) < self.workers + AHEAD and (batch := next(todo, None)) is not None:
-                        pending.append((batch, pool.submit(self._batch, batch)))
-                    if not pending:
-                        return
-                    batch, future = pending.popleft()
-                    began = time.perf_counter()
-                    waveforms = future.result()
-                    self.waited += time.perf_counter() - began
-                    yield batch, waveforms
-            finally:
-                for _, future in pending:
-                    future.cancel()
+        yield from made_ahead(rows, self._batch, self.workers, self._count)
+
+    def _count(self, seconds: float) -> None:
+        self.waited += seconds
 
     def _batch(self, rows: NDArray[np.int64]) -> Tensor:
         batch = np.empty((len(rows), self.samples), dtype=np.float32)
