@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,12 @@ class _Trainer:
         mean: Tensor | None = None
         total = torch.zeros(2, device=self.accelerator.device)
         for part, batch in enumerate(batches):
-            found = self._forward(update, part, batch)
-            losses = self._losses(found)
-            self.accelerator.backward((losses * self._weights()).sum() / len(batches))
+            # Processes exchange their gradients once an update: with its last batch.
+            alone = self.accelerator.no_sync(self.model) if part + 1 < len(batches) else nullcontext()
+            with alone:
+                found = self._forward(update, part, batch)
+                losses = self._losses(found)
+                self.accelerator.backward((losses * self._weights()).sum() / len(batches))
             total += losses.detach() / len(batches)
             if found.mean is not None:
                 mean = found.mean / len(batches) + (0 if mean is None else mean)
