@@ -5,7 +5,7 @@
 The methods make the same number of updates from the same crops. Beside them stand the same encoder untrained, the mean
 and deviation of each log-mel band, and YAMNet. All are read by a linear probe on frozen embeddings, over the folds of
 the tasks. Then a student is distilled from the pretrained encoder, and one from YAMNet with the same recipe. A stopped
-run resumes. Writes results/pretraining.csv.
+run resumes. Writes results/pretraining.csv, or another table: --table pretraining_long is of 20,000 updates.
 """
 
 import argparse
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--student-epochs", type=int, default=6)
     parser.add_argument("--student-draws", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", default="pretraining", help="the name of the table in results/")
     parser.add_argument("--train-only", action="store_true", help="measure nothing: for methods trained side by side")
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -110,7 +111,7 @@ def measure(given: argparse.Namespace) -> None:
     for line in lines:
         line |= differences(str(line["model"]))
     names = list(dict.fromkeys(name for line in lines for name in line))
-    write_results("pretraining", [{name: line.get(name) for name in names} for line in lines])
+    write_results(given.table, [{name: line.get(name) for name in names} for line in lines])
 
 
 def folder_of(given: argparse.Namespace, name: str) -> Path:

@@ -300,11 +300,11 @@ def test_an_error_removes_no_corpus_that_was_there(tmp_path: Path) -> None:
 def test_two_processes_train_as_one_that_accumulates(tmp_path: Path) -> None:
     write_band_sounds(tmp_path / "sounds", 8)
     options = {"updates": 3, "batch_size": 2, "crop": 0.34, "device": "cpu", "precision": "float32"}
-    pretrain(tmp_path / "sounds", out=tmp_path / "one", accumulate=2, **options, quiet=True, page=False)
+    pretrain(tmp_path / "sounds", out=tmp_path / "one", accumulate=4, **options, quiet=True, page=False)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "sondino", "pretrain", str(tmp_path / "sounds")]
     given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    command += ["--out", str(tmp_path / "two"), "--quiet", *given]
+    command += ["--out", str(tmp_path / "two"), "--quiet", "--accumulate", "2", *given]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
