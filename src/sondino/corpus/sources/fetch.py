@@ -1,7 +1,7 @@
 """The bytes of many places in the order that costs least: a shard front to back, a row group in one pass."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +9,7 @@ from typing import BinaryIO
 from sondino.corpus.sources.hdf5 import read_clips
 from sondino.corpus.sources.listing import Opener, Place, failing, in_memory, is_url, joined
 from sondino.corpus.sources.parquet import GroupReader, read_group
-from sondino.corpus.sources.stores import HEADER_BLOCK, SMALL, WINDOW_BLOCK, RangeFile, Remote
+from sondino.corpus.sources.stores import HEADER_BLOCK, SMALL, WINDOW_BLOCK, Blocks, RangeFile, Remote
 from sondino.corpus.sources.tars import remote_members
 from sondino.errors import AudioError, SondinoError
 from sondino.text import first_line
@@ -33,6 +33,7 @@ class Fetcher:
         self.root, self.scanning = root, scanning
         self._group: GroupReader | None = None
         self._key: tuple[str, int | None, str | None] | None = None
+        self._object: tuple[Place, Callable[[], Blocks]] | None = None
 
     def fetch(self, places: Sequence[Place]) -> Iterator[tuple[int, Opener]]:
         """Each place's number in `places`, and how to open it, one by one; in which order, each layout decides."""
@@ -70,14 +71,13 @@ class Fetcher:
         path = joined(self.root, place.path)
         if not is_url(path):
             return (lambda: nullcontext(path)) if place.offset is None else (lambda: _member(path, place))
-        block = HEADER_BLOCK if self.scanning else WINDOW_BLOCK
-        # A WAV says at its beginning how long it is: even a small one is not read whole for that.
-        small = 0 if self.scanning and path.lower().endswith(".wav") else SMALL
-
-        def opener() -> AbstractContextManager[BinaryIO]:
-            return nullcontext(RangeFile(Remote(path, place.length), block, small=small))  # type: ignore[arg-type]
-
-        return opener
+        if self._object is None or self._object[0] != place:
+            block = HEADER_BLOCK if self.scanning else WINDOW_BLOCK
+            # A WAV says at its beginning how long it is: even a small one is not read whole for that.
+            small = 0 if self.scanning and path.lower().endswith(".wav") else SMALL
+            self._object = place, _once(lambda: Blocks(Remote(path, place.length), block, small=small))
+        shared = self._object[1]  # clips of one recording follow one another
+        return lambda: nullcontext(RangeFile(shared()))  # type: ignore[arg-type]
 
     def _rows(self, file: Path | Remote, numbered: _Numbered) -> Iterator[tuple[int, Opener]]:
         numbered = sorted(numbered, key=lambda one: one[1].row or 0)
@@ -95,6 +95,20 @@ class Fetcher:
                     yield number, failing(error if known else reason)
                 return
         yield from read_group(self._group, numbered)
+
+
+def _once(make: Callable[[], Blocks]) -> Callable[[], Blocks]:
+    """What `make` gives, made when it is first wanted, in the thread that wants it."""
+    lock = threading.Lock()
+    made: list[Blocks] = []
+
+    def get() -> Blocks:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
 
 
 def _member(path: str, place: Place) -> AbstractContextManager[BinaryIO]:

@@ -24,7 +24,7 @@ from sondino.corpus.sources.listing import (
     strings,
 )
 from sondino.corpus.sources.parquet import with_own_ids
-from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, RangeFile, Remote
+from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, Blocks, RangeFile, Remote
 from sondino.errors import AudioError, SondinoError, require
 from sondino.lists import BETWEEN_LABELS
 from sondino.text import first_line
@@ -81,7 +81,7 @@ def list_hdf5(files: Sequence[tuple[str, Path | Remote]]) -> tuple[pa.Table, lis
 
 def _opened(file: Path | Remote, block: int) -> Any:
     h5py = require("h5py", "hdf5")
-    return h5py.File(RangeFile(file, block) if isinstance(file, Remote) else file, "r")
+    return h5py.File(RangeFile(Blocks(file, block)) if isinstance(file, Remote) else file, "r")
 
 
 def _check(opened: Any) -> None:

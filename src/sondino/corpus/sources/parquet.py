@@ -23,7 +23,7 @@ from sondino.corpus.sources.listing import (
     not_utf8,
     strings,
 )
-from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, RangeFile, Remote
+from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, Blocks, RangeFile, Remote
 from sondino.errors import AudioError, SondinoError, require
 from sondino.lists import BETWEEN_LABELS
 from sondino.text import first_line
@@ -112,7 +112,7 @@ def with_own_ids(entries: pa.Table) -> pa.Table:
 
 
 def _opened(file: Path | Remote, block: int) -> "pq.ParquetFile":
-    source: Any = RangeFile(file, block) if isinstance(file, Remote) else file
+    source: Any = RangeFile(Blocks(file, block)) if isinstance(file, Remote) else file
     return pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
 
 

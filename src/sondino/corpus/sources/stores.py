@@ -7,6 +7,7 @@ the length comes from the listing.
 import importlib.util
 import io
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ HEADER_BLOCK, WINDOW_BLOCK, INDEX_BLOCK = 1 << 16, 1 << 20, 1 << 12
 """Bytes asked for at a time: to read a header, to read a window, to find the members of a tar."""
 SMALL = 1 << 20
 """Objects of at most this many bytes are read whole, in one request."""
-KEPT = 1 << 22
-"""Bytes of blocks that an open object keeps, at least four blocks."""
+KEPT = 1 << 24
+"""Bytes of blocks that are kept of an object, at most."""
 READ_WHOLE = 1 << 26
 """Bytes of an object that is read whole from a web server which gives no parts, at most."""
 AT_ONCE = 32
@@ -54,6 +55,11 @@ class Remote:
     url: str
     size: int | None = None
     identity: str | None = None
+
+
+def is_web(url: str) -> bool:
+    """Whether a URL is one of a web server."""
+    return url.startswith(("http://", "https://"))
 
 
 # --- the store ----------------------------------------------------------------------------------------------------
@@ -90,10 +96,12 @@ def find_objects(url: str) -> list[Remote]:
         MissingExtra: its package is not installed.
     """
     store = open_store(url)
-    web = url.startswith(("http://", "https://"))
+    web = is_web(url)
     try:
         store.invalidate_cache()
         found = store.find(url, detail=True)
+        if web and not found:
+            store.info(url)  # `find` keeps what went wrong to itself
     except Exception as error:  # each store has errors of its own
         raise store_error(url, error) from error
     protocol = url.partition("://")[0]
@@ -119,12 +127,11 @@ def describe(urls: Sequence[str]) -> list[Remote | str]:
     def attempt(url: str) -> Remote | str:
         try:
             return _described(url, open_store(url).info(url))
-        except FileNotFoundError:
-            return "there is no such file"
         except (MissingExtra, OptionError):
             raise
         except Exception as error:
-            return str(store_error(url, error))
+            error = _first_cause(error)
+            return "there is no such file" if isinstance(error, FileNotFoundError) else str(store_error(url, error))
 
     for store in {url.partition("://")[0]: url for url in urls}.values():
         open_store(store).invalidate_cache()
@@ -144,13 +151,14 @@ def _described(url: str, facts: dict[str, Any]) -> Remote:
 def name_in(url: str, remote: str) -> str:
     """An object's name below a URL, as a local file would have it."""
     name = remote.removeprefix(url.rstrip("/") + "/")
-    return unquote(name) if url.startswith(("http://", "https://")) else name
+    return unquote(name) if is_web(url) else name
 
 
 def store_error(url: str, error: BaseException) -> SondinoError:
     """What went wrong at a store, in one sentence that names the address and what to do."""
     if isinstance(error, SondinoError):
         return error
+    error = _first_cause(error)
     protocol = url.partition("://")[0]
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = f"{type(error).__name__}: {first_line(error)}"
@@ -170,6 +178,13 @@ def store_error(url: str, error: BaseException) -> SondinoError:
     return AudioError(f"{url}: cannot be read ({text}): try again, or copy it to this machine")
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    """fsspec says of a web server that is down, or refuses, that the file is not there; what lies behind it."""
+    cause = error.__cause__
+    absent = cause is None or getattr(cause, "status", None) == 404
+    return error if absent or not isinstance(error, FileNotFoundError) or cause is None else cause
+
+
 # --- an object ----------------------------------------------------------------------------------------------------
 
 
@@ -178,16 +193,30 @@ def read_span(remote: Remote, start: int, stop: int) -> bytes:
 
     Raises:
         AudioError: they cannot be had.
+        FileNotFoundError: the object is not there.
     """
-    store = open_store(remote.url)
-    web = remote.url.startswith(("http://", "https://"))
     try:
-        if start >= stop:
-            return b""
+        return _span(remote, start, stop)
+    except _NoParts:
+        return _read_whole(remote)[start:stop]
+
+
+class _NoParts(Exception):
+    """A web server that gives whole files only."""
+
+
+def _span(remote: Remote, start: int, stop: int) -> bytes:
+    if start >= stop:
+        return b""
+    store = open_store(remote.url)
+    web = is_web(remote.url)
+    try:
         if getattr(store, "async_impl", False) and not web:
             return bytes(store.cat_file(remote.url, start=start, end=stop))
-        if web and start == 0 and stop == remote.size:
-            return bytes(store.cat_file(remote.url))
+        if web:
+            remote = sized(remote)
+            if start == 0 and stop == remote.size:
+                return bytes(store.cat_file(remote.url))
         given = {"size": remote.size} if web else {}
         with store.open(remote.url, "rb", block_size=WINDOW_BLOCK, cache_type="none", **given) as opened:
             opened.seek(start)
@@ -195,11 +224,19 @@ def read_span(remote: Remote, start: int, stop: int) -> bytes:
     except FileNotFoundError:
         raise
     except ValueError as error:
-        if web and "range" in str(error) and remote.size is not None and remote.size <= READ_WHOLE:
-            return bytes(store.cat_file(remote.url))[start:stop]
         if web and "range" in str(error):
-            raise AudioError(f"{remote.url}: its server gives whole files only: copy it to this machine") from error
+            raise _NoParts from error
         raise store_error(remote.url, error) from error
+    except Exception as error:  # each store has errors of its own
+        raise store_error(remote.url, error) from error
+
+
+def _read_whole(remote: Remote) -> bytes:
+    remote = sized(remote)
+    if remote.size is None or remote.size > READ_WHOLE:
+        raise AudioError(f"{remote.url}: its server gives whole files only: copy it to this machine")
+    try:
+        return bytes(open_store(remote.url).cat_file(remote.url))
     except Exception as error:
         raise store_error(remote.url, error) from error
 
@@ -216,69 +253,49 @@ def sized(remote: Remote) -> Remote:
     return found
 
 
-class RangeFile(io.RawIOBase):
-    """An object, or some bytes of one, as a binary file; read in blocks, of which the last few are kept."""
-
-    costly = True
-    """Bytes are paid for: readers look only at those that they need."""
+class Blocks:
+    """The last few blocks of an object, or of some bytes of one, for all that read it; safe in threads."""
 
     def __init__(
         self, remote: Remote, block: int, offset: int = 0, length: int | None = None, small: int = SMALL
     ) -> None:
-        remote = sized(remote)
-        assert remote.size is not None
-        self._remote, self._offset = remote, offset
-        self._size = max(0, remote.size - offset) if length is None else length
-        self._block = max(1, self._size) if self._size <= small else block
+        """Ask for nothing yet but an unknown size.
+
+        Args:
+            remote: the object.
+            block: bytes asked for at a time.
+            offset: first byte.
+            length: bytes; None: to the object's end.
+            small: so many bytes and fewer are asked for at once.
+        """
+        if length is None:
+            remote = sized(remote)
+        self.remote, self.offset = remote, offset
+        self.size = max(0, (remote.size or 0) - offset) if length is None else length
+        self._block = max(1, self.size) if self.size <= small else block
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._most = max(4, KEPT // self._block)
         self._all: bytes | None = None
-        self._at = 0
-        self.name = remote.url
-        self.identity = (remote.url, remote.identity, offset, self._size)
+        self._lock = threading.Lock()
 
-    def readable(self) -> bool:  # noqa: D102
-        return True
-
-    def seekable(self) -> bool:  # noqa: D102
-        return True
-
-    def tell(self) -> int:  # noqa: D102
-        return self._at
-
-    def size(self) -> int:
-        """Bytes in all."""
-        return self._size
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readall(self) -> bytes:
-        """All from here on, in one request; kept, since readers that need all need it more than once."""
-        if self._all is None and self._block < self._size:
-            self._all = self._fetch(0, self._size)
-        found = self._all[self._at :] if self._all is not None else self._bytes(self._at, self._size)
-        self._at = max(self._at, self._size)
-        return found
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # noqa: D102
-        data = self._bytes(self._at, min(self._size, self._at + len(buffer)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def _bytes(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes from `start` to before `stop`, of which as few as can be are asked for."""
+        stop = min(stop, self.size)
         if start >= stop:
             return b""
-        if self._all is not None:
-            return self._all[start:stop]
+        with self._lock:
+            if self._all is None and start == 0 and stop == self.size > self._block:
+                self._all = self._fetch(0, self.size)  # readers that need all need it more than once
+            return self._read(start, stop) if self._all is None else self._all[start:stop]
+
+    def _read(self, start: int, stop: int) -> bytes:
         first, last = start // self._block, (stop - 1) // self._block
         missing = [number for number in range(first, last + 1) if number not in self._blocks]
         if missing:  # neighbours by one request
             begin = missing[0] * self._block
-            data = self._fetch(begin, min(self._size, (missing[-1] + 1) * self._block))
+            data = self._fetch(begin, min(self.size, (missing[-1] + 1) * self._block))
+            if self._all is not None:
+                return self._all[start:stop]
             for number in range(missing[0], missing[-1] + 1):
                 self._blocks[number] = data[number * self._block - begin : (number + 1) * self._block - begin]
         pieces = []
@@ -291,7 +308,48 @@ class RangeFile(io.RawIOBase):
         return b"".join(pieces)[start - skip : stop - skip]
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        data = read_span(self._remote, self._offset + start, self._offset + stop)
+        try:
+            data = _span(self.remote, self.offset + start, self.offset + stop)
+        except _NoParts:
+            self._all = _read_whole(self.remote)[self.offset : self.offset + self.size]
+            data = self._all[start:stop]
         if len(data) != stop - start:
-            raise AudioError(f"{self.name}: is no longer as it was listed: build the corpus again")
+            raise AudioError(f"{self.remote.url}: is no longer as it was listed: build the corpus again")
         return data
+
+
+class RangeFile(io.RawIOBase):
+    """An object of a store, or some bytes of one, as a binary file."""
+
+    costly = True
+    """Bytes are paid for: readers look only at those that they need."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks, self._at = blocks, 0
+        self.name = blocks.remote.url
+        self.identity = (blocks.remote.url, blocks.remote.identity, blocks.offset, blocks.size)
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def tell(self) -> int:  # noqa: D102
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._blocks.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readall(self) -> bytes:  # noqa: D102 - without it, many small reads
+        data = self._blocks.read(self._at, self._blocks.size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # noqa: D102
+        data = self._blocks.read(self._at, self._at + len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

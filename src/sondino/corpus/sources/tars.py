@@ -29,6 +29,7 @@ from sondino.corpus.sources.stores import (
     INDEX_BLOCK,
     SMALL,
     WINDOW_BLOCK,
+    Blocks,
     RangeFile,
     Remote,
     read_span,
@@ -93,7 +94,7 @@ def _index(path: str, place: Path | Remote) -> _Index:
     try:
         if isinstance(place, Remote):
             place = sized(place)
-            shard: BinaryIO = RangeFile(place, INDEX_BLOCK)  # type: ignore[assignment]
+            shard: BinaryIO = RangeFile(Blocks(place, INDEX_BLOCK))  # type: ignore[assignment]
             whole = place.size or 0
         else:
             shard, whole = place.open("rb"), place.stat().st_size
@@ -203,4 +204,4 @@ def remote_members(remote: Remote, places: Sequence[tuple[int, Place]], scanning
 
 
 def _large(remote: Remote, offset: int, length: int, block: int) -> Opener:
-    return lambda: nullcontext(RangeFile(remote, block, offset, length))  # type: ignore[arg-type]
+    return lambda: nullcontext(RangeFile(Blocks(remote, block, offset, length)))  # type: ignore[arg-type]
