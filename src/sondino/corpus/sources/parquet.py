@@ -43,8 +43,8 @@ IDS = ("id", "video_id", "key", "__key__")
 LABELS = ("label", "labels")
 NO_AUDIO = "holds no column of audio bytes (struct{bytes, path})"
 NOT_EMBEDDED = (
-    "has the path {path} and no bytes: `Dataset.to_parquet` does not embed audio; write with "
-    "`push_to_hub` or `save_to_disk`, or load with `Audio(decode=False)`, read the files into `bytes` and write again"
+    "has the path {path} and no bytes, since `Dataset.to_parquet` does not embed audio: give the folder of that file "
+    "itself, or write the data set with `push_to_hub`"
 )
 
 
