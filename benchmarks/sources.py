@@ -12,6 +12,7 @@ import argparse
 import io
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -139,7 +140,7 @@ def _as_it_comes(url: str, work: Callable[[Any], object]) -> None:
 # --- Parquet ------------------------------------------------------------------------------------------------------
 
 
-def write_parquet(file: Path, groups: int) -> int:
+def write_parquet(file: Path, groups: int, **options: bool) -> int:
     """The hub's layout: a column of struct{bytes, path}, row groups of 180 MB; the rows in all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -148,7 +149,7 @@ def write_parquet(file: Path, groups: int) -> int:
     features = {"info": {"features": {"audio": {"_type": "Audio"}}}}
     schema = pa.schema([("audio", kind)], metadata={"huggingface": json.dumps(features)})
     rows = 0
-    with pq.ParquetWriter(file, schema) as out:
+    with pq.ParquetWriter(file, schema, **options) as out:
         for group in range(groups):
             cells, size = [], 0
             while size < GROUP_BYTES:
@@ -178,16 +179,21 @@ def _peak() -> float:
 
 
 def from_parquet(folder: Path, groups: int) -> Iterator[dict[str, Any]]:
-    """Peak memory of a scan and of targets."""
+    """Peak memory of a scan and of targets, with pages of 1 MB and with one page a row group."""
     file = folder / "sounds.parquet"
-    write_parquet(file, groups)
-    name = f"Parquet, {groups} row groups of {file.stat().st_size / groups / 1e6:.0f} MB"
-    for number, what in enumerate(("corpus", "targets, parts of 256", "targets, parts of 64")):
-        out = folder / f"parquet{number}"
-        if what != "corpus":
-            subprocess.run(_again("corpus", file, out), check=True, capture_output=True)
-        done = subprocess.run(_again(what, file, out), check=True, capture_output=True, text=True)
-        yield {"what": f"{name}: {what}"} | json.loads(done.stdout.splitlines()[-1])
+    for pages, options in (
+        ("as datasets 5 writes", {"use_content_defined_chunking": True, "write_page_index": True}),
+        ("as pyarrow writes", {}),
+    ):
+        write_parquet(file, groups, **options)
+        name = f"Parquet {pages}, {groups} row groups of {file.stat().st_size / groups / 1e6:.0f} MB"
+        for what in ("corpus", "targets, parts of 256", "targets, parts of 64"):
+            out = folder / "parquet"
+            if what != "corpus":
+                subprocess.run(_again("corpus", file, out), check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(_again(what, file, out), check=True, stdout=subprocess.PIPE, text=True)
+            yield {"what": f"{name}: {what}"} | json.loads(done.stdout.splitlines()[-1])
+            shutil.rmtree(out)
 
 
 def _again(what: str, source: Path, out: Path) -> list[str]:

@@ -229,7 +229,9 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     try:
         # One chunk a column: rows are looked up one by one.
         with (folder / "corpus.parquet").open("rb") as opened:  # pyarrow takes no name that is not UTF-8
-            table = require("pyarrow.parquet", "train").read_table(opened).combine_chunks()
+            # Threads of pyarrow that hold a Python file may abort the process at its end ("terminate called ...").
+            parquet = require("pyarrow.parquet", "train")
+            table = parquet.read_table(opened, use_threads=False, pre_buffer=False).combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             skipped = [(row["path"], row["reason"]) for row in read_csv(lines)]
     except (OSError, ValueError, pa.ArrowException, KeyError, csv.Error) as error:

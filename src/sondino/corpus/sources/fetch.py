@@ -48,7 +48,7 @@ class Fetcher:
             file = Remote(where) if is_url(where) else Path(where)
             if numbered[0][1].row is None:
                 assert isinstance(file, Remote)
-                yield from remote_members(file, numbered, self.scanning)
+                yield from remote_members(file, numbered, self._alone)
             elif group is None:
                 yield from read_clips(file, numbered)
             else:
@@ -67,7 +67,7 @@ class Fetcher:
         self.close()
 
     def _alone(self, place: Place) -> Opener:
-        """A file, a member of a tar on this machine, or an object of a store."""
+        """A file, a member of a tar on this machine, or in a store an object or a large member."""
         path = joined(self.root, place.path)
         if not is_url(path):
             return (lambda: nullcontext(path)) if place.offset is None else (lambda: _member(path, place))
@@ -75,7 +75,8 @@ class Fetcher:
             block = HEADER_BLOCK if self.scanning else WINDOW_BLOCK
             # A WAV says at its beginning how long it is: even a small one is not read whole for that.
             small = 0 if self.scanning and path.lower().endswith(".wav") else SMALL
-            self._object = place, _once(lambda: Blocks(Remote(path, place.length), block, small=small))
+            remote = Remote(path, place.length if place.offset is None else None)
+            self._object = place, _once(lambda: Blocks(remote, block, place.offset or 0, place.length, small))
         shared = self._object[1]  # clips of one recording follow one another
         return lambda: nullcontext(RangeFile(shared()))  # type: ignore[arg-type]
 

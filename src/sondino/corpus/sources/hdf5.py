@@ -25,7 +25,7 @@ from sondino.corpus.sources.listing import (
 )
 from sondino.corpus.sources.parquet import with_own_ids
 from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, Blocks, RangeFile, Remote
-from sondino.errors import AudioError, SondinoError, require
+from sondino.errors import AudioError, MissingExtra, SondinoError, require
 from sondino.lists import BETWEEN_LABELS
 from sondino.text import first_line
 
@@ -70,6 +70,8 @@ def list_hdf5(files: Sequence[tuple[str, Path | Remote]]) -> tuple[pa.Table, lis
             with _opened(file, HEADER_BLOCK) as opened:
                 _check(opened)
                 tables.append(_rows(path, file, opened, skipped))
+        except MissingExtra:
+            raise
         except (SondinoError, FileNotFoundError) as error:
             skipped.append((path, str(error) if isinstance(error, SondinoError) else "there is no such file"))
         except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -5,9 +5,8 @@ its end. Here a member's whole name is the id, and labels beside it (`.json`, `.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -25,10 +24,8 @@ from sondino.corpus.sources.listing import (
     strings,
 )
 from sondino.corpus.sources.stores import (
-    HEADER_BLOCK,
     INDEX_BLOCK,
     SMALL,
-    WINDOW_BLOCK,
     Blocks,
     RangeFile,
     Remote,
@@ -167,41 +164,45 @@ def read_label(suffix: str, content: bytes) -> str:
     return BETWEEN_LABELS.join(str(cell).strip() for cell in cells if isinstance(cell, str | int | float))
 
 
-def remote_members(remote: Remote, places: Sequence[tuple[int, Place]], scanning: bool) -> Iterator[tuple[int, Opener]]:
+def remote_members(
+    remote: Remote, places: Sequence[tuple[int, Place]], alone: Callable[[Place], Opener]
+) -> Iterator[tuple[int, Opener]]:
     """Open members of a tar file in a store, front to back, small neighbours by one request.
 
     Args:
         remote: the tar file.
         places: number and place of each.
-        scanning: whether only headers will be read of the large ones.
+        alone: how to open a large one, which is read in blocks.
 
     Yields:
         number, and how to open it.
     """
-    spans: list[list[tuple[int, int, int]]] = []  # number, first byte, byte behind the last
+    spans: list[list[tuple[int, Place]]] = []
     for number, place in sorted(places, key=lambda one: one[1].offset or 0):
-        start = place.offset or 0
-        stop = start + (place.length or 0)
         last = spans[-1] if spans else []
-        near = last and start - last[-1][2] <= GAP and stop - last[0][1] <= MERGED
-        if near and stop - start <= SMALL and last[-1][2] - last[-1][1] <= SMALL:
-            last.append((number, start, stop))
+        near = last and _start(place) - _stop(last[-1][1]) <= GAP and _stop(place) - _start(last[0][1]) <= MERGED
+        if near and max(place.length or 0, last[-1][1].length or 0) <= SMALL:
+            last.append((number, place))
         else:
-            spans.append([(number, start, stop)])
+            spans.append([(number, place)])
     for span in spans:
-        first, end = span[0][1], span[-1][2]
+        first, end = _start(span[0][1]), _stop(span[-1][1])
         if len(span) == 1 and end - first > SMALL:
-            yield span[0][0], _large(remote, first, end - first, HEADER_BLOCK if scanning else WINDOW_BLOCK)
+            yield span[0][0], alone(span[0][1])
             continue
         try:
             data = read_span(remote, first, end)
         except (FileNotFoundError, SondinoError) as error:
-            for number, _, _ in span:
+            for number, _ in span:
                 yield number, failing(error)
             continue
-        for number, start, stop in span:
-            yield number, in_memory(data[start - first : stop - first])
+        for number, place in span:
+            yield number, in_memory(data[_start(place) - first : _stop(place) - first])
 
 
-def _large(remote: Remote, offset: int, length: int, block: int) -> Opener:
-    return lambda: nullcontext(RangeFile(Blocks(remote, block, offset, length)))  # type: ignore[arg-type]
+def _start(place: Place) -> int:
+    return place.offset or 0
+
+
+def _stop(place: Place) -> int:
+    return (place.offset or 0) + (place.length or 0)
