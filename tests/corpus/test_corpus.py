@@ -13,7 +13,7 @@ import pytest
 from helpers.corpora import RATE, noise, read_clips, write, write_sounds
 from helpers.skips import needs_linux, needs_posix
 from sondino import audio
-from sondino.corpus import sources
+from sondino.corpus import scan
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.errors import AudioError, OptionError, RunError
 
@@ -392,7 +392,7 @@ def test_urls_are_opened_by_fsspec(sounds, tmp_path):
 
 
 def test_an_interrupted_scan_goes_on(sounds, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "BATCH", 2)
+    monkeypatch.setattr(scan, "BATCH", 2)
     look, looked = audio.info, []
 
     def info(source):
@@ -401,7 +401,7 @@ def test_an_interrupted_scan_goes_on(sounds, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return look(source)
 
-    monkeypatch.setattr(sources, "info", info)
+    monkeypatch.setattr(scan, "info", info)
     with pytest.raises(KeyboardInterrupt):
         build_corpus(sounds, tmp_path / "out", clip=2.0, workers=1)
     looked.clear()
@@ -413,14 +413,14 @@ def test_an_interrupted_scan_goes_on(sounds, tmp_path, monkeypatch):
 
 
 def test_large_files_are_hashed_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "PIECE", 100)
-    monkeypatch.setattr(sources, "WHOLE", 1000)
+    monkeypatch.setattr(scan, "PIECE", 100)
+    monkeypatch.setattr(scan, "WHOLE", 1000)
     content = bytes(range(256)) * 8
-    same = sources._content(io.BytesIO(content))
-    assert sources._content(io.BytesIO(content)) == same
+    same = scan._content(io.BytesIO(content))
+    assert scan._content(io.BytesIO(content)) == same
     for changed in (b"x" + content[1:], content[:-1] + b"x", content[:1050] + b"x" + content[1051:], content + b"x"):
-        assert sources._content(io.BytesIO(changed)) != same
-    assert sources._content(io.BytesIO(content[:1000])) != sources._content(io.BytesIO(content[:500] + b"x" * 500))
+        assert scan._content(io.BytesIO(changed)) != same
+    assert scan._content(io.BytesIO(content[:1000])) != scan._content(io.BytesIO(content[:500] + b"x" * 500))
 
 
 def test_a_folder_without_a_corpus(tmp_path):

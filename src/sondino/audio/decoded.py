@@ -119,15 +119,17 @@ def mapped(handle: BinaryIO) -> Iterator[bytes | mmap.mmap]:
 
 def once_a_file(find: Callable[[BinaryIO], Found]) -> Callable[[BinaryIO], Found]:
     """Remember what was found in a file as long as it does not change: a recording is opened for every clip of it."""
-    known: dict[tuple[int, ...], Found] = {}
+    known: dict[tuple[object, ...], Found] = {}
 
     @wraps(find)
     def found(handle: BinaryIO) -> Found:
-        try:
-            facts = os.fstat(handle.fileno())
-        except (OSError, ValueError, AttributeError):
-            return find(handle)  # not a plain file: a member of a tar file, or bytes
-        key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        key: tuple[object, ...] | None = getattr(handle, "identity", None)  # an object of a store has one
+        if key is None:
+            try:
+                facts = os.fstat(handle.fileno())
+            except (OSError, ValueError, AttributeError):
+                return find(handle)  # not a plain file: a member of a tar file, or bytes
+            key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
         if key not in known:
             if len(known) >= REMEMBERED:
                 known.clear()

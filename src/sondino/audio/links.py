@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sondino.audio.decoded import Decoded, mapped, once_a_file
 from sondino.audio.mpeg import frame_header, mpeg_starts
 from sondino.audio.signal import resampled_blocks, to_mono
+from sondino.audio.sizes import flac_is_whole
 
 _Bytes = bytes | mmap.mmap
+OGG_PAGE = 65307  # bytes of a page of Ogg, at most
 
 
 @once_a_file
@@ -30,11 +32,31 @@ def find_links(handle: BinaryIO) -> list[tuple[int, int]]:
     }  # fmt: skip
     is_mpeg = head[:3] == b"ID3" or frame_header(head[:3])[1] > 0
     finder = mpeg_starts if is_mpeg else finders.get(head)
-    if finder is None:
+    if finder is None or (getattr(handle, "costly", False) and _is_one(handle, head)):
         return [(0, handle.seek(0, os.SEEK_END))]
     with mapped(handle) as data:
         starts, size = finder(data), len(data)
     return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+def _is_one(handle: BinaryIO, head: bytes) -> bool:
+    """Whether a file of a store holds one sound, by its two ends: to search all of it would transfer all of it."""
+    if head == b"fLaC":
+        return flac_is_whole(handle)
+    if head != b"OggS":
+        return False
+    size = handle.seek(0, os.SEEK_END)
+    handle.seek(0)
+    begin = handle.read(OGG_PAGE)
+    handle.seek(max(0, size - 2 * OGG_PAGE))
+    end = handle.read()
+    streams, at = set(), 0
+    while begin[at : at + 4] == b"OggS" and at + 27 <= len(begin) and begin[at + 5] & 2:  # the first pages of each
+        streams.add(begin[at + 14 : at + 18])
+        segments = begin[at + 27 : at + 27 + begin[at + 26]]
+        at += 27 + len(segments) + sum(segments)
+    last = end.rfind(b"OggS")
+    return last >= 0 and end[last + 14 : last + 18] in streams
 
 
 def _ogg_starts(data: _Bytes) -> list[int]:

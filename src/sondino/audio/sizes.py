@@ -166,6 +166,17 @@ def flac_held(handle: BinaryIO) -> int | None:
     return number * block + (length if _crc(tail[at:], 16, 0x8005) == 0 else 0)
 
 
+def flac_is_whole(handle: BinaryIO) -> bool:
+    """Whether the last frame of a FLAC file ends with as many samples as its header says: nothing is put behind it."""
+    size = handle.seek(0, os.SEEK_END)
+    handle.seek(0)
+    head = handle.read(26)
+    if len(head) < 26 or head[4] & 0x7F:
+        return False
+    declared = int.from_bytes(head[21:26], "big") & (1 << 36) - 1
+    return 0 < declared == _flac_samples(handle, size, struct.unpack(">H", head[8:10])[0])
+
+
 def _flac_samples(handle: BinaryIO, size: int, block: int) -> int:
     """Samples before and in the last frame of a FLAC file, of blocks of one size; 0 where it is not found."""
     handle.seek(max(0, size - FLAC_TAIL))

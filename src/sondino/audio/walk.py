@@ -42,6 +42,9 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 LISTS = (".csv", ".tsv", ".parquet")
 """Suffixes of lists of sound, which are no sound themselves."""
 
+TABLES = (".parquet", ".h5", ".hdf5")
+"""Suffixes of files that may hold many sounds, one a row."""
+
 OTHER: frozenset[str] = frozenset({
     ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".html", ".htm", ".css",
     ".js", ".py", ".pyc", ".ipynb", ".sh", ".bat", ".c", ".h", ".cpp", ".java", ".r", ".m", ".ini", ".cfg", ".log",
@@ -50,7 +53,7 @@ OTHER: frozenset[str] = frozenset({
     ".npy", ".npz", ".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".tflite", ".pkl", ".h5", ".hdf5", ".mat",
     ".parquet", ".feather", ".arrow", ".db", ".sqlite", ".lab", ".textgrid", ".jams", ".mid", ".midi", ".eaf",
     ".srt", ".vtt", ".cue", ".m3u", ".m3u8", ".pls", ".nfo", ".md5", ".sha1", ".sha256", ".url", ".lnk", ".gz", ".xz",
-    ".bz2", ".zst", ".exe", ".dll", ".so", ".dylib", ".partial",
+    ".bz2", ".zst", ".exe", ".dll", ".so", ".dylib", ".partial", ".cls",
 })
 """Suffixes of files that are not opened to see what they are."""
 # fmt: on
@@ -87,12 +90,14 @@ class Found:
     Attributes:
         files: audio, sorted.
         tars: uncompressed tar files, sorted; empty unless they were asked for.
+        tables: files of TABLES, sorted; empty unless they were asked for.
         skipped: (path, reason) of what may be audio and is not among them, sorted.
     """
 
     files: list[Path]
     tars: list[Path] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
 
 
 def find_audio(path: str | os.PathLike[str]) -> list[Path]:
@@ -116,12 +121,13 @@ def find_audio(path: str | os.PathLike[str]) -> list[Path]:
     return found.files
 
 
-def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
+def search_audio(path: str | os.PathLike[str], tars: bool = False, tables: bool = False) -> Found:
     """`find_audio` with what was passed over.
 
     Args:
         path: folder, or one file. One that cannot be used is among the skipped.
         tars: whether the caller reads uncompressed tar files; else they are among the skipped.
+        tables: whether the caller looks into files of TABLES for sound.
 
     Raises:
         AudioError: there is no such path, or the folder holds no audio and nothing was skipped.
@@ -148,14 +154,15 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False) -> Found:
                 "read .csv and .parquet lists"
             )
         return Found([], skipped=[(str(root), reason)]) if reason else Found([root])
-    walk = _Walk(tars)
+    walk = _Walk(tars, tables)
     walk.run(str(root))
     found = Found(
         [Path(file) for file in sorted(walk.files, key=_parts)],
         [Path(file) for file in sorted(walk.tars, key=_parts)],
         sorted(walk.skipped, key=lambda row: _parts(row[0])),
+        [Path(file) for file in sorted(walk.tables, key=_parts)],
     )
-    if not found.files and not found.tars and not found.skipped:
+    if not (found.files or found.tars or found.tables or found.skipped):
         raise AudioError(f"{root}: no audio found in this folder; files must end in .wav, .flac, .mp3 or the like")
     return found
 
@@ -227,11 +234,12 @@ def _parts(path: str) -> list[str]:
 class _Walk:
     """One search. A loop and no recursion: folders may lie deeper than Python's stack."""
 
-    def __init__(self, take_tars: bool) -> None:
+    def __init__(self, take_tars: bool, take_tables: bool) -> None:
         self.files: list[str] = []
         self.tars: list[str] = []
+        self.tables: list[str] = []
         self.skipped: list[tuple[str, str]] = []
-        self._take_tars = take_tars
+        self._take_tars, self._take_tables = take_tars, take_tables
         self._folders: list[str] = []
         self._links: list[str] = []  # to folders: last, so that a folder inside has its own name
 
@@ -265,6 +273,8 @@ class _Walk:
         packed = suffix == ".tar" or name.endswith(ARCHIVES) or _is_compressed_sound(name)
         known = suffix in SUFFIXES or suffix in RAW or packed
         if not known and suffix in OTHER:
+            if self._take_tables and suffix in TABLES:
+                self.tables.append(entry.path)
             return
         try:
             state = entry.stat()
@@ -289,7 +299,16 @@ class _Walk:
 
 
 def _why_unread(path: str, take_tars: bool) -> str:
-    """Why a file is not taken, by its name; "" where it is."""
+    """Why a file is not taken, by its name, and by its first bytes where a name says too little; "" where it is."""
+    reason = why_unread_name(path, take_tars)
+    return "" if reason == RAW_SAMPLES and _begins_as_audio(path) else reason
+
+
+RAW_SAMPLES = "samples without a header: convert it to WAV"
+
+
+def why_unread_name(path: str, take_tars: bool) -> str:
+    """Why a file of this name is not taken; "" where it is."""
     name = path.lower()
     if name.endswith(".tar"):
         return (
@@ -301,9 +320,7 @@ def _why_unread(path: str, take_tars: bool) -> str:
         return "a compressed file of sound: unpack it"
     if name.endswith(ARCHIVES):
         return "compressed, so that a clip cannot be found in it: unpack it, or pack with `tar -cf`"
-    if os.path.splitext(name)[1] in RAW and not _begins_as_audio(path):  # noqa: PTH122
-        return "samples without a header: convert it to WAV"
-    return ""
+    return RAW_SAMPLES if os.path.splitext(name)[1] in RAW else ""  # noqa: PTH122
 
 
 def _is_compressed_sound(name: str) -> bool:

@@ -78,8 +78,8 @@ def distill(
 
 
 @app.command
-def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none", "auto"] = "none") -> int:
-    """Make the table of clips of a folder of audio, of a list of paths, or of tar shards. The audio stays where it is.
+def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", "auto"] = "none") -> int:
+    """Make the table of clips of a collection of audio, here or in a store. The audio stays where it is.
 
     A list is CSV or Parquet with a column `path`, and optionally `start`, `end` or `duration` (seconds), `label`,
     `split` (train, valid, test) and `id`.
@@ -87,7 +87,8 @@ def corpus(audio: Path, *, out: Path, clip: float = 10.0, scale: Literal["none",
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 
     Args:
-        audio: a folder, a list, a tar file, or a folder of tar shards.
+        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one of them, also as an address
+            (`s3://`, `gs://`, `hf://`, `https://`); or a list.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
-from sondino.corpus.sources import Listing, list_audio, not_utf8, scan, write_table
+from sondino.corpus.scan import scan, write_table
+from sondino.corpus.sources import PLACE_COLUMNS, Listing, is_url, list_audio, not_utf8
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, make_folder, read_json, write_json, write_skipped
 from sondino.lists import SPLITS
@@ -41,7 +42,9 @@ class Corpus:
     """A table of clips on disk, one row a clip.
 
     Columns: id (str), path (str, from `root`, or a URL), start and duration (s), sample_rate (Hz), content (hash of
-    the file), offset and length (bytes of a tar member, else null), label and split (str, where a list gave them).
+    the file), offset and length (bytes of a tar's member; length alone of an object of a store; else null), label and
+    split (str, where the source gave them; several labels with `;` between). Where sounds lie in Parquet or HDF5 files
+    also group (row group, null for HDF5), row and column.
     Augmented views have rows of their own, with the columns that `sondino.corpus.views` explains.
     """
 
@@ -136,8 +139,9 @@ def build_corpus(
     the same sound, the table stays as it is.
 
     Args:
-        audio: folder, CSV or Parquet list (path; optional id, start, end or duration, label, split), tar file, folder
-            of tar shards, or one audio file. Paths of a list start from its own folder; URLs are opened by fsspec.
+        audio: folder, tar file, Parquet file with audio inside, HDF5 file of PANNs' layout, one audio file, or a folder
+            of such files; also as a URL (`s3://`, `gs://`, `hf://`, `https://`), which fsspec opens. Or a CSV or
+            Parquet list (path; optional id, start, end or duration, label, split), whose paths start from its folder.
         out: folder for the table.
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
@@ -225,13 +229,15 @@ def open_corpus(folder: str | os.PathLike[str]) -> Corpus:
     try:
         # One chunk a column: rows are looked up one by one.
         with (folder / "corpus.parquet").open("rb") as opened:  # pyarrow takes no name that is not UTF-8
-            table = require("pyarrow.parquet", "train").read_table(opened).combine_chunks()
+            # Threads of pyarrow that hold a Python file may abort the process at its end ("terminate called ...").
+            parquet = require("pyarrow.parquet", "train")
+            table = parquet.read_table(opened, use_threads=False, pre_buffer=False).combine_chunks()
         with (folder / "skipped.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             skipped = [(row["path"], row["reason"]) for row in read_csv(lines)]
     except (OSError, ValueError, pa.ArrowException, KeyError, csv.Error) as error:
         raise RunError(f"{folder} holds a damaged corpus ({error}): remove it and build it again") from error
     root = facts["root"]
-    if not Path(root).exists() and facts.get("root_from_here") is not None:
+    if not is_url(root) and not Path(root).exists() and facts.get("root_from_here") is not None:
         root = os.path.normpath(folder / facts["root_from_here"])  # sound and corpus were moved together
     return Corpus(folder, table, float(facts["clip"]), facts["hash"], root, skipped, facts)
 
@@ -303,10 +309,9 @@ def _clip_rows(
         "duration": pa.array(durations),
         "sample_rate": found["sample_rate"].take(rows),
         "content": found["content"].take(rows),
-        "offset": entries["offset"].take(rows),
-        "length": entries["length"].take(rows),
     }
-    columns |= {name: entries[name].take(rows) for name in ("label", "split") if name in entries.column_names}
+    further = (*PLACE_COLUMNS[1:], "label", "split")
+    columns |= {name: entries[name].take(rows) for name in further if name in entries.column_names}
     return pa.table(columns).combine_chunks(), skipped, tails
 
 
@@ -412,6 +417,8 @@ def _check_repeats(ids: Sequence[str], file: NDArray[np.int64]) -> None:
 
 
 def _from_here(root: str, out: Path) -> str | None:
+    if is_url(root):
+        return None
     try:
         return os.path.relpath(root, out.absolute())
     except ValueError:  # another drive of Windows

@@ -2,8 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sondino.audio.crashes import crash_marks
 from sondino.audio.reading import read
 from sondino.corpus.parts import Parts, write_rows
-from sondino.corpus.sources import open_source
+from sondino.corpus.sources import Fetcher, Opener, open_source, places_of
 from sondino.corpus.table import Corpus
 from sondino.corpus.views import VIEW_COLUMNS, View, render, view_of
 from sondino.errors import AudioError, RunError, SondinoError
@@ -29,6 +30,8 @@ WAVEFORMS_FORMAT = "sondino-waveforms-1"
 FULL_SCALE = 32767
 PART_SECONDS = 2560.0
 """Sound decoded at once, at most: 164 MB at 16 kHz."""
+AHEAD = 32
+"""Files that are fetched and not decoded yet, at most."""
 
 Array = NDArray[np.float32]
 
@@ -38,7 +41,14 @@ def rows_a_part(clip: float) -> int:
     return int(min(256, max(1, PART_SECONDS // clip)))
 
 
-def decode(corpus: Corpus, row: int, sample_rate: int, begin: float = 0.0, seconds: float | None = None) -> Array:
+def decode(
+    corpus: Corpus,
+    row: int,
+    sample_rate: int,
+    begin: float = 0.0,
+    seconds: float | None = None,
+    opener: Opener | None = None,
+) -> Array:
     """The waveform (samples,) of one row that is a clip as it is; raises AudioError where it cannot be decoded.
 
     Args:
@@ -47,12 +57,12 @@ def decode(corpus: Corpus, row: int, sample_rate: int, begin: float = 0.0, secon
         sample_rate: hertz.
         begin: seconds from the clip's start on.
         seconds: how many, at most; None: to the clip's end.
+        opener: opens the clip's file, where a `Fetcher` gave it; None: it is opened by itself.
     """
-    path, offset, length, start, duration = (
-        corpus.table[name][row].as_py() for name in ("path", "offset", "length", "start", "duration")
-    )
+    path, start, duration = (corpus.table[name][row].as_py() for name in ("path", "start", "duration"))
     try:
-        with open_source(corpus.root, path, offset, length) as source:
+        opened = open_source(corpus.root, places_of(corpus.table, [row])[0]) if opener is None else opener()
+        with opened as source:
             wanted = duration - begin if seconds is None else min(seconds, duration - begin)
             return read(source, sample_rate, start + begin, wanted, corpus.scale)
     except FileNotFoundError as error:
@@ -69,10 +79,17 @@ def try_clips(
     sample_rate: int,
     pool: ThreadPoolExecutor,
     rounded: bool = False,
+    fetcher: Fetcher | None = None,
 ) -> list[Array | str]:
     """The waveform of each row, or the reason why there is none; each clip is decoded once for all its views.
 
-    With `rounded` a clip has the 16 bits that `open_waveforms` keeps.
+    Args:
+        corpus: any corpus.
+        rows: of it.
+        sample_rate: hertz.
+        pool: threads that decode.
+        rounded: whether a clip has the 16 bits that `open_waveforms` keeps.
+        fetcher: opens the files of parts that follow one another; None: one for these rows alone.
     """
     views = {int(row): view_of(corpus, int(row)) for row in rows}
     needed: dict[int, None] = {}  # a set that keeps its order
@@ -81,14 +98,18 @@ def try_clips(
         if view is not None and view.mix >= 0:
             needed[view.mix] = None
 
-    def attempt(row: int) -> Array | str:
+    def attempt(row: int, opener: Opener) -> Array | str:
         try:
-            clip = decode(corpus, row, sample_rate)
+            clip = decode(corpus, row, sample_rate, opener=opener)
         except SondinoError as error:
             return str(error)
         return as_kept(clip) if rounded else clip
 
-    clips = dict(zip(needed, pool.map(attempt, needed), strict=True))
+    if fetcher is None:
+        with Fetcher(corpus.root) as own:
+            clips = _decoded(corpus, list(needed), own, pool, attempt)
+    else:
+        clips = _decoded(corpus, list(needed), fetcher, pool, attempt)
 
     def made(row: int) -> Array | str:
         view = views[row]
@@ -104,6 +125,26 @@ def try_clips(
         return render(view, stretch, sample_rate)
 
     return [made(int(row)) for row in rows]
+
+
+def _decoded(
+    corpus: Corpus,
+    rows: list[int],
+    fetcher: Fetcher,
+    pool: ThreadPoolExecutor,
+    attempt: Callable[[int, Opener], Array | str],
+) -> dict[int, Array | str]:
+    """Each row's clip; of files that are read in order, no more bytes are held than the threads need."""
+    clips: dict[int, Array | str] = {}
+    pending: deque[tuple[int, Future[Array | str]]] = deque()
+    for number, opener in fetcher.fetch(places_of(corpus.table, rows)):
+        pending.append((rows[number], pool.submit(attempt, rows[number], opener)))
+        if len(pending) >= AHEAD:
+            row, future = pending.popleft()
+            clips[row] = future.result()
+    for row, future in pending:
+        clips[row] = future.result()
+    return clips
 
 
 def to_int16(waveform: Array) -> tuple[NDArray[np.int16], float]:
@@ -347,10 +388,11 @@ def decoded_parts(
     done = parts.done()
     todo = iter([part for part in (range(parts.count) if chosen is None else chosen) if part not in done])
     ahead, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(workers or cores())
+    fetcher = Fetcher(corpus.root)  # only `ahead` uses it, part after part
 
     def clips(part: int) -> list[Array | str]:
         first, stop = parts.span(part)
-        return try_clips(corpus, rows[first:stop], sample_rate, pool, rounded)
+        return try_clips(corpus, rows[first:stop], sample_rate, pool, rounded, fetcher)
 
     try:
         current = next(todo, None)
@@ -364,3 +406,4 @@ def decoded_parts(
     finally:
         pool.shutdown(cancel_futures=True)
         ahead.shutdown(cancel_futures=True)
+        fetcher.close()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.fragment import stretch_of
-from sondino.corpus.sources import NOT_UTF8, not_utf8, write_table
+from sondino.corpus.scan import write_table
+from sondino.corpus.sources import NOT_UTF8, not_utf8
 from sondino.corpus.table import build_corpus
 from sondino.corpus.waveforms import Waveforms, open_waveforms
 from sondino.encoder.encoder import Encoder
