@@ -36,6 +36,21 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def check_training_sound(audio: str | Path, out: str | Path) -> None:
+    """Raises OptionError where what a run is to be trained on is not there, or is the folder of the run itself."""
+    if "://" in str(audio):  # found out when it is listed
+        return
+    if not Path(audio).exists():
+        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    if Path(audio).resolve() == Path(out).resolve():
+        raise OptionError(f"{out} is the folder of the sound: give the run a folder of its own")
+
+
+def whole_name(audio: str | Path) -> str:
+    """A path from the root of the disk, links resolved; an address as it is."""
+    return str(audio) if "://" in str(audio) else str(Path(audio).resolve())
+
+
 def thread_count(threads: int | None) -> int:
     """How many threads to use: as many as asked, or as this process may.
 

@@ -53,12 +53,12 @@ def fetched(inputs: Sequence[Path | str], quiet: bool) -> "list[Path | str | Fil
     Raises:
         SondinoError: an address cannot be fetched.
     """
-    from sondino.embedding.inputs import ADDRESS, fetch
+    from sondino.embedding.inputs import fetch, is_one_sound
     from sondino.progress import show
 
     found: list[Path | str | FilePart] = []
     for given in inputs:
-        if not (isinstance(given, str) and ADDRESS.match(given)):
+        if not (isinstance(given, str) and is_one_sound(given)):
             found.append(given)
             continue
         with show(f"fetching {given}", "kB", quiet) as progress:

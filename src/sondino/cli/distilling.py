@@ -35,7 +35,7 @@ def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
 
 @app.command
 def distill(
-    audio: Path,
+    audio: str,
     *,
     entries: Annotated[RecipeOptions, Parameter(name="*")] = None,  # type: ignore[valid-type]
     out: Path,
@@ -58,12 +58,11 @@ def distill(
         quiet: show no progress.
     """
     from sondino.distillation.recipe import resolve_recipe
-    from sondino.errors import OptionError
+    from sondino.files import check_training_sound
 
     given = vars(entries) if entries else {}
     plan = resolve_recipe(recipe, **given)
-    if not audio.exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    check_training_sound(audio, out)
     if not (out / "summary.json").exists():  # a finished run needs no teacher
         for teacher in plan.teacher:
             check_teacher(teacher)
@@ -87,8 +86,8 @@ def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", 
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 
     Args:
-        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one of them, also as an address
-            (`s3://`, `gs://`, `hf://`, `https://`); or a list.
+        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one of them, also as an
+            address (`s3://`, `gs://`, `hf://`, `https://`); or a list.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.

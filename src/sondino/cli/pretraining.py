@@ -15,7 +15,7 @@ PretrainOptions = recipe_options(PretrainRecipe, signed=("normalize",))
 
 @app.command
 def pretrain(
-    audio: Path,
+    audio: str,
     *,
     entries: Annotated[PretrainOptions, Parameter(name="*")] = None,  # type: ignore[valid-type]
     out: Path,
@@ -37,13 +37,12 @@ def pretrain(
         device: where it is trained.
         quiet: show no progress.
     """
-    from sondino.errors import OptionError
+    from sondino.files import check_training_sound
     from sondino.pretraining.recipe import resolve_recipe
 
     given = vars(entries) if entries else {}
     resolve_recipe(recipe, **given)
-    if not audio.exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    check_training_sound(audio, out)
     with loading(quiet):
         from sondino.pretraining.pretrain import pretrain as run_pretrain
         from sondino.pretraining.result import print_summary

@@ -28,7 +28,7 @@ from sondino.distillation.train import TrainingData, train
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import EncoderError, OptionError, RunError
-from sondino.files import write_skipped
+from sondino.files import check_training_sound, whole_name, write_skipped
 from sondino.frontend.logmel import RATES, LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
@@ -87,8 +87,7 @@ def distill(
         1.0
     """
     plan, given = name_teachers(teacher, recipe, options)
-    if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    check_training_sound(audio, out)
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     # Wrong names are found before the run's folder is made.
@@ -101,7 +100,7 @@ def distill(
     labels = find_labels(encoders, plan.keep_labels, plan.label_names) if accelerator.is_main_process else None
     with open_run(run, accelerator.is_main_process):
         if accelerator.is_main_process:
-            check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
+            check_same_config(run, {"audio": whole_name(audio), "recipe": as_dict(plan)})
         if not finished:
             with stages(_count_stages(Path(audio), plan, labels)):
                 corpus = open_or_build(audio, run, plan, accelerator, quiet)

@@ -1,6 +1,7 @@
 """What is given to embed or classify: every sound once, with its id.
 
-Files and folders, lists (CSV, Parquet), tar files and folders of them, and http(s) addresses of one sound.
+Files and folders, lists (CSV, Parquet), tar files and folders of them, Parquet and HDF5 files with audio inside,
+addresses of stores, and http(s) addresses of one sound.
 """
 
 import os
@@ -20,6 +21,7 @@ from sondino.audio.fragment import path_of, stretch_of
 from sondino.audio.reading import info
 from sondino.audio.tars import tar_sounds, why_unread
 from sondino.audio.walk import nothing_usable, search_audio
+from sondino.embedding.stored import TABLES, StoredSound, holds_sounds, stored_sounds
 from sondino.encoder.inputs import Sound
 from sondino.errors import AudioError, OptionError, SondinoError
 from sondino.hub.download import Bytes, Remote, download
@@ -113,6 +115,8 @@ def _stamp_of(sound: str | FilePart) -> tuple[int, int]:
         facts = Path(sound.file if isinstance(sound, FilePart) else stretch_of(sound).file).stat()
     except OSError:
         return 0, 0  # removed since it was listed: reading it reports that
+    if isinstance(sound, StoredSound):
+        return sound.size, sound.changed
     if isinstance(sound, FilePart):
         fetched = ADDRESS.match(sound.name)
         return facts.st_size if sound.length is None else sound.length, 0 if fetched else facts.st_mtime_ns
@@ -121,13 +125,15 @@ def _stamp_of(sound: str | FilePart) -> tuple[int, int]:
 
 def _sounds_of(given: Given, skipped: _Skipped) -> Iterator[_Found]:
     """The sounds that one input stands for."""
-    if isinstance(given, str) and ADDRESS.match(given):
+    if isinstance(given, str) and is_one_sound(given):
         given = fetch(given)
     if isinstance(given, FilePart):
         yield _Found(given, given.name, given.name)
         return
     path = Path(given)
-    if path.suffix.lower() in LISTS and path.is_file():
+    if "://" in str(given) or holds_sounds(path):
+        yield from _of_source(str(given), skipped, "")
+    elif path.suffix.lower() in LISTS and path.is_file():
         yield from _of_list(path, skipped)
     elif path.suffix.lower() == ".tar" and path.is_file():
         before = len(skipped)
@@ -138,14 +144,34 @@ def _sounds_of(given: Given, skipped: _Skipped) -> Iterator[_Found]:
             )
         yield from sounds
     else:
-        searched = search_audio(given, tars=True)
+        searched = search_audio(given, tars=True, tables=True)
         skipped |= dict.fromkeys(searched.skipped)
         inside = path.is_dir()
+        tables = [file for file in searched.tables if holds_sounds(file)]
+        if searched.tables and not (searched.files or searched.tars or searched.skipped or tables):
+            raise AudioError(f"{given}: no audio found in this folder; files must end in .wav, .flac, .mp3 or the like")
         for file in searched.files:
             whole = PurePath(file).as_posix()
             yield _Found(str(file), PurePath(file).relative_to(given).as_posix() if inside else whole, whole)
         for shard in searched.tars:
             yield from _of_tar(shard, f"{shard.relative_to(given).as_posix()}/", skipped)
+        for table in tables:
+            folder = table.relative_to(given).parent.as_posix()
+            yield from _of_source(str(table), skipped, "" if folder == "." else f"{folder}/")
+
+
+def is_one_sound(address: str) -> bool:
+    """Whether an address is of a file to fetch, and not of a folder or of a file with several sounds."""
+    ends = urlsplit(address).path.lower()
+    return bool(ADDRESS.match(address)) and not ends.endswith(("/", ".tar", *TABLES))
+
+
+def _of_source(given: str, skipped: _Skipped, before: str) -> Iterator[_Found]:
+    """The sounds of a store's address, or of a file with audio inside; `before` stands in front of their ids."""
+    found, passed_over = stored_sounds(given)
+    skipped |= dict.fromkeys(passed_over)
+    for name, sound in found:
+        yield _Found(sound, f"{before}{name}", sound.name)
 
 
 def _of_tar(shard: Path, before: str, skipped: _Skipped) -> Iterator[_Found]:

@@ -20,6 +20,7 @@ from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.files import EmbedReport, Job, Progress, embed_table, part_bounds
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
 from sondino.embedding.part_stores import DataSet, Partial, held
+from sondino.embedding.stored import StoredSound
 from sondino.embedding.tables import TablePart, writer_for
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import readers, resolve_windowing
@@ -180,7 +181,9 @@ def _as_task(files: Sequence[Input]) -> str:
     rows = []
     for file in files:
         sound: Any = str(file.sound)
-        if isinstance(file.sound, FilePart):
+        if isinstance(file.sound, StoredSound):
+            sound = {"name": file.sound.name, "root": file.sound.root, "place": file.sound.place}
+        elif isinstance(file.sound, FilePart):
             part = file.sound
             sound = [part.name, part.file, part.offset, part.length, part.start, part.duration]
         rows.append([file.id, file.path, file.size, file.changed, sound, file.channel])
@@ -188,10 +191,14 @@ def _as_task(files: Sequence[Input]) -> str:
 
 
 def _from_task(task: str) -> list[Input]:
-    return [
-        Input(id, path, size, changed, FilePart(*sound) if isinstance(sound, list) else sound, channel)
-        for id, path, size, changed, sound, channel in json.loads(task)
-    ]
+    files = []
+    for id, path, size, changed, sound, channel in json.loads(task):
+        if isinstance(sound, dict):
+            sound = StoredSound(sound["name"], "", root=sound["root"], place=tuple(sound["place"]))
+        elif isinstance(sound, list):
+            sound = FilePart(*sound)
+        files.append(Input(id, path, size, changed, sound, channel))
+    return files
 
 
 def to_bytes(part: TablePart) -> bytes:

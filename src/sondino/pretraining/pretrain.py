@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.files import write_skipped
+from sondino.files import check_training_sound, whole_name, write_skipped
 from sondino.pretraining.crops import Crops, Grid, check_length, crop_grid
 from sondino.pretraining.logmels import STRETCH, LogMels, open_logmels
 from sondino.pretraining.model import Pretrainer, initialise, sizes_of
@@ -74,8 +74,7 @@ def pretrain(
     """
     plan = resolve_recipe(recipe, **options)
     grid = crop_grid(plan.crop, plan.mask_ratio)
-    if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
+    check_training_sound(audio, out)
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     if plan.batch_size * plan.accumulate * accelerator.num_processes == 1:
@@ -86,7 +85,7 @@ def pretrain(
     is_main = accelerator.is_main_process
     with open_run(run, is_main):
         if is_main:
-            check_same_config(run, {"audio": str(Path(audio).resolve()), "recipe": as_dict(plan)})
+            check_same_config(run, {"audio": whole_name(audio), "recipe": as_dict(plan)})
         if not (run / "summary.json").exists():
             with stages(4 - (Path(audio) / "corpus.json").exists()):
                 _run(run, plan, audio, model, grid, accelerator, quiet)

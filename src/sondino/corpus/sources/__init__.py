@@ -5,7 +5,7 @@
 """
 
 from sondino.corpus.sources.fetch import Fetcher, open_source
-from sondino.corpus.sources.find import UNUSED, list_audio
+from sondino.corpus.sources.find import UNUSED, holds_sound, list_audio
 from sondino.corpus.sources.listing import (
     IDENTITY,
     NOT_UTF8,
@@ -27,6 +27,7 @@ __all__ = [
     "Listing",
     "Opener",
     "Place",
+    "holds_sound",
     "is_url",
     "list_audio",
     "not_utf8",

@@ -56,7 +56,7 @@ def list_audio(given: str | os.PathLike[str]) -> Listing:
         raise OptionError(f"{given}: the name of the folder or file is not UTF-8: rename it")
     if path.is_dir():
         return _list_folder(path)
-    if name.endswith(".tar") or (name.endswith(TABLES) and _holds_sound(path)) or name.endswith(HDF5):
+    if name.endswith(".tar") or (name.endswith(TABLES) and holds_sound(path)) or name.endswith(HDF5):
         return _list_packed(str(path.parent), make_entries([]), [(path.name, path)], [])
     if name.endswith(LIST_SUFFIXES):
         return _list_rows(path)
@@ -71,7 +71,7 @@ def _list_folder(folder: Path) -> Listing:
     skipped = [(path[inside:], reason) for path, reason in found.skipped]
     skipped += [(file, NOT_UTF8) for file in files if file in strange]
     loose = make_entries([file for file in files if file not in strange])
-    tables = [file for file in found.tables if _holds_sound(file)]
+    tables = [file for file in found.tables if holds_sound(file)]
     if not found.files and not found.tars and not tables:
         if found.skipped:
             raise nothing_usable(found.skipped)
@@ -83,7 +83,8 @@ def _list_folder(folder: Path) -> Listing:
     return _list_packed(str(folder), loose, packed, skipped)
 
 
-def _holds_sound(file: Path | Remote) -> bool:
+def holds_sound(file: Path | Remote) -> bool:
+    """Whether a Parquet or HDF5 file has audio inside."""
     name = _name(file)
     return has_waveforms(file) if name.endswith(HDF5) else name.endswith(".parquet") and has_audio(file)
 
@@ -185,7 +186,7 @@ def _list_store(url: str) -> Listing:
             files.append(remote)
         elif suffix not in OTHER:
             skipped.append((name, UNKNOWN_NAME))
-    tables = [one for one in packed if one[0].lower().endswith(TABLES) and (alone or _holds_sound(one[1]))]
+    tables = [one for one in packed if one[0].lower().endswith(TABLES) and (alone or holds_sound(one[1]))]
     if files or any(path.lower().endswith(".tar") for path, _ in packed) or tables:
         kinds = {os.path.splitext(path.lower())[1] for path, _ in tables}  # noqa: PTH122
         packed = [

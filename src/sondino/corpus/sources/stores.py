@@ -179,7 +179,7 @@ def store_error(url: str, error: BaseException) -> SondinoError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """fsspec says of a web server that is down, or refuses, that the file is not there; what lies behind it."""
+    """What lies behind it where fsspec says of a web server that is down, or refuses, that the file is not there."""
     cause = error.__cause__
     absent = cause is None or getattr(cause, "status", None) == 404
     return error if absent or not isinstance(error, FileNotFoundError) or cause is None else cause
