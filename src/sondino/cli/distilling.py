@@ -86,8 +86,8 @@ def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", 
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 
     Args:
-        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one of them, also as an address
-            (`s3://`, `gs://`, `hf://`, `https://`); or a list.
+        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one such file, also as an
+            address (`s3://`, `gs://`, `hf://`, `https://`); or a list.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
