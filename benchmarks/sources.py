@@ -57,7 +57,6 @@ def noise(seconds: float, rate: int, suffix: str, subtype: str, seed: int = 0) -
 def from_store(folder: Path, recordings: int) -> Iterator[dict[str, Any]]:
     """Bytes and requests of a scan, of a tar's members, and of windows."""
     from helpers.stores import s3_server
-
     from sondino.audio.reading import info, read
     from sondino.corpus.sources import Place, open_source
     from sondino.corpus.table import build_corpus

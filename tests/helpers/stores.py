@@ -73,7 +73,7 @@ def s3_server() -> Iterator[S3]:
         return pieces
 
     server._server.app = counted
-    host, port = server.get_host_and_port()
+    _, port = server.get_host_and_port()
     given = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",

@@ -130,8 +130,8 @@ def describe(urls: Sequence[str]) -> list[Remote | str]:
         except (MissingExtra, OptionError):
             raise
         except Exception as error:
-            error = _first_cause(error)
-            return "there is no such file" if isinstance(error, FileNotFoundError) else str(store_error(url, error))
+            absent = isinstance(_first_cause(error), FileNotFoundError)
+            return "there is no such file" if absent else str(store_error(url, error))
 
     for store in {url.partition("://")[0]: url for url in urls}.values():
         open_store(store).invalidate_cache()
@@ -179,7 +179,7 @@ def store_error(url: str, error: BaseException) -> SondinoError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """What lies behind it where fsspec says of a web server that is down, or refuses, that the file is not there."""
+    """Fsspec says of a web server that is down, or refuses, that the file is not there; what lies behind it."""
     cause = error.__cause__
     absent = cause is None or getattr(cause, "status", None) == 404
     return error if absent or not isinstance(error, FileNotFoundError) or cause is None else cause
