@@ -86,11 +86,7 @@ def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", 
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 
     Args:
-<<<<<<< HEAD
-        audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one of them, also as an
-=======
         audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one such file, also as an
->>>>>>> sources
             address (`s3://`, `gs://`, `hf://`, `https://`); or a list.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
