@@ -157,7 +157,7 @@ def kills(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
                                   stderr=subprocess.DEVNULL)  # fmt: skip
         while driver.poll() is None and drivers + workers < given.kills:
             time.sleep(rng.uniform(1, 6))
-            made = [p for p in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(p.cmdline()[:1])]
+            made = workers_of(driver)
             if not made:
                 continue  # Ray is starting
             if rng.random() < 0.5 and driver.poll() is None:
@@ -176,6 +176,18 @@ def kills(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
             "same bits": same(plain, corpus)}  # fmt: skip
     print(line, flush=True)
     return [line]
+
+
+def workers_of(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes of Ray below a driver that hold a worker."""
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if "MapWorker" in "".join(process.cmdline()[:1]):
+                found.append(process)
+        except psutil.Error:
+            continue  # it has ended
+    return found
 
 
 def same(one: Corpus, other: Corpus) -> bool:
