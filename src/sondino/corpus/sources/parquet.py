@@ -1,7 +1,7 @@
 """Parquet files with audio inside, as the Hugging Face hub keeps data sets: a column of struct{bytes, path}.
 
 A row group may hold hundreds of megabytes and is never loaded whole: its rows are read in small batches, in order. A
-row costs the rows before it in its group, so that a group is gone through once, and a reader goes on where it stopped.
+row costs the rows before it in its group, so that a group is gone through once, and a reader keeps its place.
 """
 
 import json

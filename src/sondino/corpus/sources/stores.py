@@ -155,7 +155,7 @@ def name_in(url: str, remote: str) -> str:
 
 
 def store_error(url: str, error: BaseException) -> SondinoError:
-    """What went wrong at a store, in one sentence that names the address and what to do."""
+    """What went wrong at a store, as a message that names the address and what to do."""
     if isinstance(error, SondinoError):
         return error
     error = _first_cause(error)
@@ -286,9 +286,9 @@ class Blocks:
         with self._lock:
             if self._all is None and start == 0 and stop == self.size > self._block:
                 self._all = self._fetch(0, self.size)  # readers that need all need it more than once
-            return self._read(start, stop) if self._all is None else self._all[start:stop]
+            return self._blocks_of(start, stop) if self._all is None else self._all[start:stop]
 
-    def _read(self, start: int, stop: int) -> bytes:
+    def _blocks_of(self, start: int, stop: int) -> bytes:
         first, last = start // self._block, (stop - 1) // self._block
         missing = [number for number in range(first, last + 1) if number not in self._blocks]
         if missing:  # neighbours by one request
