@@ -44,7 +44,8 @@ CONTRACT = {
     "targets": {"corpus", "teacher"},
     "cluster": {"corpus", "teacher", "k"},
     "embed": {"inputs", "model", "output", "format", "append", "per-window", "threads"},
-    "similar": {"query", "in", "k", "model", "output"},
+    "similar": {"query", "in", "k", "model", "output", "index", "exact"},
+    "index": {"table", "out", "recall-queries"},
     "convert": {"file", "out", "kind"},
     "probe": {"audio", "model", "out", "labels"},
     "classify": {
