@@ -63,7 +63,7 @@ class IndexReport:
     seconds: float
 
 
-class _Clips(NamedTuple):
+class _ClipColumns(NamedTuple):
     """What the rows of a table are: where each clip begins, and its name, channel and starts."""
 
     firsts: NDArray[np.int64]  # (clips + 1,), row numbers
@@ -179,7 +179,9 @@ def _quantised(embeddings: NDArray[np.floating]) -> NDArray[np.int8]:
     return np.rint(embeddings * (127 / np.where(largest > 0, largest, 1))).astype(np.int8)
 
 
-def _add_rows(table: Path, total: int, graph: Any, folder: Path, threads: int, progress: Report) -> tuple[_Clips, int]:
+def _add_rows(
+    table: Path, total: int, graph: Any, folder: Path, threads: int, progress: Report
+) -> tuple[_ClipColumns, int]:
     """Put all rows of a table into a graph, and what they are into files of the folder; rows of zeros are counted."""
     firsts, ends, done, empty = [0], [0], 0, 0
     channels: list[int] = []
@@ -210,7 +212,7 @@ def _add_rows(table: Path, total: int, graph: Any, folder: Path, threads: int, p
         os.fsync(names.fileno())
     if done != total:
         raise SondinoError(f"{table}: has {done} of {total} rows; make it again")
-    clips = _Clips(
+    clips = _ClipColumns(
         np.array([*firsts[1:], done], np.int64),
         np.array(ends, np.int64),
         np.array(channels, np.int64) if channels else None,
@@ -301,7 +303,7 @@ class SearchIndex:
         recall: share of the 10 nearest rows that it found when it was made, or None.
     """
 
-    def __init__(self, folder: Path, table: Path, facts: dict[str, Any], graph: Any, clips: _Clips) -> None:
+    def __init__(self, folder: Path, table: Path, facts: dict[str, Any], graph: Any, clips: _ClipColumns) -> None:
         self.folder, self.table = folder, table
         self.rows, self.dim, self.recall = int(facts["rows"]), int(facts["dim"]), facts["recall_at_10"]
         self._graph, self._clips = graph, clips
@@ -410,7 +412,8 @@ def open_index(folder: str | Path, table: str | Path) -> SearchIndex:
     folder, table = Path(folder), Path(table)
     if not is_index(folder):
         raise OptionError(f"index {folder}: no such index; `sondino index {table}` makes one")
-    next(read_rows(table))  # with the messages of a file that is no table
+    if not table.exists():
+        next(read_rows(table))  # raises, with the advice that belongs to it
     facts = read_json(folder / FACTS)
     try:
         if facts["format"] != INDEX_FORMAT:
@@ -423,8 +426,8 @@ def open_index(folder: str | Path, table: str | Path) -> SearchIndex:
             ndim=facts["dim"], metric="cos", dtype="i8", enable_key_lookups=False
         )
         graph.view(str(folder / GRAPH))
-        arrays: dict[str, Any] = {name: _mapped(folder / f"{name}.npy") for name in _Clips._fields}
-        return SearchIndex(folder, table, facts, graph, _Clips(**arrays))
+        arrays: dict[str, Any] = {name: _mapped(folder / f"{name}.npy") for name in _ClipColumns._fields}
+        return SearchIndex(folder, table, facts, graph, _ClipColumns(**arrays))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise RunError(f"index {folder} cannot be used ({error}): make it again with `sondino index") from error
 
