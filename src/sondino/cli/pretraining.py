@@ -9,6 +9,7 @@ from sondino.cli.app import Device, app
 from sondino.cli.early import loading
 from sondino.cli.recipes import recipe_options
 from sondino.pretraining.recipe import PretrainRecipe
+from sondino.processors import launched
 
 PretrainOptions = recipe_options(PretrainRecipe, signed=("normalize",))
 
@@ -42,7 +43,7 @@ def pretrain(
 
     given = vars(entries) if entries else {}
     resolve_recipe(recipe, **given)
-    if not audio.exists():
+    if launched() == 1 and not audio.exists():  # of several processes, all look later, together
         raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     with loading(quiet):
         from sondino.pretraining.pretrain import pretrain as run_pretrain

@@ -26,6 +26,7 @@ from sondino.progress import show, stages
 from sondino.training.accelerator import broadcast_from_main, computes_in, make_accelerator
 from sondino.training.entries import write_yaml
 from sondino.training.run import STARTED_WITH, check_same_config, open_run
+from sondino.training.shared import check_shared
 from sondino.training.versions import versions
 
 LEAST_DEVIATION = 1e-3
@@ -74,8 +75,6 @@ def pretrain(
     """
     plan = resolve_recipe(recipe, **options)
     grid = crop_grid(plan.crop, plan.mask_ratio)
-    if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     if plan.batch_size * plan.accumulate * accelerator.num_processes == 1:
@@ -83,6 +82,7 @@ def pretrain(
     if plan.batch_size * (grid.patches - grid.visible) == 1:
         raise OptionError("batch_size 1 and one masked patch show no deviation: give a larger --batch-size")
     model = new_model(plan, grid)  # a wrong checkpoint is found before the run's folder is made
+    check_shared(run, Path(audio), accelerator)
     is_main = accelerator.is_main_process
     with open_run(run, is_main):
         if is_main:
