@@ -44,9 +44,9 @@ def check_shared(run: Path, audio: Path, accelerator: Accelerator) -> None:
             name = _write(run)
         except RunError as error:
             failure = error
-    name, writer, told = broadcast_from_main((name, writer, None if failure is None else str(failure)))
-    if told is not None:
-        raise failure or RunError(told)
+    name, writer, reported = broadcast_from_main((name, writer, None if failure is None else str(failure)))
+    if reported is not None:
+        raise failure or RunError(reported)
     seen = gather_object([(host, _finds(run / name), audio.exists())])
     if accelerator.is_main_process:
         (run / name).unlink(missing_ok=True)
