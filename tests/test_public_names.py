@@ -16,7 +16,7 @@ import sondino.corpus
 FACE = {
     "use": (
         "load Model Encoder Head check_encoder embed_files embed_stream classify_files detect_files find_similar "
-        "SondinoEmbedder"
+        "build_index SondinoEmbedder"
     ),
     "make": "load_teacher pretrain distill finetune convert prune quantize export push",
     "measure": "evaluate compare probe bench report",

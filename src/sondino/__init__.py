@@ -3,7 +3,7 @@
 `distill` makes a student from a teacher and a folder of audio; `load` opens what it made.
 
     use      load, Model, Encoder, Head, check_encoder, embed_files, embed_stream, classify_files, detect_files,
-             find_similar; SondinoEmbedder (sondino[report])
+             find_similar; build_index (sondino[search]); SondinoEmbedder (sondino[report])
     make     load_teacher; pretrain, distill, finetune, convert, prune, quantize, export (sondino[train]);
              push (sondino[hub])
     measure  evaluate, compare, probe, bench, report
@@ -41,6 +41,7 @@ _MODULES = {
     "classify_files": "embedding.classify",
     "detect_files": "embedding.detect",
     "find_similar": "embedding.similar",
+    "build_index": "embedding.search_index",
     "SondinoEmbedder": "scikit_learn",
     # make
     "load_teacher": "teachers",

@@ -3,6 +3,7 @@ from sondino.distillation.distill import distill as distill
 from sondino.embedding.classify import classify_files as classify_files
 from sondino.embedding.detect import detect_files as detect_files
 from sondino.embedding.files import embed_files as embed_files
+from sondino.embedding.search_index import build_index as build_index
 from sondino.embedding.similar import find_similar as find_similar
 from sondino.embedding.streams import embed_stream as embed_stream
 from sondino.encoder.check import check_encoder as check_encoder

@@ -36,13 +36,21 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def is_there(audio: str | Path) -> bool:
+    """Whether sound is there to be listed; what an address holds is found out then."""
+    return "://" in str(audio) or Path(audio).exists()
+
+
+def no_such_sound(audio: str | Path) -> str:
+    """What is said where it is not."""
+    return f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus"
+
+
 def check_training_sound(audio: str | Path, out: str | Path) -> None:
     """Raises OptionError where what a run is to be trained on is not there, or is the folder of the run itself."""
-    if "://" in str(audio):  # found out when it is listed
-        return
-    if not Path(audio).exists():
-        raise OptionError(f"{audio} does not exist: give a folder of audio, a list, tar shards or a corpus")
-    if Path(audio).resolve() == Path(out).resolve():
+    if not is_there(audio):
+        raise OptionError(no_such_sound(audio))
+    if "://" not in str(audio) and Path(audio).resolve() == Path(out).resolve():
         raise OptionError(f"{out} is the folder of the sound: give the run a folder of its own")
 
 

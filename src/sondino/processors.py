@@ -1,4 +1,4 @@
-"""How many processors this process may use: those that it may run on, and the time that a container grants."""
+"""How many processors this process may use, by its affinity and a container's quota, and how many work with it."""
 
 import math
 import os
@@ -15,6 +15,12 @@ def limit_cores(most: int) -> None:
     """
     global _limit
     _limit = most
+
+
+def launched() -> int:
+    """How many processes `torchrun` or `accelerate launch` started together with this one, itself included."""
+    given = os.environ.get("WORLD_SIZE", "1")
+    return int(given) if given.isdecimal() else 1
 
 
 def cores() -> int:

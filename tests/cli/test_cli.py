@@ -13,7 +13,20 @@ from sondino import cli
 CONTRACT = {
     "quickstart": {"out", "minutes"},
     "distill": {
-        *("audio", "teacher", "out", "student", "width", "loss", "sampling", "clusters", "epochs", "draws"),
+        *(
+            "audio",
+            "teacher",
+            "teacher-weight",
+            "cluster-on",
+            "out",
+            "student",
+            "width",
+            "loss",
+            "sampling",
+            "clusters",
+            "epochs",
+            "draws",
+        ),
         *(
             "batch-size",
             "clip",
@@ -44,7 +57,8 @@ CONTRACT = {
     "targets": {"corpus", "teacher"},
     "cluster": {"corpus", "teacher", "k"},
     "embed": {"inputs", "model", "output", "format", "append", "per-window", "threads"},
-    "similar": {"query", "in", "k", "model", "output"},
+    "similar": {"query", "in", "k", "model", "output", "index", "exact"},
+    "index": {"table", "out", "recall-queries"},
     "convert": {"file", "out", "kind"},
     "probe": {"audio", "model", "out", "labels"},
     "classify": {
@@ -149,6 +163,11 @@ def test_corpus_targets_and_clusters(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "15 of 15 clips, 4 dimensions" in capsys.readouterr().out
     assert call("cluster", tmp_path / "corpus", "--teacher", teacher, "-k", 3) == 0
     assert "3 clusters of" in capsys.readouterr().out
+    np.savez(tmp_path / "more.npz", ids=np.array(open_corpus(tmp_path / "corpus").ids()), vectors=vectors[:, :2] * 9)
+    more = f"precomputed:{tmp_path / 'more.npz'}"
+    assert call("cluster", tmp_path / "corpus", "--teacher", teacher, "--teacher", more, "-k", 3) == 0
+    shown = capsys.readouterr().out
+    assert "3 clusters of" in shown and "joined-" in shown
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,17 @@ def test_no_is_a_word_where_it_is_a_choice(tmp_path: Path) -> None:
         resolve_recipe({"teacher": "birdnet", "precision": False})
 
 
+def test_weights_and_the_place_of_a_teacher_are_read_from_text_and_yaml(tmp_path: Path) -> None:
+    both = {"teacher": ("a", "b")}
+    expected = Recipe(teacher=("a", "b"), teacher_weight=(2.0, 0.5), cluster_on="2")
+    assert resolve_recipe(both, teacher_weight="2,0.5", cluster_on=2) == expected
+    (tmp_path / "r.yaml").write_text("teacher: [a, b]\nteacher_weight: [2, 0.5]\ncluster_on: 2\n")
+    assert resolve_recipe(tmp_path / "r.yaml") == expected
+    write_recipe(expected, tmp_path / "w.yaml")
+    assert resolve_recipe(tmp_path / "w.yaml") == expected
+    assert resolve_recipe({"teacher": "a", "teacher_weight": 3}).teacher_weight == (3.0,)
+
+
 def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("teacher: birdnet\nepochs: 7\nclip: 3\nlr: 1e-3\n")
@@ -78,6 +89,17 @@ def test_options_win_over_the_file_and_none_does_not(tmp_path: Path) -> None:
         ({"draws": 0}, "draws is 0"),
         ({"spec_augment": "yes"}, "give true or false"),
         ({"teacher": ()}, "no teacher named"),
+        ({"teacher_weight": "2,1"}, "teacher_weight has 2 weights for 1 teachers: give one for each"),
+        ({"teacher": ("a", "b"), "teacher_weight": [1]}, "has 1 weights for 2 teachers"),
+        ({"teacher": ("a", "b"), "teacher_weight": "2,0"}, "teacher_weight holds 0: each weight must be above 0"),
+        ({"teacher_weight": float("nan")}, "teacher_weight holds nan"),
+        ({"teacher_weight": "heavy"}, "teacher_weight is 'heavy': give a number for each teacher"),
+        ({"teacher_weight": [[1]]}, "give a number for each teacher"),
+        ({"cluster_on": 2}, r"cluster_on is '2': give the place of a teacher \(1\), or all"),
+        (
+            {"teacher": ("a", "b"), "cluster_on": "b"},
+            r"cluster_on is 'b': give the place of a teacher \(1, 2\), or all",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(values: dict, message: str) -> None:

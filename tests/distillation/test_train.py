@@ -92,3 +92,57 @@ def test_without_a_mapping_head_embeddings_are_compared_in_the_teachers_units(
     trainer = _Trainer(student, data, lambda row: noise(0.25, row, 32000), recipe, tmp_path, accelerator)
     embeddings = torch.from_numpy(targets[:4].astype(np.float32))
     assert torch.equal(trainer.distiller.scales[0](embeddings), embeddings) == as_they_are
+
+
+OTHER = (RNG.standard_normal((60, 9)) * 2 - 1).astype(np.float16)
+
+
+def gradients_of(run: Path, weights: tuple[float, ...], targets: list, alone: int | None = None) -> dict:
+    """Loss and gradients of one batch; `alone`: of that teacher's mean loss by itself, through the same heads."""
+    names = tuple("xyz"[: len(targets)])
+    recipe = Recipe(
+        teacher=names,
+        teacher_weight=weights,
+        width=0.1,
+        clip=0.25,
+        epochs=1,
+        draws=8,
+        batch_size=8,
+        precision="float32",
+    )
+    torch.manual_seed(3)
+    student, accelerator = build_student("mobilenetv3", 0.1), make_accelerator("cpu", "float32", run)
+    data = TrainingData(targets, np.ones(60), SPLIT)
+    trainer = _Trainer(student, data, lambda row: noise(0.25, row, 32000), recipe, run, accelerator)
+    trainer.model.eval()  # no dropout
+    rows = np.arange(8)
+    waveforms = torch.from_numpy(np.stack([noise(0.25, row, 32000) for row in rows]))
+    if alone is None:
+        loss = trainer._loss(rows, waveforms)
+    else:
+        _, projections, _ = trainer.model(trainer.frontend(waveforms))
+        target = trainer.distiller.scales[alone](torch.from_numpy(targets[alone][rows].astype(np.float32)))
+        loss = trainer.loss(projections[alone].float(), target).mean()
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in trainer.distiller.named_parameters() if p.grad is not None}
+    return found | {"loss": loss.detach()}
+
+
+def test_the_gradient_is_the_weighted_mean_of_the_teachers_own(tmp_path: Path) -> None:
+    both = [TARGETS, OTHER]
+    one, other = (gradients_of(tmp_path, (), both, alone) for alone in (0, 1))
+    found = gradients_of(tmp_path, (3, 1), both)
+    for name, gradient in found.items():
+        expected = 0.75 * one.get(name, torch.zeros(())) + 0.25 * other.get(name, torch.zeros(()))
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    mostly = gradients_of(tmp_path, (1e9, 1e-3), both)
+    torch.testing.assert_close(mostly["loss"], one["loss"])
+    assert mostly["heads.1.mlp.0.weight"].abs().max() < 1e-9 < one["heads.0.mlp.0.weight"].abs().max()
+
+
+def test_equal_weights_are_the_mean_bit_for_bit(tmp_path: Path) -> None:
+    three = [TARGETS, OTHER, TARGETS[::-1]]
+    default, given = gradients_of(tmp_path, (), three), gradients_of(tmp_path, (1, 1, 1), three)
+    losses = [gradients_of(tmp_path, (), three, alone)["loss"] for alone in range(3)]
+    assert torch.equal(default["loss"], losses[0] / 3 + losses[1] / 3 + losses[2] / 3)  # as it always was
+    assert all(torch.equal(default[name], given[name]) for name in given)

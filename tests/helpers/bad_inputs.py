@@ -170,6 +170,15 @@ mistake(OPTION, "a window of NaN")(lambda p: p.model.embed((SECOND, 16000), wind
 mistake(OPTION, "0 threads")(lambda p: sondino.load(TINY, threads=0))
 mistake(OPTION, "an engine that is none")(lambda p: sondino.load(TINY, engine="tensorrt"))
 mistake(OPTION, "half precision with ONNX Runtime")(lambda p: sondino.load(TINY, precision="float16"))
+mistake(OPTION, "fewer weights than teachers", "accelerate")(
+    lambda p: sondino.distill(p.folder, teacher=["birdnet", "m2d"], teacher_weight="2", out=p.folder / "run")
+)
+mistake(OPTION, "a weight of 0", "accelerate")(
+    lambda p: sondino.distill(p.folder, teacher=["birdnet", "m2d"], teacher_weight="2,0", out=p.folder / "run")
+)
+mistake(OPTION, "clusters of a teacher that is none", "accelerate")(
+    lambda p: sondino.distill(p.folder, teacher=["birdnet", "m2d"], cluster_on="3", out=p.folder / "run")
+)
 mistake(OPTION, "a device that is none")(lambda p: sondino.load(TINY, device="tpu"))
 mistake(OPTION, "an output that is no table")(
     lambda p: sondino.embed_files(p.wav("a.wav"), p.model, p.folder / "out.xlsx")
@@ -285,6 +294,22 @@ mistake(H, "a stretch without a length", "sklearn")(
 )
 mistake(H, "a label with a comma", "sklearn")(lambda p: probe(p, p.file("l.csv", "path,label\na.wav,dog, big\n")))
 
+
+def lacking_part(place: Place) -> Path:
+    """A table in parts whose only part is not there."""
+    facts = {"format": "sondino-parts-1", "dim": 3, "rows": 1, "per_window": False}
+    parts = {"parts": [{"file": "part-000000.parquet", "rows": 1}]}
+    return place.file("parts/manifest.json", json.dumps(facts | parts)).parent
+
+
+def stale_index(place: Place) -> object:
+    """A search by the index of a table that was written anew."""
+    table = place.table(EYE)
+    index = sondino.build_index(table).folder
+    place.table(np.concatenate([EYE, EYE]))
+    return find_similar(EYE[0], table, index=index)
+
+
 # ---- tables and search ----------------------------------------------------------------------------------------
 
 T = "A table of embeddings"
@@ -305,6 +330,11 @@ mistake(T, "a query of zeros")(lambda p: find_similar(np.zeros(3), p.table(EYE))
 mistake(T, "NaN in the table")(lambda p: find_similar(EYE[0], p.table(EYE * np.nan)))
 mistake(T, "an id that is not in it")(lambda p: p.command("similar", "7.wav", "--in", p.table(EYE)))
 mistake(T, "no neighbours asked for")(lambda p: find_similar(EYE[0], p.table(EYE), k=0))
+mistake(T, "a folder without tables in it")(lambda p: find_similar(EYE[0], p.file("parts/notes.txt", "no").parent))
+mistake(T, "a table in parts that lacks one")(lambda p: find_similar(EYE[0], lacking_part(p)))
+mistake(T, "an index that is not there")(lambda p: find_similar(EYE[0], p.table(EYE), index=p.folder / "gone.index"))
+mistake(T, "an index of a .csv", "usearch")(lambda p: p.command("index", p.file("t.csv", "id,v0\na.wav,1\n")))
+mistake(T, "an index of a table that has changed", "usearch")(lambda p: stale_index(p))
 
 # ---- streams --------------------------------------------------------------------------------------------------
 

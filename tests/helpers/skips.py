@@ -13,7 +13,8 @@ AS_ROOT = "running as root"
 OTHER_SYSTEM = "another operating system"
 OTHER_PROCESSOR = "another processor"
 NOT_GIVEN = "a file that is not in the project"
-ALLOWED = (NO_CUDA, AS_ROOT, OTHER_SYSTEM, OTHER_PROCESSOR, NOT_GIVEN)
+NO_NAMESPACES = "no network namespaces of one's own"
+ALLOWED = (NO_CUDA, AS_ROOT, OTHER_SYSTEM, OTHER_PROCESSOR, NOT_GIVEN, NO_NAMESPACES)
 """Reasons that no installation removes. Each may be followed by a colon and what the test needs."""
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason=f"{OTHER_SYSTEM}: needs POSIX signals and pipes")

@@ -11,8 +11,9 @@ from sondino.cli.recipes import recipe_options
 from sondino.cli.spreading import Spread
 from sondino.console import print_line
 from sondino.distillation.recipe import Recipe
+from sondino.processors import launched
 
-RecipeOptions = recipe_options(Recipe, teacher=list[str])
+RecipeOptions = recipe_options(Recipe, teacher=list[str], teacher_weight=str)
 
 
 @app.command
@@ -62,8 +63,10 @@ def distill(
 
     given = vars(entries) if entries else {}
     plan = resolve_recipe(recipe, **given)
-    check_training_sound(audio, out)
-    if not (out / "summary.json").exists():  # a finished run needs no teacher
+    alone = launched() == 1  # an error of one of several would leave the others waiting: all look later, together
+    if alone:
+        check_training_sound(audio, out)
+    if alone and not (out / "summary.json").exists():  # a finished run needs no teacher
         for teacher in plan.teacher:
             check_teacher(teacher)
     with loading(quiet):
@@ -135,7 +138,7 @@ def targets(
 def cluster(
     corpus: Path,
     *,
-    teacher: str,
+    teacher: list[str],
     k: Annotated[int, Parameter(name=["-k", "--clusters"])] = 50,
     seed: int = 0,
     device: Device = "auto",
@@ -149,17 +152,20 @@ def cluster(
 
     Args:
         corpus: the folder that `sondino corpus` made.
-        teacher: its targets are computed first where they are missing.
+        teacher: its targets are computed first where they are missing. Several: their embeddings are clustered side by
+            side, each standardised, so that none decides more than the others.
         k: number of clusters.
         seed: of the k-means.
         device: where the teacher runs.
     """
     from sondino.corpus.cluster_labels import describe_clusters
     from sondino.corpus.clusters import fit_clusters
+    from sondino.corpus.joined import JoinedTargets
     from sondino.corpus.table import open_corpus
     from sondino.progress import show
 
-    targets = _targets(corpus, teacher, device)
+    each = [_targets(corpus, name, device) for name in dict.fromkeys(teacher)]
+    targets = each[0] if len(each) == 1 else JoinedTargets(each)
     with show("clusters", "batches") as progress:
         found = fit_clusters(targets, k, seed, progress)
     seen = describe_clusters(open_corpus(corpus), found)

@@ -9,6 +9,7 @@ from sondino.cli.app import Device, app
 from sondino.cli.early import loading
 from sondino.cli.recipes import recipe_options
 from sondino.pretraining.recipe import PretrainRecipe
+from sondino.processors import launched
 
 PretrainOptions = recipe_options(PretrainRecipe, signed=("normalize",))
 
@@ -42,7 +43,8 @@ def pretrain(
 
     given = vars(entries) if entries else {}
     resolve_recipe(recipe, **given)
-    check_training_sound(audio, out)
+    if launched() == 1:  # of several processes, all look later, together
+        check_training_sound(audio, out)
     with loading(quiet):
         from sondino.pretraining.pretrain import pretrain as run_pretrain
         from sondino.pretraining.result import print_summary

@@ -5,15 +5,14 @@ reassignment, on the embeddings as they are.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sondino.corpus.targets import Targets
 from sondino.errors import OptionError, RunError, require
 from sondino.files import disk_error, make_folder, read_json, write_array, write_json
 from sondino.locks import lock_or_fail
@@ -28,6 +27,27 @@ PATIENCE = 10
 BLOCK = 64
 """Neighbouring rows that are read together: single rows drawn from all over a disk take many times as long."""
 QUALITY_ROWS = 5_000
+
+
+class Embeddings(Protocol):
+    """What is clustered: `Targets` of a teacher, or `JoinedTargets` of several."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the clusters are kept."""
+
+    @property
+    def key(self) -> str:
+        """Hash of all that determines the embeddings."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(rows,): which rows have an embedding."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, spans: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """Rows of stretches (first row, one after the last)."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +70,16 @@ def balanced_weights(assignment: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.append(1 / np.maximum(np.bincount(assignment[assignment >= 0], minlength=1), 1), 0.0)[assignment]
 
 
-def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report = lambda done, total: None) -> Clusters:
+def fit_clusters(
+    targets: Embeddings, k: int = 50, seed: int = 0, progress: Report = lambda done, total: None
+) -> Clusters:
     """Cluster the embeddings of a corpus; a clustering with the same k and seed is reused.
 
     Streams over the matrix in batches drawn by seed: memory does not grow with the rows. The same targets, k and seed
     give the same bits.
 
     Args:
-        targets: whole.
+        targets: whole, of a teacher; or of several, a `sondino.corpus.joined.JoinedTargets`.
         k: how many clusters.
         seed: of everything drawn.
         progress: called with (batches done, batches at most).
@@ -89,7 +111,7 @@ def fit_clusters(targets: Targets, k: int = 50, seed: int = 0, progress: Report 
     return _open(folder, targets)
 
 
-def _batches(targets: Targets, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+def _batches(targets: Embeddings, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
     """Every embedding once, in batches of about 10,000 (rows, dim): blocks of neighbours in a new random order."""
     order = rng.permutation(-(-len(targets) // BLOCK))
     a_batch = BATCH // BLOCK
@@ -97,14 +119,14 @@ def _batches(targets: Targets, rng: np.random.Generator) -> Iterator[NDArray[np.
         yield _read_targets(targets, np.sort(order[first : first + a_batch]))
 
 
-def _read_targets(targets: Targets, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
+def _read_targets(targets: Embeddings, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
     spans = [(int(b) * BLOCK, min(len(targets), (int(b) + 1) * BLOCK)) for b in blocks]
     valid = np.concatenate([targets.valid[start:stop] for start, stop in spans])
     rows = targets.read(spans)
     return (rows if valid.all() else rows[valid]).astype(np.float32)
 
 
-def _fit(targets: Targets, k: int, seed: int, progress: Report) -> tuple[NDArray[np.float32], int]:
+def _fit(targets: Embeddings, k: int, seed: int, progress: Report) -> tuple[NDArray[np.float32], int]:
     cluster = require("sklearn.cluster", "train")
     rng = np.random.default_rng(seed)
     sample = _sample(targets, max(BATCH, k), rng)
@@ -130,7 +152,7 @@ def _fit(targets: Targets, k: int, seed: int, progress: Report) -> tuple[NDArray
     return kmeans.cluster_centers_.astype(np.float32), steps
 
 
-def _sample(targets: Targets, rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _sample(targets: Embeddings, rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """About so many embeddings (at least, where there are), in blocks drawn from all over."""
     order = rng.permutation(-(-len(targets) // BLOCK))
     kept = np.add.accumulate([np.count_nonzero(targets.valid[b * BLOCK : (b + 1) * BLOCK]) for b in order])
@@ -175,7 +197,7 @@ def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[N
     return own.astype(np.int32), np.maximum(least + np.einsum("nd,nd->n", rows, rows), 0)
 
 
-def _assign(targets: Targets, centres: NDArray[np.float32]) -> NDArray[np.int32]:
+def _assign(targets: Embeddings, centres: NDArray[np.float32]) -> NDArray[np.int32]:
     assignment = np.full(len(targets), -1, np.int32)
     for start in range(0, len(targets), BATCH):
         stop = min(len(targets), start + BATCH)
@@ -184,7 +206,7 @@ def _assign(targets: Targets, centres: NDArray[np.float32]) -> NDArray[np.int32]
     return assignment
 
 
-def _quality(targets: Targets, assignment: NDArray[np.int32], seed: int) -> dict[str, float | None]:
+def _quality(targets: Embeddings, assignment: NDArray[np.int32], seed: int) -> dict[str, float | None]:
     metrics = require("sklearn.metrics", "train")
     good = np.flatnonzero(assignment >= 0)
     rng = np.random.default_rng([seed, 1])
@@ -214,7 +236,7 @@ def _save(folder: Path, centres: NDArray[np.float32], assignment: NDArray[np.int
         raise disk_error(folder, error) from error
 
 
-def _open(folder: Path, targets: Targets) -> Clusters:
+def _open(folder: Path, targets: Embeddings) -> Clusters:
     facts = read_json(folder / "clusters.json")
     try:
         centres, assignment = np.load(folder / "centres.npy"), np.load(folder / "assignment.npy")

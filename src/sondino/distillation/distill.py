@@ -15,7 +15,8 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from sondino.corpus.clusters import Clusters, fit_clusters
+from sondino.corpus.clusters import Clusters, Embeddings, fit_clusters
+from sondino.corpus.joined import JoinedTargets
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import Targets, compute_targets
 from sondino.corpus.views import add_views
@@ -28,7 +29,7 @@ from sondino.distillation.train import TrainingData, train
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.errors import EncoderError, OptionError, RunError
-from sondino.files import check_training_sound, whole_name, write_skipped
+from sondino.files import whole_name, write_skipped
 from sondino.frontend.logmel import RATES, LogMel
 from sondino.nets.initial import load_initial
 from sondino.nets.registry import build_student
@@ -39,6 +40,7 @@ from sondino.text import percent
 from sondino.training.accelerator import broadcast_from_main, computes_in, make_accelerator
 from sondino.training.batches import split_by_file
 from sondino.training.run import check_same_config, open_run
+from sondino.training.shared import check_shared
 
 if TYPE_CHECKING:
     from sondino.nets.student import Student
@@ -87,11 +89,11 @@ def distill(
         1.0
     """
     plan, given = name_teachers(teacher, recipe, options)
-    check_training_sound(audio, out)
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     # Wrong names are found before the run's folder is made.
     student = new_student(plan)
+    check_shared(run, audio, accelerator)
     finished = (run / "summary.json").exists()
     encoders = {} if finished else {name: given.get(name) or open_teacher(name, device) for name in plan.teacher}
     if accelerator.is_main_process:
@@ -157,7 +159,8 @@ def train_run(
     targets, teachers = [t for t, _ in found], [facts for _, facts in found]
     waveforms = decoded(corpus, student.logmel.sample_rate, accelerator, quiet)
     with accelerator.main_process_first():
-        clusters = cluster(targets[0], recipe, quiet or not accelerator.is_main_process) if targets else None
+        on = clustered_targets(targets, recipe.cluster_on)
+        clusters = None if on is None else cluster(on, recipe, quiet or not accelerator.is_main_process)
     data = training_data(corpus, targets, clusters, waveforms.valid, recipe)
     recipe = fully_resolved(recipe, len(data.split.train), computes_in(accelerator), student.logmel)
     skipped: list[tuple[str, str]] = []
@@ -237,7 +240,14 @@ def decoded(corpus: Corpus, sample_rate: int, accelerator: Accelerator, quiet: b
     return Waveforms(corpus, sample_rate, folder, skipped)
 
 
-def cluster(targets: Targets, recipe: Recipe, quiet: bool) -> Clusters | None:
+def clustered_targets(targets: Sequence[Targets], on: str) -> Embeddings | None:
+    """What is clustered for balanced sampling: one teacher's targets, or those of all; None without a teacher."""
+    if on == "all" and len(targets) > 1:
+        return JoinedTargets(targets)
+    return targets[0 if on == "all" else int(on) - 1] if targets else None
+
+
+def cluster(targets: Embeddings, recipe: Recipe, quiet: bool) -> Clusters | None:
     """The clusters for balanced sampling; a small corpus has fewer, so that they hold five clips on average."""
     if recipe.clusters == 0:
         return None

@@ -37,7 +37,14 @@ class Recipe:
         default=(),
         metadata={
             "help": "what to distil, KIND:FILE#TENSOR?rate=16000&window=0.975&hop=0.48; `sondino teachers` lists the "
-            "kinds. Several: one mapping head each, their losses are averaged",
+            "kinds. Several: one mapping head each, their losses are averaged, by `teacher_weight`",
+        },
+    )
+    teacher_weight: tuple[float, ...] = field(
+        default=(),
+        metadata={
+            "help": "weight of each teacher's loss in the average, above 0, in the order of `teacher`, such as `2,1`; "
+            "by default all are equal"
         },
     )
     student: str = field(
@@ -153,6 +160,13 @@ class Recipe:
             "equally often",
         },
     )
+    cluster_on: str = field(
+        default="1",
+        metadata={
+            "help": "teacher whose embeddings are clustered, by its place (1 is the first); `all`: on those of all "
+            "side by side, each standardised"
+        },
+    )
     epochs: int = field(
         default=100,
         metadata={
@@ -263,6 +277,7 @@ class Recipe:
         check_student_rate(self.rate)
         if not self.teacher and self.label_weight < 1:
             raise OptionError("no teacher named: give --teacher, `sondino teachers` lists what can be one")
+        _check_teachers(self)
 
     @property
     def warmup_epochs(self) -> float:
@@ -292,6 +307,22 @@ class Recipe:
 
 
 FIELDS = field_names(Recipe)
+
+
+def _check_teachers(recipe: Recipe) -> None:
+    """Raise OptionError where what is said of teachers one by one does not fit their number."""
+    weights, count = recipe.teacher_weight, len(recipe.teacher)
+    if weights and len(weights) != count:
+        raise OptionError(
+            f"teacher_weight has {len(weights)} weights for {count} teachers: give one for each, as in 2,1"
+        )
+    if bad := [weight for weight in weights if not (weight > 0 and math.isfinite(weight))]:
+        raise OptionError(f"teacher_weight holds {bad[0]:g}: each weight must be above 0")
+    places = [str(place) for place in range(1, max(1, count) + 1)]
+    if recipe.cluster_on not in ("all", *places):
+        raise OptionError(
+            f"cluster_on is {recipe.cluster_on!r}: give the place of a teacher ({', '.join(places)}), or all"
+        )
 
 
 def resolve_recipe(recipe: Path | str | Mapping[str, Any] | None = None, **options: Any) -> Recipe:
@@ -325,7 +356,7 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
     """Plain values, as YAML and JSON hold them."""
-    return dataclasses.asdict(recipe) | {"teacher": list(recipe.teacher)}
+    return dataclasses.asdict(recipe) | {"teacher": list(recipe.teacher), "teacher_weight": list(recipe.teacher_weight)}
 
 
 def fully_resolved(recipe: Recipe, training_clips: int, precision: str, logmel: LogMel) -> Recipe:
@@ -348,8 +379,21 @@ def fully_resolved(recipe: Recipe, training_clips: int, precision: str, logmel: 
     )
 
 
+def _as_weights(value: Any) -> Any:
+    """Weights as numbers: of `2,1`, a list or one number."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    try:
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise OptionError(f"teacher_weight is {value!r}: give a number for each teacher, such as 2,1") from None
+
+
 def _as_field(name: str, value: Any) -> Any:
     """A value as the field's type; one teacher is a tuple of one."""
     if name == "teacher":
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    if name == "teacher_weight":
+        return _as_weights(value)
+    if name == "cluster_on" and isinstance(value, int):
+        return str(value)
     return as_field(Recipe, name, value)

@@ -157,6 +157,11 @@ class _Trainer:
             accelerator.init_trackers("logs")
 
     @property
+    def teacher_weights(self) -> Sequence[float]:
+        """Of each teacher's loss, and of its cosine in validation."""
+        return self.recipe.teacher_weight or [1.0] * len(self.data.targets)
+
+    @property
     def distiller(self) -> Distiller:
         return self.accelerator.unwrap_model(self.model)
 
@@ -254,9 +259,12 @@ class _Trainer:
                 projections, logits = self.distiller.project(self.replicas.forward(logmel))
         loss_fn = self.loss if recipe.mixup == 0 else lambda p, t: mixed(self.loss, p, t, partner, ratio)
         distill_loss = torch.zeros((), device=device)
-        for targets, scale, projected in zip(self.data.targets, self.distiller.scales, projections, strict=True):
+        weights = self.teacher_weights
+        for targets, scale, projected, weight in zip(
+            self.data.targets, self.distiller.scales, projections, weights, strict=True
+        ):
             target = scale(torch.from_numpy(targets[rows].astype(np.float32)).to(device))  # (batch, teacher's dim)
-            distill_loss = distill_loss + loss_fn(projected.float(), target).mean() / len(projections)
+            distill_loss = distill_loss + loss_fn(projected.float(), target).mean() * weight / sum(weights)
         if logits is None:
             return distill_loss
         labels = torch.from_numpy(self.data.labels[rows]).to(device)  # type: ignore[index]
@@ -299,7 +307,7 @@ class _Trainer:
             scales, device = self.distiller.scales, self.accelerator.device
             standard = [s(torch.from_numpy(t).to(device)).cpu().numpy() for s, t in zip(scales, targets, strict=True)]
             cosines = [cosine(projected, target) for projected, target in zip(projections, standard, strict=True)]
-            found["validation_cosine"] = float(np.mean(cosines))
+            found["validation_cosine"] = float(np.average(cosines, weights=self.teacher_weights))
             found["validation_overlap_by_chance"] = overlap_by_chance(len(rows))
             found["validation_overlap"] = float(np.mean([neighbour_overlap(embeddings, t) for t in targets]))
         return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}

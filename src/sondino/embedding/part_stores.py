@@ -12,14 +12,13 @@ from typing import Any, Protocol
 from sondino.audio.crashes import crash_marks
 from sondino.embedding.files import EmbedReport, Job, load_part, match_key, save_part, writing_to
 from sondino.embedding.inputs import Input
+from sondino.embedding.part_tables import MANIFEST, PARTS_FORMAT
 from sondino.embedding.tables import TablePart, arrow_of
 from sondino.errors import RunError, SondinoError, require
 from sondino.files import make_folder, write_whole
 from sondino.locks import lock_or_fail
 from sondino.text import csv_of_dicts, escape, first_line
 
-PARTS_FORMAT = "sondino-parts-1"
-MANIFEST = "manifest.json"
 NAMES = re.compile(r"part-(\d{6})-([0-9a-f]{12})\.parquet")
 FACTS = b"sondino"
 """Of a part's Parquet schema: JSON with files, seconds of sound, and what was skipped."""

@@ -1,4 +1,4 @@
-"""The clips of a table nearest to a sound by cosine: exact, in memory that does not grow with the table."""
+"""The clips of a table nearest to a sound by cosine: of all rows, or of those that an index leads to."""
 
 import math
 from bisect import insort
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sondino.arrow import AsTable, arrow_of_dicts
+from sondino.embedding.search_index import SearchIndex, open_index
 from sondino.embedding.table_readers import Rows, read_rows
 from sondino.encoder.pipeline import Sound
 from sondino.errors import OptionError, SondinoError
@@ -44,7 +45,15 @@ class Neighbour:
 
 
 class Neighbours(list[Neighbour], AsTable):
-    """The clips near a query, nearest first."""
+    """The clips near a query, nearest first.
+
+    Attributes:
+        by_index: whether they are the nearest that an index led to; False: of all rows.
+        compared: rows of the table whose cosines were computed.
+    """
+
+    by_index = False
+    compared = 0
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each: rank, id, cosine, and channel and start where the table has them."""
@@ -62,7 +71,13 @@ class Neighbours(list[Neighbour], AsTable):
         return arrow_of_dicts(self.rows(), kinds, names)
 
 
-def find_similar(embeddings: ArrayLike, table: str | Path, k: int = 10, leave_out: str | None = None) -> Neighbours:
+def find_similar(
+    embeddings: ArrayLike,
+    table: str | Path,
+    k: int = 10,
+    leave_out: str | None = None,
+    index: str | Path | SearchIndex | None = None,
+) -> Neighbours:
     """The k clips of a table nearest to a query, nearest first; ties in the table's order.
 
     In a table of windows, each of the query's embeddings is compared with the clip's window nearest to it, and the
@@ -72,17 +87,21 @@ def find_similar(embeddings: ArrayLike, table: str | Path, k: int = 10, leave_ou
 
     Args:
         embeddings: the query: (dim,) or (n, dim), of the model that made the table.
-        table: .npz, .npy, .csv, .parquet or .lance, as `sondino embed` writes them; a clip's windows are in rows that
-            follow each other.
+        table: .npz, .npy, .csv, .parquet or .lance, as `sondino embed` writes them, or a folder of Parquet files; a
+            clip's windows are in rows that follow each other.
         k: how many; a smaller table gives fewer.
         leave_out: the id of a clip to exclude, such as the query itself, with all of its channels.
+        index: of this table, made by `build_index`, or one that `open_index` opened: only the rows that it leads to are
+            read, and some of the nearest may be missed. A search that needs half of the table reads all of it. None:
+            all rows are compared.
 
     Returns:
         A list of `id`, `cosine`, `start` and `channel`; its to_arrow() and to_pandas() give a table.
 
     Raises:
-        OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is not a table.
-        SondinoError: the table is damaged or holds NaN.
+        OptionError: k under 1, a query of zeros or NaN or of another dimension, a file that is not a table, an index of
+            another table or of this one before it changed.
+        SondinoError: the table or the index is damaged, or the table holds NaN.
 
     Examples:
         >>> model = sondino.load("run/bundle")
@@ -94,20 +113,32 @@ def find_similar(embeddings: ArrayLike, table: str | Path, k: int = 10, leave_ou
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k is {k!r}: give a whole number, 1 or more")
     query = _unit_query(embeddings)
-    nearest = _Nearest(int(k), leave_out)
-    for rows in read_rows(table):
-        if rows.embeddings.shape[1] != query.shape[1]:
-            raise OptionError(
-                f"table {table} holds embeddings of dimension {rows.embeddings.shape[1]}, the query has "
-                f"{query.shape[1]}: take the model that made the table"
-            )
+    nearest, compared = _Nearest(int(k), leave_out), 0
+    near = None
+    if index is not None:
+        opened = index if isinstance(index, SearchIndex) else open_index(index, table)
+        _check_dim(table, opened.dim, query)
+        near = opened.near(query, int(k), leave_out)
+    for rows in read_rows(table) if near is None else near:
+        _check_dim(table, rows.embeddings.shape[1], query)
         bad = np.flatnonzero(~np.isfinite(rows.embeddings).all(1))
         if len(bad):
             raise SondinoError(
                 f"{table}: the embedding of {rows.ids[bad[0]]} holds NaN or infinite values; embed it again"
             )
         nearest.add(rows, query)
-    return nearest.neighbours()
+        compared += len(rows.ids)
+    found = nearest.neighbours()
+    found.by_index, found.compared = near is not None, compared
+    return found
+
+
+def _check_dim(table: str | Path, dim: int, query: NDArray[np.float64]) -> None:
+    if dim != query.shape[1]:
+        raise OptionError(
+            f"table {table} holds embeddings of dimension {dim}, the query has {query.shape[1]}: take the model that "
+            "made the table"
+        )
 
 
 _Clip = tuple[str, int | None]
@@ -235,12 +266,19 @@ def query_of_sound(sound: Sound, model: "Model", table: str | Path, **how: Any) 
     return model.embed_windows(sound, **how)[0]
 
 
-def query_of_id(name: str, table: str | Path) -> NDArray[np.float32]:
+def query_of_id(name: str, table: str | Path, index: SearchIndex | None = None) -> NDArray[np.float32]:
     """The rows (n, dim) of a clip that is in the table, as a query.
+
+    Args:
+        name: of the clip.
+        table: as in `find_similar`.
+        index: of the table; with it the table is not read from the front.
 
     Raises:
         OptionError: no clip has this id; the message has some similar ones.
     """
+    if index is not None and len(known := index.embeddings_named(name)):
+        return known
     found = []
     like: list[str] = []
     for rows in read_rows(table):

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.embedding.part_tables import is_part_table, part_files
 from sondino.embedding.tables import arrow_of
 from sondino.errors import OptionError, SondinoError, require
 from sondino.files import check_unpacked
@@ -46,7 +47,8 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
     """All rows of a table in blocks of about 16 MB; one empty block at least.
 
     Args:
-        table: .npz, .npy (and its .ids.csv), .csv, .parquet or .lance, as `embed` writes them.
+        table: .npz, .npy (and its .ids.csv), .csv, .parquet or .lance, as `embed` writes them; or a folder of Parquet
+            files, those that its manifest.json names, or all by name.
 
     Raises:
         OptionError: no such file, another suffix, or not a table of embeddings.
@@ -55,8 +57,15 @@ def read_rows(table: str | Path) -> Iterator[Rows]:
     """
     table = Path(table)
     suffix = table.suffix.lower()
+    if is_part_table(table):
+        with report_damage(table):
+            yield from read_parts(table)
+        return
     if suffix not in READERS:
-        raise OptionError(f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them")
+        raise OptionError(
+            f"table {table} must end in one of {', '.join(READERS)}, as `sondino embed` writes them, or be a folder of "
+            "Parquet files"
+        )
     if not (table.is_dir() if suffix == ".lance" else table.is_file()):
         raise OptionError(f"table {table}: no such file; `sondino embed ... --output {table.name}` makes one")
     with report_damage(table):
@@ -85,8 +94,8 @@ def read_npz(table: Path) -> Iterator[Rows]:
                 f"table {table} holds no arrays `ids` and `vectors`: it is not a table of `sondino embed`"
             )
 
-        def column(name: str, dimensions: int = 1) -> _Npy:
-            return _Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
+        def column(name: str, dimensions: int = 1) -> Npy:
+            return Npy(table, opened.enter_context(archive.open(f"{name}.npy")), dimensions)
 
         embeddings, ids = column("vectors", 2), column("ids")
         numbers = column("channel").match(embeddings) if "channel.npy" in members else None
@@ -113,7 +122,7 @@ def read_npy(table: Path) -> Iterator[Rows]:
     if not beside.is_file():
         raise OptionError(f"table {table} has no {beside.name} beside it, which has the ids of its rows")
     with table.open("rb") as file, _open_csv(beside) as lines:
-        embeddings = _Npy(table, file, 2)
+        embeddings = Npy(table, file, 2)
         keys = csv.reader(lines)
         names = next(keys, [])
         keyed = _keys_in(names, beside)
@@ -174,6 +183,27 @@ def read_parquet(table: Path) -> Iterator[Rows]:
         raise _damaged(table, error) from error
 
 
+def read_parts(folder: Path) -> Iterator[Rows]:
+    """The Parquet files of a table in parts, one after the other."""
+    form: tuple[int, bool, bool] | None = None
+    for part in part_files(folder):
+        count = 0
+        for rows in read_parquet(part.path):
+            found = (rows.embeddings.shape[1], rows.starts is not None, rows.channels is not None)
+            expected = (part.dim, part.per_window)
+            form = form or found
+            if found != form or (part.rows is not None and found[:2] != expected):
+                raise SondinoError(
+                    f"{part.path} has another dimension or other columns than the rest of the table: make it again"
+                )
+            count += len(rows.ids)
+            yield rows
+        if part.rows not in (None, count):
+            raise SondinoError(
+                f"{part.path} has {count} rows, and the table's manifest says {part.rows}: make it again"
+            )
+
+
 def read_lance(table: Path) -> Iterator[Rows]:
     """The columns of `read_parquet`, of a Lance dataset."""
     dataset = require("lance", "lance").dataset(str(table))
@@ -205,7 +235,7 @@ READERS: dict[str, Callable[[Path], Iterator[Rows]]] = {
 }
 
 
-class _Npy:
+class Npy:
     """An open .npy, read from the front in blocks of rows."""
 
     def __init__(self, table: Path, file: IO[bytes], dimensions: int) -> None:
@@ -230,7 +260,7 @@ class _Npy:
         if self.rows < 0 or not 0 <= self.row_bytes <= MOST_ROW_BYTES:
             raise _damaged(table, f"an array of shape {self.shape}")
 
-    def match(self, embeddings: "_Npy") -> "_Npy":
+    def match(self, embeddings: "Npy") -> "Npy":
         """Itself, if it has a row for each embedding."""
         if self.rows != embeddings.rows:
             raise SondinoError(
@@ -257,18 +287,25 @@ class _Npy:
             return self.take(count).astype(np.float32, copy=False)
 
 
-def _arrow_rows(batch: Any, table: Path) -> Rows:
-    embeddings, ids = batch.column("vector"), batch.column("id")
-    if embeddings.null_count or ids.null_count or embeddings.flatten().null_count:
+def arrow_embeddings(column: Any, table: Path) -> NDArray[np.float32]:
+    """A column of lists of numbers as (rows, dim)."""
+    if column.null_count or column.flatten().null_count:
         raise SondinoError(f"{table}: has rows without an id or an embedding; leave them out")
-    if len(set(embeddings.value_lengths().to_pylist())) > 1:
+    if len(set(column.value_lengths().to_pylist())) > 1:
         raise SondinoError(f"{table}: its embeddings differ in length; make it again with `sondino embed`")
-    flat = embeddings.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(column), -1)
+
+
+def _arrow_rows(batch: Any, table: Path) -> Rows:
+    ids = batch.column("id")
+    if ids.null_count:
+        raise SondinoError(f"{table}: has rows without an id or an embedding; leave them out")
+    embeddings = arrow_embeddings(batch.column("vector"), table)
     starts = batch.column("start").to_numpy(zero_copy_only=False) if "start" in batch.schema.names else None
     channels = None
     if "channel" in batch.schema.names:
         channels = batch.column("channel").to_numpy(zero_copy_only=False).astype(np.int64)
-    return Rows([unescape(str(name)) for name in ids.to_pylist()], starts, flat.reshape(len(ids), -1), channels)
+    return Rows([unescape(str(name)) for name in ids.to_pylist()], starts, embeddings, channels)
 
 
 def _strings(ids: NDArray[Any]) -> list[str]:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.errors import AudioError, OptionError, RunError
-from sondino.files import check_training_sound, whole_name, write_skipped
+from sondino.files import whole_name, write_skipped
 from sondino.pretraining.crops import Crops, Grid, check_length, crop_grid
 from sondino.pretraining.logmels import STRETCH, LogMels, open_logmels
 from sondino.pretraining.model import Pretrainer, initialise, sizes_of
@@ -26,6 +26,7 @@ from sondino.progress import show, stages
 from sondino.training.accelerator import broadcast_from_main, computes_in, make_accelerator
 from sondino.training.entries import write_yaml
 from sondino.training.run import STARTED_WITH, check_same_config, open_run
+from sondino.training.shared import check_shared
 from sondino.training.versions import versions
 
 LEAST_DEVIATION = 1e-3
@@ -74,7 +75,6 @@ def pretrain(
     """
     plan = resolve_recipe(recipe, **options)
     grid = crop_grid(plan.crop, plan.mask_ratio)
-    check_training_sound(audio, out)
     run = Path(out)
     accelerator = make_accelerator(device, plan.precision, run)
     if plan.batch_size * plan.accumulate * accelerator.num_processes == 1:
@@ -82,6 +82,7 @@ def pretrain(
     if plan.batch_size * (grid.patches - grid.visible) == 1:
         raise OptionError("batch_size 1 and one masked patch show no deviation: give a larger --batch-size")
     model = new_model(plan, grid)  # a wrong checkpoint is found before the run's folder is made
+    check_shared(run, audio, accelerator)
     is_main = accelerator.is_main_process
     with open_run(run, is_main):
         if is_main:
