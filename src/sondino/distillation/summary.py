@@ -320,9 +320,7 @@ def cluster_facts(run: RunData) -> dict[str, Any]:
     return {"clusters": {"quality": quality, **asdict(describe_clusters(run.corpus, run.clusters))}}
 
 
-def add_probes(
-    table: Sequence[dict[str, Any]], embeddings: Sequence[NDArray[np.float32]], labels: RowLabels
-) -> None:
+def add_probes(table: Sequence[dict[str, Any]], embeddings: Sequence[NDArray[np.float32]], labels: RowLabels) -> None:
     """Add the score of a linear probe on each model's embeddings, if the clips have labels; training used none.
 
     It is the accuracy, `probe_accuracy`; where clips have several labels the mAP, `probe_mAP`.

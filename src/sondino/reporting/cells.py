@@ -44,7 +44,10 @@ COLUMNS: dict[str, Column] = {
 }
 ROLES = {"untrained": "randomly initialised"}
 """Roles that tables and pages name otherwise than results.json does."""
-_INTERVAL = {"probe_interval95": "probe_accuracy", "probe_mAP_interval95": "probe_mAP"}  # shown inside the other column's cell
+_INTERVAL = {
+    "probe_interval95": "probe_accuracy",
+    "probe_mAP_interval95": "probe_mAP",
+}  # shown inside the other column's cell
 
 
 LONG = 10
