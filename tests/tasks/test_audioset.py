@@ -72,7 +72,7 @@ def test_lists_names_and_parts(metadata: Metadata) -> None:
         "Bark",
         "Male speech, man speaking",
     ]
-    assert [metadata.part(row) for row in range(5)] == ["train"] * 4 + ["test"]
+    assert [metadata.split_of(row) for row in range(5)] == ["train"] * 4 + ["test"]
     facts = totals(metadata)
     assert (facts["segments"], facts["labels"]) == (5, 4)
     assert [(s["set"], s["segments"], s["labels"], s["shorter_than_10_s"]) for s in facts["sets"]] == [
@@ -290,7 +290,7 @@ def test_a_subset_is_a_list_of_segments(metadata: Metadata, tmp_path: Path) -> N
         "/m/bark",
     ]
     write_segments(metadata, choose(metadata, sets=("eval",)), tmp_path / "mine.csv")
-    assert read_metadata(tmp_path / "mine.csv").part(0) == "test"  # whatever the file is called
+    assert read_metadata(tmp_path / "mine.csv").split_of(0) == "test"  # whatever the file is called
     with pytest.raises(OptionError, match="for tests alone"):
         write_segments(metadata, np.ones(5, bool), tmp_path / "all.csv")
 

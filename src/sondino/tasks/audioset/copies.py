@@ -214,7 +214,7 @@ def write_list(metadata: Metadata, copies: Copies, out: Path, rows: NDArray[np.b
     marks[wanted] = True
     cells = (cell for cell, mark in zip(metadata.cells(), marks.tolist(), strict=True) if mark)
     lines = (
-        (_from(home, copies.paths[row]), metadata.segments.ids[row].decode(), cell, metadata.part(row))
+        (_from(home, copies.paths[row]), metadata.segments.ids[row].decode(), cell, metadata.split_of(row))
         for row, cell in zip(wanted, cells, strict=True)
     )
     names = ("path", "id", "label", "split")

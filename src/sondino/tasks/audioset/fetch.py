@@ -169,7 +169,7 @@ def _fetch_one(segments: Segments, row: int, file: Path, sample_rate: int, downl
     with tempfile.TemporaryDirectory(prefix="sondino-fetch-") as folder:
         try:
             source = download(url, start, end, Path(folder))
-            return cut(source, file, end - start, sample_rate)
+            return write_clip(source, file, end - start, sample_rate)
         except SondinoError as error:
             return str(error)
         except OSError as error:
@@ -180,7 +180,7 @@ def _fetch_one(segments: Segments, row: int, file: Path, sample_rate: int, downl
             return first_line(error)
 
 
-def cut(source: Path, file: Path, seconds: float, sample_rate: int) -> str:
+def write_clip(source: Path, file: Path, seconds: float, sample_rate: int) -> str:
     """Write the first seconds of a sound under a name that it gets when it is whole; why not, where it is too short."""
     waveform = read(source, sample_rate)
     samples = round(seconds * sample_rate)

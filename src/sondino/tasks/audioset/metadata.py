@@ -108,9 +108,9 @@ class Metadata:
         for begin, stop in pairwise(first):
             yield BETWEEN_LABELS.join(names[number] for number in numbers[begin:stop])
 
-    def part(self, row: int) -> str:
+    def split_of(self, row: int) -> str:
         """The part that a row is in: train or test."""
-        return part_of(self.segments.sets[self.segments.set_of[row]])
+        return split_of_set(self.segments.sets[self.segments.set_of[row]])
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Strong:
         return len(self.ids)
 
 
-def part_of(name: str) -> str:
+def split_of_set(name: str) -> str:
     """The part, train or test, that a set's clips are in."""
     return "test" if name in EVALUATION else "train"
 
