@@ -101,7 +101,6 @@ def test_labels_are_learnt_beside_a_teacher(tmp_path: Path) -> None:
     labels = [names for _, names in rows]
     order = np.random.default_rng(0).permutation(len(labels)).tolist()
     learnt, scrambled = own_map("learnt", labels), own_map("scrambled", [labels[i] for i in order])
-    print(f"learnt {learnt:.3f}, scrambled {scrambled:.3f}, chance {chance:.3f}")
     assert learnt > chance + 0.25 and learnt > scrambled + 0.2
     without = distill(tmp_path / "learnt.csv", out=tmp_path / "without", **{**options, "epochs": 1})
     assert sondino.load(without).head is None and "validation_mAP" not in metrics_of(tmp_path / "without")[-1]
