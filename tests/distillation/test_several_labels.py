@@ -55,7 +55,6 @@ def test_the_losses_of_labels() -> None:
     assert torch.allclose(mixed(marks_loss, logits, marks, swapped, share), 0.75 * own + 0.25 * other)
 
 
-@pytest.mark.usefixtures("ready_onnx")
 def test_a_run_on_several_labels_has_their_head_and_scores(tmp_path: Path) -> None:
     rows = write_pairs(tmp_path / "sounds", 30, 1)
     rows[3] = (rows[3][0], ())  # one without a label
