@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 import sondino
 import sondino.corpus
@@ -99,15 +100,19 @@ def test_a_command_line_that_is_wrong_would_be_found(command: str) -> None:
 
 
 def test_options_in_the_prose_exist() -> None:
-    known = {name for command in cli.app if not command.startswith("-") for name in options_of(command)}
+    known = {name for command in cli.app if not command.startswith("-") for name in options_of(cli.app[command])}
     for page in PAGES:
         for span in spans(page.read_text(encoding="utf-8")):
             for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", span):
                 assert option in known, f"{page.name} names {option}"
 
 
-def options_of(command: str) -> set[str]:
-    return {name for argument in cli.app[command].assemble_argument_collection() for name in argument.names}
+def options_of(command: App) -> set[str]:
+    """The options of a command, or of all in a group."""
+    inner = [command[name] for name in command if not name.startswith("-")]
+    if inner:
+        return {name for one in inner for name in options_of(one)}
+    return {name for argument in command.assemble_argument_collection() for name in argument.names}
 
 
 def test_the_recipe_tables_are_the_recipes() -> None:

@@ -30,7 +30,7 @@ Open = Callable[[], tuple[Work, Callable[[int, str, int], None]]]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartTask:
     """A part that is to be made.
 
     Attributes:
@@ -95,7 +95,7 @@ def parts_of_range(part_range: tuple[int, int], count: int) -> range:
 
 
 def spread(
-    open_work: Open, parts: Mapping[int, Part], cluster: Cluster, names: Callable[[int, int], str]
+    open_work: Open, parts: Mapping[int, PartTask], cluster: Cluster, names: Callable[[int, int], str]
 ) -> Generator[tuple[int, Answer]]:
     """Make parts with Ray, and give the answer of each as it comes, in any order.
 
@@ -153,7 +153,7 @@ class _Worker:
         self._error = ""
         try:
             self._work, self._attempt = open_work()
-        except SondinoError as error:  # told by the driver: Ray would start it again and again
+        except SondinoError as error:  # reported by the driver: Ray would start it again and again
             self._error = f"{socket.gethostname()}: {error}"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +168,8 @@ class _Worker:
                 facts, content = self._work(row["part"], row["task"], without)
         except SondinoError as found:
             error = f"{socket.gethostname()}: {found}"
-        told = {"part": row["part"], "unit": row["unit"], "error": error}
-        return told | {"facts": json.dumps(facts), "content": content}
+        state = {"part": row["part"], "unit": row["unit"], "error": error}
+        return state | {"facts": json.dumps(facts), "content": content}
 
 
 def _row(part: int, task: str, unit: int = -1, without: Mapping[int, str] | None = None) -> dict[str, Any]:

@@ -69,6 +69,10 @@ CONTRACT = {
     "support": {"models", "tasks", "data", "window-lengths", "seeds", "out", "threads"},
     "sweep": {"recipe", "audio", "vary", "out", "tasks", "data", "seeds", "teacher", "device"},
     "tasks": {"data", "fetch"},
+    "audioset list": {"metadata", "labels", "ontology", "node", "json"},
+    "audioset find": {"metadata", "audio", "out", "missing", "quiet"},
+    "audioset subset": {"metadata", "out", "audio", "clips", "per-label", "node", "set", "seed", "quiet"},
+    "audioset fetch": {"segments", "out", "i-have-the-rights", "rate", "pause", "most", "ask-again", "quiet"},
     "report": {"path"},
     "check": {"encoder"},
     "teachers": {"json"},
@@ -84,7 +88,10 @@ CONTRACT = {
 
 
 def options_of(command: str) -> set[str]:
-    arguments = cli.app[command].assemble_argument_collection()
+    app = cli.app
+    for word in command.split():
+        app = app[word]
+    arguments = app.assemble_argument_collection()
     return {name.lstrip("-").lower() for argument in arguments for name in argument.names}
 
 

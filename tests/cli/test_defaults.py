@@ -10,6 +10,7 @@ import pytest
 
 from helpers.skips import needs_posix
 from sondino import cli
+from sondino.errors import OptionError
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,21 @@ def test_command_line_over_environment_over_file(folder: Path, monkeypatch: pyte
     found = given("embed", "x", "--model", "given", "--threads", "4")
     assert (found["model"], found["threads"]) == ("given", 4)
     assert "model" not in given("similar", "x", "--in", "t.npz") and "threads" not in given("bench")
+
+
+def test_a_group_has_a_table_for_each_of_its_commands(folder: Path) -> None:
+    file = folder / "sondino.toml"
+    file.write_text("[audioset.subset]\nper-label = 3\n")
+    assert given("audioset", "subset", "m", "--out", "o.csv")["per_label"] == 3
+    assert given("audioset", "find", "m", "--audio", "a") == {"metadata": Path("m"), "audio": Path("a")}
+    for text, message in (
+        ("[audioset]\nper-label = 3\n", r"\[audioset\] holds 'per-label'.*\[audioset.subset\]"),
+        ("[audioset.fnd]\nout = 'x'\n", r"did you mean 'find'"),
+        ("[audioset.find]\nper-label = 3\n", r"\[audioset.find\] has no option 'per-label'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(OptionError, match=message):
+            given("audioset", "find", "m", "--audio", "a")
 
 
 def test_a_flag_of_a_file_can_be_undone(folder: Path) -> None:

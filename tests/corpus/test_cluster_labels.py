@@ -57,6 +57,12 @@ def test_the_ends_of_the_scales():
     assert (nothing.clips, nothing.groups, nothing.nmi) == (0, (), None)
 
 
+def test_clips_with_several_labels_count_for_each():
+    found = compare_groups(np.array([0, 0, 0, 1]), ["dog;cat", "dog", "bird;dog", "cat;bird"])
+    assert found.groups == (Group(0, 3, 3, "dog", 1.0), Group(1, 1, 1, "bird", 1.0))
+    assert (found.labelled, found.labels, found.purity, found.nmi, found.ari) == (4, 3, 1.0, None, None)
+
+
 def test_unlike_lengths_get_a_message():
     with pytest.raises(OptionError, match="not 1 and 2"):
         compare_groups(np.array([0, 1]), ["a"])

@@ -136,7 +136,8 @@ def test_a_list_gives_stretches_labels_and_splits(sounds, tmp_path):
     }
     assert list(corpus.column("label")) == ["hum", "hiss", None]
     assert list(corpus.column("split")) == ["train", "valid", None]
-    assert corpus.label_names() == ["hiss", "hum"] and corpus.label_numbers().tolist() == [1, 0, -1]
+    labels = corpus.labels()
+    assert labels.names == ("hiss", "hum") and labels.classes().tolist() == [1, 0, -1] and not labels.multi_label
     assert [path for path, _ in corpus.skipped] == ["sounds/b/long.wav", "sounds/gone.wav", "sounds/a/short.wav"]
     assert [reason for _, reason in corpus.skipped] == [
         "duplicate of sounds/b/long.wav",

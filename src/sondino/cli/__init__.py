@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from sondino.cli import (
+    audioset,
     benching,
     classifying,
     comparing,
@@ -43,6 +44,7 @@ from sondino.processors import cores
 
 __all__ = [
     "app",
+    "audioset",
     "benching",
     "classifying",
     "comparing",
@@ -81,6 +83,7 @@ RESUMABLE = (
     "support",
     "evaluate",
     "tasks",
+    "audioset",
 )
 """Commands that resume when they are run again after an interruption."""
 

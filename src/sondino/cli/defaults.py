@@ -84,12 +84,14 @@ def apply_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     if found is None:
         return
     check_names(found)
-    for command in commands[:1]:
-        for key, value in found.values.get(command, {}).items():
-            argument = _options(arguments)[_name(key)]
-            if not argument.tokens:
-                where = f"{found.file}, [{command}]"
-                _give(argument, _as_text(argument, value, f"{where}: {key}"), where)
+    table = found.values if commands else {}
+    for command in commands:
+        table = table.get(command, {})
+    for key, value in table.items():
+        argument = _options(arguments)[_name(key)]
+        if not argument.tokens:
+            where = f"{found.file}, [{'.'.join(commands)}]"
+            _give(argument, _as_text(argument, value, f"{where}: {key}"), where)
     for key in OF_ALL:
         argument_of_all = _option_of_all(arguments, key)
         if key in found.values and argument_of_all is not None and not argument_of_all.tokens:
@@ -113,11 +115,25 @@ def check_names(found: Defaults) -> None:
         elif key not in names:
             raise OptionError(f"{found.file}: [{key}] is no command{_nearest(key, names)}")
         else:
-            known = _options(app[key].assemble_argument_collection())
-            for option in value:
-                if _name(option) not in known:
-                    near = _nearest(_name(option), known)
-                    raise OptionError(f"{found.file}: [{key}] has no option {option!r}{near}")
+            _check_table(found.file, key, value, app[key])
+
+
+def _check_table(file: Path, name: str, table: Mapping[str, Any], command: App) -> None:
+    """Raises OptionError where a command's table names an option that there is not, or a group's another command."""
+    inner = [name for name in command if not name.startswith("-")]
+    if inner:
+        for key, value in table.items():
+            if key not in inner or not isinstance(value, dict):
+                raise OptionError(
+                    f"{file}: [{name}] holds {key!r}{_nearest(key, inner)}: its tables are "
+                    f"{', '.join(f'[{name}.{one}]' for one in inner)}"
+                )
+            _check_table(file, f"{name}.{key}", value, command[key])
+        return
+    known = _options(command.assemble_argument_collection())
+    for option in table:
+        if _name(option) not in known:
+            raise OptionError(f"{file}: [{name}] has no option {option!r}{_nearest(_name(option), known)}")
 
 
 def _options(arguments: ArgumentCollection) -> dict[str, Argument]:

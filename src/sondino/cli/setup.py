@@ -8,7 +8,7 @@ from sondino.cli.defaults import VARIABLES, find_defaults
 from sondino.console import print_line
 from sondino.text import escape
 
-EXTRAS = ("hub", "av", "tables", "litert", "birdnet", "report", "openvino", "energy", "notebooks", "train")
+EXTRAS = ("hub", "av", "tables", "litert", "birdnet", "report", "openvino", "energy", "audioset", "notebooks", "train")
 PACKAGES = ("numpy", "soundfile", "soxr", "onnxruntime", "torch")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.corpus.clusters import Clusters
+from sondino.corpus.labels import split_label
 from sondino.corpus.table import Corpus
 from sondino.errors import OptionError, require
 from sondino.files import read_json, write_json
@@ -45,8 +46,8 @@ class Groups:
         labelled: of those, how many have a label.
         labels: different ones among them.
         nmi: normalised mutual information, 0 (knowing the cluster says nothing of the label) to 1; it grows with the
-            number of clusters. None under two labels.
-        ari: adjusted Rand index, 0 for clusters by chance to 1. None under two labels.
+            number of clusters. None under two labels, and where clips have several.
+        ari: adjusted Rand index, 0 for clusters by chance to 1. None as `nmi`.
         purity: share of the labelled clips that have the label which is commonest in their cluster. It is at least the
             share of the commonest label of all, and grows with the number of clusters. None under two labels.
         groups: the clusters, largest first; empty ones are there too.
@@ -68,7 +69,7 @@ def compare_groups(
 
     Args:
         assignment: (n,) cluster of each clip; -1 for none, which leaves the clip out.
-        labels: (n,) label of each clip, None where it has none.
+        labels: (n,) label of each clip, or several joined by `;`; None where it has none.
         clusters: how many there are; None: the highest number that is taken, plus 1.
 
     Raises:
@@ -82,25 +83,28 @@ def compare_groups(
     own = np.asarray(assignment, np.int64)
     count = int(own.max(initial=-1)) + 1 if clusters is None else clusters
     inside: list[Counter[str]] = [Counter() for _ in range(count)]
-    pairs = [(c, label) for c, label in zip(own.tolist(), labels, strict=True) if c >= 0 and label is not None]
-    for cluster, label in pairs:
-        inside[cluster][label] += 1
+    splits = {cell: split_label(cell) for cell in set(labels)}
+    pairs = [(c, splits[cell]) for c, cell in zip(own.tolist(), labels, strict=True) if c >= 0 and splits[cell]]
+    for cluster, several in pairs:
+        inside[cluster].update(several)
     sizes = np.bincount(own[own >= 0], minlength=count).tolist()
-    groups = [_group(cluster, sizes[cluster], found) for cluster, found in enumerate(inside)]
+    by_cluster = [cluster for cluster, _ in pairs]
+    labelled = np.bincount(np.array(by_cluster, np.int64), minlength=count).tolist()
+    groups = [_group(cluster, sizes[cluster], labelled[cluster], found) for cluster, found in enumerate(inside)]
     groups.sort(key=lambda group: (-group.clips, group.cluster))
-    names = {label for _, label in pairs}
+    names = {label for _, several in pairs for label in several}
     nmi = ari = purity = None
     if len(names) >= 2:
+        purity = sum(max(found.values(), default=0) for found in inside) / len(pairs)
+    if len(names) >= 2 and all(len(several) == 1 for _, several in pairs):
         metrics = require("sklearn.metrics", "report")
-        by_cluster, by_label = [cluster for cluster, _ in pairs], [label for _, label in pairs]
+        by_label = [label for _, (label,) in pairs]
         nmi = round(float(metrics.normalized_mutual_info_score(by_label, by_cluster)), 6)
         ari = round(float(metrics.adjusted_rand_score(by_label, by_cluster)), 6)
-        purity = sum(max(found.values(), default=0) for found in inside) / len(pairs)
     return Groups(sum(sizes), len(pairs), len(names), nmi, ari, purity, tuple(groups))
 
 
-def _group(cluster: int, clips: int, found: Counter[str]) -> Group:
-    labelled = found.total()
+def _group(cluster: int, clips: int, labelled: int, found: Counter[str]) -> Group:
     mostly = min(found, key=lambda label: (-found[label], label), default=None)
     share = found[mostly] / labelled if mostly is not None else None
     return Group(cluster, clips, labelled, mostly, share)

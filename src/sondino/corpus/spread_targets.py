@@ -37,7 +37,7 @@ from sondino.files import make_folder, new_file, write_json
 from sondino.locks import lock_or_fail
 from sondino.processors import cores
 from sondino.progress import Report
-from sondino.spread import Answer, Cluster, Part, Work, parts_of_range, spread
+from sondino.spread import Answer, Cluster, PartTask, Work, parts_of_range, spread
 
 OpenEncoder = Callable[[], Encoder]
 """Opens the teacher, in each worker; a function of a module, perhaps in a functools.partial, so that it can be sent."""
@@ -123,7 +123,7 @@ def spread_targets(
 ) -> Targets:
     """A teacher's embeddings for every row of a corpus, computed by the machines of a Ray cluster.
 
-    The same parts, folder and bits as of `compute_targets`, which goes on where this was stopped, and the other way
+    The same parts, folder and bits as of `compute_targets`, which resumes what this was stopped at, and the other way
     round. Embeddings come back to the process that calls, which alone writes; workers only read the corpus, the sound
     and the teacher's file, which every machine must see under the same paths. A clip that ends its worker each time is
     left out by name.
@@ -159,7 +159,7 @@ def spread_targets(
         progress(finished, parts.rows)
         whole = parts.done()
         spans = {part: parts.span(part) for part in range(parts.count) if part not in whole}
-        todo = {part: Part(stop - first) for part, (first, stop) in spans.items()}
+        todo = {part: PartTask(stop - first) for part, (first, stop) in spans.items()}
         opened = partial(
             _open_work, str(corpus.folder.absolute()), corpus.hash, open_encoder, short, targets.key, parts
         )

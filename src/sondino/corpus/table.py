@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
+from sondino.corpus.labels import RowLabels, row_labels
 from sondino.corpus.scan import scan, write_table
 from sondino.corpus.sources import PLACE_COLUMNS, Listing, is_url, list_audio, not_utf8
 from sondino.errors import AudioError, OptionError, RunError, require
@@ -84,14 +85,9 @@ class Corpus:
             return np.arange(len(self))
         return np.full(len(self), ABSENT[name])
 
-    def label_names(self) -> list[str]:
-        """The labels there are, sorted."""
-        return sorted({name for name in self.column("label") if name is not None})
-
-    def label_numbers(self) -> NDArray[np.int64]:
-        """Each row's label as its place (rows,) in `label_names`, -1 where it has none."""
-        place: dict[str | None, int] = {name: number for number, name in enumerate(self.label_names())}
-        return np.array([place.get(name, -1) for name in self.column("label")], dtype=np.int64)
+    def labels(self) -> RowLabels:
+        """The labels of each row: none, one, or several, which a cell joins by `;`."""
+        return row_labels(self.column("label"))
 
     def label_hash(self) -> str:
         """Of labels and splits, which `hash` leaves out so that targets outlive a new label."""

@@ -305,13 +305,13 @@ def training_data(
 ) -> TrainingData:
     """The split into training and validation clips, and the sampling weight of each clip (clips,)."""
     usable = np.logical_and.reduce([decodable, *(t.valid for t in targets)])
-    labels = corpus.label_numbers() if recipe.label_weight > 0 else None
-    if labels is not None and not (labels >= 0).any():
+    labels = corpus.labels() if recipe.label_weight > 0 else None
+    if labels is not None and not labels.labelled.any():
         raise OptionError(
             f"label_weight is {recipe.label_weight:g}, and {corpus.folder} has no labels: give a list with them"
         )
     if labels is not None and recipe.label_weight == 1:
-        usable &= labels >= 0
+        usable &= labels.labelled
     split = split_by_file(
         corpus.column("content").tolist(),
         corpus.column("split").tolist(),

@@ -60,3 +60,17 @@ def mixed(loss: Loss, projected: Tensor, target: Tensor, partner: Tensor, ratio:
         ratio: weight (batch,) of the clip itself, from 0.5 to 1.
     """
     return ratio * loss(projected, target) + (1 - ratio) * loss(projected, target[partner])
+
+
+def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy (batch,) of a softmax over logits (batch, classes) with each clip's class; 0 where it is -1."""
+    return F.cross_entropy(logits, classes, ignore_index=-1, reduction="none")
+
+
+def marks_loss(logits: Tensor, marks: Tensor) -> Tensor:
+    """Binary cross-entropy (batch,) of logits (batch, classes) with marks of 0 and 1, the mean over classes.
+
+    A clip whose marks are -1 has no labels: 0.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, marks.clamp_min(0), reduction="none").mean(1)
+    return losses * (marks[:, 0] >= 0)

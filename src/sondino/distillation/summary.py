@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sondino.audio.clips import real_clips
 from sondino.benchmark.measure import costs_of, milliseconds_per_10s
 from sondino.console import new_table, open_console, print_line
 from sondino.corpus.cluster_labels import describe_clusters
 from sondino.corpus.clusters import Clusters
+from sondino.corpus.labels import RowLabels, row_labels
 from sondino.corpus.table import Corpus
 from sondino.corpus.targets import Targets
 from sondino.distillation.label_head import TeacherLabels, clips_to_fit, fit_head
@@ -31,13 +33,14 @@ from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
 from sondino.metrics.collapse import norm_ok
 from sondino.metrics.verdicts import of_norms, of_run, overlap_by_chance
+from sondino.model.head_layers import as_head
 from sondino.model.model import Model
 from sondino.model.torch_model import TorchModel
 from sondino.model.write import write_bundle
 from sondino.nets.saved import new_net
 from sondino.nets.student import Student
 from sondino.pretrained.load import load
-from sondino.probing.probe import probe_labels
+from sondino.probing.probe import probe_labels, probe_several
 from sondino.progress import show
 from sondino.reporting.entries import read_summary
 from sondino.reporting.map import map_2d
@@ -51,7 +54,10 @@ Read = Callable[[int], NDArray[np.float32]]
 MAP_ROWS = 2_000
 FEWEST_CLIPS = 10
 """Held-out clips under which the agreement of labels says nothing."""
-SCORES = ("validation_cosine", "validation_overlap", "label_top1", "label_mAP", "label_calibration_error")
+SCORES = (
+    *("validation_cosine", "validation_overlap", "validation_accuracy", "validation_mAP"),
+    *("label_top1", "label_mAP", "label_calibration_error"),
+)
 """Measurements on held-out clips that a bundle records."""
 REAL_CLIPS = 4
 OTHER_CLIPS = 64
@@ -103,9 +109,9 @@ class RunData:
         return spread(self.clips, MAP_ROWS)
 
     @property
-    def own_labels(self) -> NDArray[Any]:
-        """The labels of `rows` in the corpus, None where there is none."""
-        return self.corpus.column("label")[self.rows]
+    def own_labels(self) -> RowLabels:
+        """The labels of `rows` in the corpus."""
+        return row_labels(self.corpus.column("label")[self.rows])
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ def finish_run(run: RunData, distiller: Distiller, page: bool = True, quiet: boo
     metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     best = max(metrics, key=score)
     head, agreement = label_head(run, distiller.student, quiet)
+    head = head or trained_head(run, distiller)
     with show("writing and measuring the student", quiet=quiet):
         write_student(run, distiller.student, head, {**best, **agreement}, made_with)
         model = load(run.folder / "bundle")
@@ -200,6 +207,16 @@ def label_head(run: RunData, student: Student, quiet: bool) -> tuple[Head | None
         head.multi_label,
     )
     return head, {f"label_{name}": round(value, 5) for name, value in found.items()}
+
+
+def trained_head(run: RunData, distiller: Distiller) -> Head | None:
+    """The head that was trained on the corpus's own labels; None where none was, or where there is one class alone."""
+    labels = run.data.labels
+    if labels is None or distiller.label_head is None or (len(labels.names) < 2 and not labels.multi_label):
+        return None
+    layers = nn.Sequential(*(layer for layer in distiller.label_head.mlp if not isinstance(layer, nn.Dropout)))
+    note = f"trained with the student on {int(labels.labelled[run.data.split.train].sum())} labelled clips"
+    return as_head(layers, "labels of the corpus", labels.names, labels.multi_label, note)
 
 
 def write_student(
@@ -269,6 +286,7 @@ def student_row(run: RunData, model: Model, best: Mapping[str, Any], embeddings:
         "cosine": best.get("validation_cosine"),
         "label_top1": best.get("label_top1"),
         "label_mAP": best.get("label_mAP"),
+        **{f"own_{name}": best[f"validation_{name}"] for name in ("accuracy", "mAP") if f"validation_{name}" in best},
         "neighbour_overlap": overlap(run, embeddings.student, embeddings.teachers),
     }
 
@@ -302,19 +320,25 @@ def cluster_facts(run: RunData) -> dict[str, Any]:
     return {"clusters": {"quality": quality, **asdict(describe_clusters(run.corpus, run.clusters))}}
 
 
-def add_probes(
-    table: Sequence[dict[str, Any]], embeddings: Sequence[NDArray[np.float32]], labels: NDArray[Any]
-) -> None:
-    """Add the accuracy of a linear probe on each model's embeddings, if the clips have labels; training used none."""
-    labelled = np.array([label is not None for label in labels])
-    if not labelled.any():
+def add_probes(table: Sequence[dict[str, Any]], embeddings: Sequence[NDArray[np.float32]], labels: RowLabels) -> None:
+    """Add the score of a linear probe on each model's embeddings, if the clips have labels; training used none.
+
+    It is the accuracy, `probe_accuracy`; where clips have several labels the mAP, `probe_mAP`.
+    """
+    rows = np.flatnonzero(labels.labelled)
+    if len(rows) == 0:
         return
+    given = [tuple(labels.names[number] for number in labels.of(row)) for row in rows.tolist()]
     for row, of_model in zip(table, embeddings, strict=True):
         try:
-            probe = probe_labels(of_model[labelled], labels[labelled].astype(str))
+            if labels.multi_label:
+                probe = probe_several(of_model[rows], given)
+                row["probe_mAP"], row["probe_mAP_interval95"] = probe.value, probe.interval95
+            else:
+                probe = probe_labels(of_model[rows], [own[0] for own in given])
+                row["probe_accuracy"], row["probe_interval95"] = probe.value, probe.interval95
         except OptionError:
             return  # too few clips per label
-        row["probe_accuracy"], row["probe_interval95"] = probe.value, probe.interval95
 
 
 @torch.inference_mode()
@@ -346,6 +370,9 @@ def print_summary(run: Path) -> int:
         "label_top1": ("same label", lambda v: percent(v, 0)),
         "label_mAP": ("labels' mAP", percent),
         "probe_accuracy": ("probe", percent),
+        "probe_mAP": ("probe's mAP", percent),
+        "own_accuracy": ("own labels", percent),
+        "own_mAP": ("own labels' mAP", percent),
     }
     columns = [name for name in shown if any(row.get(name) is not None for row in summary.get("table", []))]
     table = new_table()
@@ -361,7 +388,8 @@ def print_summary(run: Path) -> int:
         f"{facts.epochs} epochs in {facts.training_seconds:.0f} s, best {facts.best_epoch}"
         f"\ncosine and neighbours: with the teacher, on held-out clips{by_chance}"
         + ("; labels: with the teacher's most probable ones" if "label_top1" in columns else "")
-        + ("; probe: linear, on frozen embeddings, over folds" if "probe_accuracy" in columns else "")
+        + ("; probe: linear, on frozen embeddings, over folds" if {"probe_accuracy", "probe_mAP"} & {*columns} else "")
+        + ("; own labels: of the corpus, on held-out clips" if {"own_accuracy", "own_mAP"} & {*columns} else "")
     )
     for verdict in of_run(summary):
         print_line(verdict)

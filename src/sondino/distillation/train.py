@@ -15,8 +15,9 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sondino.corpus.labels import RowLabels
 from sondino.distillation.augment import mixup, spec_augment
-from sondino.distillation.losses import LOSSES, mixed
+from sondino.distillation.losses import LOSSES, class_loss, marks_loss, mixed
 from sondino.distillation.mapping import MappingHead, Standardise
 from sondino.distillation.recipe import Recipe, as_dict
 from sondino.distillation.sampling import draw
@@ -24,6 +25,7 @@ from sondino.errors import OptionError, SondinoError
 from sondino.files import write_whole
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import cosine, neighbour_overlap
+from sondino.metrics.classification import chance_of, score_of
 from sondino.metrics.verdicts import overlap_by_chance
 from sondino.nets.student import Student
 from sondino.processors import cores
@@ -39,13 +41,13 @@ MOST_SCALE_ROWS = 20_000
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Targets (rows, dim) of each teacher, sampling weights (rows,), the split, and labels (rows,)."""
+    """Targets (rows, dim) of each teacher, sampling weights (rows,), the split, and the labels of the rows."""
 
     targets: Sequence[NDArray[np.float16]]
     weights: NDArray[np.float64]
     split: Split
-    labels: NDArray[np.int64] | None = None
-    """Class of each row, -1 where it has none."""
+    labels: RowLabels | None = None
+    """None: they are not trained on."""
 
 
 class Distiller(nn.Module):
@@ -124,7 +126,10 @@ class _Trainer:
         self.loss = LOSSES[recipe.loss]
         self.history: list[dict[str, Any]] = []
         torch.manual_seed(recipe.seed)
-        classes = 0 if data.labels is None or recipe.label_weight == 0 else int(data.labels.max()) + 1
+        # One label a clip is a class of a softmax; where any clip has several, each label is a binary problem.
+        self.multi_label = data.labels is not None and data.labels.multi_label
+        self.classes = None if data.labels is None or self.multi_label else data.labels.classes()
+        classes = 0 if data.labels is None else len(data.labels.names)
         dims = [target.shape[1] for target in data.targets]
         if recipe.mapping == "none" and (other := [dim for dim in dims if dim != student.dim]):
             raise OptionError(
@@ -267,13 +272,17 @@ class _Trainer:
             distill_loss = distill_loss + loss_fn(projected.float(), target).mean() * weight / sum(weights)
         if logits is None:
             return distill_loss
-        labels = torch.from_numpy(self.data.labels[rows]).to(device)  # type: ignore[index]
-
-        def cross_entropy(p: Tensor, t: Tensor) -> Tensor:
-            return nn.functional.cross_entropy(p, t, ignore_index=-1, reduction="none")
-
-        supervised = mixed(cross_entropy, logits.float(), labels, partner, ratio).mean()
+        label_loss = marks_loss if self.multi_label else class_loss
+        labels = torch.from_numpy(self._labels(rows)).to(device)  # (batch,) or (batch, classes)
+        supervised = mixed(label_loss, logits.float(), labels, partner, ratio).mean()
         return recipe.label_weight * supervised + (1 - recipe.label_weight) * distill_loss
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The classes (rows,) of some rows; where clips may have several labels, the marks (rows, classes)."""
+        if self.classes is not None:
+            return self.classes[rows]
+        assert self.data.labels is not None
+        return self.data.labels.marks(rows)
 
     def finish_epoch(self, epoch: int) -> None:
         """Validate, and write the best checkpoint if it is one, then the last, then the metrics."""
@@ -295,12 +304,10 @@ class _Trainer:
         rows = spread(self.data.split.validation, MOST_VALIDATION_ROWS)
         if len(rows) == 0:
             return {}
-        embeddings, projections, classes = self.embed(rows)
+        embeddings, projections, predicted = self.embed(rows)
         found: dict[str, float] = {}
-        if classes is not None:
-            labels = self.data.labels[rows]  # type: ignore[index]
-            correct = (classes == labels)[labels >= 0]
-            found["validation_accuracy"] = float(correct.mean()) if len(correct) else math.nan
+        if predicted is not None:
+            found |= self._label_scores(predicted, self._labels(rows))
         if projections:
             targets = [target[rows].astype(np.float32) for target in self.data.targets]
             # As the loss compares them: a loss that ignores lengths leaves open what they would be restored to.
@@ -312,22 +319,39 @@ class _Trainer:
             found["validation_overlap"] = float(np.mean([neighbour_overlap(embeddings, t) for t in targets]))
         return {name: round(value, 5) for name, value in found.items() if math.isfinite(value)}
 
+    def _label_scores(self, predicted: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+        """How well the labels of held-out clips are predicted: accuracy, or mAP with its chance level."""
+        if not self.multi_label:
+            correct = (predicted == labels)[labels >= 0]
+            return {"validation_accuracy": float(correct.mean()) if len(correct) else math.nan}
+        labelled = (labels >= 0).all(1)
+        if not labelled.any():
+            return {}
+        targets = labels[labelled] > 0
+        return {
+            "validation_mAP": score_of(predicted[labelled], targets, "mAP"),
+            "validation_mAP_by_chance": chance_of(targets, "mAP"),
+        }
+
     @torch.inference_mode()
     def embed(
         self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.int64] | None]:
-        """Embeddings (rows, dim), projections (rows, teacher's dim) and predicted classes (rows,) of some rows."""
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[Any] | None]:
+        """Embeddings (rows, dim), projections (rows, teacher's dim) and predicted labels of some rows.
+
+        The last are classes (rows,); where clips may have several labels, logits (rows, classes).
+        """
         self.model.eval()
-        embeddings, projections, classes = [], [], []
+        embeddings, projections, predicted = [], [], []
         for _, waveforms in self.batches(np.array_split(rows, math.ceil(len(rows) / self.recipe.batch_size))):
             with self.accelerator.autocast():
                 embedding, projected, logits = self.distiller(self.frontend(waveforms.to(self.accelerator.device)))
             embeddings.append(embedding.float().cpu().numpy())
             projections.append([p.float().cpu().numpy() for p in projected])
             if logits is not None:
-                classes.append(logits.argmax(1).cpu().numpy())
+                predicted.append((logits.float() if self.multi_label else logits.argmax(1)).cpu().numpy())
         together = [np.concatenate(p) for p in zip(*projections, strict=True)]
-        return np.concatenate(embeddings), together, np.concatenate(classes) if classes else None
+        return np.concatenate(embeddings), together, np.concatenate(predicted) if predicted else None
 
     def best(self) -> Distiller:
         """The model with the weights of its best epoch; the last if nothing was held out."""
@@ -352,5 +376,6 @@ def warm_norms(norms: Sequence[tuple[nn.BatchNorm2d, float]], step: int) -> None
 
 
 def score(metrics: Mapping[str, Any]) -> float:
-    """The score that the best epoch is chosen by: cosine to the teacher, else accuracy, else the epoch's number."""
-    return metrics.get("validation_cosine", metrics.get("validation_accuracy", float(metrics["epoch"])))
+    """The score that the best epoch is chosen by: cosine to the teacher, else of labels, else the epoch's number."""
+    names = ("validation_cosine", "validation_accuracy", "validation_mAP")
+    return next((metrics[name] for name in names if name in metrics), float(metrics["epoch"]))

@@ -27,7 +27,7 @@ from sondino.encoder.pipeline import readers, resolve_windowing
 from sondino.errors import OptionError, RunError
 from sondino.files import thread_count
 from sondino.processors import cores
-from sondino.spread import Answer, Cluster, Part, Work, parts_of_range, spread
+from sondino.spread import Answer, Cluster, PartTask, Work, parts_of_range, spread
 
 OpenModel = Callable[[], Encoder]
 """Opens the model, here and in each worker; a function of a module, perhaps in a functools.partial."""
@@ -147,7 +147,7 @@ def _make(
                           "folder that they see")  # fmt: skip
     options = {"per_window": job.per_window, "scale": job.scale, "channel": job.channel}
     opened = partial(_open_work, open_model, job.windowing, options, json.dumps(job.settings()))
-    parts = {number: Part(last - first, _as_task(files[first:last])) for number in todo
+    parts = {number: PartTask(last - first, _as_task(files[first:last])) for number in todo
              for first, last in [bounds[number]]}  # fmt: skip
     if parts:
         with closing(spread(opened, parts, cluster, lambda part, unit: files[bounds[part][0] + unit].path)) as made:

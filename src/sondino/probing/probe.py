@@ -29,7 +29,7 @@ from sondino.metrics.classification import (
 from sondino.metrics.intervals import RESAMPLES, Interval, draw_again, middle_95, t_interval, with_width
 from sondino.probing.linear import C_VALUES, Linear, fit_linear
 from sondino.probing.nearest import nearest_labels
-from sondino.tasks.labelled import Clip, Labelled
+from sondino.tasks.labelled import FEWEST, Clip, Labelled
 from sondino.tasks.splits import Fold, make_splits, unseen_labels
 
 Array = NDArray[np.float64]
@@ -179,6 +179,27 @@ def probe_labels(
     notes = (f"left out, with one clip alone: {', '.join(alone)}",) if alone else ()
     labelled = Labelled(clips, left, False, "none" if folds is None else "fold", (), notes)
     return probe(np.asarray(embeddings)[kept], labelled, seeds)
+
+
+def probe_several(embeddings: NDArray[np.floating], labels: Sequence[Sequence[str]], seeds: int = 1) -> Probed:
+    """`probe` of embeddings with several labels each; splits are drawn.
+
+    Args:
+        embeddings: (n, dim).
+        labels: the labels of each, none or more; one that a single clip has is left out.
+        seeds: as in `probe`.
+
+    Raises:
+        OptionError: lengths differ, embeddings hold NaN, or no label is left.
+    """
+    if len(embeddings) != len(labels):
+        raise OptionError(f"a probe needs labels for each embedding, not {len(labels)} for {len(embeddings)}")
+    counts = Counter(name for own in labels for name in set(own))
+    left = tuple(sorted(name for name, count in counts.items() if count >= FEWEST))
+    if not left:
+        raise OptionError(f"a probe needs a label that {FEWEST} clips have; there is none")
+    clips = tuple(Clip(str(i), str(i), tuple(own), "", str(i)) for i, own in enumerate(labels))
+    return probe(np.asarray(embeddings), Labelled(clips, left, True), seeds)
 
 
 def held_out(

@@ -29,6 +29,9 @@ class Column:
 # Quality comes before cost: a phone shows the first columns only, until the table is scrolled.
 COLUMNS: dict[str, Column] = {
     "probe_accuracy": Column("probe accuracy", percent, bar=True),
+    "probe_mAP": Column("probe mAP", percent, bar=True),
+    "own_accuracy": Column("own labels", percent, bar=True),
+    "own_mAP": Column("own labels' mAP", percent, bar=True),
     "cosine": Column("cosine to teacher", lambda value: f"{value:.3f}"),
     "neighbour_overlap": Column("10-NN overlap", percent, bar=True),
     "label_top1": Column("same label", percent, bar=True),
@@ -41,7 +44,10 @@ COLUMNS: dict[str, Column] = {
 }
 ROLES = {"untrained": "randomly initialised"}
 """Roles that tables and pages name otherwise than results.json does."""
-_INTERVAL = {"probe_interval95": "probe_accuracy"}  # shown inside the other column's cell
+_INTERVAL = {
+    "probe_interval95": "probe_accuracy",
+    "probe_mAP_interval95": "probe_mAP",
+}  # shown inside the other column's cell
 
 
 LONG = 10

@@ -39,6 +39,14 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
                 "validation_overlap_by_chance": "10-NN overlap by chance",
             },
         ),
+        chart(
+            "The corpus's labels, held-out clips",
+            {
+                "validation_accuracy": "accuracy",
+                "validation_mAP": "mAP",
+                "validation_mAP_by_chance": "mAP by chance",
+            },
+        ),
     ]
     charts = [plot for plot in charts if plot["series"]]
     return {"unit": "epoch", "places": epochs, "charts": charts} if charts else None

@@ -1,0 +1,1 @@
+"""AudioSet: its metadata, copies of its clips on disk, subsets, and a polite download."""
