@@ -34,6 +34,7 @@ from sondino.locks import lock_or_fail
 from sondino.progress import Report
 
 TARGETS_FORMAT = "sondino-targets-1"
+PACKED_ROWS = 32
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -199,12 +200,19 @@ def prepare_targets(
     folder = make_folder(corpus.folder / "targets" / facts["key"][:16])
     described = folder / "targets.json"
     if not described.exists():
-        write_json(described, facts | {"part_rows": part_rows or rows_a_part(corpus.clip)})
+        write_json(described, facts | {"part_rows": part_rows or _rows_a_part(corpus)})
     old = read_json(described)
     if old["key"] != facts["key"]:  # the folder's name is only the beginning of the key
         raise RunError(f"{folder} holds other targets ({old.get('teacher')}): remove it")
     # A teacher's last bits depend on what shares its batch, so resuming keeps the parts as they were.
     return _described(folder, old)
+
+
+def _rows_a_part(corpus: Corpus) -> int:
+    """Fewer where the sound is inside tables, whose pages take memory beside the clips of two parts."""
+    usual = rows_a_part(corpus.clip)
+    packed = "group" in corpus.table.column_names and corpus.table["group"].null_count < len(corpus)
+    return min(usual, PACKED_ROWS) if packed else usual
 
 
 def check_any(corpus: Corpus, targets: Targets) -> None:

@@ -30,7 +30,7 @@ WAVEFORMS_FORMAT = "sondino-waveforms-1"
 FULL_SCALE = 32767
 PART_SECONDS = 2560.0
 """Sound decoded at once, at most: 164 MB at 16 kHz."""
-AHEAD = 32
+AHEAD = 8
 """Files that are fetched and not decoded yet, at most."""
 
 Array = NDArray[np.float32]

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,14 +11,13 @@ from typing import Any, Protocol
 from sondino.audio.crashes import crash_marks
 from sondino.embedding.files import EmbedReport, Job, load_part, match_key, save_part, writing_to
 from sondino.embedding.inputs import Input
-from sondino.embedding.part_tables import MANIFEST, PARTS_FORMAT
+from sondino.embedding.part_tables import MANIFEST, PART_NAMES, PARTS_FORMAT
 from sondino.embedding.tables import TablePart, arrow_of
 from sondino.errors import RunError, SondinoError, require
 from sondino.files import make_folder, write_whole
 from sondino.locks import lock_or_fail
 from sondino.text import csv_of_dicts, escape, first_line
 
-NAMES = re.compile(r"part-(\d{6})-([0-9a-f]{12})\.parquet")
 FACTS = b"sondino"
 """Of a part's Parquet schema: JSON with files, seconds of sound, and what was skipped."""
 
@@ -128,7 +126,7 @@ class DataSet:
         }
         self.folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
         for name in self.folder.list():
-            if NAMES.fullmatch(name) and name not in self.names:
+            if PART_NAMES.fullmatch(name) and name not in self.names:
                 self.folder.remove(name)  # of files that have changed since, or are gone
 
     def _facts(self, name: str) -> tuple[int, dict[str, Any]]:

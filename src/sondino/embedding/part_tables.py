@@ -1,5 +1,6 @@
 """Tables in parts: a folder of Parquet files, with a manifest that says which belong to it, or without."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from sondino.schema import load_json
 
 PARTS_FORMAT = "sondino-parts-1"
 MANIFEST = "manifest.json"
+PART_NAMES = re.compile(r"part-\d{6}-[0-9a-f]{12}\.parquet")
+"""Files of parts as `embed` names them: the number, and a hash of all that decides the rows."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def part_files(folder: Path) -> list[PartFile]:
         SondinoError: the manifest is damaged or of another format, or a file of it is not there.
     """
     if not (folder / MANIFEST).exists():
+        if any(PART_NAMES.fullmatch(file.name) for file in folder.glob("part-*.parquet")):
+            raise SondinoError(f"{folder} is not finished, it has no {MANIFEST}: run the command that makes it again")
         found = sorted(file for file in folder.glob("*.parquet") if file.is_file() and not file.name.startswith("."))
         if not found:
             raise OptionError(f"table {folder} is a folder without {MANIFEST} or .parquet files: name a table")
