@@ -177,6 +177,9 @@ def test_without_the_extra_the_message_has_the_command(tmp_path: Path, monkeypat
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
 
 
+# One thread makes the same graph each time.
+
+
 class TestWithUsearch:
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
@@ -218,7 +221,7 @@ class TestWithUsearch:
 
         counts = np.random.default_rng(5).integers(1, 12, size=400).tolist()
         table = write(tmp_path / "t.npz", clustered(sum(counts)), counts)
-        made = build_index(table, recall_queries=0)
+        made = build_index(table, recall_queries=0, threads=1)
         assert made.recall is None and (made.rows, made.clips) == (sum(counts), 400)
         monkeypatch.setattr(table_readers, "BLOCK_BYTES", 7 * DIM * 4)  # clips are cut at 7 rows
         for seed in range(5):
@@ -231,7 +234,7 @@ class TestWithUsearch:
 
         rows = clustered(600)
         table = write(tmp_path / "t.npz", rows, channels=2)
-        index = open_index(build_index(table).folder, table)
+        index = open_index(build_index(table, threads=1).folder, table)
         assert index.clips_named("é 4.wav") == [8, 9]
         found = find_similar(rows[9], table, 1, index=index)
         assert found.by_index and (found[0].id, found[0].channel) == ("é 4.wav", 2)
@@ -243,7 +246,7 @@ class TestWithUsearch:
         rows = clustered(400)
         rows[::4] = 0
         table = write(tmp_path / "t.npz", rows)
-        made = build_index(table)
+        made = build_index(table, threads=1)
         assert (made.rows, made.empty) == (400, 100) and made.recall is not None and made.recall > 0.95
         found = find_similar(rows[1], table, index=made.folder)
         assert found.by_index and found == find_similar(rows[1], table)
@@ -253,7 +256,7 @@ class TestWithUsearch:
 
         rows = clustered(300)
         table = write(tmp_path / "t.npz", rows)
-        found = find_similar(rows[0], table, 50, index=build_index(table).folder)
+        found = find_similar(rows[0], table, 50, index=build_index(table, threads=1).folder)
         assert not found.by_index and found.compared == 300
 
     def test_nan_and_no_rows_are_refused(self, tmp_path: Path) -> None:
@@ -274,17 +277,17 @@ class TestWithUsearch:
         (tmp_path / "t.npz.index").mkdir()
         (tmp_path / "t.npz.index" / "mine.txt").write_text("mine")
         with pytest.raises(OptionError, match="is no index"):
-            build_index(table)
+            build_index(table, threads=1)
         assert (tmp_path / "t.npz.index" / "mine.txt").read_text() == "mine"
-        assert build_index(table, tmp_path / "other").folder == tmp_path / "other"
-        build_index(table, tmp_path / "other")  # an older index is replaced
+        assert build_index(table, tmp_path / "other", threads=1).folder == tmp_path / "other"
+        build_index(table, tmp_path / "other", threads=1)  # an older index is replaced
 
     @pytest.mark.parametrize("name", BY_ROW)
     def test_a_changed_table_is_refused(self, name: str, tmp_path: Path) -> None:
         from sondino.embedding.search_index import build_index, open_index
 
         table = write(tmp_path / ("t" + name if name[0] == "." else name), clustered(300))
-        index = build_index(table).folder
+        index = build_index(table, threads=1).folder
         file = max((table.rglob("*") if table.is_dir() else [table]), key=lambda file: file.stat().st_size)
         os.utime(file, (1, 1))
         open_index(index, table)  # another time, the same bytes
@@ -302,7 +305,7 @@ class TestWithUsearch:
 
         rows = clustered(300)
         table = write(tmp_path / "t.npz", rows)
-        index, state = build_index(table).folder, table.stat()
+        index, state = build_index(table, threads=1).folder, table.stat()
         write(table, np.roll(rows, 1, axis=0))
         os.utime(table, ns=(state.st_atime_ns, state.st_mtime_ns))
         with pytest.raises(OptionError, match="was made of another table"):
@@ -319,7 +322,7 @@ class TestWithUsearch:
             os.utime(table, (1, 1))
 
         with pytest.raises(RunError, match="changed while its index was made"):
-            build_index(table, progress=progress)
+            build_index(table, progress=progress, threads=1)
         assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
 
     def test_an_index_of_another_table_is_refused(self, tmp_path: Path) -> None:
@@ -339,7 +342,7 @@ class TestWithUsearch:
         from sondino.embedding.search_index import build_index, open_index
 
         table = write(tmp_path / "t.npz", clustered(300))
-        damaged = build_index(table, recall_queries=0).folder / file
+        damaged = build_index(table, recall_queries=0, threads=1).folder / file
         content = bytearray(damaged.read_bytes())
         content[len(content) // 2] ^= 4
         if how == "gone":
@@ -354,7 +357,7 @@ class TestWithUsearch:
         from sondino.embedding.search_index import build_index, open_index
 
         table = write(tmp_path / "t.npz", clustered(300))
-        index = build_index(table, recall_queries=0).folder
+        index = build_index(table, recall_queries=0, threads=1).folder
         (index / "index.json").write_text(facts)
         with pytest.raises(RunError):
             open_index(index, table)
@@ -369,7 +372,7 @@ class TestWithUsearch:
         )
         assert subprocess.run([sys.executable, "-c", code, str(table)], check=False).returncode == 9
         assert not (tmp_path / "t.npz.index").exists()
-        open_index(build_index(table).folder, table)
+        open_index(build_index(table, threads=1).folder, table)
         assert sorted(file.name for file in tmp_path.iterdir()) == ["t.npz", "t.npz.index"]
 
     def test_on_the_command_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
