@@ -11,7 +11,6 @@ too, as "before"). Everything lies in a temporary folder and is removed.
 import argparse
 import io
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -169,12 +168,15 @@ def in_process(what: str, source: Path, out: Path) -> None:
     if what == "corpus":
         rows = len(build_corpus(source, out))
     else:
-        rows = len(compute_targets(open_corpus(out), Cheap(), part_rows=64 if what == "targets, parts of 64" else None))
+        part_rows = 256 if what == "targets, parts of 256" else None
+        rows = len(compute_targets(open_corpus(out), Cheap(), part_rows=part_rows))
     print(json.dumps({"files": rows, "peak_mb": round(_peak()), "before_mb": round(before)}))
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    """Megabytes that this program held at most; what getrusage gives begins with what its parent held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def from_parquet(folder: Path, groups: int) -> Iterator[dict[str, Any]]:
@@ -186,7 +188,7 @@ def from_parquet(folder: Path, groups: int) -> Iterator[dict[str, Any]]:
     ):
         write_parquet(file, groups, **options)
         name = f"Parquet {pages}, {groups} row groups of {file.stat().st_size / groups / 1e6:.0f} MB"
-        for what in ("corpus", "targets, parts of 256", "targets, parts of 64"):
+        for what in ("corpus", "targets", "targets, parts of 256"):
             out = folder / "parquet"
             if what != "corpus":
                 subprocess.run(_again("corpus", file, out), check=True, stdout=subprocess.DEVNULL)
