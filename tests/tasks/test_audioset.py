@@ -279,7 +279,7 @@ def test_subsets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("numbers", [{"clips": 0}, {"per_label": 0}, {"clips": 2, "per_label": 2}])
 def test_numbers_are_checked_before_the_metadata_is_read(tmp_path: Path, numbers: dict[str, int]) -> None:
-    with pytest.raises(OptionError, match="clips is 0|per-label is 0|both clips and per-label"):
+    with pytest.raises(OptionError, match=r"clips is 0|per-label is 0|both clips and per-label"):
         subset(tmp_path / "no metadata", out=tmp_path / "out.csv", **numbers)
 
 
