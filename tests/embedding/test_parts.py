@@ -106,6 +106,27 @@ def test_new_and_changed_files_are_new_parts(sounds, opened, tmp_path):
     assert table_of(folder).equals(plain(sounds, opened, tmp_path))
 
 
+def test_skipped_csv_is_of_this_run_and_names_what_is_no_file(sounds, opened, tmp_path):
+    folder = tmp_path / "vectors"
+    broken = sounds / "broken.wav"
+    broken.write_bytes(b"junk")
+    link = sounds / "link.wav"
+    link.symlink_to(tmp_path / "gone.wav")
+    report = embed_parts(sounds, opened, f"{folder}/")
+    rows = list(csv.DictReader((folder / "skipped.csv").open()))
+    assert len(rows) == len(report.skipped) == json.loads((folder / "manifest.json").read_text())["skipped"] == 2
+    broken.unlink()
+    link.unlink()
+    assert embed_parts(sounds, opened, f"{folder}/").skipped == []
+    assert not (folder / "skipped.csv").exists()
+
+
+def test_pyarrow_reads_the_folder_as_one_table(sounds, opened, tmp_path):
+    report = embed_parts(sounds, opened, f"{tmp_path}/vectors/")
+    read = pytest.importorskip("pyarrow.dataset").dataset(f"{tmp_path}/vectors/", exclude_invalid_files=True)
+    assert read.to_table().num_rows == report.files
+
+
 def test_another_model_or_other_options_are_refused(sounds, opened, make_tiny_bundle, tmp_path):
     output = f"{tmp_path}/vectors/"
     embed_parts(sounds, opened, output)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sondino.cli.audioset import subset
 from sondino.errors import AudioError, OptionError
 from sondino.lists import read_list
 from sondino.tasks.audioset import fetch
@@ -274,6 +275,12 @@ def test_subsets(tmp_path: Path) -> None:
     ):
         with pytest.raises(OptionError, match=message):
             choose(metadata, **bad)
+
+
+@pytest.mark.parametrize("numbers", [{"clips": 0}, {"per_label": 0}, {"clips": 2, "per_label": 2}])
+def test_numbers_are_checked_before_the_metadata_is_read(tmp_path: Path, numbers: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match=r"clips is 0|per-label is 0|both clips and per-label"):
+        subset(tmp_path / "no metadata", out=tmp_path / "out.csv", **numbers)
 
 
 def test_a_subset_is_a_list_of_segments(metadata: Metadata, tmp_path: Path) -> None:

@@ -126,8 +126,9 @@ def subset(
     from sondino.progress import show
     from sondino.tasks.audioset.copies import find_copies, write_list
     from sondino.tasks.audioset.metadata import read_metadata
-    from sondino.tasks.audioset.subsets import choose, write_segments
+    from sondino.tasks.audioset.subsets import check_choice, choose, write_segments
 
+    check_choice(clips, per_label)
     with show("reading the metadata", quiet=quiet):
         found = read_metadata(metadata)
         copies = None if audio is None else find_copies(found, audio)

@@ -93,8 +93,12 @@ class DataSet:
         parquet.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts).encode()}), content)
         self.folder.write(self.names[number], content.getvalue())
 
-    def finish(self, report: EmbedReport) -> None:
+    def finish(self, report: EmbedReport, left_out: Sequence[tuple[str, str]] = ()) -> None:
         """Write the manifest once all parts are there, and count them all in the report.
+
+        Args:
+            report: of the run.
+            left_out: (path, reason) of what is in no part, since it was no file to read.
 
         Raises:
             SondinoError: no file could be decoded.
@@ -103,7 +107,7 @@ class DataSet:
             rows, facts = zip(*pool.map(self._facts, self.names), strict=True)
         report.files = sum(each["files"] for each in facts)
         report.seconds = sum(each["seconds"] for each in facts)
-        report.skipped = [(path, reason) for each in facts for path, reason in each["skipped"]]
+        report.skipped = [*left_out, *((path, reason) for each in facts for path, reason in each["skipped"])]
         report.embeddings = sum(rows)
         if not report.files:
             path, reason = report.skipped[0]
@@ -113,6 +117,8 @@ class DataSet:
         listed = [{"path": escape(path), "reason": reason} for path, reason in report.skipped]
         if listed:
             self.folder.write("skipped.csv", csv_of_dicts(listed).encode())
+        elif "skipped.csv" in self.folder.list():
+            self.folder.remove("skipped.csv")  # of files that have been repaired since, or are gone
         manifest = {
             "format": PARTS_FORMAT,
             "dim": self.job.model.dim,

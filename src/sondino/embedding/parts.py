@@ -109,7 +109,8 @@ def embed_parts(
             done += sizes[number]
             tell(done, sum(sizes.values()), report.seconds)
         if share is None and isinstance(store, DataSet):
-            store.finish(report)
+            store.finish(report, left_out)
+            return report
     if share is None and isinstance(store, Partial):  # from the parts, which are all there
         resumed = report.resumed
         report = embed_table(inputs, model, output, windowing, per_window, None, progress, scale, False, channel)

@@ -13,6 +13,15 @@ from sondino.tasks.audioset.metadata import EVALUATION, Metadata, segment_lines
 from sondino.tasks.audioset.ontology import descendants, find_node
 
 
+def check_choice(clips: int | None, per_label: int | None) -> None:
+    """Raises OptionError for numbers that `choose` cannot take: they are checked before 2 million segments are read."""
+    if clips is not None and per_label is not None:
+        raise OptionError("both clips and per-label are given: choose at random, or by label")
+    for name, value in (("clips", clips), ("per-label", per_label)):
+        if value is not None and value < 1:
+            raise OptionError(f"{name} is {value}: give a whole number above 0")
+
+
 def choose(
     metadata: Metadata,
     clips: int | None = None,
@@ -40,11 +49,7 @@ def choose(
     Raises:
         OptionError: an unknown set or node, or nothing is left to choose.
     """
-    if clips is not None and per_label is not None:
-        raise OptionError("both clips and per-label are given: choose at random, or by label")
-    for name, value in (("clips", clips), ("per-label", per_label)):
-        if value is not None and value < 1:
-            raise OptionError(f"{name} is {value}: give a whole number above 0")
+    check_choice(clips, per_label)
     segments = metadata.segments
     unknown = [name for name in sets if name not in segments.sets]
     if unknown:
