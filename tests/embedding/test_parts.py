@@ -137,6 +137,26 @@ def test_another_model_or_other_options_are_refused(sounds, opened, make_tiny_bu
         embed_parts(sounds, opened, output)
 
 
+def test_other_inputs_are_refused_and_lose_nothing(sounds, opened, tmp_path):
+    output = f"{tmp_path}/vectors/"
+    embed_parts(sounds, opened, output)
+    before = sorted(file.name for file in (tmp_path / "vectors").glob("part-*"))
+    other = tmp_path / "other"
+    other.mkdir()
+    soundfile.write(other / "a.wav", np.full(9000, 0.25, np.float32), TINY_RATE)
+    with pytest.raises(RunError, match=r"holds embeddings of other inputs \(.*sounds\): give the same"):
+        embed_parts(other, opened, output)
+    assert sorted(file.name for file in (tmp_path / "vectors").glob("part-*")) == before
+
+
+@pytest.mark.parametrize("name", ["vectors/", "vectors.parquet"])
+def test_a_share_made_before_says_what_it_holds(sounds, opened, tmp_path, name):
+    (sounds / "1.wav").write_bytes(b"RIFF")
+    first, again = (embed_parts(sounds, opened, f"{tmp_path}/{name}", share=(1, 2)) for _ in range(2))
+    assert (first.files, first.resumed, again.files, again.resumed) == (3, 0, 3, 4)
+    assert first.skipped == again.skipped and len(again.skipped) == 1
+
+
 def test_a_damaged_part_is_named(sounds, opened, tmp_path):
     output, folder = f"{tmp_path}/vectors/", tmp_path / "vectors"
     embed_parts(sounds, opened, output)

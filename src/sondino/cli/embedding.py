@@ -146,7 +146,7 @@ def _in_parts(output: str, append: bool, spread: Spread) -> bool:
 def _embed_parts(
     inputs: "list[Given]", open_model: "Callable[[], Model]", output: str, spread: Spread, quiet: bool, **how: Any
 ) -> int:
-    from sondino.embedding.parts import embed_parts
+    from sondino.embedding.parts import embed_parts, is_data_set
     from sondino.progress import show
 
     share = spread.share()
@@ -156,8 +156,10 @@ def _embed_parts(
                              progress=lambda done, total, seconds: progress(done, total))  # fmt: skip
     if share is None:
         print_line(f"{report.files} files, {report.seconds:.0f} s of audio, in {output}")
-        return list_skipped(report.skipped) if "://" in output else report_skipped(report.skipped, Path(output))
-    print_line(f"{report.files} files, {report.seconds:.0f} s of audio, for {output}; the same command without "
+        data_set = is_data_set(output)  # which has a list of its own
+        return list_skipped(report.skipped) if data_set else report_skipped(report.skipped, Path(output))
+    before = f" ({report.resumed} of them made before)" if report.resumed else ""
+    print_line(f"{report.files} files, {report.seconds:.0f} s of audio{before}, for {output}; the same command without "
                "--part-range finishes it once all shares are made")  # fmt: skip
     return list_skipped(report.skipped)
 

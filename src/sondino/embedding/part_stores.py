@@ -52,6 +52,14 @@ class Partial:
         with writing_to(self.output):
             save_part(self.folder, number, part)
 
+    def count(self, report: EmbedReport, numbers: Sequence[int]) -> None:
+        """Count what some parts hold, whoever made them, in the report."""
+        report.files, report.embeddings, report.seconds, report.skipped = 0, 0, 0.0, []
+        for number in numbers:
+            part = load_part(self.folder, number)
+            if part is not None:
+                report.add(part)
+
 
 class DataSet:
     """A folder or an address of a store with a Parquet file for each part, and manifest.json, which makes them count.
@@ -60,8 +68,10 @@ class DataSet:
     and an archive that grows keeps the parts of its older files.
     """
 
-    def __init__(self, output: str, job: Job, files: Sequence[Input], bounds: Sequence[tuple[int, int]]) -> None:
-        self.output, self.job = output, job
+    def __init__(
+        self, output: str, job: Job, inputs: Sequence[str], files: Sequence[Input], bounds: Sequence[tuple[int, int]]
+    ) -> None:
+        self.output, self.job, self.inputs = output, job, list(inputs)
         self.names = [
             f"part-{number:06d}-{job.key(files[first:last])[:12]}.parquet"
             for number, (first, last) in enumerate(bounds)
@@ -72,10 +82,16 @@ class DataSet:
             try:
                 old = json.loads(manifest)
                 settings = old["settings"] if old["format"] == PARTS_FORMAT else None
+                before = list(old["inputs"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{output}{MANIFEST} is damaged: remove it, and run the command again") from error
             if settings != json.loads(json.dumps(job.settings())):
                 raise RunError(f"{output} holds embeddings of another model or other options: give another folder")
+            if before != self.inputs:  # parts of files that are not given are removed at the end
+                raise RunError(
+                    f"{output} holds embeddings of other inputs ({', '.join(before[:3])}): give the same, or another "
+                    "folder; what is below an input may change"
+                )
 
     def done(self) -> set[int]:
         """The parts that are whole."""
@@ -93,6 +109,17 @@ class DataSet:
         parquet.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts).encode()}), content)
         self.folder.write(self.names[number], content.getvalue())
 
+    def count(self, report: EmbedReport, numbers: Sequence[int]) -> list[int]:
+        """Count what some parts hold, whoever made them, in the report; the rows of each."""
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(self._facts, (self.names[number] for number in numbers)))
+        rows = [count for count, _ in found]
+        report.files = sum(facts["files"] for _, facts in found)
+        report.seconds = sum(facts["seconds"] for _, facts in found)
+        report.skipped = [(path, reason) for _, facts in found for path, reason in facts["skipped"]]
+        report.embeddings = sum(rows)
+        return rows
+
     def finish(self, report: EmbedReport, left_out: Sequence[tuple[str, str]] = ()) -> None:
         """Write the manifest once all parts are there, and count them all in the report.
 
@@ -103,12 +130,8 @@ class DataSet:
         Raises:
             SondinoError: no file could be decoded.
         """
-        with ThreadPoolExecutor(16) as pool:
-            rows, facts = zip(*pool.map(self._facts, self.names), strict=True)
-        report.files = sum(each["files"] for each in facts)
-        report.seconds = sum(each["seconds"] for each in facts)
-        report.skipped = [*left_out, *((path, reason) for each in facts for path, reason in each["skipped"])]
-        report.embeddings = sum(rows)
+        rows = self.count(report, range(len(self.names)))
+        report.skipped = [*left_out, *report.skipped]
         if not report.files:
             path, reason = report.skipped[0]
             raise SondinoError(
@@ -128,6 +151,7 @@ class DataSet:
             "skipped": len(report.skipped),
             "per_window": self.job.per_window,
             "settings": self.job.settings(),
+            "inputs": self.inputs,
             "parts": [{"file": name, "rows": count} for name, count in zip(self.names, rows, strict=True)],
         }
         self.folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())

@@ -93,7 +93,10 @@ def embed_parts(
         writer_for(Path(output))
     files, left_out = list_inputs(inputs, channel)
     bounds = list(part_bounds(files))
-    store = DataSet(output, job, files, bounds) if data_set else Partial(Path(output), job.key(files), len(bounds))
+    names = _names(inputs)
+    store = (
+        DataSet(output, job, names, files, bounds) if data_set else Partial(Path(output), job.key(files), len(bounds))
+    )
     tell = progress or (lambda done, total, seconds: None)
     chosen = range(len(bounds)) if share is None else parts_of_range(share, len(bounds))
     sizes = {number: bounds[number][1] - bounds[number][0] for number in chosen}
@@ -111,6 +114,7 @@ def embed_parts(
         if share is None and isinstance(store, DataSet):
             store.finish(report, left_out)
             return report
+        store.count(report, chosen)
     if share is None and isinstance(store, Partial):  # from the parts, which are all there
         resumed = report.resumed
         report = embed_table(inputs, model, output, windowing, per_window, None, progress, scale, False, channel)
@@ -118,6 +122,13 @@ def embed_parts(
         return report
     report.skipped = left_out + report.skipped
     return report
+
+
+def _names(inputs: Given | Sequence[Given]) -> list[str]:
+    """What was given: whole paths, and addresses as they are."""
+    listed = [inputs] if isinstance(inputs, (str, Path, FilePart)) else inputs
+    names = [given.name if isinstance(given, FilePart) else str(given) for given in listed]
+    return [name if "://" in name else str(Path(name).absolute()) for name in names]
 
 
 def _make(
