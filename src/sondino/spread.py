@@ -15,6 +15,7 @@ from typing import Any
 
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.processors import cores, limit_cores
+from sondino.text import format_error
 
 TRIES = 3
 """Times that a worker may be ended while it is at one part, or at one clip."""
@@ -111,8 +112,8 @@ def spread(
 
     Raises:
         MissingExtra: Ray is not installed.
-        RunError: there is no such cluster or no room in it, or a part ends its worker and no unit alone does.
-        SondinoError: of a worker.
+        RunError: there is no such cluster or no room in it, a worker raised an error, or a part ends its worker and no
+            unit alone does.
     """
     with _connected(cluster) as workers:
         failed = dict(parts)
@@ -153,11 +154,11 @@ class _Worker:
         self._error = ""
         try:
             self._work, self._attempt = open_work()
-        except SondinoError as error:  # reported by the driver: Ray would start it again and again
-            self._error = f"{socket.gethostname()}: {error}"
+        except Exception as error:  # reported by the driver: Ray would start it again and again
+            self._error = _report(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Take a row of `_rows`, and give one with the answer."""
+        """Take a row of `_row`, and give one with the answer."""
         error, content = self._error, b""
         facts: dict[str, Any] = {}
         try:
@@ -166,10 +167,15 @@ class _Worker:
             elif not error:
                 without = {int(unit): reason for unit, reason in json.loads(row["without"]).items()}
                 facts, content = self._work(row["part"], row["task"], without)
-        except SondinoError as found:
-            error = f"{socket.gethostname()}: {found}"
+        except Exception as found:  # a clip that only raises has ended no process, and must not pass for one that did
+            error = _report(found)
         state = {"part": row["part"], "unit": row["unit"], "error": error}
         return state | {"facts": json.dumps(facts), "content": content}
+
+
+def _report(error: Exception) -> str:
+    """What the driver raises for an error of a worker: the machine, and what went wrong."""
+    return f"{socket.gethostname()}: {error if isinstance(error, SondinoError) else format_error(error)}"
 
 
 def _row(part: int, task: str, unit: int = -1, without: Mapping[int, str] | None = None) -> dict[str, Any]:

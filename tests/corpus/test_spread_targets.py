@@ -172,6 +172,14 @@ class TestRay:
         with pytest.raises(RunError, match=r"there is no folder .*sounds with the corpus's sound here: mount it"):
             spread_targets(corpus, opener(tmp_path / "none"))
 
+    def test_a_teacher_that_raises_is_no_clip_that_ends_its_worker(self, ray, sounds, tmp_path):
+        from helpers.ray_teachers import open_failing
+
+        corpus = make_corpus(sounds, tmp_path / "ray")
+        (tmp_path / "caller").write_text(str(os.getpid()))
+        with pytest.raises(RunError, match="a fault of the teacher"):
+            spread_targets(corpus, partial(open_failing, tmp_path))
+
     def test_no_room(self, ray, sounds, tmp_path):
         from helpers.ray_teachers import opener
 

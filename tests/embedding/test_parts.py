@@ -127,7 +127,7 @@ def test_pyarrow_reads_the_folder_as_one_table(sounds, opened, tmp_path):
     assert read.to_table().num_rows == report.files
 
 
-def test_another_model_or_other_options_are_refused(sounds, opened, make_tiny_bundle, tmp_path):
+def test_other_options_are_refused(sounds, opened, tmp_path):
     output = f"{tmp_path}/vectors/"
     embed_parts(sounds, opened, output)
     with pytest.raises(RunError, match="vectors/ holds embeddings of another model or other options: give another"):

@@ -37,6 +37,13 @@ def opener(listed: Path, once: bool = False) -> partial[Encoder]:
     return partial(open_deadly, listed, once)
 
 
+def open_failing(folder: Path) -> Encoder:
+    """Moments here; in any other process an error that is none of ours."""
+    if (folder / "caller").read_text() != str(os.getpid()):
+        raise ZeroDivisionError("a fault of the teacher")
+    return Moments()
+
+
 def open_other(folder: Path) -> Encoder:
     """Moments here, and another teacher in any other process."""
     teacher = Moments()

@@ -35,6 +35,7 @@ from sondino.progress import Report
 
 TARGETS_FORMAT = "sondino-targets-1"
 PACKED_ROWS = 32
+"""Rows a part, at most, of a corpus whose sound is inside tables."""
 LARGEST = float(np.finfo(np.float16).max)
 
 

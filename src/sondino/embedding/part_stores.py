@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sondino.audio.crashes import crash_marks
 from sondino.embedding.files import EmbedReport, Job, load_part, match_key, save_part, writing_to
@@ -20,18 +20,6 @@ from sondino.text import csv_of_dicts, escape, first_line
 
 FACTS = b"sondino"
 """Of a part's Parquet schema: JSON with files, seconds of sound, and what was skipped."""
-
-
-class Store(Protocol):
-    """Finished parts, by their numbers."""
-
-    def done(self) -> set[int]:
-        """The parts that are whole."""
-        ...
-
-    def save(self, number: int, part: TablePart) -> None:
-        """Keep a part: it is whole afterwards, or not there."""
-        ...
 
 
 class Partial:
@@ -246,9 +234,9 @@ class _Folder:
 
 
 @contextmanager
-def held(store: Store, name: str) -> Iterator[None]:
+def held(store: Partial | DataSet, name: str) -> Iterator[None]:
     """Keep other processes from making the same parts, where the parts are on a disk of this machine."""
-    folder = store.folder if isinstance(store, Partial) else store.folder.here if isinstance(store, DataSet) else None
+    folder = store.folder if isinstance(store, Partial) else store.folder.here
     if folder is None:
         yield
         return
