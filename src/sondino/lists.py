@@ -19,9 +19,13 @@ from sondino.text import first_line
 TEXT = ("path", "id", "label", "labels", "fold", "split", "source")
 SECONDS = ("start", "end", "duration")
 COLUMNS = (*TEXT, *SECONDS)
+READ_AS = {"start_time": "start", "end_time": "end", "Begin Time (s)": "start", "End Time (s)": "end", "Annotation": "label"}
+"""Names that other programs write, Raven among them, and the columns of ours that they are read as."""
 SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 """What a cell of `split` may hold, and which part it means."""
 BETWEEN_LABELS = ";"
+MOST_NAMED = 8
+"""Columns that are not read and are named."""
 SUFFIXES = (".csv", ".parquet")
 
 # Other names of the times: "Begin Time (s)", onset, segment_end, duration_ms, t0.
@@ -60,6 +64,7 @@ class SoundList:
         text: column -> cells, "" where empty.
         seconds: column -> cells, None where empty: start and duration, `end` being made one.
         skipped: (row, reason) of rows without a path.
+        unread: columns about something else, which hold anything.
     """
 
     file: Path
@@ -67,6 +72,7 @@ class SoundList:
     text: dict[str, list[str]]
     seconds: dict[str, list[float | None]]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    unread: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -74,6 +80,13 @@ class SoundList:
     def place(self, row: int) -> str:
         """A row in messages, such as "line 3"."""
         return _row(self.file, self.lines[row])
+
+    def notes(self) -> tuple[str, ...]:
+        """A message with the columns that are not read; none where all are."""
+        if not self.unread:
+            return ()
+        more = f" and {len(self.unread) - MOST_NAMED} more" if len(self.unread) > MOST_NAMED else ""
+        return (f"{self.file.name} has columns that are not read: {', '.join(self.unread[:MOST_NAMED])}{more}",)
 
 
 def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> SoundList:
@@ -95,13 +108,15 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
     lines, text = table.lines, table.text
     if "split" in text:
         _check_splits(file, lines, text["split"])
-    seconds = {name: _seconds(file, name, lines, cells) for name, cells in table.seconds.items()}
+    seconds = {
+        name: _seconds(file, table.written.get(name, name), lines, cells) for name, cells in table.seconds.items()
+    }
     if "end" in seconds:
         seconds["duration"] = _durations(file, lines, seconds)
         del seconds["end"]
     lacking = [row for row, path in enumerate(text["path"]) if not path]
     if not lacking:
-        return SoundList(file, lines, text, seconds)
+        return SoundList(file, lines, text, seconds, unread=table.unread)
     skipped = [(f"{_row(file, lines[row])} of {file.name}", "has no path") for row in lacking]
     there = [row for row, path in enumerate(text["path"]) if path]
     return SoundList(
@@ -110,6 +125,7 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
         {name: [cells[row] for row in there] for name, cells in text.items()},
         {name: [values[row] for row in there] for name, values in seconds.items()},
         skipped,
+        table.unread,
     )
 
 
@@ -129,6 +145,8 @@ class _Cells:
     lines: list[int]
     text: dict[str, list[str]]
     seconds: Mapping[str, Sequence[str | float | None]]
+    unread: tuple[str, ...] = ()
+    written: Mapping[str, str] = field(default_factory=dict)  # names of ours -> as they stand in the file
 
 
 def _row(file: Path, line: int) -> str:
@@ -140,6 +158,12 @@ def _row(file: Path, line: int) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _ours(names: Sequence[str]) -> list[str]:
+    """A list's names, those that other programs write as ours, where ours is not there and one alone means it."""
+    counts = Counter(READ_AS.get(name, name) for name in names)
+    return [READ_AS[name] if name in READ_AS and counts[READ_AS[name]] == 1 else name for name in names]
 
 
 def _refused(form: _Form, names: Sequence[str]) -> dict[str, str]:
@@ -334,13 +358,16 @@ def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
 def _cells(form: _Form, reader: Any) -> _Cells:
     file = form.file
     rows = _rows(file, reader)
-    names: list[str] = next((row for row in rows if any(cell.strip() for cell in row)), [])
+    given: list[str] = next((row for row in rows if any(cell.strip() for cell in row)), [])
+    names = _ours(given)
     refused = _refused(form, names)
     known = {name: names.index(name) for name in COLUMNS if name in names}
     suspects = {place: name for place, name in enumerate(names) if name in refused}
     others: dict[int, set[str]] = {}  # columns about something else, as it seems so far -> their values
     if not {"fold", "split"} & known.keys():
         others = {place: set() for place, name in enumerate(names) if name not in known}
+    empty = {place for place, name in enumerate(names) if name and name not in known}  # as it seems so far
+    foreign = sorted(empty)
     cells: dict[str, list[str]] = {name: [] for name in known}
     lines: list[int] = []
     for row in rows:
@@ -363,6 +390,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
                 del others[place]
             elif cell:
                 others[place].add(cell)
+        empty -= {place for place in empty if row[place].strip()}
         lines.append(reader.line_num)
         for name, place in known.items():
             cells[name].append(row[place])
@@ -372,7 +400,9 @@ def _cells(form: _Form, reader: Any) -> _Cells:
         if name in cells:
             cells[name] = [cell.strip() for cell in cells[name]]
     text = {name: cells[name] for name in TEXT if name in cells}
-    return _Cells(lines, text, {name: cells[name] for name in SECONDS if name in cells})
+    unread = tuple(names[place] for place in foreign if place not in empty)
+    written = dict(zip(names, given, strict=True))
+    return _Cells(lines, text, {name: cells[name] for name in SECONDS if name in cells}, unread, written)
 
 
 # ---- Parquet ------------------------------------------------------------------------------------------------------
@@ -385,12 +415,16 @@ def _read_parquet(form: _Form) -> _Cells:
     try:
         with parquet.ParquetFile(file) as opened:
             schema = opened.schema_arrow
-            names = list(schema.names)
+            given = list(schema.names)
+            names = _ours(given)
             refused = _refused(form, names)
-            texts = [one.name for one in schema if names.count(one.name) == 1 and _is_text(pa, one.type)]
+            texts = [name for name, one in zip(names, schema, strict=True)
+                     if names.count(name) == 1 and _is_text(pa, one.type)]  # fmt: skip
             wanted = {*COLUMNS, *refused, *texts} & set(names)
-            table = opened.read(columns=[name for name in names if name in wanted])
+            table = opened.read(columns=[old for old, new in zip(given, names, strict=True) if new in wanted])
         table.validate(full=True)
+        ours = dict(zip(given, names, strict=True))
+        table = table.rename_columns([ours[name] for name in table.column_names])
     except OptionError:
         raise
     except Exception as error:  # what a damaged file raises is not all of pyarrow's own types
@@ -405,7 +439,10 @@ def _read_parquet(form: _Form) -> _Cells:
             _check_parts(file, name, _parts_in(distinct))
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
     seconds = {name: _number_cells(pa, file, name, table[name]) for name in SECONDS if name in there}
-    return _Cells(list(range(1, len(table) + 1)), text, seconds)
+    unread = tuple(name for name, one in zip(names, schema, strict=True)
+                   if name not in COLUMNS and not pa.types.is_null(one.type))  # fmt: skip
+    written = {new: old for old, new in ours.items()}
+    return _Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 
 def _is_text(pa: Any, kind: Any) -> bool:

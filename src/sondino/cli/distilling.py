@@ -102,6 +102,8 @@ def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", 
         table = build_corpus(audio, out, clip, scale=scale, progress=progress)
     hours = sum(table.column("duration")) / 3600
     print_line(f"{len(table)} clips, {hours:.2f} hours, in {out}")
+    for note in table.facts.get("notes", ()):
+        print_line(f"note: {note}", error=True)
     return list_skipped(table.skipped, out / "skipped.csv")
 
 

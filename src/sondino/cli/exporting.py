@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from sondino.cli.app import app
 from sondino.cli.early import check_audio, check_labelled, check_model, loading
+from sondino.cli.probing import print_labelled
 from sondino.console import print_line
 
 
@@ -85,21 +86,29 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
         labels: labelled audio (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.
     """
     from sondino.errors import require_extra
+    from sondino.tasks.labelled import read_labelled
 
     require_extra("train")
     check_audio([calibrate, sounds])
     if labels is not None:
         check_labelled(labels)
+        print_labelled(read_labelled(labels))
     check_model(bundle)
     with loading():
         from sondino.exporters.quantize import quantize as run_quantize
+    from sondino.metrics.verdicts import of_int8
 
     facts = run_quantize(bundle, calibrate, out, sounds=sounds, labels=labels)["quantized"]
     print_line(f"in int8: {facts['layers'] - len(facts['kept_in_float'])} of {facts['layers']} layers")
     _print_verified(facts["verified"])
     if "probe" in facts:
         probe = facts["probe"]
-        print_line(f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8")
+        print_line(
+            f"a linear probe reads {probe['metric']} {probe['f32']:.1%} in f32 and {probe['int8']:.1%} in int8, "
+            f"on {probe['clips']} clips"
+        )
+        for verdict in of_int8(probe):
+            print_line(verdict)
     size = (out / "model.onnx").stat().st_size
     print_line(
         f"in {out}, model.onnx {size / 1e6:.2f} MB; "

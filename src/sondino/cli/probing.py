@@ -72,12 +72,10 @@ def probe(
 
 def print_verdict(score: "Score") -> None:
     """Print what a score allows one to say, where that is little."""
-    from sondino.metrics.verdicts import of_count
+    from sondino.metrics.verdicts import of_score
 
-    if (few := of_count(score.clips, "scored clips")) is not None:
-        print_line(few)
-    if score.interval95[0] <= score.chance:
-        print_line("it cannot be distinguished from chance")
+    for verdict in of_score(score.as_dict()):
+        print_line(verdict)
 
 
 def print_labelled(labelled: "Labelled") -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from sondino.cli.app import Device, app
 from sondino.cli.early import check_labelled, check_model, check_teacher, loading
+from sondino.cli.probing import print_labelled
 from sondino.console import print_line
 from sondino.errors import OptionError
 
@@ -58,14 +59,18 @@ def prune(
         device: where the recovery runs.
         quiet: show no progress.
     """
+    from sondino.tasks.labelled import read_labelled
+
     ratios = _ratios(ratio)
     if corpus is not None and not corpus.exists():
         raise OptionError(f"{corpus} does not exist: give a folder of audio, a list or a corpus to recover on")
     if labels is not None:
         check_labelled(labels)
+        print_labelled(read_labelled(labels))
     if teacher is not None:
         check_teacher(teacher)
     check_model(bundle)
+    from sondino.metrics.verdicts import of_score
     from sondino.progress import within
 
     with loading(quiet):
@@ -98,6 +103,10 @@ def prune(
         )
         if pruned["left_whole"]:
             print_line(f"not pruned: {', '.join(pruned['left_whole'])}")
+        if labels is not None and epochs and "head_score" in facts:
+            print_line(f"its new head: {facts['scores']['head']}")
+            for verdict in of_score(facts["head_score"]):
+                print_line(verdict)
         if pruned["alike"] > COLLAPSED:
             print_line(
                 f"the embeddings have collapsed: their mean pairwise cosine is {pruned['alike']:.4f}; "

@@ -182,6 +182,7 @@ def build_corpus(
             "seconds": round(float(pc.sum(table["duration"]).as_py()), 3),
             "skipped": len(skipped),
             "tails_left_out": tails,
+            **({"notes": listing.notes} if listing.notes else {}),
         }
         return save_corpus(out, table, facts, skipped, round(time.perf_counter() - began, 3))
 

@@ -27,7 +27,7 @@ from sondino.distillation.train import Distiller, TrainingData, score
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
-from sondino.files import sha256, unreadable, write_json
+from sondino.files import read_json, sha256, unreadable, write_json
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.metrics.agreement import neighbour_overlap
 from sondino.metrics.classification import label_agreement
@@ -393,6 +393,9 @@ def print_summary(run: Path) -> int:
     )
     for verdict in of_run(summary):
         print_line(verdict)
+    built = run / "corpus" / "corpus.json"
+    for note in read_json(built).get("notes", ()) if built.exists() else ():
+        print_line(f"note: {note}", error=True)
     print_line(f"bundle: {run / 'bundle'}\nreport: {(run / 'report.html').resolve()}")
     if facts.skipped:
         print_line(f"skipped: {facts.skipped}, listed in {run / 'skipped.csv'}")

@@ -20,6 +20,7 @@ from sondino.evaluation.retention import explained, retention, table_with_notes
 from sondino.evaluation.scores import STAGES, score_task
 from sondino.files import make_folder, thread_count, write_json, write_whole
 from sondino.locks import lock_or_fail
+from sondino.metrics.verdicts import of_models
 from sondino.probing.probe import check_probe
 from sondino.progress import show, stages
 from sondino.tasks.labelled import Labelled
@@ -114,6 +115,7 @@ def compare(
         notes = [note for task in about_tasks for note in task["notes"]]
         if any(model["joules_per_10s"] is None for model in facts):
             notes.append("no energy: that needs codecarbon, pip install 'sondino[energy]'")
+        notes += of_models(facts, scores)
         results = {
             **results_header("comparison", ", ".join(task.title for task, _ in on), command, notes),
             "seeds": seeds,

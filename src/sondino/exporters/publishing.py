@@ -125,6 +125,19 @@ def licence_name(licences: Iterable[str]) -> str:
     return names.pop() if len(names) == 1 else "other"
 
 
+def _metrics(config: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(clips, metric, value) of each score: of the training, and of a head that was fitted to labels."""
+    found = [
+        ("held-out clips of the training sound", name, value)
+        for name, value in config.get("scores", {}).items()
+        if isinstance(value, int | float)
+    ]
+    score = config.get("head_score")
+    if score:
+        found.append((f"{score['clips']} labelled clips, {score['on']}", score["metric"], score["value"]))
+    return found
+
+
 def model_card(config: Mapping[str, Any], repo: str, licence: str | None, onnx_bytes: int) -> str:
     """README.md of a repository: the hub's front matter, and the bundle's card."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -136,13 +149,12 @@ def model_card(config: Mapping[str, Any], repo: str, licence: str | None, onnx_b
         EvalResult(
             task_type=task,
             dataset_type="held-out",
-            dataset_name="held-out clips of the training sound",
-            metric_type=metric,
+            dataset_name=clips,
+            metric_type=metric.replace(" ", "_"),
             metric_name=metric.replace("_", " "),
             metric_value=value,
         )
-        for metric, value in config.get("scores", {}).items()
-        if isinstance(value, int | float)
+        for clips, metric, value in _metrics(config)
     ]
     data = ModelCardData(
         license=licence or licence_name(_licences(config).values()),

@@ -225,4 +225,5 @@ def _probed(folder: Path, partial: Path, labelled: Labelled, quiet: bool) -> dic
                 usable, embeddings, _ = task_embeddings(Model(bundle), labelled, store, progress=report)
             probed = probe(embeddings, usable)
             found |= {"metric": probed.metric, "clips": probed.clips, name: probed.value}
+            found[f"{name}_interval95"] = list(probed.interval95)
     return found

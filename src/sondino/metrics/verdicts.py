@@ -26,6 +26,25 @@ def of_count(held_out: int, what: str = "held-out clips") -> str | None:
     return None
 
 
+def of_score(score: Mapping[str, Any]) -> list[str]:
+    """What a head's score allows one to say, where that is little: its clips, interval95 and chance; {}: no score."""
+    if not score:
+        return []
+    found = [of_count(int(score["clips"]), "scored clips")]
+    if score["interval95"][0] <= score["chance"]:
+        found.append("it cannot be distinguished from chance")
+    return [verdict for verdict in found if verdict]
+
+
+def of_int8(probe: Mapping[str, Any]) -> list[str]:
+    """What the probes of a model in float and in int8 allow one to say: f32, int8, their intervals, and clips."""
+    found = [of_count(int(probe["clips"]), "clips")]
+    one, other = probe.get("f32_interval95"), probe.get("int8_interval95")
+    if probe["f32"] != probe["int8"] and one and other and one[0] <= other[1] and other[0] <= one[1]:
+        found.append("the difference is within noise: the 95 % intervals of f32 and int8 overlap")
+    return [verdict for verdict in found if verdict]
+
+
 def overlap_by_chance(clips: int, neighbours: int = 10) -> float:
     """The neighbour overlap of unrelated embeddings of so many clips; 1 where all others are neighbours."""
     return min(neighbours, clips - 1) / (clips - 1) if clips > 1 else 1.0

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sondino.metrics.verdicts import FEW, of_count, of_int8, of_score
 from sondino.text import markdown, markdown_code, markdown_facts, megabytes
 
 _NORM_OUTLIERS = "whose embeddings by the trained net have over 30 times the usual norm (trained too briefly?)"
@@ -114,6 +115,7 @@ def _probe(probe: Mapping[str, Any]) -> str:
         f"{markdown(probe['metric'])} {probe['f32']:.1%} in f32, {probe['int8']:.1%} in int8 "
         + f"on {probe['clips']} clips: {change}"
         + (", where int8 should lose under a point" if lost >= 0.01 else "")
+        + "".join(f"; {verdict}" for verdict in of_int8(probe))
     )
 
 
@@ -175,5 +177,9 @@ def _head(head: Mapping[str, Any]) -> list[str]:
 def _scores(config: Mapping[str, Any]) -> list[str]:
     scores = {markdown(name.replace("_", " ")): markdown(value) for name, value in config.get("scores", {}).items()}
     if scores:
-        return ["", "## Scores on held-out clips", markdown_facts(scores)]
+        said = [f"Of the head: {verdict}" for verdict in of_score(config.get("head_score") or {})]
+        few = of_count(int((config.get("data") or {}).get("held_out", FEW)))
+        said += [f"Of the distillation: {few}"] if few else []
+        lines = [line for each in said for line in ("", f"{each}.")]
+        return ["", "## Scores on held-out clips", markdown_facts(scores), *lines]
     return [] if config.get("source") else ["", "## Scores on held-out clips", "none: nothing was held out"]

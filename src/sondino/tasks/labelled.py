@@ -318,7 +318,7 @@ def _read_list(file: Path, folder: Path) -> Labelled:
         raise OptionError(f"{file} lists no file that exists{first}: give paths from the list's folder or from AUDIO")
     if split_kind == "split" and {clip.fold for clip in clips.values()} == {"train"}:
         split_kind = "none"
-    return Labelled(tuple(clips.values()), (), False, split_kind, tuple(skipped))
+    return Labelled(tuple(clips.values()), (), False, split_kind, tuple(skipped), rows.notes())
 
 
 def _times(rows: SoundList, row: int) -> tuple[float, float | None]:

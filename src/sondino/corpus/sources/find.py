@@ -144,7 +144,7 @@ def _list_rows(file: Path) -> Listing:
         objects = [known.get(path) for path in paths]  # what cannot be described is opened, and its reason is listed
         lengths = [found.size if found else None for found in objects]
         more[IDENTITY] = strings([found.identity if found else None for found in objects])
-    return Listing(root, make_entries(paths, None, lengths, **more), rows.skipped)
+    return Listing(root, make_entries(paths, None, lengths, **more), rows.skipped, rows.notes())
 
 
 def _relative(folder: Path, paths: Sequence[str]) -> tuple[str, list[str]]:

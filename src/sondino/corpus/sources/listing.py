@@ -57,6 +57,8 @@ class Listing:
     """Columns of PLACE_COLUMNS and IDENTITY, and what a source gave of id, start, duration (s), label, split."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of what was passed over."""
+    notes: tuple[str, ...] = ()
+    """Messages to report."""
 
 
 def is_url(path: str) -> bool:
