@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -53,8 +54,8 @@ OTHER_NAMES = {
     "start": (
         "Start",
         " start",
-        "start_time",
-        "Begin Time (s)",
+        "Start_Time",
+        "Begin Time (ms)",
         "onset",
         "segment_start",
         "startMs",
@@ -64,7 +65,7 @@ OTHER_NAMES = {
         "t0",
         "tmin",
     ),
-    "end": ("END", "end ", "end_time", "End Time (s)", "stop", "clip-end", "endSeconds", "xmax"),
+    "end": ("END", "end ", "End_Time", "End Time", "stop", "clip-end", "endSeconds", "xmax"),
     "duration": ("Duration", "duration_s", "dur", "Durations"),
     "split": ("Split", " split", "split ", "splits", "SPLIT", "\u00a0split"),
     "label": ("Label ", " label"),
@@ -86,6 +87,38 @@ def test_a_column_that_is_nearly_ours_is_refused_by_both_readers(tmp_path: Path,
         assert f"column {name!r}: write {meant!r}" in str(refused.value)
     empty = written(tmp_path, f'path,"{name}"\na.wav,\n')
     assert len(read_list(empty, CORPUS)) == 1  # nothing in it: nothing is dropped
+
+
+@pytest.mark.parametrize(("start", "end"), [("start_time", "end_time"), ("Begin Time (s)", "End Time (s)")])
+def test_names_that_other_programs_write_are_read(tmp_path: Path, start: str, end: str) -> None:
+    text = f"path,{start},{end},Annotation\na.wav,1,2.5,dog\na.wav,3,4,\n"
+    table = {"path": ["a.wav"] * 2, start: [1.0, 3.0], end: [2.5, 4.0], "Annotation": ["dog", None]}
+    for file in (written(tmp_path, text), columns(tmp_path, **table)):
+        found = read_list(file, {}, labelled=True)
+        assert found.seconds == {"start": [1.0, 3.0], "duration": [1.5, 1.0]}
+        assert found.text["label"] == ["dog", ""] and found.unread == () == found.notes()
+    both = written(tmp_path, f"path,label,start,{start}\na.wav,x,1,1\n")
+    with pytest.raises(OptionError, match=re.escape(f"column {start!r}: keep one of the two")):
+        read_list(both, {})
+    date = written(tmp_path, f"path,{start}\na.wav,2024-05-01T05:30:00\n")
+    with pytest.raises(OptionError, match=re.escape(f"line 2, column {start}: '2024-05-01T05:30:00' is no number")):
+        read_list(date, {})
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    text = "path,label,site,empty,probability\na.wav,x,north,,0.5\nb.wav,y,,,\n"
+    table = {"path": ["a.wav"], "label": ["x"], "site": ["north"], "empty": pa.nulls(1), "probability": [0.5]}
+    for file in (written(tmp_path, text), columns(tmp_path, **table)):
+        assert read_list(file, {}).unread == ("site", "probability")
+    for place in "ab":
+        write(tmp_path / f"{place}.wav", noise(1.0, 8000), 8000)
+    file = written(tmp_path, "path,label,site\na.wav,x,north\nb.wav,y,south\n")
+    note = "l.csv has columns that are not read: site"
+    assert note in read_labelled(tmp_path, file, fewest=1).notes
+    assert build_corpus(file, tmp_path / "corpus", 1.0).facts["notes"] == [note]
+    many = written(tmp_path, "path," + ",".join(f"c{n}" for n in range(11)) + "\na.wav" + ",1" * 11 + "\n")
+    (sentence,) = read_list(many, {}).notes()
+    assert sentence.endswith("c6, c7 and 3 more")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ from sondino.text import first_line
 TEXT = ("path", "id", "label", "labels", "fold", "split", "source")
 SECONDS = ("start", "end", "duration")
 COLUMNS = (*TEXT, *SECONDS)
-READ_AS = {"start_time": "start", "end_time": "end", "Begin Time (s)": "start", "End Time (s)": "end", "Annotation": "label"}
+READ_AS = {
+    "start_time": "start",
+    "end_time": "end",
+    "Begin Time (s)": "start",
+    "End Time (s)": "end",
+    "Annotation": "label",
+}
 """Names that other programs write, Raven among them, and the columns of ours that they are read as."""
 SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 """What a cell of `split` may hold, and which part it means."""

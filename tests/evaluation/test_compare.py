@@ -176,6 +176,7 @@ def test_the_command_compares_bundles(tmp_path, capsys, no_energy):
     command = ("compare", whole, half, "--tasks", folder, "--seeds", 1, "--quiet")
     assert call_cli(*command, "--out", tmp_path / "out") == 1  # a file could not be read
     shown = capsys.readouterr()
+    assert "levels: 23 clips are few" in shown.out and "within noise" in shown.out
     assert "2 M (50 %)" in shown.out and "(100 %)" in shown.out and "loud/0.wav" in shown.err
     assert "loud/0.wav" in (tmp_path / "out" / "compare.skipped.csv").read_text()
     (folder / "loud" / "0.wav").unlink()

@@ -303,7 +303,8 @@ def test_the_shortest_within_the_bests_interval_is_chosen() -> None:
     assert chosen["sentence"] == (
         "m on T: 2 s is enough, 86.0 %, within one interval (± 5.0) of the best, 90.0 % at 5 s; "
         "2.0 MB of memory for 5.0, 20.0 ms for 10 s in place of 50.0; "
-        "5 s is the best, and cannot be distinguished from 1 s, 2 s, 10 s by 40 clips: their 95 % intervals overlap"
+        "5 s is the best, and cannot be distinguished from 1 s, 2 s, 10 s by 40 clips: their 95 % intervals overlap; "
+        "40 clips are few: differences of several points may be chance"
     )
     assert choose(scored(0.7, 0.9), "T")["sentence"].endswith(
         "its interval (± 5.0); 40 clips are few: differences of several points may be chance"

@@ -1,5 +1,6 @@
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from onnx import helper, numpy_helper
 
 import sondino
+from helpers.loudness import write_loudness
+from sondino.audio.clips import real_clips
+from sondino.embedding.inputs import sounds_of
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError, SondinoError
 from sondino.exporters import quantize as quantizing
@@ -228,9 +232,11 @@ def test_an_int8_bundle_is_a_bundle_like_any_other(bundle: Path, small: tuple[Pa
     facts = config["quantized"]
     assert facts["layers"] == 59 and facts["verified"]["clips"] == 40
     assert facts["kept_promise"] == (facts["verified"]["cosine"] >= 0.99)
-    assert set(facts["probe"]) == {"metric", "clips", "f32", "int8"} and facts["probe"]["clips"] == 24
+    probed = {"metric", "clips", "f32", "int8", "f32_interval95", "int8_interval95"}
+    assert set(facts["probe"]) == probed and facts["probe"]["clips"] == 24
     card = (out / "card.md").read_text()
     assert f"{facts['verified']['cosine']:.6f} on average" in card and "linear probe" in card
+    assert "24 clips are few" in card and config["name"] == out.name == ours.name != facts["from"]
 
 
 @pytest.mark.slow
@@ -265,6 +271,24 @@ def test_damaged_weights_get_a_message(bundle: Path, tmp_path: Path) -> None:
     (copied / "config.json").write_text(json.dumps(config))
     with pytest.raises(SondinoError, match=r"config.json: is damaged: it has no window"):
         quantize(copied, sample_folder(), tmp_path / "out")
+
+
+def test_the_sounds_of_a_list_and_of_a_tar_file_are_those_of_their_folder(tmp_path: Path) -> None:
+    sounds = write_loudness(tmp_path / "sounds", clips=3)
+    files = sorted(sounds.rglob("*.wav"))
+    with tarfile.open(tmp_path / "sounds.tar", "w") as packed:
+        for file in files:
+            packed.add(file, file.relative_to(tmp_path))
+    (tmp_path / "l.csv").write_text("path\n" + "".join(f"{file}\n" for file in files))
+    rate, samples = 16000, 8000
+    expected = real_clips(rate, samples, "pad", sounds)
+    for given in (tmp_path / "l.csv", tmp_path / "sounds.tar"):
+        found = real_clips(rate, samples, "pad", sounds_of(given))
+        assert len(found) == len(expected) and all(map(np.array_equal, found, expected)), given
+    assert sounds_of(sounds) == sounds and sounds_of(None) is None
+    with pytest.raises(OptionError, match="the list or tar file: 0 of its files can be decoded"):
+        (tmp_path / "broken.wav").write_bytes(b"RIFF")
+        real_clips(rate, samples, "pad", [str(tmp_path / "broken.wav")])
 
 
 def test_no_audio_to_calibrate_on(bundle: Path, tmp_path: Path) -> None:

@@ -217,8 +217,10 @@ def test_several_labels_and_a_test_split(tmp_path: Path, make_tiny_bundle: Calla
     done = finetune(sounds, sondino.load(make_tiny_bundle(**CARD)), tmp_path / "mine", file, freeze=True, quiet=True)
     assert done.score.metric == "mAP" and done.score.value == 1.0 and done.score.on == "the list's test clips"
     assert done.score.clips == done.probe.clips == 9
-    head = sondino.load(tmp_path / "mine").head
+    opened = sondino.load(tmp_path / "mine")
+    head = opened.head
     assert head.multi_label and head.labels == ("heard", "loud") and "18 labelled" in head.note
+    assert opened.name == "mine"
 
 
 # ---- head and backbone ----------------------------------------------------------------------------------------

@@ -194,7 +194,12 @@ def test_a_list_in_python(tmp_path: Path, make_tiny_bundle: Callable[..., Path])
     several = [{"path": r["path"], "labels": f"{r['label']};{'odd' if i % 2 else ''}"} for i, r in enumerate(rows)]
     found = probe(sounds, model, tmp_path / "mine", write_list(tmp_path / "l.csv", several))
     assert found.head.multi_label and found.head.labels == ("loud", "middle", "odd", "quiet")
-    assert sondino.load(tmp_path / "mine").head.labels == found.head.labels
+    opened = sondino.load(tmp_path / "mine")
+    assert opened.head.labels == found.head.labels
+    assert (opened.name, opened.config["backbone"]) == ("mine", model.name)
+    again = sondino.load(probe(sounds, opened, tmp_path / "again", tmp_path / "l.csv") and tmp_path / "again")
+    assert (again.name, again.config["backbone"]) == ("again", model.name), "the backbone is still the first one's"
+    assert f"| backbone | that of {model.name} |" in (tmp_path / "again" / "card.md").read_text()
 
 
 def test_a_mistake_gets_one_message_and_leaves_nothing(

@@ -47,7 +47,8 @@ def front_matter(readme: bytes) -> dict:
 
 
 def test_what_is_published_is_opened_by_its_name(hub: Hub, make_bundle: Callable[..., Path]) -> None:
-    bundle = make_bundle()
+    score = {"metric": "accuracy", "value": 0.5, "interval95": [0.2, 0.8], "chance": 0.5, "clips": 9, "on": "5 folds"}
+    bundle = make_bundle(head_score=score)
     address = push(bundle, "me/levels")
     files = hub.commits["me/levels"][hub.branches["me/levels"]["main"]]
     assert address == f"{hub.url}/me/levels/commit/{hub.branches['me/levels']['main']}"
@@ -64,7 +65,13 @@ def test_what_is_published_is_opened_by_its_name(hub: Hub, make_bundle: Callable
     )
     assert "distillation" in front["tags"] and front["teachers"] == ["onnx:teacher.onnx#pool/mean?rate=16000"]
     (result,) = front["model-index"]
-    (metric,) = result["results"][0]["metrics"]
+    own, head = result["results"]
+    (metric,), (of_head,) = own["metrics"], head["metrics"]
+    assert (of_head["type"], of_head["value"], head["dataset"]["name"]) == (
+        "accuracy",
+        0.5,
+        "9 labelled clips, 5 folds",
+    )
     assert (result["name"], metric["type"], metric["value"]) == ("levels", "validation_cosine", 0.75)
     assert (
         front["widget"][0]["src"] == f"{hub.url}/me/levels/resolve/main/example.ogg"

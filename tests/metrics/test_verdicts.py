@@ -7,10 +7,12 @@ from sondino.metrics.verdicts import (
     agreement_by_chance,
     of_best,
     of_count,
+    of_int8,
     of_models,
     of_norms,
     of_overlap,
     of_run,
+    of_score,
     overlap_by_chance,
 )
 
@@ -19,6 +21,24 @@ def test_few_clips_are_named() -> None:
     assert of_count(50) is None and of_count(1000) is None
     assert of_count(49) == "49 held-out clips are few: differences of several points may be chance"
     assert of_count(0) == "no clip was held out: the scores are of clips that were trained on"
+
+
+def test_a_heads_score_is_judged_by_its_clips_and_chance() -> None:
+    score = {"clips": 100, "interval95": [0.6, 0.8], "chance": 0.5}
+    assert of_score(score) == of_score({}) == []
+    assert of_score({**score, "clips": 12, "interval95": [0.5, 0.8]}) == [
+        "12 scored clips are few: differences of several points may be chance",
+        "it cannot be distinguished from chance",
+    ]
+
+
+def test_int8_is_judged_beside_float() -> None:
+    probe = {"f32": 0.8, "int8": 0.79, "clips": 400, "f32_interval95": [0.76, 0.84], "int8_interval95": [0.75, 0.83]}
+    assert of_int8(probe) == ["the difference is within noise: the 95 % intervals of f32 and int8 overlap"]
+    assert of_int8({**probe, "int8": 0.6, "int8_interval95": [0.55, 0.65]}) == of_int8({**probe, "int8": 0.8}) == []
+    assert of_int8({"f32": 0.8, "int8": 0.7, "clips": 24}) == [  # of a bundle made before intervals were kept
+        "24 clips are few: differences of several points may be chance"
+    ]
 
 
 def test_the_overlap_by_chance_is_that_of_unrelated_embeddings() -> None:

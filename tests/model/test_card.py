@@ -38,6 +38,20 @@ def test_a_distilled_model_names_teacher_data_and_scores() -> None:
     assert "## Source" not in text and "## Head" not in text
 
 
+def test_scores_of_few_clips_are_said_to_be_so() -> None:
+    score = {"clips": 12, "interval95": [0.3, 0.9], "chance": 0.5}
+    scored = {**COMMON, "scores": {"head": "accuracy 60.0 %"}, "data": {"held_out": 3}, "head_score": score}
+    text = card({**scored, "teachers": [TEACHER]}, 1)
+    for part in (
+        "Of the head: 12 scored clips are few: differences of several points may be chance.",
+        "Of the head: it cannot be distinguished from chance.",
+        "Of the distillation: 3 held-out clips are few",
+    ):
+        assert part in text, part
+    more = {"head_score": {**score, "clips": 80, "interval95": [0.6, 0.9]}, "data": {"held_out": 80}}
+    assert "Of the" not in card({**scored, **more, "teachers": [TEACHER]}, 1)
+
+
 def test_a_converted_model_names_its_source_and_does_not_claim_to_be_distilled_here() -> None:
     source = {"kind": "efficientat", "file": "mn05_as.pt", "sha256": "cd", "url": None, "licence": "MIT", "dropped": []}
     head = {"name": "audioset", "labels": [f"label {i}" for i in range(527)], "multi_label": True, "note": "in order"}

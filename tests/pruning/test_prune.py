@@ -11,6 +11,7 @@ pytest.importorskip("torch_pruning", reason="the train extra is not installed")
 import torch
 
 from helpers.golden import wave
+from helpers.loudness import write_loudness
 from helpers.stages import stages_in
 from sondino import cli, load
 from sondino.distillation.distill import new_student
@@ -222,6 +223,22 @@ def test_recovery_on_labels_gives_a_head_of_theirs(whole, tmp_path):
     model = load(tmp_path / "out")
     assert model.head is not None and model.head.labels == ("high", "low")
     assert config["parameters"] < 0.5 * config["pruned"]["parameters_before"]
+
+
+def test_a_new_heads_score_is_judged(whole_weights, tmp_path, monkeypatch, capsys):
+    sounds = write_loudness(tmp_path / "sounds", clips=4)
+    score = {"metric": "accuracy", "value": 0.5, "interval95": [0.2, 0.8], "chance": 0.5, "clips": 9, "on": "9 clips"}
+    pruned = {"parameters_before": 2, "macs_per_10s_before": 2, "left_whole": [], "alike": 0.1}
+    facts = {"parameters": 1, "macs_per_10s": 1, "pruned": pruned, "head_score": score, "scores": {"head": "accuracy"}}
+    monkeypatch.setattr(pruning, "prune", lambda *args, **options: facts)
+    given = ["prune", str(whole_weights), "--score", "l1", "--ratio", "0.5", "--out", str(tmp_path / "out")]
+    options = {"exit_on_error": False, "result_action": "return_value"}
+    cli.app([*given, "--labels", str(sounds), "--epochs", "1"], **options)
+    shown = capsys.readouterr().out
+    assert "12 clips, 3 labels: loud 4, middle 4, quiet 4" in shown and "its new head: accuracy" in shown
+    assert "9 scored clips are few" in shown and "cannot be distinguished from chance" in shown
+    cli.app(given, **options)
+    assert "its new head" not in capsys.readouterr().out, "without --labels the head is the old one"
 
 
 def test_a_folder_of_the_users_is_never_taken_for_training(whole_weights, tmp_path):

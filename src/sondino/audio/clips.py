@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.audio.decoded import FilePart
 from sondino.audio.reading import read
 from sondino.audio.walk import find_audio
 from sondino.audio.windows import ShortPolicy, Windowing, stack_windows
@@ -16,12 +18,18 @@ from sondino.sample_sounds import sample_folder
 
 CLIPS = 200
 
+_Sound = TypeVar("_Sound")
+
 MOST_SECONDS = 2400.0
 """Total length of the clips, at most."""
 
 
 def real_clips(
-    rate: int, samples: int, short: ShortPolicy, sounds: Path | None = None, count: int = CLIPS
+    rate: int,
+    samples: int,
+    short: ShortPolicy,
+    sounds: Path | Sequence[str | FilePart] | None = None,
+    count: int = CLIPS,
 ) -> list[NDArray[np.float32]]:
     """Real audio to verify on: the first window of each file, then the next of each, until there are enough.
 
@@ -29,7 +37,8 @@ def real_clips(
         rate: hertz.
         samples: of each clip.
         short: what is done with files shorter than a window; "native" pads them too, since all clips have one length.
-        sounds: a file or folder; None: the audio that sondino ships. Files that cannot be decoded are skipped.
+        sounds: a file or folder, or the sounds themselves; None: the audio that sondino ships. Those that cannot be
+            decoded are skipped.
         count: clips at most.
 
     Returns:
@@ -38,8 +47,8 @@ def real_clips(
     Raises:
         OptionError: fewer than two of its files can be decoded.
     """
-    folder = sample_folder() / "audio" if sounds is None else sounds
-    files = find_audio(folder)
+    given = sample_folder() / "audio" if sounds is None else sounds
+    files = find_audio(given) if isinstance(given, Path) else given
     windows_of_files = []
     windowing = Windowing(samples / rate, short="pad" if short == "native" else short)
     for file in _spread(files, count):
@@ -52,7 +61,8 @@ def real_clips(
         # Last, where there are few: the second half of a sound by itself is another sound.
         windows_of_files.append([*windows, stack_windows(sound[len(sound) // 2 :], rate, windowing)[0][0]])
     if len(windows_of_files) < 2:
-        raise OptionError(f"{folder}: {len(windows_of_files)} of its files can be decoded, and comparing needs 2 or "
+        where = given if isinstance(given, Path) else "the list or tar file"
+        raise OptionError(f"{where}: {len(windows_of_files)} of its files can be decoded, and comparing needs 2 or "
                           "more: name a folder of audio")  # fmt: skip
     clips = []
     for turn in range(max(map(len, windows_of_files))):
@@ -62,7 +72,7 @@ def real_clips(
     return [np.ascontiguousarray(clip[:samples]) for clip in clips[:most]]
 
 
-def _spread(files: Sequence[Path], count: int) -> list[Path]:
+def _spread(files: Sequence[_Sound], count: int) -> list[_Sound]:
     """At most `count` of the files, evenly over the list: folders are often sorted by their content."""
     step = max(1.0, len(files) / count)
     return [files[int(i * step)] for i in range(min(len(files), count))]

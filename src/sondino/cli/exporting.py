@@ -38,7 +38,7 @@ def export(
         window: seconds that every clip has. Default: any length; the bundle's window for executorch and litert.
         dynamic: clips of any length, or an error where the runtime cannot.
         body_only: take a log-mel instead of a waveform.
-        calibrate: a folder of real audio, without labels, for int8.
+        calibrate: a folder, list or tar file of real audio, without labels, for int8.
         sounds: audio to check on. Default: files of --calibrate that were not used, else the sample sounds.
         gallery: to web: sounds that the page compares with. Default: the sample sounds.
     """
@@ -80,7 +80,7 @@ def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = N
 
     Args:
         bundle: a bundle, a run or a published name.
-        calibrate: a folder of real audio, without labels, of the kind that the model will embed.
+        calibrate: a folder, list or tar file of real audio, without labels, of the kind that the model will embed.
         out: the new bundle's folder; an older bundle there is replaced.
         sounds: audio to check on. Default: files of --calibrate that were not used, else the sample sounds.
         labels: labelled audio (a folder with a subfolder a label, or a CSV): a probe of both is put into the card.

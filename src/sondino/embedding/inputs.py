@@ -109,6 +109,18 @@ def list_inputs(
     return _with_channels(files, channel), list(skipped)
 
 
+def sounds_of(given: Path | None) -> Path | list[str | FilePart] | None:
+    """What a list or a tar file holds; any other file, and a folder, as it is.
+
+    Raises:
+        AudioError: it holds no audio.
+        OptionError: a list is refused.
+    """
+    if given is None or not given.is_file() or given.suffix.lower() not in (*LISTS, ".tar"):
+        return given
+    return [file.sound for file in list_inputs(given)[0] if isinstance(file.sound, str | FilePart)]
+
+
 def _stamp_of(sound: str | FilePart) -> tuple[int, int]:
     """Size and time of change; of an address its size alone."""
     try:

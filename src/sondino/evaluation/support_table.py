@@ -41,7 +41,9 @@ def choose(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
         )
     clips = min(row["clips"] for row in rows)
     verdict = of_best([(f"{row['window']:g} s", row["value"], row["interval95"]) for row in rows], clips)
-    message += f"; {verdict}" if verdict else f"; {of_count(clips, 'clips') or f'{clips} clips were scored'}"
+    few = of_count(clips, "clips")
+    verdicts = [each for each in (verdict, few) if each] or [f"{clips} clips were scored"]
+    message += "".join(f"; {each}" for each in verdicts)
     return {
         "model": best["model"],
         "task": best["task"],

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from sondino.audio.clips import real_clips
+from sondino.embedding.inputs import sounds_of
 from sondino.encoder.head import Head
 from sondino.errors import OptionError, RunError
 from sondino.exporters.asked import Asked, Precision, To
@@ -154,7 +155,7 @@ def export(
         clips = (
             parts.verification
             if parts is not None
-            else real_clips(source.sample_rate, length, source.short_policy, sounds)
+            else real_clips(source.sample_rate, length, source.short_policy, sounds_of(sounds))
         )
         with show("checking on real clips", "clips", quiet) as report:
             run = _through_log_mel(source, made.run) if body_only else made.run

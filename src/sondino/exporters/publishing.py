@@ -125,16 +125,16 @@ def licence_name(licences: Iterable[str]) -> str:
     return names.pop() if len(names) == 1 else "other"
 
 
-def _metrics(config: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(clips, metric, value) of each score: of the training, and of a head that was fitted to labels."""
+def _metrics(config: Mapping[str, Any]) -> list[tuple[str, str, str, float]]:
+    """(kind of clips, clips, metric, value) of each score: of the distillation, and of a head fitted to labels."""
     found = [
-        ("held-out clips of the training sound", name, value)
+        ("held-out", "held-out clips of the training sound", name, value)
         for name, value in config.get("scores", {}).items()
         if isinstance(value, int | float)
     ]
     score = config.get("head_score")
     if score:
-        found.append((f"{score['clips']} labelled clips, {score['on']}", score["metric"], score["value"]))
+        found.append(("labelled", f"{score['clips']} labelled clips, {score['on']}", score["metric"], score["value"]))
     return found
 
 
@@ -148,13 +148,13 @@ def model_card(config: Mapping[str, Any], repo: str, licence: str | None, onnx_b
     results = [
         EvalResult(
             task_type=task,
-            dataset_type="held-out",
+            dataset_type=kind,
             dataset_name=clips,
             metric_type=metric.replace(" ", "_"),
             metric_name=metric.replace("_", " "),
             metric_value=value,
         )
-        for clips, metric, value in _metrics(config)
+        for kind, clips, metric, value in _metrics(config)
     ]
     data = ModelCardData(
         license=licence or licence_name(_licences(config).values()),

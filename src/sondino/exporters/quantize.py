@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sondino.audio.clips import CLIPS, real_clips
+from sondino.embedding.inputs import sounds_of
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.exporters.half_precision import halved, without_zero_points, without_zeros
@@ -65,16 +66,17 @@ def split_clips(source: TorchModel, samples: int, calibrate: Path, sounds: Path 
     Args:
         source: whose rate and policy for short clips.
         samples: of a window.
-        calibrate: audio to calibrate on; verified on too, by further windows, if it has enough.
+        calibrate: audio to calibrate on, a folder, list or tar file; verified on too, by further windows, if it has
+            enough.
         sounds: audio to verify on instead.
 
     Raises:
         OptionError: either holds fewer than two sounds that can be decoded.
     """
     fitted = CALIBRATION_CLIPS + SELECTION_CLIPS
-    clips = real_clips(source.sample_rate, samples, source.short_policy, calibrate, fitted + CLIPS)
+    clips = real_clips(source.sample_rate, samples, source.short_policy, sounds_of(calibrate), fitted + CLIPS)
     if sounds is not None or len(clips) < 2 * fitted:
-        verification = real_clips(source.sample_rate, samples, source.short_policy, sounds)
+        verification = real_clips(source.sample_rate, samples, source.short_policy, sounds_of(sounds))
         calibration, selection = clips[0::2][:CALIBRATION_CLIPS], clips[1::2][:SELECTION_CLIPS]
         return CalibrationClips(calibration, selection, verification)
     step = len(clips) / fitted
@@ -129,9 +131,9 @@ def quantize(
 
     Args:
         model: a bundle, a run or a published name, as `sondino.load` takes it.
-        calibrate: a folder of real audio, like that the model will be used on; no labels. At most 296 windows are
-            used: some to calibrate ranges, some to select layers, the others to verify the result. Or windows of
-            audio, already split.
+        calibrate: a folder, list or tar file of real audio, like that the model will be used on; no labels. At most
+            296 windows are used: some to calibrate ranges, some to select layers, the others to verify the result. Or
+            windows of audio, already split.
         out: the new bundle's folder; an older bundle there is replaced once the new one is whole.
         sounds: audio to verify on; None: windows of `calibrate` that were not used, or if there are too few of
             these the sample sounds.
@@ -174,17 +176,17 @@ def quantize(
             front_end,
             net,
             {
-                "name": source.name,
+                "name": folder.name,
                 "precision": "int8",
                 **{key: str(value) for key, value in kept.items()},
             },
             partial / "model.onnx",
             partial / "body.onnx",
         )
-        config = _config(before, found, partial)
+        config = _config(before, found, partial, folder.name)
         finish_bundle(partial, config, head)
         verified = _verified(partial, source, parts, quiet)
-        check_bound(verified, "int8", str(config["name"]))
+        check_bound(verified, "int8", str(before["name"]))
         config["onnx_difference"] = verified.difference
         config["quantized"] |= {"verified": verified.as_dict(), "kept_promise": verified.cosine >= MINIMUM_COSINE}
         if labelled is not None:
@@ -193,10 +195,10 @@ def quantize(
     return config
 
 
-def _config(before: Mapping[str, Any], found: Int8, partial: Path) -> dict[str, Any]:
+def _config(before: Mapping[str, Any], found: Int8, partial: Path, name: str) -> dict[str, Any]:
     """The float bundle's config.json, with what is new."""
     config: dict[str, Any] = json.loads(json.dumps(before))
-    config["precision"] = "int8"
+    config |= {"name": name, "precision": "int8"}
     config["hashes"] = {name: sha256(partial / name) for name in ("model.onnx", "body.onnx")}
     config["onnx_difference"] = None
     config["quantized"] = {

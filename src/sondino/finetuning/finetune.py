@@ -26,7 +26,7 @@ from sondino.encoder.unlike import Unlike
 from sondino.errors import OptionError
 from sondino.files import read_json, write_json
 from sondino.finetuning.clips import gather
-from sondino.finetuning.linear_head import check_out, score_facts
+from sondino.finetuning.linear_head import check_out, name_facts, score_facts
 from sondino.finetuning.train import (
     LAST,
     NetworkEncoder,
@@ -205,9 +205,8 @@ def _frozen(labelled: Labelled, model: Model, plan: Plan, out: Path, folder: Pat
         [head.logits(embeddings[tested])], [targets[tested]], metric_of(labelled.multi_label), description
     )
     done = _finished(out, labelled, parts, probe, score, scores)
-    copy_with_head(
-        model.folder, out, head, {**score_facts(model.config, score), "finetuned": _finetuning_facts(done, plan)}
-    )
+    facts = {**name_facts(model.config, out), **score_facts(model.config, score)}
+    copy_with_head(model.folder, out, head, {**facts, "finetuned": _finetuning_facts(done, plan)})
     return done
 
 

@@ -99,13 +99,19 @@ def probe(
     windows = embed_windows(model, labelled, np.ones(len(labelled.clips), bool), second)
     fitted = fit_head(embeddings, labelled, seed, windows=windows)
     if out is not None:
-        copy_with_head(model.folder, Path(out), fitted.head, score_facts(model.config, fitted.score))
+        facts = {**name_facts(model.config, Path(out)), **score_facts(model.config, fitted.score)}
+        copy_with_head(model.folder, Path(out), fitted.head, facts)
     return fitted
 
 
 def score_facts(config: Mapping[str, Any], score: Score) -> dict[str, Any]:
     """A head's score as entries of config.json: for programs, and beside the model's own scores for the card."""
     return {"head_score": score.as_dict(), "scores": {**config.get("scores", {}), "head": str(score)}}
+
+
+def name_facts(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """The name of a copy of a bundle, which is its folder's, and that of the bundle itself, for config.json."""
+    return {"name": out.resolve().name, "backbone": config.get("backbone") or config["name"]}
 
 
 def check_out(out: str | Path, model: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sondino.metrics.verdicts import FEW, of_count, of_int8, of_score
+from sondino.metrics.verdicts import of_count, of_int8, of_score
 from sondino.text import markdown, markdown_code, markdown_facts, megabytes
 
 _NORM_OUTLIERS = "whose embeddings by the trained net have over 30 times the usual norm (trained too briefly?)"
@@ -19,6 +19,7 @@ def card(config: Mapping[str, Any], onnx_bytes: int) -> str:
     """
     rows = {
         "architecture": f"{markdown(config['student'])}, width {config['width']:g}",
+        **({"backbone": f"that of {markdown(config['backbone'])}"} if config.get("backbone") else {}),
         "embedding": f"{config['dim']} dimensions per {config['window']:g} s of {config['sample_rate']} Hz mono audio",
         "clips under a window": config["short"],
         "parameters": f"{config['parameters']:,}",
@@ -177,9 +178,10 @@ def _head(head: Mapping[str, Any]) -> list[str]:
 def _scores(config: Mapping[str, Any]) -> list[str]:
     scores = {markdown(name.replace("_", " ")): markdown(value) for name, value in config.get("scores", {}).items()}
     if scores:
-        said = [f"Of the head: {verdict}" for verdict in of_score(config.get("head_score") or {})]
-        few = of_count(int((config.get("data") or {}).get("held_out", FEW)))
-        said += [f"Of the distillation: {few}"] if few else []
-        lines = [line for each in said for line in ("", f"{each}.")]
+        verdicts = [f"Of the head: {verdict}" for verdict in of_score(config.get("head_score") or {})]
+        held_out = (config.get("data") or {}).get("held_out")
+        few = of_count(held_out) if isinstance(held_out, int) else None
+        verdicts += [f"Of the distillation: {few}"] if few else []
+        lines = [line for each in verdicts for line in ("", f"{each}.")]
         return ["", "## Scores on held-out clips", markdown_facts(scores), *lines]
     return [] if config.get("source") else ["", "## Scores on held-out clips", "none: nothing was held out"]
