@@ -66,7 +66,8 @@ def prune(
         raise OptionError(f"{corpus} does not exist: give a folder of audio, a list or a corpus to recover on")
     if labels is not None:
         check_labelled(labels)
-        print_labelled(read_labelled(labels))
+        if epochs and corpus is None:
+            print_labelled(read_labelled(labels))
     if teacher is not None:
         check_teacher(teacher)
     check_model(bundle)
