@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from provenance import RESULTS, provenance, write_results
 from sondino.exporters import int8_layers
 from sondino.exporters.quantize import int8_graphs, split_clips
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph

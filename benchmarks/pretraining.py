@@ -24,7 +24,7 @@ from sondino import distill, load, load_teacher, pretrain
 from sondino.corpus.table import build_corpus
 from sondino.encoder.encoder import Encoder
 from sondino.evaluation.scores import score_task
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.metrics.intervals import t_interval
 from sondino.pretraining.crops import crop_grid
 from sondino.pretraining.logmels import RAW, STRETCH

@@ -17,7 +17,7 @@ from sondino.benchmark.bench import limits
 from sondino.benchmark.opening import Opened, Parts
 from sondino.errors import EncoderError, MissingExtra, SondinoError
 from sondino.files import sha256
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
     alive = peak = 0
     guard = threading.Lock()
 
-    def endless(source, rate, *_):
+    def endless(rate):
         nonlocal alive, peak
         for _ in range(200):
             with guard:
@@ -35,7 +36,7 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
                 alive -= len(waveforms)
             return tiny_vectors(waveforms)
 
-    monkeypatch.setattr(pipeline, "stream", endless)
+    monkeypatch.setattr(pipeline, "open_blocks", lambda *_: nullcontext((TINY_RATE, endless(TINY_RATE))))
     how = pipeline.resolve_windowing(Counting())
     found = list(pipeline.embed_sounds(Counting(), ["a", "b", "c", "d", "e"], how, readers=readers))
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
@@ -45,7 +46,8 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
 
 
 def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
-    monkeypatch.setattr(pipeline, "stream", lambda *_: (np.ones(TINY_RATE, np.float32) for _ in range(10_000)))
+    blocks = (np.ones(TINY_RATE, np.float32) for _ in range(10_000))
+    monkeypatch.setattr(pipeline, "open_blocks", lambda *_: nullcontext((TINY_RATE, blocks)))
     monkeypatch.setattr(pipeline, "GATHERED", 1)
     before = threading.active_count()
     how = pipeline.resolve_windowing(Tiny())

@@ -21,7 +21,7 @@ from sondino.exporters.asked import Precision
 from sondino.exporters.edge import Converted
 from sondino.exporters.export import export
 from sondino.files import sha256
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.model.onnx_graph import front_end_graph, net_graph, with_unlike
 from sondino.model.torch_model import TorchModel
 from sondino.nets.student import Student

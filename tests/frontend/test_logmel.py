@@ -12,11 +12,11 @@ from sondino.frontend.logmel import (
     PANNS_LOGMEL,
     STUDENT_LOGMEL,
     LogMel,
-    log_mel,
     m2d_logmel,
     mel_matrix,
     n_frames,
 )
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.frontend.logmel_torch import FFTLogMel, MatmulLogMel
 
 

@@ -13,12 +13,12 @@ from sondino.frontend.logmel import (
     STUDENT_LOGMEL,
     LogMel,
     at_rate,
-    log_mel,
     mel_matrix,
     n_frames,
     window_of,
     with_hop,
 )
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.frontend.logmel_torch import FFTLogMel, MatmulLogMel
 
 SPECS = {rate: at_rate(STUDENT_LOGMEL, rate) for rate in RATES}

@@ -11,7 +11,7 @@ from helpers.corpora import noise, write
 from sondino.audio.reading import read
 from sondino.corpus.table import build_corpus
 from sondino.errors import AudioError
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.metrics.verdicts import of_pretraining
 from sondino.pretraining.crops import Crops
 from sondino.pretraining.logmels import RAW, open_logmels

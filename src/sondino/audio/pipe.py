@@ -15,8 +15,8 @@ from sondino.audio.wav import (
     FOLLOW,
     NEVER_FINISHED,
     PADDING,
-    SAMPLE_FORMATS,
     TOO_SMALL,
+    WIDTHS,
     WavFormat,
     before_chunks_at_end,
     byte_order,
@@ -27,6 +27,7 @@ from sondino.audio.wav import (
     is_tag,
     is_wav,
     wav_format,
+    wav_samples,
 )
 from sondino.errors import AudioError, OptionError
 
@@ -35,8 +36,6 @@ SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 
 READ = 1 << 16  # bytes taken at once where so many are there: what a pipe holds
 MAX_CHUNK = 1 << 26  # bytes: a longer one behind the samples is taken for samples
-
-_WIDTHS = {name: width for (_, width), name in SAMPLE_FORMATS.items()}
 
 
 class Pipe:
@@ -111,7 +110,7 @@ def open_raw(pipe: Pipe, rate: int, sample_format: SampleFormat, channels: int) 
     if is_wav(head):
         raise OptionError(f"{pipe.name} begins with a WAV header, which has rate and format: leave --rate out")
     pipe.put_back(head)
-    raw = _raw(pipe, channels * _WIDTHS[sample_format])
+    raw = _raw(pipe, channels * WIDTHS[sample_format])
     return Stream(rate, channels, sample_format == "f32le", lambda first: _blocks(raw, sample_format, channels, first))
 
 
@@ -304,31 +303,14 @@ def _blocks(
     pieces: Iterator[bytes], sample_format: str, channels: int, first: int, order: str = "<"
 ) -> Iterator[NDArray[np.float32]]:
     """Bytes as blocks of whole frames, the first of at least `first`."""
-    frame = channels * _WIDTHS[sample_format]
+    frame = channels * WIDTHS[sample_format]
     held, wanted = b"", first * frame
     for data in pieces:
         held += data
         if len(held) >= max(wanted, frame):
             whole = len(held) - len(held) % frame
-            yield _samples(held[:whole], sample_format, channels, order)
+            yield wav_samples(held[:whole], sample_format, channels, order)
             held, wanted = held[whole:], 0
     whole = len(held) - len(held) % frame
     if whole:
-        yield _samples(held[:whole], sample_format, channels, order)
-
-
-def _samples(data: bytes, sample_format: str, channels: int, order: str) -> NDArray[np.float32]:
-    """Bytes as (frames, channels), whole numbers scaled to -1..1."""
-    width = _WIDTHS[sample_format]
-    if sample_format == "u8":
-        x = np.frombuffer(data, np.uint8).astype(np.float32) / 128 - 1
-    elif sample_format == "s24le":
-        wide = np.zeros((len(data) // 3, 4), np.uint8)  # the upper three bytes of 32 bits
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if order == "<" else -1]
-        x = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
-    elif sample_format in ("s16le", "s32le"):
-        x = np.frombuffer(data, f"{order}i{width}").astype(np.float32) / 2 ** (8 * width - 1)
-    else:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and counts as such
-            x = np.frombuffer(data, f"{order}f{width}").astype(np.float32)
-    return x.astype(np.float32, copy=False).reshape(-1, channels)
+        yield wav_samples(held[:whole], sample_format, channels, order)

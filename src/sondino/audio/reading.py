@@ -15,7 +15,8 @@ Unusual audio is treated in one way everywhere:
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,12 +117,10 @@ def stream(
     """
     check_rate(sample_rate)
     size = max(1, round(block * sample_rate))
-    name = source_name(source)
-    source, start, duration = _segment(source, 0.0, None)
-    with open_sound(source) as sound:
+    with open_blocks(source, lambda _: sample_rate, scale, channel) as (_, blocks):
         held: list[NDArray[np.float32]] = []
         length = 0
-        for piece in _blocks(sound, name, start, duration, sample_rate, scale, channel):
+        for piece in blocks:
             held.append(piece)
             length += len(piece)
             if length >= size:
@@ -132,6 +131,31 @@ def stream(
                 held, length = [joined[full:]], length - full
         if length:
             yield np.concatenate(held)
+
+
+@contextmanager
+def open_blocks(
+    source: Source, rate_of: Callable[[int], int], scale: Scale = "none", channel: int | None = None
+) -> Iterator[tuple[int, Iterator[NDArray[np.float32]]]]:
+    """Open a file to be read in blocks as they are decoded, at a rate that may depend on the file's.
+
+    Args:
+        source: path, or a binary file open for reading.
+        rate_of: of a file's hertz, those of the result; where they are equal nothing is resampled.
+        scale: as in `read`.
+        channel: as in `read`.
+
+    Yields:
+        hertz, and blocks (samples,) float32 of any lengths.
+
+    Raises:
+        AudioError: as `read`; a file that is damaged in the middle warns and ends there.
+    """
+    name = source_name(source)
+    source, start, duration = _segment(source, 0.0, None)
+    with open_sound(source) as sound:
+        rate = rate_of(sound.rate)
+        yield rate, _blocks(sound, name, start, duration, rate, scale, channel)
 
 
 _CUT = 0.05

@@ -42,8 +42,7 @@ def from_array(
         AudioError: not numbers, empty, more than two dimensions, nothing but NaN, or 64-bit integers without "auto".
     """
     check_rate(sample_rate)
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
-        raise AudioError(f"an array came with the rate {rate!r}: give its sample rate in hertz")
+    check_array_rate(rate)
     x: NDArray[Any] = np.asarray(array)
     if x.ndim not in (1, 2):
         raise AudioError(f"an array of shape {x.shape} is not one sound: give (samples,) or (channels, samples)")
@@ -91,6 +90,12 @@ def from_array(
         check_channel("an array", channel, frames.shape[1])
         return resample(_mix(frames, channel - 1), int(rate), sample_rate)
     return resample(to_mono(frames), int(rate), sample_rate)
+
+
+def check_array_rate(rate: object) -> None:
+    """Raises AudioError if the rate that came with an array is no number above 0."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
+        raise AudioError(f"an array came with the rate {rate!r}: give its sample rate in hertz")
 
 
 def check_channel(name: str, channel: int, channels: int) -> None:
@@ -176,6 +181,8 @@ def _mix(x: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
         return x[:, 0]
     if channel is not None:
         return np.ascontiguousarray(x[:, channel])
+    if x.shape[1] == 2:  # as `mean`, in a third of its time
+        return (x[:, 0] + x[:, 1]) * np.float32(0.5)
     mono: NDArray[np.float32] = x.mean(axis=1, dtype=np.float32)
     return mono
 

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 TAGS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # codecs of a WAV header
 SAMPLE_FORMATS = {
@@ -22,6 +25,7 @@ SAMPLE_FORMATS = {
     (FLOAT, 4): "f32le",
     (FLOAT, 8): "f64le",
 }
+WIDTHS = {name: width for (_, width), name in SAMPLE_FORMATS.items()}
 UNKNOWN = (1 << 63) - 1  # sizes from here on stand for "unknown", as 0 does
 PADDING = 4096  # zero bytes at the end, fewer than these, are no samples
 NEVER_FINISHED = "its header was never finished; all {seconds:.2f} s after it are read"
@@ -160,6 +164,34 @@ def declared_size(tag: bytes, size: int, ds64: bytes) -> int:
 def is_stand_in(size: int) -> bool:
     """Whether a size is one that programs write which do not know the length: 2 or 4 GiB, or a little less."""
     return 0x7FFFF000 <= size <= 0x80001000 or 0xFFFFF000 <= size <= 0xFFFFFFFF or size >= UNKNOWN
+
+
+def wav_samples(data: bytes, sample_format: str, channels: int, order: str) -> NDArray[np.float32]:
+    """Whole frames of bytes as (frames, channels) float32, whole numbers scaled to -1..1.
+
+    Args:
+        data: the bytes.
+        sample_format: one of `SAMPLE_FORMATS`.
+        channels: in a frame.
+        order: of the bytes, as `byte_order` gives it.
+    """
+    width = WIDTHS[sample_format]
+    if sample_format[0] == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and counts as such
+            x = np.frombuffer(data, f"{order}f{width}").astype(np.float32)
+        return x.reshape(-1, channels)
+    if sample_format == "u8":
+        x = np.frombuffer(data, np.uint8).astype(np.float32)
+        x -= 128
+    elif sample_format == "s24le":
+        wide = np.zeros((len(data) // 3, 4), np.uint8)  # the upper three bytes of 32 bits
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if order == "<" else -1]
+        x = wide.view("<i4")[:, 0].astype(np.float32)
+        width = 4
+    else:
+        x = np.frombuffer(data, f"{order}i{width}").astype(np.float32)
+    x *= np.float32(2.0 ** (1 - 8 * width))
+    return x.reshape(-1, channels)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.errors import AudioError, OptionError
+from sondino.frontend.logmel import resampled_length
 
 ShortPolicy = Literal["pad", "native", "repeat"]
 """A clip shorter than a window is zero-padded, processed without padding (variable length), or repeated to fill it."""
@@ -80,15 +81,21 @@ def stack_windows(
 
 
 def iter_windows(
-    blocks: Iterable[NDArray[np.float32]], sample_rate: int, windowing: Windowing, minimum: int = 0
+    blocks: Iterable[NDArray[np.float32]],
+    sample_rate: int,
+    windowing: Windowing,
+    minimum: int = 0,
+    rate: int | None = None,
 ) -> Iterator[Window]:
     """Cut a waveform that comes in blocks (samples,) into windows, holding about one window and one block in memory.
 
     Args:
         blocks: (samples,) each.
-        sample_rate: as in `stack_windows`.
+        sample_rate: as in `stack_windows`; starts, lengths and real samples are counted at it.
         windowing: as in `stack_windows`.
         minimum: as in `stack_windows`.
+        rate: hertz of the blocks and of the windows that are cut from them; None: `sample_rate`. The windows are those
+            that the resampled waveform would have.
 
     Yields:
         window (samples,) float32, its start in seconds, how many of its samples are real.
@@ -97,28 +104,47 @@ def iter_windows(
         AudioError: a short clip where the policy is "published".
         OptionError: a window or hop under one sample.
     """
+    given = sample_rate if rate is None else rate
+
+    def own(samples: int) -> int:
+        """Samples of the blocks in so many at the sample rate."""
+        return resampled_length(samples, sample_rate, given)
+
+    least = -(-minimum * given // sample_rate)
     window, hop, short = windowing.window, windowing.hop, windowing.short
     if window is None:
         whole = [block for block in blocks if len(block)]
         if whole:
             waveform = np.concatenate(whole)
-            yield _pad(waveform, minimum), 0.0, float(len(waveform))
+            yield _pad(waveform, least), 0.0, float(resampled_length(len(waveform), given, sample_rate))
         return
-    given = (window, window if hop is None else hop)
-    size, step = (round(seconds * sample_rate) if math.isfinite(seconds) else 0 for seconds in given)
+    seconds = (window, window if hop is None else hop)
+    size, step = (round(each * sample_rate) if math.isfinite(each) else 0 for each in seconds)
     if size < 1 or step < 1:
         raise OptionError(f"window {window} s and hop {hop} s must both be at least one sample at {sample_rate} Hz")
-    held: NDArray[np.float32] = np.zeros(0, np.float32)
-    base = 0  # where `held` begins, in samples of the waveform
+    own_size = max(1, own(size))
+    held: list[NDArray[np.float32]] = []
+    base = 0  # where `held` begins, in samples of the blocks
+    length = 0  # of `held`
     at = 0  # where the next window begins
     for block in blocks:
-        past = min(at - base, len(held))  # what no later window needs
-        held = np.concatenate([held[past:], block]) if past < len(held) else block
-        base += past
-        while at + size <= base + len(held):
-            yield held[at - base : at - base + size], at / sample_rate, float(size)
-            at += step
-    rest = base + len(held) - at  # samples from the next window's start to the end
+        held.append(block)
+        length += len(block)
+        if own(at) + own_size <= base + length:
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            while (start := own(at) - base) + own_size <= length:
+                yield joined[start : start + own_size], at / sample_rate, float(size)
+                at += step
+            held = [joined]
+        past = min(own(at) - base, length)  # what no later window needs
+        if past == length:
+            held = []
+        elif past and len(held) == 1:
+            held = [held[0][past:]]
+        else:
+            past = 0
+        base, length = base + past, length - past
+    rest = resampled_length(base + length, given, sample_rate) - at  # from the next window's start to the end
     if windowing.policy == "published":
         if at == 0 and rest > 0:
             raise AudioError(
@@ -126,11 +152,11 @@ def iter_windows(
                 "'published' takes full windows only; take 'all'"
             )
     elif at == 0:
-        if rest > 0:
-            yield _short_window(held, size, short, minimum), 0.0, float(rest)
+        if length > 0:
+            yield _short_window(np.concatenate(held), own_size, short, least), 0.0, float(max(rest, 1))
     # Samples that the last window already held make no window of their own.
     elif rest > max(0, size - step):
-        yield _pad(held[at - base :], size), at / sample_rate, float(rest)
+        yield _pad(np.concatenate(held)[own(at) - base :], own_size), at / sample_rate, float(rest)
 
 
 def merge(embeddings: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -110,7 +110,8 @@ def _computed_in(precision: str) -> str:
 
 
 def _numpy_log_mels(config: dict[str, Any]) -> Run:
-    from sondino.frontend.logmel import LogMel, log_mel
+    from sondino.frontend.logmel import LogMel
+    from sondino.frontend.logmel_numpy import log_mel
 
     spec = LogMel.from_dict(config["front_end"])
     return lambda waveforms: np.stack([log_mel(spec, waveform) for waveform in waveforms])

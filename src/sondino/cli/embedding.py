@@ -43,6 +43,7 @@ def embed(
     device: Literal["cpu", "cuda"] = "cpu",
     engine: Engine = "onnxruntime",
     precision: Precision = "float32",
+    resample: Literal["auto", "always"] = "auto",
     rate: int | None = None,
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
     channels: int = 1,
@@ -79,6 +80,8 @@ def embed(
         device: cuda needs onnxruntime-gpu.
         engine: openvino needs `pip install 'sondino[openvino]'`.
         precision: bfloat16 and float16 need openvino; the loss on this audio is printed.
+        resample: auto computes the log-mel at the rate of the sound, where that is as good as resampling it first;
+            always resamples, as training does.
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
         sample_format: of raw samples.
         channels: of raw samples.
@@ -113,7 +116,7 @@ def embed(
     if lines and append:
         raise OptionError("--append is for a table, and --output - is standard output: leave one of the two out")
     open_model = partial(load, model, threads, window_policy=window_policy, device=device, engine=engine,
-                         precision=precision)  # fmt: skip
+                         precision=precision, resample=resample)  # fmt: skip
     if not lines and output is not None and STREAM not in inputs and _in_parts(output, append, spread):
         return _embed_parts(fetched(inputs, quiet), open_model, output, spread, quiet, per_window=per_window,
                             window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip

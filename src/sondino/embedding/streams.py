@@ -23,7 +23,7 @@ from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, resolve
-from sondino.encoder.pipeline import resolve_windowing
+from sondino.encoder.pipeline import embed_at_rate, rate_of, resolve_windowing
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import disk_error
 from sondino.locks import open_locked
@@ -148,10 +148,12 @@ def embed_stream(
     # Whether channels cancel is tested on the first block: as long as the first window, which must arrive anyway.
     first = math.ceil(windowing.window * stream.rate) if stream.channels > 1 else 1
     sound = Decoded(stream.rate, stream.channels, None, lambda *_: stream.blocks(first), stream.floats)
-    blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, model.sample_rate)
-    delay = resampler_delay(stream.rate, model.sample_rate)
-    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, resolve(model).minimum):
-        embedding = model.embed(piece[None])[0]
+    encoder = resolve(model)
+    taken = rate_of(encoder, stream.rate, windowing)
+    blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, taken)
+    delay = resampler_delay(stream.rate, taken)
+    for piece, start, real in iter_windows(blocks, model.sample_rate, windowing, encoder.minimum, taken):
+        embedding = embed_at_rate(encoder, [piece], taken)[0]
         if not np.isfinite(embedding).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")
         yield StreamEmbedding(start, start + real / model.sample_rate, embedding, pipe.read_at, delay)

@@ -102,6 +102,7 @@ class ResolvedEncoder:
         path: file of the weights; None: not known.
         lookup: maps ids to embeddings (n, dim), where they are precomputed and `embed` takes nothing; else None.
         costs: counts what it computes; None where it cannot.
+        takes_rate: whether `embed_at` takes waveforms of a rate (hertz). Default: none but `sample_rate`.
     """
 
     encoder: Encoder
@@ -123,6 +124,9 @@ class ResolvedEncoder:
     costs: Callable[[], Costs] | None
     embed_batch: Callable[[Array], Array]
     """As `embed`, called from `workers` threads at once. Default: `embed`."""
+    takes_rate: Callable[[int], bool]
+    embed_at: Callable[[Sequence[Array], int], Array] | None
+    """As `embed_batch`, of waveforms (samples,) of equal length at a rate (hertz) that `takes_rate` takes."""
     given_fingerprint: str | None
 
     def embed(self, waveforms: Array) -> Array:
@@ -176,6 +180,8 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
         lookup=optional("lookup"),
         costs=optional("costs"),
         embed_batch=optional("embed_batch", encoder.embed),
+        takes_rate=optional("takes_rate", lambda rate: rate == encoder.sample_rate),
+        embed_at=optional("embed_at"),
         given_fingerprint=optional("fingerprint") or None,
     )
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sondino.audio.decoded import Source
-from sondino.audio.reading import stream
-from sondino.audio.signal import Scale, from_array
+from sondino.audio.reading import open_blocks
+from sondino.audio.signal import Scale, check_array_rate, from_array
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.encoder.inputs import Sound as Sound
@@ -27,8 +27,10 @@ from sondino.errors import EncoderError, OptionError, SondinoError
 
 _Taken = tuple[Sound, int | None]
 """A sound, and the channel that is taken of it."""
-_WindowsOf = Callable[[_Taken], Iterator[Window]]
-_Queue = queue.Queue[Window | BaseException | None]
+_Cut = tuple[Window, int]
+"""A window, and the rate of its samples in hertz."""
+_WindowsOf = Callable[[_Taken], Iterator[_Cut]]
+_Queue = queue.Queue[_Cut | BaseException | None]
 
 BATCH = 16  # windows of equal length in a batch, at most
 BATCH_SECONDS = 10.0  # of audio in a batch: more is no faster on a CPU, and takes memory
@@ -37,7 +39,6 @@ GATHERED = 16  # windows gathered before the model runs: enough to batch some of
 QUEUE = 4  # windows that a file may be read ahead
 AHEAD = 8  # files opened ahead of the current one, besides those being read
 MAX_WINDOW_SECONDS = 3600.0  # seconds of a window
-BLOCK = 10.0  # seconds decoded at once
 
 
 @dataclass
@@ -123,18 +124,24 @@ def embed_sounds(
     """
     model = resolve(model)
 
-    def windows_of(taken: _Taken) -> Iterator[Window]:
+    def windows_of(taken: _Taken) -> Iterator[_Cut]:
+        # Nothing is opened before the first window is asked for: an error then belongs to this sound.
         sound, channel = taken
         samples = samples_of(sound)
         if samples is not None:
-            blocks: Iterable[NDArray[np.float32]] = [from_array(*samples, model.sample_rate, scale, channel)]
-        else:
-            blocks = stream(cast(Source, sound), model.sample_rate, BLOCK, scale, channel)
-        # Not before the first window is asked for: an error then belongs to this sound.
-        yield from iter_windows(blocks, model.sample_rate, windowing, model.minimum)
+            array, given = samples
+            check_array_rate(given)
+            rate = rate_of(model, given, windowing)
+            yield from _cut([from_array(array, given, rate, scale, channel)], rate, model, windowing)
+            return
+        with open_blocks(cast(Source, sound), lambda given: rate_of(model, given, windowing), scale, channel) as (
+            rate,
+            blocks,
+        ):
+            yield from _cut(blocks, rate, model, windowing)
 
     clips: deque[_Clip] = deque()
-    waiting: list[tuple[_Clip, Window]] = []
+    waiting: list[tuple[_Clip, _Cut]] = []
     # Closed explicitly, so that no thread is left waiting when the caller stops in the middle.
     taken = list(zip(sounds, channels or [None] * len(sounds), strict=True))
     with closing(_read_ahead(taken, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
@@ -142,10 +149,10 @@ def embed_sounds(
             clip = _Clip(index, per_window, model.sample_rate)
             clips.append(clip)
             try:
-                for window in windows:
+                for window, rate in windows:
                     clip.waiting += 1
-                    waiting.append((clip, window))
-                    if len(waiting) == GATHERED or batch_size(len(window[0]), model.sample_rate) == 1:
+                    waiting.append((clip, (window, rate)))
+                    if len(waiting) == GATHERED or batch_size(len(window[0]), rate) == 1:
                         runner.run(waiting)
                         yield from _finished(clips, model.dim)
             except EncoderError:
@@ -160,6 +167,38 @@ def embed_sounds(
         runner.run(waiting)
         runner.wait()
         yield from _finished(clips, model.dim)
+
+
+def rate_of(model: ResolvedEncoder, rate: float, windowing: Windowing) -> int:
+    """Hertz at which a sound of a rate is cut into windows: its own where the model takes it, else the model's."""
+    # As the published package computes it, embeddings are those of resampled sound.
+    own = windowing.policy != "published" and rate == int(rate) and model.takes_rate(int(rate))
+    return int(rate) if own else model.sample_rate
+
+
+def embed_at_rate(
+    model: ResolvedEncoder, waveforms: Sequence[NDArray[np.float32]], rate: int, alone: bool = True
+) -> NDArray[np.float32]:
+    """Embed waveforms (samples,) of equal length at a rate that `rate_of` gave.
+
+    Args:
+        model: any encoder.
+        waveforms: at most a batch.
+        rate: hertz.
+        alone: no other thread embeds meanwhile.
+    """
+    if model.embed_at is not None:
+        return model.embed_at(waveforms, rate)
+    # A single one is not copied: at 10 s that would cost as much as its decoding.
+    batch = np.stack(waveforms) if len(waveforms) > 1 else waveforms[0][None]  # (batch, samples)
+    return (model.embed if alone else model.embed_batch)(batch)
+
+
+def _cut(
+    blocks: Iterable[NDArray[np.float32]], rate: int, model: ResolvedEncoder, windowing: Windowing
+) -> Iterator[_Cut]:
+    for window in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
+        yield window, rate
 
 
 @dataclass
@@ -220,18 +259,19 @@ class _Runner:
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Origin], Future[NDArray[np.float32]]]] = deque()
 
-    def run(self, waiting: list[tuple[_Clip, Window]]) -> None:
-        """Embed the waiting windows, those of equal length together, and empty the list."""
-        lengths: dict[int, list[tuple[_Clip, Window]]] = {}
+    def run(self, waiting: list[tuple[_Clip, _Cut]]) -> None:
+        """Embed the waiting windows, those of equal length and rate together, and empty the list."""
+        lengths: dict[tuple[int, int], list[tuple[_Clip, _Cut]]] = {}
         for entry in waiting:
-            lengths.setdefault(len(entry[1][0]), []).append(entry)
+            window, rate = entry[1]
+            lengths.setdefault((len(window[0]), rate), []).append(entry)
         waiting.clear()
-        for samples, entries in lengths.items():
-            size = batch_size(samples, self._model.sample_rate)
+        for (samples, rate), entries in lengths.items():
+            size = batch_size(samples, rate)
             for first in range(0, len(entries), size):
                 self._start(entries[first : first + size])
 
-    def _start(self, batch: list[tuple[_Clip, Window]]) -> None:
+    def _start(self, batch: list[tuple[_Clip, _Cut]]) -> None:
         if self._pool is None:
             _add_embeddings(_origins(batch), _embeddings(self._model, batch, alone=True))
             return
@@ -260,13 +300,9 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Window]], alone: bool = False) -> NDArray[np.float32]:
-    first = batch[0][1][0]
-    # A single window is not copied: at 10 s that would cost as much as its decoding.
-    # (batch, samples)
-    waveforms = np.stack([window for _, (window, _, _) in batch]) if len(batch) > 1 else first[None]
-    embed = model.embed if alone else model.embed_batch
-    embeddings = embed(waveforms)
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, _Cut]], alone: bool = False) -> NDArray[np.float32]:
+    rate = batch[0][1][1]
+    embeddings = embed_at_rate(model, [window for _, ((window, _, _), _) in batch], rate, alone)
     check_shape(model, embeddings, len(batch))
     return embeddings
 
@@ -275,8 +311,8 @@ _Origin = tuple[_Clip, float, float]
 """What an embedding is of: its clip, its window's start, how many samples were real."""
 
 
-def _origins(batch: list[tuple[_Clip, Window]]) -> list[_Origin]:
-    return [(clip, start, weight) for clip, (_, start, weight) in batch]
+def _origins(batch: list[tuple[_Clip, _Cut]]) -> list[_Origin]:
+    return [(clip, start, weight) for clip, ((_, start, weight), _) in batch]
 
 
 def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> None:
@@ -289,7 +325,7 @@ def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> 
 
 def _read_ahead(
     sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int
-) -> Generator[Iterator[Window], None, None]:
+) -> Generator[Iterator[_Cut], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
     Readers take the sounds in order, so the current sound always has a reader, and readers of later ones wait at
@@ -326,7 +362,7 @@ def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: _Taken, stop: t
         _put(buffer, error, stop)
 
 
-def _put(buffer: _Queue, item: Window | BaseException | None, stop: threading.Event) -> bool:
+def _put(buffer: _Queue, item: _Cut | BaseException | None, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             buffer.put(item, timeout=0.2)
@@ -336,7 +372,7 @@ def _put(buffer: _Queue, item: Window | BaseException | None, stop: threading.Ev
     return False
 
 
-def _take(buffer: _Queue) -> Iterator[Window]:
+def _take(buffer: _Queue) -> Iterator[_Cut]:
     while (item := buffer.get()) is not None:
         if isinstance(item, BaseException):
             raise item

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from sondino.errors import MissingExtra, OptionError
-from sondino.frontend.logmel import log_mel, n_frames
+from sondino.frontend.logmel import n_frames
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.metrics.agreement import cosines
 from sondino.metrics.collapse import norm_ok
 from sondino.model.onnx_graph import WaveformNet

@@ -34,7 +34,8 @@ from sondino.exporters.quantize import CalibrationClips, int8_graphs, quantize, 
 from sondino.exporters.verify import BOUNDS, MINIMUM_COSINE, Exact, Run, check_bound, signals, verify
 from sondino.exporters.web import export_web, licence_of
 from sondino.files import free_folder, replacing, sha256, write_json
-from sondino.frontend.logmel import log_mel, n_frames
+from sondino.frontend.logmel import n_frames
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.model.bundle import EXPORT_FORMAT
 from sondino.model.config import read_config
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph, with_unlike

@@ -26,7 +26,7 @@ from sondino.exporters.half_precision import halved, without_zero_points, withou
 from sondino.exporters.int8_layers import Int8, quantized
 from sondino.exporters.verify import MINIMUM_COSINE, Verified, check_bound, signals, verify
 from sondino.files import sha256
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.model.bundle import finish_bundle, free_folder, new_bundle
 from sondino.model.config import read_config
 from sondino.model.model import Model

@@ -1,12 +1,11 @@
 """The log-mel front-ends, one definition each: a `LogMel`, a frozen dataclass of numbers.
 
-`log_mel` computes it with numpy, for inference; `logmel_torch.py` holds the torch modules for training and export.
+`logmel_numpy.py` computes it with NumPy, for inference; `logmel_torch.py` holds the torch modules for training and
+export.
 """
 
 import math
-import threading
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -215,6 +214,11 @@ def n_frames(spec: LogMel, samples: int) -> int:
     return (padded - spec.n_fft) // spec.hop + 1
 
 
+def resampled_length(samples: int, rate: int, to_rate: int) -> int:
+    """Samples that a waveform of so many, at a rate (hertz), has once it is resampled to another."""
+    return (2 * samples * to_rate + rate) // (2 * rate)
+
+
 def _slaney_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slaney's mel scale back to hertz: 3 mels per 200 Hz up to 1 kHz, then 27 mels for each factor of 6.4."""
     linear = mels * (200.0 / 3.0)
@@ -250,96 +254,3 @@ def window_of(spec: LogMel) -> NDArray[np.float64]:
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / (n if spec.periodic else n - 1))
     left = (spec.n_fft - n) // 2
     return np.pad(window, (left, spec.n_fft - n - left))
-
-
-Bands = tuple[slice, slice, NDArray[np.float32]]
-"""A group of mel bands, the FFT bins that they use, and the weights (bins, bands)."""
-
-
-@cache
-def _constants(spec: LogMel) -> tuple[NDArray[np.float32], list[Bands]]:
-    """The window (n_fft,) times n_fft, and the filterbank in groups of neighbouring bands."""
-    mel = mel_matrix(spec).astype(np.float32)
-    groups: list[Bands] = []
-    for first in range(0, spec.n_mels, GROUP):
-        bands = slice(first, min(first + GROUP, spec.n_mels))
-        used = np.flatnonzero(mel[bands].any(axis=0))
-        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        groups.append((bands, bins, np.ascontiguousarray(mel[bands, bins].T)))
-    # Divided by n_fft the transform stays in float32, in numpy's other norm it goes through float64: so times n_fft.
-    return (window_of(spec) * spec.n_fft).astype(np.float32), groups
-
-
-def log_mel(spec: LogMel, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The log-mel (n_mels, frames) of a waveform (samples,), float32; agrees with the torch forms to about 1e-5.
-
-    Frames of zeros at the end, such as those of a padded window, cost next to nothing.
-
-    Raises:
-        ValueError: fewer than `spec.minimum_samples`.
-    """
-    frames = n_frames(spec, len(waveform))
-    if frames == 0:
-        raise ValueError(f"{len(waveform)} samples are too short for a log-mel: pad to {spec.minimum_samples} or more")
-    signal = waveform.astype(np.float32, copy=False)
-    if spec.preemphasis:
-        signal = signal[1:] - np.float32(spec.preemphasis) * signal[:-1]
-    if spec.center:
-        signal = np.pad(signal, spec.n_fft // 2, mode="reflect")
-    window, groups = _constants(spec)
-    # (frames, n_fft), a view
-    every = np.lib.stride_tricks.sliding_window_view(signal, spec.n_fft)[:: spec.hop]
-    nonzero = min(frames, _last_sample(signal) // spec.hop + 1)
-    out = np.zeros((frames, spec.n_mels), np.float32)
-    for first in range(0, nonzero, FRAMES):
-        last = min(first + FRAMES, nonzero)
-        framed, spectrum, power = [array[: last - first] for array in _scratch(spec.n_fft)]
-        np.multiply(every[first:last], window, out=framed)  # (frames, n_fft)
-        np.fft.rfft(framed, norm="forward", out=spectrum)  # (frames, n_fft // 2 + 1) complex
-        parts = spectrum.view(np.float32)  # real and imaginary parts in turn: (frames, 2 * bins)
-        np.square(parts, out=parts)
-        np.add(parts[:, 0::2], parts[:, 1::2], out=power)  # (frames, bins)
-        for bands, bins, weights in groups:
-            np.matmul(power[:, bins], weights, out=out[first:last, bands])  # (frames, bins) @ (bins, bands)
-    if spec.log_floor:
-        np.maximum(out, np.float32(spec.log_floor), out=out)
-    if spec.log_offset:
-        out += np.float32(spec.log_offset)
-    np.log(out, out=out)
-    if (spec.mean, spec.std) != (0.0, 1.0):
-        out -= np.float32(spec.mean)
-        out /= np.float32(spec.std)
-    return np.ascontiguousarray(out.T)  # (n_mels, frames)
-
-
-FRAMES, GROUP = 192, 8
-"""Frames transformed, and bands summed, at once. A band uses a few bins, so groups save most of the product; and each
-product is so small that OpenBLAS starts no threads for it, which would take the cores from the net."""
-
-_kept = threading.local()
-
-
-def _scratch(n_fft: int) -> tuple[Any, ...]:
-    """This thread's buffers for frames, spectra and powers: allocating them for each clip costs more than the FFT."""
-    if getattr(_kept, "n_fft", None) != n_fft:
-        bins = n_fft // 2 + 1
-        _kept.n_fft = n_fft
-        _kept.arrays = (
-            np.empty((FRAMES, n_fft), np.float32),
-            np.empty((FRAMES, bins), np.complex64),
-            np.empty((FRAMES, bins), np.float32),
-        )
-    arrays: tuple[Any, ...] = _kept.arrays  # numpy's types have a transform's `out` in float64 alone
-    return arrays
-
-
-def _last_sample(signal: NDArray[np.float32]) -> int:
-    """Index of the last sample that is not zero; -1 where all are. Looks from the end, in blocks."""
-    end = len(signal)
-    while end > 0:
-        start = max(0, end - 4096)
-        found = np.flatnonzero(signal[start:end])
-        if len(found):
-            return start + int(found[-1])
-        end = start
-    return -1

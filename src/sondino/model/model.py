@@ -1,13 +1,13 @@
 """Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import copy, deepcopy
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,8 @@ from sondino.encoder.head import Head
 from sondino.encoder.inputs import Sound, as_waveforms, check_waveforms, list_sounds, sound_name
 from sondino.encoder.pipeline import batch_size, embed_sounds, readers, resolve_windowing
 from sondino.errors import AudioError, EncoderError, OptionError, SondinoError, content_elsewhere, require
-from sondino.frontend.logmel import LogMel, log_mel
+from sondino.frontend.logmel import LogMel
+from sondino.frontend.logmel_numpy import log_mel, takes_rate
 from sondino.locks import restore
 from sondino.metrics.agreement import cosines
 from sondino.model.config import read_checked_config
@@ -31,6 +32,9 @@ from sondino.text import first_line
 
 if TYPE_CHECKING:
     from sondino.model.torch_model import TorchModel
+
+Resample = Literal["auto", "always"]
+"""Whether sound at another rate than the model's is resampled where its log-mel needs no resampling."""
 
 Sounds = Sound | Mapping[str, Any] | ArrayLike | Iterable[Any]
 """What `encoder.inputs.list_sounds` takes, or waveforms (batch, samples)."""
@@ -58,6 +62,7 @@ class Model:
         threads: processor threads that it runs on.
         workers: recommended number of concurrent `embed_batch` calls.
         precision: that it computes in: "float32", "bfloat16" or "float16".
+        resample: "auto" or "always".
         exact: computed by ONNX Runtime in float32, as verified when the bundle was written.
 
     Examples:
@@ -86,6 +91,7 @@ class Model:
         device: str = "cpu",
         engine: Engine = "onnxruntime",
         precision: Precision = "float32",
+        resample: Resample = "auto",
     ) -> None:
         """Open a bundle.
 
@@ -96,6 +102,8 @@ class Model:
             device: "cpu" or "cuda".
             engine: "onnxruntime" or "openvino".
             precision: "float32", or with OpenVINO "bfloat16" or "float16".
+            resample: "auto" computes the log-mel at the rate of the sound, where that is as good as resampling first;
+                "always" resamples, as training does.
 
         Raises:
             OptionError: an engine, device or precision that is not there, or not for this bundle.
@@ -108,6 +116,9 @@ class Model:
         check_policy(window_policy)
         self.window_policy = window_policy
         self.precision = precision
+        if resample not in get_args(Resample):
+            raise OptionError(f"resample is {resample!r}: give auto or always")
+        self.resample = resample
         self.exact = engine == "onnxruntime" and device == "cpu"
         restore(self.folder)
         self._take_config()
@@ -116,21 +127,22 @@ class Model:
                 f"precision float16: {self.name} is an int8 bundle, and float16 is for bundles in float32; "
                 "leave precision out"
             )
-        self._opened_as = (device, engine, precision)
+        self._opened_as = (device, engine, precision, resample)
         self._open()
         settings = [self._digests, self.sample_rate, self.dim, self.window, self.hop, self.short, self.minimum]
-        opened_as = [window_policy, engine, precision, device]
+        opened_as = [window_policy, engine, precision, device, resample]
         self.fingerprint = sha256(json.dumps([*settings, *opened_as]).encode()).hexdigest()
 
     def _open(self) -> None:
         """Open the net."""
-        device, engine, precision = self._opened_as
+        device, engine, precision, _ = self._opened_as
         self._digests = {name: self._check_hash(name) for name in ("model.onnx", "body.onnx")}
         # Where the bundle has its net by itself the front-end runs in numpy, as a real FFT: in the graph it is a
         # product of matrices that takes longer than the net.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
         self._preprocess = self._log_mels if body else _as_they_are
+        self._own_rates = body and self.resample == "auto"
         self._session: Session = open_session(file, self.threads, device, engine, precision)
 
     def _check_hash(self, name: str) -> str:
@@ -171,8 +183,14 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         """Where the bundle is and how it was opened: another process opens it again."""
-        device, engine, precision = self._opened_as
-        opened = {"window_policy": self.window_policy, "device": device, "engine": engine, "precision": precision}
+        device, engine, precision, resample = self._opened_as
+        opened = {
+            "window_policy": self.window_policy,
+            "device": device,
+            "engine": engine,
+            "precision": precision,
+            "resample": resample,
+        }
         return {
             "name": self.name,
             "folder": movable(self.folder),
@@ -366,18 +384,37 @@ class Model:
         mine = self.embed(waveforms).astype(np.float64)
         return cosines(exact, mine)
 
-    def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
+    def takes_rate(self, rate: int) -> bool:
+        """Whether `embed_at` takes waveforms of a rate (hertz) as they are."""
+        if rate == self.sample_rate:
+            return True
+        return self._own_rates and self._logmel is not None and takes_rate(self._logmel, rate)
+
+    def embed_at(self, waveforms: Sequence[NDArray[np.float32]], rate: int) -> NDArray[np.float32]:
+        """Embed a few waveforms (samples,) of equal length on the calling thread alone.
+
+        Args:
+            waveforms: of a batch.
+            rate: hertz of them, which `takes_rate` takes.
+        """
+        missing = -(-self.minimum * rate // self.sample_rate) - len(waveforms[0])
+        if missing > 0:
+            waveforms = [np.pad(waveform, (0, missing)) for waveform in waveforms]
         try:
-            return self._session(self._preprocess(waveforms))
+            return self._session(self._preprocess(waveforms, rate))
         except Exception as error:  # the engines' errors have no common base
+            shape = (len(waveforms), *waveforms[0].shape)
             raise EncoderError(
-                f"{self.name}: the model failed on waveforms of shape {waveforms.shape} ({first_line(error)})"
+                f"{self.name}: the model failed on waveforms of shape {shape} ({first_line(error)})"
             ) from error
 
-    def _log_mels(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
+        return self.embed_at(list(waveforms), self.sample_rate)
+
+    def _log_mels(self, waveforms: Sequence[NDArray[np.float32]], rate: int) -> NDArray[np.float32]:
         assert self._logmel is not None
-        found = [log_mel(self._logmel, waveform) for waveform in waveforms]
+        found = [log_mel(self._logmel, waveform, rate) for waveform in waveforms]
         return np.stack(found) if len(found) > 1 else found[0][None]
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -406,5 +443,5 @@ def _named(error: SondinoError, sound: Sound, index: int, count: int) -> Sondino
     return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
 
 
-def _as_they_are(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-    return waveforms
+def _as_they_are(waveforms: Sequence[NDArray[np.float32]], _: int) -> NDArray[np.float32]:
+    return np.stack(waveforms) if len(waveforms) > 1 else waveforms[0][None]

@@ -15,7 +15,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from sondino.frontend.logmel import log_mel
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.model.onnx_graph import finished, front_end_graph, joined, net_graph
 from sondino.nets.student import Student

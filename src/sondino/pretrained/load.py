@@ -7,7 +7,7 @@ from pathlib import Path
 from sondino.audio.windows import WindowPolicy
 from sondino.encoder.head import Head
 from sondino.hub.catalogue import DEFAULT_MODEL
-from sondino.model.model import Model
+from sondino.model.model import Model, Resample
 from sondino.model.sessions import Engine, Precision
 
 
@@ -20,6 +20,7 @@ def load(
     device: str = "cpu",
     engine: Engine = "onnxruntime",
     precision: Precision = "float32",
+    resample: Resample = "auto",
 ) -> Model:
     """Open a model that embeds files, folders and arrays, without torch.
 
@@ -37,6 +38,8 @@ def load(
         engine: "onnxruntime", or "openvino" with `pip install 'sondino[openvino]'`.
         precision: "float32"; with OpenVINO also "bfloat16" or "float16". `Model.cosine_to_float32` measures the
             difference.
+        resample: "auto" computes the log-mel at the rate of the sound, where that is as good as resampling first;
+            "always" resamples, as training does.
 
     Raises:
         OptionError: there is no such model, or an option is out of range.
@@ -49,9 +52,8 @@ def load(
     """
     from sondino.pretrained.locate import locate
 
-    model = Model(
-        locate(source), threads, window_policy=window_policy, device=device, engine=engine, precision=precision
-    )
+    model = Model(locate(source), threads, window_policy=window_policy, device=device, engine=engine,
+                  precision=precision, resample=resample)  # fmt: skip
     if head is None:
         return model
     from sondino.pretrained.heads import load_head

@@ -19,7 +19,8 @@ from sondino.corpus.table import Corpus
 from sondino.corpus.waveforms import decode, decoded_parts, rows_a_part
 from sondino.errors import RunError
 from sondino.files import make_folder, read_json, write_json
-from sondino.frontend.logmel import MATPAC_LOGMEL, log_mel, n_frames
+from sondino.frontend.logmel import MATPAC_LOGMEL, n_frames
+from sondino.frontend.logmel_numpy import log_mel
 from sondino.locks import lock_or_fail
 from sondino.progress import Report
 
