@@ -15,6 +15,7 @@ from helpers.sounds import FORMATS, LEVEL, middle, noise, sine, write_av
 from sondino import audio
 from sondino.audio import sndfile
 from sondino.errors import AudioError, OptionError
+from sondino.frontend.logmel import resampled_length
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
@@ -252,6 +253,31 @@ def test_cutting_blocks_equals_cutting_the_whole(window, hop, samples):
     parts = list(audio.iter_windows(blocks, 1000, audio.Windowing(window, hop)))
     assert np.array_equal(np.stack([p for p, _, _ in parts]), whole)
     assert [s for _, s, _ in parts] == starts.tolist() and [w for _, _, w in parts] == weights.tolist()
+
+
+@pytest.mark.parametrize("rate", [500, 1000, 1102, 1500])
+@pytest.mark.parametrize("hop", [None, 0.33, 1.5])
+@pytest.mark.parametrize("seconds", [0.3, 0.9995, 1.0, 2.5, 5.4321])
+def test_windows_at_another_rate_are_those_of_the_resampled_sound(rate, hop, seconds):
+    """A ramp in time holds its place: each window must hold what lies at its start."""
+    windowing = audio.Windowing(1.0, hop, short="native")
+    time = np.arange(round(seconds * rate), dtype=np.float32) / rate
+    resampled = np.arange(resampled_length(len(time), rate, 1000), dtype=np.float32) / 1000
+    _, starts, weights = audio.stack_windows(resampled, 1000, windowing)
+    found = list(audio.iter_windows(np.array_split(time, 7), 1000, windowing, rate=rate))
+    assert [start for _, start, _ in found] == starts.tolist()
+    assert [real for _, _, real in found] == weights.tolist()
+    for window, start, real in found:
+        assert window[0] == pytest.approx(start, abs=0.51 / rate)
+        assert np.count_nonzero(np.append(window[1:], 1)) == pytest.approx(real * rate / 1000, abs=1)
+    assert all(len(window) == rate for window, _, _ in found) or seconds < 1
+
+
+def test_a_short_clip_at_another_rate_is_padded_to_the_minimum():
+    ((window, _, real),) = audio.iter_windows([RAMP[:20]], 1000, audio.Windowing(1.0, short="native"), 101, rate=441)
+    assert len(window) == 45 and resampled_length(44, 441, 1000) < 101 <= resampled_length(45, 441, 1000) and real == 45
+    ((window, _, _),) = audio.iter_windows([RAMP[:20]], 1000, audio.Windowing(None), 101, rate=441)
+    assert len(window) == 45
 
 
 def test_merge_weights_by_real_samples():

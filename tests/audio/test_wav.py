@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from sondino import audio
 from sondino.audio.decoded import Decoded
 from sondino.audio.decoders import open_sound
 from sondino.audio.pipe import Pipe, open_wav
-from sondino.audio.signal import mono_blocks
+from sondino.audio.signal import mono_blocks, to_mono
 from sondino.errors import SondinoError
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "wav_headers.json").read_text())
@@ -124,3 +125,32 @@ def test_a_second_sound_with_a_broken_header_is_named(tmp_path):
     first = bytes.fromhex(CASES[0]["hex"])
     with pytest.warns(UserWarning, match="another sound follows, which cannot be read and is left out"):
         assert len(of_file(first + first[:12] + b"fmt ", tmp_path)) == 100
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_plain_samples_are_those_of_libsndfile(tmp_path, subtype, channels):
+    """Read by NumPy, whole and in stretches, at the largest, the smallest and any values."""
+    x = np.random.default_rng(1).uniform(-1, 1, (70_000, channels))
+    x[:2] = [[-1.0], [1.0]]
+    soundfile.write(tmp_path / "x.wav", x, 8000, subtype)
+    expected, _ = soundfile.read(tmp_path / "x.wav", dtype="float32", always_2d=True)
+    with open_sound(tmp_path / "x.wav") as sound:
+        assert (sound.rate, sound.channels, sound.frames) == (8000, channels, 70_000)
+        assert sound.floats == (subtype in ("FLOAT", "DOUBLE"))
+        for first, count in ((0, None), (69_000, None), (12_345, 50_000), (69_999, 10)):
+            found = np.concatenate(list(sound.blocks(first, count)))
+            assert np.array_equal(found, expected[first : None if count is None else first + count])
+        assert not list(sound.blocks(70_000, None))
+
+
+def test_plain_samples_do_not_go_through_libsndfile(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "x.wav", np.zeros(100), 8000)
+    monkeypatch.setattr(soundfile, "SoundFile", None)
+    with open_sound(tmp_path / "x.wav") as sound:
+        assert np.concatenate(list(sound.blocks(0, None))).shape == (100, 1)
+
+
+def test_the_mean_of_two_channels_is_that_of_any():
+    x = np.random.default_rng(2).standard_normal((1000, 2)).astype(np.float32)
+    assert np.array_equal(to_mono(x), x.mean(axis=1, dtype=np.float32))

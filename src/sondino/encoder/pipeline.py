@@ -4,6 +4,7 @@ Memory is bounded whatever the number and length of the files: every file being 
 its reader waits while that is full; the number of batches in the model is bounded too.
 """
 
+import itertools
 import queue
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.decoded import Source
 from sondino.audio.reading import open_blocks
-from sondino.audio.signal import Scale, check_array_rate, from_array
+from sondino.audio.signal import Scale, check_array_rate, from_array, resampled_blocks
 from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.encoder.inputs import Sound as Sound
@@ -27,10 +28,10 @@ from sondino.errors import EncoderError, OptionError, SondinoError
 
 _Taken = tuple[Sound, int | None]
 """A sound, and the channel that is taken of it."""
-_Cut = tuple[Window, int]
+Cut = tuple[Window, int]
 """A window, and the rate of its samples in hertz."""
-_WindowsOf = Callable[[_Taken], Iterator[_Cut]]
-_Queue = queue.Queue[_Cut | BaseException | None]
+_WindowsOf = Callable[[_Taken], Iterator[Cut]]
+_Queue = queue.Queue[Cut | BaseException | None]
 
 BATCH = 16  # windows of equal length in a batch, at most
 BATCH_SECONDS = 10.0  # of audio in a batch: more is no faster on a CPU, and takes memory
@@ -124,7 +125,7 @@ def embed_sounds(
     """
     model = resolve(model)
 
-    def windows_of(taken: _Taken) -> Iterator[_Cut]:
+    def windows_of(taken: _Taken) -> Iterator[Cut]:
         # Nothing is opened before the first window is asked for: an error then belongs to this sound.
         sound, channel = taken
         samples = samples_of(sound)
@@ -132,16 +133,16 @@ def embed_sounds(
             array, given = samples
             check_array_rate(given)
             rate = rate_of(model, given, windowing)
-            yield from _cut([from_array(array, given, rate, scale, channel)], rate, model, windowing)
+            yield from cut([from_array(array, given, rate, scale, channel)], rate, model, windowing)
             return
         with open_blocks(cast(Source, sound), lambda given: rate_of(model, given, windowing), scale, channel) as (
             rate,
             blocks,
         ):
-            yield from _cut(blocks, rate, model, windowing)
+            yield from cut(blocks, rate, model, windowing)
 
     clips: deque[_Clip] = deque()
-    waiting: list[tuple[_Clip, _Cut]] = []
+    waiting: list[tuple[_Clip, Cut]] = []
     # Closed explicitly, so that no thread is left waiting when the caller stops in the middle.
     taken = list(zip(sounds, channels or [None] * len(sounds), strict=True))
     with closing(_read_ahead(taken, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
@@ -194,9 +195,22 @@ def embed_at_rate(
     return (model.embed if alone else model.embed_batch)(batch)
 
 
-def _cut(
+def cut(
     blocks: Iterable[NDArray[np.float32]], rate: int, model: ResolvedEncoder, windowing: Windowing
-) -> Iterator[_Cut]:
+) -> Iterator[Cut]:
+    """Cut a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows."""
+    if rate != model.sample_rate and windowing.short == "repeat" and windowing.window is not None:
+        size = round(windowing.window * rate)
+        held: list[NDArray[np.float32]] = []
+        blocks = iter(blocks)
+        while sum(map(len, held)) < size and (block := next(blocks, None)) is not None:
+            held.append(block)
+        if sum(map(len, held)) < size:
+            # Repeated after resampling, as in training: where the end meets the beginning, the order makes a difference.
+            blocks = resampled_blocks(iter(held), rate, model.sample_rate)
+            rate = model.sample_rate
+        else:
+            blocks = itertools.chain(held, blocks)
     for window in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
         yield window, rate
 
@@ -259,9 +273,9 @@ class _Runner:
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Origin], Future[NDArray[np.float32]]]] = deque()
 
-    def run(self, waiting: list[tuple[_Clip, _Cut]]) -> None:
+    def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
         """Embed the waiting windows, those of equal length and rate together, and empty the list."""
-        lengths: dict[tuple[int, int], list[tuple[_Clip, _Cut]]] = {}
+        lengths: dict[tuple[int, int], list[tuple[_Clip, Cut]]] = {}
         for entry in waiting:
             window, rate = entry[1]
             lengths.setdefault((len(window[0]), rate), []).append(entry)
@@ -271,7 +285,7 @@ class _Runner:
             for first in range(0, len(entries), size):
                 self._start(entries[first : first + size])
 
-    def _start(self, batch: list[tuple[_Clip, _Cut]]) -> None:
+    def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
         if self._pool is None:
             _add_embeddings(_origins(batch), _embeddings(self._model, batch, alone=True))
             return
@@ -300,7 +314,7 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, _Cut]], alone: bool = False) -> NDArray[np.float32]:
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Cut]], alone: bool = False) -> NDArray[np.float32]:
     rate = batch[0][1][1]
     embeddings = embed_at_rate(model, [window for _, ((window, _, _), _) in batch], rate, alone)
     check_shape(model, embeddings, len(batch))
@@ -311,7 +325,7 @@ _Origin = tuple[_Clip, float, float]
 """What an embedding is of: its clip, its window's start, how many samples were real."""
 
 
-def _origins(batch: list[tuple[_Clip, _Cut]]) -> list[_Origin]:
+def _origins(batch: list[tuple[_Clip, Cut]]) -> list[_Origin]:
     return [(clip, start, weight) for clip, ((_, start, weight), _) in batch]
 
 
@@ -323,9 +337,7 @@ def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> 
 # ---- reading ahead --------------------------------------------------------------------------------------------
 
 
-def _read_ahead(
-    sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int
-) -> Generator[Iterator[_Cut], None, None]:
+def _read_ahead(sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int) -> Generator[Iterator[Cut], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
     Readers take the sounds in order, so the current sound always has a reader, and readers of later ones wait at
@@ -362,7 +374,7 @@ def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: _Taken, stop: t
         _put(buffer, error, stop)
 
 
-def _put(buffer: _Queue, item: _Cut | BaseException | None, stop: threading.Event) -> bool:
+def _put(buffer: _Queue, item: Cut | BaseException | None, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             buffer.put(item, timeout=0.2)
@@ -372,7 +384,7 @@ def _put(buffer: _Queue, item: _Cut | BaseException | None, stop: threading.Even
     return False
 
 
-def _take(buffer: _Queue) -> Iterator[_Cut]:
+def _take(buffer: _Queue) -> Iterator[Cut]:
     while (item := buffer.get()) is not None:
         if isinstance(item, BaseException):
             raise item

@@ -86,7 +86,7 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32], rate: int | None = None
             of the resampled waveform.
 
     Raises:
-        ValueError: fewer than `spec.minimum_samples` at the front-end's rate.
+        ValueError: fewer than `spec.minimum_samples` at the front-end's rate, or a rate that is not taken.
     """
     rate = spec.sample_rate if rate is None else rate
     samples = resampled_length(len(waveform), rate, spec.sample_rate)
@@ -171,7 +171,10 @@ def _transform(spec: LogMel, rate: int) -> _Transform:
     mel = mel_matrix(spec)
     samples, window = spec.n_fft, window_of(spec)
     if rate != spec.sample_rate:
-        samples = _samples_at(spec, rate) or 0
+        nearest = _samples_at(spec, rate)
+        if nearest is None:
+            raise ValueError(f"a log-mel of sound at {rate} Hz: resample it to {spec.sample_rate} Hz first")
+        samples = nearest
         window = window_of(replace(spec, n_fft=samples, window_length=round(spec.window_length * samples / spec.n_fft)))
         mel = mel[:, : samples // 2 + 1] * _response(spec, rate, samples) * (spec.n_fft / samples) ** 2
     mel = mel.astype(np.float32)
