@@ -206,7 +206,7 @@ def cut(
         while sum(map(len, held)) < size and (block := next(blocks, None)) is not None:
             held.append(block)
         if sum(map(len, held)) < size:
-            # Repeated after resampling, as in training: where the end meets the beginning, the order makes a difference.
+            # Repeated after resampling, as in training: it makes a difference where the end meets the beginning.
             blocks = resampled_blocks(iter(held), rate, model.sample_rate)
             rate = model.sample_rate
         else:
