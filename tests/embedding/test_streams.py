@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +93,8 @@ def test_an_endless_stream_holds_no_more_than_a_window(model: Model, monkeypatch
             return np.full(800, len(asked) % 100, "<i2").tobytes()
 
     lengths = set()
-    own = model.embed_at
-    monkeypatch.setattr(model, "embed_at", lambda x, rate: (lengths.add((len(x), len(x[0]))), own(x, rate))[1])
+    own = model.embed_prepared
+    monkeypatch.setattr(model, "embed_prepared", lambda x: (lengths.add(x.shape), own(x))[1])
     held: list[int] = []
     stream = embed_stream(model, Endless(), TINY_RATE)  # type: ignore[arg-type]
     for _ in range(400):
@@ -128,13 +128,13 @@ def reachable_arrays(start: object) -> list[np.ndarray]:
 def test_the_latency_is_from_the_last_read(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    own = model.embed_at
+    own = model.embed_prepared
 
-    def slow(x: Sequence[np.ndarray], rate: int) -> np.ndarray:
+    def slow(x: np.ndarray) -> np.ndarray:
         now[0] += 0.25
-        return own(x, rate)
+        return own(x)
 
-    monkeypatch.setattr(model, "embed_at", slow)
+    monkeypatch.setattr(model, "embed_prepared", slow)
 
     def ticks() -> Iterator[bytes]:
         for _ in range(4):
@@ -198,7 +198,7 @@ def test_a_model_of_any_length_needs_a_window(make_tiny_bundle: Callable[..., Pa
 
 
 def test_a_model_that_gives_nan_stops_the_stream(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "embed_at", lambda *_: np.full((1, 3), np.nan, np.float32))
+    monkeypatch.setattr(model, "embed_prepared", lambda x: np.full((1, 3), np.nan, np.float32))
     with pytest.raises(EncoderError, match="at 0 s"):
         list(embed_stream(model, io.BytesIO(bytes(4 * TINY_RATE)), TINY_RATE))
 

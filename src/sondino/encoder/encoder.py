@@ -102,7 +102,7 @@ class ResolvedEncoder:
         path: file of the weights; None: not known.
         lookup: maps ids to embeddings (n, dim), where they are precomputed and `embed` takes nothing; else None.
         costs: counts what it computes; None where it cannot.
-        takes_rate: whether `embed_at` takes waveforms of a rate (hertz). Default: none but `sample_rate`.
+        takes_rate: whether `prepare` takes waveforms at a rate (hertz). Default: none but `sample_rate`.
     """
 
     encoder: Encoder
@@ -125,8 +125,10 @@ class ResolvedEncoder:
     embed_batch: Callable[[Array], Array]
     """As `embed`, called from `workers` threads at once. Default: `embed`."""
     takes_rate: Callable[[int], bool]
-    embed_at: Callable[[Sequence[Array], int], Array] | None
-    """As `embed_batch`, of waveforms (samples,) of equal length at a rate (hertz) that `takes_rate` takes."""
+    prepare: Callable[[Array, int], Array]
+    """What `embed_prepared` takes of a waveform (samples,) at a rate (hertz) that is taken. Default: the waveform."""
+    embed_prepared: Callable[[Array], Array]
+    """Embeddings (batch, dim) of prepared waveforms (batch, ...), on the calling thread. Default: `embed_batch`."""
     given_fingerprint: str | None
 
     def embed(self, waveforms: Array) -> Array:
@@ -161,6 +163,7 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
         return default if value is None else value
 
     path = optional("path")
+    embed_batch = optional("embed_batch", encoder.embed)
     return ResolvedEncoder(
         encoder=encoder,
         name=encoder.name,
@@ -179,9 +182,10 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
         path=None if path is None else Path(path),
         lookup=optional("lookup"),
         costs=optional("costs"),
-        embed_batch=optional("embed_batch", encoder.embed),
+        embed_batch=embed_batch,
         takes_rate=optional("takes_rate", lambda rate: rate == encoder.sample_rate),
-        embed_at=optional("embed_at"),
+        prepare=optional("prepare", lambda waveform, _: waveform),
+        embed_prepared=optional("embed_prepared", embed_batch),
         given_fingerprint=optional("fingerprint") or None,
     )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sondino.audio.decoded import Source
 from sondino.audio.reading import open_blocks
 from sondino.audio.signal import Scale, check_array_rate, from_array, resampled_blocks
-from sondino.audio.windows import ShortPolicy, Window, Windowing, WindowPolicy, iter_windows
+from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, iter_windows
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, check_shape, resolve
 from sondino.encoder.inputs import Sound as Sound
 from sondino.encoder.inputs import samples_of, sound_name
@@ -28,8 +28,8 @@ from sondino.errors import EncoderError, OptionError, SondinoError
 
 _Taken = tuple[Sound, int | None]
 """A sound, and the channel that is taken of it."""
-Cut = tuple[Window, int]
-"""A window, and the rate of its samples in hertz."""
+Cut = tuple[NDArray[np.float32], float, float, int]
+"""A prepared window, its start in seconds, how many of its samples are real, how many make a batch at most."""
 _WindowsOf = Callable[[_Taken], Iterator[Cut]]
 _Queue = queue.Queue[Cut | BaseException | None]
 
@@ -150,10 +150,10 @@ def embed_sounds(
             clip = _Clip(index, per_window, model.sample_rate)
             clips.append(clip)
             try:
-                for window, rate in windows:
+                for window in windows:
                     clip.waiting += 1
-                    waiting.append((clip, (window, rate)))
-                    if len(waiting) == GATHERED or batch_size(len(window[0]), rate) == 1:
+                    waiting.append((clip, window))
+                    if len(waiting) == GATHERED or window[3] == 1:
                         runner.run(waiting)
                         yield from _finished(clips, model.dim)
             except EncoderError:
@@ -177,28 +177,10 @@ def rate_of(model: ResolvedEncoder, rate: float, windowing: Windowing) -> int:
     return int(rate) if own else model.sample_rate
 
 
-def embed_at_rate(
-    model: ResolvedEncoder, waveforms: Sequence[NDArray[np.float32]], rate: int, alone: bool = True
-) -> NDArray[np.float32]:
-    """Embed waveforms (samples,) of equal length at a rate that `rate_of` gave.
-
-    Args:
-        model: any encoder.
-        waveforms: at most a batch.
-        rate: hertz.
-        alone: no other thread embeds meanwhile.
-    """
-    if model.embed_at is not None:
-        return model.embed_at(waveforms, rate)
-    # A single one is not copied: at 10 s that would cost as much as its decoding.
-    batch = np.stack(waveforms) if len(waveforms) > 1 else waveforms[0][None]  # (batch, samples)
-    return (model.embed if alone else model.embed_batch)(batch)
-
-
 def cut(
     blocks: Iterable[NDArray[np.float32]], rate: int, model: ResolvedEncoder, windowing: Windowing
 ) -> Iterator[Cut]:
-    """Cut a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows."""
+    """Cut a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows, and prepare each."""
     if rate != model.sample_rate and windowing.short == "repeat" and windowing.window is not None:
         size = round(windowing.window * rate)
         held: list[NDArray[np.float32]] = []
@@ -211,8 +193,9 @@ def cut(
             rate = model.sample_rate
         else:
             blocks = itertools.chain(held, blocks)
-    for window in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
-        yield window, rate
+    for window, start, real in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
+        # Prepared here, while it is in the processor's cache: a log-mel takes less memory than its window.
+        yield model.prepare(window, rate), start, real, batch_size(len(window), rate)
 
 
 @dataclass
@@ -274,20 +257,19 @@ class _Runner:
         self._running: deque[tuple[list[_Origin], Future[NDArray[np.float32]]]] = deque()
 
     def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
-        """Embed the waiting windows, those of equal length and rate together, and empty the list."""
-        lengths: dict[tuple[int, int], list[tuple[_Clip, Cut]]] = {}
+        """Embed the waiting windows, those of equal shape together, and empty the list."""
+        shapes: dict[tuple[int, ...], list[tuple[_Clip, Cut]]] = {}
         for entry in waiting:
-            window, rate = entry[1]
-            lengths.setdefault((len(window[0]), rate), []).append(entry)
+            shapes.setdefault(entry[1][0].shape, []).append(entry)
         waiting.clear()
-        for (samples, rate), entries in lengths.items():
-            size = batch_size(samples, rate)
+        for entries in shapes.values():
+            size = min(window[3] for _, window in entries)
             for first in range(0, len(entries), size):
                 self._start(entries[first : first + size])
 
     def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
         if self._pool is None:
-            _add_embeddings(_origins(batch), _embeddings(self._model, batch, alone=True))
+            _add_embeddings(_origins(batch), _embeddings(self._model, batch))
             return
         # Two for each worker: the current one and the next.
         if sum(not running.done() for _, running in self._running) < 2 * self._others:
@@ -314,9 +296,10 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Cut]], alone: bool = False) -> NDArray[np.float32]:
-    rate = batch[0][1][1]
-    embeddings = embed_at_rate(model, [window for _, ((window, _, _), _) in batch], rate, alone)
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Cut]]) -> NDArray[np.float32]:
+    prepared = [window for _, (window, *_) in batch]
+    # A single one is not copied: a waveform of 10 s would cost as much as its decoding.
+    embeddings = model.embed_prepared(np.stack(prepared) if len(prepared) > 1 else prepared[0][None])
     check_shape(model, embeddings, len(batch))
     return embeddings
 
@@ -326,7 +309,7 @@ _Origin = tuple[_Clip, float, float]
 
 
 def _origins(batch: list[tuple[_Clip, Cut]]) -> list[_Origin]:
-    return [(clip, start, weight) for clip, ((_, start, weight), _) in batch]
+    return [(clip, start, real) for clip, (_, start, real, _) in batch]
 
 
 def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> None:

@@ -1,7 +1,7 @@
 """Run a bundle's ONNX model with ONNX Runtime or OpenVINO: audio in, embeddings out. Needs no torch."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import copy, deepcopy
@@ -141,8 +141,7 @@ class Model:
         # product of matrices that takes longer than the net.
         body = self._logmel is not None and (self.folder / "body.onnx").exists()
         file = self.folder / ("body.onnx" if body else "model.onnx")
-        self._preprocess = self._log_mels if body else _as_they_are
-        self._own_rates = body and self.resample == "auto"
+        self._front_end = self._logmel if body else None
         self._session: Session = open_session(file, self.threads, device, engine, precision)
 
     def _check_hash(self, name: str) -> str:
@@ -385,37 +384,37 @@ class Model:
         return cosines(exact, mine)
 
     def takes_rate(self, rate: int) -> bool:
-        """Whether `embed_at` takes waveforms of a rate (hertz) as they are."""
+        """Whether `prepare` takes waveforms at a rate (hertz) as they are."""
         if rate == self.sample_rate:
             return True
-        return self._own_rates and self._logmel is not None and takes_rate(self._logmel, rate)
+        return self.resample == "auto" and self._front_end is not None and takes_rate(self._front_end, rate)
 
-    def embed_at(self, waveforms: Sequence[NDArray[np.float32]], rate: int) -> NDArray[np.float32]:
-        """Embed a few waveforms (samples,) of equal length on the calling thread alone.
+    def prepare(self, waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+        """What `embed_prepared` takes of a waveform (samples,): its log-mel, or where that is in the graph, itself.
 
         Args:
-            waveforms: of a batch.
-            rate: hertz of them, which `takes_rate` takes.
+            waveform: (samples,); zero-padded where it is under `minimum`.
+            rate: hertz of it, which `takes_rate` takes.
         """
-        missing = -(-self.minimum * rate // self.sample_rate) - len(waveforms[0])
+        missing = -(-self.minimum * rate // self.sample_rate) - len(waveform)
         if missing > 0:
-            waveforms = [np.pad(waveform, (0, missing)) for waveform in waveforms]
+            waveform = np.pad(waveform, (0, missing))
+        return waveform if self._front_end is None else log_mel(self._front_end, waveform, rate)
+
+    def embed_prepared(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed a few prepared waveforms (batch, ...) on the calling thread alone."""
         try:
-            return self._session(self._preprocess(waveforms, rate))
+            return self._session(prepared)
         except Exception as error:  # the engines' errors have no common base
-            shape = (len(waveforms), *waveforms[0].shape)
             raise EncoderError(
-                f"{self.name}: the model failed on waveforms of shape {shape} ({first_line(error)})"
+                f"{self.name}: the model failed on an input of shape {prepared.shape} ({first_line(error)})"
             ) from error
 
     def embed_batch(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """`embed` of a few waveforms (batch, samples) on the calling thread alone."""
-        return self.embed_at(list(waveforms), self.sample_rate)
-
-    def _log_mels(self, waveforms: Sequence[NDArray[np.float32]], rate: int) -> NDArray[np.float32]:
-        assert self._logmel is not None
-        found = [log_mel(self._logmel, waveform, rate) for waveform in waveforms]
-        return np.stack(found) if len(found) > 1 else found[0][None]
+        if self._front_end is None:
+            return self.embed_prepared(waveforms)
+        return self.embed_prepared(np.stack([self.prepare(waveform, self.sample_rate) for waveform in waveforms]))
 
     def _embed_waveforms(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         check_waveforms(waveforms, self.sample_rate)
@@ -441,7 +440,3 @@ def _named(error: SondinoError, sound: Sound, index: int, count: int) -> Sondino
     if name:
         return error if name in str(error) else type(error)(f"{name}: {error}")
     return type(error)(f"sound {index} of the list: {error}") if count > 1 else error
-
-
-def _as_they_are(waveforms: Sequence[NDArray[np.float32]], _: int) -> NDArray[np.float32]:
-    return np.stack(waveforms) if len(waveforms) > 1 else waveforms[0][None]
