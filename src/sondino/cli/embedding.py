@@ -42,7 +42,7 @@ def embed(
     threads: int | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
     engine: Engine = "onnxruntime",
-    precision: Precision = "float32",
+    precision: Precision | Literal["auto"] = "float32",
     resample: Literal["auto", "always"] = "auto",
     rate: int | None = None,
     sample_format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le",
@@ -79,7 +79,8 @@ def embed(
         threads: processor threads. Default: all.
         device: cuda needs onnxruntime-gpu.
         engine: openvino needs `pip install 'sondino[openvino]'`.
-        precision: bfloat16 and float16 need openvino; the loss on this audio is printed.
+        precision: bfloat16 and float16 need openvino; auto takes bfloat16 where it is faster for these files. What was
+            taken and its loss on this audio are printed.
         resample: auto computes the log-mel at the rate of the sound, where that is as good as resampling it first;
             always resamples, as training does.
         rate: sample rate in hertz of raw samples on standard input. Default: it is WAV.
@@ -115,8 +116,13 @@ def embed(
         raise OptionError("--format is of standard output, --output -; the suffix of a file names its format")
     if lines and append:
         raise OptionError("--append is for a table, and --output - is standard output: leave one of the two out")
+    if precision == "auto" and (STREAM in inputs or spread.ray or spread.part_range or engine != "onnxruntime"):
+        raise OptionError(
+            "--precision auto is for files and a table, and chooses the engine: leave --engine, --ray and --part-range "
+            "out, or name a precision"
+        )
     open_model = partial(load, model, threads, window_policy=window_policy, device=device, engine=engine,
-                         precision=precision, resample=resample)  # fmt: skip
+                         precision="float32" if precision == "auto" else precision, resample=resample)  # fmt: skip
     if not lines and output is not None and STREAM not in inputs and _in_parts(output, append, spread):
         return _embed_parts(fetched(inputs, quiet), open_model, output, spread, quiet, per_window=per_window,
                             window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
@@ -131,7 +137,17 @@ def embed(
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    return _embed_files(fetched(inputs, quiet), opened, Path(output), format or "csv", append, quiet,
+    given = fetched(inputs, quiet)
+    if precision == "auto":
+        from sondino.embedding.inputs import list_inputs
+        from sondino.embedding.precision import choose_precision
+
+        engine, precision, why = choose_precision(opened, list_inputs(given)[0])
+        if precision != opened.precision:
+            opened = open_model(engine=engine, precision=precision)
+        if not quiet:
+            print_line(f"precision: {why}", error=True)
+    return _embed_files(given, opened, Path(output), format or "csv", append, quiet,
                         per_window=per_window, threads=threads, window=window, hop=hop, short=short, scale=scale,
                         channel=channel)  # fmt: skip
 

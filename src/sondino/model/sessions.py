@@ -77,10 +77,21 @@ def _onnxruntime(file: Path, device: str) -> Session:
     return run
 
 
-def _openvino(file: Path, callers: int, precision: Precision) -> Session:
+def why_not(precision: Precision) -> str | None:
+    """Why OpenVINO cannot compute in a precision here; None where it can."""
+    try:
+        capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except SondinoError as error:
+        return str(error)
     needed = _CAPABILITIES.get(precision)
-    if needed and needed not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise OptionError(f"precision {precision}: OpenVINO has no {needed} on this processor; take float32")
+    return f"OpenVINO has no {needed} on this processor" if needed and needed not in capabilities else None
+
+
+def _openvino(file: Path, callers: int, precision: Precision) -> Session:
+    import_openvino()
+    reason = why_not(precision)
+    if reason is not None:
+        raise OptionError(f"precision {precision}: {reason}; take float32")
     settings = {
         # By default OpenVINO uses bfloat16 on processors that support it.
         "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[precision],

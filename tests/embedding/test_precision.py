@@ -1,0 +1,50 @@
+"""What --precision auto takes, and that it says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sondino import cli
+from sondino.embedding import precision
+from sondino.embedding.inputs import list_inputs
+from sondino.pretrained.load import load
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files of 3 s and one that is none."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for name in ("a", "b"):
+        soundfile.write(sounds / f"{name}.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 3 * 16000), 16000)
+    (sounds / "broken.wav").write_bytes(b"RIFF")
+    return sounds
+
+
+@pytest.mark.parametrize(
+    ("cannot", "worth", "config", "expected"),
+    [
+        (None, 3.0, {}, ("openvino", "bfloat16", "this processor")),  # 6 s at 50 million multiply-adds for 10 s
+        (None, 3.1e7, {}, ("onnxruntime", "float32", "less time than OpenVINO to start")),
+        (None, 3.0, {"precision": "int8"}, ("onnxruntime", "float32", "int8")),
+        (None, 3.0, {"macs_per_10s": None}, ("onnxruntime", "float32", "less time")),
+        ("no BF16 here", 3.0, {}, ("onnxruntime", "float32", "no BF16 here")),
+    ],
+)
+def test_what_is_taken(monkeypatch, folder, cannot, worth, config, expected):
+    monkeypatch.setattr(precision, "why_not", lambda _: cannot)
+    monkeypatch.setattr(precision, "WORTH_ITS_START", worth)
+    model = load(threads=1)
+    model.config = {**model.config, "macs_per_10s": 50_310_400, **config}
+    engine, taken, why = precision.choose_precision(model, list_inputs(folder)[0])
+    assert (engine, taken) == expected[:2] and expected[2] in why
+
+
+def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):
+    monkeypatch.setattr(precision, "why_not", lambda _: "it is too old")
+    (folder / "broken.wav").unlink()
+    given = ["embed", str(folder), "--precision", "auto", "--output", str(tmp_path / "x.npz")]
+    assert cli.main(given) == 0
+    assert "float32 by ONNX Runtime, since it is too old" in capsys.readouterr().err
