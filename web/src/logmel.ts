@@ -1,4 +1,4 @@
-// The model's front-end, number for number that of sondino's frontend.py.
+// The model's front-end, number for number that of sondino/frontend/logmel_numpy.py.
 
 import { PowerSpectrum } from "./fft";
 
