@@ -1,0 +1,1 @@
+"""Labelling an archive by ear: candidates are judged, and a classifier is fitted again after each answer."""
