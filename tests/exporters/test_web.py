@@ -20,9 +20,11 @@ import pytest
 import soundfile
 
 from helpers.page_bundle import DIM, LABELS, write_page_bundle
+from sondino import loopback
 from sondino.encoder.unlike import Unlike
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.exporters import demo, web
+from sondino.loopback import PageServer
 from sondino.model.model import Model
 from sondino.onnx_weights import with_weights
 from sondino.sample_sounds import sample_folder
@@ -247,7 +249,7 @@ def test_the_server_gives_types_that_browsers_insist_on(tmp_path: Path) -> None:
             demo.page_server(tmp_path, port)
 
 
-def ask(server: demo.PageServer, request: str) -> bytes:
+def ask(server: PageServer, request: str) -> bytes:
     """The whole answer to a request, by a connection of its own."""
     with socket.create_connection(server.server_address[:2], timeout=10) as connection:
         connection.sendall(request.replace("\n", "\r\n").encode())
@@ -255,7 +257,7 @@ def ask(server: demo.PageServer, request: str) -> bytes:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[demo.PageServer]:
+def page(tmp_path: Path) -> Iterator[PageServer]:
     """A server of a folder with a page, model/model.json, and the file big."""
     (tmp_path / "index.html").write_text("PAGE")
     (tmp_path / "model").mkdir()
@@ -266,7 +268,7 @@ def page(tmp_path: Path) -> Iterator[demo.PageServer]:
         server.shutdown()
 
 
-def test_the_server_answers_for_this_machines_names_alone(page: demo.PageServer) -> None:
+def test_the_server_answers_for_this_machines_names_alone(page: PageServer) -> None:
     port = page.server_address[1]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LocalHost:{port}"):
         answer = ask(page, f"GET / HTTP/1.1\nHost: {host}\nConnection: close\n\n")
@@ -303,15 +305,17 @@ def test_connections_are_bounded_and_idle_ones_end(page, monkeypatch, capfd) -> 
     at_start = threading.active_count()
     address = page.server_address[:2]
     with ExitStack() as opened:
-        idle = [opened.enter_context(socket.create_connection(address, timeout=10)) for _ in range(demo.CONNECTIONS)]
-        while len(page.waiting) < demo.CONNECTIONS:  # each of them has its thread
+        idle = [
+            opened.enter_context(socket.create_connection(address, timeout=10)) for _ in range(loopback.CONNECTIONS)
+        ]
+        while len(page.waiting) < loopback.CONNECTIONS:  # each of them has its thread
             time.sleep(0.01)
-        assert threading.active_count() - at_start == demo.CONNECTIONS
+        assert threading.active_count() - at_start == loopback.CONNECTIONS
         assert ask(page, "").startswith(b"HTTP/1.1 503")
-        assert threading.active_count() - at_start == demo.CONNECTIONS
+        assert threading.active_count() - at_start == loopback.CONNECTIONS
         idle[0].sendall(b"GET / HTTP/1.1\r\nHo")  # a request that never ends
-        monkeypatch.setattr(demo, "IDLE_SECONDS", 0.0)
-        assert [connection.recv(10) for connection in idle] == [b""] * demo.CONNECTIONS
+        monkeypatch.setattr(loopback, "IDLE_SECONDS", 0.0)
+        assert [connection.recv(10) for connection in idle] == [b""] * loopback.CONNECTIONS
     monkeypatch.undo()
     while threading.active_count() > at_start:
         time.sleep(0.01)
@@ -319,7 +323,7 @@ def test_connections_are_bounded_and_idle_ones_end(page, monkeypatch, capfd) -> 
     assert ask(page, f"GET / HTTP/1.1\n{local}").endswith(b"PAGE")
     assert not page.waiting
     assert capfd.readouterr().err == ""
-    assert demo.PageHandler.timeout == demo.IDLE_SECONDS
+    assert loopback.PageHandler.timeout == loopback.IDLE_SECONDS
 
 
 @pytest.mark.slow

@@ -23,8 +23,9 @@ def demo(bundle: str = DEFAULT_MODEL, *, port: int = 8017, gallery: Path | None 
     import tempfile
     import webbrowser
 
-    from sondino.exporters.demo import HOST, page_server
+    from sondino.exporters.demo import page_server
     from sondino.exporters.web import export_web
+    from sondino.loopback import HOST
     from sondino.pretrained.locate import locate
 
     source = locate(bundle)

@@ -23,6 +23,7 @@ from sondino.encoder.head import Head
 from sondino.encoder.pipeline import embed_sounds, readers, resolve_windowing
 from sondino.errors import OptionError, RunError, SondinoError, require
 from sondino.files import replacing, sha256, write_whole
+from sondino.loopback import PAGE
 from sondino.model.model import Model
 from sondino.onnx_weights import with_weights
 from sondino.progress import Report
@@ -31,7 +32,6 @@ from sondino.sample_sounds import sample_folder
 from sondino.text import first_line
 
 PAGE_FORMAT = "sondino-page-1"
-PAGE = Path(__file__).parents[1] / "page"
 PLAYED = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"})
 """Suffixes of what browsers play."""
 
@@ -87,7 +87,8 @@ def export_web(
         raise OptionError(f"{source} has no body.onnx, made by an older sondino or by hand: make the bundle again")
     clips = gallery_clips(gallery or sample_folder())
     with replacing(out, _is_page, "page of ours") as partial:
-        shutil.copytree(PAGE, partial, dirs_exist_ok=True)
+        # The page of `sondino label` is built beside it, and needs its own server.
+        shutil.copytree(PAGE, partial, ignore=shutil.ignore_patterns("label.html", "label-*"), dirs_exist_ok=True)
         for file in partial.rglob("*.wasm.gz"):  # compressed in the package only: not every server says so
             file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
             file.unlink()
