@@ -23,7 +23,7 @@ export function timeTicks(from: number, to: number, width: number): Tick[] {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const ticks: Tick[] = [];
   for (let i = Math.ceil(from / step - 1e-9); i * step <= to + 1e-9 * span; i++) {
-    const text = from < 0 ? beforeNow(i * step, digits) : to >= 60 ? clock(i * step) : `${(i * step).toFixed(digits)} s`;
+    const text = from < 0 ? beforeNow(i * step, digits) : to >= 60 ? clock(i * step, digits) : `${(i * step).toFixed(digits)} s`;
     ticks.push({ at: (i * step - from) / span, text });
   }
   return ticks;
@@ -33,12 +33,14 @@ function beforeNow(seconds: number, digits: number): string {
   return Math.abs(seconds) < 1e-9 ? "now" : `−${Math.abs(seconds).toFixed(digits)} s`;
 }
 
-/** "1:05", "1:00:05". */
-function clock(seconds: number): string {
-  const whole = Math.round(seconds);
+/** "1:05", "1:00:05"; with a digit "1:05.0". */
+export function clock(seconds: number, digits = 0): string {
+  const units = Math.round(seconds * 10 ** digits); // rounded once: never "0:60"
+  const whole = Math.floor(units / 10 ** digits);
   const two = (value: number) => String(value).padStart(2, "0");
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
-  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+  const rest = digits ? `.${String(units % 10 ** digits).padStart(digits, "0")}` : "";
+  return (hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`) + rest;
 }
 
 /** Octaves in kHz, as far as the bands reach. */

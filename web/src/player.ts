@@ -17,7 +17,7 @@ player.addEventListener("play", () => {
   follow();
 });
 for (const event of ["pause", "ended", "error"]) player.addEventListener(event, () => owner?.show(false));
-player.addEventListener("ended", () => owner?.move(0));
+player.addEventListener("ended", () => owner?.move(owner.from));
 
 function follow(): void {
   if (!owner?.isPlaying) return;
@@ -31,6 +31,8 @@ export class PlayButton {
   private source: () => Sound = () => "";
   private readonly path: SVGPathElement;
   private place = 0; // seconds
+  /** Seconds at which it begins. */
+  from = 0;
 
   /** @param onMove of a button that resumes where it was paused: called with the seconds while it plays. */
   constructor(element = make("button", { type: "button", class: "go small" }), private readonly onMove?: (seconds: number) => void) {
@@ -44,15 +46,16 @@ export class PlayButton {
     element.addEventListener("click", () => this.toggle());
   }
 
-  /** What it plays; the same button may be given another sound. */
-  set(name: string, source: () => Sound): void {
+  /** What it plays, and from which second; the same button may be given another sound. */
+  set(name: string, source: () => Sound, from = 0): void {
     if (name === this.name && this.isPlaying && !this.onMove) return; // lists are filled again while the microphone is on
     if (this.isPlaying) player.pause();
     if (owner === this) owner = null;
     this.name = name;
     this.source = source;
+    this.from = from;
     this.show(false);
-    this.move(0);
+    this.move(from);
   }
 
   /** Go to a place of the clip, whether or not it plays. */

@@ -1,12 +1,12 @@
 // A clip along time: the axes of its log-mel, the playhead, and a track for each of its most probable labels.
 
-import { frequencyTicks, timeTicks, type Tick } from "./axes";
+import { frequencyTicks, timeTicks } from "./axes";
+import { drawFrequencies, drawTimes } from "./rulers";
 import { byId, duration, make, percent } from "./dom";
 import { drawTrack } from "./draw";
 import type { FrontEnd } from "./logmel";
 import type { Stretch, Track } from "./tracks";
 
-const SVG = "http://www.w3.org/2000/svg";
 const STEPS = 50; // of the arrow keys, from one end of a clip to the other
 
 interface Row {
@@ -85,8 +85,8 @@ export class Timeline {
     const axes = [this.from, this.to, width, side, height].join();
     if (axes === this.axes) return;
     this.axes = axes;
-    drawAxis(times, width, 20, timeTicks(this.from, this.to, width), (at) => ({ x: at * width, y1: 0, y2: 4 }));
-    drawAxis(khz, side, height, frequencyTicks(this.spec, height), (at) => ({ y: (1 - at) * height, x1: side - 4, x2: side }));
+    drawTimes(times, width, timeTicks(this.from, this.to, width));
+    drawFrequencies(khz, side, height, frequencyTicks(this.spec, height));
   }
 
   private drawStrips(): void {
@@ -94,28 +94,4 @@ export class Timeline {
       if (this.tracks[i]) drawTrack(row.strip, this.tracks[i].values, this.stretches, this.from, this.to);
     });
   }
-}
-
-type Mark = { x: number; y1: number; y2: number } | { y: number; x1: number; x2: number };
-
-/** Ticks with their texts, below a horizontal axis and to the left of an upright one; all stay inside. */
-function drawAxis(svg: SVGSVGElement, width: number, height: number, ticks: Tick[], place: (at: number) => Mark): void {
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.replaceChildren();
-  for (const { at, text } of ticks) {
-    const mark = place(at);
-    const across = "x" in mark;
-    const [x, y] = across ? [mark.x, 17] : [mark.x1 - 4, Math.min(height - 3, Math.max(10, mark.y + 4))];
-    const anchor = !across || x > width - 12 ? "end" : x < 12 ? "start" : "middle";
-    const line = across ? { x1: mark.x, x2: mark.x, y1: mark.y1, y2: mark.y2 } : { x1: mark.x1, x2: mark.x2, y1: mark.y, y2: mark.y };
-    add(svg, "line", line);
-    add(svg, "text", { x, y, "text-anchor": anchor }).textContent = text;
-  }
-}
-
-function add(svg: SVGSVGElement, tag: string, attributes: Record<string, string | number>): SVGElement {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  svg.append(node);
-  return node;
 }
