@@ -33,7 +33,10 @@ export default defineConfig({
     target: "es2022",
     assetsInlineLimit: 0, // the page's own rules allow no data: scripts
     modulePreload: { polyfill: false },
-    rollupOptions: { output: { assetFileNames } },
+    rollupOptions: {
+      input: ["index.html", "label.html"].map((page) => join(import.meta.dirname, page)),
+      output: { assetFileNames },
+    },
   },
   worker: { format: "es", rollupOptions: { output: { assetFileNames } } },
 });

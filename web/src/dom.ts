@@ -17,6 +17,14 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+/** An element of a drawing, at its end. */
+export function addSvg(svg: SVGSVGElement, tag: string, attributes: Record<string, string | number>): SVGElement {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  svg.append(node);
+  return node;
+}
+
 /** Seconds for people: "0.4 s", "12 s", "3 min 5 s". */
 export function duration(seconds: number): string {
   if (seconds < 9.95) return `${Number(seconds.toPrecision(2))} s`;

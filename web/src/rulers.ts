@@ -1,8 +1,7 @@
 // Axes drawn as SVG, beside a spectrogram and below it.
 
 import type { Tick } from "./axes";
-
-const SVG = "http://www.w3.org/2000/svg";
+import { addSvg } from "./dom";
 
 /** Times below a picture, 20 pixels high. */
 export function drawTimes(svg: SVGSVGElement, width: number, ticks: Tick[]): void {
@@ -26,14 +25,7 @@ function drawAxis(svg: SVGSVGElement, width: number, height: number, ticks: Tick
     const [x, y] = across ? [mark.x, 17] : [mark.x1 - 4, Math.min(height - 3, Math.max(10, mark.y + 4))];
     const anchor = !across || x > width - 12 ? "end" : x < 12 ? "start" : "middle";
     const line = across ? { x1: mark.x, x2: mark.x, y1: mark.y1, y2: mark.y2 } : { x1: mark.x1, x2: mark.x2, y1: mark.y, y2: mark.y };
-    add(svg, "line", line);
-    add(svg, "text", { x, y, "text-anchor": anchor }).textContent = text;
+    addSvg(svg, "line", line);
+    addSvg(svg, "text", { x, y, "text-anchor": anchor }).textContent = text;
   }
-}
-
-function add(svg: SVGSVGElement, tag: string, attributes: Record<string, string | number>): SVGElement {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  svg.append(node);
-  return node;
 }

@@ -1,5 +1,7 @@
 // Requests to the server of `sondino label`, each with the token of the page's address.
 
+import { PageError } from "../errors";
+
 export type Verdict = "yes" | "no" | "unsure";
 export type How = "mixed" | "uncertain" | "similar" | "different" | "top" | "random" | "disagree";
 
@@ -42,8 +44,8 @@ export interface WavSlice {
   to: number;
 }
 
-/** An error whose message the page shows as it is. */
-export class ServerError extends Error {}
+/** What the server answered in place of a result. */
+export class ServerError extends PageError {}
 
 export const UNREACHABLE = "The server does not answer: is “sondino label” still running?";
 

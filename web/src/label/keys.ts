@@ -6,13 +6,13 @@ export type Action = "play" | Verdict | "undo" | "skip" | "before" | "after" | "
 
 /** The ways to choose candidates, each with its key. */
 export const WAYS: { how: How; key: string; text: string }[] = [
+  { how: "mixed", key: "0", text: "All in turn" },
   { how: "uncertain", key: "1", text: "Most uncertain" },
   { how: "similar", key: "2", text: "Similar to yes" },
   { how: "different", key: "3", text: "Most different" },
   { how: "top", key: "4", text: "Highest score" },
   { how: "random", key: "5", text: "At random" },
-  { how: "disagree", key: "6", text: "Unlike the given label" },
-  { how: "mixed", key: "0", text: "All in turn" },
+  { how: "disagree", key: "6", text: "Unlike given label" },
 ];
 
 /** Keys and what they do, as the page lists them. */
@@ -30,20 +30,20 @@ export const KEYS: { key: string; text: string; more: string }[] = [
   { key: "h", text: "help", more: "Show or hide this list" },
 ];
 
-const ACTIONS: Record<string, Action> = {
-  " ": "play",
-  y: "yes",
-  n: "no",
-  u: "unsure",
-  "?": "unsure",
-  z: "undo",
-  arrowright: "skip",
-  arrowup: "before",
-  arrowdown: "after",
-  l: "new",
-  w: "write",
-  h: "help",
-};
+const ACTIONS = new Map<string, Action>([
+  [" ", "play"],
+  ["y", "yes"],
+  ["n", "no"],
+  ["u", "unsure"],
+  ["?", "unsure"],
+  ["z", "undo"],
+  ["arrowright", "skip"],
+  ["arrowup", "before"],
+  ["arrowdown", "after"],
+  ["l", "new"],
+  ["w", "write"],
+  ["h", "help"],
+]);
 
 /** What a key press is about: `on` is the kind of element that has the focus. */
 export interface Press {
@@ -61,5 +61,5 @@ export function actionOf({ key, ctrlKey, metaKey, altKey, repeat, on }: Press): 
   if (on === "button" && key === " ") return null; // it presses the button
   if (on === "slider" && key.startsWith("Arrow")) return null; // it moves the playhead
   const way = WAYS.find((one) => one.key === key);
-  return way ? { how: way.how } : (ACTIONS[key.toLowerCase()] ?? null);
+  return way ? { how: way.how } : (ACTIONS.get(key.toLowerCase()) ?? null);
 }

@@ -45,9 +45,15 @@ export class Queue {
     this.extend(found);
   }
 
+  /** Go to the next one; this one comes again when there is no other. */
   skip(): void {
     const first = this.list.shift();
     if (first) this.skipped.add(first.window);
+  }
+
+  /** Go to the next one: this one has its answer. */
+  drop(): void {
+    this.list.shift();
   }
 
   /** Show a candidate now: one of those that follow, or one whose answer was taken back. */

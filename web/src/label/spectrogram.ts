@@ -1,7 +1,7 @@
 // The candidate's spectrogram: its axes, its window, and the playhead, all in seconds of the recording.
 
 import { clock, frequencyTicks, timeTicks } from "../axes";
-import { byId } from "../dom";
+import { addSvg, byId } from "../dom";
 import { drawMels } from "../draw";
 import type { Mels } from "../logmel";
 import { drawFrequencies, drawTimes } from "../rulers";
@@ -9,7 +9,6 @@ import type { Candidate } from "./api";
 import { frontEndFor, pictureOf } from "./picture";
 import type { Slice } from "./slices";
 
-const SVG = "http://www.w3.org/2000/svg";
 const COLUMNS = 900;
 
 export class Spectrogram {
@@ -63,14 +62,8 @@ export class Spectrogram {
     drawFrequencies(khz, side, height, frequencyTicks(frontEndFor(rate, samples.length, COLUMNS), height));
     const across = (seconds: number) => Math.min(100, Math.max(0, (100 * (seconds - from)) / (to - from)));
     const [left, right] = [across(candidate.start), across(candidate.end)];
-    add(outside, "rect", { x: 0, y: 0, width: left, height: 100 });
-    add(outside, "rect", { x: right, y: 0, width: 100 - right, height: 100 });
-    for (const x of [left, right]) add(outside, "line", { x1: x, x2: x, y1: 0, y2: 100 });
+    addSvg(outside, "rect", { x: 0, y: 0, width: left, height: 100 });
+    addSvg(outside, "rect", { x: right, y: 0, width: 100 - right, height: 100 });
+    for (const x of [left, right]) addSvg(outside, "line", { x1: x, x2: x, y1: 0, y2: 100 });
   }
-}
-
-function add(svg: SVGSVGElement, tag: string, attributes: Record<string, number>): void {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  svg.append(node);
 }
