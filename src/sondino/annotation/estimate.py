@@ -61,7 +61,9 @@ def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -
         more = ENOUGH - (estimate[3] if estimate else 0)
         return f"Judge {more} more at random to know how often the classifier is right."
     share, low, _, count = estimate
-    right = f"{percent(share, 0)} of {count} drawn at random were right, at least {percent(low, 0)} with 95 % confidence"
+    right = (
+        f"{percent(share, 0)} of {count} drawn at random were right, at least {percent(low, 0)} with 95 % confidence"
+    )
     if share >= GOOD and low >= FAIR:
         return f"You may stop: {right}."
     return f"Go on with the most uncertain ones: {right}."

@@ -130,11 +130,9 @@ def read_given(source: Path, recordings: Path, store: Store) -> Given:
     Raises:
         OptionError: it cannot be read, or fits no recording.
     """
-    if source.is_dir():
-        rows = _of_tracks(store)
-    else:
-        rows = _of_list(source, recordings, store)
-    given, found, names = Given(), {}, set()
+    rows = _of_tracks(store) if source.is_dir() else _of_list(source, recordings, store)
+    given, names = Given(), set()
+    found: dict[int, tuple[str, ...]] = {}
     for path, start, end, label in rows:
         windows = store.windows_in(path, start, end) if path else []
         given.elsewhere += not windows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,7 +147,7 @@ class Store:
 
     @cached_property
     def _of_path(self) -> dict[str, list[int]]:
-        """path -> the places in `files` of what is read from it, the latest first."""
+        """The places in `files` of what is read from each path, the latest first."""
         known: dict[str, list[int]] = {}
         for place in range(len(self.files) - 1, -1, -1):
             known.setdefault(stretch_of(self.files[place].id).file, []).append(place)
@@ -257,7 +257,9 @@ def _grow(folder: Path, model: Model, todo: Sequence[Input], rows: int, progress
         _write_rows(folder / TIMES, rows, np.concatenate(times) if times else np.zeros((0, 2)))
         _add_line(folder / FILES, json.dumps(line).encode() + b"\n")
         rows += len(new)
-        line.clear(), vectors.clear(), times.clear()
+        line.clear()
+        vectors.clear()
+        times.clear()
 
     windowing = resolve_windowing(model)
     sounds = [file.sound for file in todo]
@@ -268,7 +270,9 @@ def _grow(folder: Path, model: Model, todo: Sequence[Input], rows: int, progress
                 line.append([file.id, file.size, file.changed, 0, reason_of(file, clip.error)])
             else:
                 offset = stretch_of(file.path).start
-                ends = np.minimum(clip.starts + (np.inf if windowing.window is None else windowing.window), clip.seconds)
+                ends = np.minimum(
+                    clip.starts + (np.inf if windowing.window is None else windowing.window), clip.seconds
+                )
                 vectors.append(np.clip(clip.embeddings, -_MOST, _MOST).astype(np.float16))
                 times.append(np.column_stack([clip.starts, ends]) + offset)
                 line.append([file.id, file.size, file.changed, len(clip.embeddings), ""])
@@ -323,9 +327,3 @@ def _mapped(
     gone = sorted(name for name, place in latest.items() if name not in there and files[place].count)
     found = {name: stretch_of(str(Path(file.path).absolute())).file for name, file in there.items()}
     return Store(embeddings, times, alive, files, latest, found, skipped, gone)
-
-
-def blocks(rows: int, size: int = 8192) -> Iterator[slice]:
-    """Stretches of so many rows, one after another."""
-    for first in range(0, rows, size):
-        yield slice(first, min(rows, first + size))
