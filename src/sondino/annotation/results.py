@@ -21,7 +21,7 @@ from sondino.embedding.detection_tables import Format, file_of, write_one
 from sondino.embedding.detections import Detection, Recording
 from sondino.encoder.head import Head
 from sondino.errors import SondinoError
-from sondino.files import make_folder, write_whole
+from sondino.files import make_folder, replacing, write_whole
 from sondino.lists import BETWEEN_LABELS
 from sondino.metrics.intervals import wilson
 from sondino.model.bundle import copy_with_head
@@ -189,27 +189,28 @@ def _from(folder: Path, file: str) -> str:
         return Path(file).as_posix()
 
 
-def write_tables(out: Path, judged: dict[str, list[Judged]], files: dict[str, str], top_frequency: float) -> list[Path]:
-    """Write the "yes" of each recording as a selection table of Raven and a label track of Audacity."""
+def write_tables(out: Path, judged: dict[str, list[Judged]], files: dict[str, str], top_frequency: float) -> Path:
+    """Write the "yes" of each recording as a selection table of Raven and a label track of Audacity, in a new folder.
+
+    Tables that an earlier call wrote are replaced.
+    """
     found: dict[str, list[Detection]] = defaultdict(list)
     for label, windows in judged.items():
         for one in windows:
             if one.yes:
                 found[one.path].append(Detection(one.start, one.end, label, 1.0))
-    written = []
     forms: tuple[Format, ...] = ("raven", "audacity")
-    for path, detections in sorted(found.items()):
-        detections.sort(key=lambda one: (one.start, one.label))
-        file = files.get(path, path)
-        recording = Recording(
-            path, file, max(one.end for one in detections), tuple(detections), (detections[0].label, 1.0)
-        )
-        for form in forms:
-            table = file_of(out / TABLES, path, form)
-            make_folder(table.parent)
-            write_one(table, [recording], form, top_frequency)
-            written.append(table)
-    return written
+    with replacing(out / TABLES, lambda folder: True, "folder of tables") as folder:
+        for path, detections in found.items():
+            detections.sort(key=lambda one: (one.start, one.label))
+            last = max(one.end for one in detections)
+            best = detections[0].label, 1.0
+            recording = Recording(path, files.get(path, path), last, tuple(detections), best)
+            for form in forms:
+                table = file_of(folder, path, form)
+                make_folder(table.parent)
+                write_one(table, [recording], form, top_frequency)
+    return out / TABLES
 
 
 def write_bundle(out: Path, model: Model, results: Sequence[LabelResult]) -> Path | None:

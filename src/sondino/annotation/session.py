@@ -324,8 +324,8 @@ class Session:
                 raise OptionError(f"{self.out} has no answer yet: judge some candidates first")
             files = {stretch_of(name).file: file for name, file in self.store.found.items()}
             results = [self._result(label, windows) for label, windows in judged.items()]
-            written = [write_labels(self.out, judged, files)]
-            written += write_tables(self.out, judged, files, self.model.sample_rate / 2)
+            tables = write_tables(self.out, judged, files, self.model.sample_rate / 2)
+            written = [write_labels(self.out, judged, files), tables]
             bundle = write_bundle(self.out, self.model, results)
             written += [bundle] if bundle else []
             written.append(write_report(self.out, self.model.name, str(self.recordings), results, files))
