@@ -25,8 +25,12 @@ READ_AS = {
     "Begin Time (s)": "start",
     "End Time (s)": "end",
     "Annotation": "label",
+    "Start (s)": "start",
+    "End (s)": "end",
+    "Common name": "label",
+    "File": "path",
 }
-"""Names that other programs write, Raven among them, and the columns of ours that they are read as."""
+"""Names that other programs write, Raven and BirdNET among them, and the columns of ours that they are read as."""
 SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 """What a cell of `split` may hold, and which part it means."""
 BETWEEN_LABELS = ";"

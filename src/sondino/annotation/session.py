@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sondino.annotation.answers import ANSWERS, Answer, Answers, check_label
+from sondino.annotation.choose import WAYS, Answered, ranked, space_of, spread, way_of
+from sondino.annotation.classifier import Rows, fit, held_out, logits, probability
+from sondino.annotation.estimate import advice_of, precision_of
+from sondino.annotation.results import (
+    BUNDLE,
+    CLIPS,
+    Judged,
+    LabelResult,
+    choose_threshold,
+    curve_of,
+    write_bundle,
+    write_labels,
+    write_report,
+    write_tables,
+)
+from sondino.annotation.starts import Given, disagreement, read_given, start_scores
+from sondino.annotation.windows import Store, open_store
+from sondino.audio.fragment import stretch_of
+from sondino.errors import OptionError, SondinoError, require, unknown_name
+from sondino.files import free_folder, make_folder
 from sondino.model.model import Model
+from sondino.probing.linear import Linear
 from sondino.progress import Report
+
+WINDOWS = "windows"
+"""Folder of the store."""
+REFIT = 10
+"""Answers after which it is computed again where the classifier and given labels disagree."""
 
 Verdict = Literal["yes", "no", "unsure"]
 How = Literal["mixed", "uncertain", "similar", "different", "top", "random", "disagree"]
@@ -71,6 +102,22 @@ class State:
 class Session:
     """An archive that is being labelled. Its methods may be called from several threads."""
 
+    def __init__(self, out: Path, recordings: Path, model: Model, store: Store, answers: Answers, who: str) -> None:
+        """Use `open`."""
+        self.out, self.recordings, self.model, self.who = out, recordings, model, who
+        self.store = store
+        self.skipped, self.gone = store.skipped, store.gone
+        self._answers = answers
+        self._given = Given()
+        self._alive = np.flatnonzero(store.alive)
+        self._space = space_of(store.embeddings, self._alive)
+        self._owners = store.owners(np.arange(len(store)))
+        self._windows: dict[tuple[str, float], int | None] = {}
+        self._fitted: dict[str, _Fitted] = {}
+        self._starts: dict[str, tuple[str, NDArray[np.float32] | None]] = {}
+        self._ranked_given: dict[str, tuple[int, Rows]] = {}
+        self._lock = threading.RLock()
+
     @classmethod
     def open(
         cls,
@@ -97,8 +144,37 @@ class Session:
             AudioError: there is no audio.
             OptionError: `out` holds something else, a label cannot be used, or the given labels are refused.
             RunError: the store is of another model, in use, or cannot be written.
+            MissingExtra: SciPy is not installed.
         """
-        raise NotImplementedError
+        from sondino.pretrained.load import load
+
+        require("scipy.linalg", "report")
+        require("threadpoolctl", "report")
+        for label in labels:
+            check_label(label)
+        model = model if isinstance(model, Model) else load(model)
+        recordings = Path(recordings)
+        out = free_folder(Path(out), _is_ours, "folder of labels")
+        if model.folder.resolve() in (out, out / BUNDLE):
+            raise OptionError(f"--out {out} holds the model itself: name another folder, or another model")
+        make_folder(out)
+        store = open_store(out / WINDOWS, recordings, model, progress)
+        session = cls(out, recordings, model, store, Answers(out / ANSWERS), who)
+        for label in labels:
+            session.add_label(label)
+        if given is not None:
+            session._give(read_given(Path(given), recordings, store))
+        return session
+
+    def _give(self, given: Given) -> None:
+        self._given = given
+        for label in given.labels:
+            self.add_label(label)
+
+    @property
+    def given_elsewhere(self) -> int:
+        """How many given labels fit no window."""
+        return self._given.elsewhere
 
     def start(self, label: str, by: str) -> None:
         """Choose what the first candidates of a label are like.
@@ -111,7 +187,11 @@ class Session:
             OptionError: there is no such label or group.
             AudioError: there is no such file.
         """
-        raise NotImplementedError
+        with self._lock:
+            check_label(label)
+            scores = start_scores(by, self.store, self.model, self._space)
+            self._answers.start(label, by, self.who)
+            self._starts[label] = by, scores
 
     def next(self, label: str, how: str, count: int = 1) -> list[Candidate]:
         """The next candidates: windows that have no answer for the label, at most one a recording where that suffices.
@@ -122,9 +202,25 @@ class Session:
             count: how many at most; fewer where fewer are left.
 
         Raises:
-            OptionError: an unknown label or way.
+            OptionError: an unknown label or way, or no labels were given for "disagree".
         """
-        raise NotImplementedError
+        with self._lock:
+            self._answers.read()
+            self._check_label(label)
+            if how not in get_args(How):
+                raise unknown_name("way", how, get_args(How))
+            fitted = self._fit(label)
+            known = fitted.known
+            if how == "disagree":
+                rows, way = self._disagreeing(label, fitted), "disagree"
+            else:
+                way = way_of(how, len(known.all()))
+                start = None if fitted.scores is not None else self._start_of(label)
+                rows, way = ranked(
+                    way, self.store.embeddings, self._space, known, fitted.scores, start, len(known.all())
+                )
+            rows = spread(rows, self._owners[rows], count)
+            return [self._candidate(int(window), label, way) for window in rows]
 
     def answer(self, window: int, label: str, verdict: Verdict, how: str) -> None:
         """Record an answer; it is on disk when this returns.
@@ -136,18 +232,38 @@ class Session:
             how: of the candidate.
 
         Raises:
-            OptionError: an unknown window, label or verdict.
+            OptionError: an unknown window, label, verdict or way.
             RunError: it could not be written, and does not count.
         """
-        raise NotImplementedError
+        with self._lock:
+            self._check_label(label)
+            if verdict not in get_args(Verdict):
+                raise unknown_name("verdict", verdict, get_args(Verdict))
+            if how not in WAYS:
+                raise unknown_name("way", how, WAYS)
+            path, start, end = self.store.place_of(window)
+            self._answers.read()
+            score = self._score(window, label)
+            self._answers.add(Answer(path, start, end, label, verdict, how, score, self.who, self.model.fingerprint))
 
     def undo(self) -> Candidate | None:
         """Take back the latest answer of this listener that stands, and give its candidate; None where there is none.
 
+        The candidate's window is -1 where the store does not hold it any more.
+
         Raises:
             RunError: it could not be written, and the answer stands.
         """
-        raise NotImplementedError
+        with self._lock:
+            answer = self._answers.undo(self.who)
+            if answer is None:
+                return None
+            window = self._window_of(answer)
+            if window is None:
+                return Candidate(
+                    -1, answer.path, answer.start, answer.end, answer.label, None, answer.how, WAYS[answer.how], None
+                )
+            return self._candidate(window, answer.label, answer.how)
 
     def add_label(self, label: str) -> None:
         """Add a label; nothing happens where it is there.
@@ -156,11 +272,32 @@ class Session:
             OptionError: it is empty, has a semicolon, a line break or control characters, or over 100 characters.
             RunError: it could not be written.
         """
-        raise NotImplementedError
+        with self._lock:
+            self._answers.read()
+            self._answers.add_label(label, self.who)
 
     def state(self) -> State:
         """The labels, the counts of answers, the estimates and the advice, with the answers of other processes."""
-        raise NotImplementedError
+        with self._lock:
+            self._answers.read()
+            labels = tuple(self._answers.labels)
+            counts, estimates, advice = {}, {}, {}
+            for label in labels:
+                latest = self._answers.latest(label)
+                counts[label] = {v: sum(answer.verdict == v for answer in latest) for v in get_args(Verdict)}
+                estimates[label] = precision_of(latest)
+                left = len(self._alive) - len({(a.path, round(a.start, 3)) for a in latest})
+                advice[label] = advice_of(counts[label], estimates[label], left)
+            return State(
+                labels,
+                counts,
+                len(self._alive),
+                len(self.store.found),
+                estimates,
+                advice,
+                self.who,
+                self.model.name,
+            )
 
     def sound_of(self, window: int) -> tuple[Path, float, float]:
         """The file (absolute), the start and the end in seconds of a window.
@@ -169,7 +306,8 @@ class Session:
             OptionError: an unknown window.
             AudioError: the recording is no longer there.
         """
-        raise NotImplementedError
+        _, start, end = self.store.place_of(window)
+        return self.store.file_of(window), start, end
 
     def write(self) -> list[Path]:
         """Write labels, tables, the bundle and the report into `out`, and give what was written.
@@ -178,4 +316,167 @@ class Session:
             OptionError: there is no answer yet.
             RunError: it cannot be written.
         """
-        raise NotImplementedError
+        with self._lock:
+            self._answers.read()
+            judged = {label: self._judged(label) for label in self._answers.labels}
+            judged = {label: windows for label, windows in judged.items() if windows}
+            if not judged:
+                raise OptionError(f"{self.out} has no answer yet: judge some candidates first")
+            files = {stretch_of(name).file: file for name, file in self.store.found.items()}
+            results = [self._result(label, windows) for label, windows in judged.items()]
+            tables = write_tables(self.out, judged, files, self.model.sample_rate / 2)
+            written = [write_labels(self.out, judged, files), tables]
+            bundle = write_bundle(self.out, self.model, results)
+            written += [bundle] if bundle else []
+            written.append(write_report(self.out, self.model.name, str(self.recordings), results, files))
+            return written
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _check_label(self, label: str) -> None:
+        if label not in self._answers.labels:
+            self._answers.read()
+            if label not in self._answers.labels:
+                raise unknown_name("label", label, self._answers.labels)
+
+    def _window_of(self, answer: Answer) -> int | None:
+        key = answer.path, answer.start
+        if key not in self._windows:
+            self._windows[key] = self.store.window_at(*key)
+        return self._windows[key]
+
+    def _fit(self, label: str) -> _Fitted:
+        """The answers of a label and its classifier, fitted again where the answers are others than before."""
+        verdicts: dict[int, str] = {}
+        for answer in self._answers.latest(label):
+            window = self._window_of(answer)
+            if window is not None:
+                verdicts[window] = answer.verdict
+        before = self._fitted.get(label)
+        if before is not None and before.verdicts == verdicts:
+            return before
+
+        def of(verdict: str) -> Rows:
+            return np.array(sorted(w for w, said in verdicts.items() if said == verdict), np.int64)
+
+        free = self.store.alive.copy()
+        free[np.array(list(verdicts), np.int64)] = False
+        known = Answered(of("yes"), of("no"), of("unsure"), np.flatnonzero(free))
+        linear = fit(self.store.embeddings, known.yes, known.no, known.free)
+        scores = None if linear is None else logits(self.store.embeddings, linear)
+        self._fitted[label] = _Fitted(verdicts, known, linear, scores)
+        return self._fitted[label]
+
+    def _score(self, window: int, label: str) -> float | None:
+        scores = self._fit(label).scores
+        return None if scores is None else round(probability(float(scores[window])), 6)
+
+    def _candidate(self, window: int, label: str, how: str) -> Candidate:
+        path, start, end = self.store.place_of(window)
+        given = self._given.of.get(window)
+        why = WAYS.get(how, how)
+        if how == "similar" and not len(self._fit(label).known.yes):
+            why = "similar to the start"
+        shown = None if given is None else "; ".join(given)
+        return Candidate(window, path, start, end, label, self._score(window, label), how, why, shown)
+
+    def _start_of(self, label: str) -> NDArray[np.float32] | None:
+        """How much each window is like the start of a label; given labels are one where there is no other."""
+        by = self._answers.starts.get(label)
+        if by is None:
+            if not self._given.of:
+                return None
+            rows, values = self._disagreement(label)
+            scores = np.full(len(self.store), -1.0, np.float32)
+            is_given = np.array([label in self._given.of[int(row)] for row in rows])
+            scores[rows] = np.where(is_given, 1 - values, values)
+            return scores
+        if label not in self._starts or self._starts[label][0] != by:
+            try:
+                scores_of = start_scores(by, self.store, self.model, self._space)
+            except SondinoError:  # an example of an earlier day that is no longer there
+                scores_of = None
+            self._starts[label] = by, scores_of
+        return self._starts[label][1]
+
+    def _disagreement(self, label: str) -> tuple[Rows, NDArray[np.float64]]:
+        known = self._fit(label).known
+        said = dict.fromkeys(known.yes.tolist(), True) | dict.fromkeys(known.no.tolist(), False)
+        rows = np.array(sorted(self._given.of), np.int64)
+        return disagreement(self.store.embeddings, self._given, label, said, self._owners[rows])
+
+    def _disagreeing(self, label: str, fitted: _Fitted) -> Rows:
+        """The free windows with given labels, those first that the classifier disagrees with most."""
+        if not self._given.of:
+            raise OptionError("no labels were given that the classifier could disagree with: give some with --labels")
+        done = len(fitted.verdicts) // REFIT
+        kept = self._ranked_given.get(label)
+        if kept is None or kept[0] != done:
+            rows, values = self._disagreement(label)
+            kept = done, rows[np.argsort(-values, kind="stable")]
+            self._ranked_given[label] = kept
+        free = np.zeros(len(self.store), bool)
+        free[fitted.known.free] = True
+        return kept[1][free[kept[1]]]
+
+    def _judged(self, label: str) -> list[Judged]:
+        found = []
+        for answer in self._answers.latest(label):
+            if answer.verdict != "unsure":
+                window = self._window_of(answer)
+                yes = answer.verdict == "yes"
+                found.append(Judged(-1 if window is None else window, answer.path, answer.start, answer.end, yes))
+        return found
+
+    def _result(self, label: str, judged: Sequence[Judged]) -> LabelResult:
+        """The classifier of a label, its threshold, and what it calls yes."""
+        latest = self._answers.latest(label)
+        counts = {verdict: sum(answer.verdict == verdict for answer in latest) for verdict in get_args(Verdict)}
+        fitted, vectors = self._fit(label), self.store.embeddings
+        known, threshold = fitted.known, None
+        if len(known.yes) and len(known.no):
+            rows = np.concatenate([known.yes, known.no])
+            values = held_out(vectors, known.yes, known.no, known.free, self._owners[rows])
+            if values is not None:
+                threshold = choose_threshold(values, np.arange(len(rows)) < len(known.yes))
+        called, best = np.zeros(0, np.int64), []
+        if fitted.scores is not None:
+            limit = threshold.logit if threshold else 0.0
+            called = self._alive[fitted.scores[self._alive] >= limit]
+            free, _ = ranked("top", vectors, self._space, known, fitted.scores, None, 0)
+            free = free[fitted.scores[free] >= limit]
+            for window in spread(free, self._owners[free], CLIPS):
+                path, start, end = self.store.place_of(int(window))
+                best.append((int(window), path, start, end, probability(float(fitted.scores[window]))))
+        order = [(one.window, one.yes, int(self._owners[one.window])) for one in judged if one.window >= 0]
+        return LabelResult(
+            label,
+            counts,
+            fitted.linear,
+            threshold,
+            precision_of(latest),
+            (len(called), len(np.unique(self._owners[called]))),
+            best,
+            curve_of(vectors, order, known.free) if len(known.yes) and len(known.no) else [],
+        )
+
+
+@dataclass
+class _Fitted:
+    """The answers of a label and the classifier fitted on them.
+
+    Attributes:
+        verdicts: window -> what was said.
+        known: the same as numbers of windows.
+        linear: the classifier; None where there is none.
+        scores: its logits (windows,).
+    """
+
+    verdicts: dict[int, str]
+    known: Answered
+    linear: Linear | None
+    scores: NDArray[np.float32] | None
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / ANSWERS).exists() or (folder / WINDOWS).is_dir()

@@ -26,6 +26,7 @@ from sondino.cli import (
     experiments,
     exporting,
     finetuning,
+    labelling,
     listening,
     lists,
     pretraining,
@@ -56,6 +57,7 @@ __all__ = [
     "experiments",
     "exporting",
     "finetuning",
+    "labelling",
     "listening",
     "lists",
     "main",
@@ -84,6 +86,7 @@ RESUMABLE = (
     "evaluate",
     "tasks",
     "audioset",
+    "label",
 )
 """Commands that resume when they are run again after an interruption."""
 

@@ -52,12 +52,14 @@ def curves(metrics: Sequence[Row]) -> dict[str, Any] | None:
     return {"unit": "epoch", "places": epochs, "charts": charts} if charts else None
 
 
-def curves_section(plots: Mapping[str, Any] | None) -> str:
+def curves_section(plots: Mapping[str, Any] | None, title: str = "Training", note: str = "") -> str:
     """The section that the curves are drawn in.
 
     Args:
         plots: the unit of training ("epoch"), the places in it of all values, and the charts, each with a title and
             its series: name, values (None: not measured), colour, and for a dashed line dash; None: nothing.
+        title: of the section.
+        note: under it, as text.
     """
     if plots is None:
         return ""
@@ -77,7 +79,7 @@ def curves_section(plots: Mapping[str, Any] | None) -> str:
             f'</figcaption><div class="chart"><svg role="img" aria-label="{label}"></svg>'
             '<div class="tip" hidden></div></div></figure>'
         )
-    return section("curves", "Training", f'<div class="charts">{"".join(figures)}</div>')
+    return section("curves", title, f'<div class="charts">{"".join(figures)}</div>', note)
 
 
 def _column(values: Sequence[object]) -> list[str]:

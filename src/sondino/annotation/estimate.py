@@ -1,0 +1,69 @@
+"""How right the classifier is where it says yes, from windows drawn at random, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sondino.annotation.answers import Answer
+from sondino.metrics.intervals import wilson
+from sondino.text import percent
+
+MOST = 100
+"""The latest answers that are counted: the classifier becomes better with time."""
+ENOUGH = 20
+"""Answers at random, before which nothing is said of stopping."""
+GOOD, FAIR = 0.9, 0.8
+"""Precision, and the lower end of its interval, at which one may stop."""
+
+Estimate = tuple[float, float, float, int]
+"""Precision, the low and the high end of its 95 % interval, and how many windows were judged at random."""
+
+
+def precision_of(answers: Sequence[Answer]) -> Estimate | None:
+    """The precision of what the classifier calls yes.
+
+    Counted are windows that were drawn at random among those that the classifier called yes, before it learnt the
+    answer. "Unsure" is not counted.
+
+    Args:
+        answers: of one label, in the order in which they were given.
+
+    Returns:
+        None where no window was judged so.
+    """
+    judged = [
+        answer.verdict == "yes"
+        for answer in answers
+        if answer.how == "random" and answer.score is not None and answer.score >= 0.5 and answer.verdict != "unsure"
+    ][-MOST:]
+    if not judged:
+        return None
+    share = sum(judged) / len(judged)
+    low, high = wilson(share, len(judged))
+    return share, low, high, len(judged)
+
+
+def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -> str:
+    """What to do next for a label, in one line.
+
+    Args:
+        counts: of its "yes", "no" and "unsure".
+        estimate: of `precision_of`.
+        left: windows without an answer.
+    """
+    if left == 0:
+        return "Every window has an answer: stop."
+    if not counts["yes"]:
+        return "Find a first yes: start with an example, or look through candidates that are different."
+    if counts["no"] < 5:
+        return "Answer some more, the most uncertain first: the classifier needs no as well as yes."
+    if estimate is None or estimate[3] < ENOUGH:
+        more = ENOUGH - (estimate[3] if estimate else 0)
+        return f"Judge {more} more at random to know how often the classifier is right."
+    share, low, _, count = estimate
+    right = (
+        f"{percent(share, 0)} of {count} drawn at random were right, at least {percent(low, 0)} with 95 % confidence"
+    )
+    if share >= GOOD and low >= FAIR:
+        return f"You may stop: {right}."
+    return f"Go on with the most uncertain ones: {right}."
