@@ -11,7 +11,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from sondino.errors import OptionError
 
@@ -23,6 +23,9 @@ CONNECTIONS = 64
 IDLE_SECONDS = 20.0
 """That a connection may take for its next request, or not read what is sent."""
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+Server = TypeVar("Server", bound="PageServer")
 
 
 class PageHandler(SimpleHTTPRequestHandler):
@@ -133,12 +136,12 @@ class PageServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def open_server(port: int, handler: Callable[..., PageHandler]) -> PageServer:
+def open_server(port: int, make: Callable[[int], Server]) -> Server:
     """A server on localhost, not yet serving.
 
     Args:
         port: 0: any that is free.
-        handler: makes what answers the requests of a connection, such as `PageHandler` with its folder.
+        make: of a port its server.
 
     Raises:
         OptionError: the port is taken, or may not be used.
@@ -146,7 +149,7 @@ def open_server(port: int, handler: Callable[..., PageHandler]) -> PageServer:
     if not 0 <= port <= 65535:
         raise OptionError(f"port is {port}: give a number from 0 to 65535")
     try:
-        return PageServer(port, handler)
+        return make(port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OptionError(f"port {port} is taken: give another, such as --port {min(port + 1, 65535)}") from error

@@ -16,7 +16,6 @@ import soundfile
 from helpers.fake_session import FakeSession
 from sondino.annotation import server
 from sondino.errors import OptionError, RunError
-from sondino.loopback import PageServer
 
 RATE = 8000
 Reply = tuple[int, http.client.HTTPMessage, bytes]
@@ -55,11 +54,11 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def serving(session: FakeSession) -> Iterator[tuple[PageServer, str]]:
-    opened, address = server.open_label_server(session, 0)
-    with opened:
+def serving(session: FakeSession) -> Iterator[server.LabelServer]:
+    with server.open_label_server(0) as opened:
+        opened.session = session
         threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield opened, address.partition("#")[2]
+        yield opened
         opened.shutdown()
 
 
@@ -92,8 +91,9 @@ class Client:
 
 @pytest.fixture
 def client(session: FakeSession, page: Path) -> Iterator[Client]:
-    with serving(session) as (opened, token):
-        yield Client(opened.server_address[1], token)
+    with serving(session) as opened:
+        assert opened.address == f"http://127.0.0.1:{opened.server_address[1]}/#{opened.token}"
+        yield Client(opened.server_address[1], opened.token)
 
 
 def test_the_page_needs_no_token_and_everything_else_does(client: Client, session: FakeSession) -> None:
@@ -123,8 +123,8 @@ def test_the_page_needs_no_token_and_everything_else_does(client: Client, sessio
 
 
 def test_two_servers_have_two_tokens(session: FakeSession, page: Path) -> None:
-    with serving(session) as (_, one), serving(session) as (_, other):
-        assert one != other
+    with serving(session) as one, serving(session) as other:
+        assert one.token != other.token
 
 
 def test_a_loop_of_answers(client: Client, session: FakeSession) -> None:
@@ -302,10 +302,10 @@ def test_a_name_that_is_not_utf8_is_listed(client: Client, session: FakeSession)
 
 
 def test_a_port_that_is_taken_and_a_page_that_is_not_built(session: FakeSession, page: Path) -> None:
-    with serving(session) as (opened, _):
+    with serving(session) as opened:
         port = opened.server_address[1]
         with pytest.raises(OptionError, match=rf"port {port} is taken.*--port"):
-            server.open_label_server(session, port)
+            server.open_label_server(port)
     (page / "label.html").unlink()
     with pytest.raises(RunError, match="make web"):
-        server.open_label_server(session, 0)
+        server.open_label_server(0)

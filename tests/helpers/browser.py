@@ -170,10 +170,10 @@ class Page:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def press(self, key: str) -> None:
-        """Press a key by its name, such as "Enter" or "ArrowRight"."""
-        codes = {"Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, " ": 32}
-        text = {"Enter": "\r", " ": " "}.get(key, "")
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        """Press a key by its name, such as "Enter", "ArrowRight" or "y"."""
+        codes = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": codes.get(key) or ord(key.upper())}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 

@@ -88,11 +88,30 @@ class _Refusal(Exception):
         self.status = status
 
 
-def open_label_server(session: Session, port: int) -> tuple[PageServer, str]:
-    """A server of the page on a session, not yet serving, and the page's address with its token.
+class LabelServer(PageServer):
+    """A server of the page and of a session, which is to be set before it serves.
+
+    Attributes:
+        session: is used by several threads.
+        token: without which the session is not reached.
+    """
+
+    session: Session
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, partial(LabelHandler, directory=str(PAGE)))
+        self.token = secrets.token_urlsafe(32)
+
+    @property
+    def address(self) -> str:
+        """Of the page, with the token, which the browser sends to nobody by itself."""
+        return f"http://{HOST}:{self.server_address[1]}/#{self.token}"
+
+
+def open_label_server(port: int) -> LabelServer:
+    """A server of the page on localhost, not yet serving.
 
     Args:
-        session: is used by several threads.
         port: 0: any that is free.
 
     Raises:
@@ -101,9 +120,7 @@ def open_label_server(session: Session, port: int) -> tuple[PageServer, str]:
     """
     if not (PAGE / "label.html").is_file():
         raise RunError(f"{PAGE} holds no label.html: run `make web` in sondino's own folder, which needs Node.js")
-    token = secrets.token_urlsafe(32)
-    server = open_server(port, partial(LabelHandler, session=session, token=token, directory=str(PAGE)))
-    return server, f"http://{HOST}:{server.server_address[1]}/#{token}"
+    return open_server(port, LabelServer)
 
 
 def wav_slice(file: Path, start: float, end: float, before: float, after: float) -> tuple[bytes, float, float]:
@@ -138,10 +155,7 @@ def wav_slice(file: Path, start: float, end: float, before: float, after: float)
 class LabelHandler(PageHandler):
     """Serves the page, and below /api/ the session."""
 
-    def __init__(self, *connection: Any, session: Session, token: str, directory: str) -> None:
-        self.session = session
-        self.token = token
-        super().__init__(*connection, directory=directory)
+    server: LabelServer
 
     def do_GET(self) -> None:
         """Answer with a file of the page, or for /api/ from the session."""
@@ -165,11 +179,11 @@ class LabelHandler(PageHandler):
 
     def _state(self, given: Any) -> State:
         check(given, _NoFields, "the request", error=OptionError)
-        return self.session.state()
+        return self.server.session.state()
 
     def _next(self, given: Any) -> list[Candidate]:
         asked = check(given, _Next, "the request", error=OptionError)
-        return self.session.next(asked.label, asked.how, asked.count)
+        return self.server.session.next(asked.label, asked.how, asked.count)
 
     def _sound(self, given: Any) -> None:
         asked = check(given, _Sound, "the request", error=OptionError)
@@ -185,31 +199,31 @@ class LabelHandler(PageHandler):
         answer = check(given, _Answer, "the answer", error=OptionError)
         with suppress(AudioError):  # who listened to a recording before it was moved may still answer
             self._window(answer.window)
-        self.session.answer(answer.window, answer.label, answer.verdict, answer.how)
-        return self.session.state()
+        self.server.session.answer(answer.window, answer.label, answer.verdict, answer.how)
+        return self.server.session.state()
 
     def _undo(self, given: Any) -> dict[str, Any]:
         check(given, _NoFields, "the request", error=OptionError)
-        undone = self.session.undo()
-        return {"undone": None if undone is None else asdict(undone), "state": asdict(self.session.state())}
+        undone = self.server.session.undo()
+        return {"undone": None if undone is None else asdict(undone), "state": asdict(self.server.session.state())}
 
     def _add(self, given: Any) -> State:
-        self.session.add_label(check(given, _Label, "the label", error=OptionError).label)
-        return self.session.state()
+        self.server.session.add_label(check(given, _Label, "the label", error=OptionError).label)
+        return self.server.session.state()
 
     def _start(self, given: Any) -> State:
         asked = check(given, _Start, "the start", error=OptionError)
-        self.session.start(asked.label, asked.by)
-        return self.session.state()
+        self.server.session.start(asked.label, asked.by)
+        return self.server.session.state()
 
     def _write(self, given: Any) -> dict[str, Any]:
         check(given, _NoFields, "the request", error=OptionError)
-        return {"written": [str(file) for file in self.session.write()]}
+        return {"written": [str(file) for file in self.server.session.write()]}
 
     def _window(self, window: int) -> tuple[Path, float, float]:
         """The file, start and end of a window that is there."""
         try:
-            return self.session.sound_of(window)
+            return self.server.session.sound_of(window)
         except OptionError as error:
             raise _Refusal(HTTPStatus.NOT_FOUND, str(error)) from error
 
@@ -219,7 +233,7 @@ class LabelHandler(PageHandler):
         """Answer a request of the API; whatever is wrong becomes a status and {"error": text}."""
         try:
             if not secrets.compare_digest(
-                self.headers.get("X-Token", "").encode("utf-8", "replace"), self.token.encode()
+                self.headers.get("X-Token", "").encode("utf-8", "replace"), self.server.token.encode()
             ):
                 raise _Refusal(HTTPStatus.FORBIDDEN, "the token is missing or wrong: open the address that was printed")
             route = routes.get(self.path.partition("?")[0].removeprefix("/api/"))

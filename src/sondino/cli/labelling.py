@@ -22,6 +22,7 @@ def label(
     out: Path = Path("my_classifier"),
     name: str = "",
     port: int = 8018,
+    open: bool = False,
     quiet: bool = False,
 ) -> int:
     """Label recordings by ear: listen to candidates, say yes or no, and get a classifier. Needs no PyTorch.
@@ -42,28 +43,41 @@ def label(
         out: folder of the answers, the labels, the tables, the classifier and the report.
         name: of the listener, for the history.
         port: of the page, on 127.0.0.1; only this machine can reach it.
+        open: in the browser of this machine, at once.
         quiet: show no progress.
     """
     check_model(model)
+    from sondino.annotation.server import open_label_server
     from sondino.annotation.session import Session
     from sondino.progress import show
 
-    with show("embedding", "files", quiet) as progress:
-        session = Session.open(recordings, out, model, who=name, given=labels, progress=progress)
+    with open_label_server(port) as server:  # first: a port that is taken is known at once
+        with show("embedding", "files", quiet) as progress:
+            session = Session.open(recordings, out, model, who=name, given=labels, progress=progress)
+        print_session(session)
+        server.session = session
+        print_line(f"open {server.address} (Ctrl-C ends it)", flush=True)
+        if open:
+            import webbrowser
+
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            print_line()
+    return list_skipped(session.skipped)
+
+
+def print_session(session: "Session") -> None:
+    """Print what there is to label, and what was labelled before."""
     state = session.state()
-    print_line(f"{state.windows:,} windows of {state.files:,} recordings, embedded by {state.model}, in {out}")
+    print_line(f"{state.windows:,} windows of {state.files:,} recordings, embedded by {state.model}, in {session.out}")
     if session.gone:
         print_line(
             f"note: {len(session.gone)} recordings are no longer there, such as {escape(session.gone[0])}", error=True
         )
     if session.given_elsewhere:
         print_line(f"note: {session.given_elsewhere} of the given labels fit no window", error=True)
-    for one in state.labels:
-        said = ", ".join(f"{count} {verdict}" for verdict, count in state.answers[one].items())
-        print_line(f"{escape(one)}: {said}. {state.advice[one]}")
-    serve(session, port)
-    return list_skipped(session.skipped)
-
-
-def serve(session: "Session", port: int) -> None:
-    """Serve the page until Ctrl-C."""
+    for label, counts in state.answers.items():
+        found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        print_line(f"{escape(label)}: {found}. {state.advice[label]}")

@@ -16,4 +16,4 @@ def page_server(folder: Path, port: int) -> PageServer:
     Raises:
         OptionError: the port is taken, or may not be used.
     """
-    return open_server(port, partial(PageHandler, directory=str(folder)))
+    return open_server(port, partial(PageServer, handler=partial(PageHandler, directory=str(folder))))

@@ -6,7 +6,7 @@ export type Action = "play" | Verdict | "undo" | "skip" | "before" | "after" | "
 
 /** The ways to choose candidates, each with its key. */
 export const WAYS: { how: How; key: string; text: string }[] = [
-  { how: "mixed", key: "0", text: "All in turn" },
+  { how: "mixed", key: "0", text: "Mixed" },
   { how: "uncertain", key: "1", text: "Most uncertain" },
   { how: "similar", key: "2", text: "Similar to yes" },
   { how: "different", key: "3", text: "Most different" },

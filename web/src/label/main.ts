@@ -18,9 +18,9 @@ const api = new Api(location.hash.slice(1));
 const slices = new Slices(api);
 const play = new PlayButton(byId<HTMLButtonElement>("play"), (seconds) => spectrogram.move(origin + seconds));
 const spectrogram = new Spectrogram((seconds) => play.seek(seconds - origin));
-const labels = new Labels((name) => void during("", () => chooseLabel(name)));
-const ways = new Ways((way) => void during("", () => chooseWay(way)));
-const following = new Following(slices, chooseCandidate);
+const labels = new Labels((name) => void during("Loading", () => chooseLabel(name)));
+const ways = new Ways((way) => void during("Loading", () => chooseWay(way)));
+const following = new Following(slices, (candidate) => void during("Loading", () => chooseCandidate(candidate)));
 const help = byId<HTMLDialogElement>("help");
 
 let state: State;
@@ -31,6 +31,7 @@ let shown: Candidate | null = null;
 let origin = 0; // seconds of the recording at which the sound begins
 let cannotPlay = ""; // why the candidate has no sound
 let isBusy = false;
+let actions = 0; // so far
 let isActive = false; // a key or a button was pressed: browsers play nothing before that
 
 // ---- messages ---------------------------------------------------------------------------------------------------
@@ -54,6 +55,7 @@ function messageOf(error: unknown): string {
 async function during(text: string, work: () => Promise<void>): Promise<void> {
   if (isBusy) return;
   isBusy = true;
+  actions++;
   byId("state").textContent = text;
   trouble("");
   try {
@@ -135,10 +137,19 @@ async function answer(verdict: Verdict): Promise<void> {
 async function skip(): Promise<void> {
   if (!queue.current) return;
   queue.skip();
-  if (queue.current) showCandidate(); // at once
-  queue.extend(await api.next(label, how, queue.wanted));
+  if (!queue.current) queue.extend(await api.next(label, how, queue.wanted));
   showCandidate();
   announce("Skipped");
+  void renew((found) => queue.extend(found)).catch((error: unknown) => trouble(messageOf(error)));
+}
+
+/** Ask for candidates while the one that is shown stays; they come too late where something was done meanwhile. */
+async function renew(take: (found: Candidate[]) => void): Promise<void> {
+  const before = actions;
+  const found = await api.next(label, how, queue.wanted);
+  if (actions !== before) return;
+  take(found);
+  showCandidate();
 }
 
 async function undo(): Promise<void> {
@@ -153,7 +164,7 @@ async function undo(): Promise<void> {
     labels.show(state, label);
     await load();
   }
-  queue.show(undone);
+  if (undone.window >= 0) queue.show(undone); // else its recording is no longer there
   showCandidate();
   announce("Answer taken back");
 }
@@ -180,9 +191,7 @@ async function chooseWay(way: How): Promise<void> {
   }
 }
 
-function chooseCandidate(candidate: Candidate): void {
-  if (isBusy) return;
-  trouble("");
+async function chooseCandidate(candidate: Candidate): Promise<void> {
   queue.show(candidate);
   showCandidate();
   announce("");
@@ -217,19 +226,19 @@ function neighbour(step: number): string {
 }
 
 function act(action: Action): void {
-  if (typeof action === "object") return void during("", () => chooseWay(action.how));
+  if (typeof action === "object") return void during("Loading", () => chooseWay(action.how));
   switch (action) {
     case "play":
       if (cannotPlay) trouble(cannotPlay);
       else if (shown) play.toggle();
       return;
     case "skip":
-      return void during("", skip);
+      return void during("Loading", skip);
     case "undo":
       return void during("Taking back", undo);
     case "before":
     case "after":
-      return void during("", () => chooseLabel(neighbour(action === "after" ? 1 : -1)));
+      return void during("Loading", () => chooseLabel(neighbour(action === "after" ? 1 : -1)));
     case "new":
       return showForm(Boolean(byId("new-label").hidden));
     case "write":
@@ -257,10 +266,7 @@ async function poll(): Promise<void> {
     const before = JSON.stringify(state.answers[label]);
     showState(next);
     if (!label || JSON.stringify(next.answers[label]) === before) return;
-    const found = await api.next(label, how, queue.wanted);
-    if (isBusy) return;
-    queue.refresh(found);
-    showCandidate();
+    await renew((found) => queue.refresh(found));
     announce("Answers came from another page");
   } catch (error) {
     const text = messageOf(error);
@@ -338,7 +344,7 @@ async function begin(): Promise<void> {
 
 if (location.hash.length > 1) {
   wire();
-  void during("", begin);
+  void during("Loading", begin);
 } else {
   trouble(NO_TOKEN);
 }
