@@ -97,7 +97,7 @@ def test_on_a_full_disk_an_answer_does_not_count(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        with pytest.raises(RunError, match="No space left on device.*does not count"):
+        with pytest.raises(RunError, match=r"No space left on device.*does not count"):
             answers.add(said(2.0))
         with pytest.raises(RunError, match="the answer stands"):
             answers.undo("Ada")

@@ -11,6 +11,7 @@ import soundfile
 import sondino
 from helpers.archive import write_archive
 from helpers.loudness import CARD, RATE
+from helpers.tiny_bundle import write_tiny_bundle
 from sondino.annotation import windows
 from sondino.annotation.windows import Store, open_store
 from sondino.errors import AudioError, OptionError, RunError
@@ -101,14 +102,12 @@ def test_what_cannot_be_decoded_is_listed_and_not_tried_again(
     assert again.skipped == first.skipped and len(again) == 12
 
 
-def test_another_models_store_is_refused_in_one_sentence(
-    archive: Path, tmp_path: Path, model: sondino.Model, make_tiny_bundle: Callable[..., Path]
-) -> None:
+def test_another_models_store_is_refused_in_one_sentence(archive: Path, tmp_path: Path, model: sondino.Model) -> None:
     open_store(tmp_path / "store", archive, model)
-    other = sondino.load(make_tiny_bundle("other", **CARD, name="other", window=0.5), threads=1)
+    other = sondino.load(write_tiny_bundle(tmp_path / "other", **CARD, name="other", window=0.5), threads=1)
     with pytest.raises(RunError, match=r"embedded with the model tiny \(.*and this is other \(.*another --out"):
         open_store(tmp_path / "store", archive, other)
-    copied = sondino.load(make_tiny_bundle("copy", **CARD, name="copy"), threads=1)  # the same embeddings
+    copied = sondino.load(write_tiny_bundle(tmp_path / "copy", **CARD, name="copy"), threads=1)  # the same embeddings
     assert len(open_store(tmp_path / "store", archive, copied)) == 12
 
 

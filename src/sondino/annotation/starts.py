@@ -163,7 +163,7 @@ def _of_tracks(store: Store) -> list[_Row]:
 def _of_list(source: Path, recordings: Path, store: Store) -> list[_Row]:
     table = read_list(source, {}, labelled=True)
     paths = {os.path.realpath(file): stretch_of(name).file for name, file in store.found.items()}
-    folders = (source.parent, recordings if recordings.is_dir() else recordings.parent)
+    folders = (source.parent, recordings if recordings.is_dir() else recordings.parent, Path())
     rows = []
     labels = table.text.get("label") or table.text.get("labels") or []
     nothing: list[float | None] = [None] * len(table)
