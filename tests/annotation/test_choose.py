@@ -124,7 +124,7 @@ def test_precision_counts_random_windows_that_were_called_yes_and_has_a_width() 
     [
         (0, 3, "", 9, "Find a first yes"),
         (3, 1, "", 9, "Answer some more"),
-        (9, 9, "yyyyy", 9, "Judge 15 more at random"),
+        (9, 9, "yyyyy", 9, "Answer 15 more at random"),
         (9, 9, "y" * 30, 9, "You may stop"),
         (9, 9, "y" * 15 + "n" * 15, 9, "Go on"),
         (9, 9, "", 0, "Every window"),

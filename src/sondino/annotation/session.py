@@ -18,7 +18,7 @@ from sondino.annotation.estimate import advice_of, precision_of
 from sondino.annotation.results import (
     BUNDLE,
     CLIPS,
-    Judged,
+    Decided,
     LabelResult,
     choose_threshold,
     curve_of,
@@ -48,7 +48,7 @@ How = Literal["mixed", "uncertain", "similar", "different", "top", "random", "di
 
 @dataclass(frozen=True)
 class Candidate:
-    """A window to be judged.
+    """A window to be labelled.
 
     Attributes:
         window: its number in the store; it stays the same while the store grows.
@@ -80,10 +80,10 @@ class State:
     Attributes:
         labels: in the order in which they were added.
         answers: label -> {"yes": n, "no": n, "unsure": n}.
-        windows: that can be judged.
+        windows: that can be labelled.
         files: recordings that are there.
-        estimate: label -> (precision, low, high, judged at random) of what the classifier calls yes; None where nothing
-            was judged at random.
+        estimate: label -> (precision, low, high, drawn at random) of what the classifier calls yes; None where nothing
+            was drawn at random.
         advice: label -> one line: what to do next, or that one may stop.
         who: the name given at the start.
         model: its name.
@@ -318,14 +318,14 @@ class Session:
         """
         with self._lock:
             self._answers.read()
-            judged = {label: self._judged(label) for label in self._answers.labels}
-            judged = {label: windows for label, windows in judged.items() if windows}
-            if not judged:
-                raise OptionError(f"{self.out} has no answer yet: judge some candidates first")
+            decided = {label: self._decided(label) for label in self._answers.labels}
+            decided = {label: windows for label, windows in decided.items() if windows}
+            if not decided:
+                raise OptionError(f"{self.out} has no answer yet: answer some candidates first")
             files = {stretch_of(name).file: file for name, file in self.store.found.items()}
-            results = [self._result(label, windows) for label, windows in judged.items()]
-            tables = write_tables(self.out, judged, files, self.model.sample_rate / 2)
-            written = [write_labels(self.out, judged, files), tables]
+            results = [self._result(label, windows) for label, windows in decided.items()]
+            tables = write_tables(self.out, decided, files, self.model.sample_rate / 2)
+            written = [write_labels(self.out, decided, files), tables]
             bundle = write_bundle(self.out, self.model, results)
             written += [bundle] if bundle else []
             written.append(write_report(self.out, self.model.name, str(self.recordings), results, files))
@@ -357,7 +357,7 @@ class Session:
             return before
 
         def of(verdict: str) -> Rows:
-            return np.array(sorted(w for w, said in verdicts.items() if said == verdict), np.int64)
+            return np.array(sorted(w for w, given in verdicts.items() if given == verdict), np.int64)
 
         free = self.store.alive.copy()
         free[np.array(list(verdicts), np.int64)] = False
@@ -401,9 +401,9 @@ class Session:
 
     def _disagreement(self, label: str) -> tuple[Rows, NDArray[np.float64]]:
         known = self._fit(label).known
-        said = dict.fromkeys(known.yes.tolist(), True) | dict.fromkeys(known.no.tolist(), False)
+        answered = dict.fromkeys(known.yes.tolist(), True) | dict.fromkeys(known.no.tolist(), False)
         rows = np.array(sorted(self._given.of), np.int64)
-        return disagreement(self.store.embeddings, self._given, label, said, self._owners[rows])
+        return disagreement(self.store.embeddings, self._given, label, answered, self._owners[rows])
 
     def _disagreeing(self, label: str, fitted: _Fitted) -> Rows:
         """The free windows with given labels, those first that the classifier disagrees with most."""
@@ -419,36 +419,36 @@ class Session:
         free[fitted.known.free] = True
         return kept[1][free[kept[1]]]
 
-    def _judged(self, label: str) -> list[Judged]:
+    def _decided(self, label: str) -> list[Decided]:
         found = []
         for answer in self._answers.latest(label):
             if answer.verdict != "unsure":
                 window = self._window_of(answer)
                 yes = answer.verdict == "yes"
-                found.append(Judged(-1 if window is None else window, answer.path, answer.start, answer.end, yes))
+                found.append(Decided(-1 if window is None else window, answer.path, answer.start, answer.end, yes))
         return found
 
-    def _result(self, label: str, judged: Sequence[Judged]) -> LabelResult:
+    def _result(self, label: str, decided: Sequence[Decided]) -> LabelResult:
         """The classifier of a label, its threshold, and what it calls yes."""
         latest = self._answers.latest(label)
         counts = {verdict: sum(answer.verdict == verdict for answer in latest) for verdict in get_args(Verdict)}
-        fitted, vectors = self._fit(label), self.store.embeddings
+        fitted, embeddings = self._fit(label), self.store.embeddings
         known, threshold = fitted.known, None
         if len(known.yes) and len(known.no):
             rows = np.concatenate([known.yes, known.no])
-            values = held_out(vectors, known.yes, known.no, known.free, self._owners[rows])
+            values = held_out(embeddings, known.yes, known.no, known.free, self._owners[rows])
             if values is not None:
                 threshold = choose_threshold(values, np.arange(len(rows)) < len(known.yes))
         called, best = np.zeros(0, np.int64), []
         if fitted.scores is not None:
             limit = threshold.logit if threshold else 0.0
             called = self._alive[fitted.scores[self._alive] >= limit]
-            free, _ = ranked("top", vectors, self._space, known, fitted.scores, None, 0)
+            free, _ = ranked("top", embeddings, self._space, known, fitted.scores, None, 0)
             free = free[fitted.scores[free] >= limit]
             for window in spread(free, self._owners[free], CLIPS):
                 path, start, end = self.store.place_of(int(window))
                 best.append((int(window), path, start, end, probability(float(fitted.scores[window]))))
-        order = [(one.window, one.yes, int(self._owners[one.window])) for one in judged if one.window >= 0]
+        order = [(one.window, one.yes, int(self._owners[one.window])) for one in decided if one.window >= 0]
         return LabelResult(
             label,
             counts,
@@ -457,7 +457,7 @@ class Session:
             precision_of(latest),
             (len(called), len(np.unique(self._owners[called]))),
             best,
-            curve_of(vectors, order, known.free) if len(known.yes) and len(known.no) else [],
+            curve_of(embeddings, order, known.free) if len(known.yes) and len(known.no) else [],
         )
 
 
@@ -466,7 +466,7 @@ class _Fitted:
     """The answers of a label and the classifier fitted on them.
 
     Attributes:
-        verdicts: window -> what was said.
+        verdicts: window -> its verdict.
         known: the same as numbers of windows.
         linear: the classifier; None where there is none.
         scores: its logits (windows,).

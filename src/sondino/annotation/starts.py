@@ -71,7 +71,9 @@ def _head_scores(label: str, embeddings: Embeddings, model: Model) -> NDArray[np
 
 def _unknown_of_many(label: str, names: Iterable[str]) -> OptionError:
     near = [name for name in names if label.casefold() in name][:5]
-    hint = f": did you mean {' or '.join(map(repr, near))}?" if near else "; `sondino classify` lists what it hears"
+    hint = (
+        f": did you mean {' or '.join(map(repr, near))}?" if near else "; `sondino classify` lists some of its labels"
+    )
     return OptionError(f"the model's head has no label {label[:200]!r}{hint}")
 
 

@@ -26,7 +26,7 @@ def label(
 ) -> int:
     """Label recordings by ear: listen to candidates, say yes or no, and get a classifier. Needs no PyTorch.
 
-    Every answer is on disk before the next candidate shows. The same command goes on where it was stopped, and embeds
+    Every answer is on disk before the next candidate shows. The same command resumes, and embeds
     only recordings that are new.
 
     Example: `sondino label recordings/`
@@ -59,8 +59,8 @@ def label(
     if session.given_elsewhere:
         print_line(f"note: {session.given_elsewhere} of the given labels fit no window", error=True)
     for one in state.labels:
-        said = ", ".join(f"{count} {verdict}" for verdict, count in state.answers[one].items())
-        print_line(f"{escape(one)}: {said}. {state.advice[one]}")
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in state.answers[one].items())
+        print_line(f"{escape(one)}: {counts}. {state.advice[one]}")
     serve(session, port)
     return list_skipped(session.skipped)
 
