@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -36,6 +36,8 @@ from sondino.model.model import Model
 from sondino.probing.linear import Linear
 from sondino.progress import Report
 
+GIVEN_ROWS = 250
+"""Windows with given labels for, and as many against a label, that its classifier is fitted on beside the answers."""
 WINDOWS = "windows"
 """Folder of the store."""
 REFIT = 10
@@ -282,8 +284,10 @@ class Session:
             self._answers.read()
             labels = tuple(self._answers.labels)
             counts, estimates, advice = {}, {}, {}
-            for label in labels:
-                latest = self._answers.latest(label)
+            of_label: dict[str, list[Answer]] = {label: [] for label in labels}
+            for answer in self._answers.latest():
+                of_label[answer.label].append(answer)
+            for label, latest in of_label.items():
                 counts[label] = {v: sum(answer.verdict == v for answer in latest) for v in get_args(Verdict)}
                 estimates[label] = precision_of(latest)
                 left = len(self._alive) - len({(a.path, round(a.start, 3)) for a in latest})
@@ -362,10 +366,20 @@ class Session:
         free = self.store.alive.copy()
         free[np.array(list(verdicts), np.int64)] = False
         known = Answered(of("yes"), of("no"), of("unsure"), np.flatnonzero(free))
-        linear = fit(self.store.embeddings, known.yes, known.no, known.free)
+        given = self._given_rows(label, verdicts)
+        yes, no = np.concatenate([known.yes, given[0]]), np.concatenate([known.no, given[1]])
+        linear = fit(self.store.embeddings, yes, no, known.free)
         scores = None if linear is None else logits(self.store.embeddings, linear)
-        self._fitted[label] = _Fitted(verdicts, known, linear, scores)
+        self._fitted[label] = _Fitted(verdicts, known, given, linear, scores)
         return self._fitted[label]
+
+    def _given_rows(self, label: str, verdicts: Container[int]) -> tuple[Rows, Rows]:
+        """Windows without an answer whose given labels hold a label, and those whose given labels do not; some."""
+        rows = np.random.default_rng(0).permutation(sorted(self._given.of))
+        free = [int(row) for row in rows if int(row) not in verdicts]
+        yes = [row for row in free if label in self._given.of[row]][:GIVEN_ROWS]
+        no = [row for row in free if label not in self._given.of[row]][:GIVEN_ROWS]
+        return np.array(sorted(yes), np.int64), np.array(sorted(no), np.int64)
 
     def _score(self, window: int, label: str) -> float | None:
         scores = self._fit(label).scores
@@ -381,16 +395,10 @@ class Session:
         return Candidate(window, path, start, end, label, self._score(window, label), how, why, shown)
 
     def _start_of(self, label: str) -> NDArray[np.float32] | None:
-        """How much each window is like the start of a label; given labels are one where there is no other."""
+        """How much each window is like the start of a label; None where it has none."""
         by = self._answers.starts.get(label)
         if by is None:
-            if not self._given.of:
-                return None
-            rows, values = self._disagreement(label)
-            scores = np.full(len(self.store), -1.0, np.float32)
-            is_given = np.array([label in self._given.of[int(row)] for row in rows])
-            scores[rows] = np.where(is_given, 1 - values, values)
-            return scores
+            return None
         if label not in self._starts or self._starts[label][0] != by:
             try:
                 scores_of = start_scores(by, self.store, self.model, self._space)
@@ -435,10 +443,12 @@ class Session:
         fitted, embeddings = self._fit(label), self.store.embeddings
         known, threshold = fitted.known, None
         if len(known.yes) and len(known.no):
-            rows = np.concatenate([known.yes, known.no])
-            values = held_out(embeddings, known.yes, known.no, known.free, self._owners[rows])
+            yes, no = (np.concatenate(both) for both in zip((known.yes, known.no), fitted.given, strict=True))
+            rows = np.concatenate([yes, no])
+            values = held_out(embeddings, yes, no, known.free, self._owners[rows])
             if values is not None:
-                threshold = choose_threshold(values, np.arange(len(rows)) < len(known.yes))
+                answered = np.isin(rows, known.all())  # given labels may be wrong
+                threshold = choose_threshold(values[answered], (np.arange(len(rows)) < len(yes))[answered])
         called, best = np.zeros(0, np.int64), []
         if fitted.scores is not None:
             limit = threshold.logit if threshold else 0.0
@@ -468,12 +478,14 @@ class _Fitted:
     Attributes:
         verdicts: window -> its verdict.
         known: the same as numbers of windows.
+        given: windows whose given labels say yes, and no; the classifier is fitted on these too.
         linear: the classifier; None where there is none.
         scores: its logits (windows,).
     """
 
     verdicts: dict[int, str]
     known: Answered
+    given: tuple[Rows, Rows]
     linear: Linear | None
     scores: NDArray[np.float32] | None
 
