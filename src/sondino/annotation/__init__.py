@@ -1,1 +1,1 @@
-"""Labelling an archive by ear: candidates are judged, and a classifier is fitted again after each answer."""
+"""Labelling an archive by ear: candidates are answered, and a classifier is fitted again after each answer."""

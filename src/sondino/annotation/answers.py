@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody said of a window.
+    """The verdict of somebody on a window.
 
     Attributes:
         path: of its recording, below the archive.
@@ -43,7 +43,7 @@ class Answer:
         verdict: "yes", "no" or "unsure".
         how: the way the window was chosen.
         score: the classifier's probability before this answer; None where there was no classifier.
-        who: said so.
+        who: name of the listener.
         model: the fingerprint of the model whose windows they are.
         time: UTC, ISO 8601.
     """

@@ -1,4 +1,4 @@
-"""The next windows to be judged, chosen among those that have no answer for a label."""
+"""The next windows to be labelled, chosen among those that have no answer for a label."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def space_of(embeddings: Embeddings, alive: Rows) -> Space:
     return Space(mean.astype(np.float32), deviation.astype(np.float32))
 
 
-def similarity(embeddings: Embeddings, space: Space, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cosine (windows,) of each window to the mean of vectors (n, dim), in blocks."""
-    to = space.units(vectors).mean(0)
+def similarity(embeddings: Embeddings, space: Space, examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosine (windows,) of each window to the mean of examples (n, dim), in blocks."""
+    to = space.units(examples).mean(0)
     to /= max(float(np.linalg.norm(to)), 1e-12)
     found = np.empty(len(embeddings), np.float32)
     for block in blocks(len(embeddings)):
@@ -65,7 +65,7 @@ class Answered:
     Attributes:
         yes: windows with the label.
         no: windows without it.
-        unsure: windows that were judged, without a decision.
+        unsure: windows that were played, without a decision.
         free: alive windows that have no answer.
     """
 

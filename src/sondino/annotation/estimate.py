@@ -10,13 +10,13 @@ from sondino.text import percent
 
 MOST = 100
 """The latest answers that are counted: the classifier becomes better with time."""
-ENOUGH = 20
-"""Answers at random, before which nothing is said of stopping."""
+FEWEST = 20
+"""Answers at random, under which the advice is never to stop."""
 GOOD, FAIR = 0.9, 0.8
 """Precision, and the lower end of its interval, at which one may stop."""
 
 Estimate = tuple[float, float, float, int]
-"""Precision, the low and the high end of its 95 % interval, and how many windows were judged at random."""
+"""Precision, the low and the high end of its 95 % interval, and how many windows were drawn at random."""
 
 
 def precision_of(answers: Sequence[Answer]) -> Estimate | None:
@@ -29,18 +29,18 @@ def precision_of(answers: Sequence[Answer]) -> Estimate | None:
         answers: of one label, in the order in which they were given.
 
     Returns:
-        None where no window was judged so.
+        None where no window was drawn so.
     """
-    judged = [
+    verdicts = [
         answer.verdict == "yes"
         for answer in answers
         if answer.how == "random" and answer.score is not None and answer.score >= 0.5 and answer.verdict != "unsure"
     ][-MOST:]
-    if not judged:
+    if not verdicts:
         return None
-    share = sum(judged) / len(judged)
-    low, high = wilson(share, len(judged))
-    return share, low, high, len(judged)
+    share = sum(verdicts) / len(verdicts)
+    low, high = wilson(share, len(verdicts))
+    return share, low, high, len(verdicts)
 
 
 def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -> str:
@@ -57,9 +57,9 @@ def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -
         return "Find a first yes: start with an example, or look through candidates that are different."
     if counts["no"] < 5:
         return "Answer some more, the most uncertain first: the classifier needs no as well as yes."
-    if estimate is None or estimate[3] < ENOUGH:
-        more = ENOUGH - (estimate[3] if estimate else 0)
-        return f"Judge {more} more at random to know how often the classifier is right."
+    if estimate is None or estimate[3] < FEWEST:
+        more = FEWEST - (estimate[3] if estimate else 0)
+        return f"Answer {more} more at random to know how often the classifier is right."
     share, low, _, count = estimate
     right = (
         f"{percent(share, 0)} of {count} drawn at random were right, at least {percent(low, 0)} with 95 % confidence"

@@ -91,8 +91,8 @@ def choose_threshold(logits: Array, is_yes: NDArray[np.bool_]) -> Threshold:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An answered window of one label: its place, and what was said."""
+class Decided:
+    """An answered window of one label: its place, and the verdict."""
 
     window: int
     path: str
@@ -162,20 +162,20 @@ def curve_of(
 # ---- files --------------------------------------------------------------------------------------------------------
 
 
-def write_labels(out: Path, judged: dict[str, list[Judged]], files: dict[str, str]) -> Path:
-    """Write labels.csv: path (from its own folder), start, end and label of every window that was judged.
+def write_labels(out: Path, decided: dict[str, list[Decided]], files: dict[str, str]) -> Path:
+    """Write labels.csv: path (from its own folder), start, end and label of every window with an answer.
 
     Several labels of a window stand in one cell. A window that has none of the labels, and was asked about all, has
     the label `BACKGROUND`, which makers of classifiers take as none.
     """
     rows: dict[tuple[str, float, float], dict[str, bool]] = defaultdict(dict)
-    for label, windows in judged.items():
+    for label, windows in decided.items():
         for one in windows:
             rows[one.path, one.start, one.end][label] = one.yes
     table = []
-    for (path, start, end), said in sorted(rows.items()):
-        names = [label for label, yes in said.items() if yes]
-        if names or len(said) == len(judged):
+    for (path, start, end), verdicts in sorted(rows.items()):
+        names = [label for label, yes in verdicts.items() if yes]
+        if names or len(verdicts) == len(decided):
             cell = BETWEEN_LABELS.join(names) if names else BACKGROUND
             table.append((_from(out, files.get(path, path)), round(start, 6), round(end, 6), cell))
     write_whole(out / LABELS, csv_text(("path", "start", "end", "label"), table).encode())
@@ -189,13 +189,13 @@ def _from(folder: Path, file: str) -> str:
         return Path(file).as_posix()
 
 
-def write_tables(out: Path, judged: dict[str, list[Judged]], files: dict[str, str], top_frequency: float) -> Path:
+def write_tables(out: Path, decided: dict[str, list[Decided]], files: dict[str, str], top_frequency: float) -> Path:
     """Write the "yes" of each recording as a selection table of Raven and a label track of Audacity, in a new folder.
 
     Tables that an earlier call wrote are replaced.
     """
     found: dict[str, list[Detection]] = defaultdict(list)
-    for label, windows in judged.items():
+    for label, windows in decided.items():
         for one in windows:
             if one.yes:
                 found[one.path].append(Detection(one.start, one.end, label, 1.0))
@@ -241,7 +241,7 @@ def write_bundle(out: Path, model: Model, results: Sequence[LabelResult]) -> Pat
 
 
 def write_report(out: Path, model: str, archive: str, results: Sequence[LabelResult], files: dict[str, str]) -> Path:
-    """Write the report: what was found, precision and recall by answers, and clips to hear."""
+    """Write the report: what was found, precision and recall by answers, and clips to play."""
     plots = _curves(results)
     note = (
         "On all answers, of classifiers fitted on the first so many; recordings that one was fitted on are scored by "
@@ -329,5 +329,5 @@ def _clips_section(number: int, result: LabelResult, files: dict[str, str]) -> s
         items += f'<li><p>{name}</p><audio controls preload="none" src="{uri}" aria-label="{name}"></audio></li>'
     if not items:
         return ""
-    note = "Most probable windows that nobody has judged, and their probabilities."
+    note = "Most probable windows that nobody has labelled, and their probabilities."
     return section(f"clips-{number}", f"Called {result.label}", f"<ul>{items}</ul>", note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,7 +18,7 @@ from sondino.annotation.estimate import advice_of, precision_of
 from sondino.annotation.results import (
     BUNDLE,
     CLIPS,
-    Judged,
+    Decided,
     LabelResult,
     choose_threshold,
     curve_of,
@@ -36,6 +36,8 @@ from sondino.model.model import Model
 from sondino.probing.linear import Linear
 from sondino.progress import Report
 
+GIVEN_ROWS = 250
+"""Windows with given labels for, and as many against a label, that its classifier is fitted on beside the answers."""
 WINDOWS = "windows"
 """Folder of the store."""
 REFIT = 10
@@ -48,7 +50,7 @@ How = Literal["mixed", "uncertain", "similar", "different", "top", "random", "di
 
 @dataclass(frozen=True)
 class Candidate:
-    """A window to be judged.
+    """A window to be labelled.
 
     Attributes:
         window: its number in the store; it stays the same while the store grows.
@@ -80,10 +82,10 @@ class State:
     Attributes:
         labels: in the order in which they were added.
         answers: label -> {"yes": n, "no": n, "unsure": n}.
-        windows: that can be judged.
+        windows: that can be labelled.
         files: recordings that are there.
-        estimate: label -> (precision, low, high, judged at random) of what the classifier calls yes; None where nothing
-            was judged at random.
+        estimate: label -> (precision, low, high, drawn at random) of what the classifier calls yes; None where nothing
+            was drawn at random.
         advice: label -> one line: what to do next, or that one may stop.
         who: the name given at the start.
         model: its name.
@@ -282,8 +284,10 @@ class Session:
             self._answers.read()
             labels = tuple(self._answers.labels)
             counts, estimates, advice = {}, {}, {}
-            for label in labels:
-                latest = self._answers.latest(label)
+            of_label: dict[str, list[Answer]] = {label: [] for label in labels}
+            for answer in self._answers.latest():
+                of_label[answer.label].append(answer)
+            for label, latest in of_label.items():
                 counts[label] = {v: sum(answer.verdict == v for answer in latest) for v in get_args(Verdict)}
                 estimates[label] = precision_of(latest)
                 left = len(self._alive) - len({(a.path, round(a.start, 3)) for a in latest})
@@ -318,14 +322,14 @@ class Session:
         """
         with self._lock:
             self._answers.read()
-            judged = {label: self._judged(label) for label in self._answers.labels}
-            judged = {label: windows for label, windows in judged.items() if windows}
-            if not judged:
-                raise OptionError(f"{self.out} has no answer yet: judge some candidates first")
+            decided = {label: self._decided(label) for label in self._answers.labels}
+            decided = {label: windows for label, windows in decided.items() if windows}
+            if not decided:
+                raise OptionError(f"{self.out} has no answer yet: answer some candidates first")
             files = {stretch_of(name).file: file for name, file in self.store.found.items()}
-            results = [self._result(label, windows) for label, windows in judged.items()]
-            tables = write_tables(self.out, judged, files, self.model.sample_rate / 2)
-            written = [write_labels(self.out, judged, files), tables]
+            results = [self._result(label, windows) for label, windows in decided.items()]
+            tables = write_tables(self.out, decided, files, self.model.sample_rate / 2)
+            written = [write_labels(self.out, decided, files), tables]
             bundle = write_bundle(self.out, self.model, results)
             written += [bundle] if bundle else []
             written.append(write_report(self.out, self.model.name, str(self.recordings), results, files))
@@ -357,15 +361,25 @@ class Session:
             return before
 
         def of(verdict: str) -> Rows:
-            return np.array(sorted(w for w, said in verdicts.items() if said == verdict), np.int64)
+            return np.array(sorted(w for w, given in verdicts.items() if given == verdict), np.int64)
 
         free = self.store.alive.copy()
         free[np.array(list(verdicts), np.int64)] = False
         known = Answered(of("yes"), of("no"), of("unsure"), np.flatnonzero(free))
-        linear = fit(self.store.embeddings, known.yes, known.no, known.free)
+        given = self._given_rows(label, verdicts)
+        yes, no = np.concatenate([known.yes, given[0]]), np.concatenate([known.no, given[1]])
+        linear = fit(self.store.embeddings, yes, no, known.free)
         scores = None if linear is None else logits(self.store.embeddings, linear)
-        self._fitted[label] = _Fitted(verdicts, known, linear, scores)
+        self._fitted[label] = _Fitted(verdicts, known, given, linear, scores)
         return self._fitted[label]
+
+    def _given_rows(self, label: str, verdicts: Container[int]) -> tuple[Rows, Rows]:
+        """Windows without an answer whose given labels hold a label, and those whose given labels do not; some."""
+        rows = np.random.default_rng(0).permutation(sorted(self._given.of))
+        free = [int(row) for row in rows if int(row) not in verdicts]
+        yes = [row for row in free if label in self._given.of[row]][:GIVEN_ROWS]
+        no = [row for row in free if label not in self._given.of[row]][:GIVEN_ROWS]
+        return np.array(sorted(yes), np.int64), np.array(sorted(no), np.int64)
 
     def _score(self, window: int, label: str) -> float | None:
         scores = self._fit(label).scores
@@ -381,16 +395,10 @@ class Session:
         return Candidate(window, path, start, end, label, self._score(window, label), how, why, shown)
 
     def _start_of(self, label: str) -> NDArray[np.float32] | None:
-        """How much each window is like the start of a label; given labels are one where there is no other."""
+        """How much each window is like the start of a label; None where it has none."""
         by = self._answers.starts.get(label)
         if by is None:
-            if not self._given.of:
-                return None
-            rows, values = self._disagreement(label)
-            scores = np.full(len(self.store), -1.0, np.float32)
-            is_given = np.array([label in self._given.of[int(row)] for row in rows])
-            scores[rows] = np.where(is_given, 1 - values, values)
-            return scores
+            return None
         if label not in self._starts or self._starts[label][0] != by:
             try:
                 scores_of = start_scores(by, self.store, self.model, self._space)
@@ -401,9 +409,9 @@ class Session:
 
     def _disagreement(self, label: str) -> tuple[Rows, NDArray[np.float64]]:
         known = self._fit(label).known
-        said = dict.fromkeys(known.yes.tolist(), True) | dict.fromkeys(known.no.tolist(), False)
+        answered = dict.fromkeys(known.yes.tolist(), True) | dict.fromkeys(known.no.tolist(), False)
         rows = np.array(sorted(self._given.of), np.int64)
-        return disagreement(self.store.embeddings, self._given, label, said, self._owners[rows])
+        return disagreement(self.store.embeddings, self._given, label, answered, self._owners[rows])
 
     def _disagreeing(self, label: str, fitted: _Fitted) -> Rows:
         """The free windows with given labels, those first that the classifier disagrees with most."""
@@ -419,36 +427,38 @@ class Session:
         free[fitted.known.free] = True
         return kept[1][free[kept[1]]]
 
-    def _judged(self, label: str) -> list[Judged]:
+    def _decided(self, label: str) -> list[Decided]:
         found = []
         for answer in self._answers.latest(label):
             if answer.verdict != "unsure":
                 window = self._window_of(answer)
                 yes = answer.verdict == "yes"
-                found.append(Judged(-1 if window is None else window, answer.path, answer.start, answer.end, yes))
+                found.append(Decided(-1 if window is None else window, answer.path, answer.start, answer.end, yes))
         return found
 
-    def _result(self, label: str, judged: Sequence[Judged]) -> LabelResult:
+    def _result(self, label: str, decided: Sequence[Decided]) -> LabelResult:
         """The classifier of a label, its threshold, and what it calls yes."""
         latest = self._answers.latest(label)
         counts = {verdict: sum(answer.verdict == verdict for answer in latest) for verdict in get_args(Verdict)}
-        fitted, vectors = self._fit(label), self.store.embeddings
+        fitted, embeddings = self._fit(label), self.store.embeddings
         known, threshold = fitted.known, None
         if len(known.yes) and len(known.no):
-            rows = np.concatenate([known.yes, known.no])
-            values = held_out(vectors, known.yes, known.no, known.free, self._owners[rows])
+            yes, no = (np.concatenate(both) for both in zip((known.yes, known.no), fitted.given, strict=True))
+            rows = np.concatenate([yes, no])
+            values = held_out(embeddings, yes, no, known.free, self._owners[rows])
             if values is not None:
-                threshold = choose_threshold(values, np.arange(len(rows)) < len(known.yes))
+                answered = np.isin(rows, known.all())  # given labels may be wrong
+                threshold = choose_threshold(values[answered], (np.arange(len(rows)) < len(yes))[answered])
         called, best = np.zeros(0, np.int64), []
         if fitted.scores is not None:
             limit = threshold.logit if threshold else 0.0
             called = self._alive[fitted.scores[self._alive] >= limit]
-            free, _ = ranked("top", vectors, self._space, known, fitted.scores, None, 0)
+            free, _ = ranked("top", embeddings, self._space, known, fitted.scores, None, 0)
             free = free[fitted.scores[free] >= limit]
             for window in spread(free, self._owners[free], CLIPS):
                 path, start, end = self.store.place_of(int(window))
                 best.append((int(window), path, start, end, probability(float(fitted.scores[window]))))
-        order = [(one.window, one.yes, int(self._owners[one.window])) for one in judged if one.window >= 0]
+        order = [(one.window, one.yes, int(self._owners[one.window])) for one in decided if one.window >= 0]
         return LabelResult(
             label,
             counts,
@@ -457,7 +467,7 @@ class Session:
             precision_of(latest),
             (len(called), len(np.unique(self._owners[called]))),
             best,
-            curve_of(vectors, order, known.free) if len(known.yes) and len(known.no) else [],
+            curve_of(embeddings, order, known.free) if len(known.yes) and len(known.no) else [],
         )
 
 
@@ -466,14 +476,16 @@ class _Fitted:
     """The answers of a label and the classifier fitted on them.
 
     Attributes:
-        verdicts: window -> what was said.
+        verdicts: window -> its verdict.
         known: the same as numbers of windows.
+        given: windows whose given labels say yes, and no; the classifier is fitted on these too.
         linear: the classifier; None where there is none.
         scores: its logits (windows,).
     """
 
     verdicts: dict[int, str]
     known: Answered
+    given: tuple[Rows, Rows]
     linear: Linear | None
     scores: NDArray[np.float32] | None
 

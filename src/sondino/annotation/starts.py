@@ -71,7 +71,9 @@ def _head_scores(label: str, embeddings: Embeddings, model: Model) -> NDArray[np
 
 def _unknown_of_many(label: str, names: Iterable[str]) -> OptionError:
     near = [name for name in names if label.casefold() in name][:5]
-    hint = f": did you mean {' or '.join(map(repr, near))}?" if near else "; `sondino classify` lists what it hears"
+    hint = (
+        f": did you mean {' or '.join(map(repr, near))}?" if near else "; `sondino classify` lists some of its labels"
+    )
     return OptionError(f"the model's head has no label {label[:200]!r}{hint}")
 
 
@@ -163,7 +165,7 @@ def _of_tracks(store: Store) -> list[_Row]:
 def _of_list(source: Path, recordings: Path, store: Store) -> list[_Row]:
     table = read_list(source, {}, labelled=True)
     paths = {os.path.realpath(file): stretch_of(name).file for name, file in store.found.items()}
-    folders = (source.parent, recordings if recordings.is_dir() else recordings.parent)
+    folders = (source.parent, recordings if recordings.is_dir() else recordings.parent, Path())
     rows = []
     labels = table.text.get("label") or table.text.get("labels") or []
     nothing: list[float | None] = [None] * len(table)

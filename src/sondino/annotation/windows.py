@@ -245,26 +245,26 @@ def _grow(folder: Path, model: Model, todo: Sequence[Input], rows: int, progress
             if opened.tell() < rows * width:
                 raise RunError(f"{folder / name} is damaged: remove {folder}, and the windows are embedded anew")
     line: list[list[Any]] = []
-    vectors: list[NDArray[np.float16]] = []
+    embedded: list[NDArray[np.float16]] = []
     times: list[NDArray[np.float64]] = []
 
     def flush() -> None:
         nonlocal rows
         if not line:
             return
-        new = np.concatenate(vectors) if vectors else np.zeros((0, model.dim), np.float16)
+        new = np.concatenate(embedded) if embedded else np.zeros((0, model.dim), np.float16)
         _write_rows(folder / EMBEDDINGS, rows, new)
         _write_rows(folder / TIMES, rows, np.concatenate(times) if times else np.zeros((0, 2)))
         _add_line(folder / FILES, json.dumps(line).encode() + b"\n")
         rows += len(new)
         line.clear()
-        vectors.clear()
+        embedded.clear()
         times.clear()
 
     windowing = resolve_windowing(model)
     sounds = [file.sound for file in todo]
-    with closing(embed_sounds(model, sounds, windowing, True, readers(model.threads))) as embedded:
-        for clip in embedded:
+    with closing(embed_sounds(model, sounds, windowing, True, readers(model.threads))) as clips:
+        for clip in clips:
             file = todo[clip.index]
             if clip.error is not None:
                 line.append([file.id, file.size, file.changed, 0, reason_of(file, clip.error)])
@@ -273,10 +273,10 @@ def _grow(folder: Path, model: Model, todo: Sequence[Input], rows: int, progress
                 ends = np.minimum(
                     clip.starts + (np.inf if windowing.window is None else windowing.window), clip.seconds
                 )
-                vectors.append(np.clip(clip.embeddings, -_MOST, _MOST).astype(np.float16))
+                embedded.append(np.clip(clip.embeddings, -_MOST, _MOST).astype(np.float16))
                 times.append(np.column_stack([clip.starts, ends]) + offset)
                 line.append([file.id, file.size, file.changed, len(clip.embeddings), ""])
-            if len(line) >= LINE_FILES or sum(map(len, vectors)) >= LINE_WINDOWS:
+            if len(line) >= LINE_FILES or sum(map(len, embedded)) >= LINE_WINDOWS:
                 flush()
             progress(clip.index + 1, len(todo))
     flush()

@@ -27,7 +27,7 @@ def label(
 ) -> int:
     """Label recordings by ear: listen to candidates, say yes or no, and get a classifier. Needs no PyTorch.
 
-    Every answer is on disk before the next candidate shows. The same command goes on where it was stopped, and embeds
+    Every answer is on disk before the next candidate shows. The same command resumes, and embeds
     only recordings that are new.
 
     Example: `sondino label recordings/`
