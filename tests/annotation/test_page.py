@@ -150,6 +150,7 @@ def test_a_loop_by_keys_alone(show: Any, session: FakeSession, width: int, dark:
     press(page, "w", "document.querySelectorAll('#written li').length === 2")
     assert page.run("document.querySelector('#written').textContent").endswith("report.html")
     # All of it is drawn, fits and can be used by everybody.
+    assert page.run("document.querySelector('#mels').clientHeight") == (300 if width > 820 else 200)
     page.until("document.querySelector('#mels').width > 100")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     assert faults_by_axe(page) == []

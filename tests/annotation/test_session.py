@@ -254,14 +254,29 @@ def test_the_command_lists_what_it_serves(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from sondino.annotation import server
     from sondino.cli import labelling
 
-    served: list[int] = []
-    monkeypatch.setattr(labelling, "serve", lambda session, port: served.append(port))
+    served: list[server.LabelServer] = []
+    monkeypatch.setattr(labelling, "serve", lambda server, open: served.append(server))
+    (tmp_path / "label.html").touch()
+    monkeypatch.setattr(server, "PAGE", tmp_path)  # where it is built needs Node.js
     out = tmp_path / "out"
-    command = ["label", str(archive), "--model", str(model.folder), "--out", str(out), "--name", "Ada", "--quiet"]
+    command = [
+        "label",
+        str(archive),
+        "--model",
+        str(model.folder),
+        "--out",
+        str(out),
+        "--name",
+        "Ada",
+        "--quiet",
+        "--port",
+        "0",
+    ]
     assert exit_code(command) == 0
-    assert "60 windows of 12 recordings" in capsys.readouterr().out and served == [8018]
+    assert "60 windows of 12 recordings" in capsys.readouterr().out and served[0].session.who == "Ada"
     Session.open(archive, out, model, ["loud"]).answer(0, "loud", "yes", "top")
     (archive / "01.wav").unlink()
     assert exit_code(command) == 0
@@ -288,3 +303,30 @@ def test_a_full_disk_while_answering(
             session.answer(0, "loud", "yes", "top")
     assert session.state().answers["loud"]["yes"] == 0
     assert 0 in {one.window for one in session.next("loud", "random", 60)}
+
+
+def test_the_command_starts_labels(
+    archive: Path,
+    tmp_path: Path,
+    model: sondino.Model,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sondino.annotation import server
+    from sondino.cli import labelling
+
+    served: list[server.LabelServer] = []
+    monkeypatch.setattr(labelling, "serve", lambda server, open: served.append(server))
+    (tmp_path / "label.html").touch()
+    monkeypatch.setattr(server, "PAGE", tmp_path)
+    command = ["label", str(archive), "--model", str(model.folder), "--out", str(tmp_path / "out"), "--port", "0"]
+    example = f"loud={archive / '01.wav'}#t=0,1"
+    assert exit_code([*command, "--quiet", "--start", example, "--start", "a=b=random"]) == 2
+    assert "start 'b=random' is no file" in capsys.readouterr().err
+    assert exit_code([*command, "--quiet", "--start", example, "--start", "soft=random"]) == 0
+    assert served[0].session.state().labels == ("loud", "soft")
+    first = served[0].session.next("loud", "mixed")[0]
+    assert first.path == "01.wav" and first.why == "similar to the start"
+    for text in ("loud", "=random", "loud="):
+        assert exit_code([*command, "--start", text]) == 2
+        assert f"--start {text}: give a label and a start" in capsys.readouterr().err
