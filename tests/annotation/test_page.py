@@ -240,6 +240,29 @@ def test_the_window_is_marked_where_its_tone_is_and_a_click_seeks(show: Any, ses
     assert page.errors == []
 
 
+def test_keys_that_come_before_a_slow_answer(show: Any, session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.labels = ["dog", "cat"]
+    page = show()
+    is_shown(page, "r0.wav")
+    gate = threading.Event()
+    answer = FakeSession.answer
+
+    def wait(*given: Any) -> None:
+        gate.wait(30)
+        answer(*given)
+
+    monkeypatch.setattr(FakeSession, "answer", wait)
+    for key in ("y", "y", "n", "ArrowRight", "4", "ArrowDown"):
+        page.press(key)
+    assert page.run(TEXT % "state") == "Saving" and page.run(TEXT % "what") == "r0.wav"
+    gate.set()
+    page.until(PRESSED % "labels" + " === 'cat' && " + PRESSED % "ways" + " === 'Highest score'")
+    is_shown(page, "r7.wav")
+    # What was pressed for a candidate that nobody had seen is no answer; the choices are done in turn.
+    assert session.answers == [(0, "dog", "yes", "uncertain")]
+    assert page.errors == []
+
+
 def test_what_goes_wrong_is_a_message_and_the_page_goes_on(show: Any, session: FakeSession) -> None:
     session.labels = ["dog"]
     (session.folder / "r1.wav").unlink()

@@ -18,9 +18,9 @@ const api = new Api(location.hash.slice(1));
 const slices = new Slices(api);
 const play = new PlayButton(byId<HTMLButtonElement>("play"), (seconds) => spectrogram.move(origin + seconds));
 const spectrogram = new Spectrogram((seconds) => play.seek(seconds - origin));
-const labels = new Labels((name) => void during("Loading", () => chooseLabel(name)));
-const ways = new Ways((way) => void during("Loading", () => chooseWay(way)));
-const following = new Following(slices, (candidate) => void during("Loading", () => chooseCandidate(candidate)));
+const labels = new Labels((name) => inTurn("Loading", () => chooseLabel(name)));
+const ways = new Ways((way) => inTurn("Loading", () => chooseWay(way)));
+const following = new Following(slices, (candidate) => ifIdle("Loading", () => chooseCandidate(candidate)));
 const help = byId<HTMLDialogElement>("help");
 
 let state: State;
@@ -30,8 +30,9 @@ let queue = new Queue();
 let shown: Candidate | null = null;
 let origin = 0; // seconds of the recording at which the sound begins
 let cannotPlay = ""; // why the candidate has no sound
-let isBusy = false;
+let pending = 0; // actions that are not done yet
 let actions = 0; // so far
+let last = Promise.resolve(); // the end of all of them
 let isActive = false; // a key or a button was pressed: browsers play nothing before that
 
 // ---- messages ---------------------------------------------------------------------------------------------------
@@ -51,21 +52,27 @@ function messageOf(error: unknown): string {
   throw error; // a fault of the page: the console has it
 }
 
-/** Do one thing at a time: a key that is pressed meanwhile is for a candidate that nobody has seen. */
-async function during(text: string, work: () => Promise<void>): Promise<void> {
-  if (isBusy) return;
-  isBusy = true;
+/** Do this after what is being done. */
+function inTurn(text: string, work: () => Promise<void>): void {
+  pending++;
   actions++;
-  byId("state").textContent = text;
-  trouble("");
-  try {
-    await work();
-  } catch (error) {
-    trouble(messageOf(error));
-  } finally {
-    isBusy = false;
-    byId("state").textContent = "";
-  }
+  last = last.then(async () => {
+    byId("state").textContent = text;
+    trouble("");
+    try {
+      await work();
+    } catch (error) {
+      trouble(messageOf(error));
+    } finally {
+      pending--;
+      byId("state").textContent = "";
+    }
+  });
+}
+
+/** Do this unless something is being done: the key is about the candidate that is shown, and another one is coming. */
+function ifIdle(text: string, work: () => Promise<void>): void {
+  if (!pending) inTurn(text, work);
 }
 
 // ---- what is shown ----------------------------------------------------------------------------------------------
@@ -226,29 +233,29 @@ function neighbour(step: number): string {
 }
 
 function act(action: Action): void {
-  if (typeof action === "object") return void during("Loading", () => chooseWay(action.how));
+  if (typeof action === "object") return inTurn("Loading", () => chooseWay(action.how));
   switch (action) {
     case "play":
       if (cannotPlay) trouble(cannotPlay);
       else if (shown) play.toggle();
       return;
     case "skip":
-      return void during("Loading", skip);
+      return ifIdle("Loading", skip);
     case "undo":
-      return void during("Taking back", undo);
+      return inTurn("Taking back", undo);
     case "before":
     case "after":
-      return void during("Loading", () => chooseLabel(neighbour(action === "after" ? 1 : -1)));
+      return inTurn("Loading", () => chooseLabel(neighbour(action === "after" ? 1 : -1)));
     case "new":
       return showForm(Boolean(byId("new-label").hidden));
     case "write":
-      return void during("Writing", write);
+      return inTurn("Writing", write);
     case "help":
       if (help.open) help.close();
       else help.showModal();
       return;
     default:
-      return void during("Saving", () => answer(action));
+      return ifIdle("Saving", () => answer(action));
   }
 }
 
@@ -257,12 +264,12 @@ function act(action: Action): void {
 let isLost = false;
 
 async function poll(): Promise<void> {
-  if (document.visibilityState !== "visible" || isBusy) return;
+  if (document.visibilityState !== "visible" || pending) return;
   try {
     const next = await api.state();
     if (isLost) trouble("");
     isLost = false;
-    if (isBusy || JSON.stringify(next) === JSON.stringify(state)) return;
+    if (pending || JSON.stringify(next) === JSON.stringify(state)) return;
     const before = JSON.stringify(state.answers[label]);
     showState(next);
     if (!label || JSON.stringify(next.answers[label]) === before) return;
@@ -307,7 +314,7 @@ function wire(): void {
   byId("new-label").addEventListener("submit", (event) => {
     event.preventDefault();
     const [name, by] = ["name", "by"].map((id) => byId<HTMLInputElement>(id).value.trim());
-    if (name) void during("Adding", () => addLabel(name, by));
+    if (name) inTurn("Adding", () => addLabel(name, by));
   });
   byId("cancel").addEventListener("click", () => showForm(false));
   byId("close-help").addEventListener("click", () => help.close());
@@ -344,7 +351,7 @@ async function begin(): Promise<void> {
 
 if (location.hash.length > 1) {
   wire();
-  void during("Loading", begin);
+  inTurn("Loading", begin);
 } else {
   trouble(NO_TOKEN);
 }
