@@ -18,7 +18,7 @@ setup: $(VENV)/ready page
 
 page:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web \
-	  || echo "the page of sondino demo is not built, and its tests are skipped: it needs Node.js 20.19 or newer"; fi
+	  || echo "the pages of sondino demo and sondino label are not built, and their tests are skipped: they need Node.js 20.19 or newer"; fi
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -74,11 +74,12 @@ lock:
 	$(PYTHON) scripts/lock.py constraints-executorch.txt train edge-executorch.txt $(if $(UPGRADE),--upgrade)
 	$(PYTHON) scripts/lock.py constraints-litert.txt train edge-litert.txt $(if $(UPGRADE),--upgrade)
 
-# The page that `sondino demo` shows, built with Node.js into the package.
+# The pages that `sondino demo` and `sondino label` show, built with Node.js into the package.
 PAGE := src/sondino/page/index.html
 web: $(PAGE)
 
-$(PAGE): web/package-lock.json web/index.html web/vite.config.ts web/tsconfig.json $(wildcard web/src/* web/public/*)
+$(PAGE): web/package-lock.json web/index.html web/label.html web/vite.config.ts web/tsconfig.json \
+         $(wildcard web/src/* web/src/label/* web/public/*)
 	cd web && npm ci --no-audit --no-fund --silent && npm run --silent build
 
 web-test: page

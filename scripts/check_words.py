@@ -30,7 +30,7 @@ ROOTS = (
         "notebooks",
         "recipes",
     ),
-    *("web/index.html", "web/src", "web/public", "benchmarks/LOG.md"),
+    *("web/index.html", "web/label.html", "web/src", "web/public", "benchmarks/LOG.md"),
 )
 
 

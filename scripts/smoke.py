@@ -27,8 +27,8 @@ def main(data: Path) -> None:
     shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if not shown == sondino.__version__ == metadata.version("sondino"):
         sys.exit(f"versions differ: {shown}, {sondino.__version__}, {metadata.version('sondino')}")
-    if not (root / "page" / "index.html").is_file():
-        sys.exit("the wheel does not hold the page of `sondino demo`: run `make web` before the build")
+    if not all((root / "page" / name).is_file() for name in ("index.html", "label.html")):
+        sys.exit("the wheel does not hold the pages of `sondino demo` and `sondino label`: run `make web` before the build")
     if not (root / "py.typed").is_file():
         sys.exit("the wheel does not say that it is typed")
     if not list(root.glob("*/sonic_pi/*.*")):

@@ -38,6 +38,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     page = tmp_path / "built"
     (page / "assets").mkdir(parents=True)
     (page / "index.html").write_text("<title>sondino</title>")
+    for name in ("label.html", "assets/label-a1.js", "assets/label-b2.css"):  # of `sondino label`, which stay here
+        (page / name).touch()
     (page / "assets" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
     monkeypatch.setattr(web, "PAGE", page)
     return page
@@ -54,7 +56,7 @@ def test_the_folder_holds_the_page_the_model_and_the_gallery(bundle: Path, tmp_p
     out = web.export_web(bundle, tmp_path / "page", gallery=CLIPS, progress=lambda *done: told.append(done))
     count = len(list(CLIPS.glob("*.ogg")))
     assert told == [(number, count) for number in range(1, count + 1)]
-    assert (out / "index.html").read_text() == "<title>sondino</title>"
+    assert (out / "index.html").read_text() == "<title>sondino</title>" and not (out / "label.html").exists()
     assert {file.name: file.read_bytes() for file in (out / "assets").iterdir()} == {"ort.wasm": b"\0asm"}
     facts = json.loads((out / "model" / "model.json").read_text())
     clips = sorted(CLIPS.glob("*.ogg"))
