@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from helpers.skips import needs_posix
 
+from helpers.skips import needs_posix
 from sondino.tasks.audioset.fetch import by_yt_dlp, fetch_clips, read_gone
 from sondino.tasks.audioset.metadata import read_metadata
 
@@ -123,9 +123,7 @@ def test_ctrl_c_in_a_download_leaves_nothing_and_the_same_command_resumes(
     tmp_path: Path, videos: SimpleNamespace
 ) -> None:
     soundfile.write(tmp_path / "videos/heldheld_11.wav", steps(8), RATE)
-    (tmp_path / "wanted.csv").write_text(
-        WANTED.partition("\n")[0] + '\nheldheld_11, 1.000, 2.000, "/m/dog"\n'
-    )
+    (tmp_path / "wanted.csv").write_text(WANTED.partition("\n")[0] + '\nheldheld_11, 1.000, 2.000, "/m/dog"\n')
     (tmp_path / "temporary").mkdir()
     command = [sys.executable, "-c", COMMAND, videos.url, "audioset", "fetch", str(tmp_path / "wanted.csv"),
                "--out", str(tmp_path / "out"), "--i-have-the-rights", "--pause", "0", "--quiet"]  # fmt: skip

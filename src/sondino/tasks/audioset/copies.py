@@ -94,7 +94,7 @@ def find_copies(metadata: Metadata, folder: Path) -> Copies:
         files, tars, skipped = [], [], []
     skipped = [row for row in skipped if Path(row[0]) not in set(others)]
     copies = Copies({}, np.zeros(len(metadata.segments), bool), skipped=list(skipped))
-    lookup = _Lookup(metadata.segments)
+    lookup = Lookup(metadata.segments)
     repeated = 0
     for begin in range(0, len(files), BATCH):
         some = files[begin : begin + BATCH]
@@ -122,7 +122,7 @@ def find_copies(metadata: Metadata, folder: Path) -> Copies:
     return Copies(copies.paths, copies.inside, copies.archives, copies.unknown, repeated, copies.skipped)
 
 
-class _Lookup:
+class Lookup:
     """Rows of the metadata by the names of files; sorted once."""
 
     def __init__(self, segments: Segments) -> None:
@@ -204,7 +204,7 @@ def write_list(metadata: Metadata, copies: Copies, out: Path, rows: NDArray[np.b
     wanted = [row for row in sorted(copies.paths) if rows is None or rows[row]]
     if not wanted:
         inside = (
-            f": {int(copies.inside.sum()):,} lie in archives, which `sondino corpus FOLDER` reads"
+            f": {int(copies.inside.sum()):,} lie in archives, which `sondino corpus FOLDER --audioset METADATA` takes"
             if copies.archives
             else ""
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.audioset import audioset_names
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS
 from sondino.tasks.audioset.ontology import Node, read_ontology
@@ -144,7 +145,8 @@ def read_metadata(place: Path) -> Metadata:
     """Read AudioSet's files: segment lists and, where they are there, names, ontology and strong labels.
 
     Args:
-        place: a folder that holds them, or one segment list, whose folder the names are taken from.
+        place: a folder that holds them, or one segment list, in whose folder the other files are looked for. Names that
+            no file gives are those of AudioSet's 527 classes.
 
     Raises:
         AudioError: there is no such place, or no segment list in it.
@@ -160,7 +162,7 @@ def read_metadata(place: Path) -> Metadata:
         )
     ontology_file = folder / "ontology.json"
     ontology = read_ontology(ontology_file) if ontology_file.exists() else {}
-    names = {node.id: node.name for node in ontology.values()}
+    names = audioset_names() | {node.id: node.name for node in ontology.values()}
     for file, mid, name in (("mid_to_display_name.tsv", 0, 1), ("class_labels_indices.csv", 1, 2)):
         if (folder / file).exists():
             names |= _read_names(folder / file, mid, name)
