@@ -1,7 +1,6 @@
 """The download of AudioSet's clips by yt-dlp itself and ffmpeg, from a server on this machine."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ import pytest
 import soundfile
 
 from helpers.skips import needs_posix
+from helpers.stores import web_server
 from sondino.tasks.audioset.fetch import by_yt_dlp, fetch_clips, read_gone
 from sondino.tasks.audioset.metadata import read_metadata
 
@@ -54,45 +53,18 @@ def videos(tmp_path: Path) -> Iterator[SimpleNamespace]:
     folder.mkdir()
     soundfile.write(folder / "abcdefghijk.wav", steps(8), RATE)
     soundfile.write(folder / "short456789.wav", steps(4), RATE)
-    asked: list[tuple[str, str | None]] = []
+    names: list[str] = []
     held, reached, gate = set[str](), threading.Event(), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
+    def asked(path: str, span: str) -> None:
+        names.append(path[1:12])
+        if span and path[1:12] in held:  # ffmpeg asks for ranges, yt-dlp first looks without one
+            reached.set()
+            gate.wait(60)
 
-        def do_GET(self) -> None:
-            span = self.headers.get("Range")
-            asked.append((self.path[1:12], span))
-            file = folder / self.path[1:]
-            if not file.exists():
-                self.send_error(404)
-                return
-            if span and self.path[1:12] in held:  # ffmpeg asks for ranges, yt-dlp first looks without one
-                reached.set()
-                gate.wait(60)
-            content = file.read_bytes()
-            match = re.fullmatch(r"bytes=(\d+)-(\d*)", span or "")
-            first, last = (int(match[1]), int(match[2] or len(content) - 1)) if match else (0, len(content) - 1)
-            self.send_response(206 if match else 200)
-            self.send_header("Content-Type", "audio/wav")
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
-            self.send_header("Content-Length", str(last + 1 - first))
-            self.end_headers()
-            with suppress(OSError):  # whoever asked has what it wants
-                self.wfile.write(content[first : last + 1])
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield SimpleNamespace(
-        url=f"http://127.0.0.1:{server.server_port}/", asked=asked, held=held, reached=reached, gate=gate
-    )
-    gate.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with web_server(folder, asked=asked) as (url, _):
+        yield SimpleNamespace(url=f"{url}/", asked=names, held=held, reached=reached, gate=gate)
+        gate.set()
 
 
 def test_a_clip_is_the_stretch_that_was_asked_for(
@@ -115,7 +87,7 @@ def test_a_clip_is_the_stretch_that_was_asked_for(
     assert capfd.readouterr() == ("", "")  # reasons are ours to print
     videos.asked.clear()
     report = fetch_clips(segments, out, True, RATE, 0.0, download=download)
-    assert (report.there, report.gone) == (1, 1) and {name for name, _ in videos.asked} == {"short456789"}
+    assert (report.there, report.gone) == (1, 1) and set(videos.asked) == {"short456789"}
 
 
 @needs_posix
@@ -145,4 +117,4 @@ def test_ctrl_c_in_a_download_leaves_nothing_and_the_same_command_resumes(
     videos.asked.clear()
     done = subprocess.run(command, **options, stdout=subprocess.PIPE, check=True)
     assert "1 clips fetched, 1 were there, 0 are gone, 0 failed" in done.stdout
-    assert {name for name, _ in videos.asked} == {"heldheld_11"}
+    assert set(videos.asked) == {"heldheld_11"}
