@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from provenance import provenance, write_results
+from provenance import keep_rows, provenance, write_results
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import prepare_targets
 from sondino.encoder.encoder import resolve
@@ -66,9 +66,8 @@ def main() -> None:
     whole = build_corpus(given.sounds, given.out / "whole", clip=5.0)
     wanted = {"costs": costs, "leaving": leaving, "kills": kills}
     lines = [line for name in given.only for line in wanted[name](given, whole)]
-    names = list(dict.fromkeys(name for line in lines for name in line))
     made_with = provenance("ray", "pyarrow", "onnxruntime")
-    write_results("spread", [{name: line.get(name, "") for name in names} | made_with for line in lines])
+    write_results("spread", keep_rows("spread", [line | made_with for line in lines], "what"))
 
 
 def part_of(given: argparse.Namespace, whole: Corpus, clips: int, name: str, part_rows: int | None = None) -> Corpus:
