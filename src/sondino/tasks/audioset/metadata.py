@@ -141,6 +141,15 @@ def split_of_set(name: str) -> str:
     return "test" if name in EVALUATION else "train"
 
 
+def check_place(place: Path) -> None:
+    """Raises OptionError for an address: a path keeps one `/` of it."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place.as_posix()):
+        raise OptionError(
+            f"{place.as_posix().replace(':/', '://', 1)}: AudioSet's lists, and folders that are searched for its "
+            "clips, are on this machine; sound in a store gets its labels by `sondino corpus ADDRESS --audioset METADATA`"
+        )
+
+
 def read_metadata(place: Path) -> Metadata:
     """Read AudioSet's files: segment lists and, where they are there, names, ontology and strong labels.
 
@@ -150,8 +159,9 @@ def read_metadata(place: Path) -> Metadata:
 
     Raises:
         AudioError: there is no such place, or no segment list in it.
-        OptionError: a file is of another form; the message names it and the line.
+        OptionError: a file is of another form; the message names it and the line. Or an address was given.
     """
+    check_place(place)
     if not place.exists():
         raise AudioError(f"{place} does not exist: give the folder of AudioSet's CSV files, or one of them")
     folder = place if place.is_dir() else place.parent
