@@ -146,7 +146,7 @@ def check_place(place: Path) -> None:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place.as_posix()):
         raise OptionError(
             f"{place.as_posix().replace(':/', '://', 1)}: AudioSet's lists, and folders that are searched for its "
-            "clips, are on this machine; sound in a store gets its labels by `sondino corpus ADDRESS --audioset METADATA`"
+            "clips, are on this machine; sound in a store gets labels by `sondino corpus ADDRESS --audioset METADATA`"
         )
 
 
