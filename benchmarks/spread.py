@@ -151,6 +151,7 @@ def costs(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
             "start_processor_s": round(median(a[0] - short * c for (a, _), c in zip(pairs, a_clip, strict=True)), 1),
             "seconds": round(median(b[1] for _, b in pairs), 1),
             "clips": long,
+            "turns": len(pairs),
         })  # fmt: skip
         print(lines[-1], flush=True)
     for line in lines:
