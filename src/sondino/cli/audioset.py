@@ -86,7 +86,7 @@ def find(
         f"{sum(copies.archives.values()):,} in {len(copies.archives):,} archives; {len(copies.unknown):,} names are "
         f"of no segment, {copies.repeated:,} clips are there more than once"
     )
-    if copies.archives:
+    if copies.inside.any():
         print_line(f"archives get labels by `sondino corpus {audio} --audioset {metadata} --out CORPUS`")
     if out is not None:
         print_line(f"{write_list(found, copies, out):,} clips: {out}")
