@@ -20,9 +20,7 @@ from helpers.stores import web_server
 from sondino.tasks.audioset.fetch import by_yt_dlp, fetch_clips, read_gone
 from sondino.tasks.audioset.metadata import read_metadata
 
-pytest.importorskip("yt_dlp", reason="the audioset extra is not installed")
-if shutil.which("ffmpeg") is None:
-    pytest.skip("ffmpeg is not installed", allow_module_level=True)
+pytestmark = pytest.mark.full
 
 RATE = 16_000
 WANTED = (
@@ -49,6 +47,9 @@ def steps(seconds: int) -> np.ndarray:
 @pytest.fixture
 def videos(tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A web server with ranges: its address, what it was asked, and a gate for what is held."""
+    pytest.importorskip("yt_dlp", reason="the audioset extra is not installed")
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
     folder = tmp_path / "videos"
     folder.mkdir()
     soundfile.write(folder / "abcdefghijk.wav", steps(8), RATE)
