@@ -1,8 +1,9 @@
 """Embed files with a LiteRT model as a script of a few lines does it: soundfile, soxr, an interpreter.
 
-    python benchmarks/peer_litert.py MODEL.tflite TENSOR RATE SAMPLES LIST.txt OUT.npz THREADS
+    python benchmarks/peer_litert.py MODEL.tflite RATE SAMPLES LIST.txt OUT.npz THREADS
 
-Windows of SAMPLES follow one another, the last zero-padded; a file's embedding is their mean. Run by speed.py.
+Windows of SAMPLES follow one another, the last zero-padded; of a file the mean of the model's first output is kept, since
+to keep an inner tensor takes more time. Run by speed.py.
 """
 
 import sys
@@ -15,12 +16,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 
 def main() -> None:
-    model, tensor, rate, samples, listed, out, threads = sys.argv[1:]
+    model, rate, samples, listed, out, threads = sys.argv[1:]
     size = int(samples)
-    interpreter = Interpreter(model_path=model, num_threads=int(threads), experimental_preserve_all_tensors=True)
+    interpreter = Interpreter(model_path=model, num_threads=int(threads))
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]
-    wanted = next(each["index"] for each in interpreter.get_tensor_details() if each["name"] == tensor)
+    wanted = interpreter.get_output_details()[0]["index"]
     vectors = []
     for file in Path(listed).read_text().split("\n"):
         sound, own = soundfile.read(file, dtype="float32", always_2d=True)

@@ -26,8 +26,7 @@ from sondino.audio.signal import resample
 from sondino.audio.walk import find_audio
 
 HERE = Path(__file__).parent
-YAMNET = ("yamnet_frames/global_average_pooling2d/Mean", "16000", "15600")
-BIRDNET = ("model/GLOBAL_AVG_POOL/Mean", "48000", "144000")
+YAMNET, BIRDNET = ("16000", "15600"), ("48000", "144000")  # hertz, samples of a window
 
 
 def sets_of(audio: Path, work: Path) -> dict[str, list[Path]]:
