@@ -2,7 +2,7 @@
 
     python benchmarks/peer_litert.py MODEL.tflite RATE SAMPLES LIST.txt OUT.npz THREADS
 
-Windows of SAMPLES follow one another, the last zero-padded; of a file the mean of the model's first output is kept, since
+Windows of SAMPLES follow one another, the last zero-padded; of a file the mean of the first output is kept, since
 to keep an inner tensor takes more time. Run by speed.py.
 """
 
