@@ -180,7 +180,7 @@ def rate_of(model: ResolvedEncoder, rate: float, windowing: Windowing) -> int:
 def prepared_windows(
     blocks: Iterable[NDArray[np.float32]], rate: int, model: ResolvedEncoder, windowing: Windowing
 ) -> Iterator[Prepared]:
-    """Prepared a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows, and prepare each."""
+    """Cut a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows, and prepare each."""
     if rate != model.sample_rate and windowing.short == "repeat" and windowing.window is not None:
         size = round(windowing.window * rate)
         held: list[NDArray[np.float32]] = []
@@ -194,7 +194,7 @@ def prepared_windows(
         else:
             blocks = itertools.chain(held, blocks)
     for window, start, real in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
-        # Prepared here, while it is in the processor's cache: a log-mel takes less memory than its window.
+        # Here, while it is in the processor's cache: a log-mel takes less memory than its window.
         yield model.prepare(window, rate), start, real, batch_size(len(window), rate)
 
 
