@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,22 @@ def test_a_recording_that_is_gone_stops_nothing(archive: Path, tmp_path: Path, m
     assert again.gone == ["00.wav"] and sum(again.state().answers["loud"].values()) == 30
     assert all(one.path != "00.wav" for one in again.next("loud", "random", 60))
     again.write()
+
+
+def test_a_store_that_was_removed_is_made_again_and_answers_stay(
+    archive: Path, tmp_path: Path, model: sondino.Model
+) -> None:
+    session = Session.open(archive, tmp_path / "out", model, ["loud"], "Ada")
+    judge(session, "loud", 10)
+    shutil.rmtree(tmp_path / "out" / "windows")
+    again = Session.open(archive, tmp_path / "out", model, who="Ada")
+    assert again._fit("loud").verdicts == session._fit("loud").verdicts
+    assert len([1 for _ in range(11) if again.undo()]) == 10  # back to the start
+
+
+def test_one_recording_is_enough(tmp_path: Path, model: sondino.Model) -> None:
+    session = Session.open(write_archive(tmp_path / "one", 1, 6), tmp_path / "out", model, ["loud"])
+    assert len(judge(session, "loud", 6)) == 6 and len(session.write()) == 4
 
 
 def test_out_that_holds_something_else_is_left_alone(archive: Path, tmp_path: Path, model: sondino.Model) -> None:
