@@ -250,6 +250,13 @@ def test_tracks_beside_the_recordings_are_given_labels(archive: Path, tmp_path: 
     (archive / "00.txt").write_text("0.0\t1.0\tloud\n3.1\t3.9\tloud\n9\t10\tloud\n")
     session = Session.open(archive, tmp_path / "out", model, given=archive)
     assert session._given.of == {0: ("loud",), 3: ("loud",)} and session.given_elsewhere == 1
+    (archive / "01.BirdNET.selection.table.txt").write_text(
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tCommon Name\tConfidence\n"
+        "1\tSpectrogram 1\t1\t2.0\t3.0\tloud\t0.9\n"
+    )
+    session = Session.open(archive, tmp_path / "out", model, given=archive)
+    assert session._given.of == {0: ("loud",), 3: ("loud",), 7: ("loud",)}
+    (archive / "01.BirdNET.selection.table.txt").unlink()
     (archive / "00.txt").write_text("9\t10\tloud\n")
     with pytest.raises(OptionError, match="fit no recording"):
         Session.open(archive, tmp_path / "out", model, given=archive)
