@@ -7,8 +7,9 @@ WORKERS ?= 2
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
 
-# What the README's commands install. `make lock` pins it, and what `make full` adds: Ray, 330 MB.
+# What the README's commands install. `make lock` pins it, and what `make full` adds: Ray, 330 MB, and yt-dlp.
 EXTRAS := train,birdnet,av,report,lance,openvino,energy,notebooks,remote,hdf5,search,dev
+MORE := ray,audioset
 # Where `make edge` makes the environments of the phones' runtimes.
 EDGE ?= .edge
 
@@ -42,7 +43,7 @@ quick: setup
 # What `make test` leaves out, since it needs a browser, gigabytes or time: pages in Chromium, the phones' runtimes, the
 # largest golden weights, notebooks, every stage of a kill, codecarbon, the examples for Node.js and in C++
 # (ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's C++ headers).
-full: setup $(VENV)/with-ray edge
+full: setup $(VENV)/with-more edge
 	cd examples/javascript && npm ci --no-audit --no-fund --silent --ignore-scripts
 	SONDINO_EDGE=$(EDGE) $(BIN)/pytest -m full -n $(WORKERS) --dist loadscope --timeout 1800 --durations=25
 
@@ -54,8 +55,8 @@ lint: $(VENV)/ready
 	$(BIN)/python scripts/check_words.py
 	git ls-files -z | xargs -0 $(BIN)/codespell
 
-$(VENV)/with-ray: $(VENV)/ready
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),ray]'
+$(VENV)/with-more: $(VENV)/ready
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),$(MORE)]'
 	touch $@
 
 # The documentation site, in build/site; a broken link or anchor is an error.
@@ -70,7 +71,7 @@ docs: .docs/ready
 
 # The constraints anew, from pyproject.toml: versions stay while they fit; `make lock UPGRADE=1` takes the newest of all.
 lock:
-	$(PYTHON) scripts/lock.py constraints.txt $(EXTRAS),ray $(if $(UPGRADE),--upgrade)
+	$(PYTHON) scripts/lock.py constraints.txt $(EXTRAS),$(MORE) $(if $(UPGRADE),--upgrade)
 	$(PYTHON) scripts/lock.py constraints-executorch.txt train edge-executorch.txt $(if $(UPGRADE),--upgrade)
 	$(PYTHON) scripts/lock.py constraints-litert.txt train edge-litert.txt $(if $(UPGRADE),--upgrade)
 

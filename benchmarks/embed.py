@@ -131,7 +131,10 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def run(command: list[str], cores: int) -> Measured:
     """Run a command on so many cores."""
     # Threads that spin while they wait are the peer's default, and here they help it.
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    left_out = ("OMP_WAIT_POLICY", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    # Modules are compiled once, as where a package is installed, and not at each start.
+    environment["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "sondino-pycache")
     with tempfile.NamedTemporaryFile("r") as peak:
         launch = [sys.executable, "-S", "-c", LAUNCH, peak.name]
         pinned = ["taskset", "-c", ",".join(str(core) for core in range(cores)), *launch, *command]

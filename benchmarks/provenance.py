@@ -46,3 +46,15 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         writer.writerows(rows)
     print(file.read_text())
     return file
+
+
+def keep_rows(name: str, rows: Sequence[Mapping[str, Any]], *key: str) -> list[dict[str, Any]]:
+    """The rows of results/NAME.csv with new ones in place of those whose cells `key` are the same; then the others."""
+    file = RESULTS / f"{name}.csv"
+    old: list[dict[str, str]] = []
+    if file.exists():
+        with file.open(newline="") as table:
+            old = list(csv.DictReader(table))
+    every = {tuple(str(row[one]) for one in key): row for row in [*old, *rows]}.values()
+    names = list(dict.fromkeys(name for row in every for name in row))
+    return [{name: row.get(name, "") for name in names} for row in every]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance import provenance, write_results
+from provenance import keep_rows, provenance, write_results
 from sondino.embedding.search_index import build_index, open_index
 from sondino.embedding.similar import find_similar
 from sondino.embedding.tables import WRITERS, TableForm, TablePart
@@ -93,10 +93,8 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     facts = provenance("numpy", "usearch")
-    write_results(
-        "search",
-        [measure(rows, given.dim, given.work, given.queries, given.table) | facts for rows in given.rows],
-    )
+    made = [measure(rows, given.dim, given.work, given.queries, given.table) | facts for rows in given.rows]
+    write_results("search", keep_rows("search", made, "rows", "dim", "table"))
 
 
 if __name__ == "__main__":

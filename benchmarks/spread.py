@@ -3,7 +3,7 @@
     python benchmarks/spread.py SOUNDS --out FOLDER
 
 SOUNDS is any folder with some hours of sound; clips are of 5 s, the teacher is the model that comes with the package.
-Linux alone: processor seconds are those of all processes that a command starts, also of those that outlive it.
+Linux alone, as root: processor seconds are those of a control group in which a command runs with all that it starts.
 Writes results/spread.csv.
 """
 
@@ -12,19 +12,20 @@ import ctypes
 import hashlib
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
 
-from provenance import provenance, write_results
+from provenance import keep_rows, provenance, write_results
 from sondino.corpus.table import Corpus, build_corpus, open_corpus
 from sondino.corpus.targets import prepare_targets
 from sondino.encoder.encoder import resolve
@@ -56,19 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sounds", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--clips", type=int, nargs=2, default=(400, 2000), help="of the short and of the long run")
+    parser.add_argument("--clips", type=int, nargs=2, default=(400, 2400), help="of the short and of the long run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--only", nargs="+", default=["costs", "leaving", "kills"])
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
     whole = build_corpus(given.sounds, given.out / "whole", clip=5.0)
     wanted = {"costs": costs, "leaving": leaving, "kills": kills}
     lines = [line for name in given.only for line in wanted[name](given, whole)]
-    names = list(dict.fromkeys(name for line in lines for name in line))
     made_with = provenance("ray", "pyarrow", "onnxruntime")
-    write_results("spread", [{name: line.get(name, "") for name in names} | made_with for line in lines])
+    write_results("spread", keep_rows("spread", [line | made_with for line in lines], "what"))
 
 
 def part_of(given: argparse.Namespace, whole: Corpus, clips: int, name: str, part_rows: int | None = None) -> Corpus:
@@ -86,18 +85,41 @@ def part_of(given: argparse.Namespace, whole: Corpus, clips: int, name: str, par
     return corpus
 
 
+@contextmanager
+def control_group() -> Iterator[Path]:
+    """A control group of its own: its processor time counts every process that was ever in it, ended ones too."""
+    root = Path("/sys/fs/cgroup")
+    parent = root if (root / "cgroup.controllers").exists() else root / "cpuacct"  # version 2, or version 1
+    group = parent / f"sondino-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        sys.exit(f"{group} cannot be made ({error}): processor seconds are measured by a control group; run as root")
+    try:
+        yield group
+    finally:
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.1)
+        group.rmdir()
+
+
+def used(group: Path) -> float:
+    """Processor seconds of all that was ever in a control group."""
+    if (group / "cpuacct.usage").exists():
+        return int((group / "cpuacct.usage").read_text()) / 1e9
+    return int((group / "cpu.stat").read_text().split()[1]) / 1e6  # its first line is usage_usec
+
+
 def spent(command: list[str]) -> tuple[float, float]:
-    """Processor seconds and seconds of a command and of all that it started."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seconds = time.perf_counter() - began
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            break
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, seconds
+    """Processor seconds and seconds of a command and of all that it started, also of what outlives it or has ended."""
+    with control_group() as group:
+        began = time.perf_counter()
+        into = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs"), *command]
+        subprocess.run(into, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - began
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.1)  # what Ray started ends some seconds later
+        return used(group), seconds
 
 
 def targets_command(folder: Path, *options: str) -> list[str]:
@@ -115,6 +137,7 @@ def costs(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
             for way, options in ways.items():
                 folder = part_of(given, whole, clips, "costs").folder
                 found[way][clips].append(spent(targets_command(folder, *options)))
+                print(way, clips, *(f"{number:.2f}" for number in found[way][clips][-1]), flush=True)
     short, long = given.clips
     lines = []
     for way, runs in found.items():
@@ -128,6 +151,7 @@ def costs(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
             "start_processor_s": round(median(a[0] - short * c for (a, _), c in zip(pairs, a_clip, strict=True)), 1),
             "seconds": round(median(b[1] for _, b in pairs), 1),
             "clips": long,
+            "turns": len(pairs),
         })  # fmt: skip
         print(lines[-1], flush=True)
     for line in lines:
@@ -148,6 +172,7 @@ def leaving(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
 
 def kills(given: argparse.Namespace, whole: Corpus) -> list[dict[str, Any]]:
     """Random kills of the driver and of workers, until all targets are there."""
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     plain = part_of(given, whole, 2000, "unkilled", 8)
     subprocess.run(targets_command(plain.folder), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     corpus, rng = part_of(given, whole, 2000, "killed", 8), random.Random(0)

@@ -385,3 +385,13 @@ def test_worked_out_figures_follow_from_what_is_stored() -> None:
     assert f"{part * 10 * 16000 * 4 / 1e6:.0f} MB at 16 kHz, {part * 10 * 48000 * 4 / 1e6:.0f} MB at 48 kHz" in FLOWING
     assert f"= {clips * 10 * 32000 * 2 / 1e12:.2f} TB" in FLOWING
     assert f"{clips * 960 * 4 / 1e9:.1f} GB of embeddings at 960" in FLOWING
+
+
+def test_the_table_of_labelling_is_that_of_the_benchmark() -> None:
+    text = (ROOT / "docs" / "label.md").read_text(encoding="utf-8")
+    with (ROOT / "benchmarks" / "results" / "label.csv").open(newline="") as file:
+        found: dict[tuple[str, str], list[str]] = {}
+        for row in csv.DictReader(file):
+            cell = f"{100 * float(row['average_precision']):.1f} ± {100 * float(row['ap_standard_error']):.1f}"
+            found.setdefault((row["set"], row["way"]), []).append(cell)
+    assert {(cells[0], cells[1]): cells[2:] for cells in rows(text, "clips")} == found

@@ -284,11 +284,13 @@ def make_folder(folder: Path) -> Path:
 
 DUPLICATE = "duplicate of "
 """How the reason of a file begins that was left out because another holds the same bytes."""
+NOT_LISTED = "not in the lists: "
+"""How the reason of sound begins that was left out because no list that was given names it."""
 
 
 def unreadable(skipped: Iterable[tuple[str, str]]) -> int:
-    """How many were left out for another reason than that they are duplicates."""
-    return sum(not reason.startswith(DUPLICATE) for _, reason in skipped)
+    """How many were left out for another reason than that they are duplicates, or not wanted."""
+    return sum(not reason.startswith((DUPLICATE, NOT_LISTED)) for _, reason in skipped)
 
 
 def write_skipped(file: Path, skipped: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,22 @@ def test_a_recording_that_is_gone_stops_nothing(archive: Path, tmp_path: Path, m
     again.write()
 
 
+def test_a_store_that_was_removed_is_made_again_and_answers_stay(
+    archive: Path, tmp_path: Path, model: sondino.Model
+) -> None:
+    session = Session.open(archive, tmp_path / "out", model, ["loud"], "Ada")
+    judge(session, "loud", 10)
+    shutil.rmtree(tmp_path / "out" / "windows")
+    again = Session.open(archive, tmp_path / "out", model, who="Ada")
+    assert again._fit("loud").verdicts == session._fit("loud").verdicts
+    assert len([1 for _ in range(11) if again.undo()]) == 10  # back to the start
+
+
+def test_one_recording_is_enough(tmp_path: Path, model: sondino.Model) -> None:
+    session = Session.open(write_archive(tmp_path / "one", 1, 6), tmp_path / "out", model, ["loud"])
+    assert len(judge(session, "loud", 6)) == 6 and len(session.write()) == 4
+
+
 def test_out_that_holds_something_else_is_left_alone(archive: Path, tmp_path: Path, model: sondino.Model) -> None:
     with pytest.raises(OptionError, match="no folder of labels"):
         Session.open(archive, archive, model)
@@ -233,6 +250,13 @@ def test_tracks_beside_the_recordings_are_given_labels(archive: Path, tmp_path: 
     (archive / "00.txt").write_text("0.0\t1.0\tloud\n3.1\t3.9\tloud\n9\t10\tloud\n")
     session = Session.open(archive, tmp_path / "out", model, given=archive)
     assert session._given.of == {0: ("loud",), 3: ("loud",)} and session.given_elsewhere == 1
+    (archive / "01.BirdNET.selection.table.txt").write_text(
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tCommon Name\tConfidence\n"
+        "1\tSpectrogram 1\t1\t2.0\t3.0\tloud\t0.9\n"
+    )
+    session = Session.open(archive, tmp_path / "out", model, given=archive)
+    assert session._given.of == {0: ("loud",), 3: ("loud",), 7: ("loud",)}
+    (archive / "01.BirdNET.selection.table.txt").unlink()
     (archive / "00.txt").write_text("9\t10\tloud\n")
     with pytest.raises(OptionError, match="fit no recording"):
         Session.open(archive, tmp_path / "out", model, given=archive)

@@ -7,12 +7,15 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from helpers.corpora import RATE, Moments, noise, read_clips, write, write_sounds
 from helpers.stores import s3_server, web_server
 from sondino.cli import main
+from sondino.cli.distilling import corpus as corpus_command
 from sondino.corpus.sources import Place, list_audio, open_source, stores
 from sondino.corpus.sources.stores import Blocks, RangeFile, Remote
 from sondino.corpus.table import build_corpus, open_corpus
@@ -49,6 +52,26 @@ def packed(sounds: Path, names: list[str]) -> bytes:
         for name in names:
             tar.add(sounds / name, name)
     return out.getvalue()
+
+
+def test_audiosets_labels_join_tars_and_parquet_of_a_store(s3, sounds, tmp_path):
+    metadata, ids = tmp_path / "metadata", ("abcdefghijk", "-bcdefghijk", "_bcdefghijk")
+    metadata.mkdir()
+    lines = [f'{name}, 0.000, 10.000, "/m/0bt9lr"\n' for name in ids[:2]]
+    (metadata / "eval_segments.csv").write_text("".join(lines))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.add(sounds / "a/short.wav", f"Y{ids[0]}.wav")
+        tar.add(sounds / "tone.ogg", f"Y{ids[2]}.ogg")
+    s3.put("labelled/0.tar", out.getvalue())
+    cell = {"bytes": (sounds / "a/whole.wav").read_bytes(), "path": None}
+    pq.write_table(pa.table({"video_id": [ids[1]], "audio": [cell]}), tmp_path / "1.parquet")
+    s3.put("labelled/1.parquet", (tmp_path / "1.parquet").read_bytes())
+    assert corpus_command("s3://sounds/labelled", out=tmp_path / "out", audioset=metadata) == 0
+    found = open_corpus(tmp_path / "out")
+    assert found.ids() == [f"0.tar/Y{ids[0]}.wav", ids[1]] and list(found.column("label")) == ["Dog", "Dog"]
+    assert list(found.column("split")) == ["test", "test"]
+    assert found.skipped == [(f"0.tar/Y{ids[2]}.ogg", "not in the lists: no segment has its id")]
 
 
 def test_a_bucket_is_a_folder(s3, sounds, tmp_path):
@@ -186,9 +209,11 @@ def test_what_is_not_there_is_one_sentence(s3, url, message, tmp_path, capsys):
     assert message in printed and "Traceback" not in printed
 
 
-def test_a_list_in_a_store_is_refused(tmp_path):
-    with pytest.raises(OptionError, match="a list is read from this machine"):
-        build_corpus("s3://sounds/list.csv", tmp_path / "out")
+def test_a_list_in_a_store_is_refused(s3, tmp_path):
+    pq.write_table(pa.table({"path": ["x.wav"]}), tmp_path / "list.parquet")
+    for url in ("s3://sounds/list.csv", s3.put("lists/list.parquet", (tmp_path / "list.parquet").read_bytes())):
+        with pytest.raises(OptionError, match="a list is read from this machine"):
+            build_corpus(url, tmp_path / "out")
 
 
 def test_a_store_that_is_down_or_refuses_is_one_sentence(s3, tmp_path, monkeypatch):

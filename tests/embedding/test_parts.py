@@ -127,6 +127,19 @@ def test_pyarrow_reads_the_folder_as_one_table(sounds, opened, tmp_path):
     assert read.to_table().num_rows == report.files
 
 
+@pytest.mark.parametrize("name", ["part-000009.parquet", "part-other.parquet", "table.Parquet"])
+def test_a_table_of_something_else_in_the_folder_is_named(sounds, opened, tmp_path, name):
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    pq.write_table(pa.table({"x": [1]}), folder / name)
+    for output in (f"{folder}/", str(folder)):
+        with pytest.raises(RunError, match=rf"{folder}/{name} is no part of this data set.*move it away"):
+            embed_parts(sounds, opened, output)
+    assert [file.name for file in folder.iterdir()] == [name]
+    (folder / name).unlink()
+    assert embed_parts(sounds, opened, f"{folder}/").files == 7 == embed_parts(sounds, opened, str(folder)).files
+
+
 def test_other_options_are_refused(sounds, opened, tmp_path):
     output = f"{tmp_path}/vectors/"
     embed_parts(sounds, opened, output)

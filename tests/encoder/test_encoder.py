@@ -1,14 +1,19 @@
 """The contract and its checker, on encoders whose embeddings can be computed by hand."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sondino.audio.windows import Windowing
+from sondino.embedding.classify import classify_files
+from sondino.embedding.detect import detect_files
+from sondino.embedding.files import embed_files
+from sondino.embedding.streams import embed_stream
 from sondino.encoder.check import check_encoder
 from sondino.encoder.encoder import Costs, Encoder, embed_clips, resolve
-from sondino.errors import AudioError, EncoderError
+from sondino.errors import AudioError, EncoderError, OptionError
 
 RATE = 100
 WEIGHTS = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
@@ -270,3 +275,18 @@ def test_resolve_fills_in_the_optional_attributes():
     assert (given.minimum, given.batch_size, given.workers, given.threads) == (7, 2, 3, 3)
     assert (given.licence, given.notice, given.path, given.lookup) == ("MIT", "mind", Path("a/b"), len)
     assert given.costs is not None and given.costs() == Costs(1, 2) and given.fingerprint == "f"
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    sound = (noise(16000), 16000)
+    for call in (
+        lambda model: embed_files([], model, tmp_path / "x.npz"),
+        lambda model: detect_files([], model),
+        lambda model: classify_files([], model),
+        lambda model: embed_clips(model, [sound[0]]),
+        lambda model: next(embed_stream(model, io.BytesIO(b""))),
+    ):
+        with pytest.raises(OptionError, match="'sondino-small', a name or path: open it with sondino"):
+            call("sondino-small")
+        with pytest.raises(OptionError, match="a dict is no model"):
+            call({})

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,15 +97,21 @@ def s3_server() -> Iterator[S3]:
                 os.environ[name] = value
 
 
+Asked = Callable[[str, str], None]
+"""Called with the path and the range of each GET, before it is answered."""
+
+
 class _Ranges(SimpleHTTPRequestHandler):
     """Files of a folder, parts of them too, and pages of links; Python's own server gives whole files only."""
 
     counter: Counter
     ranges = True
+    asked: Asked
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
         span = self.headers.get("Range", "")
+        self.asked(self.path, span)
         if not (self.ranges and span.startswith("bytes=") and path.is_file()):
             super().do_GET()
             size = path.stat().st_size if path.is_file() else 0
@@ -135,11 +141,13 @@ class _Quiet(ThreadingHTTPServer):
 
 
 @contextmanager
-def web_server(folder: Path, ranges: bool = True) -> Iterator[tuple[str, Counter]]:
+def web_server(
+    folder: Path, ranges: bool = True, asked: Asked = lambda path, span: None
+) -> Iterator[tuple[str, Counter]]:
     """Serve a folder; its address and what is asked."""
     pytest.importorskip("aiohttp", reason="the remote extra is not installed")
     counter = Counter()
-    handler = type("Handler", (_Ranges,), {"counter": counter, "ranges": ranges})
+    handler = type("Handler", (_Ranges,), {"counter": counter, "ranges": ranges, "asked": staticmethod(asked)})
     server = _Quiet(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

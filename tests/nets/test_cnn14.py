@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from helpers.golden import DATA, error, keys, wave
 from helpers.published import write_panns
 from sondino import cli
+from sondino.encoder.audioset import audioset_classes
 from sondino.encoder.check import check_encoder
 from sondino.errors import OptionError
 from sondino.frontend.logmel import PANNS_LOGMEL
@@ -24,7 +25,6 @@ from sondino.pretrained.convert import read_published
 from sondino.pretrained.load import load
 from sondino.teachers import load_teacher
 from sondino.teachers.catalogue import RECORDS
-from sondino.teachers.label_names import audioset_classes
 
 WIDTH = 0.125
 DIM = 256

@@ -17,12 +17,12 @@ from helpers.published import BACKBONE, by_rule, lightning, shapes, training_con
 from helpers.stages import stages_in
 from helpers.vit_weights import M2D_FOLDER, tiny_vit
 from sondino import cli
+from sondino.encoder.audioset import audioset_classes
 from sondino.errors import EncoderError, OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL
 from sondino.frontend.logmel_torch import FFTLogMel
 from sondino.nets.registry import build_student
 from sondino.pretrained.convert import convert, read_published
-from sondino.pretrained.efficientat import audioset_classes
 from sondino.teachers import load_teacher
 
 

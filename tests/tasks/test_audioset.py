@@ -121,6 +121,13 @@ def test_what_is_no_metadata_gets_a_sentence(tmp_path: Path) -> None:
         read_metadata(tmp_path)
 
 
+def test_an_address_gets_a_sentence(metadata: Metadata) -> None:
+    place = Path("s3://bucket/audioset")  # as the command line gives it, with one / left
+    for call in (lambda: read_metadata(place), lambda: find_copies(metadata, place)):
+        with pytest.raises(OptionError, match=r"^s3://bucket/audioset: .*`sondino corpus ADDRESS --audioset METADATA`"):
+            call()
+
+
 def test_strong_labels_are_split_from_the_right(tmp_path: Path) -> None:
     file = tmp_path / "audioset_eval_strong.tsv"
     file.write_text("segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n_b_d_f_h_j__30000\t0.5\t2.25\t/m/dog\n")

@@ -8,10 +8,11 @@ import pytest
 
 from helpers.graph_files import onnx_file, tflite_file
 from helpers.tiny_tflite import HEAD, tiny_tflite
+from sondino.encoder.audioset import audioset_classes
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.teachers import load_teacher
-from sondino.teachers.label_names import audioset_classes, is_unnamed, rename, yamnet_classes
+from sondino.teachers.label_names import is_unnamed, rename, yamnet_classes
 from sondino.teachers.last_layer import LOGITS, Node, Tail, affine_head, find_tails, may_be_embedding
 
 RNG = np.random.default_rng(3)

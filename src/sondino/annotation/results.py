@@ -112,7 +112,8 @@ class LabelResult:
         threshold: chosen on the answers; None where there are too few.
         estimate: of the precision, from windows drawn at random.
         called: windows and recordings that the classifier calls yes at the threshold.
-        best: windows that it is most sure of, among those called yes, with their places and probabilities.
+        best: windows that it is most sure of, among those called yes, with their places and probabilities; those
+            without an answer come first.
         curve: (answers, precision, recall) after so many.
     """
 
@@ -245,7 +246,7 @@ def write_report(out: Path, model: str, archive: str, results: Sequence[LabelRes
     plots = _curves(results)
     note = (
         "On all answers, of classifiers fitted on the first so many; recordings that one was fitted on are scored by "
-        "another. Answers are of windows that were hard or likely, so both are lower than in the archive."
+        "another. Answers are of windows that were hard or likely, so both may be lower than in the archive."
     )
     write_page(
         out / REPORT,
@@ -271,18 +272,18 @@ def _found_table(results: Sequence[LabelResult]) -> str:
         "precision at random",
         "windows called yes",
         "in recordings",
-        "threshold",
     )
     rows = ""
     for result in results:
         cells = [*(str(result.counts[verdict]) for verdict in ("yes", "no", "unsure")), _estimate(result.estimate)]
         cells += [f"{result.called[0]:,}", f"{result.called[1]:,}"] if result.linear else ["–", "–"]
-        cells.append(_threshold(result.threshold))
         rows += (
             f'<tr><th scope="row">{text(result.label)}</th>' + "".join(f"<td>{text(c)}</td>" for c in cells) + "</tr>"
         )
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return scrolling("Table of labels", f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")
+    table = scrolling("Table of labels", f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")
+    items = "".join(f"<li>{text(result.label)}: {text(_threshold(result.threshold))}</li>" for result in results)
+    return f"{table}<h3>Thresholds</h3><ul>{items}</ul>"
 
 
 def _estimate(estimate: Estimate | None) -> str:
@@ -329,5 +330,5 @@ def _clips_section(number: int, result: LabelResult, files: dict[str, str]) -> s
         items += f'<li><p>{name}</p><audio controls preload="none" src="{uri}" aria-label="{name}"></audio></li>'
     if not items:
         return ""
-    note = "Most probable windows that nobody has labelled, and their probabilities."
+    note = "The most probable windows, with their probabilities: those without an answer first."
     return section(f"clips-{number}", f"Called {result.label}", f"<ul>{items}</ul>", note)

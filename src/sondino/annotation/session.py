@@ -453,9 +453,9 @@ class Session:
         if fitted.scores is not None:
             limit = threshold.logit if threshold else 0.0
             called = self._alive[fitted.scores[self._alive] >= limit]
-            free, _ = ranked("top", embeddings, self._space, known, fitted.scores, None, 0)
-            free = free[fitted.scores[free] >= limit]
-            for window in spread(free, self._owners[free], CLIPS):
+            called = called[np.argsort(-fitted.scores[called], kind="stable")]
+            free = np.isin(called, known.free)
+            for window in [*spread(called[free], self._owners[called[free]], CLIPS), *called[~free]][:CLIPS]:
                 path, start, end = self.store.place_of(int(window))
                 best.append((int(window), path, start, end, probability(float(fitted.scores[window]))))
         order = [(one.window, one.yes, int(self._owners[one.window])) for one in decided if one.window >= 0]

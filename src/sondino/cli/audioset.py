@@ -66,7 +66,8 @@ def find(
     Args:
         metadata: folder of the segment lists, or one of them.
         audio: folder of the clips, searched with its subfolders.
-        out: write a list (.csv or .parquet: path, id, label, split) that `corpus`, `distill` and `evaluate` take.
+        out: write a list (.csv or .parquet: path, id, label, split) that `corpus`, `distill` and `evaluate` take; clips
+            in archives are not in it, and `sondino corpus` labels them with --audioset.
         missing: write the segments that are not there as a segment list (.csv), for `fetch`; training sets alone.
         quiet: show no progress.
     """
@@ -85,6 +86,8 @@ def find(
         f"{sum(copies.archives.values()):,} in {len(copies.archives):,} archives; {len(copies.unknown):,} names are "
         f"of no segment, {copies.repeated:,} clips are there more than once"
     )
+    if copies.inside.any():
+        print_line(f"archives get labels by `sondino corpus {audio} --audioset {metadata} --out CORPUS`")
     if out is not None:
         print_line(f"{write_list(found, copies, out):,} clips: {out}")
     if missing is not None:
@@ -108,7 +111,8 @@ def subset(
     """Choose a part of AudioSet: at random, balanced by label, or what lies under nodes of the ontology.
 
     Without --audio the list is one of segments in AudioSet's own form, which these commands read. With it only clips
-    that are there are chosen, and the list has their paths, as that of `sondino audioset find`.
+    that are there are chosen, and the list has their paths, as that of `sondino audioset find`; where all of them lie
+    in archives it is one of segments, for `sondino corpus ARCHIVES --audioset LIST`.
 
     Example: `sondino audioset subset metadata/ --per-label 100 --out balanced.csv`
 
@@ -132,10 +136,15 @@ def subset(
     with show("reading the metadata", quiet=quiet):
         found = read_metadata(metadata)
         copies = None if audio is None else find_copies(found, audio)
-    among = None if copies is None else copies.on_their_own()
+    packed = copies is not None and not copies.paths
+    among = None if copies is None else copies.present() if packed else copies.on_their_own()
     marks = choose(found, clips, per_label, tuple(node or ()), tuple(set or ()), seed, among)
-    count = write_segments(found, marks, out) if copies is None else write_list(found, copies, out, marks)
-    print_line(f"{count:,} clips: {out}")
+    if copies is None or packed:
+        print_line(f"{write_segments(found, marks, out):,} segments: {out}")
+    else:
+        print_line(f"{write_list(found, copies, out, marks):,} clips: {out}")
+    if packed:
+        print_line(f"they lie in archives: `sondino corpus {audio} --audioset {out} --out CORPUS` takes them")
     return 0
 
 

@@ -80,7 +80,14 @@ def distill(
 
 
 @app.command
-def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", "auto"] = "none") -> int:
+def corpus(
+    audio: str,
+    *,
+    out: Path,
+    clip: float = 10.0,
+    scale: Literal["none", "auto"] = "none",
+    audioset: Path | None = None,
+) -> int:
     """Make the table of clips of a collection of audio, here or in a store. The audio stays where it is.
 
     A list is CSV or Parquet with a column `path`, and optionally `start`, `end` or `duration` (seconds), `label`,
@@ -88,18 +95,29 @@ def corpus(audio: str, *, out: Path, clip: float = 10.0, scale: Literal["none", 
 
     Example: `sondino corpus my_sounds --out my_corpus --clip 10`
 
+    Example: `sondino corpus s3://bucket/audioset_tars/ --audioset metadata/ --out audioset_corpus`
+
     Args:
         audio: a folder of audio, tar shards, Parquet or HDF5 files with audio inside, or one such file, also as an
             address (`s3://`, `gs://`, `hf://`, `https://`); or a list.
         out: the folder of the table.
         clip: seconds of a clip; longer files give several.
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
+        audioset: the folder of AudioSet's segment lists, or one of them: clips get its labels and parts by the id in
+            their names, and those without such an id are left out.
     """
     from sondino.corpus.table import build_corpus
     from sondino.progress import show
 
+    labels_of = None
+    if audioset is not None:
+        from sondino.tasks.audioset.labels import labels_by_id
+        from sondino.tasks.audioset.metadata import read_metadata
+
+        with show("reading AudioSet's lists"):
+            labels_of = labels_by_id(read_metadata(audioset))
     with show("headers", "files") as progress:
-        table = build_corpus(audio, out, clip, scale=scale, progress=progress)
+        table = build_corpus(audio, out, clip, scale=scale, progress=progress, labels_of=labels_of)
     hours = sum(table.column("duration")) / 3600
     print_line(f"{len(table)} clips, {hours:.2f} hours, in {out}")
     for note in table.facts.get("notes", ()):

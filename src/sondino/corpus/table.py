@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.corpus.labels import RowLabels, row_labels
+from sondino.corpus.relabel import LabelsOf, relabel
 from sondino.corpus.scan import scan, write_table
 from sondino.corpus.sources import PLACE_COLUMNS, Listing, is_url, list_audio, not_utf8
 from sondino.errors import AudioError, OptionError, RunError, require
@@ -125,6 +126,7 @@ def build_corpus(
     workers: int | None = None,
     progress: Report = lambda done, total: None,
     scale: Scale = "none",
+    labels_of: LabelsOf | None = None,
 ) -> Corpus:
     """Make the table of clips of a collection of sound, in `out`: corpus.parquet, corpus.json, skipped.csv.
 
@@ -143,6 +145,8 @@ def build_corpus(
         workers: threads that read headers; None: four a processor, at most 32.
         progress: called with (files looked at, files in all).
         scale: "auto" divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
+        labels_of: takes names of sounds, and gives for each (key, labels joined by `;`, split), or None where it is not
+            known: that sound is left out. `sondino.tasks.audioset.labels.labels_by_id` makes one.
 
     Raises:
         AudioError: there is nothing there, or nothing that can be decoded.
@@ -160,7 +164,7 @@ def build_corpus(
     out = Path(out)
     if not_utf8(str(out)):
         raise OptionError(f"{out}: the folder's name is not UTF-8: give another one")
-    listing = list_audio(audio)
+    listing = list_audio(audio) if labels_of is None else relabel(list_audio(audio), labels_of)
     make_folder(out)
     with lock_or_fail(out, "corpus", "building the corpus in"), crash_marks(out):
         files, row_of = scan(listing, out, workers, progress)

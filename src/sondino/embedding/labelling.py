@@ -15,7 +15,7 @@ from sondino.audio.windows import Windowing
 from sondino.embedding.files import EmbedReport, Progress
 from sondino.embedding.inputs import Input, reason_of
 from sondino.embedding.label_tables import Row, read_labels
-from sondino.encoder.encoder import Encoder, resolve
+from sondino.encoder.encoder import Encoder, check_encodes, resolve
 from sondino.encoder.head import Head
 from sondino.encoder.pipeline import Embedded, Sound, embed_sounds, readers
 from sondino.errors import OptionError, SondinoError
@@ -90,7 +90,8 @@ def keeping(
 
 
 def head_of(model: Model) -> Head:
-    """A model's head; raises OptionError where it has none."""
+    """A model's head; raises OptionError where it has none, or is no model."""
+    check_encodes(model)
     if model.head is None:
         raise OptionError(
             f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "

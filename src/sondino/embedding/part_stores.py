@@ -59,12 +59,18 @@ class DataSet:
     def __init__(
         self, output: str, job: Job, inputs: Sequence[str], files: Sequence[Input], bounds: Sequence[tuple[int, int]]
     ) -> None:
-        self.output, self.job, self.inputs = output, job, list(inputs)
+        self.output, self.job, self.inputs = f"{output.rstrip('/')}/", job, list(inputs)
         self.names = [
             f"part-{number:06d}-{job.key(files[first:last])[:12]}.parquet"
             for number, (first, last) in enumerate(bounds)
         ]
         self.folder = _Folder(output)
+        foreign = [n for n in self.folder.list() if n.lower().endswith(".parquet") and not PART_NAMES.fullmatch(n)]
+        if foreign:
+            raise RunError(
+                f"{self.output}{min(foreign)} is no part of this data set, and programs that read the folder would "
+                "take it for one: move it away, or give another folder"
+            )
         manifest = self.folder.read(MANIFEST)
         if manifest is not None:
             try:
@@ -72,13 +78,13 @@ class DataSet:
                 settings = old["settings"] if old["format"] == PARTS_FORMAT else None
                 before = list(old["inputs"])
             except (ValueError, KeyError, TypeError) as error:
-                raise RunError(f"{output}{MANIFEST} is damaged: remove it, and run the command again") from error
+                raise RunError(f"{self.output}{MANIFEST} is damaged: remove it, and run the command again") from error
             if settings != json.loads(json.dumps(job.settings())):
-                raise RunError(f"{output} holds embeddings of another model or other options: give another folder")
+                raise RunError(f"{self.output} holds embeddings of another model or other options: give another folder")
             if before != self.inputs:  # parts of files that are not given are removed at the end
                 raise RunError(
-                    f"{output} holds embeddings of other inputs ({', '.join(before[:3])}): give the same, or another "
-                    "folder; what is below an input may change"
+                    f"{self.output} holds embeddings of other inputs ({', '.join(before[:3])}): give the same, or "
+                    "another folder; what is below an input may change"
                 )
 
     def done(self) -> set[int]:

@@ -23,7 +23,7 @@ from sondino.audio.pipe import Pipe, SampleFormat, open_raw, open_wav
 from sondino.audio.signal import mono_blocks, resampled_blocks
 from sondino.audio.windows import ShortPolicy
 from sondino.encoder.encoder import Encoder, resolve
-from sondino.encoder.pipeline import cut, rate_of, resolve_windowing
+from sondino.encoder.pipeline import prepared_windows, rate_of, resolve_windowing
 from sondino.errors import EncoderError, OptionError, RunError
 from sondino.files import disk_error
 from sondino.locks import open_locked
@@ -152,7 +152,7 @@ def embed_stream(
     taken = rate_of(encoder, stream.rate, windowing)
     blocks = resampled_blocks(mono_blocks(sound, pipe.name, 0, None), stream.rate, taken)
     delay = resampler_delay(stream.rate, taken)
-    for prepared, start, real, _ in cut(blocks, taken, encoder, windowing):
+    for prepared, start, real, _ in prepared_windows(blocks, taken, encoder, windowing):
         embedding = encoder.embed_prepared(prepared[None])[0]
         if not np.isfinite(embedding).all():
             raise EncoderError(f"{model.name} gave NaN or infinite values at {start:g} s")

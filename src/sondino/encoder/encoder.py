@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sondino.audio.signal import fixed_noise
 from sondino.audio.windows import ShortPolicy, Windowing, WindowPolicy, merge, stack_windows
-from sondino.errors import EncoderError
+from sondino.errors import EncoderError, OptionError
 from sondino.text import format_error
 
 Array = NDArray[np.float32]
@@ -154,9 +154,14 @@ class ResolvedEncoder:
 
 
 def resolve(encoder: Encoder) -> ResolvedEncoder:
-    """Read an encoder's optional attributes; those that are missing or None get their defaults."""
+    """Read an encoder's optional attributes; those that are missing or None get their defaults.
+
+    Raises:
+        OptionError: it is no encoder, such as the name of one.
+    """
     if isinstance(encoder, ResolvedEncoder):
         return encoder
+    check_encodes(encoder)
 
     def optional(attribute: str, default: Any = None) -> Any:
         value = getattr(encoder, attribute, None)
@@ -188,6 +193,14 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
         embed_prepared=optional("embed_prepared", embed_batch),
         given_fingerprint=optional("fingerprint") or None,
     )
+
+
+def check_encodes(encoder: object) -> None:
+    """Raises OptionError where what was given as a model is none."""
+    if isinstance(encoder, (str, Path)):
+        raise OptionError(f"the model is {str(encoder)!r}, a name or path: open it with sondino.load({str(encoder)!r})")
+    if not hasattr(encoder, "embed"):
+        raise OptionError(f"a {type(encoder).__name__} is no model: give one that sondino.load(...) opened")
 
 
 def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy | None = None) -> Array:

@@ -28,10 +28,10 @@ from sondino.errors import EncoderError, OptionError, SondinoError
 
 _Taken = tuple[Sound, int | None]
 """A sound, and the channel that is taken of it."""
-Cut = tuple[NDArray[np.float32], float, float, int]
+Prepared = tuple[NDArray[np.float32], float, float, int]
 """A prepared window, its start in seconds, how many of its samples are real, how many make a batch at most."""
-_WindowsOf = Callable[[_Taken], Iterator[Cut]]
-_Queue = queue.Queue[Cut | BaseException | None]
+_WindowsOf = Callable[[_Taken], Iterator[Prepared]]
+_Queue = queue.Queue[Prepared | BaseException | None]
 
 BATCH = 16  # windows of equal length in a batch, at most
 BATCH_SECONDS = 10.0  # of audio in a batch: more is no faster on a CPU, and takes memory
@@ -125,7 +125,7 @@ def embed_sounds(
     """
     model = resolve(model)
 
-    def windows_of(taken: _Taken) -> Iterator[Cut]:
+    def windows_of(taken: _Taken) -> Iterator[Prepared]:
         # Nothing is opened before the first window is asked for: an error then belongs to this sound.
         sound, channel = taken
         samples = samples_of(sound)
@@ -133,16 +133,16 @@ def embed_sounds(
             array, given = samples
             check_array_rate(given)
             rate = rate_of(model, given, windowing)
-            yield from cut([from_array(array, given, rate, scale, channel)], rate, model, windowing)
+            yield from prepared_windows([from_array(array, given, rate, scale, channel)], rate, model, windowing)
             return
         with open_blocks(cast(Source, sound), lambda given: rate_of(model, given, windowing), scale, channel) as (
             rate,
             blocks,
         ):
-            yield from cut(blocks, rate, model, windowing)
+            yield from prepared_windows(blocks, rate, model, windowing)
 
     clips: deque[_Clip] = deque()
-    waiting: list[tuple[_Clip, Cut]] = []
+    waiting: list[tuple[_Clip, Prepared]] = []
     # Closed explicitly, so that no thread is left waiting when the caller stops in the middle.
     taken = list(zip(sounds, channels or [None] * len(sounds), strict=True))
     with closing(_read_ahead(taken, windows_of, readers)) as ahead, closing(_Runner(model)) as runner:
@@ -177,9 +177,9 @@ def rate_of(model: ResolvedEncoder, rate: float, windowing: Windowing) -> int:
     return int(rate) if own else model.sample_rate
 
 
-def cut(
+def prepared_windows(
     blocks: Iterable[NDArray[np.float32]], rate: int, model: ResolvedEncoder, windowing: Windowing
-) -> Iterator[Cut]:
+) -> Iterator[Prepared]:
     """Cut a sound that comes in blocks (samples,) at a rate that `rate_of` gave into windows, and prepare each."""
     if rate != model.sample_rate and windowing.short == "repeat" and windowing.window is not None:
         size = round(windowing.window * rate)
@@ -194,7 +194,7 @@ def cut(
         else:
             blocks = itertools.chain(held, blocks)
     for window, start, real in iter_windows(blocks, model.sample_rate, windowing, model.minimum, rate):
-        # Prepared here, while it is in the processor's cache: a log-mel takes less memory than its window.
+        # Here, while it is in the processor's cache: a log-mel takes less memory than its window.
         yield model.prepare(window, rate), start, real, batch_size(len(window), rate)
 
 
@@ -256,9 +256,9 @@ class _Runner:
         self._pool = ThreadPoolExecutor(self._others, "sondino-run") if self._others else None
         self._running: deque[tuple[list[_Origin], Future[NDArray[np.float32]]]] = deque()
 
-    def run(self, waiting: list[tuple[_Clip, Cut]]) -> None:
+    def run(self, waiting: list[tuple[_Clip, Prepared]]) -> None:
         """Embed the waiting windows, those of equal shape together, and empty the list."""
-        shapes: dict[tuple[int, ...], list[tuple[_Clip, Cut]]] = {}
+        shapes: dict[tuple[int, ...], list[tuple[_Clip, Prepared]]] = {}
         for entry in waiting:
             shapes.setdefault(entry[1][0].shape, []).append(entry)
         waiting.clear()
@@ -267,7 +267,7 @@ class _Runner:
             for first in range(0, len(entries), size):
                 self._start(entries[first : first + size])
 
-    def _start(self, batch: list[tuple[_Clip, Cut]]) -> None:
+    def _start(self, batch: list[tuple[_Clip, Prepared]]) -> None:
         if self._pool is None:
             _add_embeddings(_origins(batch), _embeddings(self._model, batch))
             return
@@ -296,7 +296,7 @@ class _Runner:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Cut]]) -> NDArray[np.float32]:
+def _embeddings(model: ResolvedEncoder, batch: list[tuple[_Clip, Prepared]]) -> NDArray[np.float32]:
     prepared = [window for _, (window, *_) in batch]
     # A single one is not copied: a waveform of 10 s would cost as much as its decoding.
     embeddings = model.embed_prepared(np.stack(prepared) if len(prepared) > 1 else prepared[0][None])
@@ -308,7 +308,7 @@ _Origin = tuple[_Clip, float, float]
 """What an embedding is of: its clip, its window's start, how many samples were real."""
 
 
-def _origins(batch: list[tuple[_Clip, Cut]]) -> list[_Origin]:
+def _origins(batch: list[tuple[_Clip, Prepared]]) -> list[_Origin]:
     return [(clip, start, real) for clip, (_, start, real, _) in batch]
 
 
@@ -320,7 +320,9 @@ def _add_embeddings(origins: list[_Origin], embeddings: NDArray[np.float32]) -> 
 # ---- reading ahead --------------------------------------------------------------------------------------------
 
 
-def _read_ahead(sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int) -> Generator[Iterator[Cut], None, None]:
+def _read_ahead(
+    sounds: Sequence[_Taken], windows_of: _WindowsOf, readers: int
+) -> Generator[Iterator[Prepared], None, None]:
     """The windows of each sound, in order, decoded by `readers` threads some files ahead.
 
     Readers take the sounds in order, so the current sound always has a reader, and readers of later ones wait at
@@ -357,7 +359,7 @@ def _read_windows(buffer: _Queue, windows_of: _WindowsOf, sound: _Taken, stop: t
         _put(buffer, error, stop)
 
 
-def _put(buffer: _Queue, item: Cut | BaseException | None, stop: threading.Event) -> bool:
+def _put(buffer: _Queue, item: Prepared | BaseException | None, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             buffer.put(item, timeout=0.2)
@@ -367,7 +369,7 @@ def _put(buffer: _Queue, item: Cut | BaseException | None, stop: threading.Event
     return False
 
 
-def _take(buffer: _Queue) -> Iterator[Cut]:
+def _take(buffer: _Queue) -> Iterator[Prepared]:
     while (item := buffer.get()) is not None:
         if isinstance(item, BaseException):
             raise item

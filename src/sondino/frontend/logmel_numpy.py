@@ -8,7 +8,7 @@ import math
 import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ at 44.1 kHz, where it is 0.0009, have a cosine of 0.99998 to those of resampled 
 
 LARGEST_FACTOR = 60  # prime factor of a transform: above it NumPy takes longer than the resampler
 MOST_SAMPLES = 1 << 14  # of a transform
+LOWEST_SHARE = 4  # a rate is at most so many times lower than the front-end's
+KEPT_RATES = 32  # and front-ends whose windows and filterbanks are kept
 LEAST_OFFSET = 1e-5  # that is added before the logarithm: under it every bin counts, however silent
 
 _kept = threading.local()
@@ -133,16 +135,17 @@ def log_mel(spec: LogMel, waveform: NDArray[np.float32], rate: int | None = None
 def takes_rate(spec: LogMel, rate: int) -> bool:
     """Whether `log_mel` takes waveforms of a rate (hertz): the front-end's own, or one where it is as good.
 
-    Centred front-ends and those with pre-emphasis take only their own. Where little is added before the logarithm,
-    what the resampler leaves in silent bands would be missing.
+    Centred front-ends and those with pre-emphasis take only their own. Where little is added before the logarithm, and
+    at rates under a quarter of the front-end's, what the resampler leaves in silent bands would be missing.
     """
     if rate == spec.sample_rate:
         return True
-    if spec.center or spec.preemphasis or spec.log_offset < LEAST_OFFSET:
+    if spec.center or spec.preemphasis or spec.log_offset < LEAST_OFFSET or LOWEST_SHARE * rate < spec.sample_rate:
         return False
     return _samples_at(spec, rate) is not None
 
 
+@lru_cache(maxsize=KEPT_RATES)
 def _samples_at(spec: LogMel, rate: int) -> int | None:
     """Samples of a transform at another rate, those that are transformed fastest; None where none is near enough."""
     exact = Fraction(spec.n_fft * rate, spec.sample_rate)
@@ -166,7 +169,7 @@ def _factors(number: int) -> list[int]:
     return [*found, number] if number > 1 else found
 
 
-@cache
+@lru_cache(maxsize=KEPT_RATES)
 def _transform(spec: LogMel, rate: int) -> _Transform:
     mel = mel_matrix(spec)
     samples, window = spec.n_fft, window_of(spec)

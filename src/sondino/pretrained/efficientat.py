@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sondino.encoder.audioset import audioset_classes
 from sondino.encoder.head import Head, Layer
 from sondino.errors import OptionError
 from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, LogMel
@@ -16,7 +17,6 @@ from sondino.nets.registry import STUDENTS, build_student
 from sondino.nets.student import mobilenet_blocks
 from sondino.nets.weights import check_finite, load_weights
 from sondino.pretrained.source import source_facts
-from sondino.teachers.label_names import audioset_classes
 
 LICENCE = "MIT"
 MARKS = {"mobilenetv3": "features.0.0.weight", "dymn": "in_c.0.weight"}

@@ -28,9 +28,10 @@ def track_of(recording: Path) -> tuple[Path | None, list[Path]]:
     """The text file beside a recording that holds its labels, and others that might but are not used.
 
     Of dawn.wav, the first there is of dawn.txt, dawn.Table.1.selections.txt, dawn.selections.txt and dawn.labels.txt,
-    or the same behind dawn.wav: what a person exported comes before what `sondino classify` wrote.
+    or the same behind dawn.wav: what a person exported comes before what `sondino classify` or BirdNET wrote
+    (dawn.BirdNET.selection.table.txt).
     """
-    endings = (".txt", ".Table.1.selections.txt", ".selections.txt", ".labels.txt")
+    endings = (".txt", ".Table.1.selections.txt", ".selections.txt", ".labels.txt", ".BirdNET.selection.table.txt")
     names = [recording.with_name(name + ending) for ending in endings for name in (recording.stem, recording.name)]
     found = [file for file in dict.fromkeys(names) if file.is_file() and _lines(file) is not None]
     return (found[0], found[1:]) if found else (None, [])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sondino.encoder.audioset import audioset_classes
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 from sondino.nets import panns
@@ -12,7 +13,6 @@ from sondino.nets.checkpoints import read_state, under
 from sondino.nets.weights import check_finite
 from sondino.teachers.catalogue import CNN14_LICENCE
 from sondino.teachers.device import pick_device
-from sondino.teachers.label_names import audioset_classes
 from sondino.teachers.net_encoder import NetEncoder, checkpoint
 from sondino.teachers.spec import TeacherSpec
 

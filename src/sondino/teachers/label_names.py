@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sondino.encoder.audioset import audioset_classes
 from sondino.encoder.head import Head
 from sondino.errors import OptionError
 
@@ -26,12 +27,6 @@ NOT_IN_YAMNET = {
 
 KEYS = ("labels", "classes", "class_names", "label_names", "names", "id2label")
 """Keys of a model's metadata under which labels are stored."""
-
-
-def audioset_classes() -> tuple[str, ...]:
-    """The display names of AudioSet's 527 classes by index, "Speech" to "Field recording"."""
-    with (Path(__file__).parent / "audioset.csv").open(newline="", encoding="utf-8") as lines:
-        return tuple(row["display_name"] for row in csv.DictReader(lines))
 
 
 def yamnet_classes() -> tuple[str, ...]:

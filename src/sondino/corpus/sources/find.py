@@ -166,6 +166,11 @@ def _list_store(url: str) -> Listing:
         raise OptionError(f"{url}: a list is read from this machine: download it, and write URLs in its column path")
     found = _sized(find_objects(url))
     alone = len(found) == 1 and found[0].url.rstrip("/") == url.rstrip("/")
+    if alone and url.lower().endswith(".parquet") and not holds_sound(found[0]):
+        raise OptionError(
+            f"{url}: holds no audio inside, or cannot be read. If it is a list: a list is read from this machine; "
+            "download it, and write URLs in its column path"
+        )
     root = url.rstrip("/").rpartition("/")[0] if alone else url.rstrip("/")
     files: list[Remote] = []
     packed: list[tuple[str, Remote]] = []

@@ -1,7 +1,7 @@
 """PANNs' HDF5 files: `audio_name`, `waveform` (clips, samples) int16 or float32, `target`, attribute `sample_rate`.
 
-A clip that PANNs' downloads lacked has an empty name and zeros. Samples are given on as a WAV, so that a clip is read
-as its file would be.
+A clip that PANNs' downloads lacked has an empty name and zeros. A target of 527 classes is AudioSet's. Samples are
+given on as a WAV, so that a clip is read as its file would be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ from sondino.corpus.sources.listing import (
 )
 from sondino.corpus.sources.parquet import with_own_ids
 from sondino.corpus.sources.stores import HEADER_BLOCK, WINDOW_BLOCK, Blocks, RangeFile, Remote
+from sondino.encoder.audioset import audioset_classes
 from sondino.errors import AudioError, MissingExtra, SondinoError, require
 from sondino.lists import BETWEEN_LABELS
 from sondino.text import first_line
@@ -58,7 +59,8 @@ def list_hdf5(files: Sequence[tuple[str, Path | Remote]]) -> tuple[pa.Table, lis
         files: each one's path below the listing's root, and where it is.
 
     Returns:
-        entries with id, and label where there are targets: their numbers, `;` between; and what was passed over.
+        entries with id, and label where there are targets: AudioSet's names where there are 527, else numbers, `;`
+        between; and what was passed over.
     """
     tables: list[pa.Table] = []
     skipped: list[tuple[str, str]] = []
@@ -122,14 +124,15 @@ def _name(cell: Any) -> str:
 
 
 def _labels(target: Any, rows: Sequence[int]) -> list[str]:
-    """The numbers of the classes that are set in each row."""
-    wanted, found = set(rows), []
+    """The names or numbers of the classes that are set in each row."""
+    wanted, found, classes = set(rows), [], audioset_classes()
+    names = classes if target.shape[1:] == (len(classes),) else tuple(map(str, range(int(np.prod(target.shape[1:])))))
     step = max(1, SLICE // max(1, target.dtype.itemsize * int(np.prod(target.shape[1:], dtype=np.int64))))
     for first in range(0, len(target), step):
         block = np.asarray(target[first : first + step]) != 0
         for place, row in enumerate(block):
             if first + place in wanted:
-                found.append(BETWEEN_LABELS.join(str(number) for number in np.flatnonzero(row)))
+                found.append(BETWEEN_LABELS.join(names[number] for number in np.flatnonzero(row)))
     return found
 
 

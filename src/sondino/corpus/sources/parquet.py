@@ -39,7 +39,7 @@ BUFFER = 1 << 20
 """Bytes read of a column at a time."""
 BATCH_BYTES = 1 << 22
 """Bytes of the rows that are decoded from Parquet at a time, about; a row may have more."""
-IDS = ("id", "video_id", "key", "__key__")
+IDS = ("id", "video_id", "ytid", "YTID", "youtube_id", "key", "__key__")
 LABELS = ("label", "labels")
 NO_AUDIO = "holds no column of audio bytes (struct{bytes, path})"
 NOT_EMBEDDED = (
@@ -102,13 +102,17 @@ def list_parquet(files: Sequence[tuple[str, Path | Remote]]) -> tuple[pa.Table, 
 
 
 def with_own_ids(entries: pa.Table) -> pa.Table:
-    """Entries whose ids are unlike: one that several rows have, or none, gives way to the file's name and the row."""
+    """Entries whose ids are unlike: one that several rows have, or none, gives way to the file's name and the row.
+
+    The column `name` has the ids as they were.
+    """
     ids = entries["id"].to_pylist()
     counts = Counter(ids)
     columns = (entries[name].to_pylist() for name in ("path", "number"))
     named = zip(ids, *columns, strict=True)
     own = [f"{path}:{number}" if name is None or counts[name] > 1 else name for name, path, number in named]
-    return entries.drop_columns(["number"]).set_column(entries.column_names.index("id"), "id", strings(own))
+    named_so = entries.append_column("name", entries["id"]).drop_columns(["number"])
+    return named_so.set_column(named_so.column_names.index("id"), "id", strings(own))
 
 
 def _opened(file: Path | Remote, block: int) -> "pq.ParquetFile":

@@ -19,7 +19,7 @@ from sondino.audio.tars import tar_sounds
 from sondino.audio.walk import SUFFIXES, search_audio
 from sondino.errors import AudioError, MissingExtra, OptionError, require
 from sondino.files import make_folder, new_file, text_file
-from sondino.tasks.audioset.metadata import Metadata, Segments
+from sondino.tasks.audioset.metadata import Metadata, Segments, check_place
 from sondino.text import first_line
 
 # ID, ID_30.000, ID_30.000_40.000 or ID_30.0-40.0; with Y before it in PANNs' files.
@@ -81,7 +81,9 @@ def find_copies(metadata: Metadata, folder: Path) -> Copies:
 
     Raises:
         AudioError: there is no such folder, or nothing in it.
+        OptionError: the folder is an address.
     """
+    check_place(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder} is no folder: give the one that AudioSet's clips, tars or Parquet files lie in")
     others = sorted(f for f in folder.rglob("*") if f.suffix.lower() in (".parquet", ".h5", ".hdf5") and f.is_file())
@@ -94,7 +96,7 @@ def find_copies(metadata: Metadata, folder: Path) -> Copies:
         files, tars, skipped = [], [], []
     skipped = [row for row in skipped if Path(row[0]) not in set(others)]
     copies = Copies({}, np.zeros(len(metadata.segments), bool), skipped=list(skipped))
-    lookup = _Lookup(metadata.segments)
+    lookup = Lookup(metadata.segments)
     repeated = 0
     for begin in range(0, len(files), BATCH):
         some = files[begin : begin + BATCH]
@@ -122,7 +124,7 @@ def find_copies(metadata: Metadata, folder: Path) -> Copies:
     return Copies(copies.paths, copies.inside, copies.archives, copies.unknown, repeated, copies.skipped)
 
 
-class _Lookup:
+class Lookup:
     """Rows of the metadata by the names of files; sorted once."""
 
     def __init__(self, segments: Segments) -> None:
@@ -204,7 +206,7 @@ def write_list(metadata: Metadata, copies: Copies, out: Path, rows: NDArray[np.b
     wanted = [row for row in sorted(copies.paths) if rows is None or rows[row]]
     if not wanted:
         inside = (
-            f": {int(copies.inside.sum()):,} lie in archives, which `sondino corpus FOLDER` reads"
+            f": {int(copies.inside.sum()):,} lie in archives, which `sondino corpus FOLDER --audioset METADATA` takes"
             if copies.archives
             else ""
         )

@@ -217,6 +217,15 @@ def _remember(file: Path, name: str, reason: str) -> None:
         raise disk_error(file, error) from error
 
 
+class _Silent:
+    """Takes what yt-dlp logs: even when it is quiet it prints the errors that it raises, and they are ours to list."""
+
+    def debug(self, message: str) -> None:
+        """Drop it."""
+
+    warning = error = debug
+
+
 def by_yt_dlp() -> Download:
     """Download by yt-dlp: the best sound of a part of a video, as FLAC.
 
@@ -241,8 +250,8 @@ def by_yt_dlp() -> Download:
             "postprocessors": [{"key": "FFmpegExtractAudio", "preferredcodec": "flac"}],
             "noplaylist": True,
             "quiet": True,
-            "no_warnings": True,
             "noprogress": True,
+            "logger": _Silent(),
             "cachedir": False,
         }
         with yt_dlp.YoutubeDL(options) as downloader:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sondino.encoder.audioset import audioset_names
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS
 from sondino.tasks.audioset.ontology import Node, read_ontology
@@ -140,16 +141,27 @@ def split_of_set(name: str) -> str:
     return "test" if name in EVALUATION else "train"
 
 
+def check_place(place: Path) -> None:
+    """Raises OptionError for an address: a path keeps one `/` of it."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place.as_posix()):
+        raise OptionError(
+            f"{place.as_posix().replace(':/', '://', 1)}: AudioSet's lists, and folders that are searched for its "
+            "clips, are on this machine; sound in a store gets labels by `sondino corpus ADDRESS --audioset METADATA`"
+        )
+
+
 def read_metadata(place: Path) -> Metadata:
     """Read AudioSet's files: segment lists and, where they are there, names, ontology and strong labels.
 
     Args:
-        place: a folder that holds them, or one segment list, whose folder the names are taken from.
+        place: a folder that holds them, or one segment list, in whose folder the other files are looked for. Names that
+            no file gives are those of AudioSet's 527 classes.
 
     Raises:
         AudioError: there is no such place, or no segment list in it.
-        OptionError: a file is of another form; the message names it and the line.
+        OptionError: a file is of another form; the message names it and the line. Or an address was given.
     """
+    check_place(place)
     if not place.exists():
         raise AudioError(f"{place} does not exist: give the folder of AudioSet's CSV files, or one of them")
     folder = place if place.is_dir() else place.parent
@@ -160,7 +172,7 @@ def read_metadata(place: Path) -> Metadata:
         )
     ontology_file = folder / "ontology.json"
     ontology = read_ontology(ontology_file) if ontology_file.exists() else {}
-    names = {node.id: node.name for node in ontology.values()}
+    names = audioset_names() | {node.id: node.name for node in ontology.values()}
     for file, mid, name in (("mid_to_display_name.tsv", 0, 1), ("class_labels_indices.csv", 1, 2)):
         if (folder / file).exists():
             names |= _read_names(folder / file, mid, name)
