@@ -28,7 +28,7 @@ def main(data: Path) -> None:
     if not shown == sondino.__version__ == metadata.version("sondino"):
         sys.exit(f"versions differ: {shown}, {sondino.__version__}, {metadata.version('sondino')}")
     if not all((root / "page" / name).is_file() for name in ("index.html", "label.html")):
-        sys.exit("the wheel does not hold the pages of `sondino demo` and `sondino label`: run `make web` before the build")
+        sys.exit("the wheel does not hold both pages, of `demo` and of `label`: run `make web` before the build")
     if not (root / "py.typed").is_file():
         sys.exit("the wheel does not say that it is typed")
     if not list(root.glob("*/sonic_pi/*.*")):

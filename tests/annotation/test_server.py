@@ -4,7 +4,7 @@ import http.client
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from helpers.archive import write_archive
 from helpers.fake_session import FakeSession
+from helpers.loudness import CARD
 from sondino.annotation import server
+from sondino.annotation.session import Session
 from sondino.errors import OptionError, RunError
 
 RATE = 8000
@@ -54,7 +57,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def serving(session: FakeSession) -> Iterator[server.LabelServer]:
+def serving(session: Session) -> Iterator[server.LabelServer]:
     with server.open_label_server(0) as opened:
         opened.session = session
         threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -309,3 +312,25 @@ def test_a_port_that_is_taken_and_a_page_that_is_not_built(session: FakeSession,
     (page / "label.html").unlink()
     with pytest.raises(RunError, match="make web"):
         server.open_label_server(0)
+
+
+def test_a_real_session(page: Path, make_tiny_bundle: Callable[..., Path], tmp_path: Path, monkeypatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    archive = write_archive(tmp_path / "recordings", 12, 5)
+    session = Session.open(archive, tmp_path / "out", make_tiny_bundle("bare", **CARD), ["loud"])
+    with serving(session) as opened:
+        client = Client(opened.server_address[1], opened.token)
+        (first,) = client.get("/api/next?label=loud&how=mixed")
+        answer = {"window": first["window"], "label": "loud", "verdict": "no", "how": first["how"]}
+        client.post("/api/answer", {**answer, "window": 60}, 404)
+        with monkeypatch.context() as broken:
+            broken.setattr("sondino.annotation.answers.os.fsync", full)
+            assert "this answer does not count" in client.post("/api/answer", answer, 507)["error"]
+        assert client.get("/api/state")["answers"]["loud"]["no"] == 0
+        assert client.post("/api/answer", answer)["answers"]["loud"]["no"] == 1
+        (archive / first["path"]).unlink()
+        found = client.get(f"/api/sound?window={first['window']}", 410)["error"]
+        assert found.startswith(f"{first['path']} is no longer there")
+        assert client.post("/api/undo", {})["undone"]["window"] == first["window"]
