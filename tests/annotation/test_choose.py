@@ -154,3 +154,11 @@ def test_planted_label_errors_come_first() -> None:
     assert set(rows[np.argsort(-values)][:2].tolist()) == {7, 70}
     rows, values = disagreement(vectors, given, "dog", {7: True, 70: False}, np.arange(100))  # answered: no error left
     assert values.max() < 0.5
+
+
+def test_advice_where_nothing_else_is_called_yes() -> None:
+    """Windows at random would measure nothing then."""
+    counts = {"yes": 9, "no": 11, "unsure": 0}
+    assert advice_of(counts, None, 100, 0).startswith("The classifier calls no other window yes")
+    assert advice_of(counts, None, 100, 3).startswith("Answer 20 more at random")
+    assert advice_of(counts, None, 100).startswith("Answer 20 more at random")

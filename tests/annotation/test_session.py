@@ -305,7 +305,7 @@ def test_the_command_lists_what_it_serves(
     (archive / "01.wav").unlink()
     assert exit_code(command) == 0
     printed = capsys.readouterr()
-    assert "loud: 1 yes, 0 no, 0 unsure." in printed.out and "1 recordings are no longer there" in printed.err
+    assert "loud: 1 yes, 0 no, 0 unsure." in printed.out and "no longer there, and left out: 01.wav" in printed.err
     settings = json.loads((out / "windows" / "windows.json").read_text())
     settings["settings"]["model"] = ["other", "0123456789"]
     (out / "windows" / "windows.json").write_text(json.dumps(settings))

@@ -43,13 +43,14 @@ def precision_of(answers: Sequence[Answer]) -> Estimate | None:
     return share, low, high, len(verdicts)
 
 
-def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -> str:
+def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int, called: int | None = None) -> str:
     """What to do next for a label, in one line.
 
     Args:
         counts: of its "yes", "no" and "unsure".
         estimate: of `precision_of`.
         left: windows without an answer.
+        called: of these, those that the classifier calls yes; None: there is no classifier.
     """
     if left == 0:
         return "Every window has an answer: stop."
@@ -57,6 +58,11 @@ def advice_of(counts: Mapping[str, int], estimate: Estimate | None, left: int) -
         return "Find a first yes: start with an example, or look through candidates that are different."
     if counts["no"] < 5:
         return "Answer some more, the most uncertain first: the classifier needs no as well as yes."
+    if called == 0:
+        return (
+            "The classifier calls no other window yes: look through candidates that are different for what it misses, "
+            "or stop."
+        )
     if estimate is None or estimate[3] < FEWEST:
         more = FEWEST - (estimate[3] if estimate else 0)
         return f"Answer {more} more at random to know how often the classifier is right."

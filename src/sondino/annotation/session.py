@@ -291,7 +291,11 @@ class Session:
                 counts[label] = {v: sum(answer.verdict == v for answer in latest) for v in get_args(Verdict)}
                 estimates[label] = precision_of(latest)
                 left = len(self._alive) - len({(a.path, round(a.start, 3)) for a in latest})
-                advice[label] = advice_of(counts[label], estimates[label], left)
+                fitted = self._fit(label)
+                called = None
+                if fitted.scores is not None:
+                    called = int(np.count_nonzero(fitted.scores[fitted.known.free] >= 0))
+                advice[label] = advice_of(counts[label], estimates[label], left, called)
             return State(
                 labels,
                 counts,

@@ -103,9 +103,9 @@ def print_session(session: "Session") -> None:
     state = session.state()
     print_line(f"{state.windows:,} windows of {state.files:,} recordings, embedded by {state.model}, in {session.out}")
     if session.gone:
-        print_line(
-            f"note: {len(session.gone)} recordings are no longer there, such as {escape(session.gone[0])}", error=True
-        )
+        gone = escape(session.gone[0])
+        more = f" and {len(session.gone) - 1} more" if len(session.gone) > 1 else ""
+        print_line(f"note: no longer there, and left out: {gone}{more}", error=True)
     if session.given_elsewhere:
         print_line(f"note: {session.given_elsewhere} of the given labels fit no window", error=True)
     for label, counts in state.answers.items():
