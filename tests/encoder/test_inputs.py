@@ -13,7 +13,9 @@ import pytest
 import soundfile
 
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
+from sondino.audio.decoded import FilePart
 from sondino.encoder.head import Head
+from sondino.encoder.inputs import list_sounds
 from sondino.errors import AudioError, OptionError
 from sondino.model.model import Model
 
@@ -270,3 +272,8 @@ def test_integers_of_64_bits_are_scaled_on_request(model: Model) -> None:
     whole = np.round(X * 2**15).astype(np.int64)
     assert np.array_equal(model.embed((whole, RATE), scale="auto"), model.embed((X, RATE)))
     assert model.embed((whole * 2**16, RATE), scale="auto") == pytest.approx(model.embed((X, RATE)), abs=1e-6)
+
+
+def test_a_part_of_a_file_is_a_sound():
+    part = FilePart("dawn.wav", "/somewhere/else.tar", 512, 100)
+    assert list_sounds(part) == [part] and list_sounds([part, "x.wav"]) == [part, "x.wav"]

@@ -134,6 +134,19 @@ def test_a_fixed_length_a_quantised_bundle_and_one_without_a_head(tmp_path: Path
 
 
 @pytest.mark.usefixtures("built")
+def test_a_list_is_a_gallery_in_its_order(tmp_path: Path) -> None:
+    names = [clip.name for clip in sorted(CLIPS.glob("*.ogg"))[:2]]
+    rows = "".join(f"{CLIPS / name},kind {n},CC0,Ada\n" for n, name in enumerate(reversed(names)))
+    (tmp_path / "list.csv").write_text("path,label,licence,author\n" + rows + f"{tmp_path / 'notes.txt'},x,,\n")
+    clips = web.gallery_clips(tmp_path / "list.csv")
+    assert [(clip.file.name, clip.group, clip.author) for clip in clips] == [
+        (names[1], "kind 0", "Ada"),
+        (names[0], "kind 1", "Ada"),
+    ]
+    with pytest.raises(OptionError, match="name a folder of sounds for the gallery, or a list"):
+        web.gallery_clips(CLIPS / names[0])
+
+
 def test_the_shipped_sounds_are_the_gallery_with_their_licences(bundle: Path, tmp_path: Path) -> None:
     facts = json.loads((web.export_web(bundle, tmp_path / "page") / "model" / "model.json").read_text())
     assert len(facts["gallery"]) == len(list((sample_folder() / "audio").glob("*.ogg")))

@@ -40,7 +40,7 @@ def export(
         body_only: take a log-mel instead of a waveform.
         calibrate: a folder, list or tar file of real audio, without labels, for int8.
         sounds: audio to check on. Default: files of --calibrate that were not used, else the sample sounds.
-        gallery: to web: sounds that the page compares with. Default: the sample sounds.
+        gallery: to web: a folder or a list (.csv) of sounds that the page compares with. Default: the sample sounds.
     """
     from sondino.errors import require_extra
     from sondino.exporters.asked import Asked

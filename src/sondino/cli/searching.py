@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, show_json, show_table
+from sondino.cli.app import app, fetched, show_json, show_table
 from sondino.console import print_line
 from sondino.text import escape, unescape
 
@@ -78,7 +78,8 @@ def similar(
     Example: `sondino similar dog.wav --in embeddings.npz --model run/bundle -k 5`
 
     Args:
-        query: with --model an audio file; without, the id of a clip in the table, which is then left out of the answer.
+        query: with --model an audio file, or the address (https://...) of one; without, the id of a clip in the table,
+            which is then left out of the answer.
         table: written by `sondino embed`: .npz, .npy, .csv, .parquet, .lance or a folder of Parquet files. With
             windows, `start` is the nearest's; with `--channel each`, each channel of a file is a clip.
         k: how many clips.
@@ -108,7 +109,8 @@ def similar(
     else:
         from sondino.pretrained.load import load
 
-        vectors = query_of_sound(query, load(model), table, window=window, hop=hop, short=short)
+        (sound,) = fetched([query], json)
+        vectors = query_of_sound(sound, load(model), table, window=window, hop=hop, short=short)
     found = find_similar(vectors, table, k, leave_out, opened)
     print_line(_how(found, opened, table), error=True)
     if not found and not json:

@@ -130,6 +130,8 @@ def _as_sounds(given: object, where: str) -> list[Sound] | None:
     if isinstance(given, (str, os.PathLike)):
         path = cast("str | os.PathLike[str]", given)
         return list(find_audio(path)) if os.path.isdir(path) else [path]  # noqa: PTH112 - of a long name it is False
+    if isinstance(given, FilePart):
+        return [given]
     if isinstance(given, (bytes, bytearray)):
         raise OptionError(f"{where}bytes are no sound by themselves: give io.BytesIO(...) of a file's content")
     if isinstance(given, Mapping):

@@ -63,7 +63,7 @@ def export_web(
         out: a folder; an older page there is replaced once the new one is whole.
         precision: "f32"; "f16": weights of half the size, which needs onnx; "int8" where the bundle was quantised.
             None: as the bundle is.
-        gallery: a folder of sounds to compare with; None: the sample sounds (CC0). A `samples.csv` in it
+        gallery: a folder or a list of sounds to compare with; None: the sample sounds (CC0). A `samples.csv` in it
             (path, label, licence, author) describes them; else a sound's group is its folder.
         progress: called with the sounds of the gallery that are embedded, and their number.
 
@@ -100,26 +100,32 @@ def _is_page(folder: Path) -> bool:
     return (folder / "model" / "model.json").is_file()
 
 
-def gallery_clips(folder: Path) -> list[Clip]:
-    """The sounds of a folder that browsers play, in order of their names.
+def gallery_clips(source: Path) -> list[Clip]:
+    """The sounds of a folder, or of a list, that browsers play, in order of their names or of the list.
+
+    Args:
+        source: a folder, in which a `samples.csv` may have `path`, `label`, `licence` and `author`; or a list with
+            these columns, whose paths are relative to it.
 
     Raises:
         AudioError: there is no such folder, or no sound in it.
-        OptionError: none that browsers play, or a samples.csv without a column `path`.
+        OptionError: none that browsers play, or a list without a column `path`.
     """
-    if folder.is_file():
-        raise OptionError(f"{folder} is a file: name a folder of sounds for the gallery")
-    listed = _asset_facts(folder / "samples.csv")
+    if source.is_file() and source.suffix.lower() != ".csv":
+        raise OptionError(f"{source} is a file: name a folder of sounds for the gallery, or a list of them (.csv)")
+    listed = _asset_facts(source if source.is_file() else source / "samples.csv")
+    if source.is_file():
+        found = [(source.parent / path, row) for path, row in listed.items()]
+    else:
+        found = [(file, listed.get(file.relative_to(source).as_posix(), {})) for file in find_audio(source)]
     clips = []
-    for file in find_audio(folder):
-        if file.suffix.lower() not in PLAYED:
-            continue
-        path = file.relative_to(folder)
-        row = listed.get(path.as_posix(), {})
-        group = (row.get("label") or path.parent.name).replace("_", " ")
-        clips.append(Clip(file, file.stem, group, row.get("licence") or "", row.get("author") or ""))
+    for file, row in found:
+        if file.suffix.lower() in PLAYED:
+            inside = file.parent.relative_to(source).name if source.is_dir() else file.parent.name
+            group = (row.get("label") or inside).replace("_", " ")
+            clips.append(Clip(file, file.stem, group, row.get("licence") or "", row.get("author") or ""))
     if not clips:
-        raise OptionError(f"{folder} holds no sound that browsers play: give {', '.join(sorted(PLAYED))}")
+        raise OptionError(f"{source} holds no sound that browsers play: give {', '.join(sorted(PLAYED))}")
     return clips
 
 
