@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sondino.audio.windows import Windowing, iter_windows
 from sondino.embedding.streams import embed_stream
 from sondino.errors import OptionError
 from sondino.metrics.agreement import cosines
@@ -85,3 +86,15 @@ def test_which_rates_and_how_it_is_said(small, resampling):
     assert small.fingerprint != resampling.fingerprint
     with pytest.raises(OptionError, match="auto or always"):
         load(resample="never")
+
+
+@pytest.mark.parametrize("hop", [None, 1.0, 4.0])
+def test_a_window_that_begins_within_the_last_sample(hop):
+    # 1.95 s at 22.05 kHz are 42997.5 samples: with half a sample more, one sample at 32 kHz is left for a second window.
+    x = np.arange(1, 42999, dtype=np.float32)
+    windowing = Windowing(1.95, hop)
+    own = list(iter_windows(np.split(x, [7, 30000]), 32000, windowing, rate=22050))
+    resampled = list(iter_windows([np.zeros(62401, np.float32)], 32000, windowing))
+    assert [(start, real) for _, start, real in own] == [(start, real) for _, start, real in resampled]
+    if hop is None:
+        assert own[-1][0][0] == x[-1] and not own[-1][0][1:].any()

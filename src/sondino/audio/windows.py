@@ -127,7 +127,9 @@ def iter_windows(
     base = 0  # where `held` begins, in samples of the blocks
     length = 0  # of `held`
     at = 0  # where the next window begins
+    last = np.zeros(0, np.float32)  # sample
     for block in blocks:
+        last = block[-1:] if len(block) else last
         held.append(block)
         length += len(block)
         if own(at) + own_size <= base + length:
@@ -156,7 +158,9 @@ def iter_windows(
             yield _short_window(np.concatenate(held), own_size, short, least), 0.0, float(max(rest, 1))
     # Samples that the last window already held make no window of their own.
     elif rest > max(0, size - step):
-        yield _pad(np.concatenate(held)[own(at) - base :], own_size), at / sample_rate, float(rest)
+        # At a lower rate a window may begin within the last sample: that sample is what it has.
+        tail = np.concatenate(held)[own(at) - base :] if held else last
+        yield _pad(tail, own_size), at / sample_rate, float(rest)
 
 
 def merge(embeddings: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
