@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from sondino import cli
+from sondino.cli import embedding
 from sondino.embedding import precision
 from sondino.embedding.inputs import list_inputs
 from sondino.pretrained.load import load
@@ -49,3 +50,24 @@ def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(given)
     assert "float32 by ONNX Runtime, since it is too old" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("further", [["--append"], ["--device", "cuda"], ["--engine", "openvino"]])
+def test_auto_is_refused_where_it_would_not_hold(folder, tmp_path, capsys, further):
+    given = ["embed", str(folder), "--precision", "auto", "--output", str(tmp_path / "x.npz"), *further]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(given)
+    assert "--precision auto" in capsys.readouterr().err
+
+
+def test_auto_is_refused_for_a_folder_of_parts(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["embed", str(folder), "--precision", "auto", "--output", f"{tmp_path}/parts/"])
+    assert "no folder as the output" in capsys.readouterr().err and not (tmp_path / "parts").exists()
+
+
+def test_the_cost_is_of_files_that_can_be_decoded(monkeypatch, folder):
+    """Those at the beginning of a folder may all be broken."""
+    monkeypatch.setattr(embedding, "COST_CLIPS", 1)
+    (folder / "broken.wav").rename(folder / "_broken.wav")
+    assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))

@@ -13,6 +13,7 @@ import soundfile
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from helpers.tiny_encoder import Tiny
 from sondino.encoder import pipeline
+from sondino.errors import OptionError
 
 
 @pytest.mark.parametrize("readers", [0, 1, 3])
@@ -80,3 +81,19 @@ def test_an_hour_is_embedded_in_constant_memory(tmp_path):
     seconds, grown = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
     assert float(seconds) == 3600
     assert float(grown) < 30  # MiB; the hour itself is 220
+
+
+def test_methods_that_mean_something_else_are_left_alone():
+    class Prepares(Tiny):
+        def prepare(self):
+            raise AssertionError("loads its weights")
+
+    (found,) = pipeline.embed_sounds(
+        Prepares(), [(np.ones(5 * TINY_RATE), TINY_RATE)], pipeline.resolve_windowing(Tiny())
+    )
+    assert found.error is None and found.seconds == 5
+
+
+def test_a_window_of_nan_is_refused():
+    with pytest.raises(OptionError, match="window is nan s"):
+        pipeline.resolve_windowing(Tiny(), window=float("nan"))

@@ -90,7 +90,7 @@ def test_which_rates_and_how_it_is_said(small, resampling):
 
 @pytest.mark.parametrize("hop", [None, 1.0, 4.0])
 def test_a_window_that_begins_within_the_last_sample(hop):
-    # 1.95 s at 22.05 kHz are 42997.5 samples: with half a sample more, one sample at 32 kHz is left for a second window.
+    # 1.95 s at 22.05 kHz are 42997.5 samples: half a sample more is one at 32 kHz, which is left for a second window.
     x = np.arange(1, 42999, dtype=np.float32)
     windowing = Windowing(1.95, hop)
     own = list(iter_windows(np.split(x, [7, 30000]), 32000, windowing, rate=22050))

@@ -22,6 +22,7 @@ Engine = Literal["onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
 STREAM = Path("-")
 STANDARD_OUTPUT = "-"
+COST_CLIPS = 16  # on which the loss by engine and precision is measured
 FLOAT16_COSINE = 0.99
 """To float32, under which it is said why: trained nets are above 0.999."""
 
@@ -116,14 +117,20 @@ def embed(
         raise OptionError("--format is of standard output, --output -; the suffix of a file names its format")
     if lines and append:
         raise OptionError("--append is for a table, and --output - is standard output: leave one of the two out")
-    if precision == "auto" and (STREAM in inputs or spread.ray or spread.part_range or engine != "onnxruntime"):
+    in_parts = not lines and output is not None and STREAM not in inputs and _in_parts(output, append, spread)
+    if precision == "auto" and (in_parts or STREAM in inputs or engine != "onnxruntime" or device != "cpu"):
         raise OptionError(
-            "--precision auto is for files and a table, and chooses the engine: leave --engine, --ray and --part-range "
-            "out, or name a precision"
+            "--precision auto is for files and one table, and chooses the engine: leave --engine, --device, --ray and "
+            "--part-range out and name no folder as the output, or name a precision"
+        )
+    if precision == "auto" and append:
+        raise OptionError(
+            "--precision auto may choose another precision for each --append, and a table has one: name it"
         )
     open_model = partial(load, model, threads, window_policy=window_policy, device=device, engine=engine,
                          precision="float32" if precision == "auto" else precision, resample=resample)  # fmt: skip
-    if not lines and output is not None and STREAM not in inputs and _in_parts(output, append, spread):
+    if in_parts:
+        assert output is not None
         return _embed_parts(fetched(inputs, quiet), open_model, output, spread, quiet, per_window=per_window,
                             window=window, hop=hop, short=short, scale=scale, channel=channel)  # fmt: skip
     opened = open_model()
@@ -221,21 +228,20 @@ def _cost(inputs: "list[Given]", model: "Model") -> str:
     from sondino.audio.reading import read
     from sondino.audio.windows import Windowing, stack_windows
     from sondino.embedding.inputs import list_inputs
-    from sondino.errors import AudioError
+    from sondino.errors import SondinoError
 
     seconds = model.window or 10.0
     clips = []
-    for file in list_inputs(inputs)[0][:16]:
+    for file in list_inputs(inputs)[0]:
         try:
-            clips.append(
-                stack_windows(
-                    read(cast(Any, file.sound), model.sample_rate, duration=seconds),
-                    model.sample_rate,
-                    Windowing(seconds),
-                )[0][0]
-            )
-        except AudioError:
+            sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds)
+        except SondinoError:
             continue  # listed among the skipped
+        clips.append(stack_windows(sound, model.sample_rate, Windowing(seconds))[0][0])
+        if len(clips) == COST_CLIPS:
+            break
+    if not clips:
+        return "cosine to ONNX Runtime in float32: no sound is left to compare on"
     cosines = model.cosine_to_float32(np.stack(clips))
     figures = f"mean {cosines.mean():.6f}, lowest {cosines.min():.6f}"
     text = f"cosine to ONNX Runtime in float32, {len(clips)} windows: {figures}"

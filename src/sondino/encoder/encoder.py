@@ -102,7 +102,8 @@ class ResolvedEncoder:
         path: file of the weights; None: not known.
         lookup: maps ids to embeddings (n, dim), where they are precomputed and `embed` takes nothing; else None.
         costs: counts what it computes; None where it cannot.
-        takes_rate: whether `prepare` takes waveforms at a rate (hertz). Default: none but `sample_rate`.
+        takes_rate: whether `prepare` takes waveforms at a rate (hertz). Default: none but `sample_rate`. It, `prepare`
+            and `embed_prepared` are read only of an encoder that has all three.
     """
 
     encoder: Encoder
@@ -169,6 +170,8 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
 
     path = optional("path")
     embed_batch = optional("embed_batch", encoder.embed)
+    # Together or not at all: a class may have a method `prepare` that means something else.
+    prepares = all(hasattr(encoder, name) for name in ("takes_rate", "prepare", "embed_prepared"))
     return ResolvedEncoder(
         encoder=encoder,
         name=encoder.name,
@@ -188,9 +191,9 @@ def resolve(encoder: Encoder) -> ResolvedEncoder:
         lookup=optional("lookup"),
         costs=optional("costs"),
         embed_batch=embed_batch,
-        takes_rate=optional("takes_rate", lambda rate: rate == encoder.sample_rate),
-        prepare=optional("prepare", lambda waveform, _: waveform),
-        embed_prepared=optional("embed_prepared", embed_batch),
+        takes_rate=optional("takes_rate") if prepares else lambda rate: rate == encoder.sample_rate,
+        prepare=optional("prepare") if prepares else lambda waveform, _: waveform,
+        embed_prepared=optional("embed_prepared") if prepares else embed_batch,
         given_fingerprint=optional("fingerprint") or None,
     )
 

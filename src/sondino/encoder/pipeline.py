@@ -73,10 +73,10 @@ def resolve_windowing(
     The encoder's hop belongs to its window: where another window is given, the hop is that window.
 
     Raises:
-        OptionError: an unknown `short` or `policy`, or a window of more than an hour.
+        OptionError: an unknown `short` or `policy`, or a window of more than an hour or of NaN.
     """
     own = resolve(encoder).windowing
-    if window is not None and window > MAX_WINDOW_SECONDS:
+    if window is not None and not window <= MAX_WINDOW_SECONDS:  # NaN neither
         raise OptionError(f"window is {window:g} s: give {MAX_WINDOW_SECONDS:g} s at the most")
     return Windowing(
         own.window if window is None else window,
