@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import warnings
 from pathlib import Path
@@ -154,3 +155,30 @@ def test_plain_samples_do_not_go_through_libsndfile(tmp_path, monkeypatch):
 def test_the_mean_of_two_channels_is_that_of_any():
     x = np.random.default_rng(2).standard_normal((1000, 2)).astype(np.float32)
     assert np.array_equal(to_mono(x), x.mean(axis=1, dtype=np.float32))
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_named(tmp_path):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.full(400_000, 0.5), 8000, "PCM_16")
+    with open_sound(file) as sound, pytest.warns(UserWarning, match=r"a\.wav: truncated .* read up to"):
+        blocks = sound.blocks(0, None)
+        held = len(next(blocks))
+        os.truncate(file, 44)
+        held += sum(map(len, blocks))
+    assert 0 < held < 400_000
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails behind its first 100 000 bytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 100_000:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+def test_of_a_disk_that_fails_what_was_read_is_given(tmp_path):
+    held = io.BytesIO()
+    soundfile.write(held, np.full(400_000, 0.5), 8000, "PCM_16", format="WAV")
+    with pytest.warns(UserWarning, match=r"damaged \(OSError: .*Input/output error\); read up to"):
+        assert 0 < len(audio.read(Failing(held.getvalue()), 8000)) < 400_000

@@ -125,7 +125,7 @@ def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, s
         return _open_one(stack, handle, path, name)
     if len(sounds) == 1 and sounds[0].as_declared:
         # NumPy reads plain samples several times as fast as libsndfile.
-        return _plain_wav(handle, sounds[0]) or _open_one(stack, handle, path, name)
+        return _plain_wav(handle, sounds[0], name) or _open_one(stack, handle, path, name)
     for sound in sounds:
         check_file_rate(name, sound.format.rate)
         if sound.note:
@@ -135,7 +135,7 @@ def _open_wav(stack: ExitStack, handle: BinaryIO, path: str | None, name: str, s
     return joined([_open_one(stack, _corrected_wav(handle, sound), None, name, cut=sound.cut) for sound in held])
 
 
-def _plain_wav(handle: BinaryIO, sound: WavSound) -> Decoded | None:
+def _plain_wav(handle: BinaryIO, sound: WavSound, name: str) -> Decoded | None:
     """A WAV of plain samples, read by NumPy; None where it holds something else."""
     layout, kind = sound.format, sound.format.sample_format
     if kind is None or layout.channels < 1 or layout.bits != 8 * layout.width or sound.cut:
@@ -148,11 +148,16 @@ def _plain_wav(handle: BinaryIO, sound: WavSound) -> Decoded | None:
         size = max(1, BLOCK_SAMPLES // layout.channels)
         at = sound.start + first * layout.frame
         while left > 0:
-            handle.seek(at)
-            data = handle.read(min(size, left) * layout.frame)
+            try:
+                handle.seek(at)
+                data, reason = handle.read(min(size, left) * layout.frame), "it is cut short"
+            except OSError as error:  # of a disk that fails in the middle
+                data, reason = b"", format_error(error)
             whole = len(data) - len(data) % layout.frame
-            if not whole:
-                return  # the file became shorter
+            if not whole:  # or the file became shorter
+                end = (at - sound.start) // layout.frame
+                sndfile.damaged(name, reason, end, layout.rate, end - first)
+                return
             yield wav_samples(data[:whole], kind, layout.channels, layout.order)
             at += whole
             left -= whole // layout.frame
