@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,12 @@ def test_names_that_other_programs_write_are_read(tmp_path: Path, start: str, en
     date = written(tmp_path, f"path,{start}\na.wav,2024-05-01T05:30:00\n")
     with pytest.raises(OptionError, match=re.escape(f"line 2, column {start}: '2024-05-01T05:30:00' is no number")):
         read_list(date, {})
+    for file in (written(tmp_path, text), columns(tmp_path, **table)):
+        with pytest.raises(OptionError, match=re.escape(f"column {start!r}: leave it out")):
+            read_list(file, {"start": "leave it out"})
+    moments = columns(tmp_path, path=["a.wav"], **{start: [datetime(2024, 5, 1)]})
+    with pytest.raises(OptionError, match=re.escape(f"column {start} holds timestamp")):
+        read_list(moments, {})
 
 
 def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:

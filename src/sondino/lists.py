@@ -393,7 +393,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
             continue
         for place, name in suspects.items():
             if _is_meant(name, row[place]):
-                raise OptionError(f"{file}, column {name!r}: {refused[name]}")
+                raise OptionError(f"{file}, column {given[place]!r}: {refused[name]}")
         for place in list(others):
             cell = row[place].strip()
             if cell and cell.casefold() not in _PARTS:
@@ -440,18 +440,18 @@ def _read_parquet(form: _Form) -> _Cells:
     except Exception as error:  # what a damaged file raises is not all of pyarrow's own types
         raise OptionError(f"{file} cannot be read as Parquet ({first_line(error)}): write it again") from error
     there = [name for name in names if name in wanted and name in table.column_names]
+    written = {new: old for old, new in ours.items()}
     for name in refused:
         if names.count(name) > 1 or (name in there and any(_is_meant(name, cell) for cell in table[name].to_pylist())):
-            raise OptionError(f"{file}, column {name!r}: {refused[name]}")
+            raise OptionError(f"{file}, column {written[name]!r}: {refused[name]}")
     if not {"fold", "split"} & set(names):
         for name in set(texts) & set(there) - set(COLUMNS):
             distinct = [str(cell).strip() for cell in table[name].unique().to_pylist() if cell is not None]
             _check_parts(file, name, _parts_in(distinct))
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
-    seconds = {name: _number_cells(pa, file, name, table[name]) for name in SECONDS if name in there}
+    seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in SECONDS if name in there}
     unread = tuple(name for name, one in zip(names, schema, strict=True)
                    if name not in COLUMNS and not pa.types.is_null(one.type))  # fmt: skip
-    written = {new: old for old, new in ours.items()}
     return _Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 
