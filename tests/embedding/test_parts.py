@@ -136,7 +136,7 @@ def test_a_table_of_something_else_in_the_folder_is_named(sounds, opened, tmp_pa
         with pytest.raises(RunError, match=rf"{folder}/{name} is no part of this data set.*move it away"):
             embed_parts(sounds, opened, output)
     assert [file.name for file in folder.iterdir()] == [name]
-    (folder / name).unlink()
+    (folder / name).rename(folder / f"._{name}")
     assert embed_parts(sounds, opened, f"{folder}/").files == 7 == embed_parts(sounds, opened, str(folder)).files
 
 

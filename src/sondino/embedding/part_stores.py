@@ -65,7 +65,9 @@ class DataSet:
             for number, (first, last) in enumerate(bounds)
         ]
         self.folder = _Folder(output)
-        foreign = [n for n in self.folder.list() if n.lower().endswith(".parquet") and not PART_NAMES.fullmatch(n)]
+        # Names with a dot before them, as macOS leaves on foreign disks, are read by no such program.
+        tables = [n for n in self.folder.list() if n.lower().endswith(".parquet") and not n.startswith(".")]
+        foreign = [name for name in tables if not PART_NAMES.fullmatch(name)]
         if foreign:
             raise RunError(
                 f"{self.output}{min(foreign)} is no part of this data set, and programs that read the folder would "
