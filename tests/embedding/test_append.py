@@ -149,10 +149,14 @@ def test_a_table_of_another_model_or_of_other_options_is_refused(sounds: Path, t
     class Other(Tiny):
         name, fingerprint = "other", "two"
 
+    class Retrained(Tiny):
+        fingerprint = "three"
+
     embed_files(sounds, Tiny(), output, append=True)
     before = output.read_bytes()
     for model, options, message in (
         (Other(), {}, r"all\.npz was written with the model tiny \(one\), and this is the model other \(two\): give"),
+        (Retrained(), {}, r"this is the model tiny \(three\) \(weights, --engine, --precision, --resample"),
         (Tiny(), {"hop": 0.5}, "was written with hop unset, and this is hop 0.5"),
         (Tiny(), {"per_window": True}, "was written with per window False, and this is per window True"),
     ):
