@@ -69,7 +69,7 @@ def main() -> None:
         }
         print(row, flush=True)
         rows.append(row | provenance("numpy", "soxr", "onnxruntime", "soundfile", "sondino"))
-    write_results("own_rate.csv", rows)
+    write_results("own_rate", rows)
 
 
 if __name__ == "__main__":

@@ -233,6 +233,7 @@ def test_a_rate_goes_with_arrays_alone(model: Model, given: object, message: str
     [
         ((X, "44100"), "an array came with the rate '44100': give its sample rate in hertz"),
         ((X, None), "an array came with the rate None"),
+        ((X, float("inf")), "an array came with the rate inf"),
         (((X * 2**15).astype(np.int64), RATE), "an array of int64 has no full scale that is known: give int16, int32"),
         ((np.zeros(10, np.uint16), RATE), "an array of uint16 is not a sound"),
         ((np.zeros((2, 2, 200)), RATE), r"shape \(2, 2, 200\) is not one sound"),

@@ -93,8 +93,8 @@ def from_array(
 
 
 def check_array_rate(rate: object) -> None:
-    """Raises AudioError if the rate that came with an array is no number above 0."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
+    """Raises AudioError if the rate that came with an array is no finite number above 0."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or not 0 < rate < np.inf:
         raise AudioError(f"an array came with the rate {rate!r}: give its sample rate in hertz")
 
 
