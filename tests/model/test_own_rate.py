@@ -98,3 +98,11 @@ def test_a_window_that_begins_within_the_last_sample(hop):
     assert [(start, real) for _, start, real in own] == [(start, real) for _, start, real in resampled]
     if hop is None:
         assert own[-1][0][0] == x[-1] and not own[-1][0][1:].any()
+
+
+def test_a_stretch_that_is_cut_off_is_resampled(small, resampling, files):
+    """The click of a cut reaches to half the rate that it is made at."""
+    (file,) = (file for file in files if file.endswith("16000_4.3.wav"))
+    stretch = f"{file}#t=1.0,1.3"
+    assert np.array_equal(small.embed(stretch), resampling.embed(stretch))
+    assert not np.array_equal(small.embed(f"{file}#t=1.0"), resampling.embed(f"{file}#t=1.0"))

@@ -117,7 +117,7 @@ def stream(
     """
     check_rate(sample_rate)
     size = max(1, round(block * sample_rate))
-    with open_blocks(source, lambda _: sample_rate, scale, channel) as (_, blocks):
+    with open_blocks(source, lambda *_: sample_rate, scale, channel) as (_, blocks):
         held: list[NDArray[np.float32]] = []
         length = 0
         for piece in blocks:
@@ -135,13 +135,14 @@ def stream(
 
 @contextmanager
 def open_blocks(
-    source: Source, rate_of: Callable[[int], int], scale: Scale = "none", channel: int | None = None
+    source: Source, rate_of: Callable[[int, bool], int], scale: Scale = "none", channel: int | None = None
 ) -> Iterator[tuple[int, Iterator[NDArray[np.float32]]]]:
     """Open a file to be read in blocks as they are decoded, at a rate that may depend on the file's.
 
     Args:
         source: path, or a binary file open for reading.
-        rate_of: of a file's hertz, those of the result; where they are equal nothing is resampled.
+        rate_of: of a file's hertz, and whether a stretch of it is read that ends somewhere in it, the hertz of the
+            result; where they are equal nothing is resampled.
         scale: as in `read`.
         channel: as in `read`.
 
@@ -154,7 +155,7 @@ def open_blocks(
     name = source_name(source)
     source, start, duration = _segment(source, 0.0, None)
     with open_sound(source) as sound:
-        rate = rate_of(sound.rate)
+        rate = rate_of(sound.rate, duration is not None)
         yield rate, _blocks(sound, name, start, duration, rate, scale, channel)
 
 

@@ -135,10 +135,13 @@ def embed_sounds(
             rate = rate_of(model, given, windowing)
             yield from prepared_windows([from_array(array, given, rate, scale, channel)], rate, model, windowing)
             return
-        with open_blocks(cast(Source, sound), lambda given: rate_of(model, given, windowing), scale, channel) as (
-            rate,
-            blocks,
-        ):
+
+        def taken_at(rate: int, is_cut: bool) -> int:
+            # Where a sound is cut off it has all frequencies, up to half the rate that it is cut at. So a stretch that
+            # is padded depends on the rate; what is resampled first is as in training.
+            return model.sample_rate if is_cut else rate_of(model, rate, windowing)
+
+        with open_blocks(cast(Source, sound), taken_at, scale, channel) as (rate, blocks):
             yield from prepared_windows(blocks, rate, model, windowing)
 
     clips: deque[_Clip] = deque()
