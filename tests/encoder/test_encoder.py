@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -290,3 +291,9 @@ def test_what_is_no_model_is_named(tmp_path):
             call("sondino-small")
         with pytest.raises(OptionError, match="a dict is no model"):
             call({})
+        with pytest.raises(OptionError, match=r"the model is the class Fake: give an object of it, Fake\(\.\.\.\)"):
+            call(Fake)
+        with pytest.raises(OptionError, match=r"a SimpleNamespace, has no name, dim: see sondino\.Encoder"):
+            call(SimpleNamespace(embed=len, sample_rate=16000, window=None))
+    with pytest.raises(OptionError, match="fake has no head"):
+        classify_files([], Fake())

@@ -92,12 +92,13 @@ def keeping(
 def head_of(model: Model) -> Head:
     """A model's head; raises OptionError where it has none, or is no model."""
     check_encodes(model)
-    if model.head is None:
+    head: Head | None = getattr(model, "head", None)  # an encoder of the user's own need not have one
+    if head is None:
         raise OptionError(
             f"{model.name} has no head: fit one with `sondino probe`, or name one, such as --head esc50 for "
             "ssondo/matpac-mobilenetv3"
         )
-    return model.head
+    return head
 
 
 def identity_of(head: Head) -> list[str]:

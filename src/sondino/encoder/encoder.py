@@ -202,8 +202,13 @@ def check_encodes(encoder: object) -> None:
     """Raises OptionError where what was given as a model is none."""
     if isinstance(encoder, (str, Path)):
         raise OptionError(f"the model is {str(encoder)!r}, a name or path: open it with sondino.load({str(encoder)!r})")
+    if isinstance(encoder, type):
+        raise OptionError(f"the model is the class {encoder.__name__}: give an object of it, {encoder.__name__}(...)")
     if not hasattr(encoder, "embed"):
         raise OptionError(f"a {type(encoder).__name__} is no model: give one that sondino.load(...) opened")
+    lacking = [name for name in ("name", "sample_rate", "dim", "window") if not hasattr(encoder, name)]
+    if lacking:
+        raise OptionError(f"the model, a {type(encoder).__name__}, has no {', '.join(lacking)}: see sondino.Encoder")
 
 
 def embed_clips(encoder: Encoder, waveforms: Sequence[Array], short: ShortPolicy | None = None) -> Array:
