@@ -14,7 +14,7 @@ from sondino.corpus.relabel import relabel
 from sondino.corpus.sources import list_audio
 from sondino.corpus.table import build_corpus, open_corpus
 from sondino.encoder.audioset import audioset_classes
-from sondino.errors import AudioError
+from sondino.errors import AudioError, OptionError
 from sondino.files import unreadable
 from sondino.tasks.audioset.labels import labels_by_id
 from sondino.tasks.audioset.metadata import read_metadata
@@ -133,8 +133,14 @@ def test_targets_of_as_many_classes_as_audioset_has_get_its_names(tmp_path: Path
 def test_the_commands(archives: Path, lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert find(lists, audio=archives, quiet=True) == 0
     assert f"archives get labels by `sondino corpus {archives} --audioset {lists}" in capsys.readouterr().out
+    missing = tmp_path / "missing.csv"
+    assert find(lists, audio=archives, missing=missing, quiet=True) == 0
+    assert f"no segment is missing: {missing} is not written" in capsys.readouterr().out and not missing.exists()
     for name in IDS["files"]:
         (archives / "d" / f"{name}.wav").unlink()
+    with pytest.raises(OptionError, match="lie in archives"):
+        find(lists, audio=archives, missing=missing, out=tmp_path / "list.csv", quiet=True)
+    assert IDS["files"][0] in missing.read_text()
     chosen = tmp_path / "elsewhere" / "chosen.csv"  # where no file has names of labels
     assert subset(lists, out=chosen, audio=archives, clips=2, quiet=True) == 0
     assert f"`sondino corpus {archives} --audioset {chosen}" in capsys.readouterr().out

@@ -88,10 +88,12 @@ def find(
     )
     if copies.inside.any():
         print_line(f"archives get labels by `sondino corpus {audio} --audioset {metadata} --out CORPUS`")
-    if out is not None:
-        print_line(f"{write_list(found, copies, out):,} clips: {out}")
-    if missing is not None:
+    if missing is not None and present.all():
+        print_line(f"no segment is missing: {missing} is not written")
+    elif missing is not None:
         print_line(f"{write_segments(found, choose(found, among=~present), missing):,} segments: {missing}")
+    if out is not None:  # last, since it is an error where all clips lie in archives
+        print_line(f"{write_list(found, copies, out):,} clips: {out}")
     return list_skipped(copies.skipped) or code
 
 
