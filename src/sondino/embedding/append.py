@@ -310,8 +310,8 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> dict[str, Known
     for name in settings:
         if before.get(name) != settings[name]:
             then, now = _differing(name, before.get(name)), _differing(name, settings[name])
-            alike = name == "model" and then.partition(" (")[0] == now.partition(" (")[0]
-            how = " (weights, --engine, --precision, --resample and --window-policy make another)" if alike else ""
+            named = name == "model" and then.partition(" (")[0] == now.partition(" (")[0]
+            how = " (weights, --engine, --precision, --resample and --window-policy make another)" if named else ""
             raise OptionError(
                 f"{output} was written with {then}, and this is {now}{how}: give what it was written with, or name "
                 "another output"
