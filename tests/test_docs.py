@@ -395,3 +395,17 @@ def test_the_table_of_labelling_is_that_of_the_benchmark() -> None:
             cell = f"{100 * float(row['average_precision']):.1f} ± {100 * float(row['ap_standard_error']):.1f}"
             found.setdefault((row["set"], row["way"]), []).append(cell)
     assert {(cells[0], cells[1]): cells[2:] for cells in rows(text, "clips")} == found
+
+
+def test_the_table_of_whole_commands_is_that_of_the_benchmark() -> None:
+    text = RESULTS[RESULTS.index("<!-- speed.csv -->") :]
+    tools = [("mobilenetv3", "sondino"), ("mobilenetv3", "sondino --resample always"), ("mobilenetv3", "sondino before"),
+             ("mobilenetv3", "ssondo 0.3.1"), ("small", "sondino"), ("small", "sondino before"),
+             ("small", "YAMNet in LiteRT"), ("small", "BirdNET in LiteRT")]  # fmt: skip
+    with (ROOT / "benchmarks" / "results" / "speed.csv").open(newline="") as file:
+        full = {(r["model"], r["tool"], r["cores"]): r for r in csv.DictReader(file) if r["set"] == "full"}
+    expected = [
+        [*(f"{full[*tool, cores]['median_s']} s" for cores in "12"), f"{full[*tool, '2']['peak_mb']} MB"]
+        for tool in tools
+    ]
+    assert [cells[2:] for cells in rows(text, "model")] == expected

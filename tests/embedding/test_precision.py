@@ -36,11 +36,13 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_what_is_taken(monkeypatch, folder, cannot, worth, config, expected):
     monkeypatch.setattr(precision, "why_not", lambda _: cannot)
-    monkeypatch.setattr(precision, "WORTH_ITS_START", worth)
+    monkeypatch.setattr(precision, "WORTH_ITS_START", (worth, 1e20))
     model = load(threads=1)
     model.config = {**model.config, "macs_per_10s": 50_310_400, **config}
     engine, taken, why = precision.choose_precision(model, list_inputs(folder)[0])
     assert (engine, taken) == expected[:2] and expected[2] in why
+    model.threads = 2
+    assert precision.choose_precision(model, list_inputs(folder)[0])[1] == "float32"
 
 
 def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):
