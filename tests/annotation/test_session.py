@@ -19,7 +19,7 @@ from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError
 from sondino.model.bundle import copy_with_head
 from sondino.tasks.labelled import read_labelled
-from sondino.tasks.tracks import read_track
+from sondino.tracks import read_track
 
 
 @pytest.fixture

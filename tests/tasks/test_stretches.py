@@ -12,7 +12,7 @@ from helpers.loudness import CARD
 from sondino.audio.fragment import stretch_of
 from sondino.errors import OptionError
 from sondino.tasks.labelled import Labelled, read_labelled
-from sondino.tasks.tracks import Mark, read_track, track_of
+from sondino.tracks import Mark, read_track, track_of
 
 RATE = 16000
 

@@ -18,7 +18,7 @@ from sondino.embedding.labelling import head_of
 from sondino.errors import AudioError, OptionError, unknown_name
 from sondino.lists import BETWEEN_LABELS, read_list
 from sondino.model.model import Model
-from sondino.tasks.tracks import read_track, track_of
+from sondino.tracks import read_track, track_of
 
 GROUPS = 20
 """Groups that the windows are divided into."""

@@ -18,6 +18,7 @@ from sondino.corpus.labels import RowLabels, row_labels
 from sondino.corpus.relabel import LabelsOf, relabel
 from sondino.corpus.scan import scan, write_table
 from sondino.corpus.sources import PLACE_COLUMNS, Listing, is_url, list_audio, not_utf8
+from sondino.corpus.track_labels import track_labels
 from sondino.errors import AudioError, OptionError, RunError, require
 from sondino.files import DUPLICATE, make_folder, read_json, write_json, write_skipped
 from sondino.lists import SPLITS
@@ -140,6 +141,8 @@ def build_corpus(
         audio: folder, tar file, Parquet file with audio inside, HDF5 file of PANNs' layout, one audio file, or a folder
             of such files; also as a URL (`s3://`, `gs://`, `hf://`, `https://`), which fsspec opens. Or a CSV or
             Parquet list (path; optional id, start, end or duration, label, split), whose paths start from its folder.
+            Where it gives no labels, those of label tracks (Audacity) and selection tables (Raven) beside recordings
+            are the labels of the clips that share half of the shorter of both.
         out: folder for the table.
         clip: seconds of the longest clip.
         workers: threads that read headers; None: four a processor, at most 32.
@@ -169,6 +172,7 @@ def build_corpus(
     with lock_or_fail(out, "corpus", "building the corpus in"), crash_marks(out):
         files, row_of = scan(listing, out, workers, progress)
         table, skipped, tails = _clip_rows(listing, files, row_of, clip)
+        table, notes = _with_track_labels(table, listing.root)
         if len(table) == 0:
             raise AudioError(
                 f"none of the {len(listing.entries)} files of {audio} can be used; the first, {skipped[0][0]}: "
@@ -186,9 +190,18 @@ def build_corpus(
             "seconds": round(float(pc.sum(table["duration"]).as_py()), 3),
             "skipped": len(skipped),
             "tails_left_out": tails,
-            **({"notes": listing.notes} if listing.notes else {}),
+            **({"notes": [*listing.notes, *notes]} if listing.notes or notes else {}),
         }
         return save_corpus(out, table, facts, skipped, round(time.perf_counter() - began, 3))
+
+
+def _with_track_labels(table: pa.Table, root: str) -> tuple[pa.Table, list[str]]:
+    """The table with the labels that lie beside its recordings, where it has none of its own; and notes."""
+    if is_url(root) or "label" in table.column_names or not len(table):
+        return table, []
+    spans = [table[name].to_numpy() for name in ("start", "duration")]
+    labels, notes = track_labels(Path(root), table["path"].to_pylist(), *spans)
+    return (table.append_column("label", pa.array(labels, pa.string())) if any(labels) else table), notes
 
 
 def save_corpus(

@@ -17,7 +17,7 @@ from sondino.audio.fragment import path_of, stretch_of
 from sondino.audio.walk import GONE, nothing_usable, search_audio, why_unusable
 from sondino.errors import AudioError, OptionError
 from sondino.lists import BETWEEN_LABELS, SPLITS, SoundList, read_list
-from sondino.tasks.tracks import FEWEST_SECONDS, read_track, track_of
+from sondino.tracks import FEWEST_SECONDS, read_track, track_of
 
 MultiLabel = Literal["auto", "yes", "no"]
 SplitKind = Literal["fold", "split", "none"]
