@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from provenance import provenance, write_results
-from sondino.exporters import demo
+from sondino import loopback
 from sondino.exporters.web import export_web
 from sondino.files import read_json
 
@@ -34,7 +34,7 @@ SECONDS = 60
 LISTENING = 15.0
 
 
-class Plain(demo.PageHandler):
+class Plain(loopback.PageHandler):
     """As any server would send the page."""
 
     def end_headers(self) -> None:
@@ -55,9 +55,9 @@ def main() -> None:
         folder = Path(temporary)
         export_web(given.bundle, folder / "page")
         sounds = _write_clips(folder)
-        server = ThreadingHTTPServer((demo.HOST, 0), partial(Plain, directory=str(folder / "page")))
+        server = ThreadingHTTPServer((loopback.HOST, 0), partial(Plain, directory=str(folder / "page")))
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://{demo.HOST}:{server.server_address[1]}/"
+        address = f"http://{loopback.HOST}:{server.server_address[1]}/"
         for number in range(given.rounds):
             for name, value in _time_page(chromium, folder / f"profile{number}", address, sounds).items():
                 found.setdefault(name, []).append(value)
