@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def main() -> None:
         folder = Path(temporary)
         export_web(given.bundle, folder / "page")
         sounds = _write_clips(folder)
-        server = ThreadingHTTPServer((loopback.HOST, 0), partial(Plain, directory=str(folder / "page")))
+        server = loopback.PageServer(0, partial(Plain, directory=str(folder / "page")))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://{loopback.HOST}:{server.server_address[1]}/"
         for number in range(given.rounds):
