@@ -39,6 +39,7 @@ def test_clips_have_the_labels_of_the_tracks_beside_their_recordings(tmp_path):
         ("dusk.wav", 0.0): "fox",
         ("plain/noon.wav", 0.0): None,
     }
+    assert corpus.facts["notes"] == ["3 of 5 clips have labels that lie beside their recordings"]
     labels = corpus.labels()
     assert tuple(labels.names) == ("fox", "owl", "rain") and labels.multi_label
 

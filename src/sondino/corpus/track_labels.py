@@ -27,7 +27,8 @@ def track_labels(
         durations: of the clips, in seconds.
 
     Returns:
-        For each clip its labels, None where it has none; and one message for each track that cannot be read.
+        For each clip its labels, None where it has none; and messages: what was labelled, and each track that cannot
+        be read.
     """
     notes: list[str] = []
 
@@ -58,6 +59,8 @@ def track_labels(
             continue
         found = [mark.label for mark in marks if _labels(mark, start, duration)]
         labels.append(BETWEEN_LABELS.join(dict.fromkeys(found)) or None)
+    if count := sum(label is not None for label in labels):
+        notes.append(f"{count} of {len(labels)} clips have labels that lie beside their recordings")
     return labels, notes
 
 
