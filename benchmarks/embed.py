@@ -146,6 +146,18 @@ def run(command: list[str], cores: int) -> Measured:
         return Measured(seconds, int(peak.read()) / 1024)
 
 
+def published_model(work: Path) -> tuple[Path, Path]:
+    """A MobileNetV3 in the published file format, and the bundle of it; made where they are not there."""
+    checkpoint, bundle = work / "matpac_mobilenetv3.ckpt", work / "bundle"
+    if not bundle.exists():
+        # In a process of its own: what this one holds in memory, its children would be counted with.
+        rule = "import sys, pathlib; from helpers.published import write_ssondo as write; "
+        rule += "write(pathlib.Path(sys.argv[1]), 'mobilenetv3')"
+        subprocess.run([sys.executable, "-c", rule, str(checkpoint.resolve())], check=True, cwd=TESTS)
+        subprocess.run([sys.executable, "-m", "sondino", "convert", str(checkpoint), "--out", str(bundle)], check=True)
+    return checkpoint, bundle
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("audio", type=Path)
@@ -156,13 +168,7 @@ def main() -> None:
     given = parser.parse_args()
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint, bundle = work / "matpac_mobilenetv3.ckpt", work / "bundle"
-    if not bundle.exists():
-        # In a process of its own: what this one holds in memory, its children would be counted with.
-        rule = "import sys, pathlib; from helpers.published import write_ssondo as write; "
-        rule += "write(pathlib.Path(sys.argv[1]), 'mobilenetv3')"
-        subprocess.run([sys.executable, "-c", rule, str(checkpoint.resolve())], check=True, cwd=TESTS)
-        subprocess.run([sys.executable, "-m", "sondino", "convert", str(checkpoint), "--out", str(bundle)], check=True)
+    checkpoint, bundle = published_model(work)
     files = find_audio(given.audio)
     short = [file for file in files if soundfile.info(file).duration <= 4.0]
     sets = {

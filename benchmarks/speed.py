@@ -12,7 +12,6 @@ tool for one file of 0.1 s, and by how much the first command of the set and mod
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from embed import TESTS, Measured, full, mixed, run
+from embed import Measured, full, mixed, published_model, run
 from provenance import provenance, write_results
 from sondino.audio.signal import resample
 from sondino.audio.walk import find_audio
@@ -66,12 +65,7 @@ def main() -> None:
     given = parser.parse_args()
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint, bundle = work / "matpac_mobilenetv3.ckpt", work / "bundle"
-    if not bundle.exists():
-        rule = "import sys, pathlib; from helpers.published import write_ssondo as write; "
-        rule += "write(pathlib.Path(sys.argv[1]), 'mobilenetv3')"
-        subprocess.run([sys.executable, "-c", rule, str(checkpoint.resolve())], check=True, cwd=TESTS)
-        subprocess.run([sys.executable, "-m", "sondino", "convert", str(checkpoint), "--out", str(bundle)], check=True)
+    checkpoint, bundle = published_model(work)
     sets = sets_of(given.audio, work)
 
     def embed(source: Path, name: str, model: str | Path, cores: int, *more: str) -> list[str]:

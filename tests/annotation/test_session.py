@@ -13,7 +13,10 @@ import sondino
 from helpers.archive import is_loud, write_archive
 from helpers.loudness import CARD
 from sondino import cli
+from sondino.annotation import server
+from sondino.annotation.server import LabelServer
 from sondino.annotation.session import Candidate, Session
+from sondino.cli import labelling
 from sondino.embedding.detect import detect_files
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, RunError
@@ -271,20 +274,23 @@ def exit_code(command: list[str]) -> object:
     return ended.value.code
 
 
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LabelServer]:
+    """The servers that the command would serve, with a page that need not be built."""
+    found: list[LabelServer] = []
+    monkeypatch.setattr(labelling, "serve", lambda server, open: found.append(server))
+    (tmp_path / "label.html").touch()
+    monkeypatch.setattr(server, "PAGE", tmp_path)
+    return found
+
+
 def test_the_command_lists_what_it_serves(
     archive: Path,
     tmp_path: Path,
     model: sondino.Model,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    served: list[LabelServer],
 ) -> None:
-    from sondino.annotation import server
-    from sondino.cli import labelling
-
-    served: list[server.LabelServer] = []
-    monkeypatch.setattr(labelling, "serve", lambda server, open: served.append(server))
-    (tmp_path / "label.html").touch()
-    monkeypatch.setattr(server, "PAGE", tmp_path)  # where it is built needs Node.js
     out = tmp_path / "out"
     command = [
         "label",
@@ -334,15 +340,8 @@ def test_the_command_starts_labels(
     tmp_path: Path,
     model: sondino.Model,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    served: list[LabelServer],
 ) -> None:
-    from sondino.annotation import server
-    from sondino.cli import labelling
-
-    served: list[server.LabelServer] = []
-    monkeypatch.setattr(labelling, "serve", lambda server, open: served.append(server))
-    (tmp_path / "label.html").touch()
-    monkeypatch.setattr(server, "PAGE", tmp_path)
     command = ["label", str(archive), "--model", str(model.folder), "--out", str(tmp_path / "out"), "--port", "0"]
     example = f"loud={archive / '01.wav'}#t=0,1"
     assert exit_code([*command, "--quiet", "--start", example, "--start", "a=b=random"]) == 2

@@ -26,7 +26,7 @@ product is so small that OpenBLAS starts no threads for it, which would take the
 
 BIN_ERROR = 1e-3
 """By how much a transform at another rate may be longer or shorter than the front-end's, as a share of it. Embeddings
-at 44.1 kHz, where it is 0.0009, have a cosine of 0.99998 to those of resampled sound (benchmarks/own_rate.py)."""
+at 44.1 kHz, where it is 0.0009, have a mean cosine of 0.99999 to those of resampled sound (benchmarks/own_rate.py)."""
 
 LARGEST_FACTOR = 60  # prime factor of a transform: above it NumPy takes longer than the resampler
 MOST_SAMPLES = 1 << 14  # of a transform
