@@ -24,7 +24,8 @@ with app.setup:
     from sondino.corpus import build_corpus, compute_targets, fit_clusters
     from sondino.corpus.cluster_labels import describe_clusters
     from sondino.corpus.waveforms import decode
-    from sondino.frontend.logmel import MATPAC_LOGMEL, log_mel
+    from sondino.frontend.logmel import MATPAC_LOGMEL
+    from sondino.frontend.logmel_numpy import log_mel
     from sondino.reporting.map import map_2d
     from sondino.sample_sounds import sample_list
 

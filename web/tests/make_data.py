@@ -17,7 +17,8 @@ from sondino.audio.signal import resample, to_mono
 from sondino.audio.windows import Windowing, merge, stack_windows
 from sondino.encoder.head import Head
 from sondino.encoder.unlike import Unlike
-from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, LogMel, at_rate, log_mel
+from sondino.frontend.logmel import EFFICIENTAT_LOGMEL, MATPAC_LOGMEL, STUDENT_LOGMEL, LogMel, at_rate
+from sondino.frontend.logmel_numpy import log_mel
 
 DATA = Path(__file__).parent / "data"
 RNG = np.random.default_rng(5)

@@ -104,7 +104,7 @@ def _clip(facts: Mapping[str, Any]) -> str:
     samples = facts["samples"] or round(facts["window"] * facts["sample_rate"])
     if facts["input"] == "logmel":
         frames = facts["frames"] or "frames"
-        return f"clip = ...  # (1, {facts['front_end']['n_mels']}, {frames}) float32: sondino.frontend.logmel.log_mel"
+        return f"clip = ...  # (1, {facts['front_end']['n_mels']}, {frames}) float32: sondino.frontend.log_mel"
     return f"clip = np.zeros((1, {samples}), np.float32)  # your audio"
 
 
