@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -154,7 +155,7 @@ def test_batches_side_by_side_give_what_they_give_in_turn(folder, tmp_path, monk
     embed_files(folder, Tiny(), tmp_path / "turn.npz", per_window=True)
     model = Two()
     embed_files(folder, model, tmp_path / "side.npz", per_window=True)
-    assert len(model.shapes) == 7
+    assert len(model.shapes) == sum(math.ceil(len(starts) / 2) for _, starts, _ in WINDOWS)
     with np.load(tmp_path / "turn.npz") as one, np.load(tmp_path / "side.npz") as other:
         for name in ("ids", "vectors", "clip", "start"):
             assert np.array_equal(one[name], other[name])

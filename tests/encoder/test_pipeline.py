@@ -1,4 +1,4 @@
-"""What is held of long sounds while they are embedded: a bounded number of windows, and no thread afterwards."""
+"""Sounds embedded by one thread and by several: in order, in bounded memory, and no thread is left afterwards."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ import soundfile
 
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors
 from helpers.tiny_encoder import Tiny
-from sondino.encoder import pipeline
-from sondino.errors import OptionError
+from sondino.encoder import in_turn, pipeline, side_by_side
+from sondino.errors import EncoderError, OptionError
 
 
-@pytest.mark.parametrize("readers", [0, 1, 3])
-def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
+@pytest.mark.parametrize(("workers", "readers"), [(1, 0), (1, 1), (1, 3), (2, 0), (3, 0)])
+def test_a_long_sound_is_never_held_whole(monkeypatch, workers, readers):
     """Counts windows that were cut and have not been through the model."""
     alive = peak = 0
     guard = threading.Lock()
@@ -31,6 +31,10 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
             yield np.ones(rate, np.float32)
 
     class Counting(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.workers = workers
+
         def embed(self, waveforms):
             nonlocal alive
             with guard:
@@ -42,17 +46,106 @@ def test_a_long_sound_is_never_held_whole(monkeypatch, readers):
     found = list(pipeline.embed_sounds(Counting(), ["a", "b", "c", "d", "e"], how, readers=readers))
     assert [f.index for f in found] == [0, 1, 2, 3, 4]
     assert all(f.seconds == 200 and f.embeddings.tolist() == [[1, 1, 1]] for f in found)
-    # A round of windows, and a queue and the window in hand of each reader.
-    assert peak <= pipeline.GATHERED + readers * (pipeline.QUEUE + 2) + 1
+    if workers == 1:
+        # A round of windows, and a queue and the window in hand of each reader.
+        assert peak <= in_turn.GATHERED + readers * (in_turn.QUEUE + 2) + 1
+    else:
+        # Batches that wait, and the batch in the model, the one being gathered and the window in hand of each thread.
+        assert peak <= (workers - 1) * 10 + workers * (2 * 10 + 1)
 
 
-def test_stopping_in_the_middle_leaves_no_thread(monkeypatch):
+def test_windows_of_one_sound_that_are_embedded_in_any_order_keep_theirs(monkeypatch):
+    """The first batch ends after the second and third."""
+    later = threading.Event()
+
+    class Late(Tiny):
+        workers = 3
+
+        def embed(self, waveforms):
+            if waveforms[0, 0] == np.float32(0.1):
+                assert later.wait(10)
+            elif waveforms[0, 0] == np.float32(0.3):
+                later.set()
+            return tiny_vectors(waveforms)
+
+    monkeypatch.setattr(pipeline, "BATCH", 1)
+    levels = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    sound = (np.repeat(levels, TINY_RATE), TINY_RATE)
+    how = pipeline.resolve_windowing(Late())
+    (found,) = pipeline.embed_sounds(Late(), [sound], how, per_window=True)
+    assert found.starts.tolist() == [0, 1, 2, 3]
+    assert found.embeddings == pytest.approx(tiny_vectors(levels[:, None].repeat(TINY_RATE, 1)))
+    later.clear()
+    (mean,) = pipeline.embed_sounds(Late(), [sound], how)
+    assert mean.embeddings[0] == pytest.approx(found.embeddings.mean(axis=0))
+
+
+def test_sounds_are_read_side_by_side_and_given_in_order(monkeypatch):
+    """The first sound ends only once the other thread waits, which has then read all that it may begin."""
+    other_waits = threading.Event()
+
+    class Watched(threading.Condition):
+        def wait(self, timeout=None):
+            other_waits.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr(side_by_side, "AHEAD", 5)
+    monkeypatch.setattr(side_by_side, "Condition", Watched)
+    read = []
+
+    class Two(Tiny):
+        workers = 2
+
+    class Slow:
+        def __init__(self, number):
+            self.number = number
+
+        def __array__(self, dtype=None, copy=None):
+            read.append(self.number)
+            if self.number == 0:
+                assert other_waits.wait(10)
+                assert read == [0, 1, 2, 3, 4]
+            return np.full(TINY_RATE, self.number / 10, np.float32)
+
+    sounds = [(Slow(number), TINY_RATE) for number in range(8)]
+    found = list(pipeline.embed_sounds(Two(), sounds, pipeline.resolve_windowing(Two())))
+    assert [each.index for each in found] == [0, 1, 2, 3, 4, 5, 6, 7]
+    for each in found:
+        assert each.embeddings == pytest.approx(tiny_vectors(np.full((1, TINY_RATE), each.index / 10, np.float32)))
+
+
+def test_an_error_of_the_model_in_another_thread_is_raised_and_ends_all():
+    in_other = threading.Event()
+
+    class Fails(Tiny):
+        workers = 2
+
+        def embed(self, waveforms):
+            if threading.current_thread() is not threading.main_thread():
+                in_other.set()
+                raise EncoderError("no memory")
+            assert in_other.wait(10)
+            return tiny_vectors(waveforms)
+
+    before = threading.active_count()
+    sounds = [(np.ones(TINY_RATE), TINY_RATE)] * 4
+    with pytest.raises(EncoderError, match="no memory"):
+        list(pipeline.embed_sounds(Fails(), sounds, pipeline.resolve_windowing(Fails())))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_stopping_in_the_middle_leaves_no_thread(monkeypatch, workers):
+    class Several(Tiny):
+        pass
+
+    Several.workers = workers
     blocks = (np.ones(TINY_RATE, np.float32) for _ in range(10_000))
     monkeypatch.setattr(pipeline, "open_blocks", lambda *_: nullcontext((TINY_RATE, blocks)))
-    monkeypatch.setattr(pipeline, "GATHERED", 1)
+    monkeypatch.setattr(in_turn, "GATHERED", 1)
     before = threading.active_count()
-    how = pipeline.resolve_windowing(Tiny())
-    found = pipeline.embed_sounds(Tiny(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)
+    how = pipeline.resolve_windowing(Several())
+    found = pipeline.embed_sounds(Several(), [(np.ones(5), TINY_RATE), *"abcdefghij"], how, readers=3)
     next(found)
     assert threading.active_count() > before
     found.close()

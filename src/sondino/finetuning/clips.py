@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,9 +98,6 @@ class _ConsecutiveStretches(Sequence[Sound]):
     def __getitem__(self, place):  # type: ignore[no-untyped-def]
         row = int(self._clips.rows[self._stretches[place]])
         return self._clips.waveforms.read(row), self._clips.waveforms.sample_rate
-
-    def __iter__(self) -> Iterator[Sound]:
-        return (self[place] for place in range(len(self)))
 
 
 def gather(labelled: Labelled, folder: Path, sample_rate: int, quiet: bool) -> tuple[Labelled, LabelledClips]:
