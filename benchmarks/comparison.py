@@ -148,7 +148,7 @@ def measure(neighbour: Neighbour, speech: Path, folder: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *neighbour.requirements]
+    command: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *neighbour.requirements]
     began, before = time.perf_counter(), processor_seconds()
     installed = subprocess.run(command, capture_output=True, text=True, check=False)
     took, worked = time.perf_counter() - began, processor_seconds() - before
@@ -156,7 +156,7 @@ def measure(neighbour: Neighbour, speech: Path, folder: Path) -> dict[str, Any]:
         sys.exit(f"{neighbour.name}: {installed.stderr}")
     counted = json.loads(subprocess.run([python, "-c", COUNT], capture_output=True, text=True, check=True).stdout)
     asked = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
-    version = [python, "-c", asked, neighbour.name.partition("[")[0]]
+    version: list[str | Path] = [python, "-c", asked, neighbour.name.partition("[")[0]]
     row: dict[str, Any] = {
         "package": neighbour.name,
         "version": subprocess.run(version, capture_output=True, text=True, check=True).stdout.strip(),
@@ -196,7 +196,7 @@ def first_result(
         names = f"SOUND = {str(speech)!r}\nNOISE = 'noise'\n"
         (Path(where) / "program.py").write_text(names + neighbour.program)
         home = {"HOME": where, "XDG_CACHE_HOME": where}  # what an earlier run has downloaded is not there
-        command = [*within, python, "program.py"]
+        command: list[str | Path] = [*within, python, "program.py"]
         began, before = time.perf_counter(), processor_seconds()
         try:
             done = subprocess.run(

@@ -58,7 +58,9 @@ def main() -> None:
                      energy=False)  # fmt: skip
         Console(width=160).print(to_table(done), *format_notes(done), *format_failures(done), sep="\n")
         commit = provenance()["commit"]  # bench writes the rest
-        rows = [{field: row.get(field) for field in FIELDS} | {"commit": commit} for row in bench_rows(done)]
+        rows: list[dict[str, Any]] = [
+            {field: row.get(field) for field in FIELDS} | {"commit": commit} for row in bench_rows(done)
+        ]
         _write("edge", [{"student": name, **row, "source": _place(row["source"])} for row in rows])
 
 

@@ -68,7 +68,8 @@ def measured(source: TorchModel, calibrate: Path) -> list[dict[str, Any]]:
     float_file = finished(joined(front_end_graph(source.backbone), net), {})
     expected = embeddings(onnx_session(net.SerializeToString()), logmels)
     usual = norm_ok(expected)
-    files, rows = {"float": float_file}, []
+    files = {"float": float_file}
+    rows: list[dict[str, Any]] = []
     for name, scales in SCALES.items():
         with patch.object(int8_layers, "unsaturated_scales", scales):
             front_end, small, found = int8_graphs(source, parts, None, None, lambda done, total: None)

@@ -39,10 +39,11 @@ from sondino.nets.size import macs, parameters
 from sondino.nets.student import Student
 from sondino.pruning.filters import prune_student
 from sondino.pruning.recalibration import recalibrate_batchnorm
+from sondino.pruning.scores import ScoreName
 from sondino.training.accelerator import computes_in_bfloat16
 
 LATE = "conv_block[456].*"
-SCORES = ("operator-norm", "l1", "geometric-median", "taylor")
+SCORES: tuple[ScoreName, ...] = ("operator-norm", "l1", "geometric-median", "taylor")
 RATIOS = (0.25, 0.5, 0.75)
 CROP, BATCH = 150, 32
 """Frames of a random crop (1.5 s of the clips' 5 s), and crops a step."""
@@ -210,7 +211,7 @@ def scored(net: Student, head: nn.Linear | None, sounds: Esc10, fold: int) -> di
     train_embeddings, test_embeddings = embed_rows(net, sounds, train), embed_rows(net, sounds, test)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     probe.fit(train_embeddings.numpy(), sounds.labels[train].numpy())
-    row = {"parameters": parameters(net), "macs_per_10s": macs(net)}
+    row: dict[str, Any] = {"parameters": parameters(net), "macs_per_10s": macs(net)}
     row["probed"] = float(probe.score(test_embeddings.numpy(), sounds.labels[test].numpy()))
     if head is not None:
         row["head"] = float((head(test_embeddings).argmax(1) == sounds.labels[test]).float().mean())

@@ -199,17 +199,17 @@ def run(corpus: Path, out: Path, recipe: dict[str, Any]) -> tuple[list[float], P
 
 def average_weights(trainer: Any, decay: float) -> dict[str, Tensor]:
     """A running average of the model's weights and statistics, updated after each step of the optimizer."""
-    average = {name: value.clone() for name, value in trainer.distiller.state_dict().items()}
+    steps, average = 0, {name: value.clone() for name, value in trainer.distiller.state_dict().items()}
 
     @torch.no_grad()
     def update(optimizer: Any, *_: Any) -> None:
-        update.steps += 1
-        share = max(1 - decay, 1 / update.steps)
+        nonlocal steps
+        steps += 1
+        share = max(1 - decay, 1 / steps)
         for name, value in trainer.distiller.state_dict().items():
             if value.is_floating_point():
                 average[name].lerp_(value, share)
 
-    update.steps = 0
     trainer.optimizer.optimizer.register_step_post_hook(update)
     return average
 

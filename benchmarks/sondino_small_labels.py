@@ -45,7 +45,8 @@ def main() -> None:
     assert isinstance(model.head, Head)
     for name in given.teacher:
         teacher = resolve(open_teacher(name, "cpu"))
-        head = teacher.encoder.head if hasattr(teacher, "encoder") else teacher.head
+        head = getattr(teacher.encoder, "head", None)
+        assert isinstance(head, Head)
         common = [label for label in model.head.labels if label in set(head.labels)]
         ours = [model.head.labels.index(label) for label in common]
         theirs = [head.labels.index(label) for label in common]

@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def from_store(folder: Path, recordings: int) -> Iterator[dict[str, Any]]:
 
         def plain_windows() -> None:
             for start in starts:
-                _as_it_comes("s3://sounds/long.flac", lambda opened, at=start: read(opened, 16_000, at, 10))
+                _as_it_comes("s3://sounds/long.flac", partial(read, sample_rate=16_000, start=start, duration=10))
 
         yield counted(f"{name}, s3fs as it comes, ten times", plain_windows, 10)
         yield counted(f"{name}, ten times", windows, 10)
@@ -149,7 +150,8 @@ def write_parquet(file: Path, groups: int, **options: bool) -> int:
     rows = 0
     with pq.ParquetWriter(file, schema, **options) as out:
         for group in range(groups):
-            cells, size = [], 0
+            cells: list[dict[str, bytes | str]] = []
+            size = 0
             while size < GROUP_BYTES:
                 content = noise(10, 48_000, "WAV", "PCM_24", 1000 * group + len(cells))
                 cells.append({"bytes": content, "path": f"{len(cells)}.wav"})

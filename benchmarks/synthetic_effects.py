@@ -118,7 +118,7 @@ def bird(rng: Rng, n: int) -> Sound:
 
     def syllable() -> Sound:
         size = int(wide(rng, 0.015, 0.5) * RATE)
-        pitch = around(rng, size, high * wide(rng, 0.6, 1.6), wide(rng, 1.01, 2.2), rng.integers(2, 6))
+        pitch = around(rng, size, high * wide(rng, 0.6, 1.6), wide(rng, 1.01, 2.2), int(rng.integers(2, 6)))
         pitch = pitch * (1 + wide(rng, 0.001, 0.2) * np.sin(turns(np.full(size, wide(rng, 10, 250)))))
         phase = turns(np.minimum(pitch, 0.45 * RATE))
         tone = sum(g * np.sin((k + 1) * phase) * ((k + 1) * pitch < 0.48 * RATE) for k, g in enumerate(harmonics))
@@ -137,7 +137,7 @@ def cry(rng: Rng, n: int) -> Sound:
 
     def call() -> Sound:
         samples = int(length * wide(rng, 0.7, 1.4) * RATE)
-        contour = around(rng, samples, pitch, wide(rng, 1.05, 1.8), rng.integers(2, 6))
+        contour = around(rng, samples, pitch, wide(rng, 1.05, 1.8), int(rng.integers(2, 6)))
         fall = decay(samples, 1.5 * length, wide(rng, 0.003, 0.1))
         return voice(rng, contour, size, wide(rng, 1, 8), rough, breath) * fall
 

@@ -168,9 +168,9 @@ def warp(rng: Rng, sound: Sound) -> Sound:
         steps, hold = wide(rng, 2, 60), int(rng.integers(1, 12))
         return np.round(np.repeat(sound[::hold], hold)[:n] * steps) / steps
     if kind == 5:  # echo
-        delay, gain = int(wide(rng, 0.01, 0.7) * RATE), rng.uniform(0.2, 0.85)
-        taps = np.zeros(5 * delay + 1)
-        taps[::delay] = gain ** np.arange(6)
+        lag, gain = int(wide(rng, 0.01, 0.7) * RATE), rng.uniform(0.2, 0.85)
+        taps = np.zeros(5 * lag + 1)
+        taps[::lag] = gain ** np.arange(6)
         return fftconvolve(sound, taps)[:n]
     if kind == 6:
         return sound * np.sin(2 * np.pi * wide(rng, 20, 3000) * at / RATE)

@@ -24,23 +24,25 @@ from sondino.training.accelerator import computes_in_bfloat16
 TEACHER_DIM = 1024
 
 
-def plain(net: nn.Module) -> nn.Module:
-    """The same net with PyTorch's own depthwise convolutions."""
+def plain(net: nn.Module) -> None:
+    """Give a net PyTorch's own depthwise convolutions, in place."""
     for name, child in net.named_children():
         if isinstance(child, DepthwiseConv):
             channels, _, kernel, _ = child.weight.shape
-            conv = nn.Conv2d(channels, channels, kernel, child.stride, kernel // 2, groups=channels, bias=False)
+            conv = nn.Conv2d(channels, channels, kernel, child.stride[0], kernel // 2, groups=channels, bias=False)
             conv.weight = child.weight
             setattr(net, name, conv)
         else:
             plain(child)
-    return net
 
 
 def step_of(variant: str, name: str, width: float, waveforms: torch.Tensor, device: str) -> Callable[[], None]:
     torch.manual_seed(0)
     student = build_student(name, width)
-    student = plain(student) if variant == "plain float32" else student.to(memory_format=torch.channels_last)
+    if variant == "plain float32":
+        plain(student)
+    else:
+        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head, frontend = MappingHead(student.dim, TEACHER_DIM).to(device), FFTLogMel(student.logmel).to(device)
     student = student.to(device).train()
     optimizer = torch.optim.Adam([*student.parameters(), *head.parameters()], lr=1e-4, fused=variant != "plain float32")

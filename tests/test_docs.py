@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import importlib.util
 import math
 import re
 import shlex
@@ -142,13 +141,9 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_code_uses_names_that_exist(page: Path) -> None:
+def test_python_code_can_be_parsed(page: Path) -> None:  # test_names.py: its names exist
     for code in fenced(page.read_text(encoding="utf-8"), "python"):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sondino":
-                assert is_public(node.attr), f"{page.name} names sondino.{node.attr}"
-    for name in re.findall(r"`sondino\.(?!toml\b)(\w+)", page.read_text(encoding="utf-8")):
-        assert is_public(name), f"{page.name} names sondino.{name}"
+        ast.parse(code, page.name)
 
 
 def test_the_api_reference_has_every_public_name() -> None:
@@ -156,10 +151,6 @@ def test_the_api_reference_has_every_public_name() -> None:
     public = {f"sondino.{name}" for name in sondino.__all__ if name != "__version__"}
     stages = {f"sondino.corpus.{name}" for name in sondino.corpus.__all__}
     assert set(re.findall(r"^::: (\S+)$", page, re.M)) == public | stages
-
-
-def is_public(name: str) -> bool:
-    return name in sondino.__all__ or importlib.util.find_spec(f"sondino.{name}") is not None
 
 
 def test_the_encoder_of_the_manual_keeps_the_contract(tmp_path: Path) -> None:

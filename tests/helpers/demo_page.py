@@ -12,7 +12,7 @@ import soundfile
 
 from helpers import browser
 from sondino.exporters.demo import page_server
-from sondino.exporters.web import PAGE
+from sondino.loopback import PAGE
 
 EXECUTABLE = browser.find()
 NEEDS = [

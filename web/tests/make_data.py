@@ -71,7 +71,7 @@ def main() -> None:
             for hop in (None, 40):
                 x = np.arange(1, samples + 1, dtype=np.float32)
                 seconds = None if hop is None else hop / 100
-                cut, starts, weights = stack_windows(x, 100, Windowing(1.0, seconds, short), 50)  # type: ignore[arg-type]
+                cut, starts, weights = stack_windows(x, 100, Windowing(1.0, seconds, short), 50)
                 how = {"window": 100, "hop": hop, "short": short, "minimum": 50}
                 vectors = np.stack([cut.sum(axis=1), (cut**2).sum(axis=1)], axis=1).astype(np.float32)
                 cuts.append(
