@@ -1,7 +1,6 @@
 """Download one file: resumed after an interruption, and verified against the published size and checksum."""
 
 import hashlib
-import http.client
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,6 +79,7 @@ def verify(remote: Remote, file: Path, progress: Bytes | None = None) -> None:
 
 def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tuple[int, int | None]:
     """Fetch what is still missing; returns the bytes that there are now, and the bytes expected."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -118,6 +118,8 @@ def _fill(remote: Remote, part: Path, have: int, progress: Bytes | None) -> tupl
 
 def _blocks(remote: Remote, answer: Any) -> Iterator[bytes]:
     """The body of the response. If the server sent its length, a broken connection merely ends it."""
+    import http.client
+
     try:
         while block := answer.read(BLOCK):
             yield block
