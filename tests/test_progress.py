@@ -54,7 +54,7 @@ def test_nothing_is_silent_for_over_ten_seconds(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    lines = progress.Lines(progress.open_console(error=True), "targets", "clips")
+    lines = progress.Lines("targets", "clips")
     for second in range(1, 25):
         now = float(second)
         lines.beat()

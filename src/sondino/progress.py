@@ -1,5 +1,6 @@
 """Progress of long work: a bar with rate and time left in a terminal, a line every ten seconds in a log file."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,20 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from sondino.console import open_console
+from sondino.console import open_console, print_line
 from sondino.text import printable
 
 Report = Callable[[int, int], None]
@@ -39,11 +27,6 @@ class _Stages:
 
 _stages: ContextVar[_Stages | None] = ContextVar("stages", default=None)
 _within: ContextVar[str] = ContextVar("within", default="")
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(_format_rate(task.speed or task.finished_speed or 0), style="dim")
 
 
 @contextmanager
@@ -96,27 +79,44 @@ def show(description: str, unit: str = "", quiet: bool = False) -> Iterator[Repo
         quiet: show nothing.
     """
     is_stage, description = _stages.get() is not None, _numbered(description)
-    console = open_console(error=True)
     description, unit = printable(description), printable(unit)
     if quiet:
         yield lambda done, total: None
-    elif console.is_terminal:
-        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)]
-        if unit:
-            columns += [MofNCompleteColumn(), TextColumn(unit, markup=False), _Rate(), TimeRemainingColumn()]
-        with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-            task = bars.add_task(description, total=None)
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+    elif sys.stderr is not None and sys.stderr.isatty():
+        with _bar(description, unit) as report:
+            yield report
     else:
         if is_stage and not unit:
-            console.print(description, highlight=False, soft_wrap=True)
-        lines = Lines(console, description, unit)
+            print_line(description, error=True)
+        lines = Lines(description, unit)
         ended = threading.Event()
         threading.Thread(target=_watch, args=(lines, ended), name="sondino-progress", daemon=True).start()
         try:
             yield lines.report
         finally:
             ended.set()
+
+
+@contextmanager
+def _bar(description: str, unit: str) -> Iterator[Report]:
+    # Here, since in a log file the work is often done sooner than this is imported.
+    from rich import progress
+    from rich.text import Text
+
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
+            return Text(_format_rate(task.speed or task.finished_speed or 0), style="dim")
+
+    columns: list[progress.ProgressColumn] = [
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=24),
+    ]
+    if unit:
+        counted, left = progress.MofNCompleteColumn(), progress.TimeRemainingColumn()
+        columns += [counted, progress.TextColumn(unit, markup=False), Rate(), left]
+    with progress.Progress(*columns, progress.TimeElapsedColumn(), console=open_console(error=True)) as bars:
+        task = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _watch(lines: "Lines", ended: threading.Event) -> None:
@@ -127,8 +127,8 @@ def _watch(lines: "Lines", ended: threading.Event) -> None:
 class Lines:
     """The lines of one stage in a log file."""
 
-    def __init__(self, console: Console, description: str, unit: str) -> None:
-        self._console, self._description, self._unit = console, description, unit
+    def __init__(self, description: str, unit: str) -> None:
+        self._description, self._unit = description, unit
         self._began = self._last = time.monotonic()
         self._first: int | None = None
         self._reported: int | None = None
@@ -168,7 +168,7 @@ class Lines:
         return f", {_format_rate(rate)}{left}" if rate > 0 else ""
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        print_line(line, error=True)
 
 
 def _format_rate(rate: float) -> str:
