@@ -4,7 +4,7 @@
         [--repeats 5] [--work FOLDER]
 
 AUDIO is a folder of real audio. Sets as in embed.py: `full`, 200 WAV files of 10 s at 48 kHz; `effects`, 200 files of
-at most 4 s in five formats; `many`, the files of `full` five times. Each run is a process pinned to its cores, in turn
+at most 4 s in five formats; `many`, the files of `full` ten times. Each run is a process pinned to its cores, in turn
 with the others; peak memory is that of the operating system. Writes results/speed.csv: seconds, the seconds of the same
 tool for one file of 0.1 s, and by how much the first command of the set and model is faster, start included.
 """
@@ -41,7 +41,7 @@ def sets_of(audio: Path, work: Path) -> dict[str, list[Path]]:
         clips.append(target)
     (work / "many").mkdir(exist_ok=True)
     many = []
-    for turn in range(5):
+    for turn in range(10):
         for clip in clips:
             link = work / "many" / f"{turn}_{clip.name}"
             if not link.exists():

@@ -45,8 +45,20 @@ def test_what_is_taken(monkeypatch, folder, cannot, worth, config, expected):
     assert precision.choose_precision(model, list_inputs(folder)[0])[1] == "float32"
 
 
+def test_the_length_of_many_files_is_that_of_a_sample(tmp_path: Path) -> None:
+    """Every third of 96 files is read; one of them is broken, and all have as many bytes a second."""
+    for number in range(96):
+        soundfile.write(tmp_path / f"{number:02d}.wav", np.zeros(800 + 10 * number), 8000)
+    (tmp_path / "03.wav").write_bytes(bytes(1000))
+    whole = sum(800 + 10 * number for number in range(96) if number != 3) / 8000
+    files = list_inputs(tmp_path)[0]
+    assert precision.seconds_of(files) == pytest.approx(whole, rel=0.03)
+    assert precision.seconds_of([]) == precision.seconds_of([files[3]]) == 0
+
+
 def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):
     monkeypatch.setattr(precision, "why_not", lambda _: "it is too old")
+    monkeypatch.setattr(precision, "WORTH_ITS_START", (1, 1))
     (folder / "broken.wav").unlink()
     given = ["embed", str(folder), "--precision", "auto", "--output", str(tmp_path / "x.npz")]
     with pytest.raises(SystemExit, match="0"):

@@ -8,12 +8,14 @@ from sondino.errors import SondinoError
 from sondino.model.model import Model
 from sondino.model.sessions import Engine, Precision, why_not
 
-WORTH_ITS_START = (2e11, 2e12)
+WORTH_ITS_START = (2e11, 4e11)
 """Multiply-adds from which on bfloat16 is faster, on one thread and on more.
 
-OpenVINO's start and the comparison with float32 take about a second. One thread saves 9 ms for 10^9 multiply-adds, two
-save 3 ms or nothing, since ONNX Runtime's share the work better (benchmarks/LOG.md).
+OpenVINO's start and the comparison with float32 take about a second. One thread saves 8 ms for 10^9 multiply-adds, two
+4 ms (benchmarks/LOG.md).
 """
+
+SAMPLED = 32  # files whose length is read: the others are taken to have as many seconds a byte
 
 
 def choose_precision(model: Model, files: Sequence[Input]) -> tuple[Engine, Precision, str]:
@@ -23,25 +25,25 @@ def choose_precision(model: Model, files: Sequence[Input]) -> tuple[Engine, Prec
         model: in float32.
         files: as `list_inputs` lists them.
     """
+    reason = "the model computes in int8" if model.config.get("precision") == "int8" else None
     macs = model.costs().macs
-    reason = why_not("bfloat16")
-    if reason is None and model.config.get("precision") == "int8":
-        reason = "the model computes in int8"
-    if reason is None and (macs is None or not _are_worth(files, macs, model.threads)):
+    worth = WORTH_ITS_START[model.threads > 1]
+    if reason is None and (macs is None or seconds_of(files) / 10 * macs < worth):
         reason = "what is to be embedded takes less time than OpenVINO to start"
+    if reason is None:
+        reason = why_not("bfloat16")  # last, since it imports OpenVINO
     if reason is not None:
         return "onnxruntime", "float32", f"float32 by ONNX Runtime, since {reason}"
     return "openvino", "bfloat16", "bfloat16 by OpenVINO, which this processor computes in"
 
 
-def _are_worth(files: Sequence[Input], macs: int, threads: int) -> bool:
-    """Whether a model of so many multiply-adds for 10 s has so much to do on these files."""
-    left = WORTH_ITS_START[threads > 1]
-    for file in files:
+def seconds_of(files: Sequence[Input]) -> float:
+    """About how many seconds of sound files have."""
+    seconds = size = 0.0
+    for file in files[:: -(-len(files) // SAMPLED) or 1]:
         try:
-            left -= info(file.sound).duration / 10 * macs  # type: ignore[arg-type]
+            seconds += info(file.sound).duration  # type: ignore[arg-type]
         except SondinoError:
             continue  # it will be listed as skipped
-        if left <= 0:
-            return True
-    return False
+        size += file.size
+    return seconds / size * sum(file.size for file in files) if size else 0.0

@@ -113,6 +113,8 @@ class Model:
         self.path = self.folder / "model.onnx"
         self._asked_threads = threads
         self.threads = self.workers = files.thread_count(threads)
+        if engine == "openvino" and self.threads > 1:
+            self.workers = 2 * self.threads  # it computes on threads of its own: those that call it wait
         check_policy(window_policy)
         self.window_policy = window_policy
         self.precision = precision
