@@ -92,7 +92,7 @@ class _Work:
                     self._clips.append(clip)
                     if self._begun < self._count:
                         self._call_another()
-                    return self._read(clip)
+                    return self._read_sound(clip)
                 all_begun = self._begun == self._count
                 if handing_out and self._clips and self._clips[0].clip.finished:
                     return self._nothing()
@@ -133,7 +133,7 @@ class _Work:
     def _nothing(self) -> Job:
         yield from ()
 
-    def _read(self, ordered: "_Ordered") -> Job:
+    def _read_sound(self, ordered: "_Ordered") -> Job:
         """Read a sound, whose windows are of one shape; pauses between them."""
         windows: list[Prepared] = []
         for window in self._windows_of(ordered.clip):
