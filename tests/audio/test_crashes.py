@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from helpers.skips import needs_posix
 from helpers.sounds import sine
 from sondino import audio
 from sondino.audio import crashes
@@ -67,3 +68,20 @@ def test_more_files_than_slots_are_read(tmp_path, monkeypatch):
     with crash_marks(tmp_path, "out"), crashes.marked("other"):
         assert (tmp_path / ".out.decoding").exists()
         assert len(audio.read(tmp_path / "a.wav", 16000)) == 8000
+
+
+@needs_posix
+def test_where_a_mark_cannot_be_written_the_file_is_read(tmp_path):
+    """As on a full disk: here no file may be longer than the limit, and marks lie behind it."""
+    soundfile.write(tmp_path / "a.wav", sine(16000, 0.5), 16000)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from sondino import audio\n"
+        "from sondino.audio.crashes import crash_marks\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "with crash_marks(Path(sys.argv[1])):\n"
+        "    print(len(audio.read(sys.argv[1] + '/a.wav', 16000)))\n"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "8000\n"

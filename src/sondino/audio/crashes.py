@@ -6,13 +6,12 @@ those files in a process of their own: they may only have been open when it was 
 """
 
 import json
-import mmap
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sondino.errors import AudioError
@@ -37,14 +36,14 @@ except SondinoError:
 
 
 class _Marks:
-    """A file of slots, each with the path of a file that is open, shared with the disk: it outlives the process."""
+    """A file of slots, each with the path of a file that is open. What is written there outlives the process.
+
+    It is written, not mapped: where the disk is full, writing to a map ends the process.
+    """
 
     def __init__(self, file: Path, crashed: set[str]) -> None:
         self.crashed = crashed
-        with file.open("wb") as opened:
-            opened.truncate(SLOTS * SLOT_BYTES)
-        with file.open("r+b") as opened:
-            self._map = mmap.mmap(opened.fileno(), 0)
+        self._file = file.open("wb", buffering=0)
         self._free = list(range(SLOTS))
         self._lock = threading.Lock()
 
@@ -54,13 +53,22 @@ class _Marks:
             if not self._free or len(name) > SLOT_BYTES:
                 return None
             slot = self._free.pop()
-        self._map[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] = name.ljust(SLOT_BYTES, b"\0")
-        return slot
+            self._write(slot, name.ljust(SLOT_BYTES, b"\0"))
+            return slot
 
     def give_back(self, slot: int) -> None:
-        self._map[slot * SLOT_BYTES] = 0
         with self._lock:
+            self._write(slot, b"\0")
             self._free.append(slot)
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+    def _write(self, slot: int, content: bytes) -> None:
+        with suppress(OSError, ValueError):  # a full disk, or closed meanwhile: it is not marked
+            self._file.seek(slot * SLOT_BYTES)
+            self._file.write(content)
 
 
 _current: _Marks | None = None
@@ -82,15 +90,15 @@ def crash_marks(folder: Path, name: str = "") -> Iterator[None]:
     if found:
         crashed |= found
         write_json(known, {"crashed": sorted(crashed)})
-    outer = _current
-    try:
-        _current = _Marks(file, crashed)
-    except (OSError, ValueError):
-        _current = outer  # a disk without shared maps: nothing is marked
+    outer, marks = _current, None
+    with suppress(OSError):  # a folder that cannot be written: nothing is marked
+        _current = marks = _Marks(file, crashed)
     try:
         yield
     finally:
         _current = outer
+        if marks is not None:
+            marks.close()
         file.unlink(missing_ok=True)
 
 
