@@ -127,7 +127,10 @@ class ResolvedEncoder:
     """As `embed`, called from `workers` threads at once. Default: `embed`."""
     takes_rate: Callable[[int], bool]
     prepare: Callable[[Array, int], Array]
-    """What `embed_prepared` takes of a waveform (samples,) at a rate (hertz) that is taken. Default: the waveform."""
+    """What `embed_prepared` takes of a waveform (samples,) at a rate (hertz) that is taken. Default: the waveform.
+
+    It and `embed_prepared` are called from `workers` threads at once.
+    """
     embed_prepared: Callable[[Array], Array]
     """Embeddings (batch, dim) of prepared waveforms (batch, ...), on the calling thread. Default: `embed_batch`."""
     given_fingerprint: str | None
