@@ -5,6 +5,7 @@ import io
 import tarfile
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,6 +112,43 @@ def test_the_ids_of_a_list_are_those_of_the_table(sounds: Path, tmp_path: Path) 
     (sounds / "list.csv").write_text("a,b\n1,2\n")
     with pytest.raises(OptionError, match="has no column path"):
         embed_files([sounds, sounds / "list.csv"], Tiny(), tmp_path / "o.csv")
+
+
+def test_columns_of_a_list_that_nobody_reads_are_named(sounds: Path, model: sondino.Model, tmp_path: Path) -> None:
+    (sounds / "list.csv").write_text(
+        "path,site,end,label,split,source,note\na.wav,1,2,x,test,y,loud\nsub/b.wav,,1,,,,\n"
+    )
+    sentence = "list.csv has columns that are not read: site, note"
+    for call in (
+        lambda: embed_files(sounds / "list.csv", Tiny(), tmp_path / "o.npz"),
+        lambda: detect_files(sounds / "list.csv", model, tmp_path / "o.csv"),
+        lambda: sondino.classify_files(sounds / "list.csv", model, tmp_path / "o.csv"),
+    ):
+        with pytest.warns(UserWarning) as said:
+            call()
+        assert [str(each.message) for each in said] == [sentence]
+    (sounds / "list.csv").write_text("path,end,label,fold,source\na.wav,2,x,1,y\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # every column is read, if not here
+        embed_files(sounds / "list.csv", Tiny(), tmp_path / "o.npz")
+
+
+@pytest.mark.parametrize("command", ["embed", "classify"])
+def test_the_command_names_them_once_and_on_standard_error(
+    command: str, sounds: Path, model: sondino.Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown = {}
+    for number, quiet in enumerate(([], ["--quiet"])):
+        (sounds / "list.csv").write_text(f"path,site{number}\na.wav,1\n")  # Python says the same only once
+        given = [command, sounds / "list.csv", "--model", tmp_path / "bundle", "--output", "-", *quiet]
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([str(each) for each in given])
+        shown[number] = capfd.readouterr()
+        assert shown[number].err.count(f"sondino: list.csv has columns that are not read: site{number}\n") == 1
+    (sounds / "list.csv").write_text("path\na.wav\n")
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([str(each) for each in given])
+    assert capfd.readouterr().out == shown[0].out == shown[1].out
 
 
 def test_a_broken_file_behind_a_stretch_is_named_once(sounds: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What --precision auto takes, and that it says so."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(given)
     assert "float32 by ONNX Runtime, since it is too old" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_list_is_said_once(monkeypatch, folder, tmp_path, capsys):
+    """Though it is read to choose a precision, too."""
+    monkeypatch.setattr(precision, "why_not", lambda _: "it is too old")
+    names = "".join(f"{file.name},1\n" for file in sorted(folder.glob("*.wav")) if file.name != "broken.wav")
+    (folder / "list.csv").write_text(f"path,site\n{names}")
+    warnings.simplefilter("always")
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["embed", str(folder / "list.csv"), "--precision", "auto", "--output", str(tmp_path / "x.npz")])
+    assert capsys.readouterr().err.count("columns that are not read: site") == 1
 
 
 @pytest.mark.parametrize("further", [["--append"], ["--device", "cuda"], ["--engine", "openvino"]])

@@ -1,5 +1,6 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -15,7 +16,7 @@ from sondino.hub.catalogue import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sondino.embedding.inputs import Given
+    from sondino.embedding.inputs import Given, Input
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -146,10 +147,9 @@ def embed(
     assert output is not None
     given = fetched(inputs, quiet)
     if precision == "auto":
-        from sondino.embedding.inputs import list_inputs
         from sondino.embedding.precision import choose_precision
 
-        engine, precision, why = choose_precision(opened, list_inputs(given)[0])
+        engine, precision, why = choose_precision(opened, _listed(given))
         if precision != opened.precision:
             opened = open_model(engine=engine, precision=precision)
         if not quiet:
@@ -221,18 +221,26 @@ def _embed_files(
     return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
+def _listed(inputs: "list[Given]") -> "list[Input]":
+    """The sounds that are embedded; what is said of a list is said where they are embedded."""
+    from sondino.embedding.inputs import list_inputs
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list_inputs(inputs)[0]
+
+
 def _cost(inputs: "list[Given]", model: "Model") -> str:
     """The loss by engine and precision, on the beginnings of a few of the files."""
     import numpy as np
 
     from sondino.audio.reading import read
     from sondino.audio.windows import Windowing, stack_windows
-    from sondino.embedding.inputs import list_inputs
     from sondino.errors import SondinoError
 
     seconds = model.window or 10.0
     clips = []
-    for file in list_inputs(inputs)[0]:
+    for file in _listed(inputs):
         try:
             sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds)
         except SondinoError:
