@@ -234,6 +234,63 @@ def test_duration_and_end_must_agree(tmp_path: Path) -> None:
         read_list(written(tmp_path, "path,start,duration,end\na.wav,1,2,4\n"), {})
 
 
+SELECTIONS = {  # of two files of 10 s, as Raven opens them: the times of the second count on
+    "Selection": [1, 1, 2, 2, 3],
+    "View": ["Waveform 1", "Spectrogram 1", "Waveform 1", "Spectrogram 1", "Spectrogram 1"],
+    "Channel": [1] * 5,
+    "Begin Time (s)": [6.709509878, 6.709509878, 13.25, 13.25, 14.0],
+    "End Time (s)": [8.209509878, 8.209509878, 15.75, 15.75, 15.0],
+    "Low Freq (Hz)": [1739.012] * 5,
+    "High Freq (Hz)": [3798.813] * 5,
+    "Begin Path": ["x/a.wav", "x/a.wav", "x/b.wav", "x/b.wav", "x/b.wav"],
+    "Begin File": ["a.wav", "a.wav", "b.wav", "b.wav", "b.wav"],
+    "File Offset (s)": [6.709509878, 6.709509878, 3.25, 3.25, 4.0],
+    "Delta Time (s)": [1.5, 1.5, 2.5, 2.5, 1.0],
+    "Annotation": ["owl", "owl", "fox", "fox", "owl"],
+}
+
+
+def selections(folder: Path, form: str, *without: str, **instead: list[object]) -> Path:
+    """The table as tabs, commas or Parquet, without some columns and with others' cells."""
+    table = {name: cells for name, cells in (SELECTIONS | instead).items() if name not in without}
+    if form == "parquet":
+        return columns(folder, **table)
+    between = {"tabs": "\t", "commas": ","}[form]
+    rows = [list(table), *(map(str, cells) for cells in zip(*table.values(), strict=True))]
+    return written(folder, "".join(between.join(row) + "\n" for row in rows), f"l.{form}")
+
+
+@pytest.mark.parametrize("form", ["tabs", "commas", "parquet"])
+def test_a_selection_table_is_read_as_raven_means_it(tmp_path: Path, form: str) -> None:
+    text = {"path": ["x/a.wav", "x/b.wav", "x/b.wav"], "label": ["owl", "fox", "owl"]}
+    seconds = {"start": [6.709509878, 3.25, 4.0], "duration": [1.5, 2.5, 1.0]}
+    for without in ((), ("End Time (s)",), ("Delta Time (s)",)):
+        found = read_list(selections(tmp_path, form, *without), {}, labelled=True)
+        assert (found.text, found.seconds) == (text, seconds)
+        assert [found.lines[0] + 2, found.lines[0] + 4] == found.lines[1:]  # each selection once, though in two views
+    assert found.unread == ("Selection", "View", "Channel", "Low Freq (Hz)", "High Freq (Hz)", "Begin File")
+    one = read_list(selections(tmp_path, form, "File Offset (s)", "Begin Path"), {})  # of one recording
+    assert one.text["path"] == ["a.wav", "b.wav", "b.wav"] and one.seconds["start"] == [6.709509878, 13.25, 14.0]
+    lengths = read_list(selections(tmp_path, form, "Begin Time (s)", "End Time (s)", "File Offset (s)"), {})
+    assert lengths.seconds == {"duration": [1.5, 2.5, 1.0]}
+    with pytest.raises(OptionError, match=re.escape("column 'File Offset (s)': write 'start'")):
+        read_list(selections(tmp_path, form, "Begin Time (s)"), {})
+    named = read_list(selections(tmp_path, form, "View"), {})
+    assert len(named) == 5  # without views rows that are the same are the user's own
+
+
+@pytest.mark.parametrize("form", ["tabs", "commas", "parquet"])
+def test_a_delta_time_that_is_not_the_end_less_the_beginning_is_refused(tmp_path: Path, form: str) -> None:
+    rounded = {"End Time (s)": [8.21, 8.21, 15.751, 15.751, 15.0], "Delta Time (s)": [1.4995, 1.4995, 2.5, 2.5, 1.0]}
+    found = read_list(selections(tmp_path, form, **rounded), {})
+    assert found.seconds["duration"] == pytest.approx([1.500490122, 2.501, 1.0])  # the end's, which has more digits
+    place = "row 5" if form == "parquet" else "line 6"
+    wrong = selections(tmp_path, form, **{"Delta Time (s)": [1.5, 1.5, 2.5, 2.5, 1.25]})
+    message = f"{wrong}, {place}: Begin Time (s) 14 s and Delta Time (s) 1.25 s do not make End Time (s) 15 s: keep one"
+    with pytest.raises(OptionError, match=re.escape(message)):
+        read_list(wrong, {})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -245,7 +302,7 @@ def test_duration_and_end_must_agree(tmp_path: Path) -> None:
         (b'path,label\na.wav,"x"y\n', "no CSV"),
         (b"path,label\na.wav,dog, big\n", "line 2 has 3 cells and the line of names 2"),
         (b"path,label,split\na.wav,test\n", "line 2 has 2 cells and the line of names 3"),
-        (b"path;label\na.wav;x\n", "with commas between"),
+        (b"path;label\na.wav;x\n", "with commas or tabs between"),
         (b"file,label\na.wav,x\n", r"has no column path \(it has file, label\)"),
         (b" Path\na.wav\n", "column ' Path': write 'path'"),
         (b"", "it has none"),

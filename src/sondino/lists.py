@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sondino import raven
 from sondino.errors import OptionError, require
 from sondino.text import first_line
 
@@ -22,15 +23,25 @@ COLUMNS = (*TEXT, *SECONDS)
 READ_AS = {
     "start_time": "start",
     "end_time": "end",
-    "Begin Time (s)": "start",
-    "End Time (s)": "end",
+    raven.BEGIN: "start",
+    raven.END: "end",
+    raven.DELTA: "duration",
     "Annotation": "label",
     "Start (s)": "start",
     "End (s)": "end",
     "Common name": "label",
+    "Common Name": "label",
     "File": "path",
+    "Begin Path": "path",
+    "Begin File": "path",
 }
 """Names that other programs write, Raven and BirdNET among them, and the columns of ours that they are read as."""
+_RATHER = {
+    "Begin Path": {"File"},
+    "Begin File": {"File", "Begin Path"},
+    "Common Name": {"Annotation", "Common name"},
+}
+"""Names that are not read where one of these is there."""
 SPLITS = {"": "train", "train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}
 """What a cell of `split` may hold, and which part it means."""
 BETWEEN_LABELS = ";"
@@ -47,7 +58,7 @@ _AFTER = r"(?:timestamp|time|t)?(?:in)?(?:s|secs?|seconds?|ms|msecs?|millisecond
 _TIMES = (
     ("start", re.compile(rf"{_BEFORE}(?:start|onset|begin){_AFTER}|[tx]min|t0|from")),
     ("end", re.compile(rf"{_BEFORE}(?:end|stop){_AFTER}|[tx]max|t1|to")),
-    ("duration", re.compile(rf"{_BEFORE}(?:duration|dur){_AFTER}")),
+    ("duration", re.compile(rf"{_BEFORE}(?:duration|dur|deltatime){_AFTER}")),
 )
 _OFFSET = re.compile(rf"{_BEFORE}offset{_AFTER}")  # the start in some tools' lists, the end in others'
 _MOMENT = re.compile(rf"{_BEFORE}(?:time|times|timestamps?|timepoints?|moment){_AFTER}")  # or the time of a recording
@@ -60,8 +71,6 @@ _FOLD = re.compile(r"(?:k|cv)?fold(?:id|no|number|index|idx)?")
 _TRAINS = {"train", "training", "trn"}
 _PARTS = _TRAINS | {"test", "testing", "tst", "valid", "validation", "val", "dev", "eval", "evaluation", "holdout"}
 _PART_NAMES = {"test", "train", "validation", "holdout", "istest", "istrain", "isvalidation", "isholdout"}
-_END_OF_FILE = 1e-3
-"""Seconds by which `start` + `duration` and `end` may differ: both are rounded in many lists."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +131,19 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
         name: _seconds(file, table.written.get(name, name), lines, cells) for name, cells in table.seconds.items()
     }
     if "end" in seconds:
-        seconds["duration"] = _durations(file, lines, seconds)
+        seconds["duration"] = _durations(file, table, seconds)
         del seconds["end"]
+    if raven.OFFSET in seconds:  # after the durations, since an end counts from where its start does
+        offsets = seconds.pop(raven.OFFSET)
+        seconds["start"] = [
+            start if offset is None else offset for start, offset in zip(seconds["start"], offsets, strict=True)
+        ]
     lacking = [row for row, path in enumerate(text["path"]) if not path]
-    if not lacking:
+    again = raven.repeated([*text.values(), *seconds.values()]) if raven.VIEW in table.written else set()
+    if not lacking and not again:
         return SoundList(file, lines, text, seconds, unread=table.unread)
     skipped = [(f"{_row(file, lines[row])} of {file.name}", "has no path") for row in lacking]
-    there = [row for row, path in enumerate(text["path"]) if path]
+    there = [row for row, path in enumerate(text["path"]) if path and row not in again]
     return SoundList(
         file,
         [lines[row] for row in there],
@@ -172,8 +187,14 @@ def _plain(name: str) -> str:
 
 def _ours(names: Sequence[str]) -> list[str]:
     """A list's names, those that other programs write as ours, where ours is not there and one alone means it."""
-    counts = Counter(READ_AS.get(name, name) for name in names)
-    return [READ_AS[name] if name in READ_AS and counts[READ_AS[name]] == 1 else name for name in names]
+    meant = [name if _RATHER.get(name, set()) & set(names) else READ_AS.get(name, name) for name in names]
+    counts = Counter(meant)
+    return [new if counts[new] == 1 else old for old, new in zip(names, meant, strict=True)]
+
+
+def _times(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns of seconds: Raven's offset is one where its beginning is the start."""
+    return (*SECONDS, raven.OFFSET) if raven.BEGIN in given and raven.BEGIN not in names else SECONDS
 
 
 def _refused(form: _Form, names: Sequence[str]) -> dict[str, str]:
@@ -183,7 +204,7 @@ def _refused(form: _Form, names: Sequence[str]) -> dict[str, str]:
         OptionError: a column is missing or there twice.
     """
     file, counts = form.file, Counter(names)
-    twice = next((name for name in COLUMNS if counts[name] > 1), None)
+    twice = next((name for name in (*COLUMNS, raven.OFFSET) if counts[name] > 1), None)
     if twice is not None:
         raise OptionError(f"{file} has {counts[twice]} columns {twice}: keep one of them")
     for one, other in (("label", "labels"), ("fold", "split")):
@@ -201,7 +222,7 @@ def _refused(form: _Form, names: Sequence[str]) -> dict[str, str]:
         needs = "needs the columns path and label" if form.labelled else "has no column path"
         raise OptionError(
             f"{file} {needs} (it has {', '.join(sorted(filter(None, names))) or 'none'}): "
-            f"a line of names at the top, with commas between; sondino reads {used}"
+            f"a line of names at the top, with commas or tabs between; sondino reads {used}"
         )
     return _unread_columns(names, form.unused)
 
@@ -221,6 +242,8 @@ def _unread_columns(names: Sequence[str], unused: Mapping[str, str]) -> dict[str
         elif meant is not None:
             advice = f"write {meant!r}" + (", in seconds, or rename it" if meant in SECONDS else "")
             refused[name] = "keep one of the two, or rename it" if meant in names else advice
+        elif name == raven.OFFSET and "start" not in names:
+            refused[name] = unused.get("start", "write 'start', or rename it")
         elif _OFFSET.fullmatch(plain):
             named = "end" if begins else "start"
             refused[name] = unused.get(named, f"write {named!r}, in seconds, or rename it")
@@ -304,22 +327,17 @@ def _number(cell: str | float | None) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _durations(file: Path, lines: Sequence[int], seconds: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+def _durations(file: Path, table: _Cells, seconds: Mapping[str, Sequence[float | None]]) -> list[float | None]:
     """Each row's duration, from its end where it has one."""
-    nothing: list[float | None] = [None] * len(lines)
+    nothing: list[float | None] = [None] * len(table.lines)
+    names = [table.written.get(name, name) for name in SECONDS]
     found = []
-    rows = zip(lines, seconds.get("start", nothing), seconds["end"], seconds.get("duration", nothing), strict=True)
+    rows = zip(table.lines, *(seconds.get(name, nothing) for name in SECONDS), strict=True)
     for line, start, end, duration in rows:
-        if end is None:
-            found.append(duration)
-            continue
-        first = start or 0.0
-        if duration is not None and abs(first + duration - end) > _END_OF_FILE:
-            raise OptionError(
-                f"{file}, {_row(file, line)}: start {first:g} s and duration {duration:g} s do not make end {end:g} s: "
-                "keep one of the columns duration and end"
-            )
-        found.append(round(end - first, 9))
+        try:
+            found.append(raven.length(start or 0.0, end, duration, names))
+        except ValueError as error:
+            raise OptionError(f"{file}, {_row(file, line)}: {error}") from error
     return found
 
 
@@ -330,7 +348,10 @@ def _read_csv(form: _Form) -> _Cells:
     file = form.file
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
-            return _cells(form, csv.reader(_without_nul(opened), strict=True))
+            names = next((line for line in opened if line.strip()), "")
+            opened.seek(0)
+            between = "\t" if names.count("\t") > names.count(",") else ","
+            return _cells(form, csv.reader(_without_nul(opened), delimiter=between, strict=True))
     except OSError as error:
         raise OptionError(f"{file} cannot be read ({error.strerror or error}): give a CSV or Parquet list") from error
     except UnicodeDecodeError as error:
@@ -371,7 +392,8 @@ def _cells(form: _Form, reader: Any) -> _Cells:
     given: list[str] = next((row for row in rows if any(cell.strip() for cell in row)), [])
     names = _ours(given)
     refused = _refused(form, names)
-    known = {name: names.index(name) for name in COLUMNS if name in names}
+    times = _times(given, names)
+    known = {name: names.index(name) for name in (*TEXT, *times) if name in names}
     suspects = {place: name for place, name in enumerate(names) if name in refused}
     others: dict[int, set[str]] = {}  # columns about something else, as it seems so far -> their values
     if not {"fold", "split"} & known.keys():
@@ -412,7 +434,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
     text = {name: cells[name] for name in TEXT if name in cells}
     unread = tuple(names[place] for place in foreign if place not in empty)
     written = dict(zip(names, given, strict=True))
-    return _Cells(lines, text, {name: cells[name] for name in SECONDS if name in cells}, unread, written)
+    return _Cells(lines, text, {name: cells[name] for name in times if name in cells}, unread, written)
 
 
 # ---- Parquet ------------------------------------------------------------------------------------------------------
@@ -428,9 +450,10 @@ def _read_parquet(form: _Form) -> _Cells:
             given = list(schema.names)
             names = _ours(given)
             refused = _refused(form, names)
+            times = _times(given, names)
             texts = [name for name, one in zip(names, schema, strict=True)
                      if names.count(name) == 1 and _is_text(pa, one.type)]  # fmt: skip
-            wanted = {*COLUMNS, *refused, *texts} & set(names)
+            wanted = {*TEXT, *times, *refused, *texts} & set(names)
             table = opened.read(columns=[old for old, new in zip(given, names, strict=True) if new in wanted])
         table.validate(full=True)
         ours = dict(zip(given, names, strict=True))
@@ -449,9 +472,9 @@ def _read_parquet(form: _Form) -> _Cells:
             distinct = [str(cell).strip() for cell in table[name].unique().to_pylist() if cell is not None]
             _check_parts(file, name, _parts_in(distinct))
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
-    seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in SECONDS if name in there}
+    seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in times if name in there}
     unread = tuple(name for name, one in zip(names, schema, strict=True)
-                   if name not in COLUMNS and not pa.types.is_null(one.type))  # fmt: skip
+                   if name not in (*TEXT, *times) and not pa.types.is_null(one.type))  # fmt: skip
     return _Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sondino import raven
 from sondino.errors import OptionError
+from sondino.raven import BEGIN, DELTA, END, OFFSET
 
-BEGIN, END = "Begin Time (s)", "End Time (s)"
 LABELS = ("Annotation", "Label", "Labels", "Species", "Common Name", "Call Type", "Type")
 """Columns of a selection table that may hold the label, the likeliest first."""
 MOST_BYTES = 1 << 26
@@ -103,14 +104,19 @@ def _selections(file: Path, lines: list[str], recording: str) -> list[Mark]:
         if of != recording:
             raise OptionError(
                 f"{file}, line {number} is a selection of {of}, and the table lies beside {recording}: save a table "
-                "for each recording"
+                "for each recording, or give it as a list (--labels)"
             )
-        begin, end = _number(row.get(BEGIN)), _number(row.get(END))
-        if begin is None or end is None or begin > end:
-            raise OptionError(f"{file}, line {number}: {BEGIN} and {END} must be seconds, the end behind the beginning")
-        offset = _number(row.get("File Offset (s)"))
-        start = begin if offset is None else offset  # times may count on over several files
-        marks[row.get("Selection") or str(number), _mark(start, start + end - begin, row.get(label or "") or "")] = None
+        begin, end, delta, offset = (_number(row.get(name)) for name in (BEGIN, END, DELTA, OFFSET))
+        try:
+            duration = None if begin is None else raven.length(begin, end, delta)
+        except ValueError as error:
+            raise OptionError(f"{file}, line {number}: {error}") from error
+        if begin is None or duration is None or duration < 0:
+            raise OptionError(
+                f"{file}, line {number}: {BEGIN} and {END} (or {DELTA}) must be seconds, the end behind the beginning"
+            )
+        start = begin if offset is None else offset
+        marks[row.get("Selection") or str(number), _mark(start, start + duration, row.get(label or "") or "")] = None
     return [mark for _, mark in marks]
 
 

@@ -153,7 +153,7 @@ def test_a_file_listed_twice_must_agree_with_itself(sounds: Path) -> None:
     ("content", "message"),
     [
         (b"file,label\na.wav,b\n", r"needs the columns path and label \(it has file, label\)"),
-        (b"path;label\nloud/0.wav;loud\n", "with commas between"),
+        (b"path;label\nloud/0.wav;loud\n", "with commas or tabs between"),
         (b"path\nloud/0.wav\n", "needs the columns path and label"),
         (b"", "it has none"),
         (b"path,label\n", "lists no file"),

@@ -117,6 +117,36 @@ def test_a_table_in_another_encoding_or_with_quotation_marks_is_whole(folder: Pa
     assert found == [Mark(3, 1, '"loud'), Mark(4.5, 0.5, "quiet"), Mark(6, 1, "rain")]  # a number that comes twice
 
 
+def test_a_duration_stands_for_a_missing_end(folder: Path) -> None:
+    rows = RAVEN.replace("End Time (s)", "Delta Time (s)").replace("\t14.0\t", "\t1.0\t").replace("\t15.0\t", "\t0.5\t")
+    (folder / "dusk.txt").write_text(rows)
+    assert read_track(folder / "dusk.txt", folder / "dusk.wav") == [Mark(3, 1, "loud"), Mark(4.5, 0.5, "quiet")]
+    rows = rows.replace("14.5\t0.5", "14.5\tx")
+    (folder / "dusk.txt").write_text(rows)
+    with pytest.raises(OptionError, match=r"line 4: Begin Time \(s\) and End Time \(s\) \(or Delta Time"):
+        read_track(folder / "dusk.txt", folder / "dusk.wav")
+
+
+def test_one_table_of_several_recordings_is_a_list(folder: Path) -> None:
+    """As Raven writes it where several files are open: times of the second count on from the end of the first."""
+    table = "".join(
+        line + ("\tDelta Time (s)\tBegin File\n" if number == 0 else f"\t{delta}\tdusk.wav\n")
+        for number, (line, delta) in enumerate(zip(RAVEN.splitlines(), ("", "1", "1", "0.5"), strict=True))
+    )
+    table += "3\tSpectrogram 1\t1\t1.0\t2.0\t1.0\tloud\t1\tdawn.wav\n4\tSpectrogram 1\t1\t2\t3\t2\tquiet\t1\tdawn.wav\n"
+    (folder / "both.txt").write_text(table)
+    found = read_labelled(folder, folder / "both.txt")
+    assert spans(found) == [
+        ("dusk.wav", 3, 1, ("loud",)),
+        ("dusk.wav", 4.5, 0.5, ("quiet",)),
+        ("dawn.wav", 1, 1, ("loud",)),
+        ("dawn.wav", 2, 1, ("quiet",)),
+    ]
+    (folder / "both.txt").rename(folder / "dusk.txt")
+    with pytest.raises(OptionError, match=r"line 5 is a selection of dawn\.wav, .* or give it as a list \(--labels\)"):
+        read_labelled(folder)
+
+
 def test_other_texts_are_no_tracks(folder: Path) -> None:
     (folder / "dawn.txt").write_text("recorded by the lake\n")
     assert track_of(folder / "dawn.wav") == (None, [])
@@ -149,7 +179,16 @@ def test_other_texts_are_no_tracks(folder: Path) -> None:
         ("0\t1\ta\nsoon\t2\tb\n", "dawn.txt, line 2: 'soon\\\\t2\\\\tb' is no label"),
         ("1\t1\ta\n", "hold no label with a text and a length"),
         (RAVEN.replace("Annotation", "Remark"), "has no column Annotation or Label"),
-        (RAVEN.replace("14.5", "x"), r"line 4: Begin Time \(s\) and End Time \(s\) must be seconds"),
+        (
+            RAVEN.replace("14.5", "x"),
+            r"line 4: Begin Time \(s\) and End Time \(s\) \(or Delta Time \(s\)\) must be seconds",
+        ),
+        (
+            RAVEN.replace("File Offset (s)", "Delta Time (s)")
+            .replace("\t4.5\t", "\t0.6\t")
+            .replace("\t3.0\t", "\t1.0\t"),
+            r"dawn.txt, line 4: Begin Time \(s\) 14.5 s and Delta Time \(s\) 0.6 s do not make End Time \(s\) 15 s",
+        ),
         (
             RAVEN.replace("File Offset (s)", "Begin File")
             .replace("\t4.5\t", "\tnoon.wav\t")

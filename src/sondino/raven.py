@@ -1,0 +1,42 @@
+"""Raven's selection tables: columns of times and views, how long a selection is, and rows that repeat it."""
+
+from collections.abc import Sequence
+
+BEGIN, END, DELTA = "Begin Time (s)", "End Time (s)", "Delta Time (s)"
+OFFSET = "File Offset (s)"
+"""Where a selection begins in its own file: the times of a table over several count from the start of the first."""
+VIEW = "View"
+"""Waveform 1, Spectrogram 1 and so on: a selection has a row for each."""
+ROUNDING = 2e-3
+"""Seconds by which a start and a duration may miss an end: each of the three is rounded, in some tables to 1 ms."""
+
+
+def length(
+    start: float, end: float | None, duration: float | None, names: Sequence[str] = (BEGIN, END, DELTA)
+) -> float | None:
+    """Seconds from a start to its end; the duration where there is no end, None where there is neither.
+
+    Args:
+        start: seconds.
+        end: seconds.
+        duration: seconds.
+        names: of the columns that the three are from, for the message.
+
+    Raises:
+        ValueError: `duration` and `end` differ by more than rounding does.
+    """
+    if end is None:
+        return duration
+    if duration is not None and abs(start + duration - end) > ROUNDING:
+        begin, stop, long = names
+        raise ValueError(
+            f"{begin} {start:g} s and {long} {duration:g} s do not make {stop} {end:g} s: "
+            f"keep one of the columns {long} and {stop}"
+        )
+    return round(end - start, 9)
+
+
+def repeated(columns: Sequence[Sequence[object]]) -> set[int]:
+    """The rows whose cells are those of a row above them, as of a selection in two views."""
+    first: dict[tuple[object, ...], int] = {}
+    return {row for row, cells in enumerate(zip(*columns, strict=True)) if first.setdefault(cells, row) != row}
