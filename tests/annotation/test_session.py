@@ -238,7 +238,8 @@ def test_the_error_in_birdnets_results_comes_first(archive: Path, tmp_path: Path
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    session = Session.open(archive, tmp_path / "out", model, given=tmp_path / "results.csv")
+    with pytest.warns(UserWarning, match=r"results\.csv has columns that are not read: Confidence$"):
+        session = Session.open(archive, tmp_path / "out", model, given=tmp_path / "results.csv")
     assert session.state().labels == ("loud", "quiet") and session.given_elsewhere == 0
     (first,) = session.next("quiet", "disagree")
     assert (first.path, first.start, first.given, first.how) == ("03.wav", 3.0, "quiet", "disagree")
