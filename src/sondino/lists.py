@@ -432,7 +432,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
         if name in cells:
             cells[name] = [cell.strip() for cell in cells[name]]
     text = {name: cells[name] for name in TEXT if name in cells}
-    unread = tuple(names[place] for place in foreign if place not in empty)
+    unread = tuple(names[place] for place in foreign if place not in empty and names[place] != raven.VIEW)
     written = dict(zip(names, given, strict=True))
     return _Cells(lines, text, {name: cells[name] for name in times if name in cells}, unread, written)
 
@@ -474,7 +474,7 @@ def _read_parquet(form: _Form) -> _Cells:
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
     seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in times if name in there}
     unread = tuple(name for name, one in zip(names, schema, strict=True)
-                   if name not in (*TEXT, *times) and not pa.types.is_null(one.type))  # fmt: skip
+                   if name not in (*TEXT, *times, raven.VIEW) and not pa.types.is_null(one.type))  # fmt: skip
     return _Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 
