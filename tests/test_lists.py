@@ -279,6 +279,24 @@ def test_a_selection_table_is_read_as_raven_means_it(tmp_path: Path, form: str) 
     assert len(named) == 5  # without views rows that are the same are the user's own
 
 
+@pytest.mark.parametrize("name", ["Begin Time (s)", "File Offset (s)"])
+def test_a_selection_needs_both_its_beginning_and_its_place_in_the_file(tmp_path: Path, name: str) -> None:
+    """Without its offset it would be taken from another place of the second file."""
+    cells: list[object] = [*SELECTIONS[name][:4], ""]
+    with pytest.raises(OptionError, match=r"line 6: Begin Time \(s\) or File Offset \(s\) is empty"):
+        read_list(selections(tmp_path, "tabs", **{name: cells, "Delta Time (s)": [""] * 5}), {})
+
+
+def test_quotes_are_of_the_label_in_a_selection_table_and_around_cells_in_other_lists(tmp_path: Path) -> None:
+    labels: list[object] = ['"tit', '"tit', 'owl"', 'owl"', "a b"]
+    found = read_list(selections(tmp_path, "tabs", Annotation=labels), {})
+    assert found.text["label"] == ['"tit', 'owl"', "a b"]
+    named = read_list(written(tmp_path, 'path,"a\tb\tc"\n"x, y.wav",1\n'), {})
+    assert named.text["path"] == ["x, y.wav"] and named.unread == ("a\tb\tc",)
+    tabs = read_list(written(tmp_path, 'path\tlabel\n"x\ty.wav"\t"a ""b"""\n'), {})
+    assert tabs.text == {"path": ["x\ty.wav"], "label": ['a "b"']}
+
+
 @pytest.mark.parametrize("form", ["tabs", "commas", "parquet"])
 def test_a_delta_time_that_is_not_the_end_less_the_beginning_is_refused(tmp_path: Path, form: str) -> None:
     rounded = {"End Time (s)": [8.21, 8.21, 15.751, 15.751, 15.0], "Delta Time (s)": [1.4995, 1.4995, 2.5, 2.5, 1.0]}

@@ -134,10 +134,13 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
         seconds["duration"] = _durations(file, table, seconds)
         del seconds["end"]
     if raven.OFFSET in seconds:  # after the durations, since an end counts from where its start does
-        offsets = seconds.pop(raven.OFFSET)
-        seconds["start"] = [
-            start if offset is None else offset for start, offset in zip(seconds["start"], offsets, strict=True)
-        ]
+        for row, begin_and_offset in enumerate(zip(seconds["start"], seconds[raven.OFFSET], strict=True)):
+            if None in begin_and_offset:
+                raise OptionError(
+                    f"{file}, {_row(file, lines[row])}: {raven.BEGIN} or {raven.OFFSET} is empty: fill it in, "
+                    f"or leave the column {raven.OFFSET} out where the table is of one recording"
+                )
+        seconds["start"] = seconds.pop(raven.OFFSET)
     lacking = [row for row, path in enumerate(text["path"]) if not path]
     again = raven.repeated([*text.values(), *seconds.values()]) if raven.VIEW in table.written else set()
     if not lacking and not again:
@@ -350,8 +353,12 @@ def _read_csv(form: _Form) -> _Cells:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             names = next((line for line in opened if line.strip()), "")
             opened.seek(0)
-            between = "\t" if names.count("\t") > names.count(",") else ","
-            return _cells(form, csv.reader(_without_nul(opened), delimiter=between, strict=True))
+            outside = re.sub('"[^"]*"', "", names)
+            between = "\t" if outside.count("\t") > outside.count(",") else ","
+            lines = _without_nul(opened)
+            if between == "\t" and raven.BEGIN in names:  # Raven quotes nothing: a quote there is one of the label
+                return _cells(form, csv.reader(lines, delimiter=between, quoting=csv.QUOTE_NONE, strict=True))
+            return _cells(form, csv.reader(lines, delimiter=between, strict=True))
     except OSError as error:
         raise OptionError(f"{file} cannot be read ({error.strerror or error}): give a CSV or Parquet list") from error
     except UnicodeDecodeError as error:
@@ -409,7 +416,7 @@ def _cells(form: _Form, reader: Any) -> _Cells:
             if len(row) < len(names) or any(cell.strip() for cell in row[len(names) :]):
                 raise OptionError(
                     f"{file}, line {reader.line_num} has {len(row)} cells and the line of names {len(names)}: "
-                    "put a cell that holds a comma in double quotes"
+                    "put a cell that holds a comma (or a tab) in double quotes"
                 )
         elif not any(row):
             continue

@@ -115,6 +115,10 @@ def _selections(file: Path, lines: list[str], recording: str) -> list[Mark]:
             raise OptionError(
                 f"{file}, line {number}: {BEGIN} and {END} (or {DELTA}) must be seconds, the end behind the beginning"
             )
+        if (OFFSET in row and offset is None) or (offset or 0) < 0:
+            raise OptionError(
+                f"{file}, line {number}: {OFFSET} must be seconds, 0 or more: fill it in, or leave the column out"
+            )
         start = begin if offset is None else offset
         marks[row.get("Selection") or str(number), _mark(start, start + duration, row.get(label or "") or "")] = None
     return [mark for _, mark in marks]

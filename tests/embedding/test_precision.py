@@ -46,7 +46,7 @@ def test_what_is_taken(monkeypatch, folder, cannot, worth, config, expected):
     assert precision.choose_precision(model, list_inputs(folder)[0])[1] == "float32"
 
 
-def test_the_length_of_many_files_is_that_of_a_sample(tmp_path: Path) -> None:
+def test_the_length_of_many_files_is_that_of_a_sample(tmp_path: Path, monkeypatch) -> None:
     """Every third of 96 files is read; one of them is broken, and all have as many bytes a second."""
     for number in range(96):
         soundfile.write(tmp_path / f"{number:02d}.wav", np.zeros(800 + 10 * number), 8000)
@@ -55,6 +55,12 @@ def test_the_length_of_many_files_is_that_of_a_sample(tmp_path: Path) -> None:
     files = list_inputs(tmp_path)[0]
     assert precision.seconds_of(files) == pytest.approx(whole, rel=0.03)
     assert precision.seconds_of([]) == precision.seconds_of([files[3]]) == 0
+
+    def of_a_broken_disk(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(precision, "info", of_a_broken_disk)
+    assert precision.seconds_of(files) == 0
 
 
 def test_the_command_says_what_it_took(monkeypatch, folder, tmp_path, capsys):

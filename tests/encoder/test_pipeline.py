@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -114,7 +115,10 @@ def test_sounds_are_read_side_by_side_and_given_in_order(monkeypatch):
         assert each.embeddings == pytest.approx(tiny_vectors(np.full((1, TINY_RATE), each.index / 10, np.float32)))
 
 
-def test_an_error_of_the_model_in_another_thread_is_raised_and_ends_all():
+def test_an_error_of_the_model_in_another_thread_is_raised_at_once_and_ends_all(monkeypatch):
+    """The first sound, of 50 windows, goes on once the thread of the second has ended."""
+    monkeypatch.setattr(pipeline, "BATCH", 1)
+    failing: list[threading.Thread] = []
     in_other = threading.Event()
 
     class Fails(Tiny):
@@ -122,16 +126,53 @@ def test_an_error_of_the_model_in_another_thread_is_raised_and_ends_all():
 
         def embed(self, waveforms):
             if threading.current_thread() is not threading.main_thread():
+                failing.append(threading.current_thread())
                 in_other.set()
                 raise EncoderError("no memory")
             assert in_other.wait(10)
-            return tiny_vectors(waveforms)
+            failing[0].join(10)
+            return super().embed(waveforms)
 
     before = threading.active_count()
-    sounds = [(np.ones(TINY_RATE), TINY_RATE)] * 4
+    sounds = [(np.ones(seconds * TINY_RATE), TINY_RATE) for seconds in (50, 1, 1, 1)]
+    model = Fails()
     with pytest.raises(EncoderError, match="no memory"):
-        list(pipeline.embed_sounds(Fails(), sounds, pipeline.resolve_windowing(Fails())))
+        list(pipeline.embed_sounds(model, sounds, pipeline.resolve_windowing(model)))
     assert threading.active_count() == before
+    assert len(model.shapes) <= 1
+
+
+def test_windows_behind_a_slow_batch_are_not_held(monkeypatch):
+    """The first batch of 60 ends after 40 others: of what is prepared only what waits is there then."""
+    monkeypatch.setattr(pipeline, "BATCH", 1)
+    prepared: list[weakref.ref] = []
+    alive: list[int] = []
+    many = threading.Semaphore(0)
+
+    class Slow(Tiny):
+        workers = 3
+
+        def takes_rate(self, rate):
+            return rate == TINY_RATE
+
+        def prepare(self, waveform, rate):
+            kept = waveform.copy()
+            prepared.append(weakref.ref(kept))
+            return kept
+
+        def embed_prepared(self, waveforms):
+            if waveforms[0, 0] == 0:
+                for _ in range(40):
+                    assert many.acquire(timeout=10)
+                alive.append(sum(one() is not None for one in prepared))
+            many.release()
+            return tiny_vectors(waveforms)
+
+    sound = (np.repeat(np.arange(60, dtype=np.float32) / 100, TINY_RATE), TINY_RATE)
+    (found,) = pipeline.embed_sounds(Slow(), [sound], pipeline.resolve_windowing(Slow()), per_window=True)
+    assert len(found.embeddings) == 60
+    # Two batches that wait, one in each of three threads, and the window in hand.
+    assert alive[0] <= 2 + 3 + 2
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -195,6 +195,8 @@ def test_other_texts_are_no_tracks(folder: Path) -> None:
             .replace("\t3.0\t", "\tdawn.wav\t"),
             "line 4 is a selection of noon.wav, and the table lies beside dawn.wav",
         ),
+        (RAVEN.replace("\t4.5\t", "\t\t"), r"line 4: File Offset \(s\) must be seconds, 0 or more"),
+        (RAVEN.replace("\t4.5\t", "\t-1\t"), r"line 4: File Offset \(s\) must be seconds, 0 or more"),
     ],
 )
 def test_a_damaged_track_gets_a_message(folder: Path, text: str, message: str) -> None:

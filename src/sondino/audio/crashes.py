@@ -99,7 +99,8 @@ def crash_marks(folder: Path, name: str = "") -> Iterator[None]:
         _current = outer
         if marks is not None:
             marks.close()
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def embed_side_by_side(
             with closing(job):
                 for _ in job:
                     yield from work.finished()
+                    if work.failure is not None:  # of another thread: a sound of hours is not read to its end first
+                        break
         if work.failure is not None:
             raise work.failure
     finally:
@@ -123,7 +125,7 @@ class _Work:
             while (job := self.next_job(handing_out=False)) is not None:
                 with closing(job):
                     for _ in job:
-                        if self._stopped:
+                        if self._stopped or self.failure is not None:
                             return
         except BaseException as error:  # raised again where the results are handed out
             with self._changed:
@@ -176,7 +178,7 @@ class _Ordered:
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         self._batches = self._added = 0
-        self._early: dict[int, tuple[list[Prepared], NDArray[np.float32]]] = {}
+        self._early: dict[int, list[tuple[NDArray[np.float32], float, float]]] = {}
 
     def batch(self, windows: list[Prepared]) -> "_Batch":
         """The next batch."""
@@ -185,11 +187,12 @@ class _Ordered:
         return self, self._batches - 1, windows
 
     def put(self, number: int, windows: list[Prepared], embeddings: NDArray[np.float32]) -> None:
-        """The embeddings of a batch."""
-        self._early[number] = windows, embeddings
+        """The embeddings of a batch; without its windows, since one that takes long may have many behind it."""
+        self._early[number] = [
+            (embedding, start, real) for embedding, (_, start, real, _) in zip(embeddings, windows, strict=True)
+        ]
         while self._added in self._early:
-            windows, embeddings = self._early.pop(self._added)
-            for (_, start, real, _), embedding in zip(windows, embeddings, strict=True):
+            for embedding, start, real in self._early.pop(self._added):
                 self.clip.add(embedding, start, real)
             self._added += 1
 
