@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from helpers.skips import needs_linux
-from sondino import files, processors
+from sondino import files, processors, runtimes
 from sondino.processors import cores, cpu_quota
 
 SOURCE = Path(files.__file__).parent
@@ -101,3 +103,26 @@ def test_a_quota_is_rounded_up_and_the_affinity_is_the_most(monkeypatch, quota, 
     monkeypatch.setattr(processors, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5, 7}, raising=False)
     assert cores() == files.thread_count(None) == expected
+
+
+def test_openvino_meets_its_first_array_before_a_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that meet it together may wait for each other for ever: 3 of 40 processes did."""
+    done: list[str] = []
+
+    class Tensor:
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+
+        @property
+        def data(self) -> np.ndarray:
+            done.append("array")
+            return self.array
+
+    class Core:
+        def compile_model(self, file: str, device: str, settings: dict[str, str]) -> str:
+            done.append(file)
+            return "compiled"
+
+    monkeypatch.setattr(runtimes, "import_openvino", lambda: SimpleNamespace(Tensor=Tensor, Core=Core))
+    assert runtimes.openvino_model(Path("model.onnx"), {}) == "compiled"
+    assert done == ["array", "model.onnx"]

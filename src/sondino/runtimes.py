@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import numpy as np
+
 from sondino.errors import SondinoError, content_elsewhere, require
 from sondino.files import thread_count
 from sondino.onnx_weights import with_weights
@@ -90,7 +92,11 @@ def openvino_model(file: Path, settings: Mapping[str, str]) -> Any:
         MissingExtra: openvino is not installed.
         SondinoError: it cannot be opened.
     """
-    core = import_openvino().Core()
+    openvino = import_openvino()
+    # Its binding looks NumPy up at its first array. Two threads that come to it together wait for each other for ever
+    # (pybind11's lock and the interpreter's; OpenVINO 2026.4): so it is done here.
+    openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
+    core = openvino.Core()
     try:
         try:
             return core.compile_model(str(file), "CPU", dict(settings))
