@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sondino import raven
+import sondino.raven as raven
 from sondino.errors import OptionError, require
 from sondino.text import first_line
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sondino import raven
+import sondino.raven as raven
 from sondino.errors import OptionError
 from sondino.raven import BEGIN, DELTA, END, OFFSET
 
