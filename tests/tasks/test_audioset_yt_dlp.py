@@ -110,7 +110,8 @@ def test_ctrl_c_in_a_download_leaves_nothing_and_the_same_command_resumes(
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130 and "Traceback" not in said
+    # The signal ends ffmpeg too. Where yt-dlp meets that first (seen once in ten runs) the clip counts as failed.
+    assert process.returncode in (130, 1) and "Traceback" not in said, said
     assert [file.name for file in (tmp_path / "out").rglob("*.flac")] == ["abcdefghijk_3.000_5.000.flac"]
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not (tmp_path / "out/gone.csv").exists()
