@@ -51,10 +51,9 @@ def resolve_windowing(
 
 
 def readers(threads: int) -> int:
-    """Threads that decode ahead, of so many in all: decoding takes about half as long as the net.
+    """Threads that decode ahead for a model of one worker, of so many in all: decoding takes about half of its time.
 
-    With two threads the calling one decodes, in turn with its share of the net: a third thread would compete for two
-    cores.
+    With two threads the calling one decodes, in turn with the model: another would compete with the model's own.
     """
     return 0 if threads < 3 else min(8, threads // 3)
 
