@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from sondino import cli
+from sondino.audio import reading
 from sondino.cli import embedding
 from sondino.embedding import precision
 from sondino.embedding.inputs import list_inputs
@@ -102,4 +103,17 @@ def test_the_cost_is_of_files_that_can_be_decoded(monkeypatch, folder):
     """Those at the beginning of a folder may all be broken."""
     monkeypatch.setattr(embedding, "COST_CLIPS", 1)
     (folder / "broken.wav").rename(folder / "_broken.wav")
+    assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))
+
+
+def test_the_cost_is_of_files_that_can_be_read(monkeypatch, folder):
+    """The first is on a disk that fails."""
+    real = reading.read
+
+    def read(source, *given, **options):
+        if str(source).endswith("a.wav"):
+            raise OSError(5, "Input/output error")
+        return real(source, *given, **options)
+
+    monkeypatch.setattr(reading, "read", read)
     assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))
