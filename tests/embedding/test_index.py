@@ -191,7 +191,7 @@ class TestWithUsearch:
 
         table = write(tmp_path / ("t" + name if name[0] == "." else name), clustered(1500))
         told: list[tuple[int, int]] = []
-        made = build_index(table, progress=lambda done, total: told.append((done, total)))
+        made = build_index(table, threads=1, progress=lambda done, total: told.append((done, total)))
         assert made.folder == index_beside(table) and (made.rows, made.clips, made.dim, made.empty) == (
             1500,
             1500,

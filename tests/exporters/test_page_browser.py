@@ -239,9 +239,11 @@ def test_the_microphone_keeps_the_top_of_the_band(tabs: Any, address: str, bundl
         page.open(address)
         page.until(READY)
         page.run("document.querySelector('#listen').click()")
-        page.until("sondino.live && sondino.live.samples.filter(x => Math.abs(x) > 0.05).length > 10000")
-        live = page.run("({rate: sondino.live.rate, samples: [...sondino.live.samples]})")
-    samples, rate = np.array(live["samples"], np.float32), live["rate"]
+        page.until("sondino.live && parseFloat(document.querySelector('#length').textContent) >= 2.5")
+        page.run("document.querySelector('#listen').click()")
+        entries(page, 2)
+        rate = page.run("sondino.entries[1].recording.rate")
+        samples = np.array(page.run("[...sondino.entries[1].recording.samples]"), np.float32)
 
     def level(low: float, high: float) -> float:
         pieces = samples[: len(samples) // 1024 * 1024].reshape(-1, 1024) * np.hanning(1024)
@@ -249,8 +251,9 @@ def test_the_microphone_keeps_the_top_of_the_band(tabs: Any, address: str, bundl
         hertz = np.fft.rfftfreq(1024, 1 / rate)
         return 10 * np.log10(power[(hertz >= low) & (hertz < high)].mean())
 
-    assert level(14000, 15000) - level(2000, 6000) == pytest.approx(0, abs=0.5)
-    assert level(15000, 16000) - level(2000, 6000) == pytest.approx(0, abs=0.5)
+    # Of 2 s of noise a band of 1 kHz is known to 0.12 dB (one standard deviation); a browser's resampler loses 4 dB.
+    assert level(14000, 15000) - level(2000, 6000) == pytest.approx(0, abs=0.8)
+    assert level(15000, 16000) - level(2000, 6000) == pytest.approx(0, abs=0.8)
 
 
 HOLD = """
