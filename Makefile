@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 # Threads that wait without spinning: torch's take a core each while they wait, and here cores are shared.
 export OMP_WAIT_POLICY = PASSIVE
+# Modules are compiled once, not by each of the hundreds of programs that tests start, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/build/bytecode
 
 # What the README's commands install. `make lock` pins it, and what `make full` adds: Ray, 330 MB, and yt-dlp.
 EXTRAS := train,birdnet,av,report,lance,openvino,energy,notebooks,remote,hdf5,search,dev

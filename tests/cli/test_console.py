@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from cyclopts import App
 
 import sondino
 from helpers.loudness import CARD
@@ -181,3 +183,31 @@ main()
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
         assert done.returncode == exit_code
         assert done.stdout.split() == [*([shown] if shown else []), "after"]
+
+
+@pytest.mark.parametrize("words", [["--help"], []])
+def test_help_says_what_each_command_does(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    told = capsys.readouterr().out
+    for module, name in (command.split(":") for command in cli.COMMANDS):
+        function = getattr(import_module(f"sondino.cli.{module}"), name)
+        says = function.help if isinstance(function, App) else function.__doc__
+        assert f"{name} {says.split()[0]}" in " ".join(told.replace("│", "").split())
+
+
+def test_a_command_imports_the_modules_of_no_other(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(8000), 16000)
+    code = (
+        "import sys, sondino.cli\n"
+        "try: sondino.cli.main(sys.argv[1:])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "print(*sys.modules)"
+    )
+    done = run(code, "embed", str(tmp_path / "x.wav"), "--output", str(tmp_path / "x.npz"), "--quiet")
+    known = set(done.stdout.split())
+    assert "sondino.cli.embedding" in known and "sondino.embedding.files" in known, done.stderr
+    assert {name for name in known if name.startswith("sondino.cli.")} <= {
+        "sondino.cli.embedding", "sondino.cli.app", "sondino.cli.defaults", "sondino.cli.spreading"
+    }  # fmt: skip
+    assert not known & {"sondino.embedding.lines", "sondino.embedding.parts", "sondino.hub.push", "rich", "http.client"}

@@ -82,13 +82,13 @@ def test_a_signal_that_meets_the_hook_comes_again_too() -> None:
 def test_a_signal_that_an_import_makes_another_error_of_is_still_a_signal(
     number: int, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def command(arguments: list[str]) -> None:
+    def command(app: object, arguments: list[str]) -> None:
         try:
             signal.raise_signal(number)
         except BaseException:
             raise error from None
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(type(cli.app), "__call__", command)
     with pytest.raises(SystemExit) as left:
         cli.main(["distill"])
     assert left.value.code == 128 + number

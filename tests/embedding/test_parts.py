@@ -16,7 +16,8 @@ from helpers.ray_teachers import open_tiny
 from helpers.tiny_bundle import TINY_RATE
 from sondino.embedding import files as files_module
 from sondino.embedding.files import embed_files
-from sondino.embedding.parts import embed_parts, is_data_set
+from sondino.embedding.parts import embed_parts
+from sondino.embedding.tables import is_data_set
 from sondino.errors import OptionError, RunError, SondinoError
 from sondino.model.model import Model
 from sondino.spread import Cluster

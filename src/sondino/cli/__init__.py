@@ -13,63 +13,54 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from sondino.cli import (
-    audioset,
-    benching,
-    classifying,
-    comparing,
-    converting,
-    demo,
-    distilling,
-    embedding,
-    evaluating,
-    experiments,
-    exporting,
-    finetuning,
-    labelling,
-    listening,
-    lists,
-    pretraining,
-    probing,
-    pruning,
-    publishing,
-    report,
-    searching,
-    setup,
-    tasks,
-)
 from sondino.cli.app import app
 from sondino.console import print_line
 from sondino.errors import SondinoError
 from sondino.processors import cores
 
-__all__ = [
-    "app",
-    "audioset",
-    "benching",
-    "classifying",
-    "comparing",
-    "converting",
-    "demo",
-    "distilling",
-    "embedding",
-    "evaluating",
-    "experiments",
-    "exporting",
-    "finetuning",
-    "labelling",
-    "listening",
-    "lists",
-    "main",
-    "pretraining",
-    "probing",
-    "pruning",
-    "publishing",
-    "report",
-    "searching",
-    "setup",
-    "tasks",
-]
+__all__ = ["app", "main"]
+
+COMMANDS = (
+    "embedding:embed",
+    "classifying:classify",
+    "probing:probe",
+    "labelling:label",
+    "searching:similar",
+    "demo:demo",
+    "distilling:distill",
+    "evaluating:evaluate",
+    "exporting:export",
+    "listening:listen",
+    "finetuning:finetune",
+    "pretraining:pretrain",
+    "pruning:prune",
+    "exporting:quantize",
+    "distilling:quickstart",
+    "distilling:corpus",
+    "distilling:targets",
+    "distilling:cluster",
+    "experiments:sweep",
+    "experiments:support",
+    "searching:index",
+    "benching:bench",
+    "comparing:compare",
+    "converting:convert",
+    "report:report",
+    "publishing:push",
+    "publishing:card",
+    "audioset:audioset",
+    "tasks:tasks",
+    "lists:models",
+    "lists:teachers",
+    "lists:students",
+    "lists:check",
+    "setup:info",
+    "setup:completion",
+)
+"""MODULE:FUNCTION of each command. A module is imported when one of its commands is used, or where help lists all."""
+
+for _command in COMMANDS:
+    app.command(f"sondino.cli.{_command}")
 
 RESUMABLE = (
     "quickstart",
@@ -227,11 +218,15 @@ def main(arguments: list[str] | None = None) -> None:
         # NumPy's and torch's libraries count processors by themselves, and a container's quota not at all.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     warnings.showwarning = lambda message, *_: print_line(f"sondino: {message}", error=True)  # no line of source
+    command = next(iter(sys.argv[1:] if arguments is None else arguments), "")
     interrupted = _Interrupted()
     failed: BaseException | None = None
     code: str | int | None = 0
     try:
         with _ending_in_order(interrupted):
+            if command.startswith("-") or command not in app:
+                for name in app:
+                    app[name]  # imported: help describes only commands that are
             app(arguments)
     except SystemExit as ended:
         code = ended.code
@@ -240,8 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     unwritten = _flush_output()
     # A command that Ctrl-C ends in order, as it does `demo`, has nothing that failed.
     if isinstance(failed, KeyboardInterrupt) or (interrupted.by and (failed is not None or code)):
-        resumes = next(iter(sys.argv[1:] if arguments is None else arguments), "") in RESUMABLE
-        print_line("sondino: stopped" + ("; the same command resumes from here" if resumes else ""), error=True)
+        resumes = "; the same command resumes from here" if command in RESUMABLE else ""
+        print_line(f"sondino: stopped{resumes}", error=True)
         sys.exit(128 + (interrupted.by or signal.SIGINT))
     if isinstance(failed, SondinoError):
         print_line(f"sondino: {failed}", error=True)

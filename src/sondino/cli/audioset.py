@@ -4,11 +4,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-from sondino.cli.app import app, list_skipped, show_json, show_table
+from sondino.cli.app import list_skipped, show_json, show_table
 from sondino.console import print_line
 
 audioset = App(name="audioset", help="AudioSet's metadata, copies on disk, subsets, and a polite download.")
-app.command(audioset)
 
 
 @audioset.command(name="list")

@@ -6,13 +6,11 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app
 from sondino.console import open_console, print_line
 
 Number = TypeVar("Number", int, float)
 
 
-@app.command
 def bench(
     models: list[str] | None = None,
     *,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
+from sondino.cli.app import Inputs, check_hyphens, fetched, kept_note, list_skipped, report_skipped
 from sondino.cli.listening import STREAM, listen
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sondino.embedding.labelling import FilesReport
 
 
-@app.command
 def classify(
     inputs: Inputs,
     *,

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, list_skipped, report_skipped, show_table
+from sondino.cli.app import list_skipped, report_skipped, show_table
 from sondino.console import print_line
 
 
-@app.command
 def compare(
     bundles: list[str] | None = None,
     *,

@@ -4,12 +4,10 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from sondino.cli.app import app
 from sondino.cli.early import loading
 from sondino.console import print_line
 
 
-@app.command
 def convert(
     file: Path,
     *,

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
 
 
-@app.command
 def demo(bundle: str = DEFAULT_MODEL, *, port: int = 8017, gallery: Path | None = None, open: bool = False) -> int:
     """Show a model in the browser: drop a file or use the microphone. It is computed in the browser; Ctrl-C ends it.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, list_skipped, show_table
+from sondino.cli.app import Device, list_skipped, show_table
 from sondino.cli.early import check_teacher, loading
 from sondino.cli.recipes import recipe_options
 from sondino.cli.spreading import Spread
@@ -16,7 +16,6 @@ from sondino.processors import launched
 RecipeOptions = recipe_options(Recipe, teacher=list[str], teacher_weight=str)
 
 
-@app.command
 def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
     """Distil a small student from BirdNET on the 130 sample sounds, and evaluate it.
 
@@ -34,7 +33,6 @@ def quickstart(*, out: Path = Path("quickstart"), minutes: float = 5.0) -> int:
     return 0
 
 
-@app.command
 def distill(
     audio: str,
     *,
@@ -79,7 +77,6 @@ def distill(
     return print_summary(out) if PartialState().is_main_process else 0  # the others are those of `accelerate launch`
 
 
-@app.command
 def corpus(
     audio: str,
     *,
@@ -125,7 +122,6 @@ def corpus(
     return list_skipped(table.skipped, out / "skipped.csv")
 
 
-@app.command
 def targets(
     corpus: Path,
     *,
@@ -154,7 +150,6 @@ def targets(
     return list_skipped(found.skipped, found.folder)
 
 
-@app.command
 def cluster(
     corpus: Path,
     *,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Inputs, app, check_hyphens, fetched, kept_note, list_skipped, report_skipped
+from sondino.cli.app import Inputs, check_hyphens, fetched, kept_note, list_skipped, report_skipped
 from sondino.cli.spreading import Spread
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -28,7 +28,6 @@ FLOAT16_COSINE = 0.99
 """To float32, under which it is said why: trained nets are above 0.999."""
 
 
-@app.command
 def embed(
     inputs: Inputs,
     *,
@@ -161,7 +160,7 @@ def embed(
 
 def _in_parts(output: str, append: bool, spread: Spread) -> bool:
     """Whether the output is a data set of parts, or the work is spread."""
-    from sondino.embedding.parts import is_data_set
+    from sondino.embedding.tables import is_data_set
 
     data_set = is_data_set(output)
     if data_set and append:
@@ -172,7 +171,8 @@ def _in_parts(output: str, append: bool, spread: Spread) -> bool:
 def _embed_parts(
     inputs: "list[Given]", open_model: "Callable[[], Model]", output: str, spread: Spread, quiet: bool, **how: Any
 ) -> int:
-    from sondino.embedding.parts import embed_parts, is_data_set
+    from sondino.embedding.parts import embed_parts
+    from sondino.embedding.tables import is_data_set
     from sondino.progress import show
 
     share = spread.share()
@@ -199,8 +199,6 @@ def _embed_files(
     quiet: bool,
     **how: Any,
 ) -> int:
-    from sondino.embedding.files import embed_files
-    from sondino.embedding.lines import print_embeddings
     from sondino.progress import show
 
     lines = output == STREAM
@@ -210,8 +208,12 @@ def _embed_files(
             progress(done, total)
 
         if lines:
+            from sondino.embedding.lines import print_embeddings
+
             report = print_embeddings(inputs, model, format, progress=count, **how)
         else:
+            from sondino.embedding.files import embed_files
+
             report = embed_files(inputs, model, output, append=append, progress=count, **how)
     if not (lines and quiet):
         where = "" if lines else f", in {output}{kept_note(report)}"

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, report_skipped, show_table, write_report
+from sondino.cli.app import Device, report_skipped, show_table, write_report
 from sondino.console import print_line
 
 
-@app.command
 def evaluate(
     models: list[str] | None = None,
     *,

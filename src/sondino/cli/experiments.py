@@ -7,12 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, write_report
+from sondino.cli.app import Device, write_report
 from sondino.cli.early import check_teacher, loading
 from sondino.console import open_console, print_line
 
 
-@app.command
 def sweep(
     recipe: Path,
     *,
@@ -76,7 +75,6 @@ def sweep(
     return 1 if swept.failed or swept.unreadable else 0
 
 
-@app.command
 def support(
     models: list[str],
     *,

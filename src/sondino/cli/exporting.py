@@ -4,13 +4,11 @@ import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from sondino.cli.app import app
 from sondino.cli.early import check_audio, check_labelled, check_model, loading
 from sondino.cli.probing import print_labelled
 from sondino.console import print_line
 
 
-@app.command
 def export(
     bundle: str,
     *,
@@ -70,7 +68,6 @@ def export(
     return 0
 
 
-@app.command
 def quantize(bundle: str, *, calibrate: Path, out: Path, sounds: Path | None = None, labels: Path | None = None) -> int:
     """Make an int8 bundle: a quarter of the size, used like any other. Needs `sondino[train]`.
 

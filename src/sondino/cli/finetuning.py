@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app, list_skipped
+from sondino.cli.app import Device, list_skipped
 from sondino.cli.early import check_labelled, check_model, loading
 from sondino.cli.probing import print_labelled, print_verdict
 from sondino.console import print_line
@@ -13,7 +13,6 @@ from sondino.hub.catalogue import DEFAULT_MODEL
 from sondino.tasks.labelled import NO_LABEL
 
 
-@app.command
 def finetune(
     audio: Path,
     *,

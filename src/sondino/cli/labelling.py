@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, list_skipped
+from sondino.cli.app import list_skipped
 from sondino.cli.early import check_model
 from sondino.console import print_line
 from sondino.errors import OptionError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sondino.annotation.session import Session
 
 
-@app.command
 def label(
     recordings: Path,
     *,

@@ -6,7 +6,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, check_hyphens
+from sondino.cli.app import check_hyphens
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -14,7 +14,6 @@ from sondino.hub.catalogue import DEFAULT_MODEL
 STREAM = "-"
 
 
-@app.command
 def listen(
     source: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,

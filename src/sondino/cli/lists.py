@@ -3,12 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from sondino.cli.app import app, list_skipped, show_json, show_table
+from sondino.cli.app import list_skipped, show_json, show_table
 from sondino.console import print_line
 from sondino.text import escape
 
 
-@app.command
 def check(encoder: str, *, json: bool = False) -> int:
     """List every fault of an encoder: a bundle, or anything that can be named as a teacher.
 
@@ -36,7 +35,6 @@ def check(encoder: str, *, json: bool = False) -> int:
     return 1 if faults else 0
 
 
-@app.command
 def teachers(*, json: bool = False) -> int:
     """List the kinds of teachers, with size, rate, dimension and licence.
 
@@ -53,7 +51,6 @@ def teachers(*, json: bool = False) -> int:
     return show_table([record.row() for record in list_teachers()])
 
 
-@app.command
 def students(*, json: bool = False) -> int:
     """List the student architectures.
 
@@ -69,7 +66,6 @@ def students(*, json: bool = False) -> int:
     return show_table([record.row() for record in list_students()])
 
 
-@app.command
 def models(folder: Path = Path(), *, json: bool = False) -> int:
     """List the models that `--model` takes: the one that comes with the package, published ones, bundles in a folder.
 

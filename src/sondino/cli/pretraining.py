@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sondino.cli.app import Device, app
+from sondino.cli.app import Device
 from sondino.cli.early import loading
 from sondino.cli.recipes import recipe_options
 from sondino.pretraining.recipe import PretrainRecipe
@@ -14,7 +14,6 @@ from sondino.processors import launched
 PretrainOptions = recipe_options(PretrainRecipe, signed=("normalize",))
 
 
-@app.command
 def pretrain(
     audio: str,
     *,

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sondino.cli.app import app, list_skipped
+from sondino.cli.app import list_skipped
 from sondino.cli.early import check_labelled, check_model
 from sondino.console import print_line
 from sondino.hub.catalogue import DEFAULT_MODEL
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sondino.tasks.labelled import Labelled
 
 
-@app.command
 def probe(
     audio: Path,
     *,

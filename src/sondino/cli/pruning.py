@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
-from sondino.cli.app import Device, app
+from sondino.cli.app import Device
 from sondino.cli.early import check_labelled, check_model, check_teacher, loading
 from sondino.cli.probing import print_labelled
 from sondino.console import print_line
@@ -15,7 +15,6 @@ COLLAPSED = 0.99
 """Mean pairwise cosine of embeddings above which a model is reported as collapsed."""
 
 
-@app.command
 def prune(
     bundle: str,
     *,

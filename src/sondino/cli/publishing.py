@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app
 from sondino.console import print_line
 
 
-@app.command
 def push(source: Path, repo: str, *, private: bool = False, licence: str | None = None, yes: bool = False) -> int:
     """Publish a bundle in a repository of the Hugging Face Hub, with a model card. Needs `pip install 'sondino[hub]'`.
 
@@ -30,7 +28,6 @@ def push(source: Path, repo: str, *, private: bool = False, licence: str | None 
     return 0
 
 
-@app.command
 def card(source: Path, repo: str = "owner/name", *, licence: str | None = None) -> int:
     """Show the model card that push would publish, with the hub's front matter. Needs `pip install 'sondino[hub]'`.
 

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app
 from sondino.console import print_line
 
 
-@app.command
 def report(path: Path) -> int:
     """Write the page of a run, an evaluation, a support or a sweep again, from what is on disk.
 

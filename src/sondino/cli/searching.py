@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sondino.cli.app import app, fetched, show_json, show_table
+from sondino.cli.app import fetched, show_json, show_table
 from sondino.console import print_line
 from sondino.text import escape, unescape
 
@@ -18,7 +18,6 @@ MANY_ROWS = 1_000_000
 """From so many rows on an index is recommended."""
 
 
-@app.command
 def index(
     table: Path,
     *,
@@ -56,7 +55,6 @@ def index(
     return 0
 
 
-@app.command
 def similar(
     query: str,
     *,

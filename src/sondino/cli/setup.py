@@ -12,7 +12,6 @@ EXTRAS = ("hub", "av", "tables", "litert", "birdnet", "report", "openvino", "ene
 PACKAGES = ("numpy", "soundfile", "soxr", "onnxruntime", "torch")
 
 
-@app.command
 def info(*, json: bool = False) -> int:
     """State what is installed, where models are kept, and which defaults of options hold here.
 
@@ -38,7 +37,6 @@ def info(*, json: bool = False) -> int:
     return 0
 
 
-@app.command
 def completion(shell: Literal["bash", "zsh", "fish", "powershell"] = "bash") -> int:
     """Print a script that completes commands and options in a shell.
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from sondino.cli.app import app, list_skipped, show_json, show_table
+from sondino.cli.app import list_skipped, show_json, show_table
 from sondino.console import print_line
 from sondino.errors import OptionError
 from sondino.text import escape
 
 
-@app.command
 def tasks(*, data: Path | None = None, fetch: str | None = None, json: bool = False, quiet: bool = False) -> int:
     """List the data sets to evaluate on, with size, licence, source, and whether each is here; or fetch one.
 

@@ -21,7 +21,7 @@ from sondino.embedding.files import EmbedReport, Job, Progress, embed_table, par
 from sondino.embedding.inputs import Channel, Given, Input, list_inputs
 from sondino.embedding.part_stores import DataSet, Partial, held
 from sondino.embedding.stored import StoredSound
-from sondino.embedding.tables import TablePart, writer_for
+from sondino.embedding.tables import TablePart, is_data_set, writer_for
 from sondino.encoder.encoder import Encoder, resolve
 from sondino.encoder.pipeline import readers, resolve_windowing
 from sondino.errors import OptionError, RunError
@@ -31,11 +31,6 @@ from sondino.spread import Answer, Cluster, PartTask, Work, parts_of_range, spre
 
 OpenModel = Callable[[], Encoder]
 """Opens the model, here and in each worker; a function of a module, perhaps in a functools.partial."""
-
-
-def is_data_set(output: str) -> bool:
-    """Whether an output names a data set of parts: a name with / at its end, a folder, or the address of a store."""
-    return output.endswith("/") or "://" in output or (Path(output).is_dir() and Path(output).suffix != ".lance")
 
 
 def embed_parts(

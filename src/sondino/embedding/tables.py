@@ -83,6 +83,11 @@ Writer = Callable[[Path, Iterable[TablePart], TableForm], None]
 """The output appears complete or not at all."""
 
 
+def is_data_set(output: str) -> bool:
+    """Whether an output names a data set of parts: a name with / at its end, a folder, or the address of a store."""
+    return output.endswith("/") or "://" in output or (Path(output).is_dir() and Path(output).suffix != ".lance")
+
+
 def writer_for(output: Path) -> Writer:
     """The writer for an output's suffix.
 

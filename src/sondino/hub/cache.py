@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sondino.console import print_line
 from sondino.errors import SondinoError
 from sondino.files import write_json
@@ -48,6 +46,8 @@ def remember(name: str, revision: str, facts: Mapping[str, Any]) -> None:
 @contextmanager
 def lock_and_wait(name: str, what: str) -> Iterator[None]:
     """Hold the lock of a record's name; waits for another process that holds it (`what` names it in the message)."""
+    from filelock import FileLock, Timeout
+
     with _disk():
         place = _record(name).with_suffix(".lock")
         place.parent.mkdir(parents=True, exist_ok=True)

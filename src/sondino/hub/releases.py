@@ -4,8 +4,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from sondino.errors import SondinoError, unknown_name
 from sondino.files import sha256
 from sondino.hub.cache import cache_folder
@@ -98,6 +96,8 @@ def fetch(name: str, progress: Bytes | None = None) -> Path:
         OptionError: unknown name.
         SondinoError: it cannot be fetched (the message says how to get it by hand), or its hash is wrong.
     """
+    from filelock import FileLock
+
     if name not in WEIGHTS:
         raise unknown_name("weights", name, WEIGHTS)
     weights = WEIGHTS[name]
