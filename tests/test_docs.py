@@ -230,6 +230,25 @@ def test_the_scores_of_the_model_in_the_package_are_what_was_measured(page: str)
         assert shown[name] == [*cells, f"{100 * sum(values) / 3:.1f} %"]
 
 
+def test_the_scores_on_two_more_tasks_are_what_was_measured() -> None:
+    text = (ROOT / "docs" / "sondino-small.md").read_text(encoding="utf-8")
+    shown = {cells[0]: cells[1:] for cells in rows(text[text.index("<!-- unheard_tasks.csv -->") :], "model")}
+    more, first = _results("unheard_tasks"), _results("sondino_small")
+    means = {}
+    for name, role in {"sondino-small": "student", "mn04_as, its teacher": "teacher", "YAMNet": "teacher"}.items():
+        two, three = (
+            [row for row in table if row["role"] == role and ("yamnet" in row["model"]) == (name == "YAMNet")]
+            for table in (more, first)
+        )
+        means[name] = sum(float(row["value"]) for row in two + three) / 5
+        cells = [
+            f"{100 * float(row['value']):.1f} % ({100 * float(row['low']):.1f} to {100 * float(row['high']):.1f})"
+            for row in two
+        ]
+        assert shown[name] == [*cells, f"{100 * means[name]:.1f} %"]
+    assert f"{100 * means['sondino-small'] / means['mn04_as, its teacher']:.0f} %" == "98 %"
+
+
 def test_the_agreement_of_the_labels_is_what_was_measured() -> None:
     text = (ROOT / "docs" / "sondino-small.md").read_text(encoding="utf-8")
     shown = rows(text[text.index("<!-- sondino_small_labels.csv -->") :], "sound")
