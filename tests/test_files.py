@@ -95,7 +95,7 @@ def wait(folder: Path) -> None:
     with replacing(folder, is_ours, "thing") as partial:
         (partial / "mark").write_text("half")
         print("half of it is written", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 
 cli.main(["wait", sys.argv[1]])
 """
@@ -115,7 +115,7 @@ def test_a_command_that_is_stopped_leaves_no_half(folder: Path, number: signal.S
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "half of it is written\n"
         process.send_signal(number)
-        assert process.wait(30) == code
+        assert process.wait(60) == code
         assert "Traceback" not in process.stderr.read()
     assert what_is_there(folder) == {"out/mark": "old", "out.partial/diary": "mine"}
     assert sorted(path.name for path in folder.parent.iterdir()) == ["out", "out.partial"]

@@ -129,10 +129,10 @@ def test_demo_leaves_the_home_folder_empty_and_asks_nobody(student_bundle, label
     )
     assert server.stdout is not None
     address = next(found[1] for line in server.stdout if (found := re.search(r"open (http\S+)", line)))
-    assert urlopen(address, timeout=10).status == 200
+    assert urlopen(address, timeout=60).status == 200
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGTERM)  # Ctrl-C is ignored by what is started in the background
-    assert server.wait(timeout=30) == 143
+    assert server.wait(timeout=60) == 143
     check(home, log)
 
 

@@ -13,6 +13,7 @@ from helpers import browser
 from helpers.accessible import AXE, faults_by_axe, least_contrast
 from helpers.fake_session import FakeSession
 from sondino.annotation.server import LabelServer, open_label_server
+from sondino.annotation.session import State
 from sondino.loopback import PAGE
 
 EXECUTABLE = browser.find()
@@ -231,8 +232,7 @@ def test_the_window_is_marked_where_its_tone_is_and_a_click_seeks(show: Any, ses
     assert page.run(SEEK) == pytest.approx(10.5, abs=0.1)
     assert page.run("document.activeElement.id") != "seek"
     page.press(" ")
-    page.until(f"!heard.paused && {SEEK} > 10.7")
-    page.run("heard.currentTime = 6.9")
+    page.until(f"!heard.paused && {SEEK} > 10.7 && (heard.currentTime = 6.9)")  # at once, before it ends by itself
     page.until(f"heard.ended && {SEEK} === 10")  # back to the window
     page.run("document.querySelector('#seek').focus()")
     page.press("ArrowLeft")  # moves the playhead, and skips nothing
@@ -248,7 +248,7 @@ def test_keys_that_come_before_a_slow_answer(show: Any, session: FakeSession, mo
     answer = FakeSession.answer
 
     def wait(*given: Any) -> None:
-        gate.wait(30)
+        gate.wait(browser.PATIENCE)
         answer(*given)
 
     monkeypatch.setattr(FakeSession, "answer", wait)
@@ -314,6 +314,33 @@ def test_answers_of_another_page_show_up(show: Any, session: FakeSession) -> Non
     page.until("document.querySelector('#following').textContent.startsWith('0:10.0 r3.wav')")
     assert page.run(TEXT % "what") == "r0.wav"
     assert page.run(TEXT % "announcement").startswith("Answers came from another page. dog: 1 yes, 1 no")
+    assert page.errors == []
+
+
+def test_a_look_at_other_pages_that_is_answered_late_does_not_undo_an_answer(
+    show: Any, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.labels = ["dog"]
+    page = show()
+    is_shown(page, "r0.wav")
+    looks = "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/api/state')).length"
+    state = FakeSession.state
+    reached, gate = threading.Event(), threading.Event()
+
+    def late(own: FakeSession) -> State:
+        found = state(own)
+        if not reached.is_set():
+            reached.set()
+            gate.wait(browser.PATIENCE)
+        return found
+
+    monkeypatch.setattr(FakeSession, "state", late)
+    assert reached.wait(browser.PATIENCE)
+    press(page, "y", SHOWN % "r1.wav")
+    gate.set()
+    page.until(f"{looks} >= 3")  # the first, the one that was held, and the next
+    assert page.run(TEXT % "announcement").startswith("Answered yes. dog: 1 yes")
+    assert page.run(COUNTS) == ["1 yes, 0 no, 0 not sure"]
     assert page.errors == []
 
 

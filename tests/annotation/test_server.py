@@ -72,7 +72,7 @@ class Client:
         self.port, self.token = port, token
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             fields = {"X-Token": self.token, **{name.replace("_", "-"): value for name, value in headers.items()}}
             connection.request(method, path, body, fields)

@@ -1,6 +1,7 @@
 """What `sondino pretrain` prints at its end."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_it_prints_what_was_measured_and_how_to_go_on(tmp_path: Path, capsys: py
     flowing = " ".join(shown.split())
     assert "matpac++ tiny, 1.54 M parameters; 200 updates in 100 s on 5.68 h of 1234 recordings" in flowing
     assert "log-mels: mean -10.299, deviation 4.991" in flowing
-    assert f"next: sondino distill AUDIO --teacher {run} --out STUDENT" in flowing
+    assert f"next: sondino distill AUDIO --teacher {shlex.quote(str(run))} --out STUDENT" in flowing
     assert f"skipped: 2, listed in {run / 'skipped.csv'}" in flowing
     assert "collapsed" not in shown
 

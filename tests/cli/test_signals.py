@@ -19,11 +19,13 @@ from sondino.errors import MissingExtra
 
 
 @pytest.fixture(autouse=True)
-def _ctrl_c_is_not_ignored() -> Iterator[None]:
-    """Whoever started the tests may have it ignored, as shells do for what runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _no_signal_is_ignored() -> Iterator[None]:
+    """Whoever started the tests may have them ignored, as shells have Ctrl-C for what runs in the background."""
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminate = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
 
 
 class Interrupting(io.BytesIO):

@@ -142,7 +142,7 @@ def test_long_windows_go_through_few_at_a_time(folder, tmp_path, monkeypatch):
 
 def test_batches_side_by_side_give_what_they_give_in_turn(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "BATCH", 2)
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     class Two(Tiny):
         workers = 2

@@ -381,7 +381,7 @@ class TestWithUsearch:
         assert call(*question) == 0
         exact = capsys.readouterr()
         assert exact.err == "compared all 300 rows\n"
-        assert call("index", table, "--recall-queries", 20, "--quiet") == 0
+        assert call("index", table, "--recall-queries", 20, "--threads", 1, "--quiet") == 0
         told = capsys.readouterr().out
         assert told.startswith("300 rows, 16 dimensions, ") and "on 20 rows, in " in told
         assert call(*question) == 0

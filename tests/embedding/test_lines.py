@@ -89,7 +89,7 @@ def test_a_stream_has_the_formats_too(bundle: Path, sounds: Path) -> None:
 
 def test_a_reader_that_goes_away_ends_it_silently(bundle: Path, sounds: Path) -> None:
     (sounds / "broken.wav").unlink()
-    for number in range(40):  # more lines than a pipe holds where nobody reads
+    for number in range(40):  # 200 kB of lines, where a pipe holds 64: it cannot end before its reader has gone
         (sounds / f"{number}.wav").write_bytes((sounds / "a.wav").read_bytes())
     command = [
         sys.executable,
@@ -99,13 +99,16 @@ def test_a_reader_that_goes_away_ends_it_silently(bundle: Path, sounds: Path) ->
         str(sounds),
         "--model",
         str(bundle),
+        "--per-window",
+        "--hop",
+        "0.01",
         "--output",
         "-",
         "--quiet",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stderr is not None
-        assert running.stdout.readline() == b"id,v0,v1,v2\n"
+        assert running.stdout.readline() == b"id,start,v0,v1,v2\n"
         running.stdout.close()
         shown = running.stderr.read()
     assert (running.returncode, shown) == (141, b"")

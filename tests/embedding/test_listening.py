@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,7 +97,8 @@ def test_a_microphone_is_recorded_by_a_program_of_the_system(bundle: Path, tmp_p
     (tmp_path / "sound").write_bytes(samples().tobytes())
     program = tmp_path / "bin" / "arecord"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ncat {tmp_path}/sound\n')
+    here = shlex.quote(str(tmp_path))
+    program.write_text(f'#!/bin/sh\necho "$@" > {here}/asked\ncat {here}/sound\n')
     program.chmod(0o755)
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     done = run(bundle, PATH=path)
@@ -108,7 +110,7 @@ def test_a_microphone_is_recorded_by_a_program_of_the_system(bundle: Path, tmp_p
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == "sondino: arecord ended with an error: no sound card found\n"
     # It says much, and fails in the middle: what was found until then stays, and the error is named.
-    program.write_text(f"#!/bin/sh\ncat {tmp_path}/sound\nhead -c 300000 /dev/zero >&2\necho gone >&2\nexit 1\n")
+    program.write_text(f"#!/bin/sh\ncat {here}/sound\nhead -c 300000 /dev/zero >&2\necho gone >&2\nexit 1\n")
     done = run(bundle, PATH=path)
     assert [json.loads(line)["start"] for line in done.stdout.splitlines()] == [1, 3]
     assert done.returncode == 2 and done.stderr.decode().endswith("gone\n")

@@ -53,6 +53,7 @@ def opened(tabs: Any, address: str) -> Iterator[tuple[browser.Page, str]]:
 def page(opened: tuple[browser.Page, str]) -> Iterator[browser.Page]:
     """The page, freshly loaded, with its first clip embedded; afterwards without errors or requests of others."""
     page, address = opened
+    page.open("about:blank")  # the page of the test before it may still ask for something, or complain
     page.errors.clear()
     page.requests.clear()
     page.open(address)

@@ -87,11 +87,14 @@ def test_the_playhead_moves_with_the_sound_and_seeks(tabs: Any, address: str, tm
         page.press(" ")
         page.until("heard.paused")
         place = page.run("heard.currentTime")
-        assert page.run(f"Number({seek}.value)") == pytest.approx(place, abs=0.2)
-        page.click("#near .go")  # another sound, from its start
+        # The playhead is where the last frame has drawn it; frames of a busy machine are far apart.
+        assert page.run(f"Number({seek}.value)") == pytest.approx(place, abs=1)
+        page.run("heard.loop = true")
+        page.click("#near .go")  # another sound, from its start, which is shorter than a busy machine's look at it
         page.until("!heard.paused && heard.duration < 10")
+        page.run("heard.loop = false")
         page.click("#play")
-        page.until(f"heard.duration === 20 && heard.currentTime >= {place} - 0.2 && heard.currentTime < {place} + 2")
+        page.until(f"heard.duration === 20 && heard.currentTime >= {place} - 1 && heard.currentTime < {place} + 2")
         page.run("heard.currentTime = 19.9")
         page.until("heard.ended")
         page.until(f"{seek}.value === '0'")

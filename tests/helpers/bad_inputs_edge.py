@@ -1,6 +1,7 @@
 """What a user can get wrong with other runtimes, int8, the bench and the page."""
 
 import socket
+from contextlib import suppress
 
 from helpers.bad_inputs import TINY, Place, mistake
 from sondino.audio.clips import real_clips
@@ -70,8 +71,10 @@ def shown(p: Place, *options: object) -> None:
 
 def taken(p: Place) -> None:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 8017))
-        server.listen()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody else's, which is a port that is taken too
+            server.bind(("127.0.0.1", 8017))
+            server.listen()
         shown(p)
 
 

@@ -36,6 +36,9 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )
+PLAYED_ON = """HTMLMediaElement.prototype.play = ((play) => function () { this.loop = true; return play.call(this); })(
+  HTMLMediaElement.prototype.play);"""
+"""Sounds begin anew at their end: a short one may have ended before a busy machine has looked at it."""
 PATIENCE = 60.0
 """Seconds that an answer, or a condition of the page, may take on a busy machine."""
 

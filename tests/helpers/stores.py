@@ -113,9 +113,9 @@ class _Ranges(SimpleHTTPRequestHandler):
         span = self.headers.get("Range", "")
         self.asked(self.path, span)
         if not (self.ranges and span.startswith("bytes=") and path.is_file()):
-            super().do_GET()
             size = path.stat().st_size if path.is_file() else 0
-            self.counter.requests.append(("GET", self.path, size))
+            self.counter.requests.append(("GET", self.path, size))  # first: who has its answer may count at once
+            super().do_GET()
             return
         first, _, last = span.removeprefix("bytes=").partition("-")
         data = path.read_bytes()

@@ -39,7 +39,7 @@ def test_a_second_process_waits_for_the_first(hub, tmp_path):
     hub.gate.clear()
     first = threading.Thread(target=locate, args=("hf:me/tiny",))
     first.start()
-    assert hub.reached.wait(30)
+    assert hub.reached.wait(60)
     command = [sys.executable, "-c", CODE, "hf:me/tiny"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     second = subprocess.Popen(command, env=environment(hub, tmp_path), **streams)
@@ -53,7 +53,7 @@ def test_a_second_process_waits_for_the_first(hub, tmp_path):
 def test_a_process_killed_while_it_fetches_leaves_nothing_that_counts(hub, tmp_path):
     hub.gate.clear()
     first = subprocess.Popen([sys.executable, "-c", CODE, "hf:me/tiny"], env=environment(hub, tmp_path))
-    assert hub.reached.wait(30)
+    assert hub.reached.wait(60)
     first.kill()
     first.wait()
     hub.gate.set()

@@ -158,6 +158,7 @@ with traced_once():
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_stage_ends_in_the_same_bits(tmp_path: Path, forks: ForkServer, monkeypatch) -> None:
     write_band_sounds(tmp_path / "sounds", 8)
     stages = (("nowhere", 0), ("update", 2), ("checkpoint", 1), ("update", 1), ("bundle", 0), ("nowhere", 0))

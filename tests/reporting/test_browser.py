@@ -42,6 +42,7 @@ def open_page(page: browser.Page, file: Path, size: str, dark: bool = False) -> 
     width, height, touch = SIZES[size]
     page.show(width, height, dark, touch)
     page.open(file)
+    page.run(browser.PLAYED_ON)
 
 
 def assert_calm(page: browser.Page) -> None:

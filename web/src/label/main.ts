@@ -265,11 +265,13 @@ let isLost = false;
 
 async function poll(): Promise<void> {
   if (document.visibilityState !== "visible" || pending) return;
+  const since = actions;
   try {
     const next = await api.state();
     if (isLost) trouble("");
     isLost = false;
-    if (pending || JSON.stringify(next) === JSON.stringify(state)) return;
+    // What was done here meanwhile may be missing in it.
+    if (actions !== since || JSON.stringify(next) === JSON.stringify(state)) return;
     const before = JSON.stringify(state.answers[label]);
     showState(next);
     if (!label || JSON.stringify(next.answers[label]) === before) return;
