@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from helpers.failing_disk import fail_to_read
 from sondino import cli
-from sondino.audio import reading
 from sondino.cli import embedding
 from sondino.embedding import precision
 from sondino.embedding.inputs import list_inputs
@@ -57,10 +57,7 @@ def test_the_length_of_many_files_is_that_of_a_sample(tmp_path: Path, monkeypatc
     assert precision.seconds_of(files) == pytest.approx(whole, rel=0.03)
     assert precision.seconds_of([]) == precision.seconds_of([files[3]]) == 0
 
-    def of_a_broken_disk(_: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(precision, "info", of_a_broken_disk)
+    fail_to_read(monkeypatch, *(Path(file.path).name for file in files))
     assert precision.seconds_of(files) == 0
 
 
@@ -108,12 +105,5 @@ def test_the_cost_is_of_files_that_can_be_decoded(monkeypatch, folder):
 
 def test_the_cost_is_of_files_that_can_be_read(monkeypatch, folder):
     """The first is on a disk that fails."""
-    real = reading.read
-
-    def read(source, *given, **options):
-        if str(source).endswith("a.wav"):
-            raise OSError(5, "Input/output error")
-        return real(source, *given, **options)
-
-    monkeypatch.setattr(reading, "read", read)
+    fail_to_read(monkeypatch, "a.wav")
     assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))

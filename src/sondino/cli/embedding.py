@@ -245,7 +245,7 @@ def _cost(inputs: "list[Given]", model: "Model") -> str:
     for file in _listed(inputs):
         try:
             sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds)
-        except (SondinoError, OSError):
+        except SondinoError:
             continue  # listed among the skipped
         clips.append(stack_windows(sound, model.sample_rate, Windowing(seconds))[0][0])
         if len(clips) == COST_CLIPS:

@@ -274,7 +274,7 @@ def _with_channels(files: list[Input], channel: Channel) -> list[Input]:
 def _channels_of(file: Input) -> int:
     try:
         return max(1, info(file.sound).channels)  # type: ignore[arg-type]
-    except (SondinoError, OSError):
+    except SondinoError:
         return 1  # reading it reports why
 
 

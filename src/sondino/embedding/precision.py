@@ -43,7 +43,7 @@ def seconds_of(files: Sequence[Input]) -> float:
     for file in files[:: -(-len(files) // SAMPLED) or 1]:
         try:
             seconds += info(file.sound).duration  # type: ignore[arg-type]
-        except (SondinoError, OSError):
+        except SondinoError:
             continue  # it will be listed as skipped
         size += file.size
     return seconds / size * sum(file.size for file in files) if size else 0.0
