@@ -16,7 +16,8 @@ from sondino.hub.catalogue import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sondino.embedding.inputs import Given, Input
+    from sondino.audio.signal import Scale
+    from sondino.embedding.inputs import Channel, Given, Input
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -147,8 +148,11 @@ def embed(
     given = fetched(inputs, quiet)
     if precision == "auto":
         from sondino.embedding.precision import choose_precision
+        from sondino.encoder.pipeline import resolve_windowing
 
-        engine, precision, why = choose_precision(opened, _listed(given))
+        engine, precision, why = choose_precision(
+            opened, _listed(given, channel), resolve_windowing(opened, window, hop, short)
+        )
         if precision != opened.precision:
             opened = open_model(engine=engine, precision=precision)
         if not quiet:
@@ -219,32 +223,40 @@ def _embed_files(
         where = "" if lines else f", in {output}{kept_note(report)}"
         print_line(f"{report.files} files, {report.seconds:.0f} s of audio{where}", error=lines)
         if not model.exact:
-            print_line(_cost(inputs, model), error=lines)
+            print_line(_cost(inputs, model, **how), error=lines)
     return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
-def _listed(inputs: "list[Given]") -> "list[Input]":
+def _listed(inputs: "list[Given]", channel: "Channel") -> "list[Input]":
     """The sounds that are embedded; what is said of a list is said where they are embedded."""
     from sondino.embedding.inputs import list_inputs
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return list_inputs(inputs)[0]
+        return list_inputs(inputs, channel)[0]
 
 
-def _cost(inputs: "list[Given]", model: "Model") -> str:
-    """The loss by engine and precision, on the beginnings of a few of the files."""
+def _cost(
+    inputs: "list[Given]",
+    model: "Model",
+    *,
+    window: float | None = None,
+    channel: "Channel" = "mean",
+    scale: "Scale" = "none",
+    **_: Any,
+) -> str:
+    """The loss by engine and precision, on the first window of a few of the files."""
     import numpy as np
 
     from sondino.audio.reading import read
     from sondino.audio.windows import Windowing, stack_windows
     from sondino.errors import SondinoError
 
-    seconds = model.window or 10.0
+    seconds = window or model.window or 10.0
     clips = []
-    for file in _listed(inputs):
+    for file in _listed(inputs, channel):
         try:
-            sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds)
+            sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds, scale=scale, channel=file.channel)
         except SondinoError:
             continue  # listed among the skipped
         clips.append(stack_windows(sound, model.sample_rate, Windowing(seconds))[0][0])
