@@ -11,7 +11,7 @@ from helpers.failing_disk import fail_to_read
 from sondino import cli
 from sondino.audio.windows import Windowing
 from sondino.cli import embedding
-from sondino.embedding import precision
+from sondino.embedding import inputs, precision
 from sondino.embedding.inputs import list_inputs
 from sondino.pretrained.load import load
 
@@ -109,6 +109,24 @@ def test_what_is_said_of_a_list_is_said_once(monkeypatch, folder, tmp_path, caps
     assert capsys.readouterr().err.count("columns that are not read: site") == 1
 
 
+def test_the_inputs_are_listed_once(monkeypatch, folder, tmp_path, capsys):
+    """For the precision, the embeddings and what is said of their loss."""
+    walked = []
+    real = inputs.search_audio
+    monkeypatch.setattr(inputs, "search_audio", lambda given, **options: walked.append(given) or real(given, **options))
+
+    def inexact(*given, **options):
+        model = load(*given, **options)
+        model.exact = False
+        return model
+
+    monkeypatch.setattr("sondino.pretrained.load.load", inexact)
+    given = ["embed", str(folder), "--precision", "auto", "--output", str(tmp_path / "x.npz")]
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(given)
+    assert walked == [folder] and "2 windows: mean" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("further", [["--append"], ["--device", "cuda"], ["--engine", "openvino"]])
 def test_auto_is_refused_where_it_would_not_hold(folder, tmp_path, capsys, further):
     given = ["embed", str(folder), "--precision", "auto", "--output", str(tmp_path / "x.npz"), *further]
@@ -127,10 +145,10 @@ def test_the_cost_is_of_files_that_can_be_decoded(monkeypatch, folder):
     """Those at the beginning of a folder may all be broken."""
     monkeypatch.setattr(embedding, "COST_CLIPS", 1)
     (folder / "broken.wav").rename(folder / "_broken.wav")
-    assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))
+    assert "1 windows: mean 1.000000" in embedding._cost(list_inputs(folder)[0], load(threads=1))
 
 
 def test_the_cost_is_of_files_that_can_be_read(monkeypatch, folder):
     """The first is on a disk that fails."""
     fail_to_read(monkeypatch, "a.wav")
-    assert "1 windows: mean 1.000000" in embedding._cost([folder], load(threads=1))
+    assert "1 windows: mean 1.000000" in embedding._cost(list_inputs(folder)[0], load(threads=1))
