@@ -67,6 +67,9 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
     form = ListToRead(file, unused, labelled)
     table = read_parquet(form) if file.suffix.lower() == ".parquet" else read_csv(form)
     lines, text = table.lines, table.text
+    if not lines:
+        names = ", ".join(filter(None, table.written.values()))
+        raise OptionError(f"{file} has the columns {names} and no rows: write a row for each sound")
     if "split" in text:
         check_splits(file, lines, text["split"])
     seconds = {
