@@ -11,6 +11,13 @@ ROUNDING = 2e-3
 """Seconds by which a start and a duration may miss an end: each of the three is rounded, in some tables to 1 ms."""
 
 
+def is_table(beginning: bytes) -> bool:
+    """Whether a file's first bytes are those of a selection table, in UTF-8 or UTF-16."""
+    encoding = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    names = beginning.decode(encoding, "replace").strip().partition("\n")[0]
+    return BEGIN in names.strip().split("\t")
+
+
 def length(
     start: float, end: float | None, duration: float | None, names: Sequence[str] = (BEGIN, END, DELTA)
 ) -> float | None:
