@@ -7,6 +7,10 @@ OFFSET = "File Offset (s)"
 """Where a selection begins in its own file: the times of a table over several count from the start of the first."""
 VIEW = "View"
 """Waveform 1, Spectrogram 1 and so on: a selection has a row for each."""
+SELECTION = "Selection"
+"""The number of a selection, which its rows in several views share."""
+UNNAMED = (VIEW, SELECTION)
+"""Columns that say nothing about a sound: no message names them as not read."""
 ROUNDING = 2e-3
 """Seconds by which a start and a duration may miss an end: each of the three is rounded, in some tables to 1 ms."""
 

@@ -105,6 +105,6 @@ def _cells(form: ListToRead, reader: Any) -> Cells:
         if name in cells:
             cells[name] = [cell.strip() for cell in cells[name]]
     text = {name: cells[name] for name in TEXT if name in cells}
-    unread = tuple(names[place] for place in foreign if place not in empty and names[place] != raven.VIEW)
+    unread = tuple(names[place] for place in foreign if place not in empty and names[place] not in raven.UNNAMED)
     written = dict(zip(names, given, strict=True))
     return Cells(lines, text, {name: cells[name] for name in times if name in cells}, unread, written)

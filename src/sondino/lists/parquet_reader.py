@@ -46,7 +46,7 @@ def read_parquet(form: ListToRead) -> Cells:
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
     seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in times if name in there}
     unread = tuple(name for name, one in zip(names, schema, strict=True)
-                   if name not in (*TEXT, *times, raven.VIEW) and not pa.types.is_null(one.type))  # fmt: skip
+                   if name not in (*TEXT, *times, *raven.UNNAMED) and not pa.types.is_null(one.type))  # fmt: skip
     return Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 
