@@ -15,7 +15,7 @@ from typing import Any
 
 from sondino.cli.app import app
 from sondino.console import print_line
-from sondino.errors import SondinoError
+from sondino.errors import Note, SondinoError
 from sondino.processors import cores
 
 __all__ = ["app", "main"]
@@ -208,6 +208,11 @@ def _flush_output() -> OSError | None:
     return None
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Print a warning without the line of source that it comes from."""
+    print_line(f"{'note' if issubclass(category, Note) else 'sondino'}: {message}", error=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -217,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     if cores() < (os.cpu_count() or 1):
         # NumPy's and torch's libraries count processors by themselves, and a container's quota not at all.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
-    warnings.showwarning = lambda message, *_: print_line(f"sondino: {message}", error=True)  # no line of source
+    warnings.showwarning = _show_warning
     command = next(iter(sys.argv[1:] if arguments is None else arguments), "")
     interrupted = _Interrupted()
     failed: BaseException | None = None

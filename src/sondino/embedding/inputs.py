@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tempfile
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -221,8 +220,7 @@ def _of_tar(shard: Path, before: str, skipped: _Skipped) -> Iterator[_Found]:
 def _of_list(file: Path, skipped: _Skipped) -> Iterator[_Found]:
     """The sounds of a list: paths relative to its folder, or addresses; with start, end and duration stretches."""
     rows = read_list(file, {})
-    for note in rows.notes():
-        warnings.warn(note, stacklevel=2)
+    rows.warn()
     skipped |= dict.fromkeys(rows.skipped)
     ids = rows.text.get("id", [""] * len(rows))
     twice = next((name for name, count in Counter(ids).items() if name and count > 1), None)

@@ -1,11 +1,12 @@
 """Read a list: the rows of it that name a sound, their values checked."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sondino.raven as raven
-from sondino.errors import OptionError
+from sondino.errors import Note, OptionError
 from sondino.lists.cells import ListToRead
 from sondino.lists.csv_reader import read_csv
 from sondino.lists.parquet_reader import read_parquet
@@ -48,6 +49,11 @@ class SoundList:
             return ()
         more = f" and {len(self.unread) - MOST_NAMED} more" if len(self.unread) > MOST_NAMED else ""
         return (f"{self.file.name} has columns that are not read: {', '.join(self.unread[:MOST_NAMED])}{more}",)
+
+    def warn(self) -> None:
+        """Give the notes as warnings, where no result has notes of its own."""
+        for note in self.notes():
+            warnings.warn(note, Note, stacklevel=3)
 
 
 def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> SoundList:
