@@ -1,4 +1,4 @@
-"""Modules and names of the package that tests import, and that pages and strings name, are there.
+"""Modules and names of the package that tests import, and that pages and strings name, are there; no file is long.
 
 The files are read and not imported, so that no extra is needed. mypy checks the imports of all other files.
 """
@@ -103,3 +103,11 @@ def test_a_name_that_is_gone_is_found(name: str) -> None:
 
 def test_what_is_no_name_is_left_out() -> None:
     assert not list(named("sondino.toml, /home/sondino.cfg, https://sondino.example.org, a@sondino.example, sondino."))
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    lines = {
+        file: file.read_text(encoding="utf-8").count("\n")
+        for file in (*PACKAGE.rglob("*.py"), *ROOT.glob("tests/**/*.py"))
+    }
+    assert not {str(file.relative_to(ROOT)): count for file, count in lines.items() if count > 500}

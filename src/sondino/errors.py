@@ -40,6 +40,10 @@ class RunError(SondinoError):
     """A folder of ours that is in use, incomplete, or was made with other settings."""
 
 
+class Note(UserWarning):
+    """What a user may want to know and need not mend; the command line prints it as it does the notes of results."""
+
+
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> OptionError:
     """An OptionError that names the nearest valid names, and all of them."""
     names, name = sorted(valid), name[:200]

@@ -7,8 +7,19 @@ OFFSET = "File Offset (s)"
 """Where a selection begins in its own file: the times of a table over several count from the start of the first."""
 VIEW = "View"
 """Waveform 1, Spectrogram 1 and so on: a selection has a row for each."""
+SELECTION = "Selection"
+"""The number of a selection, which its rows in several views share."""
+UNNAMED = (VIEW, SELECTION)
+"""Columns that say nothing about a sound: no message names them as not read."""
 ROUNDING = 2e-3
 """Seconds by which a start and a duration may miss an end: each of the three is rounded, in some tables to 1 ms."""
+
+
+def is_table(beginning: bytes) -> bool:
+    """Whether a file's first bytes are those of a selection table, in UTF-8 or UTF-16."""
+    encoding = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    names = beginning.decode(encoding, "replace").strip().partition("\n")[0]
+    return BEGIN in names.strip().split("\t")
 
 
 def length(

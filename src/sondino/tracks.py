@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sondino.raven as raven
 from sondino.errors import OptionError
-from sondino.raven import BEGIN, DELTA, END, OFFSET
+from sondino.raven import BEGIN, DELTA, END, OFFSET, SELECTION
 
 LABELS = ("Annotation", "Label", "Labels", "Species", "Common Name", "Call Type", "Type")
 """Columns of a selection table that may hold the label, the likeliest first."""
@@ -120,7 +120,7 @@ def _selections(file: Path, lines: list[str], recording: str) -> list[Mark]:
                 f"{file}, line {number}: {OFFSET} must be seconds, 0 or more: fill it in, or leave the column out"
             )
         start = begin if offset is None else offset
-        marks[row.get("Selection") or str(number), _mark(start, start + duration, row.get(label or "") or "")] = None
+        marks[row.get(SELECTION) or str(number), _mark(start, start + duration, row.get(label or "") or "")] = None
     return [mark for _, mark in marks]
 
 

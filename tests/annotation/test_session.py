@@ -19,7 +19,7 @@ from sondino.annotation.session import Candidate, Session
 from sondino.cli import labelling
 from sondino.embedding.detect import detect_files
 from sondino.encoder.head import Head
-from sondino.errors import AudioError, OptionError, RunError
+from sondino.errors import AudioError, Note, OptionError, RunError
 from sondino.model.bundle import copy_with_head
 from sondino.tasks.labelled import read_labelled
 from sondino.tracks import read_track
@@ -238,7 +238,7 @@ def test_the_error_in_birdnets_results_comes_first(archive: Path, tmp_path: Path
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    with pytest.warns(UserWarning, match=r"results\.csv has columns that are not read: Confidence$"):
+    with pytest.warns(Note, match=r"results\.csv has columns that are not read: Confidence$"):
         session = Session.open(archive, tmp_path / "out", model, given=tmp_path / "results.csv")
     assert session.state().labels == ("loud", "quiet") and session.given_elsewhere == 0
     (first,) = session.next("quiet", "disagree")

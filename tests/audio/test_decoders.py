@@ -1,6 +1,7 @@
 """Containers, broken files, headers that are wrong: what comes out, and what is message."""
 
 import io
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from helpers.failing_disk import REASON, Unreadable, fail_to_read
 from helpers.sounds import FORMATS, HERTZ, LEVEL, noise, pipe_av, sine, write_av
 from sondino import audio
 from sondino.audio.decoders import open_sound
@@ -283,3 +285,25 @@ def test_two_mp3_without_a_header_put_together_are_both_read(tmp_path):
     assert audio.info(tmp_path / "two.mp3").duration == pytest.approx(4.0, abs=0.15)
     assert np.abs(audio.read(tmp_path / "two.mp3", 44100)[-44100:]).max() > 0.4
     assert audio.info(io.BytesIO(data)).duration == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_file_that_cannot_be_read_is_an_audio_error_that_names_it(tmp_path, monkeypatch):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.zeros(800), 8000)
+    fail_to_read(monkeypatch, "a.wav")
+    named = re.escape(f"{file}: cannot be read ({REASON})")
+    for use in (audio.info, lambda path: audio.read(path, 8000), lambda path: list(audio.stream(path, 8000))):
+        with pytest.raises(AudioError, match=named):
+            use(file)
+    opened = Unreadable()
+    opened.name = "b.wav"
+    with pytest.raises(AudioError, match=re.escape(f"b.wav: cannot be read ({REASON})")):
+        audio.info(opened)
+    with pytest.raises(AudioError, match="no such file"):
+        audio.info("a\0.wav")
+
+
+def test_an_error_of_who_reads_a_sound_stays_what_it_is(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    with pytest.raises(OSError, match="No space left"), open_sound(tmp_path / "a.wav"):
+        raise OSError(28, "No space left on device")

@@ -115,6 +115,30 @@ def test_a_reader_that_goes_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@needs_posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("errors", ["/dev/full", "a pipe that nobody reads"])
+@pytest.mark.parametrize(
+    ("words", "made"), [(["embed", "--output", "x.npz"], "x.npz"), (["corpus", "--out", "c"], "c")]
+)
+def test_progress_that_cannot_be_written_does_not_end_the_work(
+    words: list[str], made: str, errors: str, unbuffered: str, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 16000), 16000)
+    if errors == "/dev/full":
+        if not Path(errors).exists():
+            pytest.skip("another operating system: needs /dev/full")
+        unwritable = os.open(errors, os.O_WRONLY)
+    else:
+        reader, unwritable = os.pipe()
+        os.close(reader)
+    given = [sys.executable, "-c", MAIN, words[0], "x.wav", *words[1:]]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(given, stdout=subprocess.PIPE, stderr=unwritable, cwd=tmp_path, env=env, timeout=60)
+    os.close(unwritable)
+    assert (done.returncode, done.stdout.count(f"in {made}".encode())) == (0, 1) and (tmp_path / made).exists()
+
+
 INTERRUPTED = """
 import os, signal, sys
 

@@ -144,7 +144,7 @@ def test_the_command_names_them_once_and_on_standard_error(
         with pytest.raises(SystemExit, match="0"):
             cli.main([str(each) for each in given])
         shown[number] = capfd.readouterr()
-        assert shown[number].err.count(f"sondino: list.csv has columns that are not read: site{number}\n") == 1
+        assert shown[number].err.count(f"note: list.csv has columns that are not read: site{number}\n") == 1
     (sounds / "list.csv").write_text("path\na.wav\n")
     with pytest.raises(SystemExit, match="0"):
         cli.main([str(each) for each in given])

@@ -10,6 +10,7 @@ import pytest
 from helpers.loudness import loudness_rows, write_list, write_loudness
 from helpers.skips import needs_posix
 from sondino.errors import AudioError, OptionError
+from sondino.tasks import labelled
 from sondino.tasks.labelled import Clip, published, read_labelled
 from sondino.tasks.splits import draw_folds, holdout, make_splits, unseen_labels
 
@@ -156,7 +157,8 @@ def test_a_file_listed_twice_must_agree_with_itself(sounds: Path) -> None:
         (b"path;label\nloud/0.wav;loud\n", "with commas or tabs between"),
         (b"path\nloud/0.wav\n", "needs the columns path and label"),
         (b"", "it has none"),
-        (b"path,label\n", "lists no file"),
+        (b"path,label\n", "has the columns path, label and no rows"),
+        (b"path,label\ngone.wav,x\n", "lists no file"),
         (b"path,label\nloud/0.wav,\xff\xfe\n", "no CSV in UTF-8"),
         (b'path,label\nloud/0.wav,"lo"ud\n', "no CSV in UTF-8"),
         (b"path,label\nloud/0.wav,loud\nloud/1.wav,loud\n", "only loud with 2 clips or more"),
@@ -232,6 +234,17 @@ def test_a_recording_in_two_folds_is_reported(sounds: Path) -> None:
     rows = [{**row, "fold": i % 3} for i, row in enumerate(loudness_rows(sounds))]
     (note,) = read_labelled(sounds, write_list(sounds / "l.csv", rows)).notes
     assert note.startswith("1 recording lies in more than one fold (such as loud/0.wav and loud/copy.wav)")
+
+
+def test_a_recording_that_cannot_be_read_to_its_end_is_no_copy(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(sounds / "loud" / "0.wav", sounds / "loud" / "copy.wav")
+
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(labelled.hashlib, "file_digest", failing)
+    sources = dict(zip((clip.id for clip in read_labelled(sounds).clips), read_labelled(sounds).sources(), strict=True))
+    assert sources["loud/0.wav"] != sources["loud/copy.wav"]
 
 
 # ---- who learns, who is asked ---------------------------------------------------------------------------------

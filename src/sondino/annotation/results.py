@@ -324,7 +324,7 @@ def _clips_section(number: int, result: LabelResult, files: dict[str, str]) -> s
             sound = read(files.get(path, path), RATE, start, end - start)
             short, rate = excerpt(sound, RATE)
             uri = f"data:{MIME};base64,{base64.b64encode(mp3(short, rate)).decode()}"
-        except (SondinoError, OSError):
+        except SondinoError:
             continue  # gone meanwhile
         name = text(f"{path}, {start:g} to {end:g} s, {percent(probability, 0)}")
         items += f'<li><p>{name}</p><audio controls preload="none" src="{uri}" aria-label="{name}"></audio></li>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,8 +164,7 @@ def _of_tracks(store: Store) -> list[_Row]:
 
 def _of_list(source: Path, recordings: Path, store: Store) -> list[_Row]:
     table = read_list(source, {}, labelled=True)
-    for note in table.notes():
-        warnings.warn(note, stacklevel=2)
+    table.warn()
     paths = {os.path.realpath(file): stretch_of(name).file for name, file in store.found.items()}
     folders = (source.parent, recordings if recordings.is_dir() else recordings.parent, Path())
     rows = []

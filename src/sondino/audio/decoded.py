@@ -4,7 +4,7 @@ import io
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import BinaryIO, TypeVar
@@ -40,12 +40,12 @@ class FilePart:
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """The bytes as a file by themselves, read as they are needed."""
-        try:
-            handle: BinaryIO = open(self.file, "rb")  # noqa: PTH123, SIM115
-        except OSError as error:
-            raise AudioError(f"{self.name}: cannot be read ({error.strerror})") from error
-        with handle:
-            end = handle.seek(0, os.SEEK_END) if self.length is None else self.offset + self.length
+        with ExitStack() as stack:
+            try:
+                handle: BinaryIO = stack.enter_context(open(self.file, "rb"))  # noqa: PTH123
+                end = handle.seek(0, os.SEEK_END) if self.length is None else self.offset + self.length
+            except OSError as error:
+                raise AudioError(f"{self.name}: cannot be read ({error.strerror or error})") from error
             yield Section(handle, [(self.offset, end)])  # type: ignore[misc]
 
 

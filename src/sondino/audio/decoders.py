@@ -39,7 +39,7 @@ from sondino.audio.wav import (
     wav_sounds,
 )
 from sondino.errors import AudioError, MissingExtra, SondinoError
-from sondino.text import format_error
+from sondino.text import first_line, format_error
 
 FREED_BYTES = 8 << 20  # more than windows and blocks of samples usually have
 MPEG_SLACK = 4 * 1152  # samples of the tag's own frame, encoder delay and padding, which no decoder gives
@@ -50,7 +50,7 @@ def open_sound(source: Source) -> Iterator[Decoded]:
     """Open an audio file.
 
     Raises:
-        AudioError: missing, unreadable, empty, or no decoder can read it.
+        AudioError: missing, unreadable, empty, or no decoder can read it; also where a disk or a store fails.
         MissingExtra: a container that only PyAV reads, and the `av` extra is not installed.
     """
     if isinstance(source, FilePart):
@@ -78,23 +78,30 @@ def _opened(source: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[De
     handle, owned = _open_binary(source, name)
     try:
         with marked(path), ExitStack() as stack:
-            size = handle.seek(0, os.SEEK_END)
-            handle.seek(0)
-            head = handle.read(4096)
-            if not head:
-                raise AudioError(f"{name}: holds no sound, the file is empty")
-            try:
-                open_file = _open_wav if is_wav(head) else _open_links
-                sound = open_file(stack, handle, path, name, size)
-            except (SondinoError, Warning):
-                raise
-            except Exception as error:  # whatever a decoder raises is this file's error
-                raise AudioError(f"{name}: not a sound that can be decoded ({format_error(error)})") from error
+            sound = _open_decoder(stack, handle, path, name)
             check_file_rate(name, sound.rate)
             yield replace(sound, blocks=lambda *part: _blocks(sound, name, *part))
     finally:
         if owned:
             handle.close()
+
+
+def _open_decoder(stack: ExitStack, handle: BinaryIO, path: str | None, name: str) -> Decoded:
+    """The decoder of an open file; whatever it raises is this file's AudioError."""
+    try:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(0)
+        head = handle.read(4096)
+        if not head:
+            raise AudioError(f"{name}: holds no sound, the file is empty")
+        open_file = _open_wav if is_wav(head) else _open_links
+        return open_file(stack, handle, path, name, size)
+    except (SondinoError, Warning):
+        raise
+    except OSError as error:  # of a disk that fails, or of a store
+        raise AudioError(f"{name}: cannot be read ({error.strerror or first_line(error)})") from error
+    except Exception as error:
+        raise AudioError(f"{name}: not a sound that can be decoded ({format_error(error)})") from error
 
 
 def _blocks(sound: Decoded, name: str, first: int, count: int | None) -> Iterator[NDArray[np.float32]]:
@@ -115,7 +122,7 @@ def _open_binary(source: str | os.PathLike[str] | BinaryIO, name: str) -> tuple[
             raise AudioError(f"{name}: {reason}")
         try:
             return Path(source).open("rb"), True
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the name
             raise AudioError(f"{name}: {why_no_stretch(str(source)) or 'no such file; check the path'}") from error
         except OSError as error:
             raise AudioError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sondino.raven as raven
 from sondino.audio.fragment import stretch_of, why_no_stretch
 from sondino.audio.mpeg import frame_header
 from sondino.errors import AudioError
@@ -152,6 +153,11 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False, tables: bool 
             reason = (
                 "a list, not audio: give the folder or the files; `sondino embed`, `classify`, `corpus` and `distill` "
                 "read .csv and .parquet lists"
+            )
+        elif not reason and _is_selection_table(root):
+            reason = (
+                "a selection table of Raven, not audio: with a name that ends in .csv `sondino embed`, `classify`, "
+                "`corpus` and `distill` read it as a list of sound; `probe`, `finetune` and `label` take it by --labels"
             )
         return Found([], skipped=[(str(root), reason)]) if reason else Found([root])
     walk = _Walk(tars, tables)
@@ -326,6 +332,16 @@ def why_unread_name(path: str, take_tars: bool) -> str:
 def _is_compressed_sound(name: str) -> bool:
     inner, suffix = os.path.splitext(name)  # noqa: PTH122
     return suffix in COMPRESSED and os.path.splitext(inner)[1] in SUFFIXES  # noqa: PTH122
+
+
+def _is_selection_table(file: Path) -> bool:
+    if file.suffix.lower() != ".txt":
+        return False
+    try:
+        with file.open("rb") as opened:
+            return raven.is_table(opened.read(SNIFFED))
+    except OSError:
+        return False
 
 
 def _begins_as_audio(path: str) -> bool:

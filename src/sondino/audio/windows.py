@@ -118,10 +118,7 @@ def iter_windows(
             waveform = np.concatenate(whole)
             yield _pad(waveform, least), 0.0, float(resampled_length(len(waveform), given, sample_rate))
         return
-    seconds = (window, window if hop is None else hop)
-    size, step = (round(each * sample_rate) if math.isfinite(each) else 0 for each in seconds)
-    if size < 1 or step < 1:
-        raise OptionError(f"window {window} s and hop {hop} s must both be at least one sample at {sample_rate} Hz")
+    size, step = _size_and_step(window, hop, sample_rate)
     own_size = max(1, own(size))
     held: list[NDArray[np.float32]] = []
     base = 0  # where `held` begins, in samples of the blocks
@@ -163,11 +160,39 @@ def iter_windows(
         yield _pad(tail, own_size), at / sample_rate, float(rest)
 
 
+def seconds_in_windows(duration: float, sample_rate: int, windowing: Windowing) -> float:
+    """Seconds of all windows together, padding included, that `iter_windows` cuts from so many seconds of sound.
+
+    Raises:
+        OptionError: a window or hop under one sample.
+    """
+    if windowing.window is None:
+        return duration
+    size, step = _size_and_step(windowing.window, windowing.hop, sample_rate)
+    samples = round(duration * sample_rate)
+    if samples < size:
+        if samples < 1 or windowing.policy == "published":
+            return 0.0
+        return duration if windowing.short == "native" else windowing.window
+    full = 1 + (samples - size) // step
+    rest = samples - full * step  # from where the next window would begin
+    return (full + (windowing.policy == "all" and rest > max(0, size - step))) * windowing.window
+
+
 def merge(embeddings: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
     """One embedding for a clip: the mean (dim,) of its windows' (n, dim), weighted by their real samples (n,)."""
     total = float(np.sum(weights))
     share = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
     return (share @ embeddings.astype(np.float64)).astype(np.float32)
+
+
+def _size_and_step(window: float, hop: float | None, sample_rate: int) -> tuple[int, int]:
+    """Samples of a window, and from one window's start to the next."""
+    seconds = (window, window if hop is None else hop)
+    size, step = (round(each * sample_rate) if math.isfinite(each) else 0 for each in seconds)
+    if size < 1 or step < 1:
+        raise OptionError(f"window {window} s and hop {hop} s must both be at least one sample at {sample_rate} Hz")
+    return size, step
 
 
 def _pad(x: NDArray[np.float32], size: int) -> NDArray[np.float32]:

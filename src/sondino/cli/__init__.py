@@ -15,7 +15,7 @@ from typing import Any
 
 from sondino.cli.app import app
 from sondino.console import print_line
-from sondino.errors import SondinoError
+from sondino.errors import Note, SondinoError
 from sondino.processors import cores
 
 __all__ = ["app", "main"]
@@ -167,12 +167,22 @@ class _Output(io.FileIO):
             raise
 
 
+class _Messages(io.FileIO):
+    """Standard error: progress and messages that it cannot take, as on a full disk, are dropped, and work goes on."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
 def _open_streams() -> None:
     """Make standard output and error fit to be printed to, whatever they are.
 
     One that was closed becomes the null device, so that no file of ours takes its number. Output that is closed is
     opened for reading only: what is written there is an error, as on a full disk. A character that the encoding lacks
-    is printed as its code.
+    is printed as its code. Standard error that cannot be written stops no work.
     """
     for number, name, mode in ((1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -182,16 +192,19 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
-    out = sys.stdout
-    if not isinstance(out, io.TextIOWrapper) or not isinstance(getattr(out.buffer, "raw", out.buffer), io.FileIO):
-        return
-    if out.fileno() == 1:  # not one that a test or another program has put in its place
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(1, "w", closefd=False)),
-            encoding=out.encoding,
-            errors=out.errors,
-            line_buffering=out.line_buffering or out.write_through,
-        )
+    for number, name, kind in ((1, "stdout", _Output), (2, "stderr", _Messages)):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        plain = isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)
+        if plain and stream.fileno() == number:  # not one that a test or another program has put in its place
+            opened = io.TextIOWrapper(
+                io.BufferedWriter(kind(number, "w", closefd=False)),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering or stream.write_through,
+            )
+            setattr(sys, name, opened)
 
 
 def _flush_output() -> OSError | None:
@@ -208,6 +221,11 @@ def _flush_output() -> OSError | None:
     return None
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Print a warning without the line of source that it comes from."""
+    print_line(f"{'note' if issubclass(category, Note) else 'sondino'}: {message}", error=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -217,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     if cores() < (os.cpu_count() or 1):
         # NumPy's and torch's libraries count processors by themselves, and a container's quota not at all.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
-    warnings.showwarning = lambda message, *_: print_line(f"sondino: {message}", error=True)  # no line of source
+    warnings.showwarning = _show_warning
     command = next(iter(sys.argv[1:] if arguments is None else arguments), "")
     interrupted = _Interrupted()
     failed: BaseException | None = None

@@ -1,6 +1,5 @@
 """The command that embeds audio: files and folders into a table, or a stream as it comes."""
 
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -16,7 +15,8 @@ from sondino.hub.catalogue import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sondino.embedding.inputs import Given, Input
+    from sondino.audio.signal import Scale
+    from sondino.embedding.inputs import Given, Input, Listing
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -91,6 +91,7 @@ def embed(
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
+    from sondino.embedding.inputs import Listing
     from sondino.pretrained.load import load
 
     check_hyphens("embed", map(str, [*inputs, *([output] if output else [])]))
@@ -144,16 +145,19 @@ def embed(
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    given = fetched(inputs, quiet)
+    listing = Listing(fetched(inputs, quiet), channel)
     if precision == "auto":
         from sondino.embedding.precision import choose_precision
+        from sondino.encoder.pipeline import resolve_windowing
 
-        engine, precision, why = choose_precision(opened, _listed(given))
+        engine, precision, why = choose_precision(
+            opened, listing.found[0], resolve_windowing(opened, window, hop, short)
+        )
         if precision != opened.precision:
             opened = open_model(engine=engine, precision=precision)
         if not quiet:
             print_line(f"precision: {why}", error=True)
-    return _embed_files(given, opened, Path(output), format or "csv", append, quiet,
+    return _embed_files(listing, opened, Path(output), format or "csv", append, quiet,
                         per_window=per_window, threads=threads, window=window, hop=hop, short=short, scale=scale,
                         channel=channel)  # fmt: skip
 
@@ -191,7 +195,7 @@ def _embed_parts(
 
 
 def _embed_files(
-    inputs: "list[Given]",
+    listing: "Listing",
     model: "Model",
     output: Path,
     format: Literal["csv", "jsonl"],
@@ -210,42 +214,40 @@ def _embed_files(
         if lines:
             from sondino.embedding.lines import print_embeddings
 
-            report = print_embeddings(inputs, model, format, progress=count, **how)
+            report = print_embeddings(listing, model, format, progress=count, **how)
         else:
             from sondino.embedding.files import embed_files
 
-            report = embed_files(inputs, model, output, append=append, progress=count, **how)
+            report = embed_files(listing, model, output, append=append, progress=count, **how)
     if not (lines and quiet):
         where = "" if lines else f", in {output}{kept_note(report)}"
         print_line(f"{report.files} files, {report.seconds:.0f} s of audio{where}", error=lines)
         if not model.exact:
-            print_line(_cost(inputs, model), error=lines)
+            print_line(_cost(listing.found[0], model, **how), error=lines)
     return list_skipped(report.skipped) if lines else report_skipped(report.skipped, output)
 
 
-def _listed(inputs: "list[Given]") -> "list[Input]":
-    """The sounds that are embedded; what is said of a list is said where they are embedded."""
-    from sondino.embedding.inputs import list_inputs
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return list_inputs(inputs)[0]
-
-
-def _cost(inputs: "list[Given]", model: "Model") -> str:
-    """The loss by engine and precision, on the beginnings of a few of the files."""
+def _cost(
+    files: "list[Input]",
+    model: "Model",
+    *,
+    window: float | None = None,
+    scale: "Scale" = "none",
+    **_: Any,
+) -> str:
+    """The loss by engine and precision, on the first window of a few of the files."""
     import numpy as np
 
     from sondino.audio.reading import read
     from sondino.audio.windows import Windowing, stack_windows
     from sondino.errors import SondinoError
 
-    seconds = model.window or 10.0
+    seconds = window or model.window or 10.0
     clips = []
-    for file in _listed(inputs):
+    for file in files:
         try:
-            sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds)
-        except (SondinoError, OSError):
+            sound = read(cast(Any, file.sound), model.sample_rate, duration=seconds, scale=scale, channel=file.channel)
+        except SondinoError:
             continue  # listed among the skipped
         clips.append(stack_windows(sound, model.sample_rate, Windowing(seconds))[0][0])
         if len(clips) == COST_CLIPS:

@@ -65,11 +65,11 @@ def decode(
         with opened as source:
             wanted = duration - begin if seconds is None else min(seconds, duration - begin)
             return read(source, sample_rate, start + begin, wanted, corpus.scale)
-    except FileNotFoundError as error:
-        raise AudioError(f"{path} is no longer in {corpus.root}: put it back, or build the corpus again") from error
-    except SondinoError:
-        raise
     except Exception as error:  # a store's own errors; what is wrong with one clip is no fault of the rest
+        if isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
+            raise AudioError(f"{path} is no longer in {corpus.root}: put it back, or build the corpus again") from error
+        if isinstance(error, SondinoError):
+            raise
         raise AudioError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import tempfile
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -73,16 +73,28 @@ class _Found:
         return self.sound.name if isinstance(self.sound, FilePart) else self.sound
 
 
+class Listing:
+    """Inputs that several functions take, one after the other: they are listed once, when the first of them asks."""
+
+    def __init__(self, inputs: Given | Sequence[Given], channel: Channel = "mean") -> None:
+        self._inputs, self._channel = inputs, channel
+
+    @cached_property
+    def found(self) -> tuple[list[Input], list[tuple[str, str]]]:
+        """What `list_inputs` gives of them."""
+        return list_inputs(self._inputs, self._channel)
+
+
 _Skipped = dict[tuple[str, str], None]
 
 
 def list_inputs(
-    inputs: Given | Sequence[Given], channel: Channel = "mean"
+    inputs: Given | Sequence[Given] | Listing, channel: Channel = "mean"
 ) -> tuple[list[Input], list[tuple[str, str]]]:
     """Every sound once, in the order given, with its id; and (path, reason) of what was passed over.
 
     Args:
-        inputs: files, folders, lists, tar files and addresses.
+        inputs: files, folders, lists, tar files and addresses; or a `Listing`, made with the same channel.
         channel: with "each", a file is there once for each of its channels.
 
     Raises:
@@ -90,6 +102,8 @@ def list_inputs(
         OptionError: there are no inputs, or a list is refused.
         SondinoError: an address cannot be fetched.
     """
+    if isinstance(inputs, Listing):
+        return inputs.found
     check_channel_option(channel)
     found: dict[str, _Found] = {}
     skipped: _Skipped = {}
@@ -206,8 +220,7 @@ def _of_tar(shard: Path, before: str, skipped: _Skipped) -> Iterator[_Found]:
 def _of_list(file: Path, skipped: _Skipped) -> Iterator[_Found]:
     """The sounds of a list: paths relative to its folder, or addresses; with start, end and duration stretches."""
     rows = read_list(file, {})
-    for note in rows.notes():
-        warnings.warn(note, stacklevel=2)
+    rows.warn()
     skipped |= dict.fromkeys(rows.skipped)
     ids = rows.text.get("id", [""] * len(rows))
     twice = next((name for name, count in Counter(ids).items() if name and count > 1), None)
@@ -274,7 +287,7 @@ def _with_channels(files: list[Input], channel: Channel) -> list[Input]:
 def _channels_of(file: Input) -> int:
     try:
         return max(1, info(file.sound).channels)  # type: ignore[arg-type]
-    except (SondinoError, OSError):
+    except SondinoError:
         return 1  # reading it reports why
 
 

@@ -16,7 +16,7 @@ from sondino.encoder.embedded import Embedded as Embedded
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
 from sondino.encoder.in_turn import embed_in_turn
 from sondino.encoder.inputs import Sound as Sound
-from sondino.encoder.inputs import samples_of, sound_name
+from sondino.encoder.inputs import samples_of
 from sondino.encoder.side_by_side import embed_side_by_side
 from sondino.errors import EncoderError, OptionError, SondinoError
 
@@ -114,9 +114,6 @@ def embed_sounds(
             raise
         except SondinoError as error:
             clip.error = error
-        except OSError as error:
-            name = sound_name(sound) or "an open file"
-            clip.error = SondinoError(f"{name}: cannot be read ({error.strerror or error})")
 
     if model.workers > 1:
         yield from embed_side_by_side(model, len(sounds), read, per_window)

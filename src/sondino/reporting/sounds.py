@@ -59,7 +59,7 @@ class ReportClips:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # embedding has warned of these already
                 decoded = waveform()
-        except (SondinoError, OSError, ValueError) as error:  # ValueError: a name that no file system allows
+        except SondinoError as error:
             self.lost.append((key, str(error)))
             decoded = None
         if decoded is None or not len(decoded):

@@ -368,7 +368,8 @@ def _with_sources(clips: Sequence[Clip], split_kind: SplitKind) -> tuple[tuple[C
     # Only files of one size, and of those the ones that begin and end the same, can hold the same bytes.
     ends = {file: _ends(file) if shared[sizes[file]] > 1 else None for file in whole}
     same_ends = Counter((sizes[file], ends[file]) for file in whole)
-    contents = {f: _content(f) for f in whole if ends[f] is not None and same_ends[sizes[f], ends[f]] > 1}
+    copies = [file for file in whole if ends[file] is not None and same_ends[sizes[file], ends[file]] > 1]
+    contents = {file: content for file in copies if (content := _content(file)) is not None}
     given: dict[str, str] = {}  # content -> the first source that was seen with it
     done = []
     for clip, file in zip(clips, files, strict=True):
@@ -410,9 +411,13 @@ def _ends(path: str) -> bytes | None:
         return None
 
 
-def _content(path: str) -> str:
-    with open(path, "rb") as opened:  # noqa: PTH123
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _content(path: str) -> str | None:
+    """The hash of a file. None: it cannot be read."""
+    try:
+        with open(path, "rb") as opened:  # noqa: PTH123
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _checked(labelled: Labelled, where: str, fewest: int = FEWEST) -> Labelled:

@@ -268,7 +268,7 @@ def test_a_selection_table_is_read_as_raven_means_it(tmp_path: Path, form: str) 
         found = read_list(selections(tmp_path, form, *without), {}, labelled=True)
         assert (found.text, found.seconds) == (text, seconds)
         assert [found.lines[0] + 2, found.lines[0] + 4] == found.lines[1:]  # each selection once, though in two views
-    assert found.unread == ("Selection", "Channel", "Low Freq (Hz)", "High Freq (Hz)", "Begin File")
+    assert found.unread == ("Channel", "Low Freq (Hz)", "High Freq (Hz)", "Begin File")
     one = read_list(selections(tmp_path, form, "File Offset (s)", "Begin Path"), {})  # of one recording
     assert one.text["path"] == ["a.wav", "b.wav", "b.wav"] and one.seconds["start"] == [6.709509878, 13.25, 14.0]
     lengths = read_list(selections(tmp_path, form, "Begin Time (s)", "End Time (s)", "File Offset (s)"), {})
