@@ -234,7 +234,7 @@ def test_the_scores_on_two_more_tasks_are_what_was_measured() -> None:
     text = (ROOT / "docs" / "sondino-small.md").read_text(encoding="utf-8")
     shown = {cells[0]: cells[1:] for cells in rows(text[text.index("<!-- unheard_tasks.csv -->") :], "model")}
     more, first = _results("unheard_tasks"), _results("sondino_small")
-    means = {}
+    means, values = {}, []
     for name, role in {"sondino-small": "student", "mn04_as, its teacher": "teacher", "YAMNet": "teacher"}.items():
         two, three = (
             [row for row in table if row["role"] == role and ("yamnet" in row["model"]) == (name == "YAMNet")]
@@ -246,7 +246,11 @@ def test_the_scores_on_two_more_tasks_are_what_was_measured() -> None:
             for row in two
         ]
         assert shown[name] == [*cells, f"{100 * means[name]:.1f} %"]
+        values.append([f"{100 * float(row['value']):.1f}" for row in two])
     assert f"{100 * means['sondino-small'] / means['mn04_as, its teacher']:.0f} %" == "98 %"
+    ours, its, yamnet = (f"{hits} and {notes} %" for hits, notes in values)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"(drum hits, notes), it has {ours}, its teacher {its}, and YAMNet {yamnet}." in readme
 
 
 def test_the_agreement_of_the_labels_is_what_was_measured() -> None:
