@@ -225,7 +225,7 @@ def test_compressed_sound_and_pointers_of_any_name_are_named(tmp_path: Path) -> 
 def test_a_selection_table_gets_a_hint_how_it_is_given(tmp_path: Path, encoding: str) -> None:
     table = tmp_path / "a.Table.1.selections.txt"
     table.write_text("Selection\tView\tBegin Time (s)\tEnd Time (s)\n1\tSpectrogram 1\t0\t1\n", encoding)
-    with pytest.raises(AudioError, match=r"selections\.txt: a selection table of Raven, .* ends in \.csv .* --labels"):
+    with pytest.raises(AudioError, match=r"selections\.txt: a selection table of Raven, .* --labels, .* ends in \.csv"):
         audio.find_audio(table)
     (tmp_path / "b.txt").write_text("Begin Time (s) is in this text")
     assert search_audio(tmp_path / "b.txt").files == [tmp_path / "b.txt"]  # whatever it is, decoding says

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_a_reader_that_goes_is_no_traceback() -> None:
 
 @needs_posix
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("errors", ["/dev/full", "a pipe that nobody reads"])
+@pytest.mark.parametrize("errors", ["/dev/full", "a pipe that nobody reads", "a full pipe that does not wait"])
 @pytest.mark.parametrize(
     ("words", "made"), [(["embed", "--output", "x.npz"], "x.npz"), (["corpus", "--out", "c"], "c")]
 )
@@ -131,7 +132,13 @@ def test_progress_that_cannot_be_written_does_not_end_the_work(
         unwritable = os.open(errors, os.O_WRONLY)
     else:
         reader, unwritable = os.pipe()
-        os.close(reader)
+        if errors == "a pipe that nobody reads":
+            os.close(reader)
+        else:
+            os.set_blocking(unwritable, False)
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(unwritable, bytes(4096))
     given = [sys.executable, "-c", MAIN, words[0], "x.wav", *words[1:]]
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(given, stdout=subprocess.PIPE, stderr=unwritable, cwd=tmp_path, env=env, timeout=60)

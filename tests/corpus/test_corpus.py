@@ -237,7 +237,7 @@ def test_paths_of_a_list_may_lie_anywhere(sounds, tmp_path):
     [
         ([{"file": "a.wav"}], OptionError, "has no column path"),
         ([{"path": "sounds/a/whole.wav", "start": "soon"}], OptionError, "column start"),
-        ([{"path": ""}], OptionError, "has the columns path and no rows"),
+        ([{"path": ""}], OptionError, r"has no rows below the names of its columns \(path\)"),
         ([{"path": "", "id": "x"}], AudioError, "lists no files"),
         ([{"path": "sounds/none.wav"}], AudioError, "none of the 1 files"),
         (

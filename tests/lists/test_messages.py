@@ -43,7 +43,9 @@ def test_a_list_without_rows_says_what_it_has(tmp_path: Path, read: Callable[[Pa
     none = pa.array([], pa.string())
     pq.write_table(pa.table({"path": none, "label": none}), tmp_path / "l.parquet")
     for name in ("l.csv", "l.parquet"):
-        with pytest.raises(OptionError, match=re.escape(f"{name} has the columns path, label and no rows")):
+        with pytest.raises(
+            OptionError, match=re.escape(f"{name} has no rows below the names of its columns (path, label)")
+        ):
             read(tmp_path / name)
 
 

@@ -16,6 +16,7 @@ from helpers.skips import needs_posix
 from helpers.tiny_bundle import TINY_RATE, tiny_vectors, write_tiny_bundle
 from sondino import audio
 from sondino.cli.embedding import _cost
+from sondino.embedding.inputs import list_inputs
 from sondino.encoder.encoder import Encoder
 from sondino.encoder.head import Head
 from sondino.errors import AudioError, OptionError, SondinoError
@@ -379,7 +380,7 @@ def test_a_low_cosine_in_float16_comes_with_its_cause(tiny_bundle, monkeypatch, 
     model = Model(tiny_bundle)
     model.precision = precision
     monkeypatch.setattr(Model, "cosine_to_float32", lambda self, waveforms: np.full(len(waveforms), cosine))
-    text = _cost([CLIPS], model)
+    text = _cost(list_inputs(CLIPS)[0], model)
     assert f"lowest {cosine:.6f}" in text and ("randomly initialised" in text) == named
 
 

@@ -127,7 +127,7 @@ def test_files_that_are_gone_are_reported(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text(json.dumps(METRICS[0]) + "\n")
     gone = corpus.ids([1])[0]
     (tmp_path / "sounds" / gone).unlink()
-    with pytest.warns(UserWarning, match=f"could not be read: 1, such as .*{gone}: no such file"):
+    with pytest.warns(UserWarning, match=f"could not be read: 1, such as {gone} is no longer in .*: put it back"):
         page = page_of(tmp_path / "run")
     assert [place >= 0 for place in page.data()["maps"][0]["sound"]] == [True, False, True]
     assert gone in page.text

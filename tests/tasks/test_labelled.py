@@ -157,7 +157,7 @@ def test_a_file_listed_twice_must_agree_with_itself(sounds: Path) -> None:
         (b"path;label\nloud/0.wav;loud\n", "with commas or tabs between"),
         (b"path\nloud/0.wav\n", "needs the columns path and label"),
         (b"", "it has none"),
-        (b"path,label\n", "has the columns path, label and no rows"),
+        (b"path,label\n", r"has no rows below the names of its columns \(path, label\)"),
         (b"path,label\ngone.wav,x\n", "lists no file"),
         (b"path,label\nloud/0.wav,\xff\xfe\n", "no CSV in UTF-8"),
         (b'path,label\nloud/0.wav,"lo"ud\n', "no CSV in UTF-8"),

@@ -87,7 +87,7 @@ def _opened(source: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[De
 
 
 def _open_decoder(stack: ExitStack, handle: BinaryIO, path: str | None, name: str) -> Decoded:
-    """The decoder of an open file; whatever it raises is this file's AudioError."""
+    """The decoder of an open file; whatever fails in it is this file's AudioError, but for a missing extra."""
     try:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(0)

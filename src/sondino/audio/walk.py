@@ -156,8 +156,9 @@ def search_audio(path: str | os.PathLike[str], tars: bool = False, tables: bool 
             )
         elif not reason and _is_selection_table(root):
             reason = (
-                "a selection table of Raven, not audio: with a name that ends in .csv `sondino embed`, `classify`, "
-                "`corpus` and `distill` read it as a list of sound; `probe`, `finetune` and `label` take it by --labels"
+                "a selection table of Raven, not audio: `probe`, `finetune` and `label` take it by --labels, `corpus` "
+                "and `distill` read it beside its recording; with a column Begin File and a name that ends in .csv "
+                "`embed` and `classify` read it as a list of sound"
             )
         return Found([], skipped=[(str(root), reason)]) if reason else Found([root])
     walk = _Walk(tars, tables)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sondino.audio.signal import Scale
-    from sondino.embedding.inputs import Given, Input, Listing
+    from sondino.embedding.inputs import Given, Input, ListedInputs
     from sondino.model.model import Model
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -91,7 +91,7 @@ def embed(
         scale: auto divides floats whose peak in the file is over 8, whole numbers or not, by 2^15, 2^23 or 2^31.
         quiet: show no progress.
     """
-    from sondino.embedding.inputs import Listing
+    from sondino.embedding.inputs import ListedInputs
     from sondino.pretrained.load import load
 
     check_hyphens("embed", map(str, [*inputs, *([output] if output else [])]))
@@ -145,7 +145,7 @@ def embed(
             print_line(f"sondino: {report}", error=True)
         return 0
     assert output is not None
-    listing = Listing(fetched(inputs, quiet), channel)
+    listing = ListedInputs(fetched(inputs, quiet), channel)
     if precision == "auto":
         from sondino.embedding.precision import choose_precision
         from sondino.encoder.pipeline import resolve_windowing
@@ -195,7 +195,7 @@ def _embed_parts(
 
 
 def _embed_files(
-    listing: "Listing",
+    listing: "ListedInputs",
     model: "Model",
     output: Path,
     format: Literal["csv", "jsonl"],

@@ -22,7 +22,7 @@ from sondino.audio.crashes import crash_marks
 from sondino.audio.signal import Scale
 from sondino.audio.windows import ShortPolicy, Windowing
 from sondino.embedding.append import Plan, check_settings, finish_append, forget, kept_parts, plan_append, settings_of
-from sondino.embedding.inputs import Channel, Given, Input, Listing, list_inputs, reason_of
+from sondino.embedding.inputs import Channel, Given, Input, ListedInputs, list_inputs, reason_of
 from sondino.embedding.table_readers import read_arrow
 from sondino.embedding.tables import TableForm, TablePart, Writer, writer_for
 from sondino.encoder.encoder import Encoder, ResolvedEncoder, resolve
@@ -88,7 +88,7 @@ class EmbedReport(AsTable):
 
 
 def embed_files(
-    inputs: Given | Sequence[Given] | Listing,
+    inputs: Given | Sequence[Given] | ListedInputs,
     model: Encoder,
     output: str | Path,
     per_window: bool = False,
@@ -141,7 +141,7 @@ def embed_files(
 
 
 def embed_table(
-    inputs: Given | Sequence[Given] | Listing,
+    inputs: Given | Sequence[Given] | ListedInputs,
     model: Encoder,
     output: str | Path,
     windowing: Windowing,

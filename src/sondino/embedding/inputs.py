@@ -73,7 +73,7 @@ class _Found:
         return self.sound.name if isinstance(self.sound, FilePart) else self.sound
 
 
-class Listing:
+class ListedInputs:
     """Inputs that several functions take, one after the other: they are listed once, when the first of them asks."""
 
     def __init__(self, inputs: Given | Sequence[Given], channel: Channel = "mean") -> None:
@@ -89,12 +89,12 @@ _Skipped = dict[tuple[str, str], None]
 
 
 def list_inputs(
-    inputs: Given | Sequence[Given] | Listing, channel: Channel = "mean"
+    inputs: Given | Sequence[Given] | ListedInputs, channel: Channel = "mean"
 ) -> tuple[list[Input], list[tuple[str, str]]]:
     """Every sound once, in the order given, with its id; and (path, reason) of what was passed over.
 
     Args:
-        inputs: files, folders, lists, tar files and addresses; or a `Listing`, made with the same channel.
+        inputs: files, folders, lists, tar files and addresses; or a `ListedInputs`, made with the same channel.
         channel: with "each", a file is there once for each of its channels.
 
     Raises:
@@ -102,7 +102,7 @@ def list_inputs(
         OptionError: there are no inputs, or a list is refused.
         SondinoError: an address cannot be fetched.
     """
-    if isinstance(inputs, Listing):
+    if isinstance(inputs, ListedInputs):
         return inputs.found
     check_channel_option(channel)
     found: dict[str, _Found] = {}

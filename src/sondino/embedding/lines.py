@@ -13,7 +13,7 @@ from sondino.embedding.classify import ClipPrediction, clip_writer
 from sondino.embedding.detection_tables import line_writer
 from sondino.embedding.detections import Recording
 from sondino.embedding.files import EmbedReport, Progress
-from sondino.embedding.inputs import Channel, Given, Input, Listing, list_inputs
+from sondino.embedding.inputs import Channel, Given, Input, ListedInputs, list_inputs
 from sondino.embedding.labelling import embedded_files
 from sondino.embedding.streams import LineFormat
 from sondino.embedding.tables import key_columns
@@ -42,7 +42,7 @@ def standard_output() -> Iterator[io.TextIOWrapper]:
 
 
 def print_embeddings(
-    inputs: Given | Sequence[Given] | Listing,
+    inputs: Given | Sequence[Given] | ListedInputs,
     model: Encoder,
     form: LineFormat,
     per_window: bool = False,

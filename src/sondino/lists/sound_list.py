@@ -11,6 +11,7 @@ from sondino.lists.cells import ListToRead
 from sondino.lists.csv_reader import read_csv
 from sondino.lists.parquet_reader import read_parquet
 from sondino.lists.values import check_splits, durations_of, row_name, seconds_of
+from sondino.text import escape
 
 MOST_NAMED = 8
 """Columns that are not read and are named."""
@@ -48,7 +49,8 @@ class SoundList:
         if not self.unread:
             return ()
         more = f" and {len(self.unread) - MOST_NAMED} more" if len(self.unread) > MOST_NAMED else ""
-        return (f"{self.file.name} has columns that are not read: {', '.join(self.unread[:MOST_NAMED])}{more}",)
+        named = ", ".join(map(escape, self.unread[:MOST_NAMED]))
+        return (f"{self.file.name} has columns that are not read: {named}{more}",)
 
     def warn(self) -> None:
         """Give the notes as warnings, where no result has notes of its own."""
@@ -75,7 +77,7 @@ def read_list(file: Path, unused: Mapping[str, str], labelled: bool = False) -> 
     lines, text = table.lines, table.text
     if not lines:
         names = ", ".join(filter(None, table.written.values()))
-        raise OptionError(f"{file} has the columns {names} and no rows: write a row for each sound")
+        raise OptionError(f"{file} has no rows below the names of its columns ({names}): write a row for each sound")
     if "split" in text:
         check_splits(file, lines, text["split"])
     seconds = {
