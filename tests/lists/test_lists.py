@@ -19,6 +19,7 @@ from sondino.corpus.sources import UNUSED as CORPUS
 from sondino.corpus.table import build_corpus
 from sondino.errors import OptionError, SondinoError
 from sondino.lists import SPLITS, read_list
+from sondino.sample_sounds import sample_list
 from sondino.tasks.labelled import read_labelled
 
 
@@ -476,3 +477,12 @@ def test_any_types_of_parquet_give_a_list_or_a_sentence(
     except (UnicodeEncodeError, pa.ArrowException):
         return  # not a file that can be made
     read_by_all(tmp_path, tmp_path / "l.parquet")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_licence_of_a_sound_is_in_no_note(form: str, tmp_path: Path) -> None:
+    table = {"path": ["a.wav"], "licence": ["CC0"], "author": ["me"], "site": ["north"]}
+    text = "".join(",".join(row) + "\n" for row in (table, *zip(*table.values(), strict=True)))
+    found = read_list(written(tmp_path, text) if form == "csv" else columns(tmp_path, **table), {})
+    assert found.unread == ("site",)
+    assert read_list(sample_list(), {}).notes() == ()

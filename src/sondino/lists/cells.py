@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sondino.raven as raven
+
 TEXT = ("path", "id", "label", "labels", "fold", "split", "source")
 SECONDS = ("start", "end", "duration")
 COLUMNS = (*TEXT, *SECONDS)
+UNNAMED = (*raven.UNNAMED, "licence", "author")
+"""Columns that decide nothing: no note names them as not read. A gallery shows licence and author."""
 
 
 @dataclass(frozen=True)

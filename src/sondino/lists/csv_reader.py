@@ -8,7 +8,7 @@ from typing import Any
 
 import sondino.raven as raven
 from sondino.errors import OptionError
-from sondino.lists.cells import TEXT, Cells, ListToRead
+from sondino.lists.cells import TEXT, UNNAMED, Cells, ListToRead
 from sondino.lists.columns import check_parts, is_meant, is_part, our_names, parts_in, refused_columns, time_columns
 
 
@@ -105,6 +105,6 @@ def _cells(form: ListToRead, reader: Any) -> Cells:
         if name in cells:
             cells[name] = [cell.strip() for cell in cells[name]]
     text = {name: cells[name] for name in TEXT if name in cells}
-    unread = tuple(names[place] for place in foreign if place not in empty and names[place] not in raven.UNNAMED)
+    unread = tuple(names[place] for place in foreign if place not in empty and names[place] not in UNNAMED)
     written = dict(zip(names, given, strict=True))
     return Cells(lines, text, {name: cells[name] for name in times if name in cells}, unread, written)

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import sondino.raven as raven
 from sondino.errors import OptionError, require
-from sondino.lists.cells import COLUMNS, TEXT, Cells, ListToRead
+from sondino.lists.cells import COLUMNS, TEXT, UNNAMED, Cells, ListToRead
 from sondino.lists.columns import check_parts, is_meant, our_names, parts_in, refused_columns, time_columns
 from sondino.lists.values import BETWEEN_LABELS
 from sondino.text import first_line
@@ -46,7 +45,7 @@ def read_parquet(form: ListToRead) -> Cells:
     text = {name: _text_cells(pa, file, name, table[name]) for name in TEXT if name in there}
     seconds = {name: _number_cells(pa, file, written[name], table[name]) for name in times if name in there}
     unread = tuple(name for name, one in zip(names, schema, strict=True)
-                   if name not in (*TEXT, *times, *raven.UNNAMED) and not pa.types.is_null(one.type))  # fmt: skip
+                   if name not in (*TEXT, *times, *UNNAMED) and not pa.types.is_null(one.type))  # fmt: skip
     return Cells(list(range(1, len(table) + 1)), text, seconds, unread, written)
 
 
