@@ -14,7 +14,9 @@ Tasks are lists, each in a folder of the task's name; their scores are written t
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from sondino.corpus.views import add_views
 from sondino.corpus.waveforms import open_waveforms
 from sondino.distillation.label_head import clips_to_fit, find_labels, fit_head
 from sondino.encoder.head import Head
+from sondino.evaluation.evaluate import Evaluated
 from sondino.exporters.half_bundle import halve_bundle
 from sondino.hub.catalogue import DEFAULT_MODEL
 from sondino.model.bundle import finish_bundle, new_bundle
@@ -69,22 +72,27 @@ def main() -> None:
         found = evaluate(
             [str(SHIPPED), *given.against], given.out / "evaluation", teacher=given.teacher, tasks=given.tasks
         )
-        names = dict(zip([task["name"] for task in found.results["tasks"]], given.tasks, strict=True))
-        roles = {facts["name"]: facts["role"] for facts in found.results["models"]}
-        rows = [
-            {
-                "task": Path(names[score["task"]]).parent.name,
-                "model": score["model"],
-                "role": roles[score["model"]],
-                **{name: round(score[name], 5) for name in ("value", "chance", "knn")},
-                "low": round(score["interval95"][0], 5),
-                "high": round(score["interval95"][1], 5),
-                "clips": score["clips"],
-                **provenance("numpy", "torch", "onnxruntime", "scikit-learn"),
-            }
-            for score in found.results["scores"]
-        ]
-        write_results("sondino_small", rows)
+        names = [Path(task).parent.name for task in given.tasks]
+        write_results("sondino_small", score_rows(found, names, "numpy", "torch", "onnxruntime", "scikit-learn"))
+
+
+def score_rows(found: Evaluated, tasks: Sequence[str], *packages: str) -> list[dict[str, Any]]:
+    """A row for each score of an evaluation, with names of ours for its tasks, in their order."""
+    names = dict(zip([task["name"] for task in found.results["tasks"]], tasks, strict=True))
+    roles = {facts["name"]: facts["role"] for facts in found.results["models"]}
+    return [
+        {
+            "task": names[score["task"]],
+            "model": score["model"],
+            "role": roles[score["model"]],
+            **{name: round(score[name], 5) for name in ("value", "chance", "knn")},
+            "low": round(score["interval95"][0], 5),
+            "high": round(score["interval95"][1], 5),
+            "clips": score["clips"],
+            **provenance(*packages),
+        }
+        for score in found.results["scores"]
+    ]
 
 
 def fit_head_again(sounds: Path, teacher: str, out: Path) -> None:
